@@ -1,0 +1,68 @@
+// How Foretell reports what went wrong.
+//
+// Contract:
+//  - A user's mistake (a bad key, a missing file, hostile input) throws Error. Its what() is one line that says where (file:line where that
+//    is known), what was found, what was expected and what is allowed. The executable prints that line and exits with code 2.
+//  - A broken invariant, our own mistake, fails FORETELL_CHECK, which throws InternalError with the values; the executable exits with 70.
+//  - No error is ever turned into a result.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <source_location>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace foretell {
+
+// A place in a file that the user can open. Lines count from 1; a file without lines (weights) has none.
+struct Location {
+  std::string file;
+  std::optional<int> line;
+  std::string to_string() const { return line ? fmt::format("{}:{}", file, *line) : file; }
+};
+
+// A user's mistake.
+class Error : public std::runtime_error {
+ public:
+  explicit Error(const std::string& message) : std::runtime_error(message) {}
+  Error(const Location& where, const std::string& message) : std::runtime_error(where.to_string() + ": " + message) {}
+};
+
+// A broken invariant of ours.
+class InternalError : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+
+template <class... Args>
+[[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(fmt::format(format, std::forward<Args>(args)...));
+}
+
+template <class... Args>
+[[noreturn]] void fail_at(const Location& where, fmt::format_string<Args...> format, Args&&... args) {
+  throw Error(where, fmt::format(format, std::forward<Args>(args)...));
+}
+
+[[noreturn]] void check_failed(const char* condition, const std::string& values, std::source_location where);
+
+// The known name that is nearest to `name` by edit distance, if it is near enough to be what was meant (at most a third of its letters differ).
+std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known);
+
+// "unknown drafter 'promt_lookup' (did you mean 'prompt_lookup'?); known: model, none, ..."
+std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known);
+
+}  // namespace foretell
+
+// FORETELL_CHECK(a == b, "a {} b {}", a, b): costs one branch; stays in release builds.
+#define FORETELL_CHECK(condition, ...)                                                                          \
+  do {                                                                                                          \
+    if (!(condition)) [[unlikely]]                                                                              \
+      ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), ::std::source_location::current());      \
+  } while (false)

@@ -1,0 +1,23 @@
+// The few integer types that every part of Foretell shares.
+//
+// Contract: a Token is an id in [0, vocab_size). A NodeId is an index into one round's draft; node 0 is always the anchor (the last
+// committed token). There is no "no token" or "no node" value: absence is std::optional or an empty span.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace foretell {
+
+using Token = std::int32_t;
+using Tokens = std::vector<Token>;
+using TokenSpan = std::span<const Token>;
+
+using NodeId = std::int32_t;
+using SlotId = std::int32_t;  // a running sequence's place in the batch; reused after the sequence has been retired
+
+inline constexpr NodeId kAnchor = 0;
+
+}  // namespace foretell
