@@ -1,0 +1,83 @@
+// What every language model can do: one forward over the rows of any number of sequences.
+//
+// Contract: a LanguageModel is weights and nothing else. It is const after loading and may be shared by any number of sequences; everything that
+// changes comes in through ForwardItem::cache. The batch is flat: the rows of all items are concatenated for the linear layers and each item's
+// rows attend to that item's own cache. A batch of one is the span of one; there is no padding and no second path.
+//
+// Row i of an item is written to cache row length + i in every layer of the forward, then the cache's length grows by the item's rows in these
+// layers. The caller checks room (capacity - length) first: a row too many is an InternalError, because a user's mistake is found earlier.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "framework/base/types.h"
+#include "framework/model/files/model_config.h"
+#include "framework/model/kv_cache.h"
+#include "framework/model/layers.h"
+
+namespace foretell {
+
+// Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state above it.
+using Input = std::variant<TokenSpan, at::Tensor>;
+
+// How an item's rows follow one another. All of them see the whole cache below the item's rows.
+struct ChainShape {};  // row 0 follows the cache, row i follows row i - 1
+
+struct TreeShape {
+  // parents[i] < i is the row that row i follows; row 0 (the anchor) follows the cache and its entry is 0. A row sees its ancestors and itself.
+  std::span<const NodeId> parents;
+  // The first rows of the tree that the cache already holds for the layers of this forward (forward_early put them there). They are not part
+  // of the input, which starts with row `cached_rows`.
+  int cached_rows = 0;
+};
+
+struct MaskedShape {           // block drafters, drafters that share the target's keys
+  std::vector<int> positions;  // absolute, one a row
+  at::Tensor visible;          // bool [rows, rows]: which of the item's own rows each row sees
+};
+
+using Shape = std::variant<ChainShape, TreeShape, MaskedShape>;
+
+enum class LogitRows { None, Last, All };  // a long prefill never materialises [rows, vocab]
+
+struct ForwardItem {
+  Input input;
+  Shape shape = ChainShape{};
+  KvCache* cache = nullptr;
+  LogitRows logits = LogitRows::All;
+};
+
+struct ForwardOptions {
+  std::optional<LayerRange> layers;  // default: all. Logits after a range that ends early are the head applied there: an early exit
+  std::optional<LayerSet> computed;  // default: every sublayer of the range
+  std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
+  bool tap_final = false;            // the final normed state, the head's input
+  bool tap_last = false;             // the un-normed state that leaves the range, to be finished later
+};
+
+// Tensors are on the model's device; rows are those of all items, concatenated in the items' order.
+struct ForwardResult {
+  at::Tensor logits;             // float32 [logit rows of all items, vocab]; undefined if no item asked for any
+  std::vector<at::Tensor> taps;  // one a requested tap, in the order of the request: [rows, hidden]
+  at::Tensor final_state;        // [rows, hidden] if tap_final
+  at::Tensor last_state;         // [rows, hidden] if tap_last
+};
+
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual std::unique_ptr<KvCache> make_cache(int capacity) const = 0;
+  virtual ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const = 0;
+  virtual at::Device device() const = 0;
+
+  ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const { return forward(std::span(&item, 1), options); }
+};
+
+}  // namespace foretell

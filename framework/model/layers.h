@@ -1,0 +1,44 @@
+// Which of a model's layers take part in a forward.
+//
+// Contract: layers count from 0. A LayerRange is half open. A LayerSet has one bit for each layer's attention and one for its MLP; a sublayer
+// that is left out passes the residual stream through unchanged (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168).
+#pragma once
+
+#include <optional>
+#include <vector>
+
+namespace foretell {
+
+struct LayerRange {
+  int first = 0;
+  int last = 0;  // one past the end
+  bool empty() const { return first >= last; }
+  friend bool operator==(const LayerRange&, const LayerRange&) = default;
+};
+
+class LayerSet {
+ public:
+  static LayerSet all(int num_layers) { return LayerSet(num_layers); }
+  // The first `count` layers of a model of `num_layers`: an early exit.
+  static LayerSet first(int count, int num_layers);
+
+  int num_layers() const { return static_cast<int>(attention_.size()); }
+  bool attention(int layer) const { return attention_[layer]; }
+  bool mlp(int layer) const { return mlp_[layer]; }
+  void set_attention(int layer, bool computed) { attention_[layer] = computed; }
+  void set_mlp(int layer, bool computed) { mlp_[layer] = computed; }
+
+  // e if exactly the layers [0, e) are computed, both sublayers of each. Rows computed with such a set can be finished later from layer e on;
+  // rows computed with any other set have to be computed again.
+  std::optional<int> prefix_layers() const;
+
+  friend bool operator==(const LayerSet&, const LayerSet&) = default;
+
+ private:
+  explicit LayerSet(int num_layers) : attention_(num_layers, true), mlp_(num_layers, true) {}
+
+  std::vector<bool> attention_;
+  std::vector<bool> mlp_;
+};
+
+}  // namespace foretell
