@@ -1,0 +1,42 @@
+// What one forward of 1, 2, 4 ... rows costs on this machine, beside what its memory allows.
+//
+// Contract: repeats are interleaved over the row counts, so that a slow spell of the machine touches all of them alike; reported are medians.
+// Every row count is warmed up first. `gbs` counts what a forward has to read: all weights once (of the embedding table only the rows that are
+// looked up, unless it is the head too) and the cache rows that are attended to.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/model/load_model.h"
+
+namespace foretell {
+
+struct BenchModelOptions {
+  std::vector<int> rows = {1, 2, 4, 8, 16, 32, 64};
+  int context = 128;           // cache rows before the measured ones
+  int repeats = 11;            // of each row count
+  std::optional<int> threads;  // default: LibTorch's
+};
+
+struct BenchModelRow {
+  int rows = 0;
+  double median_ms = 0;
+  double gbs = 0;  // 1e9 bytes a second
+};
+
+struct BenchModelReport {
+  double read_bandwidth_gbs = 0;  // the best of 5 sums over `read_bytes` with all threads
+  double read_bytes = 0;          // 2 GiB; less where memory is short
+  double weight_bytes = 0;        // read by every forward
+  std::string dtype;              // "f32" or "bf16"
+  int threads = 0;
+  std::vector<BenchModelRow> rows;
+  std::vector<std::string> notes;  // what the reader should know: memory was short, ...
+};
+
+BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
+
+}  // namespace foretell

@@ -1,0 +1,33 @@
+// Loading a checkpoint folder in the Hugging Face layout as a LanguageModel.
+//
+// Contract: the folder holds config.json, optionally generation_config.json, and model.safetensors or model.safetensors.index.json with its
+// shards. What is missing, damaged, of a wrong shape or of an unknown architecture is an Error of one line that names the file. The weights are
+// copied (converted, fused, packed) out of the mapped files, which are closed again on return.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "framework/model/language_model.h"
+
+namespace foretell {
+
+struct ModelLoadOptions {
+  // float32 or bfloat16. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
+  std::optional<at::ScalarType> dtype;
+  at::Device device = at::kCPU;
+};
+
+std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options = {});
+
+// "f32" / "float32" or "bf16" / "bfloat16"; anything else is an Error that lists them.
+at::ScalarType parse_dtype(std::string_view text);
+
+// "cpu", "cuda" or "cuda:N"; an Error if this build or this machine has no such device.
+at::Device parse_device(std::string_view text);
+
+}  // namespace foretell
