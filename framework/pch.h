@@ -1,0 +1,32 @@
+// The one precompiled header of everything on the LibTorch side. It is included by the build, never by a source file: each file still names
+// what it uses, so it also compiles without it (and the tools that read single files see the truth).
+//
+// What is in here: headers that are expensive to parse and rarely change. None of our own, or every edit would rebuild everything.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
