@@ -1,0 +1,110 @@
+// One file adds a strategy: the class, and one line that registers it.
+//
+// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program or a plug-in
+// is being loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the
+// executable and in plug-ins meet in the same one.
+//
+// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const BuildContext&):
+//
+//   FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the last occurrence of the newest tokens"});
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <vector>
+
+#include "framework/base/config_value.h"
+#include "framework/base/error.h"
+#include "framework/base/parameters.h"
+
+namespace foretell {
+
+struct BuildContext;  // framework/decode/build_context.h
+
+struct StrategyInfo {
+  std::string summary = {};
+  std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
+  bool run_state = false;             // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
+  bool clock = false;                 // behaviour depends on measured time: likewise
+};
+
+template <class Interface>
+class Registry {
+ public:
+  struct Entry {
+    StrategyInfo info;
+    std::function<std::vector<ParameterDoc>()> parameters;
+    std::function<std::unique_ptr<Interface>(const ConfigValue&, const BuildContext&)> make;
+    std::source_location where;
+  };
+
+  static Registry& instance();
+
+  bool add(const std::string& name, Entry entry) {
+    const auto [it, added] = entries_.emplace(name, std::move(entry));
+    FORETELL_CHECK(added, "{} '{}' is registered twice, first in {}", kind(), name, it->second.where.file_name());
+    return true;
+  }
+
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+
+  const Entry& find(const std::string& name, const Location& where) const {
+    const auto it = entries_.find(name);
+    if (it == entries_.end()) {
+      std::vector<std::string> known;
+      for (const auto& [other, entry] : entries_) known.push_back(other);
+      throw Error(where, unknown_name_message(kind(), name, known));
+    }
+    return it->second;
+  }
+
+  // Builds what `{type: name, key: value, ...}` describes.
+  std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
+    const std::string name = type_of(description);
+    return find(name, description.where()).make(description, context);
+  }
+
+  // The name in `{type: name, ...}`, or in the short form `name`.
+  std::string type_of(const ConfigValue& description) const {
+    if (description.is_scalar()) return description.text();
+    const ConfigValue* type = description.find("type");
+    if (!type) fail_at(description.where(), "a {} needs the key 'type'", kind());
+    return read_text(*type, "type");
+  }
+
+  static const char* kind();  // "drafter", "verifier", ... for messages
+
+ private:
+  std::map<std::string, Entry> entries_;
+};
+
+template <class Interface, class Type>
+typename Registry<Interface>::Entry registry_entry(const std::string& name, StrategyInfo info, std::source_location where) {
+  typename Registry<Interface>::Entry entry;
+  entry.info = std::move(info);
+  entry.where = where;
+  entry.parameters = [] { return Parameters::describe<typename Type::Options>(); };
+  entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
+    typename Type::Options options;
+    const std::string owner = std::string(Registry<Interface>::kind()) + " '" + name + "'";
+    Parameters::read(description.is_scalar() ? ConfigValue{} : description, owner, options, {"type"});
+    return std::make_unique<Type>(std::move(options), context);
+  };
+  return entry;
+}
+
+// For strategies without parameters.
+struct NoOptions {
+  void declare(Parameters&) {}
+};
+
+}  // namespace foretell
+
+#define FORETELL_REGISTER(Interface, Type, name, ...)                                                       \
+  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add(          \
+      name, ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, ::std::source_location::current()))

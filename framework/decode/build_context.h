@@ -1,0 +1,29 @@
+// What a strategy's constructor may use besides its own parameters.
+//
+// Contract: valid only while the constructor runs, except what is held by shared_ptr. Includes no LibTorch: models are handled by pointer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "framework/base/config_value.h"
+
+namespace foretell {
+
+class LanguageModel;
+class Tokenizer;
+
+struct BuildContext {
+  int vocab = 0;        // the target's
+  int batch_size = 1;   // sequences at once
+  std::shared_ptr<const LanguageModel> target = {};     // none if the target is a recorded answer
+  std::shared_ptr<const Tokenizer> tokenizer = {};      // the target's, if it has one
+  std::optional<std::string> draft_model = {};          // the study's model.draft
+  // Loads a model, or hands out the one that was loaded from the same place before.
+  std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
+  std::optional<ConfigValue> tree = {};                 // the pipeline's tree policy
+};
+
+}  // namespace foretell

@@ -1,0 +1,135 @@
+// Makes proposals.
+//
+// Contract: draft() returns one tree a context, in the same order, within the context's budget: at most budget.nodes nodes besides the anchor, no
+// node deeper than budget.depth. An empty tree (the bare anchor) is always allowed. The law in a proposal is the one that its token was really
+// drawn from, given the prefix; whether a node is in the tree must not depend on that node's own drawn token (it may on earlier ones).
+// The drafter serves the whole batch; SequenceDrafter is the simpler base for strategies that treat sequences one by one.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "framework/base/registry.h"
+#include "framework/base/rng.h"
+#include "framework/base/types.h"
+#include "framework/decode/draft_tree.h"
+#include "framework/decode/request.h"
+#include "framework/decode/round.h"
+#include "framework/decode/scores.h"
+#include "framework/sampling/sampling.h"
+
+namespace foretell {
+
+class TargetView;  // framework/decode/target_view.h: the target's early layers, for self-drafting
+class DraftPolicy;
+
+struct DraftBudget {
+  int nodes = 0;  // besides the anchor
+  int depth = 0;
+  int width = 1;  // nodes per depth at most
+};
+
+// What the drafter's proposals can look like, so that a pipeline that does not fit is refused before it runs.
+struct DraftForm {
+  bool tree = false;          // more than one proposal at a node
+  bool point_mass = false;    // chosen tokens
+  bool independent = false;   // draws with replacement
+  bool without_replacement = false;
+};
+
+// Hidden states that the target is to hand over. Asking for nothing costs nothing.
+struct HiddenRequest {
+  std::vector<int> taps = {};  // 0: embeddings, l: after decoder layer l
+  bool final_state = false;
+  bool empty() const { return taps.empty() && !final_state; }
+  friend bool operator==(const HiddenRequest&, const HiddenRequest&) = default;
+};
+
+struct PromptView {
+  const Request& request;
+  TokenSpan tokens;
+};
+
+// Prompt tokens [first, first + tokens.size()) have gone through the target. The last prompt token is the first anchor: it never comes here.
+struct PromptChunk {
+  int first;
+  TokenSpan tokens;
+  const HiddenStates* hidden;  // if the drafter wants any
+};
+
+struct DraftContext {
+  SlotId slot;
+  const Request& request;
+  const Sampler& sampler;
+  TokenSpan committed;  // prompt and emitted tokens; the last one is the anchor
+  DraftBudget budget;
+  Rng& rng;
+  DraftPolicy& policy;  // may be asked before each level whether to go on
+  TargetView* target;   // of this sequence; none if the target has no layers to lend (a recorded answer)
+
+  int vocab = 0;
+  TokenSpan generated() const { return committed.subspan(request.prompt.size()); }
+};
+
+struct RoundView {
+  SlotId slot;
+  TokenSpan committed;  // after the round
+  const DraftTree& draft;
+  Scores& scores;
+  const Verdict& verdict;
+  int emitted;  // tokens that the round added to `committed`
+};
+
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+  // The most that the configured strategy would draft in a round; policies start from here.
+  virtual DraftBudget limits() const = 0;
+  virtual DraftForm form() const = 0;
+  virtual HiddenRequest wants() const { return {}; }
+  // Says why a request cannot be served (an Error) before anything has been computed for it.
+  virtual void check(const Request&) const {}
+
+  virtual void begin(SlotId, const PromptView&) {}
+  virtual void observe_prompt(SlotId, const PromptChunk&) {}
+  virtual std::vector<DraftTree> draft(std::span<const DraftContext> batch) = 0;
+  virtual void observe(std::span<const RoundView>) {}
+  virtual void end(SlotId) {}
+};
+
+// One object per sequence. What is shared between sequences is a member of the factory's captured state.
+class SequenceDrafter {
+ public:
+  virtual ~SequenceDrafter() = default;
+  virtual void observe_prompt(const PromptChunk&) {}
+  virtual DraftTree draft(const DraftContext& context) = 0;
+  virtual void observe(const RoundView&) {}
+};
+
+// A batch drafter out of sequence drafters.
+class PerSequenceDrafter : public Drafter {
+ public:
+  void begin(SlotId slot, const PromptView& prompt) final { sequences_[slot] = open(prompt); }
+  void observe_prompt(SlotId slot, const PromptChunk& chunk) final { sequences_.at(slot)->observe_prompt(chunk); }
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) final;
+  void observe(std::span<const RoundView> rounds) final;
+  void end(SlotId slot) final { sequences_.erase(slot); }
+
+ protected:
+  virtual std::unique_ptr<SequenceDrafter> open(const PromptView& prompt) = 0;
+
+ private:
+  std::map<SlotId, std::unique_ptr<SequenceDrafter>> sequences_;
+};
+
+template <>
+Registry<Drafter>& Registry<Drafter>::instance();
+template <>
+const char* Registry<Drafter>::kind();
+
+}  // namespace foretell

@@ -1,0 +1,74 @@
+// How much is drafted, and in which shape.
+//
+// Contract of DraftPolicy: plan() is called once a round for the whole batch; budgets arrive filled with the drafter's limits and may be lowered
+// or raised, never above what the loop then clips them to. go_on() may stop a draft after a drawn token; it can never drop one.
+// Contract of TreePolicy: expand() says how many children each frontier node gets. select() may look at tokens, so it is only ever called on
+// drafts whose proposals are all point masses; the framework checks it.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "framework/base/registry.h"
+#include "framework/decode/drafter.h"
+#include "framework/decode/round.h"
+
+namespace foretell {
+
+struct PolicyView {
+  SlotId slot;
+  int committed;  // tokens
+  int remaining;  // tokens that may still be emitted
+  int batch;      // sequences in this round
+};
+
+// Before a level is drafted: what the drafter knows about the next token there.
+struct DraftStep {
+  SlotId slot;
+  int depth;             // of the nodes that would be added: 1 for the first
+  const Law* law;        // the draft's law there; none for drafters without laws
+  double path_probability;  // of the path drafted so far under the draft's laws
+};
+
+class DraftPolicy {
+ public:
+  virtual ~DraftPolicy() = default;
+  virtual void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) = 0;
+  virtual bool go_on(const DraftStep&) { return true; }
+  virtual void observe(std::span<const RoundRecord>) {}
+};
+
+template <>
+Registry<DraftPolicy>& Registry<DraftPolicy>::instance();
+template <>
+const char* Registry<DraftPolicy>::kind();
+
+struct FrontierNode {
+  NodeId node;
+  double path_probability;
+  const Law* law;  // of the tokens that would follow
+};
+
+struct Frontier {
+  int depth;  // of the children that may be added
+  std::span<const FrontierNode> nodes;
+  int nodes_left;  // of the budget
+};
+
+class TreePolicy {
+ public:
+  virtual ~TreePolicy() = default;
+  // The most that this shape has: nodes besides the anchor, depth, nodes per depth.
+  virtual DraftBudget limits() const = 0;
+  // One width for each frontier node; 0 ends it. The drafter cuts the total at nodes_left.
+  virtual std::vector<int> expand(const Frontier& frontier) = 0;
+  // Which nodes of a finished point-mass draft are worth scoring; empty keeps all. Ancestors of a kept node are kept.
+  virtual std::vector<NodeId> select(const DraftTree&, std::span<const double> /*path_probability, by node*/) { return {}; }
+};
+
+template <>
+Registry<TreePolicy>& Registry<TreePolicy>::instance();
+template <>
+const char* Registry<TreePolicy>::kind();
+
+}  // namespace foretell

@@ -1,0 +1,34 @@
+// Decides which part of a draft is kept and what the target says next.
+//
+// Contract: stateless and const; all randomness comes from the Rng. verify() walks from the anchor: `accepted` is a path of proposed nodes, `next`
+// a token of the target's. A lossless verifier emits the target's law whatever was drafted, provided that every proposal's law is the true one;
+// whether it is lossless is said at registration, and tests read it there.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "framework/base/registry.h"
+#include "framework/base/rng.h"
+#include "framework/decode/draft_tree.h"
+#include "framework/decode/drafter.h"
+#include "framework/decode/scores.h"
+
+namespace foretell {
+
+class Verifier {
+ public:
+  virtual ~Verifier() = default;
+  virtual Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const = 0;
+  // Why this verifier cannot judge drafts of that form; none if it can.
+  virtual std::optional<std::string> refuses(const DraftForm&) const { return std::nullopt; }
+  // Whether it needs more of the target than the argmax at temperature 0: a recorded answer cannot give it.
+  virtual bool needs_logits() const { return false; }
+};
+
+template <>
+Registry<Verifier>& Registry<Verifier>::instance();
+template <>
+const char* Registry<Verifier>::kind();
+
+}  // namespace foretell

@@ -1,0 +1,142 @@
+#include "framework/sampling/law.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+// What is left of a law after subtractions is rounding noise below this mass.
+constexpr double kNothing = 1e-12;
+
+}  // namespace
+
+Law Law::point_mass(int vocab, Token token) {
+  FORETELL_CHECK(token >= 0 && token < vocab, "token {} vocab {}", token, vocab);
+  Law law;
+  law.vocab_ = vocab;
+  law.token_ = token;
+  return law;
+}
+
+Law Law::dense(std::vector<double> weights) {
+  Law law;
+  law.storage_ = Storage::Dense;
+  law.vocab_ = static_cast<int>(weights.size());
+  law.weights_ = std::move(weights);
+  FORETELL_CHECK(law.normalise(), "no weight among {} tokens", law.vocab_);
+  return law;
+}
+
+Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
+  FORETELL_CHECK(tokens.size() == weights.size(), "{} tokens, {} weights", tokens.size(), weights.size());
+  Law law;
+  law.storage_ = Storage::Sparse;
+  law.vocab_ = vocab;
+  law.tokens_ = std::move(tokens);
+  law.weights_ = std::move(weights);
+  FORETELL_CHECK(law.normalise(), "no weight among {} tokens", law.tokens_.size());
+  if (law.tokens_.size() == 1) return point_mass(vocab, law.tokens_[0]);
+  return law;
+}
+
+bool Law::normalise() {
+  const double sum = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  FORETELL_CHECK(std::isfinite(sum), "sum of weights {}", sum);
+  if (!(sum > 0)) return false;
+  for (double& w : weights_) w /= sum;
+  return true;
+}
+
+double Law::operator[](Token token) const {
+  switch (storage_) {
+    case Storage::Point: return token == token_ ? 1.0 : 0.0;
+    case Storage::Dense: return weights_[token];
+    case Storage::Sparse: {
+      const auto it = std::lower_bound(tokens_.begin(), tokens_.end(), token);
+      return it != tokens_.end() && *it == token ? weights_[it - tokens_.begin()] : 0.0;
+    }
+  }
+  return 0.0;
+}
+
+Token Law::mode() const {
+  if (storage_ == Storage::Point) return token_;
+  const auto best = std::max_element(weights_.begin(), weights_.end()) - weights_.begin();
+  return storage_ == Storage::Sparse ? tokens_[best] : static_cast<Token>(best);
+}
+
+Token Law::draw(Rng& rng) const {
+  if (storage_ == Storage::Point) return token_;
+  const std::size_t index = rng.pick(weights_);
+  return storage_ == Storage::Sparse ? tokens_[index] : static_cast<Token>(index);
+}
+
+double Law::entropy() const {
+  double sum = 0;
+  for_each([&](Token, double p) { sum -= p > 0 ? p * std::log(p) : 0.0; });
+  return sum;
+}
+
+std::vector<Token> Law::top(int k) const {
+  if (storage_ == Storage::Point) return k > 0 ? std::vector<Token>{token_} : std::vector<Token>{};
+  std::vector<std::size_t> order(weights_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto count = std::min<std::size_t>(order.size(), static_cast<std::size_t>(std::max(k, 0)));
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), [&](std::size_t a, std::size_t b) {
+    return weights_[a] != weights_[b] ? weights_[a] > weights_[b] : a < b;
+  });
+  std::vector<Token> out;
+  for (std::size_t i = 0; i < count && weights_[order[i]] > 0; ++i)
+    out.push_back(storage_ == Storage::Sparse ? tokens_[order[i]] : static_cast<Token>(order[i]));
+  return out;
+}
+
+std::optional<Law> positive_part(const Law& p, const Law& q) {
+  if (p.is_point_mass()) {
+    if (1.0 - q[p.token_] <= kNothing) return std::nullopt;
+    return p;
+  }
+  Law out = p;
+  double sum = 0;
+  if (q.storage_ == Law::Storage::Dense && p.storage_ == Law::Storage::Dense) {
+    for (std::size_t t = 0; t < out.weights_.size(); ++t) sum += out.weights_[t] = std::max(p.weights_[t] - q.weights_[t], 0.0);
+  } else if (p.storage_ == Law::Storage::Dense) {
+    q.for_each([&](Token t, double mass) { out.weights_[t] = std::max(out.weights_[t] - mass, 0.0); });
+    sum = std::accumulate(out.weights_.begin(), out.weights_.end(), 0.0);
+  } else {
+    for (std::size_t i = 0; i < out.tokens_.size(); ++i) sum += out.weights_[i] = std::max(p.weights_[i] - q[p.tokens_[i]], 0.0);
+  }
+  if (sum <= kNothing) return std::nullopt;
+  out.normalise();
+  return out;
+}
+
+Law residual(const Law& p, const Law& q) {
+  auto left = positive_part(p, q);
+  return left ? std::move(*left) : p;
+}
+
+std::optional<Law> without(const Law& q, Token token) {
+  const double mass = q[token];
+  if (1.0 - mass <= kNothing) return std::nullopt;
+  if (mass <= 0) return q;
+  Law out = q;
+  if (q.storage_ == Law::Storage::Dense)
+    out.weights_[token] = 0;
+  else
+    out.weights_[std::lower_bound(q.tokens_.begin(), q.tokens_.end(), token) - q.tokens_.begin()] = 0;
+  out.normalise();
+  return out;
+}
+
+double overlap(const Law& p, const Law& q) {
+  double sum = 0;
+  p.for_each([&](Token t, double mass) { sum += std::min(mass, q[t]); });
+  return sum;
+}
+
+}  // namespace foretell

@@ -1,0 +1,75 @@
+// A probability distribution over the vocabulary, after warping: a "law".
+//
+// Contract: an immutable value with one of three storages: a point mass (greedy targets, n-gram drafts), sparse (after top-k or top-p) or dense.
+// Probabilities are float64, not negative and sum to 1 up to rounding. Copies of point masses cost nothing; no operation on one touches
+// the vocabulary.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "framework/base/rng.h"
+#include "framework/base/types.h"
+
+namespace foretell {
+
+class Law {
+ public:
+  static Law point_mass(int vocab, Token token);
+  // weights[t] for every token t; normalised here. At least one is positive.
+  static Law dense(std::vector<double> weights);
+  // Tokens in strictly increasing order with their weights; normalised here.
+  static Law sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights);
+
+  int vocab() const { return vocab_; }
+  bool is_point_mass() const { return storage_ == Storage::Point; }
+  double operator[](Token token) const;
+  Token mode() const;  // the most probable token, the lowest id among equals
+  Token draw(Rng& rng) const;
+  double entropy() const;  // nats
+
+  // f(token, probability) over the support in increasing order of token; entries of probability zero may be visited.
+  template <class F>
+  void for_each(F&& f) const {
+    switch (storage_) {
+      case Storage::Point: f(token_, 1.0); break;
+      case Storage::Sparse:
+        for (std::size_t i = 0; i < tokens_.size(); ++i) f(tokens_[i], weights_[i]);
+        break;
+      case Storage::Dense:
+        for (std::size_t t = 0; t < weights_.size(); ++t) f(static_cast<Token>(t), weights_[t]);
+        break;
+    }
+  }
+
+  // The k most probable tokens, most probable first, lower ids first among equals; fewer if the support is smaller.
+  std::vector<Token> top(int k) const;
+
+ private:
+  friend std::optional<Law> positive_part(const Law& p, const Law& q);
+  friend std::optional<Law> without(const Law& q, Token token);
+  enum class Storage { Point, Sparse, Dense };
+  bool normalise();  // false if no weight is left
+
+  Storage storage_ = Storage::Point;
+  int vocab_ = 0;
+  Token token_ = 0;
+  std::vector<Token> tokens_;
+  std::vector<double> weights_;
+};
+
+// norm(max(p - q, 0)); none if nothing is left, that is if p = q up to rounding.
+std::optional<Law> positive_part(const Law& p, const Law& q);
+
+// The residual after a rejection (Leviathan et al. 2022, arXiv 2211.17192): norm(max(p - q, 0)). If p = q a rejection has probability zero and
+// only rounding leads here: then p itself.
+Law residual(const Law& p, const Law& q);
+
+// q with one token removed, renormalised: the law of the next draw without replacement. None if nothing is left.
+std::optional<Law> without(const Law& q, Token token);
+
+// sum over x of min(p(x), q(x)): the probability that one draw from q is accepted against p; 1 minus the total variation distance.
+double overlap(const Law& p, const Law& q);
+
+}  // namespace foretell

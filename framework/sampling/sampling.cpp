@@ -1,0 +1,147 @@
+#include "framework/sampling/sampling.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <unordered_set>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+[[noreturn]] void bad_logits(std::span<const float> logits) {
+  const auto nan = std::find_if(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
+  if (nan != logits.end())
+    fail("the model's logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows", nan - logits.begin(), logits.size());
+  fail("the model's logits have no finite value among {} tokens: nothing can be chosen", logits.size());
+}
+
+struct Candidate {
+  Token token;
+  double probability;
+};
+
+bool before(const Candidate& a, const Candidate& b) { return a.probability != b.probability ? a.probability > b.probability : a.token < b.token; }
+
+std::vector<double> softmax(std::span<const float> logits, double temperature) {
+  const double top = logits[argmax_checked(logits)];
+  std::vector<double> weights(logits.size());
+  double sum = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) sum += weights[i] = std::exp((logits[i] - top) / temperature);
+  for (double& w : weights) w /= sum;
+  return weights;
+}
+
+// Keeps the k first candidates in the order of probability.
+void cut_top_k(std::vector<Candidate>& kept, int k) {
+  if (k <= 0 || static_cast<std::size_t>(k) >= kept.size()) return;
+  std::nth_element(kept.begin(), kept.begin() + k, kept.end(), before);
+  kept.resize(static_cast<std::size_t>(k));
+}
+
+// Keeps the shortest prefix, in the order of probability, whose mass reaches top_p of what is there.
+void cut_top_p(std::vector<Candidate>& kept, double top_p) {
+  if (top_p >= 1.0) return;
+  double mass = 0;
+  for (const Candidate& c : kept) mass += c.probability;
+  // All tokens below this probability together have less mass than what may be cut, so none of them can be reached: no need to sort them.
+  const double floor = (1.0 - top_p) * mass / static_cast<double>(kept.size());
+  std::erase_if(kept, [&](const Candidate& c) { return c.probability < floor * (1 - 1e-9); });
+  std::sort(kept.begin(), kept.end(), before);
+  double sum = 0;
+  std::size_t count = 0;
+  while (count < kept.size() && (count == 0 || sum < top_p * mass)) sum += kept[count++].probability;
+  kept.resize(count);
+}
+
+void cut_min_p(std::vector<Candidate>& kept, double min_p) {
+  if (min_p <= 0) return;
+  double top = 0;
+  for (const Candidate& c : kept) top = std::max(top, c.probability);
+  std::erase_if(kept, [&](const Candidate& c) { return c.probability < min_p * top; });
+}
+
+std::pair<Token, float> parse_bias(const std::string& text, int vocab) {
+  const std::size_t colon = text.find(':');
+  int token = 0;
+  float bias = 0;
+  const char* end = text.data() + text.size();
+  const char* middle = text.data() + std::min(colon, text.size());
+  const bool ok = colon != std::string::npos && std::from_chars(text.data(), middle, token).ptr == middle && middle != text.data() &&
+                  std::from_chars(middle + 1, end, bias).ptr == end && middle + 1 != end && std::isfinite(bias);
+  if (!ok) fail("logit_bias: expected token:bias such as 42:-1.5, found '{}'", text);
+  if (token < 0 || token >= vocab) fail("logit_bias: token {} is outside the vocabulary of {} tokens", token, vocab);
+  return {token, bias};
+}
+
+}  // namespace
+
+void SamplingOptions::declare(Parameters& p) {
+  p.add("temperature", temperature, "0 is greedy decoding", {.min = 0});
+  p.add("top_k", top_k, "keep the k most probable tokens; 0 keeps all", {.min = 0});
+  p.add("top_p", top_p, "keep the most probable tokens up to this mass, the one that crosses it included", {.min = 1e-9, .max = 1});
+  p.add("min_p", min_p, "keep tokens of at least this share of the highest probability", {.min = 0, .max = 1});
+  p.add("repetition_penalty", repetition_penalty, "divides the logits of tokens that occurred; 1 is off", {.min = 1e-6});
+  p.add("presence_penalty", presence_penalty, "subtracted from the logits of tokens that were generated");
+  p.add("logit_bias", logit_bias, "added to logits, as token:bias");
+}
+
+Sampler::Sampler(const SamplingOptions& options, int vocab) : options_(options) {
+  for (const std::string& text : options_.logit_bias) bias_.push_back(parse_bias(text, vocab));
+}
+
+bool Sampler::adjusts() const { return options_.repetition_penalty != 1.0 || options_.presence_penalty != 0.0 || !bias_.empty(); }
+
+void Sampler::adjust(std::span<float> logits, const SamplingContext& context) const {
+  if (!adjusts()) return;
+  const auto collect = [](std::unordered_set<Token>& into, TokenSpan tokens) { into.insert(tokens.begin(), tokens.end()); };
+  std::unordered_set<Token> produced;
+  collect(produced, context.generated);
+  collect(produced, context.path);
+  if (options_.repetition_penalty != 1.0) {
+    std::unordered_set<Token> seen = produced;
+    collect(seen, context.prompt);
+    const auto penalty = static_cast<float>(options_.repetition_penalty);
+    for (const Token t : seen) logits[t] = logits[t] > 0 ? logits[t] / penalty : logits[t] * penalty;
+  }
+  for (const Token t : produced) logits[t] -= static_cast<float>(options_.presence_penalty);
+  for (const auto& [token, bias] : bias_) logits[token] += bias;
+}
+
+Law Sampler::law(std::span<const float> adjusted) const {
+  const int vocab = static_cast<int>(adjusted.size());
+  if (greedy()) return Law::point_mass(vocab, argmax_checked(adjusted));
+  std::vector<double> weights = softmax(adjusted, options_.temperature);
+  const bool cuts = options_.top_k > 0 || options_.top_p < 1.0 || options_.min_p > 0;
+  if (!cuts) return Law::dense(std::move(weights));
+
+  std::vector<Candidate> kept;
+  kept.reserve(weights.size());
+  for (int t = 0; t < vocab; ++t)
+    if (weights[t] > 0) kept.push_back({t, weights[t]});
+  cut_top_k(kept, options_.top_k);
+  cut_top_p(kept, options_.top_p);
+  cut_min_p(kept, options_.min_p);
+  std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
+  std::vector<Token> tokens;
+  std::vector<double> masses;
+  for (const Candidate& c : kept) {
+    tokens.push_back(c.token);
+    masses.push_back(c.probability);
+  }
+  return Law::sparse(vocab, std::move(tokens), std::move(masses));
+}
+
+Token argmax_checked(std::span<const float> logits) {
+  Token best = 0;
+  bool nan = false;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    nan |= std::isnan(logits[i]);
+    if (logits[i] > logits[best]) best = static_cast<Token>(i);
+  }
+  if (nan || logits.empty() || !std::isfinite(logits[best])) bad_logits(logits);
+  return best;
+}
+
+}  // namespace foretell

@@ -1,0 +1,63 @@
+// From logits to a law: penalties and bias, then temperature, top-k, top-p, min-p.
+//
+// Contract: temperature 0 is a point mass at the highest adjusted logit (the lowest id among equals), so greedy decoding needs no second path
+// downstream. Otherwise the order is: repetition and presence penalty and logit bias on the logits; softmax at the temperature; the top_k most
+// probable tokens; the smallest set of most probable tokens whose mass reaches top_p (the token that crosses it stays), measured after top-k;
+// tokens of at least min_p times the highest probability. Ties go to the lowest id at every cut.
+#pragma once
+
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/base/parameters.h"
+#include "framework/base/types.h"
+#include "framework/sampling/law.h"
+
+namespace foretell {
+
+struct SamplingOptions {
+  double temperature = 0.0;
+  int top_k = 0;       // 0: off
+  double top_p = 1.0;  // 1: off
+  double min_p = 0.0;  // 0: off
+  double repetition_penalty = 1.0;  // divides positive and multiplies negative logits of tokens in prompt or output (Keskar et al. 2019, 1909.05858)
+  double presence_penalty = 0.0;    // subtracted from the logits of tokens in the output
+  std::vector<std::string> logit_bias;  // "token:bias"
+  void declare(Parameters& p);
+
+  bool greedy() const { return temperature == 0.0; }
+};
+
+// A SamplingOptions that has been checked against a vocabulary. `context` is what the next token follows: the prompt, the tokens generated so
+// far, and the drafted tokens on this node's own path.
+struct SamplingContext {
+  TokenSpan prompt;
+  TokenSpan generated;
+  TokenSpan path;
+};
+
+class Sampler {
+ public:
+  // An Error for values out of range: a biased token outside [0, vocab), a bias that is no number.
+  Sampler(const SamplingOptions& options, int vocab);
+
+  const SamplingOptions& options() const { return options_; }
+  bool greedy() const { return options_.greedy(); }
+  // Whether logits depend on the context or on a bias at all; if not, the argmax of the raw logits is the greedy token.
+  bool adjusts() const;
+  // Penalties and bias, in place. [vocab]
+  void adjust(std::span<float> logits, const SamplingContext& context) const;
+  // The law of the next token. An Error if the logits have a NaN, a positive infinity or no finite entry.
+  Law law(std::span<const float> adjusted) const;
+
+ private:
+  SamplingOptions options_;
+  std::vector<std::pair<Token, float>> bias_;
+};
+
+// The index of the highest value, the lowest among equals. An Error on NaN and on rows without a finite value.
+Token argmax_checked(std::span<const float> logits);
+
+}  // namespace foretell
