@@ -61,8 +61,8 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
 }  // namespace foretell
 
 // FORETELL_CHECK(a == b, "a {} b {}", a, b): costs one branch; stays in release builds.
-#define FORETELL_CHECK(condition, ...)                                                                          \
-  do {                                                                                                          \
-    if (!(condition)) [[unlikely]]                                                                              \
-      ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), ::std::source_location::current());      \
+#define FORETELL_CHECK(condition, ...)                                                                     \
+  do {                                                                                                     \
+    if (!(condition)) [[unlikely]]                                                                         \
+      ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), ::std::source_location::current()); \
   } while (false)

@@ -1,0 +1,42 @@
+# Foretell in two commands: `make demo` and `make test`. Both do all the set-up that is missing; cmake/setup.sh says what that is.
+#
+#   FORETELL_DATA=dir      outside data, for the tests and studies that need it
+#   FORETELL_WHEELS=dir    LibTorch's wheels, for a machine without a network
+#   FORETELL_CUDA=1        link LibTorch's CUDA libraries
+#   FORETELL_CACHE=dir     where LibTorch is kept (once for each machine)
+#   BUILD=dir JOBS=n       the build folder; how many compilers and tests at once
+
+BUILD ?= build
+JOBS  ?= $(shell nproc)
+override CUDA := $(if $(filter 1 ON on TRUE true yes,$(FORETELL_CUDA)),ON,OFF)
+
+.DEFAULT_GOAL := build
+.PHONY: help setup configure build test demo lint format clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## Debian packages and LibTorch, where they are missing
+	@./cmake/setup.sh
+
+configure: setup
+	@cmake --preset release -B $(BUILD) -DFORETELL_CUDA=$(CUDA) --log-level=NOTICE >/dev/null
+
+build: configure ## build/foretell
+	@cmake --build $(BUILD) --parallel $(JOBS)
+
+test: build ## build, then run all tests; the last line counts them
+	@./.ci/test-summary $(BUILD) $(JOBS)
+
+demo: build ## build, then compare drafters on a tiny model; with FORETELL_DATA also on recorded answers of a real one
+	$(BUILD)/foretell run configs/studies/demo.yaml
+	$(if $(FORETELL_DATA),$(BUILD)/foretell run configs/studies/specbench_replay.yaml)
+
+lint: setup ## clang-format, clang-tidy over what differs from main (ALL=1: everything), who includes whom
+	@./.ci/lint
+
+format: ## clang-format every file in place
+	@git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp' | xargs clang-format -i
+
+clean: ## remove the build folder; LibTorch's cache stays
+	rm -rf $(BUILD)
