@@ -24,8 +24,8 @@ int edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-void check_failed(const char* condition, const std::string& values, std::source_location where) {
-  throw InternalError(fmt::format("internal error at {}:{}: expected {}; {}", where.file_name(), where.line(), condition, values));
+void check_failed(const char* condition, const std::string& values, const char* file, int line) {
+  throw InternalError(fmt::format("internal error at {}:{}: expected {}; {}", file, line, condition, values));
 }
 
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {

@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 
 #include <optional>
-#include <source_location>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -50,7 +49,7 @@ template <class... Args>
   throw Error(where, fmt::format(format, std::forward<Args>(args)...));
 }
 
-[[noreturn]] void check_failed(const char* condition, const std::string& values, std::source_location where);
+[[noreturn]] void check_failed(const char* condition, const std::string& values, const char* file, int line);
 
 // The known name that is nearest to `name` by edit distance, if it is near enough to be what was meant (at most a third of its letters differ).
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known);
@@ -61,8 +60,8 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
 }  // namespace foretell
 
 // FORETELL_CHECK(a == b, "a {} b {}", a, b): costs one branch; stays in release builds.
-#define FORETELL_CHECK(condition, ...)                                                                     \
-  do {                                                                                                     \
-    if (!(condition)) [[unlikely]]                                                                         \
-      ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), ::std::source_location::current()); \
+#define FORETELL_CHECK(condition, ...)                                                      \
+  do {                                                                                      \
+    if (!(condition)) [[unlikely]]                                                          \
+      ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
   } while (false)

@@ -14,8 +14,8 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <source_location>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/base/config_value.h"
@@ -40,14 +40,14 @@ class Registry {
     StrategyInfo info;
     std::function<std::vector<ParameterDoc>()> parameters;
     std::function<std::unique_ptr<Interface>(const ConfigValue&, const BuildContext&)> make;
-    std::source_location where;
+    Location where;  // of its registration
   };
 
   static Registry& instance();
 
   bool add(const std::string& name, Entry entry) {
     const auto [it, added] = entries_.emplace(name, std::move(entry));
-    FORETELL_CHECK(added, "{} '{}' is registered twice, first in {}", kind(), name, it->second.where.file_name());
+    FORETELL_CHECK(added, "{} '{}' is registered twice, first in {}", kind(), name, it->second.where.to_string());
     return true;
   }
 
@@ -84,10 +84,10 @@ class Registry {
 };
 
 template <class Interface, class Type>
-typename Registry<Interface>::Entry registry_entry(const std::string& name, StrategyInfo info, std::source_location where) {
+typename Registry<Interface>::Entry registry_entry(const std::string& name, StrategyInfo info, Location where) {
   typename Registry<Interface>::Entry entry;
   entry.info = std::move(info);
-  entry.where = where;
+  entry.where = std::move(where);
   entry.parameters = [] { return Parameters::describe<typename Type::Options>(); };
   entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
     typename Type::Options options;
@@ -105,6 +105,7 @@ struct NoOptions {
 
 }  // namespace foretell
 
-#define FORETELL_REGISTER(Interface, Type, name, ...)                                                       \
-  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add(          \
-      name, ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, ::std::source_location::current()))
+#define FORETELL_REGISTER(Interface, Type, name, ...)                                              \
+  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add( \
+      name,                                                                                        \
+      ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, ::foretell::Location{__FILE__, __LINE__}))
