@@ -1,0 +1,51 @@
+// The decoders of a tokenizer.json: token texts back to text, as a chain of stages.
+//
+// Contract: a Decoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages as begin, text (any number of
+// parts, each of whole characters), end; a stage passes on what no later input can change and holds back the rest until its finish(). Decoding a
+// whole sequence is the same chain, so streaming and whole decoding cannot differ.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "framework/text/json_reader.h"
+
+namespace foretell {
+
+class DecodeStage {
+ public:
+  virtual ~DecodeStage() = default;
+  virtual void begin() { next_->begin(); }
+  virtual void text(std::string_view part) { next_->text(part); }
+  virtual void end() { next_->end(); }
+  virtual void finish() { next_->finish(); }
+  void set_next(DecodeStage* next) { next_ = next; }
+
+ protected:
+  void pass(std::string_view token) {
+    next_->begin();
+    next_->text(token);
+    next_->end();
+  }
+
+  DecodeStage* next_ = nullptr;
+};
+
+using DecodeStages = std::vector<std::unique_ptr<DecodeStage>>;
+
+class Decoder {
+ public:
+  Decoder();  // a file without decoder: tokens joined by spaces
+  explicit Decoder(const JsonView& json);
+  DecodeStages make_stages() const;  // connected, the last one not yet
+
+ private:
+  void read(const JsonView& json);
+
+  std::vector<std::function<std::unique_ptr<DecodeStage>()>> factories_;
+};
+
+}  // namespace foretell

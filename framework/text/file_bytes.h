@@ -1,0 +1,12 @@
+// Whole files into memory.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace foretell {
+
+// Error if the file cannot be read or is larger than 1 GiB, which no text file of ours is.
+std::string read_file_bytes(const std::filesystem::path& path);
+
+}  // namespace foretell

@@ -1,0 +1,82 @@
+#include <algorithm>
+
+#include "framework/text/file_bytes.h"
+#include "framework/text/json_reader.h"
+#include "framework/text/tokenizer_files.h"
+#include "framework/text/unicode.h"
+#include "framework/text/vocab.h"
+
+namespace foretell {
+namespace {
+
+// "eos_token": "</s>" or {"content": "</s>", ...}.
+void read_token(const JsonView& json, std::string_view key, std::optional<std::string>& out) {
+  const auto value = json.find(key);
+  if (!value || out) return;
+  const std::string& text = value->raw().is_object() ? value->at("content").string() : value->string();
+  if (!text.empty()) out = text;
+}
+
+// Unused ids are written as null, as a negative number or not at all.
+void append_id(const JsonView& json, std::vector<Token>& out) {
+  if (json.integer() >= 0) out.push_back(checked_id(json.integer(), json.where(), json.path()));
+}
+
+template <class F>
+void with_file(const std::filesystem::path& path, F&& read) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return;
+  const Location where{path.string(), std::nullopt};
+  const nlohmann::json document = parse_json(read_file_bytes(path), where);
+  read(JsonView(document, "", where));
+}
+
+void read_generation_config(const JsonView& json, SpecialTokenSettings& settings) {
+  if (const auto bos = json.find("bos_token_id")) {
+    std::vector<Token> ids;
+    append_id(*bos, ids);
+    if (!ids.empty()) settings.bos_id = ids.front();
+  }
+  const auto eos = json.find("eos_token_id");
+  if (!eos) return;
+  if (eos->raw().is_array()) {
+    for (std::size_t i = 0; i < eos->size(); ++i) append_id(eos->at(i), settings.eos_ids);
+  } else {
+    append_id(*eos, settings.eos_ids);
+  }
+}
+
+}  // namespace
+
+SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder) {
+  SpecialTokenSettings settings;
+  with_file(folder / "tokenizer_config.json", [&](const JsonView& json) {
+    read_token(json, "bos_token", settings.bos);
+    read_token(json, "eos_token", settings.eos);
+    if (const auto add = json.find("add_bos_token")) settings.add_bos = add->boolean();
+    if (const auto add = json.find("add_eos_token")) settings.add_eos = add->boolean();
+  });
+  with_file(folder / "special_tokens_map.json", [&](const JsonView& json) {
+    read_token(json, "bos_token", settings.bos);
+    read_token(json, "eos_token", settings.eos);
+  });
+  with_file(folder / "generation_config.json", [&](const JsonView& json) { read_generation_config(json, settings); });
+  return settings;
+}
+
+EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own, const std::string& name) {
+  const auto need = [&](const std::string& text, std::string_view key) {
+    const auto id = tokenizer.token_to_id(text);
+    if (!id) fail("{}: has no token \"{}\", which the configuration beside it names as {}", name, unicode::printable(text), key);
+    return *id;
+  };
+  EndTokens ends;
+  ends.bos = settings.bos ? std::optional(need(*settings.bos, "bos_token")) : own.bos ? own.bos : settings.bos_id;
+  if (settings.eos) ends.eos.push_back(need(*settings.eos, "eos_token"));
+  for (const Token id : settings.eos_ids)
+    if (std::find(ends.eos.begin(), ends.eos.end(), id) == ends.eos.end()) ends.eos.push_back(id);
+  if (ends.eos.empty()) ends.eos = std::move(own.eos);
+  return ends;
+}
+
+}  // namespace foretell
