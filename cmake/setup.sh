@@ -89,13 +89,13 @@ user_libtorch() {
 }
 
 readonly wheels=("torch==$torch_version" "nvidia-cuda-cupti==13.0.*" "nvidia-cuda-runtime==13.0.*")
-# What libtorch_cuda 2.11.0 asks for in its metadata; cupti and the run time are above.
-readonly cuda_wheels=("nvidia-cublas==13.*" "nvidia-cudnn-cu13==9.19.0.56" "nvidia-cufft==12.*" "nvidia-cufile==1.15.*" "nvidia-curand==10.4.*"
-  "nvidia-cusolver==12.*" "nvidia-cusparse==12.*" "nvidia-cusparselt-cu13==0.8.0" "nvidia-nccl-cu13==2.28.9" "nvidia-nvjitlink==13.0.*"
-  "nvidia-cuda-nvrtc==13.0.*" "nvidia-nvtx==13.0.*" "nvidia-nvshmem-cu13==3.4.5")
+# What torch 2.11.0 and its cuda-toolkit 13.0.2 ask for in their metadata; cupti and the run time are above.
+readonly cuda_wheels=("nvidia-cublas==13.1.0.3" "nvidia-cuda-nvrtc==13.0.88" "nvidia-cudnn-cu13==9.19.0.56" "nvidia-cufft==12.0.0.61"
+  "nvidia-cufile==1.15.1.6" "nvidia-curand==10.4.0.35" "nvidia-cusolver==12.0.4.66" "nvidia-cusparse==12.6.3.3" "nvidia-cusparselt-cu13==0.8.0"
+  "nvidia-nccl-cu13==2.28.9" "nvidia-nvjitlink==13.0.88" "nvidia-nvshmem-cu13==3.4.5" "nvidia-nvtx==13.0.85")
 
 fetch_wheels() {  # TO REQUIREMENT...
-  local to=$1 machine source=()
+  local to=$1 machine glibc platforms=(--platform "manylinux2014_$(uname -m)")
   shift
   machine=$(uname -m)
   if [[ -n ${FORETELL_WHEELS:-} ]]; then
@@ -110,11 +110,11 @@ fetch_wheels() {  # TO REQUIREMENT...
     done
     return
   fi
-  # Naming the platform and the Python makes the answer the same under any python3: only the C++ parts are kept.
+  # Naming the platform and the Python makes the answer the same under any python3: only the C++ parts are kept. pip does not take an older
+  # glibc's tag by itself.
+  for glibc in {17..28}; do platforms+=(--platform "manylinux_2_${glibc}_$machine"); done
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp --python-version 3.11 \
-    --platform "manylinux_2_28_$machine" --platform "manylinux_2_27_$machine" --platform "manylinux_2_25_$machine" \
-    --platform "manylinux_2_17_$machine" --platform "manylinux2014_$machine" \
-    --dest "$to" "${source[@]}" "$@"
+    "${platforms[@]}" --dest "$to" "$@"
 }
 
 # Everything lands in one lib/ and one include/: the libraries look beside themselves ($ORIGIN) for what they need.
