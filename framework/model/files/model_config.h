@@ -5,8 +5,6 @@
 // names the file and the key. Lengths are in tokens, widths in elements.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -20,6 +18,8 @@ namespace foretell {
 enum class NormKind { Rms, Layer };
 enum class Activation { Silu, Gelu, GeluTanh, Relu };
 enum class PositionKind { Rope, Learned };
+// How a checkpoint names and lays out its weights: weight_list.h has the names.
+enum class WeightNaming { Llama, Gpt2 };
 
 // Rotary embedding (Su et al. 2021, arXiv 2104.09864) and its published extensions for longer contexts.
 struct RopeConfig {
@@ -37,10 +37,12 @@ struct RopeConfig {
   std::optional<double> attention_factor;  // yarn: absent means the paper's 0.1 ln(factor) + 1
   std::optional<double> mscale, mscale_all_dim;
   bool truncate = true;  // yarn: whether the correction range is rounded to whole dimensions
+  friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
 struct ModelConfig {
-  std::string family;  // "llama", "qwen2", "gpt2": for reports only
+  std::string family;  // "llama", "qwen2", "gpt2": for reports and for config.json only
+  WeightNaming naming = WeightNaming::Llama;
   int vocab_size = 0;
   int hidden_size = 0;
   int num_layers = 0;
@@ -65,7 +67,28 @@ struct ModelConfig {
 
   std::optional<Token> bos;
   std::vector<Token> eos;             // generation_config.json's where there is one, else config.json's
-  std::string dtype = "float32";      // what the checkpoint says that its weights are
+  // What the checkpoint says that its weights are: "float32", "float16" or "bfloat16"; absent if it does not say.
+  std::optional<std::string> dtype;
+
+  int group_size() const { return num_heads / num_kv_heads; }                                   // query heads that share one key head
+  int rotary_dim() const { return static_cast<int>(head_dim * rope.partial); }                  // the elements of a head that are rotated
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
+
+// Of a folder: config.json, with the stop tokens of generation_config.json where that is there.
+ModelConfig load_model_config(const std::filesystem::path& folder);
+
+// Of the bytes of a config.json; `name` is what an Error calls them. An unknown architecture is an Error that lists the known ones.
+ModelConfig parse_model_config(std::string_view json, const std::string& name);
+
+// Overrides `config`'s first and stop tokens with those that a generation_config.json gives.
+void apply_generation_config(std::string_view json, const std::string& name, ModelConfig& config);
+
+// The config.json that parse_model_config() reads back as `config`, in Hugging Face's current spelling.
+std::string model_config_json(const ModelConfig& config);
+void write_model_config(const std::filesystem::path& folder, const ModelConfig& config);
+
+// The architectures that can be loaded: "llama", "qwen2", ...
+std::vector<std::string> known_model_families();
 
 }  // namespace foretell

@@ -1,0 +1,55 @@
+#include "framework/model/files/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".XXXXXX") {
+  descriptor_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
+  if (descriptor_ < 0) refuse("created");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::refuse(const char* action) const { fail("{}: cannot be {}: {}", path_.string(), action, std::strerror(errno)); }
+
+void AtomicFile::write(std::span<const std::byte> bytes) {
+  constexpr std::size_t kLargestWrite = std::size_t{1} << 30;
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor_, bytes.data(), std::min(bytes.size(), kLargestWrite));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) refuse("written");
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
+  }
+}
+
+void AtomicFile::commit() {
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::fchmod(descriptor_, 0666 & ~mask) != 0 || ::fsync(descriptor_) != 0) refuse("written");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) refuse("put in place");
+  ::close(descriptor_);
+  descriptor_ = -1;
+}
+
+void make_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail("{}: the folder cannot be made: {}", folder.string(), error.message());
+  if (!std::filesystem::is_directory(folder, error)) fail("{}: is not a folder", folder.string());
+}
+
+}  // namespace foretell

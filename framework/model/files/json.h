@@ -1,0 +1,56 @@
+// Reading JSON that may be hostile.
+//
+// Contract: parse_json() returns the document or throws one Error that names the text; it never recurses without bound. JsonObject reads the keys
+// of an object with type and range checks; every Error names the text and the key. An absent key and a null one are the same: "not given".
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+
+struct JsonLimits {
+  std::size_t bytes = std::size_t{16} << 20;
+  int depth = 32;
+  bool unique_keys = true;  // at every depth; a key given twice is an Error
+};
+
+nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {});
+
+// A view of an object that lives elsewhere; cheap to copy.
+class JsonObject {
+ public:
+  // `prefix` stands before key names in messages ("rope_scaling.").
+  JsonObject(const nlohmann::json& object, std::string name, std::string prefix = "");
+
+  bool has(const char* key) const { return find(key) != nullptr; }
+  const nlohmann::json* find(const char* key) const;  // null if absent or null
+  std::optional<std::int64_t> integer(const char* key, std::int64_t low, std::int64_t high) const;
+  std::optional<double> number(const char* key, double low, double high) const;
+  std::optional<bool> boolean(const char* key) const;
+  std::optional<std::string> string(const char* key) const;
+  std::optional<JsonObject> object(const char* key) const;
+
+  template <class... Args>
+  [[noreturn]] void refuse(const char* key, fmt::format_string<Args...> format, Args&&... args) const {
+    fail("{}: '{}{}' {}", name_, prefix_, key, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  const std::string& name() const { return name_; }
+
+ private:
+  const nlohmann::json* object_;
+  std::string name_;
+  std::string prefix_;
+};
+
+// The value as it stands, shortened, for messages.
+std::string shown(const nlohmann::json& value);
+
+}  // namespace foretell
