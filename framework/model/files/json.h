@@ -30,6 +30,7 @@ class JsonObject {
   JsonObject(const nlohmann::json& object, std::string name, std::string prefix = "");
 
   bool has(const char* key) const { return find(key) != nullptr; }
+  bool empty() const { return object_->empty(); }
   const nlohmann::json* find(const char* key) const;  // null if absent or null
   std::optional<std::int64_t> integer(const char* key, std::int64_t low, std::int64_t high) const;
   std::optional<double> number(const char* key, double low, double high) const;

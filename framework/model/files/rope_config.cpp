@@ -84,7 +84,7 @@ RopeConfig parse_rope(const JsonObject& config, int head_dim, int context) {
   static const nlohmann::json kNothing = nlohmann::json::object();
   // A file that gives both spellings means the old one: tools that add an extension by hand still write rope_scaling.
   auto parameters = config.object("rope_scaling");
-  if (!parameters) parameters = config.object("rope_parameters");
+  if (!parameters || parameters->empty()) parameters = config.object("rope_parameters");
   if (!parameters) parameters = JsonObject(kNothing, config.name(), "rope_scaling.");
 
   RopeConfig rope;

@@ -1,0 +1,17 @@
+// Attention of a batch's rows over the items' caches.
+//
+// Contract: queries lie in the fused qkv rows and are turned already; keys and values, those of these rows included, are in the caches. Grouped
+// queries share their keys without copies (Ainslie et al. 2023, arXiv 2305.13245).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "framework/model/batch_plan.h"
+#include "framework/model/kernels.h"
+
+namespace foretell {
+
+// qkv [rows, (heads + 2 kv_heads) * head_dim] -> [rows, heads * head_dim]
+at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer, double scale);
+
+}  // namespace foretell

@@ -1,0 +1,49 @@
+// What every layer of one forward needs to know about its rows, worked out once.
+//
+// Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row `start` on and see the cache
+// as far as `mask` allows. Cheap to build; masks are built once a forward, not once a layer.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "framework/model/language_model.h"
+#include "framework/model/rope.h"
+#include "framework/model/transformer_cache.h"
+
+namespace foretell {
+
+struct ItemPlan {
+  int offset = 0;  // of its first row in the batch
+  int rows = 0;
+  int start = 0;                   // the cache row that its first row is written to
+  TransformerCache* cache = nullptr;
+  at::Tensor mask;                 // additive [1, 1, rows, start + rows]; undefined if every row sees everything, or where `causal` says it
+  bool causal = false;             // the rows are a chain over an empty cache
+};
+
+struct BatchPlan {
+  int rows = 0;
+  std::vector<ItemPlan> items;
+  std::vector<int> positions;  // of all rows
+  at::Tensor cosines;          // float32 [rows, rotary_dim / 2]; undefined without rotary embedding
+  at::Tensor sines;
+};
+
+// How the rows of this model's forward are rotated and typed.
+struct PlanContext {
+  LayerRange layers;
+  int context = 0;  // positions that the model has
+  std::span<const float> frequencies;
+  float magnitude = 1;
+  at::TensorOptions options;  // of the activations
+};
+
+// An Error for a position beyond the context; an InternalError for a shape or a cache that does not fit.
+BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& context);
+
+int input_rows(const Input& input);
+
+}  // namespace foretell

@@ -1,0 +1,37 @@
+// Which tensors a checkpoint of a given config holds: the one place that knows names and shapes.
+//
+// Contract: names are those of Hugging Face's *ForCausalLM classes; the leading "model." or "transformer." is optional in files. Shapes are as
+// stored: GPT-2 keeps its matrices as [input, output], all others as [output, input]. Torch-free.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "framework/model/files/model_config.h"
+
+namespace foretell {
+
+enum class WeightKind { Matrix, Embedding, Gain, Bias };
+
+struct WeightSpec {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  WeightKind kind = WeightKind::Matrix;
+  std::int64_t inputs = 0;  // of a matrix or an embedding: the width that is summed over when it is used as a matrix
+};
+
+std::vector<WeightSpec> weight_list(const ModelConfig& config);
+
+// "model.layers.3.self_attn.q_proj.weight" of (3, "self_attn.q_proj.weight").
+std::string layer_weight_name(WeightNaming naming, int layer, std::string_view part);
+
+// The prefix that files may leave out: "model." or "transformer.".
+std::string_view weight_prefix(WeightNaming naming);
+
+// Whether a file may hold this tensor although weight_list() does not: buffers that old exports stored, heads of other tasks. A tensor of a layer
+// is never among them: a weight that is there and not used means that the config does not describe the file.
+bool is_ignorable_weight(const ModelConfig& config, std::string_view name);
+
+}  // namespace foretell

@@ -1,0 +1,180 @@
+#include "framework/model/kernels.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "framework/base/error.h"
+
+// Compiled once for each of these instruction sets; the loader picks.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define FORETELL_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FORETELL_CLONES
+#endif
+
+namespace foretell {
+namespace {
+
+using at::BFloat16;
+
+constexpr std::int64_t kSerialElements = 32768;  // below, starting threads costs more than it saves
+
+inline float load(const float* at) { return *at; }
+inline float load(const BFloat16* at) {
+  const std::uint32_t bits = std::uint32_t{at->x} << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+// To the nearest, ties to even. NaN stays NaN because its high bits survive the carry of any payload that hardware makes.
+inline std::uint16_t rounded_bits(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+inline void store(float* at, float value) { *at = value; }
+inline void store(BFloat16* at, float value) { at->x = rounded_bits(value); }
+inline float rounded(float value, const float*) { return value; }
+inline float rounded(float value, const BFloat16*) {
+  BFloat16 result;
+  result.x = rounded_bits(value);
+  return load(&result);
+}
+
+template <class T>
+inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T* out, std::int64_t width, float eps) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < width; ++i) sum += load(x + i) * load(x + i);
+  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) store(out + i, load(gain + i) * rounded(load(x + i) * scale, x));
+}
+
+FORETELL_CLONES void norm_row_f32(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
+  norm_row(x, gain, out, width, eps);
+}
+FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+  norm_row(x, gain, out, width, eps);
+}
+void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) { norm_row_f32(x, gain, out, width, eps); }
+void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) { norm_row_bf16(x, gain, out, width, eps); }
+
+template <class T>
+void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, float eps) {
+  const std::int64_t width = x.size(1);
+  const T* in = x.const_data_ptr<T>();
+  const T* gains = gain.const_data_ptr<T>();
+  T* result = out.mutable_data_ptr<T>();
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) norm_one(in + row * width, gains, result + row * width, width, eps);
+  });
+}
+
+// Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864, equation 34).
+template <class T>
+void rotate_head(T* head, const float* cosines, const float* sines, std::int64_t pairs, bool interleaved) {
+  const std::int64_t step = interleaved ? 2 : 1;
+  const std::int64_t apart = interleaved ? 1 : pairs;
+#pragma omp simd
+  for (std::int64_t i = 0; i < pairs; ++i) {
+    const float a = load(head + i * step);
+    const float b = load(head + i * step + apart);
+    store(head + i * step, a * cosines[i] - b * sines[i]);
+    store(head + i * step + apart, b * cosines[i] + a * sines[i]);
+  }
+}
+
+template <class T>
+void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+  const std::int64_t width = qkv.size(1);
+  const std::int64_t dim = layout.head_dim;
+  const std::int64_t pairs = plan.cosines.defined() ? plan.cosines.size(1) : 0;
+  const float* cosines = pairs > 0 ? plan.cosines.const_data_ptr<float>() : nullptr;
+  const float* sines = pairs > 0 ? plan.sines.const_data_ptr<float>() : nullptr;
+  for (const ItemPlan& item : plan.items) {
+    T* keys = item.cache->keys(layer).mutable_data_ptr<T>();
+    T* values = item.cache->values(layer).mutable_data_ptr<T>();
+    const std::int64_t head_stride = item.cache->capacity() * dim;
+    T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
+    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        T* row = rows + r * width;
+        const std::int64_t angle = (item.offset + r) * pairs;
+        if (pairs > 0) {
+          for (int h = 0; h < layout.heads + layout.kv_heads; ++h) {
+            rotate_head(row + h * dim, cosines + angle, sines + angle, pairs, layout.interleaved);
+          }
+        }
+        const T* key = row + layout.heads * dim;
+        const T* value = key + layout.kv_heads * dim;
+        for (int h = 0; h < layout.kv_heads; ++h) {
+          std::memcpy(keys + h * head_stride + (item.start + r) * dim, key + h * dim, dim * sizeof(T));
+          std::memcpy(values + h * head_stride + (item.start + r) * dim, value + h * dim, dim * sizeof(T));
+        }
+      }
+    });
+  }
+}
+
+bool has_kernel(const at::Tensor& x) {
+  return x.device().is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+}  // namespace
+
+at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  const at::Tensor wide = x.to(at::kFloat);
+  return wide.mul(wide.square().mean(-1, true).add(eps).rsqrt()).to(x.scalar_type()).mul(gain);
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  if (!has_kernel(x)) return rms_norm_aten(x, gain, eps);
+  at::Tensor out = at::empty_like(x);
+  x.scalar_type() == at::kFloat ? norm_rows<float>(x, gain, out, static_cast<float>(eps))
+                                : norm_rows<BFloat16>(x, gain, out, static_cast<float>(eps));
+  return out;
+}
+
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+  const at::Tensor heads = qkv.view({qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim});
+  if (plan.cosines.defined()) {
+    const std::int64_t pairs = plan.cosines.size(1);
+    const at::Tensor turned = heads.narrow(1, 0, layout.heads + layout.kv_heads).narrow(2, 0, 2 * pairs);
+    const at::Tensor first = layout.interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
+    const at::Tensor second = layout.interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
+    const at::Tensor a = first.to(at::kFloat, false, true);
+    const at::Tensor b = second.to(at::kFloat, false, true);
+    const at::Tensor cosine = plan.cosines.unsqueeze(1);
+    const at::Tensor sine = plan.sines.unsqueeze(1);
+    first.copy_(a * cosine - b * sine);
+    second.copy_(b * cosine + a * sine);
+  }
+  for (const ItemPlan& item : plan.items) {
+    if (item.rows == 0) continue;
+    const at::Tensor rows = heads.narrow(0, item.offset, item.rows);
+    item.cache->keys(layer).narrow(1, item.start, item.rows).copy_(rows.narrow(1, layout.heads, layout.kv_heads).transpose(0, 1));
+    item.cache->values(layer).narrow(1, item.start, item.rows).copy_(rows.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads).transpose(0, 1));
+  }
+}
+
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+  if (!has_kernel(qkv)) return rotate_and_store_aten(qkv, layout, plan, layer);
+  qkv.scalar_type() == at::kFloat ? rotate_and_store_rows<float>(qkv, layout, plan, layer)
+                                  : rotate_and_store_rows<BFloat16>(qkv, layout, plan, layer);
+}
+
+at::Tensor activate(at::Tensor x, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return at::silu_(x);
+    case Activation::Gelu: return at::gelu_(x, "none");
+    case Activation::GeluTanh: return at::gelu_(x, "tanh");
+    case Activation::Relu: return at::relu_(x);
+  }
+  return x;
+}
+
+}  // namespace foretell

@@ -1,0 +1,82 @@
+#include "framework/model/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+// Llama 3.1's extension: long wavelengths are stretched by `factor`, short ones kept, those between interpolated (Grattafiori et al. 2024,
+// arXiv 2407.21783; the formula is that of the released model code).
+double llama3_frequency(const RopeConfig& rope, double frequency) {
+  const double wavelength = 2 * std::numbers::pi / frequency;
+  if (wavelength < rope.original_context / rope.high_freq_factor) return frequency;
+  if (wavelength > rope.original_context / rope.low_freq_factor) return frequency / rope.factor;
+  const double smooth = (rope.original_context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  return (1 - smooth) * frequency / rope.factor + smooth * frequency;
+}
+
+// The pair whose wavelength makes `rotations` turns within the original context: equation 17's r(d) = L / lambda_d solved for d.
+double yarn_pair(const RopeConfig& rope, int dim, double rotations) {
+  return dim * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
+}
+
+// YaRN's "NTK by parts" (Peng et al. 2023, arXiv 2309.00071, section 3.2): pairs below `low` are kept, those above `high` interpolated.
+double yarn_frequency(const RopeConfig& rope, int dim, int pair, double frequency) {
+  double low = yarn_pair(rope, dim, rope.beta_fast);
+  double high = yarn_pair(rope, dim, rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1.0);
+  if (low == high) high += 0.001;
+  const double ramp = std::clamp((pair - low) / (high - low), 0.0, 1.0);
+  return frequency / rope.factor * ramp + frequency * (1 - ramp);
+}
+
+double yarn_mscale(double factor, double scale) { return factor <= 1 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0; }
+
+}  // namespace
+
+std::vector<float> rope_frequencies(const ModelConfig& config) {
+  const RopeConfig& rope = config.rope;
+  const int dim = config.rotary_dim();
+  std::vector<float> frequencies;
+  for (int pair = 0; pair < dim / 2; ++pair) {
+    double frequency = 1.0 / std::pow(rope.theta, 2.0 * pair / dim);
+    switch (rope.scaling) {
+      case RopeConfig::Scaling::None: break;
+      case RopeConfig::Scaling::Linear: frequency /= rope.factor; break;
+      case RopeConfig::Scaling::Llama3: frequency = llama3_frequency(rope, frequency); break;
+      case RopeConfig::Scaling::Yarn: frequency = yarn_frequency(rope, dim, pair, frequency); break;
+    }
+    frequencies.push_back(static_cast<float>(frequency));
+  }
+  return frequencies;
+}
+
+// YaRN's section 3.4: attention is sharpened as if the logits were divided by a temperature, by scaling queries and keys alike.
+double rope_magnitude(const RopeConfig& rope) {
+  if (rope.scaling != RopeConfig::Scaling::Yarn) return 1.0;
+  if (rope.attention_factor) return *rope.attention_factor;
+  const bool has_both = rope.mscale.value_or(0) != 0 && rope.mscale_all_dim.value_or(0) != 0;
+  if (has_both) return yarn_mscale(rope.factor, *rope.mscale) / yarn_mscale(rope.factor, *rope.mscale_all_dim);
+  return yarn_mscale(rope.factor, 1.0);
+}
+
+void rope_angles(std::span<const int> positions, std::span<const float> frequencies, float magnitude, float* cosines, float* sines) {
+  for (const int position : positions) {
+    for (const float frequency : frequencies) {
+      const float angle = static_cast<float>(position) * frequency;
+      *cosines++ = std::cos(angle) * magnitude;
+      *sines++ = std::sin(angle) * magnitude;
+    }
+  }
+}
+
+}  // namespace foretell

@@ -1,0 +1,23 @@
+// Rotary position embedding: which angles a position is turned by.
+//
+// Contract: pure functions of the config. Angles are formed in float32 (position times inverse frequency), as the checkpoints' own code does, so
+// that long positions agree to the last bits; the frequencies themselves are computed in double precision.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "framework/model/files/model_config.h"
+
+namespace foretell {
+
+// Radians a position advances each rotated pair by: [rotary_dim / 2].
+std::vector<float> rope_frequencies(const ModelConfig& config);
+
+// What cosines and sines are multiplied with (yarn's attention temperature); 1 for all other kinds.
+double rope_magnitude(const RopeConfig& rope);
+
+// The cosine and sine of each position's angles, both [positions, frequencies], times `magnitude`.
+void rope_angles(std::span<const int> positions, std::span<const float> frequencies, float magnitude, float* cosines, float* sines);
+
+}  // namespace foretell

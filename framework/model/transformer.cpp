@@ -1,0 +1,144 @@
+#include "framework/model/transformer.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include "framework/base/error.h"
+#include "framework/model/rope.h"
+#include "framework/model/transformer_cache.h"
+
+namespace foretell {
+namespace {
+
+void check_options(const ForwardOptions& options, LayerRange layers, int num_layers) {
+  FORETELL_CHECK(layers.first >= 0 && layers.first < layers.last && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last,
+                 num_layers);
+  if (options.computed) {
+    FORETELL_CHECK(options.computed->num_layers() == num_layers, "a layer set for {} layers, the model has {}", options.computed->num_layers(),
+                   num_layers);
+  }
+  for (const int tap : options.taps) {
+    FORETELL_CHECK(tap >= layers.first && tap <= layers.last, "tap {} of layers [{}, {})", tap, layers.first, layers.last);
+  }
+}
+
+// The flat rows whose logits are asked for; nothing if that is all of them.
+std::optional<std::vector<std::int64_t>> logit_rows(std::span<const ForwardItem> batch, const BatchPlan& plan) {
+  std::vector<std::int64_t> rows;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ItemPlan& item = plan.items[i];
+    if (batch[i].logits == LogitRows::Last && item.rows > 0) rows.push_back(item.offset + item.rows - 1);
+    if (batch[i].logits != LogitRows::All) continue;
+    for (int row = 0; row < item.rows; ++row) rows.push_back(item.offset + row);
+  }
+  if (static_cast<int>(rows.size()) == plan.rows) return std::nullopt;
+  return rows;
+}
+
+}  // namespace
+
+Transformer::Transformer(ModelConfig config, TransformerWeights weights)
+    : config_(std::move(config)),
+      embedding_(std::move(weights.embedding)),
+      positions_(std::move(weights.positions)),
+      final_norm_(std::move(weights.final_norm)),
+      head_(std::move(weights.head)),
+      options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())) {
+  for (int layer = 0; layer < config_.num_layers; ++layer) layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
+  if (config_.position != PositionKind::Rope) return;
+  frequencies_ = rope_frequencies(config_);
+  magnitude_ = static_cast<float>(rope_magnitude(config_.rope));
+}
+
+std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
+  const c10::InferenceMode inference;
+  return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim, options_);
+}
+
+std::size_t Transformer::weight_bytes_per_forward() const {
+  std::size_t bytes = final_norm_.bytes() + head_.bytes();
+  for (const DecoderLayer& layer : layers_) bytes += layer.bytes();
+  return bytes;
+}
+
+std::size_t Transformer::cache_bytes_per_row() const {
+  return std::size_t{2} * config_.num_layers * config_.num_kv_heads * config_.head_dim * options_.dtype().itemsize();
+}
+
+at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) const {
+  at::Tensor ids = at::empty({static_cast<std::int64_t>(tokens.size())}, at::kLong);
+  std::int64_t* values = ids.mutable_data_ptr<std::int64_t>();
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
+      fail("token id {} is outside of the model's vocabulary of {} (ids 0 to {})", tokens[i], config_.vocab_size, config_.vocab_size - 1);
+    }
+    values[i] = tokens[i];
+  }
+  at::Tensor x = embedding_.index_select(0, ids.to(device()));
+  if (!positions_.defined()) return x;
+  std::copy(positions.begin(), positions.end(), values);
+  return x.add_(positions_.index_select(0, ids.to(device())));
+}
+
+at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const {
+  std::vector<at::Tensor> parts;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    const ItemPlan& item = plan.items[i];
+    if (const auto* tokens = std::get_if<TokenSpan>(&batch[i].input)) {
+      FORETELL_CHECK(layers.first == 0, "tokens enter layer {}", layers.first);
+      parts.push_back(embed(*tokens, std::span(plan.positions).subspan(item.offset, item.rows)));
+      continue;
+    }
+    const at::Tensor& state = std::get<at::Tensor>(batch[i].input);
+    FORETELL_CHECK(state.dim() == 2 && state.size(1) == config_.hidden_size, "an input of {} dimensions and width {}, hidden size {}", state.dim(),
+                   state.size(-1), config_.hidden_size);
+    parts.push_back(state.to(options_, false, batch.size() == 1));  // a copy: layers change it in place
+  }
+  at::Tensor x = parts.size() == 1 ? parts[0] : at::cat(parts);
+  return x.contiguous();
+}
+
+void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers, ForwardResult& result) const {
+  result.taps.resize(options.taps.size());
+  const auto tap = [&](int level) {
+    for (std::size_t i = 0; i < options.taps.size(); ++i) {
+      if (options.taps[i] == level) result.taps[i] = x.clone();
+    }
+  };
+  tap(layers.first);
+  for (int layer = layers.first; layer < layers.last; ++layer) {
+    if (plan.rows > 0) {
+      if (!options.computed || options.computed->attention(layer)) layers_[layer].attention(x, plan, layer);
+      if (!options.computed || options.computed->mlp(layer)) layers_[layer].mlp(x);
+    }
+    tap(layer + 1);
+  }
+  for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows);
+}
+
+void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
+                        ForwardResult& result) const {
+  if (options.tap_last) result.last_state = x;
+  if (options.tap_final) result.final_state = plan.rows > 0 ? final_norm_.forward(x) : x;
+  const auto rows = logit_rows(batch, plan);
+  if (plan.rows == 0 || (rows && rows->empty())) return;
+  at::Tensor asked = options.tap_final ? result.final_state : x;
+  if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
+  if (!options.tap_final) asked = final_norm_.forward(asked);
+  result.logits = head_.forward(asked).to(at::kFloat);
+}
+
+ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {
+  const c10::InferenceMode inference;
+  FORETELL_CHECK(!batch.empty(), "a forward of no item");
+  const LayerRange layers = options.layers.value_or(LayerRange{0, config_.num_layers});
+  check_options(options, layers, config_.num_layers);
+  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_});
+  at::Tensor x = enter(batch, plan, layers);
+  ForwardResult result;
+  run_layers(x, plan, options, layers, result);
+  leave(x, batch, plan, options, result);
+  return result;
+}
+
+}  // namespace foretell

@@ -1,0 +1,59 @@
+// A decoder-only transformer with its weights: every family that Foretell loads is one configuration of it.
+//
+// Contract: as in language_model.h; const and safe to share after construction, runs under inference mode. A row of an Input tensor that enters layer 0
+// is the state that layer 0 reads: learned positions are already added to it (tap 0 gives such rows). A token id outside the vocabulary and a
+// position beyond the context are Errors. Layers that are skipped leave their cache rows as they were (zero or stale), lengths advance all the same.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <vector>
+
+#include "framework/model/decoder_layer.h"
+#include "framework/model/language_model.h"
+
+namespace foretell {
+
+struct TransformerWeights {
+  at::Tensor embedding;  // [vocab, hidden]
+  at::Tensor positions;  // [context, hidden]; learned positions only
+  std::vector<LayerWeights> layers;
+  Norm final_norm;
+  Linear head;  // [vocab, hidden]; from the embedding where they are tied
+};
+
+class Transformer final : public LanguageModel {
+ public:
+  Transformer(ModelConfig config, TransformerWeights weights);
+
+  const ModelConfig& config() const override { return config_; }
+  std::unique_ptr<KvCache> make_cache(int capacity) const override;
+  ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
+  at::Device device() const override { return options_.device(); }
+  using LanguageModel::forward;
+
+  at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
+  // What one forward of one row reads of the weights, and of the cache for each row that is attended to.
+  std::size_t weight_bytes_per_forward() const;
+  std::size_t cache_bytes_per_row() const;
+
+ private:
+  at::Tensor enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const;
+  at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const;
+  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers, ForwardResult& result) const;
+  void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
+             ForwardResult& result) const;
+
+  ModelConfig config_;
+  at::Tensor embedding_;
+  at::Tensor positions_;
+  std::vector<DecoderLayer> layers_;
+  Norm final_norm_;
+  Linear head_;
+  at::TensorOptions options_;
+  std::vector<float> frequencies_;
+  float magnitude_ = 1;
+};
+
+}  // namespace foretell

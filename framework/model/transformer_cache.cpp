@@ -1,0 +1,76 @@
+#include "framework/model/transformer_cache.h"
+
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+void check_range(LayerRange layers, int num_layers) {
+  FORETELL_CHECK(!layers.empty() && layers.first >= 0 && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last, num_layers);
+}
+
+}  // namespace
+
+TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options)
+    : lengths_(num_layers, 0) {
+  FORETELL_CHECK(capacity > 0, "a cache of {} rows", capacity);
+  keys_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
+  values_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
+  for (int layer = 0; layer < num_layers; ++layer) {
+    layer_keys_.push_back(keys_.select(0, layer));
+    layer_values_.push_back(values_.select(0, layer));
+  }
+}
+
+int TransformerCache::length(LayerRange layers) const {
+  check_range(layers, num_layers());
+  const int length = lengths_[layers.first];
+  for (int layer = layers.first; layer < layers.last; ++layer) {
+    FORETELL_CHECK(lengths_[layer] == length, "layer {} holds {} rows, layer {} holds {}", layers.first, length, layer, lengths_[layer]);
+  }
+  return length;
+}
+
+void TransformerCache::truncate(LayerRange layers, int length) {
+  check_range(layers, num_layers());
+  FORETELL_CHECK(length >= 0, "length {}", length);
+  for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] = std::min(lengths_[layer], length);
+}
+
+void TransformerCache::keep(LayerRange layers, int base, std::span<const int> rows) {
+  const int before = length(layers);
+  const int count = static_cast<int>(rows.size());
+  FORETELL_CHECK(base >= 0 && base <= before, "base {} of {} rows", base, before);
+  std::vector<std::int64_t> moved;  // absolute source rows of those that do not stay where they are
+  int staying = 0;
+  for (int i = 0; i < count; ++i) {
+    FORETELL_CHECK(rows[i] >= (i == 0 ? 0 : rows[i - 1] + 1) && base + rows[i] < before, "kept row {} of {} above base {}", rows[i], before - base, base);
+    if (rows[i] == i) {
+      staying = i + 1;
+    } else {
+      moved.push_back(base + rows[i]);
+    }
+  }
+  if (!moved.empty()) {
+    const c10::InferenceMode inference;
+    const at::Tensor source = at::tensor(moved, at::kLong).to(keys_.device());
+    for (const at::Tensor& whole : {keys_, values_}) {
+      const at::Tensor part = whole.narrow(0, layers.first, layers.last - layers.first);
+      part.narrow(2, base + staying, count - staying).copy_(part.index_select(2, source));
+    }
+  }
+  for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] = base + count;
+}
+
+void TransformerCache::grow(LayerRange layers, int rows) {
+  for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] += rows;
+}
+
+}  // namespace foretell

@@ -1,0 +1,43 @@
+// The keys and values of one sequence in a Transformer.
+//
+// Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, head_dim], allocated once and zeroed, so that a row that
+// was never written (its attention was skipped) is finite.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "framework/model/kv_cache.h"
+
+namespace foretell {
+
+class TransformerCache final : public KvCache {
+ public:
+  TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options);
+
+  int num_layers() const override { return static_cast<int>(lengths_.size()); }
+  int capacity() const override { return static_cast<int>(keys_.size(2)); }
+  int length(LayerRange layers) const override;
+  void truncate(LayerRange layers, int length) override;
+  void keep(LayerRange layers, int base, std::span<const int> rows) override;
+  std::size_t bytes() const override { return keys_.nbytes() + values_.nbytes(); }
+  using KvCache::keep;
+  using KvCache::length;
+  using KvCache::truncate;
+
+  // [kv_heads, capacity, head_dim]
+  const at::Tensor& keys(int layer) const { return layer_keys_[layer]; }
+  const at::Tensor& values(int layer) const { return layer_values_[layer]; }
+  void grow(LayerRange layers, int rows);
+
+ private:
+  at::Tensor keys_;
+  at::Tensor values_;
+  std::vector<at::Tensor> layer_keys_;  // views
+  std::vector<at::Tensor> layer_values_;
+  std::vector<int> lengths_;
+};
+
+}  // namespace foretell

@@ -1,0 +1,80 @@
+#include "tests/model/helpers.h"
+
+#include <cstring>
+#include <fstream>
+
+#include <ATen/Parallel.h>
+
+#include "framework/model/make_random.h"
+#include "tests/support/catch.h"
+
+namespace foretell::testing {
+namespace {
+
+// Models of these tests are so small that a second thread only waits; on a busy machine it waits for long.
+const bool kOneThread = [] {
+  at::set_num_threads(1);
+  return true;
+}();
+
+}  // namespace
+
+Tokens random_tokens(int count, int vocab, std::mt19937& random) {
+  Tokens tokens(count);
+  for (Token& token : tokens) token = static_cast<Token>(random() % static_cast<unsigned>(vocab));
+  return tokens;
+}
+
+at::Tensor to_tensor(const StoredTensor& stored) {
+  REQUIRE((stored.type == StoredType::F32 || stored.type == StoredType::I32));
+  at::Tensor tensor = at::empty(stored.shape, stored.type == StoredType::F32 ? at::kFloat : at::kInt);
+  std::memcpy(tensor.mutable_data_ptr(), stored.bytes.data(), stored.bytes.size());
+  return tensor;
+}
+
+std::vector<Tokens> to_rows(const StoredTensor& stored) {
+  REQUIRE(stored.type == StoredType::I32);
+  REQUIRE(stored.shape.size() == 2);
+  std::vector<Tokens> rows(stored.shape[0], Tokens(stored.shape[1]));
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    std::memcpy(rows[row].data(), stored.bytes.data() + row * stored.shape[1] * sizeof(Token), stored.shape[1] * sizeof(Token));
+  }
+  return rows;
+}
+
+float max_difference(const at::Tensor& a, const at::Tensor& b) {
+  REQUIRE(a.sizes() == b.sizes());
+  return (a.to(at::kFloat) - b.to(at::kFloat)).abs().max().item<float>();
+}
+
+at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens, KvCache& cache) {
+  return model.forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = &cache, .logits = LogitRows::All}).logits;
+}
+
+at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens) {
+  const auto cache = model.make_cache(static_cast<int>(tokens.size()));
+  return logits_of(model, tokens, *cache);
+}
+
+Token best_token(const at::Tensor& row) { return static_cast<Token>(row.reshape({-1}).argmax().item<std::int64_t>()); }
+
+std::filesystem::path make_model(const std::filesystem::path& folder, const std::string& config, std::uint64_t seed) {
+  std::filesystem::create_directories(folder);
+  const auto source = folder / "source.json";
+  std::ofstream(source) << config;
+  make_random(source, folder, seed);
+  return folder;
+}
+
+std::string llama_config(const std::string& more) {
+  return R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 3,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "dtype": "float32")" +
+         (more.empty() ? "" : ", " + more) + "}";
+}
+
+std::string gpt2_config(const std::string& more) {
+  return R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32")" +
+         (more.empty() ? "" : ", " + more) + "}";
+}
+
+}  // namespace foretell::testing

@@ -1,0 +1,39 @@
+// What the tests of models share.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "framework/model/files/safetensors.h"
+#include "framework/model/load_model.h"
+
+namespace foretell::testing {
+
+Tokens random_tokens(int count, int vocab, std::mt19937& random);
+
+// float32 tensor of a stored one (F32 or I32).
+at::Tensor to_tensor(const StoredTensor& stored);
+std::vector<Tokens> to_rows(const StoredTensor& stored);  // I32 [rows, columns]
+
+float max_difference(const at::Tensor& a, const at::Tensor& b);
+
+// Logits of all rows after the cache: [rows, vocab].
+at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens, KvCache& cache);
+at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens);  // with a cache of its own
+
+Token best_token(const at::Tensor& row);
+
+// Writes `config` (the text of a config.json) and random weights for it into the folder and returns it.
+std::filesystem::path make_model(const std::filesystem::path& folder, const std::string& config, std::uint64_t seed);
+
+// config.json texts of small models with differing shapes.
+std::string llama_config(const std::string& more = "");
+std::string gpt2_config(const std::string& more = "");
+
+}  // namespace foretell::testing
