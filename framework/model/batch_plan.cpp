@@ -55,8 +55,8 @@ void plan_chain(int first_position, const at::TensorOptions& options, ItemPlan& 
 void plan_tree(const TreeShape& tree, const at::TensorOptions& options, ItemPlan& plan, std::vector<int>& positions) {
   const int size = static_cast<int>(tree.parents.size());
   const int base = plan.start - tree.cached_rows;
-  FORETELL_CHECK(tree.cached_rows >= 0 && tree.cached_rows + plan.rows == size && base >= 0, "a tree of {} rows, {} cached, {} given, {} in the cache",
-                 size, tree.cached_rows, plan.rows, plan.start);
+  FORETELL_CHECK(tree.cached_rows >= 0 && tree.cached_rows + plan.rows == size && base >= 0,
+                 "a tree of {} rows, {} cached, {} given, {} in the cache", size, tree.cached_rows, plan.rows, plan.start);
   Visible visible(size, size);
   std::vector<int> depth(size, 0);
   bool is_chain = true;

@@ -18,10 +18,10 @@ namespace foretell {
 struct ItemPlan {
   int offset = 0;  // of its first row in the batch
   int rows = 0;
-  int start = 0;                   // the cache row that its first row is written to
+  int start = 0;  // the cache row that its first row is written to
   TransformerCache* cache = nullptr;
-  at::Tensor mask;                 // additive [1, 1, rows, start + rows]; undefined if every row sees everything, or where `causal` says it
-  bool causal = false;             // the rows are a chain over an empty cache
+  at::Tensor mask;      // additive [1, 1, rows, start + rows]; undefined if every row sees everything, or where `causal` says it
+  bool causal = false;  // the rows are a chain over an empty cache
 };
 
 struct BatchPlan {

@@ -28,8 +28,8 @@ struct LayerWeights {
   Linear qkv;     // [(heads + 2 kv_heads) * head_dim, hidden]
   Linear output;  // [hidden, heads * head_dim]
   Norm mlp_norm;
-  Linear up;      // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first
-  Linear down;    // [hidden, intermediate]
+  Linear up;    // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first
+  Linear down;  // [hidden, intermediate]
 };
 
 class DecoderLayer {

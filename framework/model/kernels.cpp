@@ -61,7 +61,9 @@ FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFlo
   norm_row(x, gain, out, width, eps);
 }
 void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) { norm_row_f32(x, gain, out, width, eps); }
-void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) { norm_row_bf16(x, gain, out, width, eps); }
+void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+  norm_row_bf16(x, gain, out, width, eps);
+}
 
 template <class T>
 void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, float eps) {
@@ -157,7 +159,9 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
     if (item.rows == 0) continue;
     const at::Tensor rows = heads.narrow(0, item.offset, item.rows);
     item.cache->keys(layer).narrow(1, item.start, item.rows).copy_(rows.narrow(1, layout.heads, layout.kv_heads).transpose(0, 1));
-    item.cache->values(layer).narrow(1, item.start, item.rows).copy_(rows.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads).transpose(0, 1));
+    item.cache->values(layer)
+        .narrow(1, item.start, item.rows)
+        .copy_(rows.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads).transpose(0, 1));
   }
 }
 

@@ -32,8 +32,8 @@ class WeightSource {
     for (const WeightSpec& spec : weight_list(config)) check(spec);
     for (const auto& [name, tensor] : checkpoint.tensors()) {
       if (!used_.contains(name) && !is_ignorable_weight(config, name)) {
-        fail("{}: the tensor '{}' {} has no place in this {} model: config.json does not describe these weights", checkpoint.file_of(name), name,
-             to_string(tensor.shape), config.family);
+        fail("{}: the tensor '{}' {} has no place in this {} model: config.json does not describe these weights", checkpoint.file_of(name),
+             name, to_string(tensor.shape), config.family);
       }
     }
   }
@@ -66,8 +66,8 @@ class WeightSource {
   void check(const WeightSpec& spec) {
     const StoredTensor* tensor = find(spec.name);
     if (tensor == nullptr) {
-      fail("{}: the tensor '{}' {} is missing: config.json ({}, {} layers) asks for it", checkpoint_.name(), spec.name, to_string(spec.shape),
-           config_.family, config_.num_layers);
+      fail("{}: the tensor '{}' {} is missing: config.json ({}, {} layers) asks for it", checkpoint_.name(), spec.name,
+           to_string(spec.shape), config_.family, config_.num_layers);
     }
     if (tensor->shape != spec.shape) {
       fail("{}: the tensor '{}' has shape {}, config.json asks for {}", checkpoint_.name(), spec.name, to_string(tensor->shape),

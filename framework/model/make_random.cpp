@@ -77,7 +77,9 @@ void fill(std::span<std::byte> out, StoredType type, const Scale& scale, std::ui
   const std::size_t size = bytes_of(type);
   for (std::size_t i = 0; i < out.size() / size; ++i) {
     const float value = scale.mean + scale.deviation * normal_at(key, i);
-    const std::uint32_t bits = type == StoredType::F32 ? std::bit_cast<std::uint32_t>(value) : type == StoredType::BF16 ? to_bf16(value) : to_f16(value);
+    const std::uint32_t bits = type == StoredType::F32    ? std::bit_cast<std::uint32_t>(value)
+                               : type == StoredType::BF16 ? to_bf16(value)
+                                                          : to_f16(value);
     std::memcpy(out.data() + i * size, &bits, size);
   }
 }
@@ -91,7 +93,8 @@ void make_random(const std::filesystem::path& config_json, const std::filesystem
   std::vector<NewTensor> tensors;
   for (const WeightSpec& spec : weight_list(config)) {
     const std::uint64_t key = mixed(seed ^ mixed(hashed(spec.name)));
-    tensors.push_back({spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
+    tensors.push_back(
+        {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }
   write_model_config(out_dir, config);
   write_safetensors(out_dir / "model.safetensors", tensors);

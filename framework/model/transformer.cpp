@@ -11,11 +11,11 @@ namespace foretell {
 namespace {
 
 void check_options(const ForwardOptions& options, LayerRange layers, int num_layers) {
-  FORETELL_CHECK(layers.first >= 0 && layers.first < layers.last && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last,
-                 num_layers);
+  FORETELL_CHECK(layers.first >= 0 && layers.first < layers.last && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first,
+                 layers.last, num_layers);
   if (options.computed) {
-    FORETELL_CHECK(options.computed->num_layers() == num_layers, "a layer set for {} layers, the model has {}", options.computed->num_layers(),
-                   num_layers);
+    FORETELL_CHECK(options.computed->num_layers() == num_layers, "a layer set for {} layers, the model has {}",
+                   options.computed->num_layers(), num_layers);
   }
   for (const int tap : options.taps) {
     FORETELL_CHECK(tap >= layers.first && tap <= layers.last, "tap {} of layers [{}, {})", tap, layers.first, layers.last);
@@ -90,15 +90,16 @@ at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPla
       continue;
     }
     const at::Tensor& state = std::get<at::Tensor>(batch[i].input);
-    FORETELL_CHECK(state.dim() == 2 && state.size(1) == config_.hidden_size, "an input of {} dimensions and width {}, hidden size {}", state.dim(),
-                   state.size(-1), config_.hidden_size);
+    FORETELL_CHECK(state.dim() == 2 && state.size(1) == config_.hidden_size, "an input of {} dimensions and width {}, hidden size {}",
+                   state.dim(), state.size(-1), config_.hidden_size);
     parts.push_back(state.to(options_, false, batch.size() == 1));  // a copy: layers change it in place
   }
   at::Tensor x = parts.size() == 1 ? parts[0] : at::cat(parts);
   return x.contiguous();
 }
 
-void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers, ForwardResult& result) const {
+void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers,
+                             ForwardResult& result) const {
   result.taps.resize(options.taps.size());
   const auto tap = [&](int level) {
     for (std::size_t i = 0; i < options.taps.size(); ++i) {

@@ -13,7 +13,8 @@ namespace foretell {
 namespace {
 
 void check_range(LayerRange layers, int num_layers) {
-  FORETELL_CHECK(!layers.empty() && layers.first >= 0 && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last, num_layers);
+  FORETELL_CHECK(!layers.empty() && layers.first >= 0 && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last,
+                 num_layers);
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ void TransformerCache::keep(LayerRange layers, int base, std::span<const int> ro
   std::vector<std::int64_t> moved;  // absolute source rows of those that do not stay where they are
   int staying = 0;
   for (int i = 0; i < count; ++i) {
-    FORETELL_CHECK(rows[i] >= (i == 0 ? 0 : rows[i - 1] + 1) && base + rows[i] < before, "kept row {} of {} above base {}", rows[i], before - base, base);
+    FORETELL_CHECK(rows[i] >= (i == 0 ? 0 : rows[i - 1] + 1) && base + rows[i] < before, "kept row {} of {} above base {}", rows[i],
+                   before - base, base);
     if (rows[i] == i) {
       staying = i + 1;
     } else {

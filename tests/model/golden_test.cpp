@@ -47,7 +47,8 @@ void check_golden(const std::string& name) {
     const auto cache = model->make_cache(64);
     ForwardOptions options;
     options.taps = {1};
-    const ForwardResult result = model->forward(ForwardItem{.input = TokenSpan(ids[row]), .shape = ChainShape{}, .cache = cache.get()}, options);
+    const ForwardResult result =
+        model->forward(ForwardItem{.input = TokenSpan(ids[row]), .shape = ChainShape{}, .cache = cache.get()}, options);
     CHECK(max_difference(result.logits, logits[static_cast<std::int64_t>(row)]) < kTolerance);
     CHECK(max_difference(result.taps[0], hidden[static_cast<std::int64_t>(row)]) < kTolerance);
   }

@@ -44,9 +44,8 @@ json parse_json(std::string_view text, const std::string& name, const JsonLimits
   if (text.size() > limits.bytes) fail("{}: {} bytes of JSON, at most {} are read", name, text.size(), limits.bytes);
   try {
     Watcher watcher(name, limits);
-    return json::parse(text.begin(), text.end(), [&watcher](int depth, json::parse_event_t event, json& parsed) {
-      return watcher(depth, event, parsed);
-    });
+    return json::parse(text.begin(), text.end(),
+                       [&watcher](int depth, json::parse_event_t event, json& parsed) { return watcher(depth, event, parsed); });
   } catch (const json::exception& error) {
     fail("{}: not valid JSON: {}", name, shown(std::string(without_tag(error.what()))));
   }
@@ -54,8 +53,7 @@ json parse_json(std::string_view text, const std::string& name, const JsonLimits
 
 std::string shown(const json& value) {
   constexpr std::size_t kLongest = 200;
-  std::string text =
-      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
   }

@@ -102,7 +102,8 @@ ModelConfig parse_llama_like(const JsonObject& json, double default_eps, int def
   config.num_layers = required(json, "num_hidden_layers", kMostLayers);
   config.num_heads = required(json, "num_attention_heads", kLargestWidth);
   config.num_kv_heads = optional_count(json, "num_key_value_heads", config.num_heads, config.num_heads);
-  config.head_dim = json.has("head_dim") ? required(json, "head_dim", kLargestWidth) : default_head_dim(json, "num_attention_heads", config);
+  config.head_dim =
+      json.has("head_dim") ? required(json, "head_dim", kLargestWidth) : default_head_dim(json, "num_attention_heads", config);
   check_heads(json, "num_attention_heads", config);
   config.context = optional_count(json, "max_position_embeddings", kLargestWidth, default_context);
   config.norm_eps = json.number("rms_norm_eps", 0.0, 1.0).value_or(default_eps);
@@ -155,7 +156,9 @@ ModelConfig parse_gpt2(const JsonObject& json) {
   config.num_heads = required(json, "n_head", "num_attention_heads", kLargestWidth);
   config.num_kv_heads = config.num_heads;
   config.head_dim = default_head_dim(json, "n_head", config);
-  const char* context_key = json.has("n_positions") ? "n_positions" : json.has("max_position_embeddings") ? "max_position_embeddings" : "n_ctx";
+  const char* context_key = json.has("n_positions")               ? "n_positions"
+                            : json.has("max_position_embeddings") ? "max_position_embeddings"
+                                                                  : "n_ctx";
   config.context = optional_count(json, context_key, kLargestWidth, 1024);
   config.intermediate_size = optional_count(json, "n_inner", kLargestWidth, 4 * config.hidden_size);
   config.norm = NormKind::Layer;
@@ -227,7 +230,8 @@ ModelConfig load_model_config(const std::filesystem::path& folder) {
   const auto path = folder / "config.json";
   std::error_code error;
   if (!std::filesystem::exists(folder, error)) fail("{}: no such folder", folder.string());
-  if (!std::filesystem::is_directory(folder, error)) fail("{}: is not a folder; a model is a folder with config.json in it", folder.string());
+  if (!std::filesystem::is_directory(folder, error))
+    fail("{}: is not a folder; a model is a folder with config.json in it", folder.string());
   ModelConfig config = parse_model_config(MappedFile::open(path).text(), path.string());
   const auto generation = folder / "generation_config.json";
   if (std::filesystem::exists(generation, error)) {

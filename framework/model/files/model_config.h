@@ -25,8 +25,8 @@ enum class WeightNaming { Llama, Gpt2 };
 struct RopeConfig {
   enum class Scaling { None, Linear, Llama3, Yarn };
   double theta = 10000.0;
-  double partial = 1.0;         // the share of head_dim that is rotated
-  bool interleaved = false;     // true: adjacent pairs are rotated (llama2.c); false: first half with second half (Hugging Face)
+  double partial = 1.0;      // the share of head_dim that is rotated
+  bool interleaved = false;  // true: adjacent pairs are rotated (llama2.c); false: first half with second half (Hugging Face)
   Scaling scaling = Scaling::None;
   double factor = 1.0;
   double low_freq_factor = 1.0;   // llama3
@@ -60,18 +60,18 @@ struct ModelConfig {
   bool output_bias = false;  // attention's output projection
   bool mlp_bias = false;
   bool tie_embeddings = false;
-  bool attention_scaled = true;               // scores divided by sqrt(head_dim)
-  bool attention_scaled_by_layer = false;     // gpt2's scale_attn_by_inverse_layer_idx
+  bool attention_scaled = true;            // scores divided by sqrt(head_dim)
+  bool attention_scaled_by_layer = false;  // gpt2's scale_attn_by_inverse_layer_idx
   PositionKind position = PositionKind::Rope;
   RopeConfig rope;
 
   std::optional<Token> bos;
-  std::vector<Token> eos;             // generation_config.json's where there is one, else config.json's
+  std::vector<Token> eos;  // generation_config.json's where there is one, else config.json's
   // What the checkpoint says that its weights are: "float32", "float16" or "bfloat16"; absent if it does not say.
   std::optional<std::string> dtype;
 
-  int group_size() const { return num_heads / num_kv_heads; }                                   // query heads that share one key head
-  int rotary_dim() const { return static_cast<int>(head_dim * rope.partial); }                  // the elements of a head that are rotated
+  int group_size() const { return num_heads / num_kv_heads; }                   // query heads that share one key head
+  int rotary_dim() const { return static_cast<int>(head_dim * rope.partial); }  // the elements of a head that are rotated
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 };
 

@@ -14,7 +14,8 @@ RopeConfig::Scaling parse_scaling(const JsonObject& scaling) {
   if (type == "llama3") return RopeConfig::Scaling::Llama3;
   if (type == "yarn") return RopeConfig::Scaling::Yarn;
   if (type == "dynamic") {
-    scaling.refuse(key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: default, linear, llama3, yarn");
+    scaling.refuse(
+        key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: default, linear, llama3, yarn");
   }
   scaling.refuse(key, "is '{}'; known: default, linear, llama3, yarn", shown(type));
 }
@@ -63,7 +64,8 @@ void parse_partial(const JsonObject& config, const JsonObject& parameters, int h
   rope.partial = holder.number(kKey, kSmallest, 1.0).value_or(1.0);
   const int rotated = static_cast<int>(head_dim * rope.partial);
   if (rotated < 2 || rotated % 2 != 0) {
-    if (holder.has(kKey)) holder.refuse(kKey, "is {}: of {} elements of a head it rotates {}, an even number is needed", rope.partial, head_dim, rotated);
+    if (holder.has(kKey))
+      holder.refuse(kKey, "is {}: of {} elements of a head it rotates {}, an even number is needed", rope.partial, head_dim, rotated);
     config.refuse("head_dim", "is {}, rotary embeddings need an even number", head_dim);
   }
 }

@@ -53,7 +53,8 @@ StoredType parse_type(const std::string& text, const std::string& where) {
 std::uint64_t byte_count(std::span<const std::int64_t> shape, StoredType type, const std::string& where) {
   std::uint64_t bytes = bytes_of(type);
   for (const std::int64_t size : shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes)) fail("{}: the shape {} is too large", where, to_string(shape));
+    if (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(size), &bytes))
+      fail("{}: the shape {} is too large", where, to_string(shape));
   }
   return bytes;
 }
@@ -100,7 +101,8 @@ std::pair<StoredTensor, Extent> parse_entry(const std::string& key, const nlohma
 
 // The format demands that tensors cover the data exactly, without gaps or overlaps. Returns where the last one ends.
 std::uint64_t check_cover(std::vector<Extent> extents) {
-  std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(extents.begin(), extents.end(),
+            [](const Extent& a, const Extent& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t expected = 0;
   for (const Extent& extent : extents) {
     if (extent.begin != expected) {
@@ -145,8 +147,8 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t expected = check_cover(std::move(extents));
   if (expected != data.size()) {
     const std::uint64_t whole = kLengthBytes + length + expected;
-    fail("{}: {}: its header describes {} bytes, the file has {}", name, whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end",
-         whole, bytes.size());
+    fail("{}: {}: its header describes {} bytes, the file has {}", name,
+         whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end", whole, bytes.size());
   }
   for (auto& [key, tensor] : tensors) tensor.bytes = data.subspan(begins[key], byte_count(tensor.shape, tensor.type, key));
   return tensors;

@@ -21,8 +21,8 @@ namespace foretell {
 
 enum class StoredType { Bool, U8, I8, F8E4M3, F8E5M2, I16, U16, F16, BF16, I32, U32, F32, I64, U64, F64 };
 
-std::string_view name_of(StoredType type);    // as the format spells it: "F32", "BF16", ...
-std::size_t bytes_of(StoredType type);        // of one element
+std::string_view name_of(StoredType type);                   // as the format spells it: "F32", "BF16", ...
+std::size_t bytes_of(StoredType type);                       // of one element
 std::string to_string(std::span<const std::int64_t> shape);  // "[320, 80]"
 
 struct StoredTensor {

@@ -90,8 +90,8 @@ bool is_ignorable_weight(const ModelConfig& config, std::string_view name) {
   if (name.ends_with(".rotary_emb.inv_freq")) return true;
   if (config.naming == WeightNaming::Gpt2 && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))) return true;
   const std::string plain = without_prefix(config, name);
-  const bool part_of_model = plain.starts_with("layers.") || plain.starts_with("h.") || plain.starts_with("embed") || plain.starts_with("lm_head") ||
-                             plain.starts_with("norm") || name.starts_with(weight_prefix(config.naming));
+  const bool part_of_model = plain.starts_with("layers.") || plain.starts_with("h.") || plain.starts_with("embed") ||
+                             plain.starts_with("lm_head") || plain.starts_with("norm") || name.starts_with(weight_prefix(config.naming));
   return !part_of_model;
 }
 
