@@ -13,6 +13,9 @@ set(CMAKE_BUILD_RPATH "$ORIGIN")
 set(CMAKE_BUILD_RPATH_USE_ORIGIN ON)
 
 add_compile_options(-Wall -Wextra)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  add_compile_options(-Wno-restrict)  # reports std::string::insert and operator+ themselves (GCC bug 105651)
+endif()
 # -fPIC by hand: CMake's own property would say -fPIE for executables, and then they could not share the precompiled header.
 add_compile_options(-fPIC)
 # Messages and tables name files from the project's root, on every machine.
