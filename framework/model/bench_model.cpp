@@ -1,0 +1,152 @@
+#include "framework/model/bench_model.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+
+#include "framework/base/error.h"
+#include "framework/model/transformer.h"
+
+namespace foretell {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kReadBytes = std::size_t{2} << 30;
+constexpr std::size_t kFewestReadBytes = std::size_t{64} << 20;
+constexpr int kReadRepeats = 5;
+constexpr int kPrefillChunk = 256;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Linux's estimate of what can be had without swapping; 0 if it is not told.
+std::size_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::size_t kilobytes = 0;
+  for (std::string unit; file >> key >> kilobytes; std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
+std::uint64_t sum_of(const std::uint64_t* values, std::int64_t begin, std::int64_t end) {
+  std::uint64_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = begin; i < end; ++i) sum += values[i];
+  return sum;
+}
+
+void measure_bandwidth(BenchModelReport& report) {
+  const std::size_t available = available_memory();
+  const std::size_t bytes = available == 0 ? kReadBytes : std::min(kReadBytes, available / 2);
+  if (bytes < kFewestReadBytes) {
+    report.notes.push_back("read bandwidth was not measured: too little free memory");
+    return;
+  }
+  if (bytes < kReadBytes) report.notes.push_back(fmt::format("read bandwidth was measured over {} MiB: memory is short", bytes >> 20));
+  const std::int64_t count = static_cast<std::int64_t>(bytes / sizeof(std::uint64_t));
+  const at::Tensor buffer = at::ones({count}, at::kLong);
+  const auto* values = reinterpret_cast<const std::uint64_t*>(buffer.const_data_ptr<std::int64_t>());
+  double best = 0;
+  for (int repeat = 0; repeat < kReadRepeats; ++repeat) {
+    std::atomic<std::uint64_t> sum = 0;
+    const auto start = Clock::now();
+    const std::int64_t grain = (count + report.threads - 1) / report.threads;
+    at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) { sum += sum_of(values, begin, end); });
+    best = std::max(best, static_cast<double>(count) * sizeof(std::uint64_t) / seconds_since(start) / 1e9);
+    FORETELL_CHECK(sum == static_cast<std::uint64_t>(count), "sum {} of {} ones", sum.load(), count);
+  }
+  report.read_bandwidth_gbs = best;
+  report.read_bytes = static_cast<double>(count) * sizeof(std::uint64_t);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+void check_options(const BenchModelOptions& options, const ModelConfig& config) {
+  if (options.rows.empty()) fail("bench model: no row count is given");
+  if (options.repeats < 1) fail("bench model: {} repeats, at least 1 is needed", options.repeats);
+  if (options.context < 0) fail("bench model: a context of {} tokens", options.context);
+  for (const int rows : options.rows) {
+    if (rows < 1) fail("bench model: {} rows, at least 1 is needed", rows);
+    if (rows > config.context - options.context) {
+      fail("bench model: {} rows after {} tokens of context exceed the model's context of {}", rows, options.context, config.context);
+    }
+  }
+}
+
+// One model with a filled cache, to be asked for forwards of any size.
+class Bench {
+ public:
+  Bench(const Transformer& model, const BenchModelOptions& options) : model_(model), context_(options.context) {
+    const int most = *std::max_element(options.rows.begin(), options.rows.end());
+    cache_ = model.make_cache(context_ + std::max(most, 1));
+    while (cache_->length() < context_) forward(std::min(kPrefillChunk, context_ - cache_->length()), LogitRows::None);
+  }
+
+  double seconds(int rows) {
+    const auto start = Clock::now();
+    forward(rows, LogitRows::All);
+    const double seconds = seconds_since(start);
+    cache_->truncate(context_);
+    return seconds;
+  }
+
+ private:
+  void forward(int rows, LogitRows logits) {
+    Tokens tokens(rows);
+    for (Token& token : tokens)
+      token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % model_.config().vocab_size;
+    const ForwardResult result =
+        model_.forward(ForwardItem{.input = TokenSpan(tokens), .shape = ChainShape{}, .cache = cache_.get(), .logits = logits});
+    // A CUDA device works on its own; asking for a value waits for it.
+    if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
+  }
+
+  const Transformer& model_;
+  int context_;
+  std::unique_ptr<KvCache> cache_;
+  std::uint64_t state_ = 1;
+};
+
+}  // namespace
+
+BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
+  check_options(options, load_model_config(folder));
+  if (options.threads) {
+    if (*options.threads < 1) fail("bench model: {} threads, at least 1 is needed", *options.threads);
+    at::set_num_threads(*options.threads);
+  }
+  BenchModelReport report;
+  report.threads = at::get_num_threads();
+  measure_bandwidth(report);
+
+  const auto loaded = load_model(folder, load);
+  const auto* model = dynamic_cast<const Transformer*>(loaded.get());
+  FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
+  report.dtype = model->dtype() == at::kFloat ? "f32" : "bf16";
+  report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
+  Bench bench(*model, options);
+  for (const int rows : options.rows) bench.seconds(rows);
+  std::vector<std::vector<double>> seconds(options.rows.size());
+  for (int repeat = 0; repeat < options.repeats; ++repeat) {
+    for (std::size_t i = 0; i < options.rows.size(); ++i) seconds[i].push_back(bench.seconds(options.rows[i]));
+  }
+  for (std::size_t i = 0; i < options.rows.size(); ++i) {
+    const int rows = options.rows[i];
+    const double middle = median(seconds[i]);
+    const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * (options.context + rows);
+    report.rows.push_back({rows, middle * 1e3, bytes / middle / 1e9});
+  }
+  return report;
+}
+
+}  // namespace foretell
