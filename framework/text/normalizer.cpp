@@ -132,16 +132,19 @@ class BertNormalizer : public Normalizer {
         if (is_cjk(code)) out.push_back(' ');
       });
     }
-    if (strip_accents_) text = StripAccents().apply(unicode::normalize(text, {}));
+    if (strip_accents_) {
+      text = map_characters(unicode::normalize(text, {}), [](std::string& out, char32_t code) {
+        if (!unicode::is_nonspacing_mark(code)) unicode::append(out, code);
+      });
+    }
     return lowercase_ ? Lowercase().apply(std::move(text)) : text;
   }
 
  private:
   static void append_clean(std::string& out, char32_t code) {
-    if (code == '\t' || code == '\n' || code == '\r' || unicode::is_space(code))
-      out.push_back(' ');
-    else if (code != 0xFFFD && !unicode::is_other(code))
-      unicode::append(out, code);
+    const bool control = unicode::is_other(code) && code != '\t' && code != '\n' && code != '\r';
+    if (control || code == 0xFFFD) return;
+    unicode::append(out, unicode::is_space(code) ? U' ' : code);
   }
 
   bool clean_;

@@ -74,12 +74,9 @@ class Translator {
       case 's': out += R"(\p{White_Space})"; return;
       case 'S': out += R"(\P{White_Space})"; return;
       case 'w': word_class(""); return;
-      case 'W': in_class ? void(out += R"(\W)") : word_class("^"); return;
+      case 'W': word_class("^"); return;
       case 'h': out += in_class ? "0-9A-Fa-f" : "[0-9A-Fa-f]"; return;
-      case 'H':
-        if (in_class) refuse("\\H inside a class is not supported");
-        out += "[^0-9A-Fa-f]";
-        return;
+      case 'H': out += "[^0-9A-Fa-f]"; return;
       case 'u': {
         const std::string_view digits = pattern_.substr(position_, 4);
         if (digits.size() < 4) refuse("\\u needs four hex digits");
@@ -148,6 +145,10 @@ class Translator {
         position_ += 2;
         operands.emplace_back();
         items.emplace_back();
+      } else if (starts_with("\\W") || starts_with("\\H")) {
+        plain = false;  // inside a class they are classes of their own
+        operands.back() += operands.back().empty() ? "" : "|";
+        escape(operands.back(), false);
       } else if (c == '\\') {
         escape(items.back(), true);
       } else {

@@ -113,6 +113,8 @@ bool is_letter(char32_t code) { return between(category(code), UTF8PROC_CATEGORY
 
 bool is_mark(char32_t code) { return between(category(code), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME); }
 
+bool is_nonspacing_mark(char32_t code) { return category(code) == UTF8PROC_CATEGORY_MN; }
+
 bool is_number(char32_t code) { return between(category(code), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO); }
 
 bool is_punctuation(char32_t code) {

@@ -43,6 +43,7 @@ class Utf8Repair {
 
 bool is_letter(char32_t code);      // L
 bool is_mark(char32_t code);        // M
+bool is_nonspacing_mark(char32_t code);  // Mn
 bool is_number(char32_t code);      // N
 bool is_punctuation(char32_t code); // P, and the ASCII symbols
 bool is_other(char32_t code);       // C: control, format, unassigned, private use, surrogate

@@ -1,0 +1,122 @@
+#include "framework/text/chat_template.h"
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/text/unicode.h"
+
+namespace foretell {
+namespace {
+
+void check_roles(std::span<const Message> messages) {
+  for (const Message& message : messages) {
+    if (message.role != "system" && message.role != "user" && message.role != "assistant")
+      fail("unknown role '{}' of a message; known: system, user, assistant", unicode::printable(message.role));
+  }
+}
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view space = " \t\n\r\f\v";
+  const std::size_t begin = text.find_first_not_of(space);
+  return begin == std::string_view::npos ? std::string() : std::string(text.substr(begin, text.find_last_not_of(space) - begin + 1));
+}
+
+// Vicuna v1.1 (FastChat): system sentence, then "USER: ... ASSISTANT: ...</s>", a space between the first two parts and none behind </s>.
+std::string render_vicuna(std::span<const Message> messages, bool add_generation_prompt) {
+  std::string text = "A chat between a curious user and an artificial intelligence assistant. "
+                     "The assistant gives helpful, detailed, and polite answers to the user's questions.";
+  if (!messages.empty() && messages.front().role == "system") {
+    text = messages.front().content;
+    messages = messages.subspan(1);
+  }
+  text += ' ';
+  for (const Message& message : messages) {
+    if (message.role == "system") fail("the vicuna template takes a system message only at the start");
+    text += message.role == "user" ? "USER: " + message.content + " " : "ASSISTANT: " + message.content + "</s>";
+  }
+  return add_generation_prompt ? text + "ASSISTANT:" : text;
+}
+
+std::string render_llama3(std::span<const Message> messages, bool add_generation_prompt) {
+  std::string text = "<|begin_of_text|>";
+  const auto header = [](std::string_view role) { return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role); };
+  for (const Message& message : messages) text += header(message.role) + trimmed(message.content) + "<|eot_id|>";
+  return add_generation_prompt ? text + header("assistant") : text;
+}
+
+std::string render_chatml(std::span<const Message> messages, bool add_generation_prompt) {
+  std::string text;
+  for (const Message& message : messages) text += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content);
+  return add_generation_prompt ? text + "<|im_start|>assistant\n" : text;
+}
+
+// The bare texts, one behind the other.
+std::string render_none(std::span<const Message> messages, bool) {
+  std::string text;
+  for (const Message& message : messages) text += message.content;
+  return text;
+}
+
+// What add_special puts before and behind a text.
+struct Frame {
+  Tokens before;
+  Tokens behind;
+};
+
+Frame frame_of(const Tokenizer& tokenizer) {
+  const Tokens empty = tokenizer.encode("", {.add_special = true, .parse_special = true});
+  const std::string probe = "a";
+  const Tokens bare = tokenizer.encode(probe, {.add_special = false, .parse_special = true});
+  const Tokens framed = tokenizer.encode(probe, {.add_special = true, .parse_special = true});
+  const auto at = std::search(framed.begin(), framed.end(), bare.begin(), bare.end());
+  if (bare.empty() || at == framed.end()) return {empty, {}};
+  return {{framed.begin(), at}, {at + static_cast<std::ptrdiff_t>(bare.size()), framed.end()}};
+}
+
+}  // namespace
+
+const std::vector<ChatTemplate>& ChatTemplate::all() {
+  static const std::vector<ChatTemplate> templates = {
+      ChatTemplate("vicuna", render_vicuna, {}, false),
+      ChatTemplate("llama-3", render_llama3, {"<|eot_id|>"}, true),
+      ChatTemplate("chatml", render_chatml, {"<|im_end|>"}, false),
+      ChatTemplate("none", render_none, {}, false),
+  };
+  return templates;
+}
+
+std::vector<std::string> ChatTemplate::names() {
+  std::vector<std::string> names;
+  for (const ChatTemplate& chat : all()) names.push_back(chat.name());
+  return names;
+}
+
+const ChatTemplate& ChatTemplate::get(std::string_view name) {
+  for (const ChatTemplate& chat : all())
+    if (chat.name() == name) return chat;
+  throw Error(unknown_name_message("chat template", name, names()));
+}
+
+std::string ChatTemplate::render(std::span<const Message> messages, bool add_generation_prompt) const {
+  check_roles(messages);
+  return render_(messages, add_generation_prompt);
+}
+
+std::vector<Token> ChatTemplate::stop_tokens(const Tokenizer& tokenizer) const {
+  std::vector<Token> ids = tokenizer.eos();
+  for (const std::string& text : stop_strings_) {
+    const auto id = tokenizer.token_to_id(text);
+    if (id && std::find(ids.begin(), ids.end(), *id) == ids.end()) ids.push_back(*id);
+  }
+  return ids;
+}
+
+Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt) {
+  Tokens ids = tokenizer.encode(chat.render(messages, add_generation_prompt), {.add_special = false, .parse_special = true});
+  if (chat.starts_with_bos()) return ids;
+  const Tokens before = frame_of(tokenizer).before;
+  ids.insert(ids.begin(), before.begin(), before.end());
+  return ids;
+}
+
+}  // namespace foretell
