@@ -16,12 +16,14 @@ bool stands_alone(std::string_view text, TextRange match) {
 }
 
 std::size_t skip_space_back(std::string_view text, std::size_t position) {
-  while (position > 0 && unicode::is_space(unicode::before(text, position).code)) position -= static_cast<std::size_t>(unicode::before(text, position).bytes);
+  while (position > 0 && unicode::is_space(unicode::before(text, position).code))
+    position -= static_cast<std::size_t>(unicode::before(text, position).bytes);
   return position;
 }
 
 std::size_t skip_space(std::string_view text, std::size_t position) {
-  while (position < text.size() && unicode::is_space(unicode::at(text, position).code)) position += static_cast<std::size_t>(unicode::at(text, position).bytes);
+  while (position < text.size() && unicode::is_space(unicode::at(text, position).code))
+    position += static_cast<std::size_t>(unicode::at(text, position).bytes);
   return position;
 }
 
@@ -39,7 +41,8 @@ AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const N
 
 void AddedTokens::add(const JsonView& json, const Vocab& model_vocab) {
   const std::string& content = json.at("content").string();
-  if (content.size() > kMaxContent) json.refuse(fmt::format("an added token of {} bytes; at most {} are taken", content.size(), kMaxContent));
+  if (content.size() > kMaxContent)
+    json.refuse(fmt::format("an added token of {} bytes; at most {} are taken", content.size(), kMaxContent));
   if (content.empty() || vocab_.id(content)) return;  // as the reference library does; the first of two stays
   AddedToken token{content,
                    checked_id(json.at("id").integer(), json.where(), content),
@@ -51,7 +54,8 @@ void AddedTokens::add(const JsonView& json, const Vocab& model_vocab) {
   if (const auto in_model = model_vocab.id(content)) {
     token.id = *in_model;  // the model's id is what the model was trained with
   } else if (const std::string* other = model_vocab.text(token.id)) {
-    json.refuse(fmt::format("id {} of \"{}\" is that of \"{}\" in the model's vocabulary", token.id, unicode::printable(content), unicode::printable(*other)));
+    json.refuse(fmt::format("id {} of \"{}\" is that of \"{}\" in the model's vocabulary", token.id, unicode::printable(content),
+                            unicode::printable(*other)));
   }
   vocab_.add(content, token.id, {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt});
   if (token.special) special_.insert(content);

@@ -14,9 +14,9 @@
 namespace foretell {
 
 struct MergeCandidate {
-  double rank;         // lowest first
-  int position;        // of the left symbol
-  Token left, right;   // what stood there when the candidate was made
+  double rank;        // lowest first
+  int position;       // of the left symbol
+  Token left, right;  // what stood there when the candidate was made
   Token merged;
 };
 

@@ -23,7 +23,8 @@ class BpeModel : public TokenModel {
         fuse_unknown_(json.boolean_or("fuse_unk", false)),
         ignore_merges_(json.boolean_or("ignore_merges", false)) {
     // Dropout is a setting of training: "null" and 0 are the same, and what is deterministic must stay so.
-    if (const auto dropout = json.find("dropout"); dropout && dropout->number() != 0) dropout->refuse("BPE dropout is not supported; expected null or 0");
+    if (const auto dropout = json.find("dropout"); dropout && dropout->number() != 0)
+      dropout->refuse("BPE dropout is not supported; expected null or 0");
     read_vocab_object(json.at("vocab"));
     if (const auto unknown = json.find("unk_token")) read_unknown(*unknown);
     for (int byte = 0; byte < 256; ++byte) byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
@@ -80,7 +81,8 @@ class BpeModel : public TokenModel {
     if (entry.is_string()) {
       const std::string_view text = entry.get_ref<const std::string&>();
       const std::size_t space = text.find(' ');
-      if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos) return {text.substr(0, space), text.substr(space + 1)};
+      if (space != std::string_view::npos && text.find(' ', space + 1) == std::string_view::npos)
+        return {text.substr(0, space), text.substr(space + 1)};
     } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
       return {entry[0].get_ref<const std::string&>(), entry[1].get_ref<const std::string&>()};
     }
@@ -94,7 +96,8 @@ class BpeModel : public TokenModel {
       return *id;
     };
     const Token left_id = need(left), right_id = need(right);
-    if (right.size() < prefix_.size()) json.at(i).refuse(fmt::format("\"{}\" is shorter than the prefix of continuing words", unicode::printable(right)));
+    if (right.size() < prefix_.size())
+      json.at(i).refuse(fmt::format("\"{}\" is shorter than the prefix of continuing words", unicode::printable(right)));
     const Token merged = need(fmt::format("{}{}", left, right.substr(prefix_.size())));
     merges_[key(left_id, right_id)] = {rank, merged};
   }
@@ -129,7 +132,8 @@ class BpeModel : public TokenModel {
   }
 
   bool has_unknown() const {
-    if (unknown_text_ && !unknown_) fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(*unknown_text_));
+    if (unknown_text_ && !unknown_)
+      fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(*unknown_text_));
     return unknown_.has_value();
   }
 

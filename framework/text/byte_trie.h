@@ -39,7 +39,9 @@ class ByteTrie {
 
  private:
   static constexpr std::int32_t kNone = -1;
-  static std::uint64_t edge_key(std::uint32_t node, char byte) { return static_cast<std::uint64_t>(node) << 8 | static_cast<unsigned char>(byte); }
+  static std::uint64_t edge_key(std::uint32_t node, char byte) {
+    return static_cast<std::uint64_t>(node) << 8 | static_cast<unsigned char>(byte);
+  }
 
   std::array<bool, 256> starts_{};
   std::unordered_map<std::uint64_t, std::uint32_t> edges_;

@@ -23,8 +23,9 @@ std::string trimmed(std::string_view text) {
 
 // Vicuna v1.1 (FastChat): system sentence, then "USER: ... ASSISTANT: ...</s>", a space between the first two parts and none behind </s>.
 std::string render_vicuna(std::span<const Message> messages, bool add_generation_prompt) {
-  std::string text = "A chat between a curious user and an artificial intelligence assistant. "
-                     "The assistant gives helpful, detailed, and polite answers to the user's questions.";
+  std::string text =
+      "A chat between a curious user and an artificial intelligence assistant. "
+      "The assistant gives helpful, detailed, and polite answers to the user's questions.";
   if (!messages.empty() && messages.front().role == "system") {
     text = messages.front().content;
     messages = messages.subspan(1);

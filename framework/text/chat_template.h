@@ -52,6 +52,7 @@ class ChatTemplate {
 
 // The ids of a rendered conversation, with BOS exactly once where the tokenizer or the template has one, and without an EOS at the end that the
 // tokenizer's post-processor would add (the answer is to follow).
-Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt = true);
+Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
+                     bool add_generation_prompt = true);
 
 }  // namespace foretell

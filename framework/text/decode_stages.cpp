@@ -187,8 +187,17 @@ void WordPieceStage::token(std::string text) {
       text.insert(0, " ");
   }
   if (cleanup_) {
-    static constexpr std::array<std::pair<std::string_view, std::string_view>, 11> rules = {{{" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","},
-        {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}}};
+    static constexpr std::array<std::pair<std::string_view, std::string_view>, 11> rules = {{{" .", "."},
+                                                                                             {" ?", "?"},
+                                                                                             {" !", "!"},
+                                                                                             {" ,", ","},
+                                                                                             {" ' ", "'"},
+                                                                                             {" n't", "n't"},
+                                                                                             {" 'm", "'m"},
+                                                                                             {" do not", " don't"},
+                                                                                             {" 's", "'s"},
+                                                                                             {" 've", "'ve"},
+                                                                                             {" 're", "'re"}}};
     for (const auto& [from, to] : rules) text = replace_all(std::move(text), from, to);
   }
   pass(text);

@@ -54,7 +54,8 @@ void Decoder::read(const JsonView& json) {
   } else if (type == "Replace") {
     const Pattern pattern = read_pattern(json.at("pattern"));
     const std::string content = json.at("content").string();
-    factories_.push_back(pattern.as_literal() ? factory<ReplaceStage>(*pattern.as_literal(), content) : factory<ReplaceRegexStage>(pattern, content));
+    factories_.push_back(pattern.as_literal() ? factory<ReplaceStage>(*pattern.as_literal(), content)
+                                              : factory<ReplaceRegexStage>(pattern, content));
   } else if (type == "WordPiece") {
     factories_.push_back(factory<WordPieceStage>(json.string_or("prefix", "##"), json.boolean_or("cleanup", true)));
   } else if (type == "BPEDecoder") {
@@ -63,8 +64,10 @@ void Decoder::read(const JsonView& json) {
     const JsonView list = json.at("decoders");
     for (std::size_t i = 0; i < list.size(); ++i) read(list.at(i));
   } else {
-    json.refuse(fmt::format("decoder '{}' is not supported; supported: ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, BPEDecoder, "
-                            "Sequence", unicode::printable(type)));
+    json.refuse(fmt::format(
+        "decoder '{}' is not supported; supported: ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, BPEDecoder, "
+        "Sequence",
+        unicode::printable(type)));
   }
 }
 

@@ -89,7 +89,8 @@ bool JsonView::boolean() const {
 
 std::int64_t JsonView::integer() const {
   if (!value_->is_number_integer()) expected("an integer");
-  if (value_->is_number_unsigned() && value_->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX)) expected("an integer below 2^63");
+  if (value_->is_number_unsigned() && value_->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
+    expected("an integer below 2^63");
   return value_->get<std::int64_t>();
 }
 

@@ -66,8 +66,10 @@ class StripSpace : public Normalizer {
   StripSpace(bool left, bool right) : left_(left), right_(right) {}
   std::string apply(std::string text) const override {
     std::size_t begin = 0, end = text.size();
-    while (left_ && begin < end && unicode::is_space(unicode::at(text, begin).code)) begin += static_cast<std::size_t>(unicode::at(text, begin).bytes);
-    while (right_ && end > begin && unicode::is_space(unicode::before(text, end).code)) end -= static_cast<std::size_t>(unicode::before(text, end).bytes);
+    while (left_ && begin < end && unicode::is_space(unicode::at(text, begin).code))
+      begin += static_cast<std::size_t>(unicode::at(text, begin).bytes);
+    while (right_ && end > begin && unicode::is_space(unicode::before(text, end).code))
+      end -= static_cast<std::size_t>(unicode::before(text, end).bytes);
     return text.substr(begin, end - begin);
   }
 
@@ -186,8 +188,10 @@ std::unique_ptr<const Normalizer> make_normalizer(const JsonView& json) {
   if (type == "ByteLevel") return std::make_unique<ByteLevelNormalizer>();
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(json);
   if (type == "Sequence") return std::make_unique<NormalizerSequence>(json.at("normalizers"));
-  json.refuse(fmt::format("normalizer '{}' is not supported; supported: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, "
-                          "ByteLevel, BertNormalizer, Sequence", unicode::printable(type)));
+  json.refuse(
+      fmt::format("normalizer '{}' is not supported; supported: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, "
+                  "ByteLevel, BertNormalizer, Sequence",
+                  unicode::printable(type)));
 }
 
 }  // namespace foretell

@@ -16,7 +16,8 @@ Pattern read_pattern(const JsonView& json) {
     if (text->string().empty()) text->refuse("an empty pattern");
     return Pattern::literal(text->string());
   }
-  if (const auto regex = json.find("Regex")) return Pattern::regex(Regex(regex->string(), fmt::format("{}: {}", json.where().to_string(), regex->path())));
+  if (const auto regex = json.find("Regex"))
+    return Pattern::regex(Regex(regex->string(), fmt::format("{}: {}", json.where().to_string(), regex->path())));
   json.refuse("expected {\"String\": ...} or {\"Regex\": ...}");
 }
 

@@ -111,7 +111,8 @@ class ByteLevel : public PreTokenizer {
 class Metaspace : public PreTokenizer {
  public:
   enum class Prepend { kAlways, kFirst, kNever };
-  Metaspace(std::string replacement, Prepend prepend, bool split) : replacement_(std::move(replacement)), prepend_(prepend), split_(split) {}
+  Metaspace(std::string replacement, Prepend prepend, bool split)
+      : replacement_(std::move(replacement)), prepend_(prepend), split_(split) {}
 
   void apply(Pieces& pieces) const override {
     rewrite_all(pieces, [this](std::string& out, std::string_view piece, bool first) {
@@ -119,7 +120,9 @@ class Metaspace : public PreTokenizer {
       if (wanted && !piece.starts_with(replacement_) && !piece.starts_with(' ')) out += replacement_;
       for (const char byte : piece) byte == ' ' ? void(out += replacement_) : out.push_back(byte);
     });
-    if (split_) split_all(pieces, [this](std::string_view text) { return Pattern::literal(replacement_).find_all(text); }, {SplitBehavior::kMergedWithNext});
+    if (split_)
+      split_all(pieces, [this](std::string_view text) { return Pattern::literal(replacement_).find_all(text); },
+                {SplitBehavior::kMergedWithNext});
   }
 
  private:
@@ -158,7 +161,8 @@ std::unique_ptr<const PreTokenizer> make_metaspace(const JsonView& json) {
 
 std::unique_ptr<const PreTokenizer> make_split(const JsonView& json) {
   const SplitRule rule{read_split_behavior(json.at("behavior")), json.boolean_or("invert", false)};
-  return std::make_unique<SplitBy>([pattern = read_pattern(json.at("pattern"))](std::string_view text) { return pattern.find_all(text); }, rule);
+  return std::make_unique<SplitBy>([pattern = read_pattern(json.at("pattern"))](std::string_view text) { return pattern.find_all(text); },
+                                   rule);
 }
 
 std::unique_ptr<const PreTokenizer> split_characters(std::function<bool(char32_t)> wanted, SplitBehavior behavior) {
@@ -194,15 +198,18 @@ class BertPreTokenizer : public PreTokenizer {
 
 std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonView& json) {
   const std::string type = json.type();
-  if (type == "ByteLevel") return std::make_unique<ByteLevel>(json.boolean_or("add_prefix_space", true), json.boolean_or("use_regex", true));
+  if (type == "ByteLevel")
+    return std::make_unique<ByteLevel>(json.boolean_or("add_prefix_space", true), json.boolean_or("use_regex", true));
   if (type == "Split") return make_split(json);
   if (type == "Metaspace") return make_metaspace(json);
   if (type == "Whitespace") return std::make_unique<SplitBy>(words_and_signs, SplitRule{SplitBehavior::kRemoved, true});
   if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
   if (type == "Sequence") return std::make_unique<PreTokenizerSequence>(json.at("pretokenizers"));
   if (auto by_character = make_character_split(json, type)) return by_character;
-  json.refuse(fmt::format("pre-tokenizer '{}' is not supported; supported: ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
-                          "CharDelimiterSplit, BertPreTokenizer, Sequence", unicode::printable(type)));
+  json.refuse(fmt::format(
+      "pre-tokenizer '{}' is not supported; supported: ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
+      "CharDelimiterSplit, BertPreTokenizer, Sequence",
+      unicode::printable(type)));
 }
 
 }  // namespace foretell

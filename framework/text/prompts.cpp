@@ -119,16 +119,21 @@ std::vector<AnswerRow> read_answers(const std::filesystem::path& file) { return 
 std::string to_json_line(const AnswerRow& row) {
   nlohmann::ordered_json turns = nlohmann::ordered_json::array();
   for (const std::string& turn : row.turns) turns.push_back(unicode::lossy(turn));
-  nlohmann::ordered_json choice = {{"index", 0}, {"turns", turns}, {"decoding_steps", row.decoding_steps}, {"new_tokens", row.new_tokens},
-                                   {"wall_time", row.wall_time}, {"accept_lengths", row.accept_lengths}};
-  nlohmann::ordered_json document = {{"question_id", id_value(row.question_id)}, {"category", unicode::lossy(row.category)},
-                                     {"answer_id", unicode::lossy(row.answer_id)}, {"model_id", unicode::lossy(row.model_id)},
+  nlohmann::ordered_json choice = {{"index", 0},
+                                   {"turns", turns},
+                                   {"decoding_steps", row.decoding_steps},
+                                   {"new_tokens", row.new_tokens},
+                                   {"wall_time", row.wall_time},
+                                   {"accept_lengths", row.accept_lengths}};
+  nlohmann::ordered_json document = {{"question_id", id_value(row.question_id)},           {"category", unicode::lossy(row.category)},
+                                     {"answer_id", unicode::lossy(row.answer_id)},         {"model_id", unicode::lossy(row.model_id)},
                                      {"choices", nlohmann::ordered_json::array({choice})}, {"tstamp", row.tstamp}};
   return document.dump() + "\n";
 }
 
 std::string spec_bench_task(std::string_view category) {
-  static constexpr std::array<std::string_view, 8> mt_bench = {"writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"};
+  static constexpr std::array<std::string_view, 8> mt_bench = {"writing", "roleplay",   "reasoning", "math",
+                                                               "coding",  "extraction", "stem",      "humanities"};
   return std::find(mt_bench.begin(), mt_bench.end(), category) != mt_bench.end() ? "mt_bench" : std::string(category);
 }
 

@@ -11,8 +11,8 @@
 namespace foretell {
 
 struct Prompt {
-  std::string id;        // question_id, id or task_id; the line's number where there is none
-  std::string category;  // "" where there is none
+  std::string id;                  // question_id, id or task_id; the line's number where there is none
+  std::string category;            // "" where there is none
   std::vector<std::string> turns;  // never empty
 };
 

@@ -13,8 +13,8 @@ namespace foretell {
 namespace {
 
 constexpr std::size_t kMaxPattern = 1 << 16;
-constexpr std::uint32_t kMatchLimit = 100'000'000;   // steps of one search; the common patterns need about one for each character
-constexpr std::uint32_t kHeapLimit = 1 << 20;        // KiB that one search may take
+constexpr std::uint32_t kMatchLimit = 100'000'000;  // steps of one search; the common patterns need about one for each character
+constexpr std::uint32_t kHeapLimit = 1 << 20;       // KiB that one search may take
 constexpr std::size_t kJitStack = std::size_t{256} << 20;
 
 template <auto free>
@@ -69,7 +69,8 @@ std::vector<TextRange> Regex::find_all(std::string_view text) const {
   JitStack stack;
   std::vector<TextRange> found;
   for (std::size_t position = 0; position <= text.size();) {
-    const int result = pcre2_match(compiled_->code.get(), units(text), text.size(), position, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+    const int result =
+        pcre2_match(compiled_->code.get(), units(text), text.size(), position, PCRE2_NO_UTF_CHECK, data.get(), context.get());
     if (result == PCRE2_ERROR_NOMATCH) break;
     if (result == PCRE2_ERROR_JIT_STACKLIMIT && !stack) {
       // Rare (a word of many kilobytes), so the big stack is made only now.
@@ -77,7 +78,8 @@ std::vector<TextRange> Regex::find_all(std::string_view text) const {
       pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
       continue;
     }
-    if (result < 0) fail("{}: pattern \"{}\" gave up on a text: {}", compiled_->where, unicode::printable(compiled_->pattern), message_of(result));
+    if (result < 0)
+      fail("{}: pattern \"{}\" gave up on a text: {}", compiled_->where, unicode::printable(compiled_->pattern), message_of(result));
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
     const TextRange match{ends[0], std::max(ends[0], ends[1])};  // \K in a lookahead may set the start behind the end
     if (match.begin == match.end && !found.empty() && found.back().end == match.end) {

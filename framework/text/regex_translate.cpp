@@ -18,23 +18,61 @@ constexpr int kMaxNesting = 50;
 
 // Property names, in lower case without spaces, hyphens and underscores, whose PCRE2 spelling is another.
 const std::map<std::string, std::string, std::less<>>& property_names() {
-  static const std::map<std::string, std::string, std::less<>> names = {
-      {"letter", "L"}, {"casedletter", "L&"}, {"uppercaseletter", "Lu"}, {"lowercaseletter", "Ll"}, {"titlecaseletter", "Lt"},
-      {"modifierletter", "Lm"}, {"otherletter", "Lo"}, {"mark", "M"}, {"nonspacingmark", "Mn"}, {"spacingmark", "Mc"}, {"enclosingmark", "Me"},
-      {"number", "N"}, {"decimalnumber", "Nd"}, {"letternumber", "Nl"}, {"othernumber", "No"}, {"punctuation", "P"}, {"punct", "P"},
-      {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"}, {"openpunctuation", "Ps"}, {"closepunctuation", "Pe"},
-      {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"}, {"otherpunctuation", "Po"}, {"symbol", "S"}, {"mathsymbol", "Sm"},
-      {"currencysymbol", "Sc"}, {"modifiersymbol", "Sk"}, {"othersymbol", "So"}, {"separator", "Z"}, {"spaceseparator", "Zs"},
-      {"lineseparator", "Zl"}, {"paragraphseparator", "Zp"}, {"other", "C"}, {"control", "Cc"}, {"format", "Cf"}, {"surrogate", "Cs"},
-      {"privateuse", "Co"}, {"unassigned", "Cn"}, {"alpha", "Alphabetic"}, {"alnum", ""}, {"upper", "Uppercase"}, {"lower", "Lowercase"},
-      {"space", "White_Space"}, {"digit", "Nd"}, {"cntrl", "Cc"}, {"any", "Any"}};
+  static const std::map<std::string, std::string, std::less<>> names = {{"letter", "L"},
+                                                                        {"casedletter", "L&"},
+                                                                        {"uppercaseletter", "Lu"},
+                                                                        {"lowercaseletter", "Ll"},
+                                                                        {"titlecaseletter", "Lt"},
+                                                                        {"modifierletter", "Lm"},
+                                                                        {"otherletter", "Lo"},
+                                                                        {"mark", "M"},
+                                                                        {"nonspacingmark", "Mn"},
+                                                                        {"spacingmark", "Mc"},
+                                                                        {"enclosingmark", "Me"},
+                                                                        {"number", "N"},
+                                                                        {"decimalnumber", "Nd"},
+                                                                        {"letternumber", "Nl"},
+                                                                        {"othernumber", "No"},
+                                                                        {"punctuation", "P"},
+                                                                        {"punct", "P"},
+                                                                        {"connectorpunctuation", "Pc"},
+                                                                        {"dashpunctuation", "Pd"},
+                                                                        {"openpunctuation", "Ps"},
+                                                                        {"closepunctuation", "Pe"},
+                                                                        {"initialpunctuation", "Pi"},
+                                                                        {"finalpunctuation", "Pf"},
+                                                                        {"otherpunctuation", "Po"},
+                                                                        {"symbol", "S"},
+                                                                        {"mathsymbol", "Sm"},
+                                                                        {"currencysymbol", "Sc"},
+                                                                        {"modifiersymbol", "Sk"},
+                                                                        {"othersymbol", "So"},
+                                                                        {"separator", "Z"},
+                                                                        {"spaceseparator", "Zs"},
+                                                                        {"lineseparator", "Zl"},
+                                                                        {"paragraphseparator", "Zp"},
+                                                                        {"other", "C"},
+                                                                        {"control", "Cc"},
+                                                                        {"format", "Cf"},
+                                                                        {"surrogate", "Cs"},
+                                                                        {"privateuse", "Co"},
+                                                                        {"unassigned", "Cn"},
+                                                                        {"alpha", "Alphabetic"},
+                                                                        {"alnum", ""},
+                                                                        {"upper", "Uppercase"},
+                                                                        {"lower", "Lowercase"},
+                                                                        {"space", "White_Space"},
+                                                                        {"digit", "Nd"},
+                                                                        {"cntrl", "Cc"},
+                                                                        {"any", "Any"}};
   return names;
 }
 
 // Scripts that tokenizer files name: PCRE2 would take characters of other scripts that are also used with them.
 bool is_script(std::string_view folded) {
-  static constexpr std::array<std::string_view, 20> scripts = {"han", "hiragana", "katakana", "hangul", "latin", "greek", "cyrillic", "arabic", "hebrew",
-      "thai", "devanagari", "bengali", "tamil", "telugu", "armenian", "georgian", "khmer", "lao", "myanmar", "bopomofo"};
+  static constexpr std::array<std::string_view, 20> scripts = {
+      "han",        "hiragana", "katakana", "hangul", "latin",    "greek",    "cyrillic", "arabic", "hebrew",  "thai",
+      "devanagari", "bengali",  "tamil",    "telugu", "armenian", "georgian", "khmer",    "lao",    "myanmar", "bopomofo"};
   return std::find(scripts.begin(), scripts.end(), folded) != scripts.end();
 }
 
@@ -69,7 +107,9 @@ class Translator {
     if (position_ + 1 >= pattern_.size()) refuse("ends in a backslash");
     const char c = pattern_[position_ + 1];
     position_ += 2;
-    const auto word_class = [&](std::string_view negation) { out += in_class ? std::string(kWord) : fmt::format("[{}{}]", negation, kWord); };
+    const auto word_class = [&](std::string_view negation) {
+      out += in_class ? std::string(kWord) : fmt::format("[{}{}]", negation, kWord);
+    };
     switch (c) {
       case 's': out += R"(\p{White_Space})"; return;
       case 'S': out += R"(\P{White_Space})"; return;
@@ -128,7 +168,7 @@ class Translator {
     ++position_;
     const bool negated = position_ < pattern_.size() && pattern_[position_] == '^';
     if (negated) ++position_;
-    std::vector<std::string> operands(1);    // separated by &&: each an alternative of `items` and nested classes
+    std::vector<std::string> operands(1);  // separated by &&: each an alternative of `items` and nested classes
     std::vector<std::string> items(1);
     bool plain = true;
     for (bool first = true;; first = false) {

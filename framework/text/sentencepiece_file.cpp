@@ -79,7 +79,8 @@ SentencePieceFile::Piece read_piece(std::string_view bytes, const std::string& n
       piece.type = static_cast<PieceType>(field->value);
     }
   }
-  if (piece.text.empty() || piece.text.size() > kMaxPiece) fail("{}: piece {} has {} bytes; expected 1 to {}", name, id, piece.text.size(), kMaxPiece);
+  if (piece.text.empty() || piece.text.size() > kMaxPiece)
+    fail("{}: piece {} has {} bytes; expected 1 to {}", name, id, piece.text.size(), kMaxPiece);
   if (!unicode::is_valid(piece.text)) fail("{}: piece {} is not UTF-8", name, id);
   return piece;
 }
@@ -109,7 +110,8 @@ void check_character_map(std::string_view map, const std::string& name) {
     }
     const std::size_t target = i ^ (static_cast<std::size_t>(cell >> 10) << ((cell & (1U << 9)) >> 6));
     if ((target | 0xFF) >= count) refuse("a cell points behind the table");
-    if ((cell >> 8 & 1) != 0 && (word_at(cells, target) & 0x7FFFFFFF) >= replacements.size()) refuse("a value points behind its replacements");
+    if ((cell >> 8 & 1) != 0 && (word_at(cells, target) & 0x7FFFFFFF) >= replacements.size())
+      refuse("a value points behind its replacements");
   }
   if (!unicode::is_valid(replacements)) refuse("its replacements are not UTF-8");
 }

@@ -13,7 +13,8 @@ constexpr std::array<const char*, 3> kNames = {"tokenizer.json", "tokenizer.mode
 
 std::shared_ptr<const Tokenizer> load_file(const std::filesystem::path& file) {
   const std::string kind = file.extension().string(), name = file.string();
-  if (kind != ".json" && kind != ".model" && kind != ".bin") fail("{}: not known as a tokenizer; expected a file .json, .model or .bin, or a folder", name);
+  if (kind != ".json" && kind != ".model" && kind != ".bin")
+    fail("{}: not known as a tokenizer; expected a file .json, .model or .bin, or a folder", name);
   const std::string bytes = read_file_bytes(file);
   const SpecialTokenSettings settings = read_special_token_settings(file.parent_path());
   if (kind == ".json") return parse_tokenizer_json(bytes, name, settings);

@@ -71,6 +71,7 @@ class StreamDecoder {
 };
 
 // The text that `ids` add after `context` (a prompt): unlike decode(ids), it keeps a leading space.
-std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan context, TokenSpan ids, bool skip_special = false);
+std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan context, TokenSpan ids,
+                                bool skip_special = false);
 
 }  // namespace foretell

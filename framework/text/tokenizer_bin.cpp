@@ -19,8 +19,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the file is little-endian");
 
 constexpr Token kUnknown = 0, kBos = 1, kEos = 2, kFirstByte = 3;
-constexpr std::int32_t kMaxPiece = 1024;   // bytes; bounds the time per character of a text
-constexpr float kLowestScore = -1e10F;     // llama2.c merges only above it
+constexpr std::int32_t kMaxPiece = 1024;  // bytes; bounds the time per character of a text
+constexpr float kLowestScore = -1e10F;    // llama2.c merges only above it
 
 class Reader {
  public:
@@ -66,7 +66,8 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
     if (length < 0 || length > kMaxPiece) fail("{}: {} has length {}; expected 0 to {}", name, what, length, kMaxPiece);
     pieces.push_back({std::string(reader.take(static_cast<std::size_t>(length), what)), score});
   }
-  if (pieces.size() <= static_cast<std::size_t>(kFirstByte)) fail("{}: has {} tokens; expected the unknown token, BOS, EOS and more", name, pieces.size());
+  if (pieces.size() <= static_cast<std::size_t>(kFirstByte))
+    fail("{}: has {} tokens; expected the unknown token, BOS, EOS and more", name, pieces.size());
   return pieces;
 }
 
@@ -103,7 +104,8 @@ class BinTokenizer : public Tokenizer {
     Tokens ids;
     if (options.add_special && add_bos_ && ends_.bos) ids.push_back(*ends_.bos);
     const auto plain = [&](std::string_view part) { encode_plain(part, ids); };
-    cut_at_specials(text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
+    cut_at_specials(
+        text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
     if (options.add_special && add_eos_ && !ends_.eos.empty()) ids.push_back(ends_.eos.front());
     return ids;
   }
@@ -189,7 +191,8 @@ class BinTokenizer : public Tokenizer {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> parse_tokenizer_bin(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings) {
+std::shared_ptr<const Tokenizer> parse_tokenizer_bin(std::string_view bytes, const std::string& name,
+                                                     const SpecialTokenSettings& settings) {
   return std::make_shared<const BinTokenizer>(bytes, name, settings);
 }
 

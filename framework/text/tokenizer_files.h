@@ -15,19 +15,22 @@ namespace foretell {
 
 // What the files beside a tokenizer say about its special tokens.
 struct SpecialTokenSettings {
-  std::optional<std::string> bos;      // tokenizer_config.json, else special_tokens_map.json
+  std::optional<std::string> bos;  // tokenizer_config.json, else special_tokens_map.json
   std::optional<std::string> eos;
-  std::optional<Token> bos_id;         // generation_config.json
+  std::optional<Token> bos_id;  // generation_config.json
   std::vector<Token> eos_ids;
-  std::optional<bool> add_bos;         // tokenizer_config.json; used for tokenizer.model and .bin, which say nothing themselves
+  std::optional<bool> add_bos;  // tokenizer_config.json; used for tokenizer.model and .bin, which say nothing themselves
   std::optional<bool> add_eos;
 };
 
 SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder);
 
-std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings = {});
-std::shared_ptr<const Tokenizer> parse_tokenizer_model(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings = {});
-std::shared_ptr<const Tokenizer> parse_tokenizer_bin(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings = {});
+std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name,
+                                                      const SpecialTokenSettings& settings = {});
+std::shared_ptr<const Tokenizer> parse_tokenizer_model(std::string_view bytes, const std::string& name,
+                                                       const SpecialTokenSettings& settings = {});
+std::shared_ptr<const Tokenizer> parse_tokenizer_bin(std::string_view bytes, const std::string& name,
+                                                     const SpecialTokenSettings& settings = {});
 
 // BOS and EOS of a tokenizer: what the settings name, else the file's own.
 struct EndTokens {

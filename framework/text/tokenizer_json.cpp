@@ -58,7 +58,8 @@ class JsonTokenizer : public Tokenizer {
  private:
   class State : public DecodeState {
    public:
-    State(const JsonTokenizer& owner, bool skip_special) : owner_(owner), skip_special_(skip_special), stages_(owner.decoder_.make_stages()) {
+    State(const JsonTokenizer& owner, bool skip_special)
+        : owner_(owner), skip_special_(skip_special), stages_(owner.decoder_.make_stages()) {
       if (!stages_.empty()) stages_.back()->set_next(&sink_);
     }
     void push(Token id, std::string& out) override {
@@ -122,7 +123,8 @@ class JsonTokenizer : public Tokenizer {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings) {
+std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name,
+                                                      const SpecialTokenSettings& settings) {
   const Location where{name, std::nullopt};
   const nlohmann::json document = parse_json(bytes, where);
   return std::make_shared<const JsonTokenizer>(JsonView(document, "", where), settings);

@@ -93,7 +93,8 @@ class ModelTokenizer : public Tokenizer {
       if (!status.ok()) fail("SentencePiece cannot encode a text: {}", unicode::printable(status.ToString()));
       ids.insert(ids.end(), part_ids.begin(), part_ids.end());
     };
-    cut_at_specials(text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
+    cut_at_specials(
+        text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
     if (options.add_special && add_eos_ && !ends_.eos.empty()) ids.push_back(ends_.eos.front());
     return ids;
   }
@@ -156,7 +157,8 @@ class ModelTokenizer : public Tokenizer {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> parse_tokenizer_model(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings) {
+std::shared_ptr<const Tokenizer> parse_tokenizer_model(std::string_view bytes, const std::string& name,
+                                                       const SpecialTokenSettings& settings) {
   return std::make_shared<const ModelTokenizer>(bytes, name, settings);
 }
 

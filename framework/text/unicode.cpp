@@ -128,14 +128,15 @@ bool is_other(char32_t code) {
 }
 
 bool is_space(char32_t code) {
-  return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
-         code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+  return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 ||
+         (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
 }
 
 bool is_word(char32_t code) {
   const utf8proc_category_t value = category(code);
-  const bool other_alphabetic = value == UTF8PROC_CATEGORY_NL || (code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
-                                (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189);
+  const bool other_alphabetic = value == UTF8PROC_CATEGORY_NL || (code >= 0x24B6 && code <= 0x24E9) ||
+                                (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
+                                (code >= 0x1F170 && code <= 0x1F189);
   return is_letter(code) || is_mark(code) || value == UTF8PROC_CATEGORY_ND || value == UTF8PROC_CATEGORY_PC || other_alphabetic ||
          code == 0x200C || code == 0x200D;
 }

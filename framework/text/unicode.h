@@ -36,19 +36,19 @@ class Utf8Repair {
   void push(unsigned char byte, std::string& out);
 
   std::string waiting_;
-  int missing_ = 0;               // bytes that the waiting character still needs
-  unsigned char lowest_ = 0x80;   // what its next byte may be: E0, ED, F0 and F4 narrow it
+  int missing_ = 0;              // bytes that the waiting character still needs
+  unsigned char lowest_ = 0x80;  // what its next byte may be: E0, ED, F0 and F4 narrow it
   unsigned char highest_ = 0xBF;
 };
 
-bool is_letter(char32_t code);      // L
-bool is_mark(char32_t code);        // M
+bool is_letter(char32_t code);           // L
+bool is_mark(char32_t code);             // M
 bool is_nonspacing_mark(char32_t code);  // Mn
-bool is_number(char32_t code);      // N
-bool is_punctuation(char32_t code); // P, and the ASCII symbols
-bool is_other(char32_t code);       // C: control, format, unassigned, private use, surrogate
-bool is_space(char32_t code);       // the White_Space property
-bool is_word(char32_t code);        // \w: alphabetic, mark, decimal number, connector, joiner
+bool is_number(char32_t code);           // N
+bool is_punctuation(char32_t code);      // P, and the ASCII symbols
+bool is_other(char32_t code);            // C: control, format, unassigned, private use, surrogate
+bool is_space(char32_t code);            // the White_Space property
+bool is_word(char32_t code);             // \w: alphabetic, mark, decimal number, connector, joiner
 
 // For messages: one line, at most 60 characters, control characters as \xNN.
 std::string printable(std::string_view bytes);

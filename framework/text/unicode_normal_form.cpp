@@ -40,7 +40,8 @@ std::vector<utf8proc_int32_t> decompose(std::string_view valid, NormalForm form)
     i += static_cast<std::size_t>(c.bytes);
     int boundary = 0;
     const auto written = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts.data(), parts.size(), options, &boundary);
-    FORETELL_CHECK(written >= 0 && written <= static_cast<utf8proc_ssize_t>(parts.size()), "U+{:04X} gave {}", static_cast<unsigned>(c.code), written);
+    FORETELL_CHECK(written >= 0 && written <= static_cast<utf8proc_ssize_t>(parts.size()), "U+{:04X} gave {}",
+                   static_cast<unsigned>(c.code), written);
     codes.insert(codes.end(), parts.begin(), parts.begin() + written);
   }
   return codes;

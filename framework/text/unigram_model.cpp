@@ -54,7 +54,8 @@ class UnigramModel : public TokenModel {
     double lowest = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < json.size(); ++i) {
       const nlohmann::json& entry = json.raw()[i];
-      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) json.at(i).refuse("expected [\"text\", score]");
+      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+        json.at(i).refuse("expected [\"text\", score]");
       const auto& text = entry[0].get_ref<const std::string&>();
       const auto score = entry[1].get<double>();
       if (!std::isfinite(score)) json.at(i).refuse("the score is not finite");

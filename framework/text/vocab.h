@@ -28,7 +28,7 @@ class Vocab {
 
   void add(std::string_view text, std::int64_t id, const Location& where);
   std::optional<Token> id(std::string_view text) const;
-  const std::string* text(Token id) const;                     // nullptr where the id is not named
+  const std::string* text(Token id) const;                      // nullptr where the id is not named
   int size() const { return static_cast<int>(texts_.size()); }  // above every id
 
  private:

@@ -20,7 +20,8 @@ class WordLevelModel : public TokenModel {
     for (const TextRange range : pieces.ranges) {
       const auto id = vocab_.id(pieces.view(range));
       if (!id && !unknown_)
-        fail("the tokenizer has no token for \"{}\" and no \"{}\"", unicode::printable(pieces.view(range)), unicode::printable(unknown_text_));
+        fail("the tokenizer has no token for \"{}\" and no \"{}\"", unicode::printable(pieces.view(range)),
+             unicode::printable(unknown_text_));
       out.push_back(id ? *id : *unknown_);
     }
   }
@@ -46,7 +47,8 @@ class WordPieceModel : public TokenModel {
     for (const TextRange range : pieces.ranges) {
       const std::size_t before = out.size();
       if (append_word(pieces.view(range), out)) continue;
-      if (!unknown_) fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(unknown_text_));
+      if (!unknown_)
+        fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(unknown_text_));
       out.resize(before);
       out.push_back(*unknown_);
     }
