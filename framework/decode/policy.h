@@ -25,9 +25,9 @@ struct PolicyView {
 // Before a level is drafted: what the drafter knows about the next token there.
 struct DraftStep {
   SlotId slot;
-  int depth;             // of the nodes that would be added: 1 for the first
-  const Law* law;        // the draft's law there; none for drafters without laws
-  double path_probability;  // of the path drafted so far under the draft's laws
+  int depth;                // of the nodes that would be added: 1 for the first
+  const Law* law;           // the draft's law there if the policy wants laws and the drafter has them
+  double path_probability;  // of the most probable path drafted so far, under the same laws; 1 without them
 };
 
 class DraftPolicy {
@@ -35,6 +35,8 @@ class DraftPolicy {
   virtual ~DraftPolicy() = default;
   virtual void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) = 0;
   virtual bool go_on(const DraftStep&) { return true; }
+  // A law costs a softmax over the vocabulary at temperature 0, so it is computed only where this says so.
+  virtual bool wants_laws() const { return false; }
   virtual void observe(std::span<const RoundRecord>) {}
 };
 
@@ -45,8 +47,8 @@ const char* Registry<DraftPolicy>::kind();
 
 struct FrontierNode {
   NodeId node;
-  double path_probability;
-  const Law* law;  // of the tokens that would follow
+  double path_probability;  // 1 if the policy does not want laws
+  const Law* law;           // of the tokens that would follow, if the policy wants laws
 };
 
 struct Frontier {
@@ -60,6 +62,7 @@ class TreePolicy {
   virtual ~TreePolicy() = default;
   // The most that this shape has: nodes besides the anchor, depth, nodes per depth.
   virtual DraftBudget limits() const = 0;
+  virtual bool wants_laws() const { return false; }
   // One width for each frontier node; 0 ends it. The drafter cuts the total at nodes_left.
   virtual std::vector<int> expand(const Frontier& frontier) = 0;
   // Which nodes of a finished point-mass draft are worth scoring; empty keeps all. Ancestors of a kept node are kept.
