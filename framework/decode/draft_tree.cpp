@@ -56,4 +56,20 @@ bool DraftTree::is_chain() const {
   return true;
 }
 
+DraftTree DraftTree::pruned(std::span<const NodeId> kept) const {
+  std::vector<bool> stays(nodes_.size(), false);
+  stays[kAnchor] = true;
+  for (NodeId node : kept)
+    for (; !stays[node]; node = nodes_[node].parent) stays[node] = true;
+  DraftTree out(nodes_[kAnchor].token);
+  out.laws_ = laws_;
+  std::vector<NodeId> place(nodes_.size(), kAnchor);
+  for (NodeId node = 1; node < size(); ++node)
+    if (stays[node]) place[node] = out.add(place[nodes_[node].parent], nodes_[node].token);
+  for (NodeId node = 0; node < size(); ++node)
+    for (const Proposal& proposal : proposals_[node])
+      if (stays[proposal.node]) out.propose(place[node], nodes_[proposal.node].token, proposal.law);
+  return out;
+}
+
 }  // namespace foretell

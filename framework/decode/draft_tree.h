@@ -67,6 +67,8 @@ class DraftTree {
   // The tokens from the first drafted node down to `node`.
   Tokens path(NodeId node) const;
   bool is_chain() const;
+  // The tree of the nodes in `kept` and their ancestors, with their proposals, in the same order.
+  DraftTree pruned(std::span<const NodeId> kept) const;
 
  private:
   std::vector<DraftNode> nodes_;

@@ -46,7 +46,8 @@ class ReplaySession final : public TargetSession {
   }
   int length() const override { return length_; }
   int room() const override { return std::numeric_limits<int>::max(); }
-  int positions_left() const override { return emitted_ < answer_.size() ? std::numeric_limits<int>::max() : 0; }
+  // The recording says what follows a token up to its last one: the draft must stop before that.
+  int positions_left() const override { return static_cast<int>(ahead().size()); }
   TokenSpan ahead() const { return TokenSpan(answer_).subspan(std::min(emitted_, answer_.size())); }
 
  private:

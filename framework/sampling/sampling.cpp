@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 #include <unordered_set>
 
 #include "framework/base/error.h"
@@ -142,6 +143,19 @@ Token argmax_checked(std::span<const float> logits) {
   }
   if (nan || logits.empty() || !std::isfinite(logits[best])) bad_logits(logits);
   return best;
+}
+
+std::vector<Token> highest(std::span<const float> logits, int k) {
+  const Token best = argmax_checked(logits);
+  if (k <= 1) return {best};
+  std::vector<Token> order(logits.size());
+  std::iota(order.begin(), order.end(), Token{0});
+  const auto count = std::min(order.size(), static_cast<std::size_t>(k));
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [&](Token a, Token b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
+  order.resize(count);
+  std::erase_if(order, [&](Token t) { return !std::isfinite(logits[t]); });
+  return order;
 }
 
 }  // namespace foretell

@@ -60,4 +60,7 @@ class Sampler {
 // The index of the highest value, the lowest among equals. An Error on NaN and on rows without a finite value.
 Token argmax_checked(std::span<const float> logits);
 
+// The k highest values' indices, highest first, the lowest id first among equals. An Error as for argmax_checked.
+std::vector<Token> highest(std::span<const float> logits, int k);
+
 }  // namespace foretell

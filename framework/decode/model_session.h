@@ -1,0 +1,41 @@
+// A draft model with the cache of one sequence.
+//
+// Contract: the cache is *pulled* into step. align(prefix) keeps whatever rows are on the committed path, drafted ones included, and drops the
+// rest; what is missing is then forwarded with extend(). So there is no bookkeeping of acceptances, no special case after full acceptance, and a
+// draft model that is not asked costs nothing. extend() and grow() return a ForwardItem for the caller to batch; the rows count as forwarded
+// from then on, so the forward has to follow. Everything a ForwardItem points to lives until the next call.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "framework/decode/draft_tree.h"
+#include "framework/model/language_model.h"
+
+namespace foretell {
+
+class ModelSession {
+ public:
+  // `capacity` rows: the longest text plus the largest draft.
+  ModelSession(const LanguageModel& model, int capacity) : model_(model), cache_(model.make_cache(capacity)) {}
+
+  // Keeps the rows that lie on `prefix` (at least one token, all but the last at most). The number of tokens kept; the rest is to be extended.
+  int align(TokenSpan prefix);
+  // Rows for `tokens`, each following the one before. Only without drafted rows: align() comes first.
+  ForwardItem extend(TokenSpan tokens, LogitRows logits);
+  // Rows for drafted nodes behind the last extended token, which is row 0 of the tree; node i of all nodes grown so far is row i.
+  ForwardItem grow(std::span<const DraftNode> nodes);
+
+  int positions_left() const { return model_.config().context - static_cast<int>(tokens_.size()); }
+  int room() const { return cache_->capacity() - static_cast<int>(tokens_.size() + drafted_.size()); }
+
+ private:
+  const LanguageModel& model_;
+  std::unique_ptr<KvCache> cache_;
+  Tokens tokens_;                   // of the committed rows
+  std::vector<DraftNode> drafted_;  // the rows behind them; parent 0 is the last committed row
+  Tokens pending_;
+  std::vector<NodeId> parents_;
+};
+
+}  // namespace foretell

@@ -1,0 +1,173 @@
+#include "tests/support/toy_model.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+
+namespace foretell::testing {
+namespace {
+
+constexpr Token kGarbage = -7;  // what a skipped attention sublayer leaves in its cache
+
+std::uint64_t path_hash(std::uint64_t seed, TokenSpan last) {
+  std::uint64_t h = seed;
+  for (const Token t : last) h = (h ^ (static_cast<std::uint64_t>(static_cast<std::uint32_t>(t)) + 0x9e3779b9ull)) * 0x100000001b3ull;
+  return h;
+}
+
+class ToyCache final : public KvCache {
+ public:
+  ToyCache(int layers, int capacity) : rows_(static_cast<std::size_t>(layers)), capacity_(capacity) {}
+  int num_layers() const override { return static_cast<int>(rows_.size()); }
+  int capacity() const override { return capacity_; }
+  int length(LayerRange layers) const override {
+    const std::size_t n = rows_[layers.first].size();
+    for (int l = layers.first; l < layers.last; ++l) FORETELL_CHECK(rows_[l].size() == n, "layer {} holds {}, not {}", l, rows_[l].size(), n);
+    return static_cast<int>(n);
+  }
+  void truncate(LayerRange layers, int length) override {
+    for (int l = layers.first; l < layers.last; ++l) rows_[l].resize(std::min(rows_[l].size(), static_cast<std::size_t>(length)));
+  }
+  void keep(LayerRange layers, int base, std::span<const int> rows) override {
+    for (int l = layers.first; l < layers.last; ++l) {
+      Tokens kept(rows_[l].begin(), rows_[l].begin() + base);
+      for (const int r : rows) kept.push_back(rows_[l].at(static_cast<std::size_t>(base + r)));
+      rows_[l] = std::move(kept);
+    }
+  }
+  std::size_t bytes() const override { return rows_.size() * static_cast<std::size_t>(capacity_) * sizeof(Token); }
+
+  Tokens& layer(int l) { return rows_[l]; }
+
+ private:
+  std::vector<Tokens> rows_;
+  int capacity_;
+};
+
+// For each row of the item its ancestors among the item's rows, itself last; row numbers count from the tree's row 0.
+std::vector<std::vector<int>> ancestries(const ForwardItem& item, int rows) {
+  std::vector<std::vector<int>> out;
+  const auto* tree = std::get_if<TreeShape>(&item.shape);
+  FORETELL_CHECK(tree || std::holds_alternative<ChainShape>(item.shape), "the toy knows {} shapes", 2);
+  const int total = tree ? static_cast<int>(tree->parents.size()) : rows;
+  for (int i = 0; i < total; ++i) {
+    std::vector<int> line;
+    if (i > 0) line = out[static_cast<std::size_t>(tree ? tree->parents[i] : i - 1)];
+    line.push_back(i);
+    out.push_back(std::move(line));
+  }
+  return out;
+}
+
+}  // namespace
+
+ToyModel::ToyModel(const ToyOptions& options) : options_(options) {
+  config_.family = "toy";
+  config_.vocab_size = options.vocab;
+  config_.num_layers = options.layers;
+  config_.hidden_size = 2;
+  config_.context = options.context;
+}
+
+std::unique_ptr<KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
+
+std::vector<float> ToyModel::logits(std::uint64_t hash, double noise) const {
+  std::vector<float> out(static_cast<std::size_t>(options_.vocab));
+  const auto fill = [&](std::uint64_t h, double scale) {
+    for (int t = 0; t < options_.vocab; ++t) {
+      std::uint64_t x = (h + static_cast<std::uint64_t>(t) + 1) * 0xbf58476d1ce4e5b9ull;
+      x ^= x >> 31;
+      out[t] += static_cast<float>(scale * options_.sharpness * static_cast<double>(x % 10007) / 10007.0);
+    }
+  };
+  fill(hash ^ options_.seed, 1.0);
+  if (noise > 0) fill(hash * 31 + 5, noise);
+  if (options_.like) {
+    const std::vector<float> base = options_.like->logits(hash, 0);
+    for (std::size_t t = 0; t < out.size(); ++t) out[t] = static_cast<float>(options_.blend * base[t] + (1 - options_.blend) * out[t]);
+  }
+  return out;
+}
+
+std::vector<float> ToyModel::logits_after(TokenSpan text) const {
+  return logits(path_hash(0, text.subspan(text.size() > 3 ? text.size() - 3 : 0)), 0);
+}
+
+// The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache, and a layer that disagrees
+// spoils it for good.
+std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const ForwardOptions& options, Tokens& tokens) const {
+  auto& cache = dynamic_cast<ToyCache&>(*item.cache);
+  const LayerRange range = options.layers.value_or(LayerRange{0, options_.layers});
+  std::vector<std::uint64_t> state;
+  if (const auto* span = std::get_if<TokenSpan>(&item.input)) {
+    FORETELL_CHECK(range.first == 0, "tokens enter layer {}", range.first);
+    tokens.assign(span->begin(), span->end());
+    for (const Token t : tokens) FORETELL_CHECK(t >= 0 && t < options_.vocab, "token {}", t);
+  } else {
+    const at::Tensor rows = std::get<at::Tensor>(item.input).contiguous();
+    for (std::int64_t r = 0; r < rows.size(0); ++r) {
+      tokens.push_back(static_cast<Token>(rows[r][0].item<std::int64_t>()));
+      state.push_back(static_cast<std::uint64_t>(rows[r][1].item<std::int64_t>()));
+    }
+  }
+  const int held = std::holds_alternative<TreeShape>(item.shape) ? std::get<TreeShape>(item.shape).cached_rows : 0;
+  const auto count = static_cast<int>(tokens.size());
+  const auto lines = ancestries(item, count);
+  const int base = cache.length(range) - held;
+  FORETELL_CHECK(base >= 0 && base + held + count <= cache.capacity(), "rows {} + {} of {}", base + held, count, cache.capacity());
+  for (int l = range.first; l < range.last; ++l) {
+    Tokens& rows = cache.layer(l);
+    const bool attends = !options.computed || options.computed->attention(l);
+    for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
+    for (int i = 0; i < count && attends; ++i) {
+      const auto& line = lines[static_cast<std::size_t>(held + i)];
+      FORETELL_CHECK(base + static_cast<int>(line.size()) <= options_.context, "position {} of {}", base + line.size(), options_.context);
+      Tokens seen(rows.begin() + std::max(0, base - 3), rows.begin() + base);
+      for (const int r : line) seen.push_back(rows[static_cast<std::size_t>(base + r)]);
+      const std::uint64_t hash = path_hash(0, TokenSpan(seen).subspan(seen.size() > 3 ? seen.size() - 3 : 0));
+      if (static_cast<int>(state.size()) <= i)
+        state.push_back(hash);
+      else if (state[i] != hash)
+        state[i] = state[i] * 3 + hash;
+    }
+  }
+  state.resize(tokens.size());
+  return state;
+}
+
+ForwardResult ToyModel::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {
+  ++forwards_;
+  std::vector<float> logit_rows;
+  std::vector<std::int64_t> states;
+  const LayerRange range = options.layers.value_or(LayerRange{0, options_.layers});
+  int skipped = options_.layers - range.last;
+  if (options.computed)
+    for (int l = 0; l < options_.layers; ++l) skipped += !options.computed->attention(l) || !options.computed->mlp(l);
+  const double noise = 0.3 * skipped / options_.layers;
+  std::int64_t logit_count = 0;
+  for (const ForwardItem& item : batch) {
+    Tokens tokens;
+    const std::vector<std::uint64_t> state = run_layers(item, options, tokens);
+    rows_ += static_cast<long>(tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      states.push_back(tokens[i]);
+      states.push_back(static_cast<std::int64_t>(state[i]));
+      if (item.logits == LogitRows::None || (item.logits == LogitRows::Last && i + 1 < tokens.size())) continue;
+      const std::vector<float> row = logits(state[i], noise);
+      logit_rows.insert(logit_rows.end(), row.begin(), row.end());
+      ++logit_count;
+    }
+  }
+  ForwardResult result;
+  const auto rows = static_cast<std::int64_t>(states.size() / 2);
+  const at::Tensor state = at::tensor(states, at::kLong).view({rows, 2});
+  if (logit_count > 0) result.logits = at::tensor(logit_rows, at::kFloat).view({logit_count, options_.vocab});
+  for (std::size_t i = 0; i < options.taps.size(); ++i) result.taps.push_back(state.clone());
+  if (options.tap_final) result.final_state = state.clone();
+  if (options.tap_last) result.last_state = state;
+  return result;
+}
+
+}  // namespace foretell::testing

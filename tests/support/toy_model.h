@@ -1,0 +1,47 @@
+// A language model whose law is a table: what follows depends on the last three tokens, by hash. It has the real cache semantics of several
+// layers, so a wrong truncate or keep changes what comes out, and its exact law is known without any forward.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "framework/model/language_model.h"
+
+namespace foretell::testing {
+
+struct ToyOptions {
+  int vocab = 11;
+  std::uint64_t seed = 7;
+  int layers = 4;
+  int context = 4096;
+  // A draft: this share of its logits is `like`'s, the rest its own.
+  double blend = 0.0;
+  std::shared_ptr<const class ToyModel> like = nullptr;
+  float sharpness = 3.0F;
+};
+
+class ToyModel : public LanguageModel {
+ public:
+  explicit ToyModel(const ToyOptions& options);
+
+  const ModelConfig& config() const override { return config_; }
+  std::unique_ptr<KvCache> make_cache(int capacity) const override;
+  using LanguageModel::forward;
+  ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
+  at::Device device() const override { return at::kCPU; }
+
+  // The logits after a text, straight from the definition. [vocab]
+  std::vector<float> logits_after(TokenSpan text) const;
+  long forwards() const { return forwards_; }
+  long rows() const { return rows_; }
+
+ private:
+  std::vector<float> logits(std::uint64_t hash, double noise) const;
+  std::vector<std::uint64_t> run_layers(const ForwardItem& item, const ForwardOptions& options, Tokens& tokens) const;
+
+  ToyOptions options_;
+  ModelConfig config_;
+  mutable long forwards_ = 0, rows_ = 0;
+};
+
+}  // namespace foretell::testing
