@@ -25,10 +25,12 @@ struct ModelOptions {
   bool replacement = false;
   std::optional<double> temperature;
   void declare(Parameters& p) {
-    p.add("model", model, "folder of the draft checkpoint; empty: the study's model.draft", {.aliases = {"draft_model", "assistant_model"}});
+    p.add("model", model, "folder of the draft checkpoint; empty: the study's model.draft",
+          {.aliases = {"draft_model", "assistant_model"}});
     p.add("num_speculative_tokens", num_speculative_tokens, "depth of the draft; none: 4, or the depth of the tree",
           {.min = 1, .max = 4096, .aliases = {"num_assistant_tokens", "num_draft_tokens"}});
-    p.add("draft_sample_method", method, "draw tokens from the draft's law, or take its most probable ones", {.choices = {"sample", "top_k"}});
+    p.add("draft_sample_method", method, "draw tokens from the draft's law, or take its most probable ones",
+          {.choices = {"sample", "top_k"}});
     p.add("replacement", replacement, "whether siblings are drawn with replacement");
     p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0});
   }
@@ -41,8 +43,8 @@ struct Growth {
   Sampler sampler;  // the draft's own
   DraftTree tree;
   std::vector<NodeId> frontier{kAnchor};
-  std::vector<NodeId> forwarded{};                 // draft rows by row number behind the anchor
-  std::vector<double> path_probability{1.0};       // by node; only kept where a policy wants laws
+  std::vector<NodeId> forwarded{};            // draft rows by row number behind the anchor
+  std::vector<double> path_probability{1.0};  // by node; only kept where a policy wants laws
   bool done = false;
 };
 
@@ -68,7 +70,9 @@ class ModelDrafter final : public Drafter {
   }
   DraftForm form() const override {
     const bool drawn = options_.method == "sample";
-    return {.tree = shape_ != nullptr, .point_mass = true, .independent = drawn && options_.replacement,
+    return {.tree = shape_ != nullptr,
+            .point_mass = true,
+            .independent = drawn && options_.replacement,
             .without_replacement = drawn && !options_.replacement};
   }
 
@@ -145,7 +149,8 @@ class ModelDrafter final : public Drafter {
     const int next_row = row + static_cast<int>(growth.frontier.size());
     std::vector<std::optional<Law>> laws(growth.frontier.size());
     if (wants_laws(growth))
-      for (std::size_t i = 0; i < laws.size(); ++i) laws[i] = ranking_law(growth, growth.frontier[i], logits.row(row + static_cast<int>(i)));
+      for (std::size_t i = 0; i < laws.size(); ++i)
+        laws[i] = ranking_law(growth, growth.frontier[i], logits.row(row + static_cast<int>(i)));
     const std::vector<int> widths = plan_level(growth, depth, laws);
     std::vector<NodeId> children;
     for (std::size_t i = 0; i < widths.size(); ++i) {
@@ -188,7 +193,8 @@ class ModelDrafter final : public Drafter {
         note(growth.tree.choose(parent, token, growth.context.vocab), ranking ? (*ranking)[token] : 1.0);
       return;
     }
-    const LawId id = growth.tree.add_law(drawing_law(growth, parent, logits.row(row)), options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement);
+    const LawId id = growth.tree.add_law(drawing_law(growth, parent, logits.row(row)),
+                                         options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement);
     std::optional<Law> q = growth.tree.law(id).q;
     for (int i = 0; i < width && q; ++i) {
       const Token token = q->draw(growth.context.rng);

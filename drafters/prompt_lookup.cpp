@@ -27,8 +27,7 @@ struct PromptLookupOptions {
           {.min = 1, .max = 4096, .aliases = {"prompt_lookup_num_tokens", "num_pred_tokens"}});
     p.add("match", match, "which earlier occurrence is continued", {.choices = {"first", "last"}});
     p.add("whole_continuation", whole, "skip a match that has fewer than num_speculative_tokens tokens after it");
-    if (shortest > longest)
-      throw Error(p.where(), fmt::format("prompt_lookup_min {} is above prompt_lookup_max {}", shortest, longest));
+    if (shortest > longest) throw Error(p.where(), fmt::format("prompt_lookup_min {} is above prompt_lookup_max {}", shortest, longest));
   }
 };
 

@@ -145,6 +145,15 @@ void ConfigValue::set_path(std::string_view path, ConfigValue value) {
   set(head, std::move(child));
 }
 
+void ConfigValue::forget_lines() {
+  where_.line.reset();
+  for (ConfigValue& item : items_) item.forget_lines();
+  for (Entry& entry : entries_) {
+    entry.where.line.reset();
+    entry.value.forget_lines();
+  }
+}
+
 std::string ConfigValue::to_flow() const {
   YAML::Emitter out;
   out.SetMapFormat(YAML::Flow);
@@ -171,7 +180,8 @@ std::string ConfigValue::to_yaml() const {
 }
 
 bool same_value(const ConfigValue& a, const ConfigValue& b) {
-  if (a.kind_ != b.kind_ || a.text_ != b.text_ || a.items_.size() != b.items_.size() || a.entries_.size() != b.entries_.size()) return false;
+  if (a.kind_ != b.kind_ || a.text_ != b.text_ || a.items_.size() != b.items_.size() || a.entries_.size() != b.entries_.size())
+    return false;
   for (std::size_t i = 0; i < a.items_.size(); ++i)
     if (!same_value(a.items_[i], b.items_[i])) return false;
   for (std::size_t i = 0; i < a.entries_.size(); ++i)
@@ -202,7 +212,9 @@ void apply_override(ConfigValue& document, const std::string& assignment) {
   const std::size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) fail("--set {}: expected a.b.c=value", assignment);
   const std::string path = assignment.substr(0, equals);
-  document.set_path(path, parse_yaml(assignment.substr(equals + 1), "--set " + path));
+  ConfigValue value = parse_yaml(assignment.substr(equals + 1), "--set " + path);
+  value.forget_lines();
+  document.set_path(path, std::move(value));
 }
 
 }  // namespace foretell

@@ -45,6 +45,9 @@ class ConfigValue {
   // Sets one entry of this map (a null value becomes a map).
   void set(std::string_view key, ConfigValue value);
 
+  // For values that came from a command line: lines mean nothing there.
+  void forget_lines();
+
   // One line of flow-style YAML that parses back to the same value.
   std::string to_flow() const;
   // Block-style YAML with a final newline.

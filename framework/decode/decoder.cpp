@@ -83,7 +83,8 @@ void Decoder::admit(const Request& request) {
   const TokenSpan prompt = running->sequence.committed();
   pipeline_.drafter.begin(running->slot, {running->sequence.request(), prompt});
   const SlotId slot = running->slot;
-  running->session->prefill(prompt.first(prompt.size() - 1), [&](const PromptChunk& chunk) { pipeline_.drafter.observe_prompt(slot, chunk); });
+  running->session->prefill(prompt.first(prompt.size() - 1),
+                            [&](const PromptChunk& chunk) { pipeline_.drafter.observe_prompt(slot, chunk); });
   running->prefill_ns = watch.elapsed_ns();
   *free = std::move(running);  // only now: a request that failed to start leaves its slot free
 }
@@ -128,7 +129,8 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
 
 std::vector<std::unique_ptr<Scores>> Decoder::score(std::span<Running* const> batch, std::span<const DraftTree> drafts) {
   std::vector<ScoreRequest> requests;
-  for (std::size_t i = 0; i < batch.size(); ++i) requests.push_back({*batch[i]->session, drafts[i], batch[i]->sampler, batch[i]->context()});
+  for (std::size_t i = 0; i < batch.size(); ++i)
+    requests.push_back({*batch[i]->session, drafts[i], batch[i]->sampler, batch[i]->context()});
   return target_.score(requests);
 }
 
@@ -143,7 +145,8 @@ std::vector<Verdict> Decoder::verify(std::span<Running* const> batch, std::span<
   return verdicts;
 }
 
-std::vector<RoundRecord> Decoder::commit(std::span<Running* const> batch, std::span<const DraftTree> drafts, std::span<const Verdict> verdicts) {
+std::vector<RoundRecord> Decoder::commit(std::span<Running* const> batch, std::span<const DraftTree> drafts,
+                                         std::span<const Verdict> verdicts) {
   std::vector<RoundRecord> records;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     Running& r = *batch[i];
@@ -152,7 +155,8 @@ std::vector<RoundRecord> Decoder::commit(std::span<Running* const> batch, std::s
     if (r.session->positions_left() == 0) r.sequence.end_of_context();
     FORETELL_CHECK(r.sequence.finished() || r.session->length() + 1 == static_cast<int>(r.sequence.committed().size()),
                    "the target holds {} tokens, {} are committed", r.session->length(), r.sequence.committed().size());
-    records.push_back({drafts[i].drafted(), drafts[i].size(), drafts[i].depth(), appended.accepted, appended.emitted, verdicts[i].kind, {}});
+    records.push_back(
+        {drafts[i].drafted(), drafts[i].size(), drafts[i].depth(), appended.accepted, appended.emitted, verdicts[i].kind, {}});
   }
   return records;
 }

@@ -18,7 +18,8 @@ int ModelSession::align(TokenSpan prefix) {
   if (common == tokens_.size()) {
     NodeId at = kAnchor;
     while (common < most) {
-      const auto next = std::find_if(drafted_.begin(), drafted_.end(), [&](const DraftNode& n) { return n.parent == at && n.token == prefix[common]; });
+      const auto next =
+          std::find_if(drafted_.begin(), drafted_.end(), [&](const DraftNode& n) { return n.parent == at && n.token == prefix[common]; });
       if (next == drafted_.end()) break;
       const auto row = static_cast<int>(next - drafted_.begin());
       kept.push_back(row);

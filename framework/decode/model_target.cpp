@@ -18,7 +18,10 @@ namespace {
 class ModelScores final : public WarpedScores {
  public:
   ModelScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows, HiddenStates hidden)
-      : WarpedScores(request.draft, request.sampler, request.context), logits_(std::move(logits)), rows_(std::move(rows)), hidden_(std::move(hidden)) {}
+      : WarpedScores(request.draft, request.sampler, request.context),
+        logits_(std::move(logits)),
+        rows_(std::move(rows)),
+        hidden_(std::move(hidden)) {}
   const HiddenStates* hidden() const override { return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_; }
 
  private:
@@ -33,7 +36,8 @@ class ModelScores final : public WarpedScores {
 
 class ModelTarget final : public Target {
  public:
-  ModelTarget(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options) : model_(std::move(model)), options_(options) {}
+  ModelTarget(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options)
+      : model_(std::move(model)), options_(options) {}
 
   int vocab() const override { return model_->config().vocab_size; }
 

@@ -51,6 +51,13 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   }
 }
 
+// The layer from which provisional rows can be finished. None if they were computed with sublayers left out; nor if nothing would be left to do,
+// because a forward over no layers does not exist: then they are simply computed again.
+std::optional<int> ModelTargetSession::resumable_layers() const {
+  const std::optional<int> prefix = early_set_ ? early_set_->prefix_layers() : std::nullopt;
+  return prefix && *prefix < num_layers() ? prefix : std::nullopt;
+}
+
 ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> nodes, LogitRows logits) {
   Tokens tokens;
   const auto held = static_cast<int>(early_.size());
@@ -63,7 +70,7 @@ ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> 
   std::vector<NodeId> parents;
   for (const DraftNode& node : early_) parents.push_back(node.parent);
 
-  const std::optional<int> prefix = early_set_->prefix_layers();
+  const std::optional<int> prefix = resumable_layers();
   ForwardOptions options;
   options.tap_last = true;
   if (prefix) {
@@ -81,7 +88,8 @@ ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> 
 }
 
 EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) {
-  FORETELL_CHECK(!early_set_ || *early_set_ == computed, "{} provisional rows of this round were computed with other sublayers", early_.size());
+  FORETELL_CHECK(!early_set_ || *early_set_ == computed, "{} provisional rows of this round were computed with other sublayers",
+                 early_.size());
   FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them", num_layers());
   early_set_ = computed;
   const ForwardResult result = append_provisional(nodes, LogitRows::All);
@@ -89,10 +97,15 @@ EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, 
 }
 
 void ModelTargetSession::drop_provisional() {
+  if (!early_set_) return;
   cache_->truncate(committed_);
+  forget_provisional();
+}
+
+void ModelTargetSession::forget_provisional() {
   early_.clear();
   early_set_.reset();
-  early_state_ = {};
+  early_state_.reset();
   early_taps_.clear();
 }
 
@@ -114,7 +127,7 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
     row_of_node_[*node] = static_cast<int>(kept.size());
     kept.push_back(static_cast<int>(row));
   }
-  const LayerRange computed{0, *early_set_->prefix_layers()};
+  const LayerRange computed{0, *resumable_layers()};
   cache_->keep(computed, committed_, kept);
   const at::Tensor index = row_index(kept, model_.device());
   early_state_ = early_state_.index_select(0, index);
@@ -123,7 +136,7 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
 }
 
 int ModelTargetSession::begin_scoring(const DraftTree& draft) {
-  const std::optional<int> prefix = early_set_ ? early_set_->prefix_layers() : std::nullopt;
+  const std::optional<int> prefix = resumable_layers();
   resume_ = prefix.value_or(0);
   row_of_node_.assign(static_cast<std::size_t>(draft.size()), -1);
   if (resume_ > 0)
@@ -174,10 +187,7 @@ void ModelTargetSession::keep(std::span<const NodeId> accepted) {
   for (const NodeId node : accepted) rows.push_back(row_of_node_[node]);
   cache_->keep(committed_, rows);
   committed_ += static_cast<int>(rows.size());
-  early_.clear();
-  early_set_.reset();
-  early_state_ = {};
-  early_taps_.clear();
+  forget_provisional();
 }
 
 }  // namespace foretell

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "framework/decode/target.h"
@@ -33,7 +34,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   const HiddenRequest& wants() const { return wants_; }
   // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through the layers below.
   int begin_scoring(const DraftTree& draft);
-  ForwardItem item() const;                                        // for the layers from begin_scoring()'s answer on
+  ForwardItem item() const;  // for the layers from begin_scoring()'s answer on
   const std::vector<int>& row_of_node() const { return row_of_node_; }
   // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of taps_from(resume),
   // `first` is this sequence's first row in it.
@@ -41,7 +42,9 @@ class ModelTargetSession final : public TargetSession, public TargetView {
 
  private:
   ForwardResult append_provisional(std::span<const DraftNode> nodes, LogitRows logits);
-  void drop_provisional();
+  std::optional<int> resumable_layers() const;
+  void drop_provisional();    // out of the cache too
+  void forget_provisional();  // they have become committed rows
   void keep_named(const DraftTree& draft);
 
   const LanguageModel& model_;

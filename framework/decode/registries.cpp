@@ -5,15 +5,15 @@
 namespace foretell {
 
 // The one instance of each registry: in libforetell, where the executable and every plug-in find it.
-#define FORETELL_DEFINE_REGISTRY(Interface, name)      \
-  template <>                                          \
+#define FORETELL_DEFINE_REGISTRY(Interface, name)        \
+  template <>                                            \
   Registry<Interface>& Registry<Interface>::instance() { \
-    static Registry<Interface> registry;               \
-    return registry;                                   \
-  }                                                    \
-  template <>                                          \
-  const char* Registry<Interface>::kind() {            \
-    return name;                                       \
+    static Registry<Interface> registry;                 \
+    return registry;                                     \
+  }                                                      \
+  template <>                                            \
+  const char* Registry<Interface>::kind() {              \
+    return name;                                         \
   }
 
 FORETELL_DEFINE_REGISTRY(Drafter, "drafter")

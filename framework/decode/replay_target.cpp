@@ -24,7 +24,8 @@ class ReplayScores final : public Scores {
   Token argmax(NodeId node) override { return law(node).mode(); }
   const Law& law(NodeId node) override {
     const auto it = laws_.find(node);
-    if (it == laws_.end()) fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end", node);
+    if (it == laws_.end())
+      fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end", node);
     return it->second;
   }
   std::span<const float> logits(NodeId) override { fail("a recorded answer has no logits"); }
@@ -78,7 +79,8 @@ class ReplayTarget final : public Target {
   }
 
   std::optional<std::string> refuses(bool needs_logits, const SamplingOptions& sampling) const override {
-    if (!sampling.greedy()) return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only", sampling.temperature);
+    if (!sampling.greedy())
+      return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only", sampling.temperature);
     if (sampling.repetition_penalty != 1.0 || sampling.presence_penalty != 0.0 || !sampling.logit_bias.empty())
       return "penalties and logit bias change what the target would have said: a recorded answer cannot follow them";
     if (needs_logits) return "the verifier needs the target's probabilities; a recorded answer has only its tokens";

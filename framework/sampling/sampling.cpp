@@ -14,7 +14,8 @@ namespace {
 [[noreturn]] void bad_logits(std::span<const float> logits) {
   const auto nan = std::find_if(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
   if (nan != logits.end())
-    fail("the model's logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows", nan - logits.begin(), logits.size());
+    fail("the model's logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows", nan - logits.begin(),
+         logits.size());
   fail("the model's logits have no finite value among {} tokens: nothing can be chosen", logits.size());
 }
 
@@ -23,7 +24,9 @@ struct Candidate {
   double probability;
 };
 
-bool before(const Candidate& a, const Candidate& b) { return a.probability != b.probability ? a.probability > b.probability : a.token < b.token; }
+bool before(const Candidate& a, const Candidate& b) {
+  return a.probability != b.probability ? a.probability > b.probability : a.token < b.token;
+}
 
 std::vector<double> softmax(std::span<const float> logits, double temperature) {
   const double top = logits[argmax_checked(logits)];

@@ -14,8 +14,8 @@ std::shared_ptr<const ToyModel> toy_target(int vocab, int context) {
 }
 
 std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target) {
-  return std::make_shared<ToyModel>(ToyOptions{.vocab = target->config().vocab_size, .seed = 99, .layers = 2,
-                                               .context = target->config().context, .blend = 0.75, .like = target});
+  return std::make_shared<ToyModel>(ToyOptions{
+      .vocab = target->config().vocab_size, .seed = 99, .layers = 2, .context = target->config().context, .blend = 0.75, .like = target});
 }
 
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml, const std::string& tree_yaml,
@@ -99,11 +99,13 @@ Complaint compare(const Setup& setup, const std::vector<Request>& requests, int 
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Tokens want = reference_greedy(*setup.model, requests[i]);
     if (got[i].tokens != want)
-      return fmt::format("{}: request {} emitted {} tokens, expected {}; first difference at {}", what, i, got[i].tokens.size(), want.size(),
+      return fmt::format("{}: request {} emitted {} tokens, expected {}; first difference at {}", what, i, got[i].tokens.size(),
+                         want.size(),
                          std::mismatch(got[i].tokens.begin(), got[i].tokens.end(), want.begin(), want.end()).first - got[i].tokens.begin());
     int emitted = 0;
     for (const RoundRecord& r : got[i].rounds) emitted += r.emitted;
-    if (emitted != static_cast<int>(want.size())) return fmt::format("{}: the rounds of request {} account for {} tokens of {}", what, i, emitted, want.size());
+    if (emitted != static_cast<int>(want.size()))
+      return fmt::format("{}: the rounds of request {} account for {} tokens of {}", what, i, emitted, want.size());
   }
   return std::nullopt;
 }

@@ -24,7 +24,8 @@ class ToyCache final : public KvCache {
   int capacity() const override { return capacity_; }
   int length(LayerRange layers) const override {
     const std::size_t n = rows_[layers.first].size();
-    for (int l = layers.first; l < layers.last; ++l) FORETELL_CHECK(rows_[l].size() == n, "layer {} holds {}, not {}", l, rows_[l].size(), n);
+    for (int l = layers.first; l < layers.last; ++l)
+      FORETELL_CHECK(rows_[l].size() == n, "layer {} holds {}, not {}", l, rows_[l].size(), n);
     return static_cast<int>(n);
   }
   void truncate(LayerRange layers, int length) override {

@@ -1,0 +1,56 @@
+#include "framework/base/rng.h"
+
+#include <cmath>
+#include <set>
+
+#include "tests/support/catch.h"
+
+namespace foretell {
+namespace {
+
+TEST_CASE("Philox gives the published known answers") {
+  const auto zero = philox_block({0, 0, 0, 0}, {0, 0});
+  CHECK(zero == std::array<std::uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8});
+  const auto ones = philox_block({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u});
+  CHECK(ones == std::array<std::uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd});
+}
+
+TEST_CASE("every part of the key changes the stream, the same key repeats it") {
+  std::set<std::uint64_t> first;
+  int keys = 0;
+  for (std::uint64_t seed : {0, 1})
+    for (std::uint64_t request : {0, 1, 2})
+      for (std::uint32_t position : {0, 1, 7})
+        for (const RngPurpose purpose : {RngPurpose::Draft, RngPurpose::Verify}) {
+          first.insert(PhiloxRng({seed, request, position, purpose}).next());
+          ++keys;
+        }
+  CHECK(static_cast<int>(first.size()) == keys);
+  CHECK(PhiloxRng({.seed = 4}).next() == PhiloxRng({.seed = 4}).next());
+}
+
+TEST_CASE("uniform numbers are in [0, 1) with the right moments") {
+  PhiloxRng rng({.seed = 9});
+  double sum = 0, squares = 0;
+  for (int i = 0; i < 100000; ++i) {
+    const double u = rng.uniform();
+    REQUIRE((u >= 0 && u < 1));
+    sum += u;
+    squares += u * u;
+  }
+  CHECK(sum / 100000 == Approx(0.5).margin(0.005));
+  CHECK(squares / 100000 == Approx(1.0 / 3).margin(0.005));
+}
+
+TEST_CASE("decisions at the edges draw nothing") {
+  PhiloxRng a({.seed = 1}), b({.seed = 1});
+  CHECK(a.bernoulli(1.0));
+  CHECK_FALSE(a.bernoulli(0.0));
+  CHECK_FALSE(a.bernoulli(std::nan("")));
+  CHECK(a.next() == b.next());
+  const double weights[] = {0.0, 2.0, 0.0};
+  for (int i = 0; i < 100; ++i) CHECK(a.pick(weights) == 1);
+}
+
+}  // namespace
+}  // namespace foretell

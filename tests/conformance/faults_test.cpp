@@ -1,0 +1,44 @@
+#include "tests/conformance/faults.h"
+
+#include <cstdio>
+
+#include "framework/base/error.h"
+#include "tests/support/catch.h"
+
+namespace foretell::testing {
+namespace {
+
+// A check as it is used on the registry; an internal check of the framework that fires counts as caught, by name.
+Complaint guarded(const std::function<Complaint()>& check) {
+  try {
+    return check();
+  } catch (const InternalError& e) {
+    return std::string(e.what());
+  }
+}
+
+TEST_CASE("every planted fault is caught", "[faults]") {
+  std::printf("%-20s %-18s %s\n", "planted fault", "caught by", "finding");
+  for (const Fault& fault : planted_faults()) {
+    std::string caught_by = "exact enumeration";
+    Complaint finding;
+    if (fault.setup.model->config().vocab_size <= 5) finding = guarded([&] { return check_exact(fault.setup); });
+    if (!finding) {
+      caught_by = "token identity";
+      finding = guarded([&] { return check_identity(fault.setup); });
+    }
+    std::printf("%-20s %-18s %s\n", fault.name.c_str(), finding ? caught_by.c_str() : "NOTHING",
+                finding ? finding->substr(0, 110).c_str() : "");
+    INFO(fault.name << ": " << fault.what);
+    CHECK(finding);
+  }
+}
+
+TEST_CASE("the checks pass on the same pipelines without a fault", "[faults]") {
+  CHECK(!check_exact(toy_setup("{type: model, num_speculative_tokens: 2}", "rejection", "", toy_target(3, 48))));
+  CHECK(!check_identity(toy_setup("{type: model, draft_sample_method: top_k}", "rejection", "{type: widths, widths: [3, 2]}")));
+  CHECK(!check_identity(toy_setup("{type: model, num_speculative_tokens: 4}")));
+}
+
+}  // namespace
+}  // namespace foretell::testing

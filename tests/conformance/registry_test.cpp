@@ -1,0 +1,128 @@
+// The conformance suite: every registered drafter with every registered lossless verifier.
+#include <cmath>
+#include <cstdio>
+
+#include "framework/decode/verifier.h"
+#include "tests/support/catch.h"
+#include "tests/support/conformance.h"
+
+namespace foretell::testing {
+namespace {
+
+struct Variant {
+  std::string drafter;
+  std::string tree;
+};
+
+// Every registered drafter with its defaults, and the forms that a draft can take.
+std::vector<Variant> variants() {
+  std::vector<Variant> out;
+  for (const auto& [name, entry] : Registry<Drafter>::instance().entries()) out.push_back({"{type: " + name + "}", ""});
+  out.push_back({"{type: model, num_speculative_tokens: 9}", ""});
+  out.push_back({"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"});
+  out.push_back({"{type: model}", "{type: widths, widths: [3, 2, 2]}"});
+  out.push_back({"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"});
+  out.push_back({"{type: model, temperature: 0.7}", "{type: widths, widths: [2, 2]}"});
+  out.push_back({"{type: prompt_lookup, match: last, whole_continuation: false, num_speculative_tokens: 5}", ""});
+  out.push_back({"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""});
+  return out;
+}
+
+std::vector<std::string> lossless_verifiers() {
+  std::vector<std::string> out;
+  for (const auto& [name, entry] : Registry<Verifier>::instance().entries())
+    if (entry.info.lossless.value_or(false)) out.push_back(name);
+  return out;
+}
+
+std::vector<Setup> setups(const std::shared_ptr<const ToyModel>& target, std::vector<std::string>& names) {
+  std::vector<Setup> out;
+  for (const std::string& verifier : lossless_verifiers())
+    for (const Variant& variant : variants()) {
+      Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
+      if (setup.verifier()->refuses(setup.drafter()->form())) continue;
+      out.push_back(std::move(setup));
+      names.push_back(verifier + " x " + variant.drafter + " " + variant.tree);
+    }
+  return out;
+}
+
+TEST_CASE("temperature 0: every drafter with every lossless verifier emits the greedy text", "[conformance]") {
+  for (const int context : {4096, 48}) {
+    std::vector<std::string> names;
+    const auto all = setups(toy_target(11, context), names);
+    REQUIRE(!all.empty());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      INFO(names[i] << ", context " << context);
+      const Complaint complaint = check_identity(all[i]);
+      INFO(complaint.value_or(""));
+      CHECK(!complaint);
+    }
+  }
+}
+
+TEST_CASE("temperature 1: the emitted law is exactly the target's, by enumeration", "[conformance]") {
+  std::vector<std::string> names;
+  const auto target = toy_target(3);
+  const std::vector<Variant> small{
+      {"none", ""},
+      {"{type: model, num_speculative_tokens: 2}", ""},
+      {"{type: model, num_speculative_tokens: 2, temperature: 0.6}", ""},
+      {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
+      {"{type: model}", "{type: widths, widths: [2, 2]}"},
+      {"{type: model}", "{type: widths, widths: [3, 1]}"},
+      {"{type: model, replacement: true}", "{type: widths, widths: [2, 1]}"},
+      {"{type: model, replacement: true}", "{type: widths, widths: [3]}"},
+      {"{type: prompt_lookup, num_speculative_tokens: 2, whole_continuation: false}", ""},
+  };
+  for (const std::string& verifier : lossless_verifiers())
+    for (const Variant& variant : small) {
+      const Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
+      if (setup.verifier()->refuses(setup.drafter()->form())) continue;
+      INFO(verifier << " x " << variant.drafter << " " << variant.tree);
+      const double distance = total_variation(setup);
+      INFO("total variation " << distance);
+      CHECK(distance < 1e-12);
+    }
+}
+
+TEST_CASE("temperature 1: the joint law of three tokens under the production generator", "[conformance]") {
+  const auto target = toy_target(5);
+  for (const std::string& verifier : lossless_verifiers())
+    for (const Variant& variant : std::vector<Variant>{{"{type: model, num_speculative_tokens: 2}", ""},
+                                                       {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
+                                                       {"{type: model}", "{type: widths, widths: [2, 2]}"},
+                                                       {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"}}) {
+      const Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
+      if (setup.verifier()->refuses(setup.drafter()->form())) continue;
+      const double z = chi_square_z(setup, 20000);
+      INFO(verifier << " x " << variant.drafter << " " << variant.tree << ": z = " << z);
+      CHECK(std::abs(z) < 4.5);
+    }
+}
+
+TEST_CASE("what comes out does not depend on batch size or on the order of the requests", "[conformance]") {
+  std::vector<std::string> names;
+  const auto all = setups(toy_target(11), names);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::vector<Request> requests;
+    for (std::uint64_t id = 0; id < 5; ++id) {
+      Request request{.id = id, .prompt = {static_cast<Token>(id), 2, 3, 2, 3}, .max_new_tokens = 30 + static_cast<int>(id), .seed = 5};
+      request.sampling.temperature = all[i].needs_reference ? 0.0 : 0.8;
+      requests.push_back(request);
+    }
+    const auto one = run(all[i], requests);
+    const auto three = run(all[i], requests, {.batch = 3});
+    std::vector<Request> reversed(requests.rbegin(), requests.rend());
+    const auto backwards = run(all[i], reversed, {.batch = 2});
+    for (std::size_t r = 0; r < requests.size(); ++r) {
+      INFO(names[i] << ", request " << r);
+      CHECK(one[r].tokens == three[r].tokens);
+      CHECK(one[r].tokens == backwards[requests.size() - 1 - r].tokens);
+      CHECK(one[r].rounds.size() == three[r].rounds.size());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace foretell::testing

@@ -1,0 +1,159 @@
+#include "framework/sampling/sampling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "framework/base/error.h"
+#include "tests/support/catch.h"
+
+namespace foretell {
+namespace {
+
+Law law_of(const std::vector<float>& logits, const SamplingOptions& options) {
+  return Sampler(options, static_cast<int>(logits.size())).law(logits);
+}
+
+std::vector<double> dense(const Law& law) {
+  std::vector<double> out(static_cast<std::size_t>(law.vocab()), 0.0);
+  law.for_each([&](Token t, double p) { out[static_cast<std::size_t>(t)] = p; });
+  return out;
+}
+
+std::vector<float> logs(const std::vector<double>& probabilities) {
+  std::vector<float> out;
+  for (const double p : probabilities) out.push_back(static_cast<float>(std::log(p)));
+  return out;
+}
+
+TEST_CASE("temperature 0 is a point mass at the lowest id among the highest logits") {
+  const Law law = law_of({1, 3, 2, 3}, {.temperature = 0});
+  CHECK(law.is_point_mass());
+  CHECK(law.mode() == 1);
+}
+
+TEST_CASE("temperature scales logits") {
+  const auto p = dense(law_of({0, 1, 2}, {.temperature = 0.5}));
+  const double z = 1 + std::exp(2) + std::exp(4);
+  CHECK(p[2] == Approx(std::exp(4) / z));
+  CHECK(p[0] == Approx(1 / z));
+}
+
+TEST_CASE("top-k keeps exactly k, the lowest ids among ties") {
+  const auto p = dense(law_of(logs({0.2, 0.3, 0.3, 0.2}), {.temperature = 1, .top_k = 3}));
+  CHECK(p[3] == 0);
+  CHECK(p[0] == Approx(0.2 / 0.8));
+  CHECK(dense(law_of(logs({0.25, 0.25, 0.25, 0.25}), {.temperature = 1, .top_k = 1}))[0] == 1.0);
+}
+
+TEST_CASE("top-p keeps the token that crosses it") {
+  const auto p = dense(law_of(logs({0.5, 0.3, 0.15, 0.05}), {.temperature = 1, .top_p = 0.6}));
+  CHECK(p[1] == Approx(0.3 / 0.8));
+  CHECK(p[2] == 0);
+  const auto one = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_p = 0.4}));
+  CHECK(one[0] == 1.0);
+}
+
+TEST_CASE("top-p is measured after top-k, min-p against the highest probability") {
+  // After top-k 2 the masses are 0.625 and 0.375, so 0.6 is reached by the first alone.
+  const auto p = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_k = 2, .top_p = 0.6}));
+  CHECK(p[0] == 1.0);
+  const auto m = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .min_p = 0.5}));
+  CHECK(m[1] == Approx(0.3 / 0.8));
+  CHECK(m[2] == 0);
+}
+
+TEST_CASE("top-p on a large vocabulary equals sorting all of it") {
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal(0, 3);
+  for (const double top_p : {0.1, 0.5, 0.9, 0.99, 0.9999}) {
+    std::vector<float> logits(5000);
+    for (float& x : logits) x = normal(random);
+    const auto full = dense(law_of(logits, {.temperature = 1}));
+    std::vector<int> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return full[a] > full[b]; });
+    double mass = 0;
+    std::size_t count = 0;
+    while (mass < top_p) mass += full[order[count++]];
+    const auto cut = dense(law_of(logits, {.temperature = 1, .top_p = top_p}));
+    CHECK(std::count_if(cut.begin(), cut.end(), [](double x) { return x > 0; }) == static_cast<long>(count));
+    CHECK(cut[order[count - 1]] == Approx(full[order[count - 1]] / mass));
+  }
+}
+
+TEST_CASE("penalties and bias act on logits, by path") {
+  SamplingOptions options{.temperature = 0, .repetition_penalty = 2, .presence_penalty = 0.5};
+  options.logit_bias = {"3:10"};
+  const Sampler sampler(options, 4);
+  std::vector<float> logits{4, -4, 1, 0};
+  const Tokens prompt{0}, generated{1}, path{2};
+  sampler.adjust(logits, {prompt, generated, path});
+  CHECK(logits == std::vector<float>{2, -8.5, 0, 10});
+}
+
+TEST_CASE("damaged logits are an error, never a token") {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  CHECK_THROWS_WITH(law_of({1, nan, 2}, {.temperature = 0}), Catch::Contains("NaN") && Catch::Contains("token 1"));
+  CHECK_THROWS_AS(law_of({1, nan, 2}, {.temperature = 1}), Error);
+  CHECK_THROWS_AS(law_of({1, inf}, {.temperature = 1}), Error);
+  CHECK_THROWS_AS(law_of({-inf, -inf}, {.temperature = 1}), Error);
+  CHECK(dense(law_of({-inf, 0}, {.temperature = 1}))[1] == 1.0);
+}
+
+TEST_CASE("a bias that makes no sense is refused") {
+  CHECK_THROWS_WITH(Sampler({.logit_bias = {"7:1"}}, 4), Catch::Contains("outside the vocabulary of 4"));
+  for (const char* text : {"", "1", "1:", ":2", "a:1", "1:x", "1:2z", "1:inf"}) CHECK_THROWS_AS(Sampler({.logit_bias = {text}}, 4), Error);
+}
+
+Law random_law(std::mt19937_64& random, int kind) {
+  std::uniform_real_distribution<double> uniform(0, 1);
+  if (kind == 0) return Law::point_mass(5, static_cast<Token>(random() % 5));
+  if (kind == 1) return Law::sparse(5, {0, 2, 4}, {uniform(random) + 0.1, uniform(random), uniform(random)});
+  std::vector<double> weights(5);
+  for (double& w : weights) w = uniform(random) + 0.01;
+  return Law::dense(weights);
+}
+
+TEST_CASE("residual, removal and overlap agree with their definitions in every pair of storages") {
+  std::mt19937_64 random(5);
+  for (int i = 0; i < 300; ++i) {
+    const Law p = random_law(random, i % 3), q = random_law(random, (i / 3) % 3);
+    std::vector<double> want(5);
+    double sum = 0, common = 0;
+    for (Token t = 0; t < 5; ++t) {
+      sum += want[t] = std::max(p[t] - q[t], 0.0);
+      common += std::min(p[t], q[t]);
+    }
+    CHECK(overlap(p, q) == Approx(common).margin(1e-12));
+    const auto got = positive_part(p, q);
+    CHECK(got.has_value() == (sum > 1e-12));
+    for (Token t = 0; got && t < 5; ++t) CHECK((*got)[t] == Approx(want[t] / sum).margin(1e-12));
+    const Token gone = static_cast<Token>(random() % 5);
+    const auto rest = without(q, gone);
+    CHECK(rest.has_value() == (q[gone] < 1));
+    for (Token t = 0; rest && t < 5; ++t) CHECK((*rest)[t] == Approx(t == gone ? 0.0 : q[t] / (1 - q[gone])).margin(1e-12));
+  }
+}
+
+TEST_CASE("draws follow the law") {
+  const Law law = Law::sparse(10, {1, 4, 9}, {0.2, 0.5, 0.3});
+  PhiloxRng rng({.seed = 3});
+  std::vector<int> seen(10);
+  for (int i = 0; i < 30000; ++i) ++seen[static_cast<std::size_t>(law.draw(rng))];
+  CHECK(seen[1] == Approx(6000).margin(300));
+  CHECK(seen[4] == Approx(15000).margin(400));
+  CHECK(seen[1] + seen[4] + seen[9] == 30000);
+  CHECK(law.top(2) == std::vector<Token>{4, 9});
+}
+
+TEST_CASE("the highest logits, lowest ids first among equals") {
+  const std::vector<float> logits{1, 5, 5, 2};
+  CHECK(highest(logits, 3) == std::vector<Token>{1, 2, 3});
+  CHECK(highest(logits, 9).size() == 4);
+}
+
+}  // namespace
+}  // namespace foretell
