@@ -86,9 +86,8 @@ std::vector<Token> Law::top(int k) const {
   std::vector<std::size_t> order(weights_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto count = std::min<std::size_t>(order.size(), static_cast<std::size_t>(std::max(k, 0)));
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), [&](std::size_t a, std::size_t b) {
-    return weights_[a] != weights_[b] ? weights_[a] > weights_[b] : a < b;
-  });
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    [&](std::size_t a, std::size_t b) { return weights_[a] != weights_[b] ? weights_[a] > weights_[b] : a < b; });
   std::vector<Token> out;
   for (std::size_t i = 0; i < count && weights_[order[i]] > 0; ++i)
     out.push_back(storage_ == Storage::Sparse ? tokens_[order[i]] : static_cast<Token>(order[i]));
@@ -117,7 +116,8 @@ std::optional<Law> positive_part(const Law& p, const Law& q) {
 
 Law residual(const Law& p, const Law& q) {
   auto left = positive_part(p, q);
-  return left ? std::move(*left) : p;
+  if (left) return std::move(*left);
+  return p;
 }
 
 std::optional<Law> without(const Law& q, Token token) {

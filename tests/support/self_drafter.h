@@ -1,0 +1,23 @@
+// A drafter that uses the target's own layers: LayerSkip at a fixed layer, or with single sublayers left out, in all the ways in which rows can be
+// named, unnamed, mixed with new ones and watched.
+#pragma once
+
+#include "framework/decode/drafter.h"
+
+namespace foretell::testing {
+
+// Exits after `layers` layers, or skips single sublayers, and drafts `length` tokens greedily from what the head says there. `extra` adds a sibling
+// to every node that was not forwarded early, so that a draft mixes finished and new rows; `unnamed` forwards a row that the draft leaves out.
+struct SelfDraftOptions {
+  int layers = 2;
+  int length = 4;
+  bool skip_middle = false;
+  bool extra = false;
+  bool unnamed = false;
+  HiddenRequest wants = {};
+  bool tokens_in_taps = true;  // the toy's states carry the row's token, so the order of the rows can be checked
+};
+
+std::unique_ptr<Drafter> make_self_drafter(const SelfDraftOptions& options);
+
+}  // namespace foretell::testing
