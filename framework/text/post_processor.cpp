@@ -1,5 +1,7 @@
 #include "framework/text/post_processor.h"
 
+#include <algorithm>
+
 #include "framework/text/unicode.h"
 #include "framework/text/vocab.h"
 
@@ -56,6 +58,13 @@ PostProcessor::Template PostProcessor::read_template(const JsonView& json) {
 void PostProcessor::append_special(const JsonView& json, const std::string& name, Template& out) {
   const JsonView ids = json.at("special_tokens").at(name).at("ids");
   for (std::size_t i = 0; i < ids.size(); ++i) out.push_back(checked_id(ids.at(i).integer(), json.where(), name));
+}
+
+std::optional<Token> PostProcessor::largest_id() const {
+  std::optional<Token> largest;
+  for (const Template& pattern : templates_)
+    for (const std::optional<Token>& part : pattern) largest = std::max(largest, part);  // nullopt is below every id
+  return largest;
 }
 
 Tokens PostProcessor::apply(Tokens ids) const {

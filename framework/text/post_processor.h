@@ -14,6 +14,7 @@ class PostProcessor {
   PostProcessor() = default;
   explicit PostProcessor(const JsonView& json) { read(json); }
   Tokens apply(Tokens ids) const;
+  std::optional<Token> largest_id() const;  // of the special tokens that it adds
 
  private:
   using Template = std::vector<std::optional<Token>>;  // nullopt stands for the text

@@ -81,6 +81,7 @@ SentencePieceFile::Piece read_piece(std::string_view bytes, const std::string& n
   }
   if (piece.text.empty() || piece.text.size() > kMaxPiece)
     fail("{}: piece {} has {} bytes; expected 1 to {}", name, id, piece.text.size(), kMaxPiece);
+  if (piece.text.find('\0') != std::string::npos) fail("{}: piece {} holds a zero byte", name, id);
   if (!unicode::is_valid(piece.text)) fail("{}: piece {} is not UTF-8", name, id);
   return piece;
 }

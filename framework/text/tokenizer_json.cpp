@@ -22,6 +22,8 @@ class JsonTokenizer : public Tokenizer {
     if (const auto part = json.find("decoder")) decoder_ = Decoder(*part);
     const auto added = json.find("added_tokens");
     added_ = std::make_unique<AddedTokens>(added ? &*added : nullptr, model_->vocab(), normalizer_.get());
+    if (const auto id = post_processor_.largest_id(); id && *id >= vocab_size())
+      json.at("post_processor").refuse(fmt::format("adds token {}, which is not in the vocabulary of {} tokens", *id, vocab_size()));
     ends_ = find_end_tokens(*this, settings, {}, json.where().to_string());
   }
 

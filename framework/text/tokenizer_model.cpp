@@ -54,8 +54,7 @@ class ModelTokenizer : public Tokenizer {
  public:
   ModelTokenizer(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings)
       : file_(scan_sentencepiece(bytes, name)), add_bos_(settings.add_bos.value_or(true)), add_eos_(settings.add_eos.value_or(false)) {
-    const auto status = processor_.LoadFromSerializedProto({bytes.data(), bytes.size()});
-    if (!status.ok()) fail("{}: SentencePiece cannot load it: {}", name, unicode::printable(status.ToString()));
+    load(bytes, name);
     FORETELL_CHECK(processor_.GetPieceSize() == vocab_size(), "{} pieces, scanned {}", processor_.GetPieceSize(), vocab_size());
     for (int id = 0; id < vocab_size(); ++id) {
       const auto& piece = file_.pieces[static_cast<std::size_t>(id)];
@@ -102,6 +101,17 @@ class ModelTokenizer : public Tokenizer {
   std::unique_ptr<DecodeState> start_decoding(bool skip_special) const override { return std::make_unique<State>(*this, skip_special); }
 
  private:
+  void load(std::string_view bytes, const std::string& name) {
+    try {
+      const auto status = processor_.LoadFromSerializedProto({bytes.data(), bytes.size()});
+      if (!status.ok()) fail("{}: SentencePiece cannot load it: {}", name, unicode::printable(status.ToString()));
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {  // its trie throws
+      fail("{}: SentencePiece cannot load it: {}", name, unicode::printable(error.what()));
+    }
+  }
+
   class State : public DecodeState {
    public:
     State(const ModelTokenizer& owner, bool skip_special) : file_(owner.file_), skip_special_(skip_special) {}

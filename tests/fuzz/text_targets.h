@@ -1,0 +1,64 @@
+// What the fuzzers of framework/text do with their bytes; the test that replays the seeds does the same.
+//
+// Contract: any bytes either read or throw Error. What was read must encode and decode texts, and a stream must give the text of the whole.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "framework/base/error.h"
+#include "framework/text/prompts.h"
+#include "framework/text/tokenizer_files.h"
+#include "framework/text/unicode.h"
+
+namespace foretell::fuzz {
+
+inline void check_decoding(const std::shared_ptr<const Tokenizer>& tokenizer, const Tokens& ids) {
+  const std::string whole = tokenizer->decode(ids);
+  FORETELL_CHECK(unicode::is_valid(whole), "{} bytes of text", whole.size());
+  StreamDecoder stream(tokenizer);
+  std::string joined;
+  for (const Token id : ids) joined += stream.push(id);
+  joined += stream.finish();
+  FORETELL_CHECK(joined == whole, "a stream gave \"{}\", the whole is \"{}\"", joined, whole);
+}
+
+inline void use(const std::shared_ptr<const Tokenizer>& tokenizer, std::string_view input) {
+  const std::string_view tail = input.substr(input.size() - std::min<std::size_t>(input.size(), 64));
+  for (const std::string_view text : {std::string_view("a ab\xE2\x82\xAC <s>x</s>  12'll\n\xFF"), tail}) {
+    const Tokens ids = tokenizer->encode(text, {.add_special = true});
+    check_decoding(tokenizer, ids);
+  }
+  Tokens all;
+  for (Token id = 0; id < std::min(tokenizer->vocab_size(), 300); ++id) all.push_back(id);
+  check_decoding(tokenizer, all);
+}
+
+template <class Parse>
+void read(std::string_view input, Parse&& parse) {
+  try {
+    use(parse(input, "input", SpecialTokenSettings{}), input);
+  } catch (const Error&) {
+  }
+}
+
+inline void tokenizer_json(std::string_view input) { read(input, parse_tokenizer_json); }
+inline void tokenizer_bin(std::string_view input) { read(input, parse_tokenizer_bin); }
+inline void tokenizer_model(std::string_view input) { read(input, parse_tokenizer_model); }
+
+inline void prompts(std::string_view input) {
+  try {
+    parse_prompts(input, "input");
+  } catch (const Error&) {
+  }
+  try {
+    for (const AnswerRow& row : parse_answers(input, "input")) {
+      const std::string line = to_json_line(row);
+      FORETELL_CHECK(to_json_line(parse_answers(line, "written").at(0)) == line, "a row changed: {}", line);
+    }
+  } catch (const Error&) {
+  }
+}
+
+}  // namespace foretell::fuzz
