@@ -38,7 +38,7 @@ float normal_at(std::uint64_t key, std::uint64_t index) {
     for (int i = 0; i < 4; ++i) sum += static_cast<std::int64_t>((bits >> (16 * i)) & 0xffff);
   }
   constexpr float kMeanTimes2 = 8.0f * 65535.0f;
-  constexpr float kDeviationTimes2 = 2.0f * 53509.2773f;  // sqrt(8 (65536^2 - 1) / 12)
+  constexpr float kDeviationTimes2 = 2.0f * 53509.9199f;  // sqrt(8 (65536^2 - 1) / 12)
   return static_cast<float>((2 * sum - static_cast<std::int64_t>(kMeanTimes2))) / kDeviationTimes2;
 }
 

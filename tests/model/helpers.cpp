@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include <ATen/Parallel.h>
 
@@ -66,15 +67,25 @@ std::filesystem::path make_model(const std::filesystem::path& folder, const std:
   return folder;
 }
 
+namespace {
+
+std::string updated(const char* config, const std::string& more) {
+  nlohmann::json json = nlohmann::json::parse(config);
+  json.update(nlohmann::json::parse("{" + more + "}"));
+  return json.dump();
+}
+
+}  // namespace
+
 std::string llama_config(const std::string& more) {
-  return R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 3,
-    "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "dtype": "float32")" +
-         (more.empty() ? "" : ", " + more) + "}";
+  return updated(R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 3,
+      "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "dtype": "float32"})",
+                 more);
 }
 
 std::string gpt2_config(const std::string& more) {
-  return R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32")" +
-         (more.empty() ? "" : ", " + more) + "}";
+  return updated(
+      R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32"})", more);
 }
 
 }  // namespace foretell::testing

@@ -32,7 +32,7 @@ Token best_token(const at::Tensor& row);
 // Writes `config` (the text of a config.json) and random weights for it into the folder and returns it.
 std::filesystem::path make_model(const std::filesystem::path& folder, const std::string& config, std::uint64_t seed);
 
-// config.json texts of small models with differing shapes.
+// The config.json of a small model; `more` are further keys, or other values of its own ("\"head_dim\": 10, ...").
 std::string llama_config(const std::string& more = "");
 std::string gpt2_config(const std::string& more = "");
 

@@ -28,7 +28,7 @@ bool is_plain_file_name(const std::string& name) {
 }  // namespace
 
 std::map<std::string, std::string> parse_shard_index(std::string_view text, const std::string& name) {
-  const nlohmann::json document = parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8});
+  const nlohmann::json document = parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8, .unique_keys = true});
   const nlohmann::json* map = JsonObject(document, name).find("weight_map");
   if (map == nullptr || !map->is_object() || map->empty()) fail("{}: 'weight_map' must be an object that names each tensor's file", name);
   std::map<std::string, std::string> shard_of;

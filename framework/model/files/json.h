@@ -18,7 +18,7 @@ namespace foretell {
 struct JsonLimits {
   std::size_t bytes = std::size_t{16} << 20;
   int depth = 32;
-  bool unique_keys = true;  // at every depth; a key given twice is an Error
+  bool unique_keys = false;  // true: a key given twice is an Error; else the last one counts, as for Hugging Face's own reader
 };
 
 nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {});

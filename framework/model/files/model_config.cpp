@@ -38,31 +38,32 @@ Activation parse_activation(const JsonObject& json, const char* key, const char*
   json.refuse(key, "is '{}'; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu", shown(name));
 }
 
-// One id or a list of ids.
+// One id or a list of ids. Ids that the vocabulary does not have (a family's default in a small model, -1) can never come up and are left out.
 std::vector<Token> parse_ids(const JsonObject& json, const char* key, int vocab_size) {
   const nlohmann::json* value = json.find(key);
-  const auto as_id = [&](const nlohmann::json& id) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() >= vocab_size) {
-      json.refuse(key, "holds {}, a token id from 0 to {} is expected", shown(id), vocab_size - 1);
-    }
-    return static_cast<Token>(id.get<std::int64_t>());
-  };
-  if (!value->is_array()) return {as_id(*value)};
   std::vector<Token> ids;
-  for (const auto& id : *value) ids.push_back(as_id(id));
+  const auto add = [&](const nlohmann::json& id) {
+    if (!id.is_number_integer()) json.refuse(key, "holds {}, a token id is expected", shown(id));
+    const bool is_known = id.is_number_unsigned() && id.get<std::uint64_t>() < static_cast<std::uint64_t>(vocab_size);
+    if (is_known) ids.push_back(id.get<Token>());
+  };
+  if (value->is_array()) {
+    for (const auto& id : *value) add(id);
+  } else {
+    add(*value);
+  }
   return ids;
 }
+
+std::optional<Token> first_of(const std::vector<Token>& ids) { return ids.empty() ? std::nullopt : std::optional(ids[0]); }
 
 // A key that is absent leaves the family's own default, one that is null says that there is none.
 void parse_special_tokens(const nlohmann::json& document, const JsonObject& json, ModelConfig& config) {
   if (document.contains("bos_token_id")) config.bos.reset();
   if (document.contains("eos_token_id")) config.eos.clear();
-  if (json.has("bos_token_id")) {
-    const auto ids = parse_ids(json, "bos_token_id", config.vocab_size);
-    if (!ids.empty()) config.bos = ids[0];
-  }
+  if (json.has("bos_token_id")) config.bos = first_of(parse_ids(json, "bos_token_id", config.vocab_size));
   if (json.has("eos_token_id")) config.eos = parse_ids(json, "eos_token_id", config.vocab_size);
-  std::erase_if(config.eos, [&config](Token id) { return id >= config.vocab_size; });  // a family's default in a small vocabulary
+  std::erase_if(config.eos, [&config](Token id) { return id >= config.vocab_size; });
   if (config.bos && *config.bos >= config.vocab_size) config.bos.reset();
 }
 
@@ -219,10 +220,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& name) {
 void apply_generation_config(std::string_view text, const std::string& name, ModelConfig& config) {
   const nlohmann::json document = parse_json(text, name);
   const JsonObject json(document, name);
-  if (json.has("bos_token_id")) {
-    const auto ids = parse_ids(json, "bos_token_id", config.vocab_size);
-    if (!ids.empty()) config.bos = ids[0];
-  }
+  if (json.has("bos_token_id")) config.bos = first_of(parse_ids(json, "bos_token_id", config.vocab_size));
   if (json.has("eos_token_id")) config.eos = parse_ids(json, "eos_token_id", config.vocab_size);
 }
 

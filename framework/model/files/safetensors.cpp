@@ -131,7 +131,7 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t length = read_header_length(bytes, name);
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
   const std::span<const std::byte> data = bytes.subspan(kLengthBytes + length);
-  const nlohmann::json document = parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4});
+  const nlohmann::json document = parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4, .unique_keys = true});
   if (!document.is_object()) fail("{}: the header must be a JSON object, found {}", name, document.type_name());
 
   StoredTensors tensors;
@@ -213,7 +213,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NewTen
 void write_safetensors(const std::filesystem::path& path, const StoredTensors& tensors) {
   std::vector<NewTensor> list;
   for (const auto& [name, tensor] : tensors) {
-    list.push_back({name, tensor.type, tensor.shape, [bytes = tensor.bytes, name](std::span<std::byte> out) {
+    list.push_back({name, tensor.type, tensor.shape, [bytes = tensor.bytes, name = name](std::span<std::byte> out) {
                       FORETELL_CHECK(bytes.size() == out.size(), "tensor {}: {} bytes for {}", name, bytes.size(), out.size());
                       std::copy(bytes.begin(), bytes.end(), out.begin());
                     }});

@@ -1,0 +1,14 @@
+// libFuzzer target: llama2.c checkpoints of any bytes.
+#include <cstddef>
+#include <cstdint>
+
+#include "framework/base/error.h"
+#include "framework/model/files/llama2c.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    foretell::parse_llama2c({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
+  } catch (const foretell::Error&) {
+  }
+  return 0;
+}

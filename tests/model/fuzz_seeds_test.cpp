@@ -1,0 +1,43 @@
+// Replays the seeds of the fuzzers, so that every build runs them at least once.
+#include <cstdlib>
+
+#include "framework/base/error.h"
+#include "framework/model/files/llama2c.h"
+#include "framework/model/files/model_config.h"
+#include "framework/model/files/safetensors.h"
+#include "tests/support/catch.h"
+#include "tests/support/data.h"
+
+namespace foretell {
+namespace {
+
+// Calls `read` with each seed of the target; returns how many were accepted and how many refused.
+template <class Read>
+std::pair<int, int> replay(const std::string& target, const Read& read) {
+  const char* root = std::getenv("FORETELL_SOURCE_DIR");
+  std::pair<int, int> counts;
+  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds" / target)) {
+    const std::string bytes = testing::read_file(file.path());
+    try {
+      read(bytes);
+      ++counts.first;
+    } catch (const Error& error) {
+      INFO(file.path() << ": " << error.what());
+      CHECK(std::string(error.what()).find('\n') == std::string::npos);
+      ++counts.second;
+    }
+  }
+  return counts;
+}
+
+std::span<const std::byte> as_bytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
+TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
+  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { SafetensorsFile::parse(as_bytes(bytes), "seed"); }) == std::pair(3, 6));
+  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { parse_shard_index(bytes, "seed"); }) == std::pair(1, 8));
+  CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) == std::pair(5, 4));
+  CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) == std::pair(4, 3));
+}
+
+}  // namespace
+}  // namespace foretell
