@@ -11,7 +11,7 @@
 
 namespace foretell::testing {
 
-// ${FORETELL_DATA}/relative, or nullopt after printing "SKIPPED <test>: FORETELL_DATA is not set".
+// ${FORETELL_DATA}/relative, or nullopt after printing "SKIPPED <test>: FORETELL_DATA is not set", once in a test.
 std::optional<std::filesystem::path> data_file(std::string_view relative);
 
 // The whole file; a failure of the test if it cannot be read.
