@@ -11,20 +11,50 @@ namespace {
 
 struct Variant {
   std::string drafter;
-  std::string tree;
+  const char* tree = "";
+};
+
+struct Form {
+  const char* drafter;
+  const char* tree;
+};
+
+constexpr Form kForms[] = {
+    {"{type: model, num_speculative_tokens: 9}", ""},
+    {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"},
+    {"{type: model}", "{type: widths, widths: [3, 2, 2]}"},
+    {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"},
+    {"{type: model, temperature: 0.7}", "{type: widths, widths: [2, 2]}"},
+    {"{type: prompt_lookup, match: last, whole_continuation: false, num_speculative_tokens: 5}", ""},
+    {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
+};
+
+// For exact enumeration: few decisions, so that every branch can be walked.
+constexpr Form kSmallForms[] = {
+    {"none", ""},
+    {"{type: model, num_speculative_tokens: 2}", ""},
+    {"{type: model, num_speculative_tokens: 2, temperature: 0.6}", ""},
+    {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
+    {"{type: model}", "{type: widths, widths: [2, 2]}"},
+    {"{type: model}", "{type: widths, widths: [3, 1]}"},
+    {"{type: model, replacement: true}", "{type: widths, widths: [2, 1]}"},
+    {"{type: model, replacement: true}", "{type: widths, widths: [3]}"},
+    {"{type: prompt_lookup, num_speculative_tokens: 2, whole_continuation: false}", ""},
+};
+
+// Chain, point masses, draws without and with replacement.
+constexpr Form kDrawKinds[] = {
+    {"{type: model, num_speculative_tokens: 2}", ""},
+    {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
+    {"{type: model}", "{type: widths, widths: [2, 2]}"},
+    {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"},
 };
 
 // Every registered drafter with its defaults, and the forms that a draft can take.
 std::vector<Variant> variants() {
   std::vector<Variant> out;
-  for (const auto& [name, entry] : Registry<Drafter>::instance().entries()) out.push_back({"{type: " + name + "}", ""});
-  out.push_back({"{type: model, num_speculative_tokens: 9}", ""});
-  out.push_back({"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"});
-  out.push_back({"{type: model}", "{type: widths, widths: [3, 2, 2]}"});
-  out.push_back({"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"});
-  out.push_back({"{type: model, temperature: 0.7}", "{type: widths, widths: [2, 2]}"});
-  out.push_back({"{type: prompt_lookup, match: last, whole_continuation: false, num_speculative_tokens: 5}", ""});
-  out.push_back({"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""});
+  for (const auto& [name, entry] : Registry<Drafter>::instance().entries()) out.push_back({name});
+  for (const Form& form : kForms) out.push_back({form.drafter, form.tree});
   return out;
 }
 
@@ -62,21 +92,9 @@ TEST_CASE("temperature 0: every drafter with every lossless verifier emits the g
 }
 
 TEST_CASE("temperature 1: the emitted law is exactly the target's, by enumeration", "[conformance]") {
-  std::vector<std::string> names;
   const auto target = toy_target(3);
-  const std::vector<Variant> small{
-      {"none", ""},
-      {"{type: model, num_speculative_tokens: 2}", ""},
-      {"{type: model, num_speculative_tokens: 2, temperature: 0.6}", ""},
-      {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
-      {"{type: model}", "{type: widths, widths: [2, 2]}"},
-      {"{type: model}", "{type: widths, widths: [3, 1]}"},
-      {"{type: model, replacement: true}", "{type: widths, widths: [2, 1]}"},
-      {"{type: model, replacement: true}", "{type: widths, widths: [3]}"},
-      {"{type: prompt_lookup, num_speculative_tokens: 2, whole_continuation: false}", ""},
-  };
   for (const std::string& verifier : lossless_verifiers())
-    for (const Variant& variant : small) {
+    for (const Form& variant : kSmallForms) {
       const Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
       if (setup.verifier()->refuses(setup.drafter()->form())) continue;
       INFO(verifier << " x " << variant.drafter << " " << variant.tree);
@@ -89,10 +107,7 @@ TEST_CASE("temperature 1: the emitted law is exactly the target's, by enumeratio
 TEST_CASE("temperature 1: the joint law of three tokens under the production generator", "[conformance]") {
   const auto target = toy_target(5);
   for (const std::string& verifier : lossless_verifiers())
-    for (const Variant& variant : std::vector<Variant>{{"{type: model, num_speculative_tokens: 2}", ""},
-                                                       {"{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}"},
-                                                       {"{type: model}", "{type: widths, widths: [2, 2]}"},
-                                                       {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"}}) {
+    for (const Form& variant : kDrawKinds) {
       const Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
       if (setup.verifier()->refuses(setup.drafter()->form())) continue;
       const double z = chi_square_z(setup, 20000);
