@@ -3,13 +3,18 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 #include <string_view>
 
 #include "framework/base/error.h"
+#include "framework/model/direct_product.h"
 
 namespace foretell {
 namespace {
+
+constexpr std::int64_t kDirectWork = 1 << 18;  // multiplications that take less time than the overhead of an operator
 
 using ScalarList = c10::List<std::optional<at::Scalar>>;
 
@@ -38,15 +43,23 @@ Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)),
 }
 
 void Linear::pack() {
-  if (is_packed() || !weight_.device().is_cpu() || weight_.requires_grad()) return;
-  packed_ = reorder(weight_.contiguous());
-  weight_ = at::Tensor();
+  if (is_packed_ || !weight_.device().is_cpu() || weight_.requires_grad()) return;
+  is_packed_ = true;
+  weight_ = weight_.contiguous();
+  const std::int64_t size = inputs_ * outputs_;
+  direct_rows_ = kDirectWork / std::max<std::int64_t>(size, 1);
+  if (weight_.scalar_type() == at::kBFloat16 && !has_bfloat16_instructions()) {
+    direct_rows_ = std::numeric_limits<std::int64_t>::max();
+    return;
+  }
+  blocks_ = reorder(weight_);
+  if (direct_rows_ == 0) weight_ = at::Tensor();
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
+  if (x.size(0) <= direct_rows_ && x.is_contiguous()) return direct_product(x, weight_, bias_);
   const auto bias = bias_.defined() ? std::optional(bias_) : std::nullopt;
-  if (!is_packed()) return at::linear(x, weight_, bias);
-  return multiply(x, packed_, bias);
+  return blocks_.defined() ? multiply(x, blocks_, bias) : at::linear(x, weight_, bias);
 }
 
 }  // namespace foretell

@@ -2,6 +2,7 @@
 #include "framework/model/transformer.h"
 
 #include "framework/base/error.h"
+#include "framework/model/direct_product.h"
 #include "framework/model/transformer_cache.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
@@ -333,6 +334,24 @@ TEST_CASE("packed and plain matrices agree") {
       for (const int rows : {1, 2, 7, 33}) {
         const at::Tensor x = at::randn({rows, 53}).to(type);
         CHECK(max_difference(packed.forward(x), plain.forward(x)) < (type == at::kFloat ? 1e-4f : 0.3f));
+      }
+    }
+  }
+}
+
+TEST_CASE("the direct product agrees with ATen's for every remainder of rows, outputs and inputs") {
+  at::manual_seed(5);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const int rows : {1, 2, 3, 4, 5, 11}) {
+      for (const int outputs : {1, 3, 4, 21, 700}) {
+        const int inputs = 16 * (rows % 3) + outputs % 7 + 1;
+        const at::Tensor x = at::randn({rows, inputs}).to(type);
+        const at::Tensor weight = at::randn({outputs, inputs}).to(type);
+        const at::Tensor bias = rows % 2 ? at::randn({outputs}).to(type) : at::Tensor();
+        at::Tensor expected = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
+        if (bias.defined()) expected = expected + bias.to(at::kDouble);
+        const at::Tensor y = direct_product(x, weight, bias);
+        CHECK(((y.to(at::kDouble) - expected).abs() / (1 + expected.abs())).max().item<double>() < (type == at::kFloat ? 1e-5 : 0.008));
       }
     }
   }
