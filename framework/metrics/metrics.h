@@ -1,0 +1,51 @@
+// What the rounds of a run say: one metric a function, each a pure fold over round records.
+//
+// Contract: functions of plain records, without state. A metric that would divide by zero (no round, nothing drafted) is absent, never 0.
+// Two means exist over rounds and they differ: "pooled" weighs every round alike, "per request" weighs every request alike. Both are named.
+// Rounds that a stop token or a length limit cut short count what they emitted. Positions count from 1: position i is the i-th drafted depth.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "framework/decode/round.h"
+
+namespace foretell {
+
+using Rounds = std::span<const RoundRecord>;
+
+// [tokens] sum of emitted over all rounds.
+std::int64_t emitted_tokens(Rounds rounds);
+// [tokens] sum of drafted over all rounds.
+std::int64_t drafted_tokens(Rounds rounds);
+// [tokens] sum of accepted over all rounds.
+std::int64_t accepted_tokens(Rounds rounds);
+
+// [tokens / round] emitted / rounds, pooled. The target's own token counts: 1.0 is plain decoding.
+std::optional<double> mean_acceptance_length(Rounds rounds);
+// [tokens / round] the mean over requests of emitted / rounds; requests without a round are left out.
+std::optional<double> mean_acceptance_length_per_request(std::span<const Rounds> requests);
+
+// [1] accepted / drafted, pooled. For a tree, drafted counts all proposed nodes.
+std::optional<double> draft_acceptance_rate(Rounds rounds);
+
+// [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and llama.cpp define it.
+std::vector<double> acceptance_rate_per_position(Rounds rounds);
+// [1] entry i - 1 is (rounds that accepted at least i) / (rounds that accepted at least i - 1 and whose draft was at least i deep).
+std::vector<double> conditional_acceptance_per_position(Rounds rounds);
+
+// [rounds] entry j counts the rounds that accepted exactly j.
+std::vector<std::int64_t> acceptance_histogram(Rounds rounds);
+// [rounds] the same, apart for each depth of the draft.
+std::map<int, std::vector<std::int64_t>> acceptance_histogram_by_depth(Rounds rounds);
+
+// [ns] the sum over all rounds, phase by phase.
+PhaseTimes phase_times(Rounds rounds);
+
+// The middle value; the mean of the two middle ones where their number is even. Absent for an empty sample.
+std::optional<double> median(std::vector<double> sample);
+
+}  // namespace foretell

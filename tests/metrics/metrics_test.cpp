@@ -1,0 +1,55 @@
+#include "framework/metrics/metrics.h"
+
+#include "tests/support/catch.h"
+
+using namespace foretell;
+
+namespace {
+
+RoundRecord round_of(int drafted, int accepted, int emitted) {
+  return {.drafted = drafted, .scored = drafted + 1, .depth = drafted, .accepted = accepted, .emitted = emitted, .ns = {1, 2, 3, 4}};
+}
+
+// Four drafted chains of length 4, 4, 2, 0 that accepted 4, 1, 0, 0.
+const std::vector<RoundRecord> kRounds = {round_of(4, 4, 5), round_of(4, 1, 2), round_of(2, 0, 1), round_of(0, 0, 1)};
+
+}  // namespace
+
+TEST_CASE("means over rounds: pooled and per request differ") {
+  CHECK(*mean_acceptance_length(kRounds) == Approx(9.0 / 4));
+  const std::vector<Rounds> requests = {Rounds(kRounds).first(1), Rounds(kRounds).subspan(1), Rounds{}};
+  CHECK(*mean_acceptance_length_per_request(requests) == Approx((5.0 + 4.0 / 3) / 2));
+  CHECK(*draft_acceptance_rate(kRounds) == Approx(5.0 / 10));
+}
+
+TEST_CASE("a metric without anything to divide by is absent") {
+  const std::vector<RoundRecord> plain = {round_of(0, 0, 1)};
+  CHECK_FALSE(mean_acceptance_length({}).has_value());
+  CHECK_FALSE(draft_acceptance_rate(plain).has_value());
+  CHECK_FALSE(mean_acceptance_length_per_request({}).has_value());
+  CHECK_FALSE(median({}).has_value());
+  CHECK(acceptance_rate_per_position(plain).empty());
+  CHECK(*mean_acceptance_length(plain) == 1.0);
+}
+
+TEST_CASE("acceptance by position: unconditional over drafting rounds, conditional over rounds that got there") {
+  CHECK(acceptance_rate_per_position(kRounds) == std::vector<double>{2.0 / 3, 1.0 / 3, 1.0 / 3, 1.0 / 3});
+  CHECK(conditional_acceptance_per_position(kRounds) == std::vector<double>{2.0 / 3, 1.0 / 2, 1.0, 1.0});
+}
+
+TEST_CASE("histograms count every round once") {
+  CHECK(acceptance_histogram(kRounds) == std::vector<std::int64_t>{2, 1, 0, 0, 1});
+  const auto by_depth = acceptance_histogram_by_depth(kRounds);
+  CHECK(by_depth.at(4) == std::vector<std::int64_t>{0, 1, 0, 0, 1});
+  CHECK(by_depth.at(2) == std::vector<std::int64_t>{1});
+  CHECK(by_depth.at(0) == std::vector<std::int64_t>{1});
+}
+
+TEST_CASE("times add up by phase, and the median is the middle") {
+  const PhaseTimes times = phase_times(kRounds);
+  CHECK(times.draft == 4);
+  CHECK(times.commit == 16);
+  CHECK(times.total() == 40);
+  CHECK(*median({3, 1, 2}) == 2);
+  CHECK(*median({4, 1, 2, 3}) == 2.5);
+}
