@@ -1,0 +1,45 @@
+#include "experiments/content_hash.h"
+
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <vector>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::uint64_t kOffset = 0xcbf29ce484222325ULL;
+constexpr std::uint64_t kPrime = 0x100000001b3ULL;
+
+std::uint64_t mix(std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kPrime; }
+std::string hex(std::uint64_t hash) { return fmt::format("{:016x}", hash); }
+
+}  // namespace
+
+std::string content_hash(std::string_view bytes) {
+  std::uint64_t hash = kOffset;
+  for (const char c : bytes) hash = mix(hash, static_cast<unsigned char>(c));
+  return hex(hash);
+}
+
+std::string file_hash(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) fail("{}: cannot be opened", file.string());
+  std::vector<char> buffer(1 << 20);
+  std::uint64_t hash = kOffset, length = 0;
+  while (in) {
+    in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    const auto count = static_cast<std::size_t>(in.gcount());
+    length += count;
+    for (std::size_t i = 0; i < count; i += 8) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, buffer.data() + i, std::min<std::size_t>(8, count - i));
+      hash = mix(hash, word);
+    }
+  }
+  return hex(mix(hash, length));
+}
+
+}  // namespace foretell

@@ -1,0 +1,193 @@
+#include "experiments/study.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "experiments/content_hash.h"
+#include "experiments/paths.h"
+#include "experiments/sweep.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::array<std::string_view, 5> kCellSections = {"model", "pipeline", "sampling", "workload", "run"};
+
+ConfigValue typed(const char* type) { return ConfigValue::map({{"type", ConfigValue::scalar(type), {}}}); }
+
+struct StudySections {
+  std::string study, description;
+  ConfigValue model, pipeline, sampling, workload, run, sweep;
+  ConfigValue baseline = ConfigValue::map({{"pipeline", ConfigValue::map({{"drafter", typed("none"), {}}}), {}}});
+
+  void declare(Parameters& p) {
+    p.add("study", study, "the study's name and its folder below the results", {.required = true});
+    p.add("description", description, "free text");
+    p.add("model", model, "target and draft models", {.required = true});
+    p.add("pipeline", pipeline, "drafter, verifier, policy, tree");
+    p.add("sampling", sampling, "from logits to a law");
+    p.add("workload", workload, "the prompts", {.required = true});
+    p.add("run", run, "seed, repeats, warm-up, threads, batch size");
+    p.add("baseline", baseline, "dotted pipeline paths and their values in the baseline; none for no baseline");
+    p.add("sweep", sweep, "dotted paths and the values that each takes");
+  }
+};
+
+void check_name(const StudySections& sections, const ConfigValue& document) {
+  const std::string& name = sections.study;
+  const bool plain = !name.empty() && name.front() != '.' && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
+  if (!plain) fail_at(document.find("study")->where(), "study: '{}' names a folder: letters, digits, '-', '_' and '.' only", name);
+}
+
+// Replaces sections that name a YAML file by what the file holds.
+void inline_sections(ConfigValue& document, const std::filesystem::path& folder) {
+  for (const std::string_view section : kCellSections) {
+    const ConfigValue* value = document.find(section);
+    if (value && value->is_scalar()) document.set(section, load_yaml(resolve_path(*value, section, folder)));
+  }
+}
+
+void override_all(ConfigValue& document, const std::vector<std::string>& overrides, const std::filesystem::path& folder) {
+  for (const std::string& assignment : overrides) {
+    const std::size_t equals = assignment.find('=');
+    apply_override(document,
+                   equals == std::string::npos ? assignment : full_path(assignment.substr(0, equals)) + assignment.substr(equals));
+    inline_sections(document, folder);
+  }
+}
+
+// Overrides that a cell must hear again because the sweep has replaced values.
+std::vector<std::string> cell_overrides(const std::vector<std::string>& overrides) {
+  std::vector<std::string> out;
+  for (const std::string& assignment : overrides) {
+    const std::string path = full_path(assignment.substr(0, assignment.find('=')));
+    const std::string head = path.substr(0, path.find('.'));
+    if (std::find(kCellSections.begin(), kCellSections.end(), head) != kCellSections.end()) out.push_back(assignment);
+  }
+  return out;
+}
+
+// The sections of one cell, in a fixed order, so that equal cells have equal hashes.
+ConfigValue cell_document(const ConfigValue& document) {
+  ConfigValue out = ConfigValue::map({});
+  for (const std::string_view section : kCellSections)
+    if (const ConfigValue* value = document.find(section)) out.set(section, *value);
+  return out;
+}
+
+template <class Section>
+Section read_section(const ConfigValue& document, const char* name) {
+  Section section;
+  const ConfigValue* value = document.find(name);
+  Parameters::read(value ? *value : ConfigValue{}, fmt::format("section '{}'", name), section);
+  return section;
+}
+
+PipelineSection read_pipeline(const ConfigValue& document) {
+  ConfigValue expanded = ConfigValue::map({});
+  if (const ConfigValue* pipeline = document.find("pipeline")) expanded.set("pipeline", expand_environment(*pipeline));
+  return read_section<PipelineSection>(expanded, "pipeline");
+}
+
+bool drafts_nothing(const PipelineSection& pipeline) {
+  const ConfigValue* type = pipeline.drafter.is_scalar() ? &pipeline.drafter : pipeline.drafter.find("type");
+  return type && type->is_scalar() && type->text() == "none";
+}
+
+bool same_pipeline(const PipelineSection& a, const PipelineSection& b) {
+  return (same_value(a.drafter, b.drafter) || (drafts_nothing(a) && drafts_nothing(b))) && same_value(a.verifier, b.verifier) &&
+         same_value(a.policy, b.policy) && same_value(a.tree, b.tree);
+}
+
+void read_baseline(Cell& cell, const ConfigValue& baseline) {
+  if (baseline.is_null() || (baseline.is_scalar() && baseline.text() == "none")) return;
+  if (!baseline.is_map()) fail_at(baseline.where(), "baseline: expected a mapping of dotted paths, or none");
+  ConfigValue document = cell.document;
+  for (const auto& entry : baseline.entries()) {
+    const std::string path = full_path(entry.key);
+    if (path != "pipeline" && path.rfind("pipeline.", 0) != 0)
+      fail_at(entry.where, "baseline: '{}' is no part of the pipeline; a baseline has the cell's own prompts, models and sampling",
+              entry.key);
+    document.set_path(path, entry.value);
+  }
+  const PipelineSection pipeline = read_pipeline(document);
+  cell.is_baseline = same_pipeline(pipeline, cell.pipeline);
+  if (!cell.is_baseline) cell.baseline = pipeline;
+}
+
+Cell read_cell(const ConfigValue& document, const StudySections& study) {
+  Cell cell;
+  cell.document = cell_document(document);
+  cell.hash = content_hash(cell.document.to_flow() + study.baseline.to_flow());
+  cell.model = read_section<ModelSection>(document, "model");
+  cell.pipeline = read_pipeline(document);
+  cell.sampling = read_section<SamplingOptions>(document, "sampling");
+  cell.workload = *document.find("workload");
+  cell.run = read_section<RunSection>(document, "run");
+  read_baseline(cell, study.baseline);
+  return cell;
+}
+
+}  // namespace
+
+void ModelSection::declare(Parameters& p) {
+  p.add("target", target, "a model's folder, {type: replay, ...} or {type: random, ...}", {.required = true});
+  p.add("draft", draft, "a draft model's folder, or {type: random, ...}");
+  p.add("dtype", dtype, "f32 or bf16; without it what the checkpoint says");
+  p.add("device", device, "cpu, cuda or cuda:N");
+}
+
+PipelineSection::PipelineSection() : drafter(typed("none")), verifier(typed("rejection")), policy(typed("fixed")) {}
+
+void PipelineSection::declare(Parameters& p) {
+  p.add("drafter", drafter, "who proposes; see `foretell list drafters`");
+  p.add("verifier", verifier, "who decides; see `foretell list verifiers`");
+  p.add("policy", policy, "how much is drafted; see `foretell list policies`");
+  p.add("tree", tree, "which shape is drafted; see `foretell list trees`");
+}
+
+void RunSection::declare(Parameters& p) {
+  p.add("seed", seed, "of all random numbers", {.min = 0});
+  p.add("repeats", repeats, "each prompt is run so often; times are medians", {.min = 1, .aliases = {"num_runs", "repetitions"}});
+  p.add("warmup", warmup, "runs of the first prompt that are not counted", {.min = 0});
+  p.add("threads", threads, "of the CPU; without it LibTorch's default", {.min = 1, .max = 4096});
+  p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
+  p.add("interleave", interleave, "the baseline runs prompt by prompt beside the method; false: all of it first");
+}
+
+std::string full_path(const std::string& dotted) {
+  static const std::set<std::string> parts = {"drafter", "verifier", "policy", "tree"};
+  return parts.count(dotted.substr(0, dotted.find('.'))) ? "pipeline." + dotted : dotted;
+}
+
+Study load_study(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
+  const std::filesystem::path folder = file.parent_path();
+  ConfigValue document = load_yaml(file);
+  if (!document.is_map())
+    fail("{}: a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep", file.string());
+  inline_sections(document, folder);
+  override_all(document, overrides, folder);
+  StudySections sections;
+  Parameters::read(document, "the study", sections);
+  check_name(sections, document);
+
+  Study study{sections.study, file, {}};
+  const auto again = cell_overrides(overrides);
+  std::set<std::string> hashes;
+  for (const SweepPoint& point : expand_sweep(sections.sweep, again)) {
+    ConfigValue chosen = document;
+    for (const auto& [path, value] : point.values) chosen.set_path(path, value);
+    inline_sections(chosen, folder);
+    override_all(chosen, again, folder);
+    Cell cell = read_cell(chosen, sections);
+    cell.settings = point.settings();
+    cell.name = point.name().empty() ? short_name("drafter", cell.pipeline.drafter) : point.name();
+    if (!hashes.insert(cell.hash).second) fail_at(sections.sweep.where(), "sweep: the cell '{}' comes twice", cell.name);
+    study.cells.push_back(std::move(cell));
+  }
+  return study;
+}
+
+}  // namespace foretell

@@ -1,0 +1,116 @@
+#include "experiments/study.h"
+
+#include <cstdlib>
+
+#include "experiments/paths.h"
+#include "framework/base/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/data.h"
+
+using namespace foretell;
+using foretell::testing::TemporaryFolder;
+
+namespace {
+
+const char* const kMinimal = "study: s\nmodel: {target: m}\nworkload: {type: prompts, prompts: [a]}\n";
+
+Study load(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const TemporaryFolder folder;
+  return load_study(folder.write("study.yaml", text), overrides);
+}
+
+// The message without the temporary folder's name.
+std::string mistake(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const TemporaryFolder folder;
+  try {
+    load_study(folder.write("study.yaml", text), overrides);
+  } catch (const Error& error) {
+    std::string what = error.what();
+    const std::string prefix = folder.path().string() + "/";
+    for (std::size_t at; (at = what.find(prefix)) != std::string::npos;) what.erase(at, prefix.size());
+    return what;
+  }
+  return "no error";
+}
+
+}  // namespace
+
+TEST_CASE("a minimal study has one cell: plain decoding, which is its own baseline") {
+  const Study study = load(kMinimal);
+  REQUIRE(study.cells.size() == 1);
+  CHECK(study.cells[0].name == "none");
+  CHECK(study.cells[0].is_baseline);
+  CHECK(study.cells[0].run.repeats == 1);
+  CHECK(study.cells[0].sampling.greedy());
+}
+
+TEST_CASE("a sweep is the grid of all combinations, first path slowest; values may be mappings") {
+  const Study study =
+      load(std::string(kMinimal) +
+           "sweep:\n  drafter: [{type: none}, {type: model, num_speculative_tokens: 4}]\n  sampling.temperature: [0.0, 1.0]\n");
+  REQUIRE(study.cells.size() == 4);
+  CHECK(study.cells[0].name == "none, temperature=0.0");
+  CHECK(study.cells[3].name == "model num_speculative_tokens=4, temperature=1.0");
+  CHECK(study.cells[3].sampling.temperature == 1.0);
+  CHECK(study.cells[3].settings.find("pipeline.drafter")->find("type")->text() == "model");
+  CHECK(study.cells[0].is_baseline);
+  CHECK_FALSE(study.cells[3].is_baseline);
+  CHECK(study.cells[3].baseline->drafter.find("type")->text() == "none");
+  CHECK(study.cells[2].hash != study.cells[3].hash);
+}
+
+TEST_CASE("the hash depends on the settings and on nothing else") {
+  const std::string one = load(kMinimal).cells[0].hash;
+  CHECK(load(std::string("# a comment\n") + kMinimal).cells[0].hash == one);
+  CHECK(load(kMinimal, {"run.seed=2"}).cells[0].hash != one);
+}
+
+TEST_CASE("an override wins over file and sweep, and its path is not swept any more") {
+  const std::string text = std::string(kMinimal) + "sweep: {pipeline.drafter: [{type: a}, {type: b}], sampling.temperature: [0.0, 1.0]}\n";
+  const Study study = load(text, {"sampling.temperature=0.5", "drafter.k=3"});
+  REQUIRE(study.cells.size() == 2);
+  CHECK(study.cells[1].sampling.temperature == 0.5);
+  CHECK(study.cells[1].pipeline.drafter.find("type")->text() == "b");
+  CHECK(study.cells[1].pipeline.drafter.find("k")->text() == "3");
+}
+
+TEST_CASE("sections may live in files of their own, beside the study") {
+  const TemporaryFolder folder;
+  folder.write("p.yaml", "drafter: {type: model}\n");
+  folder.write("bad.yaml", "drafter: {type: model}\nverifer: {type: x}\n");
+  const auto file = folder.write("study.yaml", std::string(kMinimal) + "pipeline: p.yaml\n");
+  CHECK(load_study(file, {}).cells[0].pipeline.drafter.find("type")->text() == "model");
+  CHECK_THROWS_WITH(load_study(file, {"pipeline=bad.yaml"}), Catch::Contains("bad.yaml:2: unknown key of section 'pipeline' 'verifer'"));
+}
+
+TEST_CASE("mistakes name file, line and the nearest known key at every level") {
+  CHECK(mistake(std::string(kMinimal) + "modle: {target: m}\n")
+            .find("study.yaml:4: unknown key of the study 'modle' (did you mean 'model'?)") == 0);
+  CHECK(mistake("study: s\nmodel: {target: m, drfat: n}\nworkload: {}\n")
+            .find("study.yaml:2: unknown key of section 'model' 'drfat' (did you mean 'draft'?)") == 0);
+  CHECK(mistake(std::string(kMinimal) + "run: {repeat: 3}\n")
+            .find("study.yaml:4: unknown key of section 'run' 'repeat' (did you mean 'repeats'?)") == 0);
+  CHECK(mistake(std::string(kMinimal) + "run: {repeats: 0}\n").find("study.yaml:4: repeats: expected a value of at least 1") == 0);
+  CHECK(mistake(kMinimal, {"sampling.temprature=1"}).find("--set sampling.temprature: unknown key of section 'sampling' 'temprature'") ==
+        0);
+  CHECK(mistake("study: s\n").find("needs the key 'model'") != std::string::npos);
+  CHECK(mistake("study: a/b\nmodel: {target: m}\nworkload: {}\n").find("study.yaml:1: study: 'a/b'") == 0);
+  CHECK(mistake(std::string(kMinimal) + "sweep: {sampling.temperature: 1}\n")
+            .find("study.yaml:4: sweep: 'sampling.temperature' needs a list") == 0);
+  CHECK(mistake(std::string(kMinimal) + "sweep: {sampling.temperature: [1, 1]}\n")
+            .find("study.yaml:4: sweep: the cell 'temperature=1' comes twice") == 0);
+  CHECK(mistake(std::string(kMinimal) + "baseline: {sampling.temperature: 1}\n").find("study.yaml:4: baseline: 'sampling.temperature'") ==
+        0);
+  CHECK(mistake("[1, 2]").find("study.yaml: a study is a mapping") == 0);
+}
+
+TEST_CASE("environment variables in paths are expanded, and one that is not set is named with its place") {
+  const Location where{"study.yaml", 7};
+  ::setenv("FORETELL_TEST_FOLDER", "/tmp", 1);
+  CHECK(expand_environment("${FORETELL_TEST_FOLDER}/x", where) == "/tmp/x");
+  CHECK(resolve_path("${FORETELL_TEST_FOLDER}", where, "") == "/tmp");
+  CHECK_THROWS_WITH(expand_environment("${FORETELL_NO_SUCH}/x", where),
+                    Catch::Contains("study.yaml:7: the environment variable FORETELL_NO_SUCH is not set"));
+  CHECK_THROWS_WITH(expand_environment("${open", where), Catch::Contains("study.yaml:7"));
+  CHECK_THROWS_WITH(resolve_path("no/such/file", where, "/tmp"), Catch::Contains("study.yaml:7: no/such/file: no such file or folder"));
+}
