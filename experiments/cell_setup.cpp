@@ -1,0 +1,106 @@
+#include "experiments/cell_setup.h"
+
+#include <algorithm>
+
+#include "experiments/paths.h"
+#include "framework/base/error.h"
+#include "framework/decode/model_target.h"
+#include "framework/decode/replay_target.h"
+
+namespace foretell {
+namespace {
+
+struct ReplayOptions {
+  std::string answers, tokenizer, chat_template = "vicuna";
+  std::optional<int> vocab;
+  void declare(Parameters& p) {
+    p.add("answers", answers, "the recorded answers: FastChat's rows", {.required = true});
+    p.add("tokenizer", tokenizer, "the recorded model's tokenizer: a file or folder", {.required = true});
+    p.add("chat_template", chat_template, "the recorded model's chat template");
+    p.add("vocab", vocab, "the recorded model's vocabulary; without it the tokenizer's", {.min = 1});
+  }
+};
+
+struct Vocabulary {
+  int size;
+  std::string chat_template;
+};
+
+Vocabulary set_up_replay(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+  const ConfigValue& target = cell.model.target;
+  ReplayOptions options;
+  Parameters::read(target, "target 'replay'", options, {"type"});
+  setup.tokenizer = pool.tokenizer(resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
+  if (!setup.tokenizer) fail_at(target.find("tokenizer")->where(), "{}: holds no tokenizer", options.tokenizer);
+  setup.recording = Recording::load(resolve_path(options.answers, target.find("answers")->where(), folder));
+  const int vocab = options.vocab.value_or(setup.tokenizer->vocab_size());
+  if (vocab < setup.tokenizer->vocab_size())
+    fail_at(target.find("vocab")->where(), "vocab: {} is smaller than the tokenizer's {}", vocab, setup.tokenizer->vocab_size());
+  setup.target = make_replay_target(vocab);
+  setup.stop_tokens = setup.tokenizer->eos();
+  return {vocab, options.chat_template};
+}
+
+Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+  setup.target_folder = pool.folder_of(cell.model.target, "target", folder);
+  setup.model = pool.model(setup.target_folder, load_options(cell.model.dtype, cell.model.device));
+  setup.tokenizer = pool.tokenizer(setup.target_folder);
+  check_vocabulary(*setup.model, setup.tokenizer.get(), setup.target_folder);
+  setup.target = make_model_target(setup.model);
+  setup.stop_tokens = stop_tokens_of(*setup.model, setup.tokenizer.get());
+  return {setup.model->config().vocab_size, "none"};
+}
+
+BuildContext build_context(const Cell& cell, const CellSetup& setup, int vocab, ModelPool& pool) {
+  BuildContext context;
+  context.vocab = vocab;
+  context.batch_size = cell.run.batch_size;
+  context.target = setup.model;
+  context.tokenizer = setup.tokenizer;
+  if (!setup.draft_folder.empty()) context.draft_model = setup.draft_folder.string();
+  context.load_model = [&pool, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
+    return pool.model(path, options);
+  };
+  return context;
+}
+
+BuiltPipeline fitting_pipeline(const PipelineSection& section, const BuildContext& context, const Cell& cell, const Target& target) {
+  BuiltPipeline pipeline = build_pipeline(section, context);
+  if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
+  return pipeline;
+}
+
+// A prompt of text needs a tokenizer, and a recorded target an answer to every turn.
+void check_prompts(const CellSetup& setup) {
+  for (const Conversation& conversation : setup.workload.conversations) {
+    for (int turn = 0; turn < static_cast<int>(conversation.turns.size()); ++turn) {
+      if (conversation.turns[turn].ids.empty() && !setup.tokenizer)
+        fail("{}: has no tokenizer, so the workload must be of type random_ids", setup.target_folder.string());
+      if (setup.recording) setup.recording->answer(conversation, turn);
+    }
+  }
+}
+
+}  // namespace
+
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool) {
+  CellSetup setup;
+  const bool replay = model_type(cell.model.target) == "replay";
+  const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
+  if (!cell.model.draft.is_null()) setup.draft_folder = pool.folder_of(cell.model.draft, "draft", study_folder);
+  Sampler(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
+  setup.workload = load_workload(cell.workload, study_folder, vocabulary.size);
+  if (setup.workload.ignore_eos) setup.stop_tokens.clear();
+  const ChatTemplate& chat = ChatTemplate::get(setup.workload.chat_template.value_or(vocabulary.chat_template));
+  setup.dialogue = Dialogue(setup.tokenizer, chat);
+  if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
+  check_prompts(setup);
+  const BuildContext context = build_context(cell, setup, vocabulary.size, pool);
+  setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
+  if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
+  return setup;
+}
+
+std::vector<ParameterDoc> replay_parameters() { return Parameters::describe<ReplayOptions>(); }
+
+}  // namespace foretell

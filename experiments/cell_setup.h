@@ -1,0 +1,45 @@
+// Everything that one cell needs, loaded and checked.
+//
+// Contract: set_up_cell() finds every mistake that can be found before the first prompt: files, pipeline parts, vocabularies, whether the parts fit
+// one another and the target. `foretell check` calls it and nothing more.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/dialogue.h"
+#include "experiments/model_pool.h"
+#include "experiments/pipeline.h"
+#include "experiments/recording.h"
+#include "experiments/stops.h"
+#include "experiments/study.h"
+#include "experiments/workload.h"
+#include "framework/decode/target.h"
+
+namespace foretell {
+
+struct CellSetup {
+  std::filesystem::path target_folder, draft_folder;  // empty: none
+  std::shared_ptr<const LanguageModel> model;         // none for a recorded answer
+  std::shared_ptr<const Tokenizer> tokenizer;         // may be none
+  std::unique_ptr<Target> target;
+  std::vector<Token> stop_tokens;
+  Workload workload;
+  Dialogue dialogue;
+  std::optional<Recording> recording;
+  BuiltPipeline method;
+  std::optional<BuiltPipeline> baseline;
+
+  bool timed() const { return !recording; }
+};
+
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool);
+
+// The parameters of {type: replay}, for `foretell list`.
+std::vector<ParameterDoc> replay_parameters();
+
+}  // namespace foretell

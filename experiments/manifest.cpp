@@ -1,0 +1,78 @@
+#include "experiments/manifest.h"
+
+#include <ATen/Parallel.h>
+#include <torch/version.h>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+#include "experiments/content_hash.h"
+#include "experiments/report.h"
+#include "framework/base/version.h"
+
+namespace foretell {
+namespace {
+
+// The value of a key in /proc/cpuinfo; empty on systems without it.
+std::string cpu_info(const std::string& key) {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind(key, 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+  return "";
+}
+
+// Those of the CPU's flags that change how fast a matrix is multiplied.
+std::vector<std::string> vector_flags() {
+  std::vector<std::string> found;
+  std::istringstream flags(cpu_info("flags"));
+  for (std::string flag; flags >> flag;)
+    if (flag.rfind("avx", 0) == 0 || flag.rfind("amx", 0) == 0 || flag == "fma" || flag == "f16c") found.push_back(flag);
+  return found;
+}
+
+nlohmann::ordered_json hashes(const std::filesystem::path& folder) {
+  auto files = nlohmann::ordered_json::object();
+  if (folder.empty()) return files;
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const auto extension = entry.path().extension();
+    if (extension == ".safetensors" || extension == ".json" || extension == ".model" || extension == ".bin") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  for (const auto& path : paths) files[path.filename().string()] = file_hash(path);
+  return files;
+}
+
+std::string now_utc() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup) {
+  return {
+      {"study", study.name},
+      {"study_file", study.file.string()},
+      {"cell", cell.name},
+      {"cell_hash", cell.hash},
+      {"settings", to_json(cell.settings)},
+      {"started", now_utc()},
+      {"foretell", {{"version", std::string(version())}, {"revision", std::string(git_revision())}, {"compiler", std::string(compiler())}}},
+      {"libtorch", TORCH_VERSION},
+      {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
+      {"threads", at::get_num_threads()},
+      {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
+      {"timed", setup.timed()},
+      {"is_baseline", cell.is_baseline},
+      {"prompts", setup.workload.conversations.size()},
+      {"target", {{"folder", setup.target_folder.string()}, {"files", hashes(setup.target_folder)}}},
+      {"draft", {{"folder", setup.draft_folder.string()}, {"files", hashes(setup.draft_folder)}}}};
+}
+
+}  // namespace foretell

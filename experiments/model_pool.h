@@ -1,0 +1,49 @@
+// The models and tokenizers of a command, each loaded once.
+//
+// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Random models are made into
+// `made_folder` under a name that depends on their config and seed, and are found there the next time.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "framework/base/config_value.h"
+#include "framework/base/parameters.h"
+#include "framework/model/load_model.h"
+#include "framework/text/tokenizer.h"
+
+namespace foretell {
+
+class ModelPool {
+ public:
+  explicit ModelPool(std::filesystem::path made_folder) : made_folder_(std::move(made_folder)) {}
+
+  std::shared_ptr<const LanguageModel> model(const std::filesystem::path& folder, const ModelLoadOptions& options);
+  // Null where the folder has none.
+  std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
+  // The folder that a study's model.target or model.draft stands for: a path, or {type: random, config: FILE, seed: N}.
+  std::filesystem::path folder_of(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder);
+
+ private:
+  std::filesystem::path make_random_model(const ConfigValue& description, const std::filesystem::path& study_folder);
+
+  std::filesystem::path made_folder_;
+  std::map<std::string, std::shared_ptr<const LanguageModel>> models_;
+  std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
+};
+
+ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);
+
+// An Error unless every id of the tokenizer has a row in the model. A model may have more rows: padding.
+void check_vocabulary(const LanguageModel& model, const Tokenizer* tokenizer, const std::filesystem::path& folder);
+
+// `type` of a mapping, or nothing for a plain value.
+std::string model_type(const ConfigValue& description);
+
+// The parameters of {type: random}, for `foretell list`.
+std::vector<ParameterDoc> random_model_parameters();
+
+}  // namespace foretell

@@ -1,0 +1,25 @@
+// A pipeline's parts as objects.
+//
+// Contract: built by name out of the registries; a part that does not exist or does not fit is an Error at its place in the study.
+#pragma once
+
+#include <memory>
+
+#include "experiments/study.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/decoder.h"
+
+namespace foretell {
+
+struct BuiltPipeline {
+  std::unique_ptr<Drafter> drafter;
+  std::unique_ptr<Verifier> verifier;
+  std::unique_ptr<DraftPolicy> policy;
+
+  Pipeline view() const { return {*drafter, *verifier, *policy}; }
+};
+
+// `context` without its tree, which comes from the section.
+BuiltPipeline build_pipeline(const PipelineSection& section, BuildContext context);
+
+}  // namespace foretell

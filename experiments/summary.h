@@ -1,0 +1,44 @@
+// The numbers of one cell: a pure fold of its records.
+//
+// Contract: fold() depends on the records alone and not on their order. Acceptance is counted on the first repeat (repeats of the same seed give
+// the same tokens); a request's time is the median over its repeats. Tokens per second are tokens / wall time, prefill included, as Spec-Bench
+// counts them, and by the same rule for the method and the baseline; the speed-up is the ratio of the two on the same requests.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "experiments/record.h"
+
+namespace foretell {
+
+struct TaskSummary {
+  int requests = 0;
+  std::int64_t tokens = 0, rounds = 0, drafted = 0, accepted = 0;
+  std::optional<double> mean_acceptance_length, mean_acceptance_length_per_request, draft_acceptance_rate;
+  std::vector<double> acceptance_rate_per_position, conditional_acceptance_per_position;
+  std::vector<std::int64_t> acceptance_histogram;
+  PhaseTimes phases;                                                           // ns, of the first repeat
+  std::optional<double> tokens_per_second, decode_tokens_per_second, speedup;  // decode: without the prefill
+  std::optional<double> baseline_tokens_per_second;
+  std::optional<double> same_as_baseline;  // the share of requests whose tokens equal the baseline's
+};
+
+struct FoldOptions {
+  bool timed = true;         // false: the times mean nothing (a recorded answer), so none is reported
+  bool is_baseline = false;  // the method is the baseline: its speed-up is 1 by definition
+};
+
+// By task, and "overall".
+using Summary = std::map<std::string, TaskSummary>;
+Summary fold(std::span<const GenerationRecord> records, const FoldOptions& options);
+
+// Tasks in the given order first, then the others, "overall" last.
+nlohmann::ordered_json to_json(const Summary& summary, const std::vector<std::string>& order);
+
+}  // namespace foretell

@@ -1,0 +1,199 @@
+#include "experiments/workload.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "experiments/paths.h"
+#include "framework/base/error.h"
+#include "framework/base/rng.h"
+#include "framework/text/prompts.h"
+
+namespace foretell {
+namespace {
+
+// What every workload has.
+struct CommonOptions {
+  int limit = 0;
+  int max_new_tokens = 128;
+  bool ignore_eos = false;
+  std::optional<std::string> chat_template;
+
+  void declare_common(Parameters& p) {
+    p.add("limit", limit, "at most so many conversations, the first ones; 0 for all", {.min = 0});
+    p.add("max_new_tokens", max_new_tokens, "of each answer", {.min = 1, .aliases = {"max_tokens", "output_len"}});
+    p.add("ignore_eos", ignore_eos, "answers do not end at a stop token");
+    p.add("chat_template", chat_template, "vicuna, llama-3, chatml or none; without it the bare text, or what the recorded target names");
+  }
+};
+
+struct SpecBenchOptions : CommonOptions {
+  std::string file;
+  std::vector<std::string> categories;
+  SpecBenchOptions() { max_new_tokens = 1024; }
+  void declare(Parameters& p) {
+    p.add("file", file, "question.jsonl", {.required = true});
+    p.add("categories", categories, "categories or tasks to keep; empty for all");
+    declare_common(p);
+  }
+};
+
+struct JsonlOptions : CommonOptions {
+  std::string file;
+  void declare(Parameters& p) {
+    p.add("file", file, "one object a line with turns, prompt, question or text; optionally an id and a category", {.required = true});
+    declare_common(p);
+  }
+};
+
+struct PromptsOptions : CommonOptions {
+  std::vector<std::string> prompts;
+  void declare(Parameters& p) {
+    p.add("prompts", prompts, "the prompts themselves", {.required = true});
+    declare_common(p);
+  }
+};
+
+struct RandomIdsOptions : CommonOptions {
+  int count = 8, length = 64, phrases = 4, phrase_length = 8;
+  std::int64_t seed = 1;
+  void declare(Parameters& p) {
+    p.add("count", count, "conversations", {.min = 1, .max = 1e6});
+    p.add("length", length, "tokens of each prompt", {.min = 1, .max = 1e6});
+    p.add("phrases", phrases, "each prompt is made of this many different phrases, repeated, so that n-grams come back", {.min = 1});
+    p.add("phrase_length", phrase_length, "tokens of each phrase", {.min = 1});
+    p.add("seed", seed, "of the prompts", {.min = 0});
+    declare_common(p);
+  }
+};
+
+Workload start(const CommonOptions& options) {
+  Workload workload;
+  workload.max_new_tokens = options.max_new_tokens;
+  workload.ignore_eos = options.ignore_eos;
+  workload.chat_template = options.chat_template;
+  return workload;
+}
+
+// Prompts of a file become conversations. Spec-Bench groups by its six tasks, other files by the category that each line names.
+void add_prompts(const std::vector<Prompt>& prompts, bool spec_bench, const std::string& fallback, Workload& workload) {
+  for (const Prompt& prompt : prompts) {
+    const std::string category = prompt.category.empty() ? fallback : prompt.category;
+    Conversation conversation{prompt.id, category, spec_bench ? spec_bench_task(category) : category, {}};
+    for (const std::string& text : prompt.turns) conversation.turns.push_back({text, {}});
+    workload.conversations.push_back(std::move(conversation));
+  }
+}
+
+void keep_categories(const std::vector<std::string>& wanted, const ConfigValue& description, Workload& workload) {
+  if (wanted.empty()) return;
+  std::vector<std::string> known;
+  for (const Conversation& c : workload.conversations)
+    for (const std::string& name : {c.category, c.task})
+      if (std::find(known.begin(), known.end(), name) == known.end()) known.push_back(name);
+  for (const std::string& name : wanted)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw Error(description.find("categories")->where(), unknown_name_message("category", name, known));
+  std::erase_if(workload.conversations, [&](const Conversation& c) {
+    return std::find(wanted.begin(), wanted.end(), c.category) == wanted.end() &&
+           std::find(wanted.begin(), wanted.end(), c.task) == wanted.end();
+  });
+}
+
+Workload load(const SpecBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  const auto prompts = read_prompts(resolve_path(options.file, description.find("file")->where(), folder));
+  add_prompts(prompts, true, "spec_bench", workload);
+  keep_categories(options.categories, description, workload);
+  return workload;
+}
+
+Workload load(const JsonlOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  const auto prompts = read_prompts(resolve_path(options.file, description.find("file")->where(), folder));
+  add_prompts(prompts, false, "prompts", workload);
+  return workload;
+}
+
+Workload load(const PromptsOptions& options, const ConfigValue& description, const std::filesystem::path&, int) {
+  if (options.prompts.empty()) fail_at(description.where(), "workload 'prompts' has no prompt");
+  Workload workload = start(options);
+  for (std::size_t i = 0; i < options.prompts.size(); ++i)
+    workload.conversations.push_back({std::to_string(i + 1), "prompts", "prompts", {{options.prompts[i], {}}}});
+  return workload;
+}
+
+Workload load(const RandomIdsOptions& options, const ConfigValue&, const std::filesystem::path&, int vocab) {
+  Workload workload = start(options);
+  for (int i = 0; i < options.count; ++i) {
+    PhiloxRng rng({static_cast<std::uint64_t>(options.seed), static_cast<std::uint64_t>(i), 0, RngPurpose::Workload});
+    std::vector<Tokens> phrases(options.phrases);
+    for (Tokens& phrase : phrases)
+      for (int t = 0; t < options.phrase_length; ++t) phrase.push_back(static_cast<Token>(rng.below(vocab)));
+    Tokens ids;
+    while (static_cast<int>(ids.size()) < options.length) {
+      const Tokens& phrase = phrases[rng.below(phrases.size())];
+      ids.insert(ids.end(), phrase.begin(), phrase.end());
+    }
+    ids.resize(options.length);
+    workload.conversations.push_back({std::to_string(i + 1), "random_ids", "random_ids", {{"", std::move(ids)}}});
+  }
+  return workload;
+}
+
+void finish(int limit, const ConfigValue& description, Workload& workload) {
+  auto& conversations = workload.conversations;
+  if (limit > 0 && static_cast<int>(conversations.size()) > limit) conversations.resize(limit);
+  if (conversations.empty()) fail_at(description.where(), "the workload holds no conversation");
+  for (const Conversation& c : conversations)
+    if (std::find(workload.tasks.begin(), workload.tasks.end(), c.task) == workload.tasks.end()) workload.tasks.push_back(c.task);
+}
+
+struct Kind {
+  WorkloadDoc doc;
+  std::function<Workload(const ConfigValue&, const std::filesystem::path&, int)> load;
+};
+
+template <class Options>
+Kind kind(const std::string& name, const std::string& summary) {
+  return {{name, summary, Parameters::describe<Options>()},
+          [name](const ConfigValue& description, const std::filesystem::path& folder, int vocab) {
+            Options options;
+            Parameters::read(description, "workload '" + name + "'", options, {"type"});
+            Workload workload = load(options, description, folder, vocab);
+            workload.type = name;
+            finish(options.limit, description, workload);
+            return workload;
+          }};
+}
+
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> all = {
+      kind<SpecBenchOptions>("spec_bench", "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
+      kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
+      kind<PromptsOptions>("prompts", "prompts written in the study itself"),
+      kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),
+  };
+  return all;
+}
+
+}  // namespace
+
+Workload load_workload(const ConfigValue& description, const std::filesystem::path& study_folder, int vocab) {
+  const ConfigValue* type = description.find("type");
+  if (!type) fail_at(description.where(), "a workload needs the key 'type'; see `foretell list workloads`");
+  const std::string name = read_text(*type, "type");
+  std::vector<std::string> known;
+  for (const Kind& kind : kinds()) {
+    if (kind.doc.name == name) return kind.load(description, study_folder, vocab);
+    known.push_back(kind.doc.name);
+  }
+  throw Error(type->where(), unknown_name_message("workload", name, known));
+}
+
+std::vector<WorkloadDoc> workload_docs() {
+  std::vector<WorkloadDoc> docs;
+  for (const Kind& kind : kinds()) docs.push_back(kind.doc);
+  return docs;
+}
+
+}  // namespace foretell

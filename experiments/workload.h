@@ -1,0 +1,48 @@
+// The prompts of a study.
+//
+// Contract: load_workload() reads `{type: ..., ...}` into conversations of one or more turns, in the order of their file. A turn is text, which a
+// chat template and a tokenizer make into tokens, or tokens already (random_ids). `task` is what results are grouped by.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/base/config_value.h"
+#include "framework/base/parameters.h"
+#include "framework/base/types.h"
+
+namespace foretell {
+
+struct Turn {
+  std::string text;
+  Tokens ids;  // used instead of the text where there are any
+};
+
+struct Conversation {
+  std::string id;
+  std::string category;
+  std::string task;
+  std::vector<Turn> turns;
+};
+
+struct Workload {
+  std::string type;
+  std::vector<Conversation> conversations;
+  std::vector<std::string> tasks;  // in the order of their first conversation
+  int max_new_tokens = 128;
+  bool ignore_eos = false;
+  std::optional<std::string> chat_template;
+};
+
+// `vocab` bounds the ids of random prompts.
+Workload load_workload(const ConfigValue& description, const std::filesystem::path& study_folder, int vocab);
+
+struct WorkloadDoc {
+  std::string name, summary;
+  std::vector<ParameterDoc> parameters;
+};
+std::vector<WorkloadDoc> workload_docs();
+
+}  // namespace foretell

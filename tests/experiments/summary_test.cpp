@@ -1,0 +1,111 @@
+#include "experiments/summary.h"
+
+#include "experiments/store.h"
+#include "framework/base/error.h"
+#include "framework/base/rng.h"
+#include "tests/support/catch.h"
+#include "tests/support/data.h"
+
+using namespace foretell;
+
+namespace {
+
+RoundRecord chain_round(int drafted, int accepted) {
+  return {
+      .drafted = drafted, .scored = drafted + 1, .depth = drafted, .accepted = accepted, .emitted = accepted + 1, .ns = {10, 20, 30, 40}};
+}
+
+GenerationRecord record(const std::string& id, const std::string& task, Arm arm, int repeat, std::int64_t ms,
+                        std::vector<RoundRecord> rounds) {
+  GenerationRecord out{
+      .conversation = id, .category = task, .task = task, .repeat = repeat, .arm = arm, .prompt_tokens = 3, .finish = "length"};
+  for (const RoundRecord& round : rounds) out.tokens.insert(out.tokens.end(), round.emitted, 7);
+  out.wall_ns = ms * 1'000'000;
+  out.prefill_ns = 1'000'000;
+  out.rounds = std::move(rounds);
+  return out;
+}
+
+std::vector<GenerationRecord> sample() {
+  const std::vector<RoundRecord> plain(4, chain_round(0, 0));
+  return {
+      record("1", "qa", Arm::Baseline, 0, 40, plain),
+      record("1", "qa", Arm::Baseline, 1, 44, plain),
+      record("1", "qa", Arm::Baseline, 2, 90, plain),
+      record("1", "qa", Arm::Method, 0, 20, {chain_round(3, 3)}),
+      record("1", "qa", Arm::Method, 1, 22, {chain_round(3, 3)}),
+      record("1", "qa", Arm::Method, 2, 21, {chain_round(3, 3)}),
+      record("2", "rag", Arm::Method, 0, 10, {chain_round(3, 0), chain_round(3, 0)}),
+  };
+}
+
+}  // namespace
+
+TEST_CASE("a cell's numbers: acceptance of the first repeat, medians of times, the speed-up on shared requests only") {
+  const Summary summary = fold(sample(), {});
+  const TaskSummary& qa = summary.at("qa");
+  CHECK(qa.requests == 1);
+  CHECK(qa.tokens == 4);
+  CHECK(qa.rounds == 1);
+  CHECK(*qa.mean_acceptance_length == 4.0);
+  CHECK(*qa.draft_acceptance_rate == 1.0);
+  CHECK(*qa.tokens_per_second == Approx(4 / 0.021));
+  CHECK(*qa.decode_tokens_per_second == Approx(4 / 0.020));
+  CHECK(*qa.speedup == Approx(44.0 / 21));
+  CHECK(*qa.same_as_baseline == 1.0);
+
+  const TaskSummary& overall = summary.at("overall");
+  CHECK(overall.requests == 2);
+  CHECK(*overall.mean_acceptance_length == 2.0);
+  CHECK(*overall.mean_acceptance_length_per_request == 2.5);
+  CHECK(*overall.draft_acceptance_rate == Approx(3.0 / 9));
+  CHECK(*overall.speedup == Approx(44.0 / 21));
+  CHECK_FALSE(summary.at("rag").speedup.has_value());
+  CHECK(overall.phases.score == 60);
+}
+
+TEST_CASE("times that mean nothing are not reported, and the baseline's speed-up is 1") {
+  const Summary replayed = fold(sample(), {.timed = false});
+  CHECK_FALSE(replayed.at("overall").tokens_per_second.has_value());
+  CHECK_FALSE(replayed.at("overall").speedup.has_value());
+  CHECK(to_json(replayed, {})["overall"]["speedup"].is_null());
+  CHECK(*fold(sample(), {.is_baseline = true}).at("qa").speedup == 1.0);
+}
+
+TEST_CASE("the fold depends on the set of records, not on their order") {
+  auto records = sample();
+  const auto expected = to_json(fold(records, {}), {"qa"});
+  PhiloxRng rng({.seed = 5});
+  for (int trial = 0; trial < 20; ++trial) {
+    for (std::size_t i = records.size(); i > 1; --i) std::swap(records[i - 1], records[rng.below(i)]);
+    CHECK(to_json(fold(records, {}), {"qa"}) == expected);
+  }
+}
+
+TEST_CASE("what the store has written folds to the same numbers, also after a kill in the middle of a line") {
+  const testing::TemporaryFolder folder;
+  const Cell cell;
+  {
+    Store store(folder.path() / "a" / "b", cell, {{"revision", "x"}});
+    store.append(sample());
+    store.write_summary(to_json(fold(sample(), {}), {}));
+  }
+  const auto path = folder.path() / "a" / "b";
+  const auto read = read_records(path);
+  CHECK(read.size() == sample().size());
+  CHECK(to_json(fold(read, {}), {}) == nlohmann::ordered_json::parse(testing::read_file(path / "summary.json")));
+
+  std::ofstream(path / "generations.jsonl", std::ios::app) << "{\"conversation\": \"3\", \"tu";
+  std::ofstream(path / "rounds.jsonl", std::ios::app) << "{\"conv";
+  CHECK(to_json(fold(read_records(path), {}), {}) == to_json(fold(read, {}), {}));
+
+  Store(path, cell, {});
+  CHECK(read_records(path).empty());
+  CHECK_FALSE(std::filesystem::exists(path / "summary.json"));
+}
+
+TEST_CASE("a folder that cannot be written is an Error with its name") {
+  const testing::TemporaryFolder folder;
+  folder.write("file", "x");
+  CHECK_THROWS_WITH(Store(folder.path() / "file" / "cell", Cell{}, {}), Catch::Contains("file"));
+}
