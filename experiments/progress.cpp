@@ -1,0 +1,49 @@
+#include "experiments/progress.h"
+
+#include "experiments/console.h"
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+constexpr double kSecond = 1e9;
+
+std::string clock_time(double seconds) {
+  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+                       : fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+}  // namespace
+
+void Progress::start_cell(const std::string& name, int prompts) {
+  ++cell_;
+  done_ = 0;
+  total_ = prompts;
+  name_ = name;
+  since_start_ = since_shown_ = Stopwatch();
+  if (error_is_terminal()) show(false);
+}
+
+void Progress::advance(int prompts) {
+  done_ += prompts;
+  if (done_ >= total_) return;
+  const double pause = error_is_terminal() ? 0.1 : 10.0;
+  if (static_cast<double>(since_shown_.elapsed_ns()) < pause * kSecond) return;
+  since_shown_ = Stopwatch();
+  show(false);
+}
+
+void Progress::finish_cell() { show(true); }
+
+void Progress::note(const std::string& text) { print_error((error_is_terminal() ? "\r\033[K" : "") + text + "\n"); }
+
+void Progress::show(bool final) {
+  const double seconds = static_cast<double>(since_start_.elapsed_ns()) / kSecond;
+  std::string line = fmt::format("[{}/{}] {}: {}/{} prompts, {}", cell_, cells_, name_, done_, total_, clock_time(seconds));
+  if (!final && done_ > 0) line += fmt::format(", {} left", clock_time(seconds / done_ * (total_ - done_)));
+  const bool live = error_is_terminal();
+  print_error((live ? "\r\033[K" : "") + line + (live && !final ? "" : "\n"));
+}
+
+}  // namespace foretell

@@ -1,0 +1,30 @@
+// How far a run is.
+//
+// Contract: written to standard error: one line that is rewritten on a terminal, elsewhere a line when a cell starts and ends and at most every ten
+// seconds in between. The time left is that of the current cell, from its own pace.
+#pragma once
+
+#include <string>
+
+#include "framework/base/stopwatch.h"
+
+namespace foretell {
+
+class Progress {
+ public:
+  explicit Progress(int cells) : cells_(cells) {}
+  void start_cell(const std::string& name, int prompts);
+  void advance(int prompts);
+  void finish_cell();
+  // What is to be said in between, on a line of its own.
+  void note(const std::string& text);
+
+ private:
+  void show(bool final);
+
+  int cells_, cell_ = 0, done_ = 0, total_ = 0;
+  std::string name_;
+  Stopwatch since_start_, since_shown_;
+};
+
+}  // namespace foretell

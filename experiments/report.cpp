@@ -1,0 +1,84 @@
+#include "experiments/report.h"
+
+#include <algorithm>
+
+#include "experiments/table.h"
+
+namespace foretell {
+namespace {
+
+std::string shown(const std::optional<double>& value, const char* format) {
+  return value ? fmt::format(fmt::runtime(format), *value) : "-";
+}
+
+std::optional<double> percent(const std::optional<double>& share) {
+  if (!share) return std::nullopt;
+  return 100 * *share;
+}
+
+std::vector<std::string> row(const std::string& name, const TaskSummary& s) {
+  return {name,
+          std::to_string(s.requests),
+          std::to_string(s.tokens),
+          shown(s.mean_acceptance_length, "{:.3f}"),
+          shown(s.mean_acceptance_length_per_request, "{:.3f}"),
+          shown(percent(s.draft_acceptance_rate), "{:.1f}%"),
+          shown(s.tokens_per_second, "{:.1f}"),
+          shown(s.speedup, "{:.2f}x"),
+          shown(percent(s.same_as_baseline), "{:.0f}%")};
+}
+
+nlohmann::ordered_json scalar_json(const ConfigValue& value) {
+  if (value.quoted()) return value.text();
+  const auto parsed = nlohmann::ordered_json::parse(value.text(), nullptr, false);
+  return parsed.is_number() || parsed.is_boolean() ? parsed : nlohmann::ordered_json(value.text());
+}
+
+}  // namespace
+
+std::string results_table(const std::vector<CellResult>& results) {
+  const bool by_task = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.size() > 2; });
+  Table table({by_task ? "<task" : "<cell", "requests", "tokens", "mean acc. length", "per request", "draft acc. rate", "tokens/s",
+               "speed-up", "same tokens"});
+  for (const CellResult& result : results) {
+    const TaskSummary& overall = result.summary.at("overall");
+    if (!by_task) {
+      table.add(row(result.cell.name, overall));
+      continue;
+    }
+    table.add_title(result.cell.name);
+    for (const std::string& task : result.tasks)
+      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second));
+    table.add(row("  overall", overall));
+  }
+  return table.to_string();
+}
+
+nlohmann::ordered_json to_json(const ConfigValue& value) {
+  switch (value.kind()) {
+    case ConfigValue::Kind::Null: return nullptr;
+    case ConfigValue::Kind::Scalar: return scalar_json(value);
+    case ConfigValue::Kind::List: {
+      auto list = nlohmann::ordered_json::array();
+      for (const ConfigValue& item : value.items()) list.push_back(to_json(item));
+      return list;
+    }
+    case ConfigValue::Kind::Map: break;
+  }
+  auto map = nlohmann::ordered_json::object();
+  for (const auto& entry : value.entries()) map[entry.key] = to_json(entry.value);
+  return map;
+}
+
+nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results) {
+  auto cells = nlohmann::ordered_json::array();
+  for (const CellResult& result : results)
+    cells.push_back({{"name", result.cell.name},
+                     {"settings", to_json(result.cell.settings)},
+                     {"tasks", to_json(result.summary, result.tasks)},
+                     {"timed", result.timed},
+                     {"folder", result.folder.string()}});
+  return {{"study", study.name}, {"cells", cells}};
+}
+
+}  // namespace foretell

@@ -1,0 +1,30 @@
+// What `foretell run` says at its end: one table, and the same as JSON.
+//
+// Contract: pure; a number that does not exist is "-" in the table and null in JSON, never 0.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/study.h"
+#include "experiments/summary.h"
+
+namespace foretell {
+
+struct CellResult {
+  Cell cell;
+  Summary summary;
+  std::vector<std::string> tasks;  // in the workload's order
+  std::filesystem::path folder;
+  bool timed = true;
+};
+
+std::string results_table(const std::vector<CellResult>& results);
+nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results);
+
+nlohmann::ordered_json to_json(const ConfigValue& value);
+
+}  // namespace foretell

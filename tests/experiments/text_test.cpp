@@ -1,0 +1,73 @@
+#include <algorithm>
+
+#include "experiments/console.h"
+#include "experiments/number_list.h"
+#include "experiments/sweep.h"
+#include "experiments/table.h"
+#include "experiments/workload.h"
+#include "framework/base/error.h"
+#include "tests/support/catch.h"
+#include "tests/support/data.h"
+
+using namespace foretell;
+
+TEST_CASE("tables count characters, align numbers to the right and leave no trailing blanks") {
+  Table table({"<name", "value"});
+  table.add({"größe", "1.0"});
+  table.add_title("a title that is longer than the table");
+  table.add({"b", "10.25"});
+  CHECK(table.to_string() ==
+        "name   value\n"
+        "------------\n"
+        "größe    1.0\n"
+        "a title that is longer than the table\n"
+        "b      10.25\n");
+}
+
+TEST_CASE("lists of numbers, and what is none") {
+  CHECK(parse_ids("1 2,3", "--ids") == Tokens{1, 2, 3});
+  CHECK(parse_ids("  ", "--ids").empty());
+  CHECK_THROWS_WITH(parse_ids("1 -2", "--ids"), Catch::Contains("--ids") && Catch::Contains("'-2'"));
+  CHECK_THROWS_WITH(parse_ids("99999999999", "--ids"), Catch::Contains("99999999999"));
+  CHECK(parse_positive_list("1,2,4", "--rows") == std::vector<int>{1, 2, 4});
+  CHECK_THROWS_WITH(parse_positive_list("1,0", "--rows"), Catch::Contains("'0'"));
+  CHECK_THROWS_WITH(parse_positive_list("", "--rows"), Catch::Contains("--rows"));
+}
+
+TEST_CASE("messages are one line, and control characters do not reach a terminal") {
+  CHECK(one_line("a\n  b\r\nc\n") == "a b c");
+  CHECK(visible("a\n\tb\x1b[31m") == "a\\n\\tb\\x1b[31m");
+}
+
+TEST_CASE("random prompts are the same for the same seed, in range, and repeat their n-grams") {
+  const ConfigValue description = parse_yaml("{type: random_ids, count: 2, length: 64, seed: 3}", "test");
+  const Workload a = load_workload(description, "", 50), b = load_workload(description, "", 50);
+  REQUIRE(a.conversations.size() == 2);
+  const Tokens& ids = a.conversations[0].turns[0].ids;
+  CHECK(ids == b.conversations[0].turns[0].ids);
+  CHECK(ids != a.conversations[1].turns[0].ids);
+  CHECK(ids.size() == 64);
+  CHECK(std::all_of(ids.begin(), ids.end(), [](Token t) { return t >= 0 && t < 50; }));
+  const auto again = std::search(ids.begin() + 1, ids.end(), ids.begin(), ids.begin() + 3);
+  CHECK(again != ids.end());
+}
+
+TEST_CASE("spec_bench reads questions, groups them by task and keeps categories") {
+  const testing::TemporaryFolder folder;
+  folder.write("q.jsonl",
+               "{\"question_id\": 81, \"category\": \"writing\", \"turns\": [\"a\", \"b\"]}\n"
+               "{\"question_id\": 161, \"category\": \"qa\", \"turns\": [\"c\"]}\n");
+  const auto load = [&](const std::string& more) {
+    return load_workload(parse_yaml("{type: spec_bench, file: q.jsonl" + more + "}", "study.yaml"), folder.path(), 100);
+  };
+  const Workload all = load("");
+  CHECK(all.tasks == std::vector<std::string>{"mt_bench", "qa"});
+  CHECK(all.max_new_tokens == 1024);
+  CHECK(all.conversations[0].turns.size() == 2);
+  CHECK(all.conversations[0].id == "81");
+  CHECK(load(", categories: [mt_bench]").conversations.size() == 1);
+  CHECK(load(", categories: [writing]").conversations.size() == 1);
+  CHECK(load(", limit: 1").conversations.size() == 1);
+  CHECK_THROWS_WITH(load(", categories: [writting]"), Catch::Contains("study.yaml:1") && Catch::Contains("did you mean 'writing'"));
+  CHECK_THROWS_WITH(load(", limt: 1"), Catch::Contains("did you mean 'limit'"));
+}
