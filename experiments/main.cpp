@@ -1,8 +1,3 @@
-#include "framework/base/version.h"
+#include "experiments/command_line.h"
 
-#include <fmt/format.h>
-
-int main() {
-  fmt::print("foretell {} ({}, {})\n", foretell::version(), foretell::git_revision(), foretell::compiler());
-  return 0;
-}
+int main(int argc, char** argv) { return foretell::run_command_line(argc, argv); }

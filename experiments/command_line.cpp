@@ -1,0 +1,140 @@
+#include "experiments/command_line.h"
+
+#include <c10/util/Exception.h>
+
+#include <csignal>
+#include <new>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/interrupt.h"
+#include "framework/base/error.h"
+#include "framework/base/version.h"
+
+namespace foretell {
+namespace {
+
+enum ExitCode { kDone = 0, kUsersMistake = 2, kOurMistake = 70, kInterrupted = 130 };
+
+int report(ExitCode code, std::string_view message) {
+  print_error(fmt::format("foretell: {}\n", one_line(message)));
+  return code;
+}
+
+// CLI11 would read a value such as "-1 2" or "--x" as an option, so a text option and such a value are joined with '='.
+std::vector<std::string> arguments_of(int argc, const char* const* argv) {
+  static const std::vector<std::string> text_options = {"--prompt", "--ids", "--text", "--decode", "--stop"};
+  std::vector<std::string> arguments;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    const bool takes_text = std::find(text_options.begin(), text_options.end(), argument) != text_options.end();
+    if (takes_text && i + 1 < argc && argv[i + 1][0] == '-')
+      arguments.push_back(argument + "=" + argv[++i]);
+    else
+      arguments.push_back(argument);
+  }
+  return arguments;
+}
+
+std::string version_line() { return fmt::format("foretell {} ({}, {})", version(), git_revision(), compiler()); }
+
+// The command that was chosen, with its own subcommand where it has one ("bench model").
+const CLI::App& innermost(const CLI::App& app) {
+  const auto chosen = app.get_subcommands();
+  return chosen.empty() ? app : innermost(*chosen.front());
+}
+
+std::vector<std::string> option_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+std::vector<std::string> command_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  return names;
+}
+
+// CLI11's messages, made more helpful where a name was mistyped.
+std::string usage_message(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+  const CLI::App& command = innermost(app);
+  const std::string name = command.get_parent() ? command.get_name() : "";
+  const std::string help = fmt::format("; `foretell{}{} --help` explains", name.empty() ? "" : " ", name);
+  for (std::string argument : command.remaining()) {
+    argument = argument.substr(0, argument.find('='));
+    if (argument.rfind("--", 0) == 0) return unknown_name_message("option", argument, option_names(command));
+  }
+  const auto names = command_names(command);
+  if (!names.empty())
+    for (const std::string& argument : arguments)
+      if (!argument.empty() && argument.front() != '-' && argument != name &&
+          std::find(names.begin(), names.end(), argument) == names.end())
+        return unknown_name_message("command", argument, names);
+  return error.what() + help;
+}
+
+int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, const Action& action) {
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    print_out(innermost(app).help());
+    return kDone;
+  } catch (const CLI::CallForVersion&) {
+    print_out(version_line() + "\n");
+    return kDone;
+  } catch (const CLI::ParseError& error) {
+    return report(kUsersMistake, usage_message(app, error, arguments));
+  }
+  action();
+  return kDone;
+}
+
+int guarded(const std::function<int()>& body) {
+  try {
+    const int code = body();
+    flush_out();
+    return code;
+  } catch (const Interrupted& stopped) {
+    return report(kInterrupted, stopped.what());
+  } catch (const Error& error) {
+    return report(kUsersMistake, error.what());
+  } catch (const InternalError& error) {
+    return report(kOurMistake, error.what());
+  } catch (const c10::Error& error) {
+    // LibTorch's own: memory that cannot be had, a device that is not there. Its message ends with a stack trace that helps nobody here.
+    const std::string text = error.what_without_backtrace();
+    return report(kUsersMistake, text.substr(0, text.find('\n')));
+  } catch (const std::bad_alloc&) {
+    return report(kUsersMistake, "not enough memory");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(kUsersMistake, error.what());
+  } catch (const std::exception& error) {
+    return report(kOurMistake, fmt::format("internal error: {}", error.what()));
+  }
+}
+
+}  // namespace
+
+int run_command_line(int argc, const char* const* argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app("Foretell: speculative decoding and early exit, measured.", "foretell");
+  app.set_version_flag("--version", version_line());
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  Action action;
+  add_generate_command(app, action);
+  add_run_command(app, action);
+  add_check_command(app, action);
+  add_list_command(app, action);
+  add_score_command(app, action);
+  add_tokenize_command(app, action);
+  add_make_random_command(app, action);
+  add_import_command(app, action);
+  add_bench_command(app, action);
+  const auto arguments = arguments_of(argc, argv);
+  return guarded([&] { return parse_and_run(app, arguments, action); });
+}
+
+}  // namespace foretell

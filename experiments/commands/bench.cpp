@@ -1,0 +1,79 @@
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/model_pool.h"
+#include "experiments/number_list.h"
+#include "experiments/table.h"
+#include "framework/base/error.h"
+#include "framework/model/bench_model.h"
+
+namespace foretell {
+namespace {
+
+struct BenchOptions {
+  std::string model, rows = "1,2,4,8,16,32,64", device = "cpu";
+  std::optional<std::string> dtype;
+  int context = 128, repeats = 11;
+  std::optional<int> threads;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const BenchModelReport& report) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const BenchModelRow& row : report.rows) rows.push_back({{"rows", row.rows}, {"median_ms", row.median_ms}, {"gbs", row.gbs}});
+  return {{"read_bandwidth_gbs", report.read_bandwidth_gbs},
+          {"rows", rows},
+          {"weight_bytes", report.weight_bytes},
+          {"dtype", report.dtype},
+          {"threads", report.threads},
+          {"notes", report.notes}};
+}
+
+void print_report(const BenchModelReport& report) {
+  Table table({"rows", "ms (median)", "GB/s", "cost over 1 row", "of read bandwidth"});
+  for (const BenchModelRow& row : report.rows)
+    table.add({std::to_string(row.rows), fmt::format("{:.2f}", row.median_ms), fmt::format("{:.1f}", row.gbs),
+               fmt::format("{:.2f}x", row.median_ms / report.rows.front().median_ms),
+               fmt::format("{:.0f}%", 100 * row.gbs / report.read_bandwidth_gbs)});
+  print_out(table.to_string());
+  print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {} threads, read bandwidth {:.1f} GB/s\n", report.dtype,
+                        report.weight_bytes / 1e6, report.threads, report.read_bandwidth_gbs));
+  for (const std::string& note : report.notes) print_out(note + "\n");
+}
+
+void bench(const BenchOptions& options) {
+  BenchModelOptions bench_options;
+  bench_options.rows = parse_positive_list(options.rows, "--rows");
+  bench_options.context = options.context;
+  bench_options.repeats = options.repeats;
+  bench_options.threads = options.threads;
+  const BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
+  if (options.json)
+    print_out(to_json(report).dump(2) + "\n");
+  else
+    print_report(report);
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand("bench", "Measure a part on its own");
+  command->require_subcommand(1);
+  CLI::App* model = command->add_subcommand("model", "what a forward of 1, 2, 4 ... rows costs");
+  model->add_option("--model", options->model, "the model's folder")->required()->type_name("DIR");
+  model->add_option("--rows", options->rows, "row counts")->type_name("N,N,...")->capture_default_str();
+  model->add_option("--context", options->context, "tokens in the cache before")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  model->add_option("--repeats", options->repeats, "of each row count")->check(CLI::PositiveNumber)->type_name("N")->capture_default_str();
+  model->add_option("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says")->type_name("T");
+  model->add_option("--device", options->device, "cpu, cuda or cuda:N")->type_name("D")->capture_default_str();
+  model->add_option("--threads", options->threads, "of the CPU")->check(CLI::PositiveNumber)->type_name("N");
+  model->add_flag("--json", options->json, "as JSON");
+  model->callback([options, &action] { action = [options] { bench(*options); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,46 @@
+#include <unistd.h>
+
+#include "experiments/cell_setup.h"
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+
+namespace foretell {
+namespace {
+
+// Random models that a study asks for are made here and are gone when the check is over: checking leaves nothing behind.
+class ScratchFolder {
+ public:
+  ScratchFolder() : path_(std::filesystem::temp_directory_path() / fmt::format("foretell-check-{}", ::getpid())) {}
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void check_study(const std::string& file, const std::vector<std::string>& overrides) {
+  const Study study = load_study(file, overrides);
+  const ScratchFolder scratch;
+  ModelPool pool(scratch.path());
+  for (const Cell& cell : study.cells) set_up_cell(cell, study.file.parent_path(), pool);
+  print_out(fmt::format("ok: {} cell{}\n", study.cells.size(), study.cells.size() == 1 ? "" : "s"));
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, Action& action) {
+  struct Options {
+    std::string study;
+    std::vector<std::string> overrides;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("check", "Find what is wrong with a study without running it");
+  command->add_option("study", options->study, "the study's YAML file")->required()->type_name("STUDY.yaml");
+  command->add_option("--set", options->overrides, "override a value, as in `run`")->allow_extra_args(false)->type_name("PATH=VALUE");
+  command->callback([options, &action] { action = [options] { check_study(options->study, options->overrides); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,233 @@
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/interrupt.h"
+#include "experiments/model_pool.h"
+#include "experiments/number_list.h"
+#include "experiments/pipeline.h"
+#include "experiments/round_printer.h"
+#include "experiments/stops.h"
+#include "experiments/text_stream.h"
+#include "framework/base/stopwatch.h"
+#include "framework/decode/model_target.h"
+#include "framework/metrics/metrics.h"
+
+namespace foretell {
+namespace {
+
+struct GenerateOptions {
+  std::string model;
+  std::optional<std::string> prompt, ids, draft_model, drafter, verifier, dtype;
+  std::optional<std::string> temperature, top_k, top_p, min_p;
+  std::string chat_template = "none", device = "cpu";
+  std::vector<std::string> overrides, stop;
+  int max_new_tokens = 128;
+  std::uint64_t seed = 0;
+  std::optional<int> threads;
+  bool ignore_eos = false, show_rounds = false, json = false;
+};
+
+// The parts of a study that one generation has.
+struct Sections {
+  ConfigValue pipeline, sampling;
+  void declare(Parameters& p) {
+    p.add("pipeline", pipeline, "drafter, verifier, policy, tree");
+    p.add("sampling", sampling, "from logits to a law");
+  }
+};
+
+void set_flag(ConfigValue& document, const std::string& path, const std::optional<std::string>& value, const std::string& flag) {
+  if (value) document.set_path(path, ConfigValue::scalar(*value, {flag, {}}));
+}
+
+ConfigValue document_of(const GenerateOptions& options) {
+  ConfigValue document = ConfigValue::map({});
+  document.set_path("pipeline.drafter.type", ConfigValue::scalar(options.draft_model ? "model" : "none"));
+  set_flag(document, "pipeline.drafter.type", options.drafter, "--drafter");
+  set_flag(document, "pipeline.verifier.type", options.verifier, "--verifier");
+  set_flag(document, "sampling.temperature", options.temperature, "--temperature");
+  set_flag(document, "sampling.top_k", options.top_k, "--top-k");
+  set_flag(document, "sampling.top_p", options.top_p, "--top-p");
+  set_flag(document, "sampling.min_p", options.min_p, "--min-p");
+  for (const std::string& assignment : options.overrides) {
+    const std::size_t equals = assignment.find('=');
+    apply_override(document,
+                   equals == std::string::npos ? assignment : full_path(assignment.substr(0, equals)) + assignment.substr(equals));
+  }
+  return document;
+}
+
+class Generator {
+ public:
+  explicit Generator(const GenerateOptions& options) : options_(options), pool_("") {
+    if (options.prompt.has_value() == options.ids.has_value()) fail("generate needs exactly one of --prompt and --ids");
+    if (options.threads) at::set_num_threads(*options.threads);
+    model_ = pool_.model(options.model, load_options(options.dtype, options.device));
+    tokenizer_ = pool_.tokenizer(options.model);
+    check_vocabulary(*model_, tokenizer_.get(), options.model);
+    target_ = make_model_target(model_);
+    read_sections();
+    make_request();
+  }
+
+  void run() {
+    if (!options_.json && tokenizer_) stream_.emplace(tokenizer_, request_.prompt, options_.stop);
+    const RoundPrinter printer(tokenizer_);
+    DecoderOptions decoder_options;
+    decoder_options.on_round = [&](const RoundEvent& event) { show(event, printer); };
+    Decoder decoder(*target_, pipeline_.view(), decoder_options);
+    const InterruptGuard guard;
+    const Stopwatch watch;
+    decoder.admit(request_);
+    while (!decoder.idle() && !interrupted()) {
+      decoder.step();
+      for (Generation& generation : decoder.retire()) generation_ = std::move(generation);
+    }
+    finish(static_cast<double>(watch.elapsed_ns()) * 1e-9);
+  }
+
+ private:
+  void read_sections() {
+    Sections sections;
+    Parameters::read(document_of(options_), "generate", sections);
+    PipelineSection pipeline;
+    Parameters::read(sections.pipeline, "section 'pipeline'", pipeline);
+    Parameters::read(sections.sampling, "section 'sampling'", request_.sampling);
+    BuildContext context;
+    context.vocab = model_->config().vocab_size;
+    context.target = model_;
+    context.tokenizer = tokenizer_;
+    context.draft_model = options_.draft_model;
+    context.load_model = [this](const std::string& path) { return pool_.model(path, load_options(options_.dtype, options_.device)); };
+    pipeline_ = build_pipeline(pipeline, context);
+  }
+
+  void make_request() {
+    const ChatTemplate& chat = ChatTemplate::get(options_.chat_template);
+    if (!tokenizer_ && (options_.prompt || !options_.stop.empty()))
+      fail("{}: has no tokenizer: give --ids instead of --prompt, and no --stop", options_.model);
+    request_.prompt = options_.ids ? parse_ids(*options_.ids, "--ids")
+                                   : encode_prompt(*tokenizer_, chat, std::vector<Message>{{"user", *options_.prompt}});
+    if (request_.prompt.empty()) fail("the prompt has no token");
+    request_.max_new_tokens = options_.max_new_tokens;
+    request_.seed = options_.seed;
+    if (!options_.ignore_eos) request_.stop_tokens = stop_tokens_of(*model_, tokenizer_.get());
+    if (tokenizer_) add_template_stops(*tokenizer_, chat, options_.ignore_eos, request_.stop_tokens);
+    for (const std::string& s : options_.stop)
+      if (s.empty()) fail("--stop: an empty text would stop everything");
+    if (!options_.stop.empty()) request_.stop_watcher = watch_stop_strings(tokenizer_, request_.prompt, options_.stop);
+  }
+
+  void show(const RoundEvent& event, const RoundPrinter& printer) {
+    const TokenSpan fresh = event.view.committed.last(event.record.emitted);
+    so_far_.tokens.insert(so_far_.tokens.end(), fresh.begin(), fresh.end());
+    so_far_.rounds.push_back(event.record);
+    if (options_.show_rounds) {
+      (options_.json ? print_error : print_out)(printer.print(event));
+    } else if (stream_) {
+      print_out(stream_->push(fresh));
+      flush_out();
+    }
+  }
+
+  void finish(double seconds) {
+    const Generation& generation = generation_ ? *generation_ : so_far_;
+    if (options_.json)
+      print_out(to_json(generation, seconds).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    else
+      print_answer(generation, seconds);
+    if (!generation_) throw Interrupted(fmt::format("interrupted after {} tokens", generation.tokens.size()));
+  }
+
+  std::string text_of(TokenSpan tokens) const {
+    return cut_at_stop_string(decode_continuation(tokenizer_, request_.prompt, tokens, true), options_.stop);
+  }
+
+  void print_answer(const Generation& generation, double seconds) {
+    if (options_.show_rounds)
+      print_out(tokenizer_ ? "\n" + text_of(generation.tokens) + "\n" : "\n");
+    else if (stream_)
+      print_out(stream_->finish() + "\n");
+    if (!tokenizer_) print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
+    const auto mean = mean_acceptance_length(generation.rounds);
+    print_error(fmt::format("{} tokens in {} rounds, {:.3f} tokens a round, {:.1f} tokens/s\n", generation.tokens.size(),
+                            generation.rounds.size(), mean.value_or(0), static_cast<double>(generation.tokens.size()) / seconds));
+  }
+
+  nlohmann::ordered_json to_json(const Generation& generation, double seconds) const {
+    const auto mean = mean_acceptance_length(generation.rounds);
+    const auto rate = draft_acceptance_rate(generation.rounds);
+    return {{"prompt_ids", request_.prompt},
+            {"token_ids", generation.tokens},
+            {"text", tokenizer_ ? nlohmann::ordered_json(text_of(generation.tokens)) : nullptr},
+            {"rounds", generation.rounds.size()},
+            {"mean_acceptance_length", mean ? nlohmann::ordered_json(*mean) : nullptr},
+            {"draft_acceptance_rate", rate ? nlohmann::ordered_json(*rate) : nullptr},
+            {"tokens_per_second", static_cast<double>(generation.tokens.size()) / seconds},
+            {"finish", generation_ ? to_string(generation.finish) : "interrupted"}};
+  }
+
+  const GenerateOptions& options_;
+  ModelPool pool_;
+  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<Target> target_;
+  BuiltPipeline pipeline_;
+  Request request_;
+  std::optional<TextStream> stream_;
+  Generation so_far_;                     // what on_round has told
+  std::optional<Generation> generation_;  // none: interrupted
+};
+
+void add_output_options(CLI::App& command, GenerateOptions& options) {
+  command.add_flag("--show-rounds", options.show_rounds, "print every round: what was drafted, accepted, rejected, and its times");
+  command.add_flag("--json", options.json, "as one JSON object");
+}
+
+void add_sampling_options(CLI::App& command, GenerateOptions& options) {
+  command.add_option("--temperature", options.temperature, "0 is greedy")->type_name("T");
+  command.add_option("--top-k", options.top_k, "only the K most probable tokens; 0 for all")->type_name("K");
+  command.add_option("--top-p", options.top_p, "only the most probable tokens up to this mass")->type_name("P");
+  command.add_option("--min-p", options.min_p, "only tokens of at least this share of the highest probability")->type_name("P");
+  command.add_option("--seed", options.seed, "of all random numbers")->type_name("S")->capture_default_str();
+}
+
+void add_pipeline_options(CLI::App& command, GenerateOptions& options) {
+  command.add_option("--draft-model", options.draft_model, "a draft model's folder; implies --drafter model")->type_name("DIR");
+  command.add_option("--drafter", options.drafter, "see `foretell list drafters`")->type_name("NAME");
+  command.add_option("--verifier", options.verifier, "see `foretell list verifiers`")->type_name("NAME");
+  command.add_option("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)")
+      ->allow_extra_args(false)
+      ->type_name("PATH=VALUE");
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a prompt");
+  command->add_option("--model", options->model, "the target model's folder")->required()->type_name("DIR");
+  command->add_option("--prompt", options->prompt, "text; the folder needs a tokenizer")->type_name("TEXT");
+  command->add_option("--ids", options->ids, "token ids instead: \"1 2 3\"")->type_name("IDS");
+  command->add_option("--chat-template", options->chat_template, "vicuna, llama-3, chatml or none")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command->add_option("--max-new-tokens", options->max_new_tokens, "of the answer")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_flag("--ignore-eos", options->ignore_eos, "go on after a stop token");
+  command->add_option("--stop", options->stop, "a text that ends the answer (repeatable)")->allow_extra_args(false)->type_name("TEXT");
+  add_sampling_options(*command, *options);
+  add_pipeline_options(*command, *options);
+  command->add_option("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says")->type_name("T");
+  command->add_option("--device", options->device, "cpu, cuda or cuda:N")->type_name("D")->capture_default_str();
+  command->add_option("--threads", options->threads, "of the CPU")->check(CLI::PositiveNumber)->type_name("N");
+  add_output_options(*command, *options);
+  command->callback([options, &action] { action = [options] { Generator(*options).run(); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,145 @@
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <set>
+
+#include "experiments/cell_setup.h"
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/table.h"
+#include "experiments/workload.h"
+#include "framework/base/error.h"
+#include "framework/decode/policy.h"
+#include "framework/decode/verifier.h"
+
+namespace foretell {
+namespace {
+
+struct Listed {
+  std::string kind, name, summary;
+  std::optional<bool> lossless;
+  std::vector<std::string> state;  // "run": depends on earlier prompts; "clock": depends on measured time
+  std::vector<ParameterDoc> parameters;
+};
+
+struct Kind {
+  std::string plural, singular;
+};
+
+const std::array<Kind, 8> kKinds = {{{"drafters", "drafter"},
+                                     {"verifiers", "verifier"},
+                                     {"policies", "policy"},
+                                     {"trees", "tree"},
+                                     {"models", "model"},
+                                     {"targets", "target"},
+                                     {"workloads", "workload"},
+                                     {"sections", "section"}}};
+
+template <class Interface>
+void add_registered(const std::string& kind, std::vector<Listed>& out) {
+  for (const auto& [name, entry] : Registry<Interface>::instance().entries()) {
+    Listed listed{kind, name, entry.info.summary, entry.info.lossless, {}, entry.parameters()};
+    if (entry.info.run_state) listed.state.push_back("run");
+    if (entry.info.clock) listed.state.push_back("clock");
+    out.push_back(std::move(listed));
+  }
+}
+
+std::vector<Listed> everything() {
+  std::vector<Listed> out;
+  add_registered<Drafter>("drafter", out);
+  add_registered<Verifier>("verifier", out);
+  add_registered<DraftPolicy>("policy", out);
+  add_registered<TreePolicy>("tree", out);
+  out.push_back(
+      {"model", "llama", "LlamaForCausalLM: RMSNorm, rotary positions (also llama3, linear and YaRN scaling), SwiGLU", {}, {}, {}});
+  out.push_back({"model", "qwen2", "Qwen2ForCausalLM: as llama, with bias on query, key and value", {}, {}, {}});
+  out.push_back({"model", "gpt2", "GPT2LMHeadModel: LayerNorm, learned positions, GELU", {}, {}, {}});
+  out.push_back(
+      {"target", "replay", "a recorded greedy answer stands in for the target; its times mean nothing", {}, {}, replay_parameters()});
+  out.push_back({"target", "random", "a model of random weights, made from a config.json", {}, {}, random_model_parameters()});
+  for (const WorkloadDoc& doc : workload_docs()) out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
+  out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<ModelSection>()});
+  out.push_back({"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<PipelineSection>()});
+  out.push_back({"section", "sampling", "a study's sampling section", {}, {}, Parameters::describe<SamplingOptions>()});
+  out.push_back({"section", "run", "a study's run section", {}, {}, Parameters::describe<RunSection>()});
+  return out;
+}
+
+// The kind that was asked for, by plural or singular; all if nothing was.
+std::vector<Listed> chosen(const std::string& what) {
+  std::vector<Listed> listed = everything();
+  if (what.empty()) return listed;
+  std::vector<std::string> known;
+  for (const Kind& kind : kKinds) {
+    known.push_back(kind.plural);
+    if (what == kind.plural || what == kind.singular) {
+      std::erase_if(listed, [&](const Listed& entry) { return entry.kind != kind.singular; });
+      return listed;
+    }
+  }
+  throw Error(unknown_name_message("kind", what, known));
+}
+
+nlohmann::ordered_json to_json(const Listed& listed) {
+  auto parameters = nlohmann::ordered_json::array();
+  for (const ParameterDoc& p : listed.parameters)
+    parameters.push_back({{"name", p.name}, {"type", p.type}, {"default", p.default_value}, {"doc", p.doc}, {"aliases", p.aliases}});
+  return {{"kind", listed.kind},
+          {"name", listed.name},
+          {"summary", listed.summary},
+          {"lossless", listed.lossless ? nlohmann::ordered_json(*listed.lossless) : nullptr},
+          {"state", listed.state.empty() ? "none" : fmt::format("{}", fmt::join(listed.state, "+"))},
+          {"parameters", parameters}};
+}
+
+std::string remarks(const Listed& listed) {
+  std::vector<std::string> words = listed.state;
+  if (listed.lossless) words.insert(words.begin(), *listed.lossless ? "lossless" : "lossy");
+  return words.empty() ? "" : fmt::format(" [{}]", fmt::join(words, ", "));
+}
+
+std::string to_text(const std::vector<Listed>& all) {
+  std::string out;
+  std::string kind;
+  for (const Listed& listed : all) {
+    if (listed.kind != kind) {
+      kind = listed.kind;
+      const auto it = std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.singular == kind; });
+      out += fmt::format("{}{}\n", out.empty() ? "" : "\n", painted(Colour::Blue, it->plural));
+    }
+    out += fmt::format("  {:<18} {}{}\n", listed.name, listed.summary, remarks(listed));
+    for (const ParameterDoc& p : listed.parameters) {
+      const std::string aliases = p.aliases.empty() ? "" : fmt::format(" (also {})", fmt::join(p.aliases, ", "));
+      out += fmt::format("    {:<30} {}; default {}: {}{}\n", p.name, p.type, p.default_value.empty() ? "\"\"" : p.default_value, p.doc,
+                         aliases);
+    }
+  }
+  return out;
+}
+
+void list(const std::string& what, bool json) {
+  const std::vector<Listed> listed = chosen(what);
+  if (!json) return print_out(to_text(listed));
+  auto rows = nlohmann::ordered_json::array();
+  for (const Listed& entry : listed) rows.push_back(to_json(entry));
+  print_out(rows.dump(2) + "\n");
+}
+
+}  // namespace
+
+void add_list_command(CLI::App& app, Action& action) {
+  struct Options {
+    std::string what;
+    bool json = false;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("list", "What there is to choose from, with all parameters");
+  command->add_option("what", options->what, "drafters, verifiers, policies, trees, models, targets, workloads or sections; all without it")
+      ->type_name("KIND");
+  command->add_flag("--json", options->json, "as JSON");
+  command->callback([options, &action] { action = [options] { list(options->what, options->json); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,87 @@
+#include <ATen/Parallel.h>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/interrupt.h"
+#include "experiments/manifest.h"
+#include "experiments/progress.h"
+#include "experiments/report.h"
+#include "experiments/runner.h"
+
+namespace foretell {
+namespace {
+
+struct RunOptions {
+  std::string study;
+  std::vector<std::string> overrides;
+  std::optional<int> limit;
+  std::string out = "results";
+  bool json = false;
+};
+
+std::vector<std::string> all_overrides(const RunOptions& options) {
+  std::vector<std::string> overrides = options.overrides;
+  if (options.limit) overrides.push_back(fmt::format("workload.limit={}", *options.limit));
+  return overrides;
+}
+
+// Runs one cell and writes its summary; records of an interrupted cell are summed up as far as they go.
+CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::path& results, ModelPool& pool, Progress& progress) {
+  CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
+  Store store(cell_folder(results, study, cell), cell, make_manifest(study, cell, setup));
+  progress.start_cell(cell.name, planned_prompts(cell, setup));
+  const CellRun run = run_cell(cell, setup, store, [&](int prompts) { progress.advance(prompts); });
+  progress.finish_cell();
+  CellResult result{cell, fold(run.records, {setup.timed(), cell.is_baseline}), setup.workload.tasks, store.folder(), setup.timed()};
+  store.write_summary({{"study", study.name},
+                       {"cell", cell.name},
+                       {"complete", run.complete},
+                       {"timed", setup.timed()},
+                       {"settings", to_json(cell.settings)},
+                       {"tasks", to_json(result.summary, result.tasks)}});
+  return result;
+}
+
+void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
+  print_out(results_table(results));
+  const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
+  if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
+  print_out(fmt::format("\n{} in {}\n", results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string()));
+  if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+void run_study(const RunOptions& options) {
+  const Study study = load_study(options.study, all_overrides(options));
+  const std::filesystem::path results = options.out;
+  ModelPool pool(results / "models");
+  Progress progress(static_cast<int>(study.cells.size()));
+  std::vector<CellResult> done;
+  const InterruptGuard guard;
+  for (const Cell& cell : study.cells) {
+    if (interrupted()) break;
+    if (cell.run.threads) at::set_num_threads(*cell.run.threads);
+    done.push_back(run_one(study, cell, results, pool, progress));
+  }
+  print_results(study, done, results / study.name, options.json);
+  flush_out();
+  if (interrupted())
+    throw Interrupted(fmt::format("interrupted; the prompts that were finished are kept in {}, and the same command starts the study again",
+                                  (results / study.name).string()));
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* command = app.add_subcommand("run", "Run a study and print one table");
+  command->add_option("study", options->study, "the study's YAML file")->required()->type_name("STUDY.yaml");
+  command->add_option("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`")
+      ->allow_extra_args(false)
+      ->type_name("PATH=VALUE");
+  command->add_option("--limit", options->limit, "at most so many prompts (workload.limit)")->type_name("N");
+  command->add_option("--out", options->out, "the folder of all results")->type_name("DIR")->capture_default_str();
+  command->add_flag("--json", options->json, "end with the results as one JSON object");
+  command->callback([options, &action] { action = [options] { run_study(*options); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,49 @@
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/number_list.h"
+#include "framework/base/error.h"
+#include "framework/text/tokenizer.h"
+
+namespace foretell {
+namespace {
+
+struct TokenizeOptions {
+  std::string model;
+  std::optional<std::string> text, decode;
+  bool add_special = false, json = false;
+};
+
+std::string dump(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+void tokenize(const TokenizeOptions& options) {
+  if (options.text.has_value() == options.decode.has_value()) fail("tokenize needs exactly one of --text and --decode");
+  const auto tokenizer = load_tokenizer(options.model);
+  if (options.text) {
+    const Tokens ids = tokenizer->encode(*options.text, {.add_special = options.add_special});
+    print_out(options.json ? dump({{"ids", ids}}) : fmt::format("{}\n", fmt::join(ids, " ")));
+    return;
+  }
+  const Tokens ids = parse_ids(*options.decode, "--decode");
+  const std::string text = tokenizer->decode(ids);
+  print_out(options.json ? dump({{"ids", ids}, {"text", text}}) : text + "\n");
+}
+
+}  // namespace
+
+void add_tokenize_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back");
+  command->add_option("--model", options->model, "a model's folder, or a tokenizer file")->required()->type_name("DIR");
+  command->add_option("--text", options->text, "to encode")->type_name("T");
+  command->add_option("--decode", options->decode, "ids to decode: \"1 2 3\"")->type_name("IDS");
+  command->add_flag("--add-special", options->add_special, "add what the tokenizer says: usually BOS in front");
+  command->add_flag("--json", options->json, "as JSON");
+  command->callback([options, &action] { action = [options] { tokenize(*options); }; });
+}
+
+}  // namespace foretell
