@@ -1,0 +1,145 @@
+"""Every command end to end on models made here: no outside data."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from support import *
+
+STUDY = """
+study: small
+model: {target: %(target)s, draft: %(draft)s}
+workload: {type: random_ids, count: 3, length: 24, max_new_tokens: 20, ignore_eos: true}
+run: {repeats: 2, warmup: 1}
+sweep:
+  pipeline.drafter: [{type: none}, {type: prompt_lookup, num_speculative_tokens: 3}, {type: model, num_speculative_tokens: 3},
+                     {type: oracle, acceptance_rate: 0.8, num_speculative_tokens: 3}]
+"""
+
+
+def generate(model, *more):
+    return run_json("generate", "--model", model, "--ids", "5 6 7 5 6 7 5 6", "--max-new-tokens", 40, "--ignore-eos", "--json", *more)
+
+
+def main(folder):
+    target = make_random(folder, "target")
+    draft = make_random(folder, "draft", num_hidden_layers=1)
+    plain = generate(target)
+
+    def plain_generation():
+        check(len(plain["token_ids"]) == 40 and plain["rounds"] == 40 and plain["mean_acceptance_length"] == 1.0, "generate: one token a round")
+        check(plain["prompt_ids"] == [5, 6, 7, 5, 6, 7, 5, 6] and plain["text"] is None, "generate: ids only, no tokenizer needed")
+        check(plain["tokens_per_second"] > 0, "generate: tokens per second")
+
+    def speculation_is_invisible():
+        own = generate(target, "--draft-model", target)
+        check(own["token_ids"] == plain["token_ids"] and own["mean_acceptance_length"] > 4, "generate: the target as its own draft, all accepted")
+        other = generate(target, "--draft-model", draft, "--set", "drafter.num_speculative_tokens=3")
+        check(other["token_ids"] == plain["token_ids"], "generate: another draft model, the same tokens")
+        lookup = generate(target, "--drafter", "prompt_lookup", "--set", "drafter.num_speculative_tokens=2")
+        check(lookup["token_ids"] == plain["token_ids"] and lookup["rounds"] <= plain["rounds"], "generate: prompt lookup, the same tokens")
+        tree = generate(target, "--draft-model", draft, "--set", "tree.type=widths", "--set", "tree.widths=[3, 2]", "--set",
+                        "drafter.draft_sample_method=top_k")
+        check(tree["token_ids"] == plain["token_ids"], "generate: a tree, the same tokens")
+
+    def sampling_is_repeatable():
+        a, b, c = (generate(target, "--temperature", "0.9", "--seed", seed)["token_ids"] for seed in (1, 1, 2))
+        check(a == b and a != c, "generate: the seed decides what is drawn")
+
+    def rounds_are_shown():
+        out = run_ok("generate", "--model", target, "--ids", "5 6 7", "--max-new-tokens", 12, "--draft-model", draft, "--ignore-eos", "--show-rounds")
+        check("round 0:" in out and "score" in out and "ms" in out and ("rejected" in out or "accepted" in out), "generate --show-rounds: a chain")
+        check("correction" in out or "bonus" in out, "generate --show-rounds: the target's own token")
+        check("\033[" not in out, "no colours in a pipe")
+
+    def stop_token_ends():
+        stop = plain["token_ids"][7]
+        first = plain["token_ids"].index(stop)
+        with open(os.path.join(target, "generation_config.json"), "w") as file:
+            json.dump({"eos_token_id": [stop]}, file)
+        short = run_json("generate", "--model", target, "--ids", "5 6 7 5 6 7 5 6", "--max-new-tokens", 40, "--json", "--draft-model", target)
+        os.remove(os.path.join(target, "generation_config.json"))
+        check(short["token_ids"] == plain["token_ids"][:first + 1], "generate: ends at the stop token, which is emitted")
+
+    def score_writes_logits():
+        ids, out = os.path.join(folder, "ids.safetensors"), os.path.join(folder, "logits.safetensors")
+        row = plain["prompt_ids"] + plain["token_ids"]
+        write_safetensors(ids, {"input_ids": ("I64", [2, len(row)], row + row[::-1])})
+        run_ok("score", "--model", target, "--ids-file", ids, "--out", out)
+        dtype, shape, logits = read_safetensors(out)["logits"]
+        check(dtype == "F32" and shape == [2, len(row), 96], "score: shape and type")
+        argmaxes = [max(range(96), key=lambda v: logits[96 * t + v]) for t in range(len(row))]
+        check(argmaxes[7:-1] == plain["token_ids"], "score: argmaxes are what generate emits")
+
+    def study_runs():
+        file, results = os.path.join(folder, "study.yaml"), os.path.join(folder, "results")
+        with open(file, "w") as out:
+            out.write(STUDY % {"target": target, "draft": draft})
+        check(run_ok("check", file) == "ok: 4 cells\n", "check: ok")
+        study = run_json("run", file, "--out", results, "--json")
+        cells = {cell["settings"]["pipeline.drafter"]["type"]: cell for cell in study["cells"]}
+        overall = {name: cell["tasks"]["overall"] for name, cell in cells.items()}
+        check(study["study"] == "small" and len(cells) == 4, "run: study and cells")
+        check(overall["none"]["mean_acceptance_length"] == 1.0 and overall["none"]["speedup"] == 1.0, "run: the baseline")
+        check(overall["oracle"]["mean_acceptance_length"] > 1.8 and overall["oracle"]["speedup"] is not None, "run: the oracle knows the baseline")
+        check(all(o["tokens"] == 60 and o["tokens_per_second"] > 0 for o in overall.values()), "run: tokens and speed")
+        check(all(overall[n]["same_as_baseline"] == 1.0 for n in ("prompt_lookup", "model", "oracle")), "run: all drafters give the baseline's tokens")
+        check(all(cell["tasks"]["overall"] == json.load(open(os.path.join(cell["folder"], "summary.json")))["tasks"]["overall"]
+                  for cell in cells.values()), "run: what is printed is what was written")
+        names = set(os.listdir(cells["model"]["folder"]))
+        check({"config.resolved.yaml", "manifest.json", "rounds.jsonl", "generations.jsonl", "summary.json"} <= names, "run: the files of a cell")
+        limited = run_json("run", file, "--out", results, "--json", "--limit", 1, "--set", "drafter.type=none", "--set", "sweep=~")
+        check(len(limited["cells"]) == 1 and limited["cells"][0]["tasks"]["overall"]["requests"] == 1, "run: --limit and --set")
+
+    def interrupt_keeps_what_is_done():
+        file, results = os.path.join(folder, "study.yaml"), os.path.join(folder, "interrupted")
+        process = subprocess.Popen([BIN, "run", file, "--out", results, "--set", "workload.count=100000"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        written = lambda: [os.path.join(at, n) for at, _, names in os.walk(results) for n in names if n == "generations.jsonl"]
+        for _ in range(600):
+            if any(os.path.getsize(path) for path in written()):
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        check(process.returncode == 130 and "interrupted" in err and "overall" in out, "run: Ctrl-C ends cleanly with 130 and a table")
+        summaries = [os.path.join(at, n) for at, _, names in os.walk(results) for n in names if n == "summary.json"]
+        check(len(summaries) == 1 and json.load(open(summaries[0]))["complete"] is False, "run: an interrupted cell says so")
+
+    def lists():
+        everything = json.loads(run_ok("list", "--json"))
+        keys = {"kind", "name", "summary", "lossless", "state", "parameters"}
+        check(all(keys <= set(entry) for entry in everything), "list: the keys")
+        check({"drafter", "verifier", "policy", "tree"} <= {entry["kind"] for entry in everything}, "list: the kinds")
+        drafters = json.loads(run_ok("list", "drafters", "--json"))
+        check({"none", "model", "prompt_lookup", "oracle"} <= {entry["name"] for entry in drafters}, "list drafters")
+        check(all({"name", "type", "default", "doc"} <= set(p) for entry in drafters for p in entry["parameters"]), "list: parameters")
+        rejection = [entry for entry in json.loads(run_ok("list", "verifiers", "--json")) if entry["name"] == "rejection"]
+        check(len(rejection) == 1 and rejection[0]["lossless"] is True, "list verifiers: rejection is lossless")
+        check("prompt_lookup" in run_ok("list"), "list: as text")
+
+    def bench():
+        report = run_json("bench", "model", "--model", target, "--rows", "1,4", "--context", 16, "--json")
+        check(report["read_bandwidth_gbs"] > 0 and [row["rows"] for row in report["rows"]] == [1, 4], "bench model: rows")
+        check(all(row["median_ms"] > 0 and row["gbs"] > 0 for row in report["rows"]), "bench model: medians")
+
+    def help_and_version():
+        check(run_ok("--version").startswith("foretell "), "--version")
+        for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import"):
+            check("--help" in run_ok(verb, "--help"), f"{verb} --help")
+
+    def closed_pipe():
+        process = subprocess.run(f"'{BIN}' list --json | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
+                                 capture_output=True, text=True)
+        check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
+
+    for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
+                 interrupt_keeps_what_is_done, lists, bench, help_and_version, closed_pipe):
+        case(test)
+
+
+with temporary_folder() as temporary:
+    main(temporary)
+finish()
