@@ -15,19 +15,19 @@ namespace foretell {
 enum class Arm { Method, Baseline };
 
 struct GenerationRecord {
-  std::string conversation;  // the prompt's id in its workload
-  std::string category;      // as the workload names it
-  std::string task;          // what results are grouped by
+  std::string conversation = {};  // the prompt's id in its workload
+  std::string category = {};      // as the workload names it
+  std::string task = {};          // what results are grouped by
   int turn = 0;
   int repeat = 0;
   Arm arm = Arm::Method;
   int prompt_tokens = 0;
-  Tokens tokens;
-  std::string text;    // of the tokens, stripped; ids joined by blanks where there is no tokenizer
-  std::string finish;  // stop_token, stop_string, length, context
+  Tokens tokens = {};
+  std::string text = {};    // of the tokens, stripped; ids joined by blanks where there is no tokenizer
+  std::string finish = {};  // stop_token, stop_string, length, context
   std::int64_t prefill_ns = 0;
   std::int64_t wall_ns = 0;  // of the whole request, prefill included; in a batch the batch's time divided by its sequences
-  std::vector<RoundRecord> rounds;
+  std::vector<RoundRecord> rounds = {};
 };
 
 }  // namespace foretell
