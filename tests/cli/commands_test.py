@@ -104,7 +104,7 @@ def main(folder):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        check(process.returncode == 130 and "interrupted" in err and "overall" in out, "run: Ctrl-C ends cleanly with 130 and a table")
+        check(process.returncode == 130 and "interrupted" in err and "requests" in out, "run: Ctrl-C ends cleanly with 130 and a table")
         summaries = [os.path.join(at, n) for at, _, names in os.walk(results) for n in names if n == "summary.json"]
         check(len(summaries) == 1 and json.load(open(summaries[0]))["complete"] is False, "run: an interrupted cell says so")
 

@@ -12,7 +12,7 @@ using foretell::testing::TemporaryFolder;
 
 namespace {
 
-const char* const kMinimal = "study: s\nmodel: {target: m}\nworkload: {type: prompts, prompts: [a]}\n";
+const std::string kMinimal = "study: s\nmodel: {target: m}\nworkload: {type: prompts, prompts: [a]}\n";
 
 Study load(const std::string& text, const std::vector<std::string>& overrides = {}) {
   const TemporaryFolder folder;
@@ -61,12 +61,12 @@ TEST_CASE("a sweep is the grid of all combinations, first path slowest; values m
 
 TEST_CASE("the hash depends on the settings and on nothing else") {
   const std::string one = load(kMinimal).cells[0].hash;
-  CHECK(load(std::string("# a comment\n") + kMinimal).cells[0].hash == one);
+  CHECK(load("# a comment\n" + kMinimal).cells[0].hash == one);
   CHECK(load(kMinimal, {"run.seed=2"}).cells[0].hash != one);
 }
 
 TEST_CASE("an override wins over file and sweep, and its path is not swept any more") {
-  const std::string text = std::string(kMinimal) + "sweep: {pipeline.drafter: [{type: a}, {type: b}], sampling.temperature: [0.0, 1.0]}\n";
+  const std::string text = kMinimal + "sweep: {pipeline.drafter: [{type: a}, {type: b}], sampling.temperature: [0.0, 1.0]}\n";
   const Study study = load(text, {"sampling.temperature=0.5", "drafter.k=3"});
   REQUIRE(study.cells.size() == 2);
   CHECK(study.cells[1].sampling.temperature == 0.5);
@@ -78,29 +78,26 @@ TEST_CASE("sections may live in files of their own, beside the study") {
   const TemporaryFolder folder;
   folder.write("p.yaml", "drafter: {type: model}\n");
   folder.write("bad.yaml", "drafter: {type: model}\nverifer: {type: x}\n");
-  const auto file = folder.write("study.yaml", std::string(kMinimal) + "pipeline: p.yaml\n");
+  const auto file = folder.write("study.yaml", kMinimal + "pipeline: p.yaml\n");
   CHECK(load_study(file, {}).cells[0].pipeline.drafter.find("type")->text() == "model");
   CHECK_THROWS_WITH(load_study(file, {"pipeline=bad.yaml"}), Catch::Contains("bad.yaml:2: unknown key of section 'pipeline' 'verifer'"));
 }
 
 TEST_CASE("mistakes name file, line and the nearest known key at every level") {
-  CHECK(mistake(std::string(kMinimal) + "modle: {target: m}\n")
-            .find("study.yaml:4: unknown key of the study 'modle' (did you mean 'model'?)") == 0);
+  CHECK(mistake(kMinimal + "modle: {target: m}\n").find("study.yaml:4: unknown key of the study 'modle' (did you mean 'model'?)") == 0);
   CHECK(mistake("study: s\nmodel: {target: m, drfat: n}\nworkload: {}\n")
             .find("study.yaml:2: unknown key of section 'model' 'drfat' (did you mean 'draft'?)") == 0);
-  CHECK(mistake(std::string(kMinimal) + "run: {repeat: 3}\n")
-            .find("study.yaml:4: unknown key of section 'run' 'repeat' (did you mean 'repeats'?)") == 0);
-  CHECK(mistake(std::string(kMinimal) + "run: {repeats: 0}\n").find("study.yaml:4: repeats: expected a value of at least 1") == 0);
+  CHECK(mistake(kMinimal + "run: {repeat: 3}\n").find("study.yaml:4: unknown key of section 'run' 'repeat' (did you mean 'repeats'?)") ==
+        0);
+  CHECK(mistake(kMinimal + "run: {repeats: 0}\n").find("study.yaml:4: repeats: expected a value of at least 1") == 0);
   CHECK(mistake(kMinimal, {"sampling.temprature=1"}).find("--set sampling.temprature: unknown key of section 'sampling' 'temprature'") ==
         0);
   CHECK(mistake("study: s\n").find("needs the key 'model'") != std::string::npos);
   CHECK(mistake("study: a/b\nmodel: {target: m}\nworkload: {}\n").find("study.yaml:1: study: 'a/b'") == 0);
-  CHECK(mistake(std::string(kMinimal) + "sweep: {sampling.temperature: 1}\n")
-            .find("study.yaml:4: sweep: 'sampling.temperature' needs a list") == 0);
-  CHECK(mistake(std::string(kMinimal) + "sweep: {sampling.temperature: [1, 1]}\n")
-            .find("study.yaml:4: sweep: the cell 'temperature=1' comes twice") == 0);
-  CHECK(mistake(std::string(kMinimal) + "baseline: {sampling.temperature: 1}\n").find("study.yaml:4: baseline: 'sampling.temperature'") ==
+  CHECK(mistake(kMinimal + "sweep: {sampling.temperature: 1}\n").find("study.yaml:4: sweep: 'sampling.temperature' needs a list") == 0);
+  CHECK(mistake(kMinimal + "sweep: {sampling.temperature: [1, 1]}\n").find("study.yaml:4: sweep: the cell 'temperature=1' comes twice") ==
         0);
+  CHECK(mistake(kMinimal + "baseline: {sampling.temperature: 1}\n").find("study.yaml:4: baseline: 'sampling.temperature'") == 0);
   CHECK(mistake("[1, 2]").find("study.yaml: a study is a mapping") == 0);
 }
 
