@@ -64,20 +64,34 @@ BuildContext build_context(const Cell& cell, const CellSetup& setup, int vocab, 
   return context;
 }
 
+// What the cell's requests will be like, so that a drafter can refuse them before the first one.
+Request sample_request(const Cell& cell) {
+  Request request;
+  request.prompt = {0};
+  request.sampling = cell.sampling;
+  const bool known = model_type(cell.model.target) == "replay" || (cell.baseline && cell.sampling.greedy());
+  if (known) request.reference = {0};
+  return request;
+}
+
 BuiltPipeline fitting_pipeline(const PipelineSection& section, const BuildContext& context, const Cell& cell, const Target& target) {
   BuiltPipeline pipeline = build_pipeline(section, context);
   if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
+  pipeline.drafter->check(sample_request(cell));
   return pipeline;
 }
 
-// A prompt of text needs a tokenizer, and a recorded target an answer to every turn.
+// A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer to every turn.
 void check_prompts(const CellSetup& setup) {
   for (const Conversation& conversation : setup.workload.conversations) {
-    for (int turn = 0; turn < static_cast<int>(conversation.turns.size()); ++turn) {
-      if (conversation.turns[turn].ids.empty() && !setup.tokenizer)
-        fail("{}: has no tokenizer, so the workload must be of type random_ids", setup.target_folder.string());
-      if (setup.recording) setup.recording->answer(conversation, turn);
-    }
+    for (int turn = 0; setup.recording && turn < static_cast<int>(conversation.turns.size()); ++turn)
+      setup.recording->answer(conversation, turn);
+    if (!setup.model) continue;
+    if (conversation.turns.front().ids.empty() && !setup.tokenizer)
+      fail("{}: has no tokenizer, so the workload must be of type random_ids", setup.target_folder.string());
+    const std::size_t length = setup.dialogue.prompt(conversation, 0, {}).size();
+    if (static_cast<int>(length) > setup.model->config().context)
+      fail("prompt {}: {} tokens are longer than the model's context of {}", conversation.id, length, setup.model->config().context);
   }
 }
 
@@ -99,6 +113,13 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
   if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
   return setup;
+}
+
+void check_cells(const Study& study, ModelPool& pool) {
+  for (const Cell& cell : study.cells) {
+    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
+    pool.forget_unused();
+  }
 }
 
 std::vector<ParameterDoc> replay_parameters() { return Parameters::describe<ReplayOptions>(); }

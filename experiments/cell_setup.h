@@ -1,7 +1,8 @@
 // Everything that one cell needs, loaded and checked.
 //
 // Contract: set_up_cell() finds every mistake that can be found before the first prompt: files, pipeline parts, vocabularies, whether the parts fit
-// one another and the target. `foretell check` calls it and nothing more.
+// one another and the target. check_cells() does so for a whole study: `foretell check` is nothing more, and `foretell run` starts with it, so that
+// no mistake in the last cell is found after hours. At most the models of two cells are held at once.
 #pragma once
 
 #include <filesystem>
@@ -38,6 +39,8 @@ struct CellSetup {
 };
 
 CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool);
+
+void check_cells(const Study& study, ModelPool& pool);
 
 // The parameters of {type: replay}, for `foretell list`.
 std::vector<ParameterDoc> replay_parameters();

@@ -41,6 +41,10 @@ std::shared_ptr<const LanguageModel> ModelPool::model(const std::filesystem::pat
   return model;
 }
 
+void ModelPool::forget_unused() {
+  std::erase_if(models_, [](const auto& known) { return known.second.use_count() == 1; });
+}
+
 std::shared_ptr<const Tokenizer> ModelPool::tokenizer(const std::filesystem::path& folder_or_file) {
   const std::string key = real_path(folder_or_file);
   const auto known = tokenizers_.find(key);

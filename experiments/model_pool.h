@@ -24,6 +24,8 @@ class ModelPool {
   std::shared_ptr<const LanguageModel> model(const std::filesystem::path& folder, const ModelLoadOptions& options);
   // Null where the folder has none.
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
+  // Lets go of the models that nobody else holds.
+  void forget_unused();
   // The folder that a study's model.target or model.draft stands for: a path, or {type: random, config: FILE, seed: N}.
   std::filesystem::path folder_of(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder);
 

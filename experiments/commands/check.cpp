@@ -25,7 +25,7 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
   const Study study = load_study(file, overrides);
   const ScratchFolder scratch;
   ModelPool pool(scratch.path());
-  for (const Cell& cell : study.cells) set_up_cell(cell, study.file.parent_path(), pool);
+  check_cells(study, pool);
   print_out(fmt::format("ok: {} cell{}\n", study.cells.size(), study.cells.size() == 1 ? "" : "s"));
 }
 

@@ -28,6 +28,7 @@ std::vector<std::string> all_overrides(const RunOptions& options) {
 // Runs one cell and writes its summary; records of an interrupted cell are summed up as far as they go.
 CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::path& results, ModelPool& pool, Progress& progress) {
   CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
+  pool.forget_unused();
   Store store(cell_folder(results, study, cell), cell, make_manifest(study, cell, setup));
   progress.start_cell(cell.name, planned_prompts(cell, setup));
   const CellRun run = run_cell(cell, setup, store, [&](int prompts) { progress.advance(prompts); });
@@ -53,7 +54,8 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
 void run_study(const RunOptions& options) {
   const Study study = load_study(options.study, all_overrides(options));
   const std::filesystem::path results = options.out;
-  ModelPool pool(results / "models");
+  ModelPool pool(results / ".models");
+  check_cells(study, pool);
   Progress progress(static_cast<int>(study.cells.size()));
   std::vector<CellResult> done;
   const InterruptGuard guard;

@@ -147,9 +147,12 @@ def study_table(model, folder):
         refused(f"{command}, no such study", ["no/such.yaml"], command, "no/such.yaml")
         refused(f"{command}, bad override", ["--set", "repeats"], command, good, "--set", "run.repeats=0")
         refused(f"{command}, override without a value", ["--set", "a.b.c=value"], command, good, "--set", "run.repeats")
+        refused(f"{command}, prompt longer than the context", ["prompt 1", "128"], command, good, "--set", "workload.length=300")
+        refused(f"{command}, an oracle at a temperature", ["oracle", "temperature"], command, good, "--set", "drafter.type=oracle", "--set",
+                "sampling.temperature=1")
+        refused(f"{command}, an oracle without a baseline", ["oracle", "answer"], command, good, "--set", "drafter.type=oracle", "--set", "baseline=none")
         refused(f"{command}, text without a tokenizer", ["tokenizer"], command, good, "--set", "workload={type: prompts, prompts: [a]}")
     refused("run, unwritable output", ["file"], "run", good, "--out", os.path.join(study("file", "x"), "results"))
-    refused("run, prompt longer than the context", ["128"], "run", good, "--out", os.path.join(folder, "r"), "--set", "workload.length=300")
     full = run("list")
     if os.path.exists("/dev/full"):
         done = subprocess.run([BIN, "list"], stdout=open("/dev/full", "w"), stderr=subprocess.PIPE, text=True)

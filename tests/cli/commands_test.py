@@ -125,6 +125,18 @@ def main(folder):
         check(report["read_bandwidth_gbs"] > 0 and [row["rows"] for row in report["rows"]] == [1, 4], "bench model: rows")
         check(all(row["median_ms"] > 0 and row["gbs"] > 0 for row in report["rows"]), "bench model: medians")
 
+    def batches_and_order_change_no_token():
+        file = os.path.join(folder, "study.yaml")
+
+        def tokens(*more):
+            cells = run_json("run", file, "--out", os.path.join(folder, "batches"), "--json", "--set", "run.repeats=1", *more)["cells"]
+            rows = [[json.loads(line) for line in open(os.path.join(cell["folder"], "generations.jsonl"))] for cell in cells]
+            return [sorted((row["conversation"], row["pipeline"], row["tokens"]) for row in cell) for cell in rows]
+
+        one = tokens()
+        check(tokens("--set", "run.batch_size=3") == one, "run: batches of three give the tokens of batches of one")
+        check(tokens("--set", "run.interleave=false") == one, "run: so does running the baseline first")
+
     def help_and_version():
         check(run_ok("--version").startswith("foretell "), "--version")
         for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import"):
@@ -136,7 +148,7 @@ def main(folder):
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 interrupt_keeps_what_is_done, lists, bench, help_and_version, closed_pipe):
+                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, help_and_version, closed_pipe):
         case(test)
 
 
