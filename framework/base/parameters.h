@@ -77,7 +77,8 @@ class Parameters {
   Parameters(const ConfigValue* values, std::string owner);
   void finish() const;
   // Documents the parameter; the value given for it (by name or alias), if values are being read and there is one.
-  const ConfigValue* declare(std::string_view name, std::string_view type, std::string default_value, std::string_view doc, const Limits& limits);
+  const ConfigValue* declare(std::string_view name, std::string_view type, std::string default_value, std::string_view doc,
+                             const Limits& limits);
   template <class T>
   void add_scalar(std::string_view name, T& field, std::string_view type, std::string_view doc, const Limits& limits);
   template <class T>

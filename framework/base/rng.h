@@ -38,8 +38,8 @@ class PhiloxRng final : public Rng {
   explicit PhiloxRng(const RngKey& key);
   bool bernoulli(double probability) override;
   std::size_t pick(std::span<const double> weights) override;
-  double uniform();               // [0, 1) with 53 bits
-  std::uint64_t next();           // 64 bits
+  double uniform();                          // [0, 1) with 53 bits
+  std::uint64_t next();                      // 64 bits
   std::uint64_t below(std::uint64_t bound);  // uniform in [0, bound), bound > 0
 
  private:

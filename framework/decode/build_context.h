@@ -16,14 +16,14 @@ class LanguageModel;
 class Tokenizer;
 
 struct BuildContext {
-  int vocab = 0;        // the target's
-  int batch_size = 1;   // sequences at once
-  std::shared_ptr<const LanguageModel> target = {};     // none if the target is a recorded answer
-  std::shared_ptr<const Tokenizer> tokenizer = {};      // the target's, if it has one
-  std::optional<std::string> draft_model = {};          // the study's model.draft
+  int vocab = 0;                                     // the target's
+  int batch_size = 1;                                // sequences at once
+  std::shared_ptr<const LanguageModel> target = {};  // none if the target is a recorded answer
+  std::shared_ptr<const Tokenizer> tokenizer = {};   // the target's, if it has one
+  std::optional<std::string> draft_model = {};       // the study's model.draft
   // Loads a model, or hands out the one that was loaded from the same place before.
   std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
-  std::optional<ConfigValue> tree = {};                 // the pipeline's tree policy
+  std::optional<ConfigValue> tree = {};  // the pipeline's tree policy
 };
 
 }  // namespace foretell

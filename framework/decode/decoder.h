@@ -26,7 +26,7 @@ struct Pipeline {
 
 struct RoundEvent {
   const Request& request;
-  int round;                 // of this request, from 0
+  int round;  // of this request, from 0
   const RoundView& view;
   const RoundRecord& record;
 };
@@ -60,7 +60,8 @@ class Decoder {
   DraftBudget clip(const DraftBudget& budget, const Running& running) const;
   std::vector<DraftTree> draft(std::span<Running* const> batch, std::span<const DraftBudget> budgets);
   std::vector<std::unique_ptr<Scores>> score(std::span<Running* const> batch, std::span<const DraftTree> drafts);
-  std::vector<Verdict> verify(std::span<Running* const> batch, std::span<const DraftTree> drafts, std::span<const std::unique_ptr<Scores>> scores);
+  std::vector<Verdict> verify(std::span<Running* const> batch, std::span<const DraftTree> drafts,
+                              std::span<const std::unique_ptr<Scores>> scores);
   std::vector<RoundRecord> commit(std::span<Running* const> batch, std::span<const DraftTree> drafts, std::span<const Verdict> verdicts);
   std::unique_ptr<Rng> rng(const Running& running, RngPurpose purpose) const;
 

@@ -36,9 +36,9 @@ struct DraftBudget {
 
 // What the drafter's proposals can look like, so that a pipeline that does not fit is refused before it runs.
 struct DraftForm {
-  bool tree = false;          // more than one proposal at a node
-  bool point_mass = false;    // chosen tokens
-  bool independent = false;   // draws with replacement
+  bool tree = false;         // more than one proposal at a node
+  bool point_mass = false;   // chosen tokens
+  bool independent = false;  // draws with replacement
   bool without_replacement = false;
 };
 

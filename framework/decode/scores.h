@@ -17,9 +17,10 @@ struct HiddenStates;  // framework/model/hidden.h: tensors; only drafters that a
 class Scores {
  public:
   virtual ~Scores() = default;
-  virtual Token argmax(NodeId node) = 0;                    // of the adjusted logits
-  virtual const Law& law(NodeId node) = 0;                  // the target's law there
-  virtual std::span<const float> logits(NodeId node) = 0;   // raw, on the host: [vocab]. An Error from targets that have none (a recorded answer)
+  virtual Token argmax(NodeId node) = 0;    // of the adjusted logits
+  virtual const Law& law(NodeId node) = 0;  // the target's law there
+  // Raw, on the host: [vocab]. An Error from targets that have none (a recorded answer).
+  virtual std::span<const float> logits(NodeId node) = 0;
   virtual const HiddenStates* hidden() const { return nullptr; }  // row i belongs to node i; what Drafter::wants() asked for
 };
 

@@ -24,7 +24,7 @@ struct SamplingOptions {
   double min_p = 0.0;  // 0: off
   double repetition_penalty =
       1.0;  // divides positive and multiplies negative logits of tokens in prompt or output (Keskar et al. 2019, 1909.05858)
-  double presence_penalty = 0.0;        // subtracted from the logits of tokens in the output
+  double presence_penalty = 0.0;             // subtracted from the logits of tokens in the output
   std::vector<std::string> logit_bias = {};  // "token:bias"
   void declare(Parameters& p);
 
