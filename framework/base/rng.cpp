@@ -1,20 +1,9 @@
 #include "framework/base/rng.h"
 
 #include "framework/base/error.h"
+#include "framework/base/mix.h"
 
 namespace foretell {
-namespace {
-
-// SplitMix64's finaliser (Steele et al. 2014): neighbouring seeds and requests must not give neighbouring keys.
-std::uint64_t mix(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15ull;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
-
 std::array<std::uint32_t, 4> philox_block(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = 0xD2511F53ull * counter[0], b = 0xCD9E8D57ull * counter[2];
@@ -27,9 +16,9 @@ std::array<std::uint32_t, 4> philox_block(std::array<std::uint32_t, 4> counter, 
 }
 
 PhiloxRng::PhiloxRng(const RngKey& key) {
-  const std::uint64_t mixed = mix(mix(key.seed) ^ key.request);
+  const std::uint64_t mixed = mix64(mix64(key.seed) ^ key.request);
   key_ = {static_cast<std::uint32_t>(mixed), static_cast<std::uint32_t>(mixed >> 32)};
-  counter_ = {0, key.position, static_cast<std::uint32_t>(key.purpose), static_cast<std::uint32_t>(mix(key.request) >> 32)};
+  counter_ = {0, key.position, static_cast<std::uint32_t>(key.purpose), static_cast<std::uint32_t>(mix64(key.request) >> 32)};
 }
 
 std::uint64_t PhiloxRng::next() {

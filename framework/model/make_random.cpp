@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/mix.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
@@ -14,14 +15,6 @@
 
 namespace foretell {
 namespace {
-
-// SplitMix64's output function (Steele et al. 2014, "Fast splittable pseudorandom number generators").
-std::uint64_t mixed(std::uint64_t z) {
-  z += 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
 
 // FNV-1a, so that a tensor's values depend on its name and not on its place in the list.
 std::uint64_t hashed(std::string_view text) {
@@ -34,7 +27,7 @@ std::uint64_t hashed(std::string_view text) {
 float normal_at(std::uint64_t key, std::uint64_t index) {
   std::int64_t sum = 0;
   for (std::uint64_t part = 0; part < 2; ++part) {
-    const std::uint64_t bits = mixed(key ^ mixed(2 * index + part));
+    const std::uint64_t bits = mix64(key ^ mix64(2 * index + part));
     for (int i = 0; i < 4; ++i) sum += static_cast<std::int64_t>((bits >> (16 * i)) & 0xffff);
   }
   constexpr float kMeanTimes2 = 8.0f * 65535.0f;
@@ -92,7 +85,7 @@ void make_random(const std::filesystem::path& config_json, const std::filesystem
   const StoredType type = *config.dtype == "bfloat16" ? StoredType::BF16 : *config.dtype == "float16" ? StoredType::F16 : StoredType::F32;
   std::vector<NewTensor> tensors;
   for (const WeightSpec& spec : weight_list(config)) {
-    const std::uint64_t key = mixed(seed ^ mixed(hashed(spec.name)));
+    const std::uint64_t key = mix64(seed ^ mix64(hashed(spec.name)));
     tensors.push_back(
         {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }
