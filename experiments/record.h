@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,8 +24,9 @@ struct GenerationRecord {
   Arm arm = Arm::Method;
   int prompt_tokens = 0;
   Tokens tokens = {};
-  std::string text = {};    // of the tokens, stripped; ids joined by blanks where there is no tokenizer
-  std::string finish = {};  // stop_token, stop_string, length, context
+  std::string text = {};           // of the tokens, stripped; ids joined by blanks where there is no tokenizer
+  std::optional<bool> exact = {};  // the text is the workload's right answer; nothing where it knows none
+  std::string finish = {};         // stop_token, stop_string, length, context
   std::int64_t prefill_ns = 0;
   std::int64_t wall_ns = 0;  // of the whole request, prefill included; in a batch the batch's time divided by its sequences
   std::vector<RoundRecord> rounds = {};

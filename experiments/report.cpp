@@ -16,16 +16,18 @@ std::optional<double> percent(const std::optional<double>& share) {
   return 100 * *share;
 }
 
-std::vector<std::string> row(const std::string& name, const TaskSummary& s) {
-  return {name,
-          std::to_string(s.requests),
-          std::to_string(s.tokens),
-          shown(s.mean_acceptance_length, "{:.3f}"),
-          shown(s.mean_acceptance_length_per_request, "{:.3f}"),
-          shown(percent(s.draft_acceptance_rate), "{:.1f}%"),
-          shown(s.tokens_per_second, "{:.1f}"),
-          shown(s.speedup, "{:.2f}x"),
-          shown(percent(s.same_as_baseline), "{:.0f}%")};
+std::vector<std::string> row(const std::string& name, const TaskSummary& s, bool with_exact) {
+  std::vector<std::string> cells = {name,
+                                    std::to_string(s.requests),
+                                    std::to_string(s.tokens),
+                                    shown(s.mean_acceptance_length, "{:.3f}"),
+                                    shown(s.mean_acceptance_length_per_request, "{:.3f}"),
+                                    shown(percent(s.draft_acceptance_rate), "{:.1f}%"),
+                                    shown(s.tokens_per_second, "{:.1f}"),
+                                    shown(s.speedup, "{:.2f}x"),
+                                    shown(percent(s.same_as_baseline), "{:.0f}%")};
+  if (with_exact) cells.push_back(shown(percent(s.exact_match), "{:.1f}%"));
+  return cells;
 }
 
 nlohmann::ordered_json scalar_json(const ConfigValue& value) {
@@ -38,18 +40,22 @@ nlohmann::ordered_json scalar_json(const ConfigValue& value) {
 
 std::string results_table(const std::vector<CellResult>& results) {
   const bool by_task = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.size() > 2; });
-  Table table({by_task ? "<task" : "<cell", "requests", "tokens", "mean acc. length", "per request", "draft acc. rate", "tokens/s",
-               "speed-up", "same tokens"});
+  const bool with_exact =
+      std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.at("overall").exact_match.has_value(); });
+  std::vector<std::string> headings = {by_task ? "<task" : "<cell", "requests", "tokens",   "mean acc. length", "per request",
+                                       "draft acc. rate",           "tokens/s", "speed-up", "same tokens"};
+  if (with_exact) headings.push_back("exact match");
+  Table table(headings);
   for (const CellResult& result : results) {
     const TaskSummary& overall = result.summary.at("overall");
     if (!by_task) {
-      table.add(row(result.cell.name, overall));
+      table.add(row(result.cell.name, overall, with_exact));
       continue;
     }
     table.add_title(result.cell.name);
     for (const std::string& task : result.tasks)
-      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second));
-    table.add(row("  overall", overall));
+      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second, with_exact));
+    table.add(row("  overall", overall, with_exact));
   }
   return table.to_string();
 }

@@ -6,6 +6,7 @@
 #include "experiments/interrupt.h"
 #include "framework/base/error.h"
 #include "framework/base/stopwatch.h"
+#include "framework/text/tasks.h"
 
 namespace foretell {
 namespace {
@@ -150,6 +151,8 @@ class CellRunner {
   GenerationRecord record(int index, int turn, Arm arm, int repeat, const Request& request, const Generation& generation,
                           std::int64_t wall_ns) const {
     const Conversation& conversation = conversations()[index];
+    const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
+    const std::optional<std::string>& right = conversation.turns[turn].answer;
     return {.conversation = conversation.id,
             .category = conversation.category,
             .task = conversation.task,
@@ -158,7 +161,8 @@ class CellRunner {
             .arm = arm,
             .prompt_tokens = static_cast<int>(request.prompt.size()),
             .tokens = generation.tokens,
-            .text = setup_.dialogue.answer_text(request.prompt, generation.tokens),
+            .text = text,
+            .exact = right ? std::optional(exact_match(text, *right)) : std::nullopt,
             .finish = to_string(generation.finish),
             .prefill_ns = generation.prefill_ns,
             .wall_ns = wall_ns,

@@ -28,6 +28,7 @@ Json generation_json(const GenerationRecord& record) {
               {"wall_ns", record.wall_ns},
               {"tokens", record.tokens},
               {"text", record.text}});
+  if (record.exact) row["exact"] = *record.exact;
   return row;
 }
 
@@ -61,6 +62,7 @@ GenerationRecord generation_from(const Json& row) {
   record.prompt_tokens = row.at("prompt_tokens");
   record.tokens = row.at("tokens").get<Tokens>();
   record.text = row.at("text");
+  if (row.contains("exact")) record.exact = row.at("exact").get<bool>();
   record.finish = row.at("finish");
   record.prefill_ns = row.at("prefill_ns");
   record.wall_ns = row.at("wall_ns");

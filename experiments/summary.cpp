@@ -57,6 +57,17 @@ std::optional<double> same_tokens(const Requests& method, const Requests& baseli
   return static_cast<double>(same) / compared;
 }
 
+std::optional<double> exact_share(const Requests& requests) {
+  int exact = 0, known = 0;
+  for (const auto& [key, runs] : requests) {
+    if (!runs.first().exact) continue;
+    ++known;
+    exact += *runs.first().exact;
+  }
+  if (known == 0) return std::nullopt;
+  return static_cast<double>(exact) / known;
+}
+
 void fold_acceptance(const Requests& requests, TaskSummary& out) {
   std::vector<RoundRecord> pooled;
   std::vector<Rounds> apart;
@@ -87,6 +98,7 @@ void fold_speed(const Requests& method, const Requests& baseline, bool is_baseli
     return;
   }
   out.baseline_tokens_per_second = speed(baseline, true);
+  out.baseline_decode_tokens_per_second = speed(baseline, false);
   const auto paired = speed(method, true, &baseline), against = speed(baseline, true, &method);
   if (paired && against) out.speedup = *paired / *against;
 }
@@ -108,6 +120,8 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"accepted", s.accepted},
       {"decode_tokens_per_second", number(s.decode_tokens_per_second)},
       {"baseline_tokens_per_second", number(s.baseline_tokens_per_second)},
+      {"exact_match", number(s.exact_match)},
+      {"baseline_exact_match", number(s.baseline_exact_match)},
       {"same_as_baseline", number(s.same_as_baseline)},
       {"acceptance_rate_per_position", s.acceptance_rate_per_position},
       {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
@@ -127,6 +141,8 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     TaskSummary& out = summary[task];
     fold_acceptance(method, out);
     if (options.timed) fold_speed(method, baseline, options.is_baseline, out);
+    out.exact_match = exact_share(method);
+    out.baseline_exact_match = exact_share(baseline);
     out.same_as_baseline = same_tokens(method, baseline);
   }
   return summary;

@@ -25,8 +25,9 @@ struct TaskSummary {
   std::vector<std::int64_t> acceptance_histogram;
   PhaseTimes phases;                                                           // ns, of the first repeat
   std::optional<double> tokens_per_second, decode_tokens_per_second, speedup;  // decode: without the prefill
-  std::optional<double> baseline_tokens_per_second;
-  std::optional<double> same_as_baseline;  // the share of requests whose tokens equal the baseline's
+  std::optional<double> baseline_tokens_per_second, baseline_decode_tokens_per_second;
+  std::optional<double> exact_match, baseline_exact_match;  // the shares of requests with the right answer, where the workload knows it
+  std::optional<double> same_as_baseline;                   // the share of requests whose tokens equal the baseline's
 };
 
 struct FoldOptions {

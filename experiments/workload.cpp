@@ -7,6 +7,7 @@
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
 #include "framework/text/prompts.h"
+#include "framework/text/tasks.h"
 
 namespace foretell {
 namespace {
@@ -66,6 +67,25 @@ struct RandomIdsOptions : CommonOptions {
   }
 };
 
+struct GeneratedOptions : CommonOptions {
+  std::vector<std::string> families;
+  int count = 20, from = 0;
+  std::string split = "heldout";
+  TaskSettings settings;
+  GeneratedOptions() {
+    max_new_tokens = 160;
+    chat_template = "chatml";
+  }
+  void declare(Parameters& p) {
+    p.add("families", families, "of `foretell tasks`; empty for all six");
+    p.add("count", count, "conversations of each family", {.min = 1, .max = 1e6});
+    p.add("from", from, "number of the first conversation", {.min = 0});
+    p.add("split", split, "held-out conversations were never trained on", {.choices = {"heldout", "train"}});
+    settings.declare(p);
+    declare_common(p);
+  }
+};
+
 Workload start(const CommonOptions& options) {
   Workload workload;
   workload.max_new_tokens = options.max_new_tokens;
@@ -79,7 +99,7 @@ void add_prompts(const std::vector<Prompt>& prompts, bool spec_bench, const std:
   for (const Prompt& prompt : prompts) {
     const std::string category = prompt.category.empty() ? fallback : prompt.category;
     Conversation conversation{prompt.id, category, spec_bench ? spec_bench_task(category) : category, {}};
-    for (const std::string& text : prompt.turns) conversation.turns.push_back({text, {}});
+    for (const std::string& text : prompt.turns) conversation.turns.push_back({.text = text});
     workload.conversations.push_back(std::move(conversation));
   }
 }
@@ -118,7 +138,7 @@ Workload load(const PromptsOptions& options, const ConfigValue& description, con
   if (options.prompts.empty()) fail_at(description.where(), "workload 'prompts' has no prompt");
   Workload workload = start(options);
   for (std::size_t i = 0; i < options.prompts.size(); ++i)
-    workload.conversations.push_back({std::to_string(i + 1), "prompts", "prompts", {{options.prompts[i], {}}}});
+    workload.conversations.push_back({std::to_string(i + 1), "prompts", "prompts", {{.text = options.prompts[i]}}});
   return workload;
 }
 
@@ -135,7 +155,32 @@ Workload load(const RandomIdsOptions& options, const ConfigValue&, const std::fi
       ids.insert(ids.end(), phrase.begin(), phrase.end());
     }
     ids.resize(options.length);
-    workload.conversations.push_back({std::to_string(i + 1), "random_ids", "random_ids", {{"", std::move(ids)}}});
+    workload.conversations.push_back({std::to_string(i + 1), "random_ids", "random_ids", {{.ids = std::move(ids)}}});
+  }
+  return workload;
+}
+
+void check_families(const std::vector<std::string>& families, const ConfigValue& description) {
+  const std::vector<std::string> known(task_families().begin(), task_families().end());
+  for (const std::string& family : families)
+    if (std::find(known.begin(), known.end(), family) == known.end())
+      throw Error(description.find("families")->where(), unknown_name_message("task family", family, known));
+}
+
+Workload load(const GeneratedOptions& options, const ConfigValue& description, const std::filesystem::path&, int) {
+  Workload workload = start(options);
+  std::vector<std::string> families = options.families;
+  if (families.empty()) families.assign(task_families().begin(), task_families().end());
+  check_families(families, description);
+  const TaskSplit split = options.split == "train" ? TaskSplit::Train : TaskSplit::Heldout;
+  // Family by family in turn, so that a limit keeps some of each.
+  for (int i = 0; i < options.count; ++i) {
+    for (const std::string& family : families) {
+      const TaskExample example = make_task(family, options.settings, split, options.from + i);
+      Conversation conversation{example.id, family, family, {}};
+      for (const TaskTurn& turn : example.turns) conversation.turns.push_back({.text = turn.prompt, .answer = turn.answer});
+      workload.conversations.push_back(std::move(conversation));
+    }
   }
   return workload;
 }
@@ -171,6 +216,7 @@ const std::vector<Kind>& kinds() {
       kind<SpecBenchOptions>("spec_bench", "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
       kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
       kind<PromptsOptions>("prompts", "prompts written in the study itself"),
+      kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
       kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),
   };
   return all;

@@ -1,7 +1,8 @@
 // The prompts of a study.
 //
 // Contract: load_workload() reads `{type: ..., ...}` into conversations of one or more turns, in the order of their file. A turn is text, which a
-// chat template and a tokenizer make into tokens, or tokens already (random_ids). `task` is what results are grouped by.
+// chat template and a tokenizer make into tokens, or tokens already (random_ids). `task` is what results are grouped by. Generated conversations bring
+// their right answers along.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +17,9 @@
 namespace foretell {
 
 struct Turn {
-  std::string text;
-  Tokens ids;  // used instead of the text where there are any
+  std::string text = {};
+  Tokens ids = {};                         // used instead of the text where there are any
+  std::optional<std::string> answer = {};  // the one right answer, where the workload knows it
 };
 
 struct Conversation {

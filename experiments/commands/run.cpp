@@ -2,6 +2,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/explanation.h"
 #include "experiments/interrupt.h"
 #include "experiments/manifest.h"
 #include "experiments/progress.h"
@@ -45,6 +46,7 @@ CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::
 
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
   print_out(results_table(results));
+  if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
   const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
   print_out(fmt::format("\n{} in {}\n", results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string()));

@@ -1,0 +1,77 @@
+#include "framework/text/train_tokenizer.h"
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "framework/base/error.h"
+#include "framework/model/files/atomic_file.h"
+#include "framework/text/file_bytes.h"
+#include "framework/text/tasks.h"
+#include "framework/text/tokenizer.h"
+#include "framework/text/unicode.h"
+
+namespace foretell {
+namespace {
+
+// What chatml needs; the first one also ends a text without turns.
+const std::vector<std::string> kSpecialTokens = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+
+constexpr const char* kConfig = R"({
+  "add_bos_token": false,
+  "bos_token": null,
+  "eos_token": "<|im_end|>",
+  "pad_token": "<|endoftext|>",
+  "tokenizer_class": "PreTrainedTokenizerFast"
+}
+)";
+
+struct Options {
+  std::vector<std::string> files;
+  std::string out;
+  int vocab_size = 2048;
+  int conversations = 3000;
+};
+
+std::vector<std::string> texts_of(const Options& options) {
+  std::vector<std::string> texts;
+  for (const std::string& file : options.files) texts.push_back(unicode::lossy(read_file_bytes(file)));
+  if (!texts.empty()) return texts;
+  for (const std::string_view family : task_families())
+    for (int i = 0; i < options.conversations; ++i)
+      for (const TaskTurn& turn : make_task(family, {}, TaskSplit::Train, i).turns) {
+        texts.push_back("user\n" + turn.prompt);
+        texts.push_back("assistant\n" + turn.answer);
+      }
+  return texts;
+}
+
+void write(const std::filesystem::path& path, std::string_view content) {
+  AtomicFile file(path);
+  file.write(content);
+  file.commit();
+}
+
+void train(const Options& options) {
+  const std::string json = train_tokenizer(texts_of(options), {options.vocab_size, kSpecialTokens});
+  const std::filesystem::path out = options.out;
+  make_folder(out);
+  write(out / "tokenizer.json", json);
+  write(out / "tokenizer_config.json", kConfig);
+  print_out(fmt::format("{}: {} tokens\n", options.out, load_tokenizer(out)->vocab_size()));
+}
+
+}  // namespace
+
+void add_train_tokenizer_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
+  command->add_option("--text", options->files, "files to learn from; default: generated conversations")->type_name("FILE");
+  command->add_option("--conversations", options->conversations, "generated conversations of each family")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->capture_default_str();
+  command->add_option("--vocab-size", options->vocab_size, "tokens, at most")->type_name("N")->capture_default_str();
+  command->add_option("--out", options->out, "the folder to make")->required()->type_name("DIR");
+  command->callback([options, &action] { action = [options] { train(*options); }; });
+}
+
+}  // namespace foretell

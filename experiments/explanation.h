@@ -1,0 +1,16 @@
+// What a study's table says, in words: for each setting outside the pipeline, which pipeline was fastest and why.
+//
+// Contract: pure; made of the summaries alone. Empty where no cell was timed or had a baseline. The reason counts in plain tokens: a round that
+// emits 3 tokens and takes as long as 2 plain steps gains 1.5x. (Prefill is in the speed-up and not in the rounds, so the two differ a little.)
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/report.h"
+
+namespace foretell {
+
+std::string explain(const std::vector<CellResult>& results);
+
+}  // namespace foretell

@@ -1,0 +1,115 @@
+// Families whose answer stands in a passage: qa, summarization and retrieval.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "framework/text/task_families.h"
+
+namespace foretell::tasks {
+namespace {
+
+struct Person {
+  std::string_view name, job, town, pet;
+};
+
+std::vector<Person> people(PhiloxRng& rng, int count) {
+  const Lexicon& words = lexicon();
+  const auto names = pick_different(rng, words.names, count), jobs = pick_different(rng, words.jobs, count);
+  const auto towns = pick_different(rng, words.towns, count), pets = pick_different(rng, words.pets, count);
+  std::vector<Person> all;
+  for (int i = 0; i < count; ++i) all.push_back({names[i], jobs[i], towns[i], pets[i]});
+  return all;
+}
+
+std::string introduce(PhiloxRng& rng, const Person& p) {
+  switch (rng.below(3)) {
+    case 0: return fmt::format("{} is {} from {} and keeps {}.", p.name, with_article(p.job), p.town, with_article(p.pet));
+    case 1: return fmt::format("In {} lives {}, {} who keeps {}.", p.town, p.name, with_article(p.job), with_article(p.pet));
+    default: return fmt::format("{} keeps {} and works as {} in {}.", p.name, with_article(p.pet), with_article(p.job), p.town);
+  }
+}
+
+TaskTurn ask(PhiloxRng& rng, const Person& p) {
+  switch (rng.below(5)) {
+    case 0: return {fmt::format("Where does {} live?", p.name), fmt::format("{} lives in {}.", p.name, p.town)};
+    case 1: return {fmt::format("What is the job of {}?", p.name), fmt::format("The job of {} is {}.", p.name, p.job)};
+    case 2: return {fmt::format("Which animal does {} keep?", p.name), fmt::format("{} keeps {}.", p.name, with_article(p.pet))};
+    case 3: return {fmt::format("Who lives in {}?", p.town), fmt::format("The one who lives in {} is {}.", p.town, p.name)};
+    default:
+      return {fmt::format("Who keeps {}?", with_article(p.pet)), fmt::format("The one who keeps {} is {}.", with_article(p.pet), p.name)};
+  }
+}
+
+std::string join(const std::vector<std::string>& sentences) {
+  std::string text;
+  for (const std::string& sentence : sentences) text += (text.empty() ? "" : " ") + sentence;
+  return text;
+}
+
+// `facts` in this order with `count` sentences of no importance among them.
+std::string with_filler(PhiloxRng& rng, const std::vector<std::string>& facts, int count) {
+  std::vector<bool> is_fact(facts.size(), true);
+  is_fact.resize(facts.size() + count, false);
+  for (std::size_t i = is_fact.size(); i > 1; --i) {
+    const std::size_t j = rng.below(i);
+    const bool held = is_fact[i - 1];
+    is_fact[i - 1] = is_fact[j];
+    is_fact[j] = held;
+  }
+  std::vector<std::string> sentences;
+  std::size_t next = 0;
+  for (const bool fact : is_fact) sentences.push_back(fact ? facts[next++] : std::string(pick(rng, lexicon().weather)));
+  return join(sentences);
+}
+
+}  // namespace
+
+// Every turn asks about another person, so a conversation has at most as many turns as persons.
+Turns qa(PhiloxRng& rng, const TaskSettings& settings) {
+  std::vector<Person> all = people(rng, settings.people);
+  std::vector<std::string> sentences;
+  for (const Person& p : all) sentences.push_back(introduce(rng, p));
+  shuffle(rng, all);
+  Turns turns;
+  for (int i = 0; i < std::min(settings.questions, settings.people); ++i) {
+    turns.push_back(ask(rng, all[i]));
+    turns.back().prompt = (i == 0 ? join(sentences) + "\n" : "") + "Question: " + turns.back().prompt;
+  }
+  return turns;
+}
+
+// A gist has four parts: who, when, where, what. The passage tells them in a fixed order of its own, apart from one another.
+Turns summarization(PhiloxRng& rng, const TaskSettings& settings) {
+  const Lexicon& words = lexicon();
+  const std::string_view name = pick(rng, words.names), town = pick(rng, words.towns), day = pick(rng, words.days),
+                         good = pick(rng, words.goods);
+  const std::uint64_t number = 2 + rng.below(8);
+  const bool bought = rng.below(2) == 0;
+  std::vector<std::string> facts{fmt::format("{} set out on {}.", name, day), fmt::format("The way led to {}.", town),
+                                 bought ? fmt::format("At the market there were {} to buy, and {} of them were paid for.", good, number)
+                                        : fmt::format("At the market a cart was unloaded, and {} {} were sold.", number, good)};
+  const std::string gist = fmt::format("On {} {} {} {} {} in {}.", day, name, bought ? "bought" : "sold", number, good, town);
+  return {{"Summarise in one sentence: " + with_filler(rng, facts, settings.noise_sentences), gist}};
+}
+
+Turns retrieval(PhiloxRng& rng, const TaskSettings& settings) {
+  std::vector<std::string> facts, whats;
+  std::vector<std::uint64_t> codes;
+  for (const std::string_view thing : pick_different(rng, lexicon().things, settings.facts)) {
+    whats.push_back(fmt::format("the {} {}", pick(rng, lexicon().colours), thing));
+    codes.push_back(100 + rng.below(900));
+    facts.push_back(fmt::format("Remember that the code of {} is {}.", whats.back(), codes.back()));
+  }
+  const std::string context = with_filler(rng, facts, settings.filler_sentences) + "\n";
+  std::vector<std::size_t> order(whats.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+  shuffle(rng, order);
+  order.resize(std::min<std::size_t>(order.size(), settings.questions));
+  Turns turns;
+  for (const std::size_t asked : order)
+    turns.push_back({fmt::format("{}Question: What is the code of {}?", turns.empty() ? context : "", whats[asked]),
+                     fmt::format("The code of {} is {}.", whats[asked], codes[asked])});
+  return turns;
+}
+
+}  // namespace foretell::tasks

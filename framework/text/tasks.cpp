@@ -1,0 +1,72 @@
+#include "framework/text/tasks.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "framework/base/error.h"
+#include "framework/base/mix.h"
+#include "framework/base/rng.h"
+#include "framework/text/task_families.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::array<std::string_view, 6> kNames = {"multi_turn", "translation", "summarization", "qa", "arithmetic", "retrieval"};
+
+using Maker = tasks::Turns (*)(PhiloxRng&, const TaskSettings&);
+constexpr std::array<Maker, 6> kMakers = {tasks::multi_turn, tasks::translation, tasks::summarization,
+                                          tasks::qa,         tasks::arithmetic,  tasks::retrieval};
+
+// One prompt in this many is held out.
+constexpr std::uint64_t kHeldoutShare = 16;
+
+TaskSplit split_of(const tasks::Turns& turns) {
+  std::uint64_t hash = 0;
+  for (const TaskTurn& turn : turns)
+    for (const char c : turn.prompt) hash = mix64(hash ^ static_cast<unsigned char>(c));
+  return hash % kHeldoutShare == 0 ? TaskSplit::Heldout : TaskSplit::Train;
+}
+
+std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r\n";
+  const std::size_t first = text.find_first_not_of(blanks);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+}
+
+}  // namespace
+
+void TaskSettings::declare(Parameters& p) {
+  p.add("seed", seed, "of the conversations", {.min = 0});
+  p.add("questions", questions, "qa, retrieval and translation: turns of a conversation, at most", {.min = 1, .max = 20});
+  p.add("people", people, "qa: persons in the passage", {.min = 1, .max = 30});
+  p.add("noise_sentences", noise_sentences, "summarization: sentences of no importance", {.min = 0, .max = 1000});
+  p.add("facts", facts, "retrieval: codes in the context", {.min = 1, .max = 20});
+  p.add("filler_sentences", filler_sentences, "retrieval: sentences of no importance", {.min = 0, .max = 10000});
+  p.add("clauses", clauses, "translation: up to so many clauses", {.min = 1, .max = 100});
+  p.add("largest_number", largest_number, "arithmetic: the largest number to be added", {.min = 11, .max = 1e6});
+}
+
+std::span<const std::string_view> task_families() { return kNames; }
+
+TaskExample make_task(std::string_view family, const TaskSettings& settings, TaskSplit split, std::uint64_t index) {
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] != family) continue;
+    // Drawn again until the prompt lies on the wanted side; the draw counts as the position of the key.
+    for (std::uint32_t draw = 0;; ++draw) {
+      const std::uint64_t request = mix64(2 * index + (split == TaskSplit::Train ? 0 : 1)) ^ mix64(i);
+      PhiloxRng rng({static_cast<std::uint64_t>(settings.seed), request, draw, RngPurpose::Workload});
+      tasks::Turns turns = kMakers[i](rng, settings);
+      if (split_of(turns) != split) continue;
+      return {std::string(family), fmt::format("{}-{}-{}", family, split == TaskSplit::Train ? "train" : "heldout", index),
+              std::move(turns)};
+    }
+  }
+  const std::vector<std::string> known(kNames.begin(), kNames.end());
+  throw Error(unknown_name_message("task family", family, known));
+}
+
+bool exact_match(std::string_view answer, std::string_view expected) { return trimmed(answer) == trimmed(expected); }
+
+}  // namespace foretell
