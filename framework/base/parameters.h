@@ -37,11 +37,10 @@ struct Limits {
 
 class Parameters {
  public:
-  // Calls options.declare() to collect the documentation.
+  // Calls options.declare() to collect the documentation; default_value is what each field of `options` holds.
   template <class Options>
-  static std::vector<ParameterDoc> describe() {
+  static std::vector<ParameterDoc> describe(Options options = {}) {
     Parameters p(nullptr, {});
-    Options options;
     options.declare(p);
     return std::move(p.docs_);
   }

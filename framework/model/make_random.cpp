@@ -3,11 +3,10 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <string_view>
 #include <vector>
 
+#include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
-#include "framework/base/mix.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
@@ -15,25 +14,6 @@
 
 namespace foretell {
 namespace {
-
-// FNV-1a, so that a tensor's values depend on its name and not on its place in the list.
-std::uint64_t hashed(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
-
-// Near normal with deviation 1: the sum of eight 16-bit numbers of two counters, which is the same on every machine.
-float normal_at(std::uint64_t key, std::uint64_t index) {
-  std::int64_t sum = 0;
-  for (std::uint64_t part = 0; part < 2; ++part) {
-    const std::uint64_t bits = mix64(key ^ mix64(2 * index + part));
-    for (int i = 0; i < 4; ++i) sum += static_cast<std::int64_t>((bits >> (16 * i)) & 0xffff);
-  }
-  constexpr float kMeanTimes2 = 8.0f * 65535.0f;
-  constexpr float kDeviationTimes2 = 2.0f * 53509.9199f;  // sqrt(8 (65536^2 - 1) / 12)
-  return static_cast<float>((2 * sum - static_cast<std::int64_t>(kMeanTimes2))) / kDeviationTimes2;
-}
 
 std::uint16_t to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -85,7 +65,7 @@ void make_random(const std::filesystem::path& config_json, const std::filesystem
   const StoredType type = *config.dtype == "bfloat16" ? StoredType::BF16 : *config.dtype == "float16" ? StoredType::F16 : StoredType::F32;
   std::vector<NewTensor> tensors;
   for (const WeightSpec& spec : weight_list(config)) {
-    const std::uint64_t key = mix64(seed ^ mix64(hashed(spec.name)));
+    const std::uint64_t key = mix64(seed ^ mix64(name_hash(spec.name)));
     tensors.push_back(
         {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }
