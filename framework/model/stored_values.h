@@ -1,0 +1,20 @@
+// Between tensors in a file and tensors in memory.
+//
+// Contract: tensor_of() copies (bytes in a file may lie unaligned and go away); the type stays the file's. A type that is not one of F64, F32, F16 and
+// BF16 is an Error.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "framework/model/files/safetensors.h"
+
+namespace foretell {
+
+at::Tensor tensor_of(const StoredTensor& stored, const std::string& name);
+
+// The tensor in float32 or bfloat16, written when the file is.
+NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type);
+
+}  // namespace foretell

@@ -1,0 +1,88 @@
+// A decoder-only transformer whose weights can be learned: the same families, weights and arithmetic as Transformer, with a graph.
+//
+// Contract: weights are float32 leaves in the fused shapes of TransformerWeights; they may be changed in place (by an optimiser) at any time. A
+// frozen one asks for no gradients. named_weights() are views of them under the names and in the layout of a checkpoint (weight_list.h): filling,
+// loading and saving all go through these views.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "framework/model/files/safetensors.h"
+#include "framework/model/files/weight_list.h"
+#include "framework/model/trainable.h"
+#include "framework/model/training_ops.h"
+#include "framework/model/transformer.h"
+
+namespace foretell {
+
+struct NamedWeight {
+  WeightSpec spec;
+  at::Tensor value;  // without a graph; as stored: GPT-2's matrices are transposed views
+};
+
+struct NamedNorm {
+  at::Tensor gain, bias;
+};
+
+class TrainableTransformer {
+ public:
+  // All weights zero. An Error for a config that cannot be trained.
+  TrainableTransformer(ModelConfig config, at::Device device);
+
+  const ModelConfig& config() const { return config_; }
+  at::Device device() const { return embedding_.device(); }
+
+  // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by sqrt(2 layers) (Radford et al.
+  // 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's name.
+  void initialise(std::uint64_t seed);
+  // Copies the weights of a checkpoint folder, whose config must be this one's.
+  void load(const std::filesystem::path& folder);
+  void freeze();
+
+  std::vector<TrainParameter> parameters() const;
+  std::vector<NamedWeight> named_weights() const;
+  std::int64_t parameter_count() const;
+
+  // The final normed state of every row: [rows, hidden].
+  at::Tensor forward(const TrainBatch& batch) const;
+  at::Tensor logits(const at::Tensor& state) const;  // [rows, hidden] -> [rows, vocab]
+
+  // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type will compute.
+  std::shared_ptr<const LanguageModel> snapshot(at::ScalarType stored) const;
+
+ private:
+  struct Matrix {
+    at::Tensor weight, bias;  // [out, in]; [out] or undefined
+  };
+  struct Layer {
+    NamedNorm attention_norm;
+    Matrix qkv, output;
+    NamedNorm mlp_norm;
+    Matrix up, down;
+  };
+
+  using Visit = std::function<void(const std::string& name, const at::Tensor& value, bool decays)>;
+  using Views = std::map<std::string, at::Tensor>;
+
+  Layer make_layer(at::Device device) const;
+  at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
+  at::Tensor run_layer(const at::Tensor& x, int index, const TrainBatch& batch, const RotaryRows& rotary) const;
+  RotaryRows rotary_rows(const at::Tensor& positions) const;
+  void each_tensor(const Visit& visit) const;
+  void add_layer_weights(int index, Views& views) const;
+
+  ModelConfig config_;
+  at::Tensor embedding_;
+  at::Tensor positions_;
+  std::vector<Layer> layers_;
+  NamedNorm final_norm_;
+  at::Tensor head_;  // undefined if tied
+  std::vector<float> frequencies_;
+  float magnitude_ = 1;
+};
+
+}  // namespace foretell
