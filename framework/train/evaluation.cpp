@@ -1,0 +1,137 @@
+#include "framework/train/evaluation.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "framework/decode/build_context.h"
+#include "framework/decode/decoder.h"
+#include "framework/decode/model_target.h"
+#include "framework/train/language_loss.h"
+
+namespace foretell {
+namespace {
+
+constexpr int kBatch = 16;
+constexpr int kSpareTokens = 8;  // an answer may be told in a few more tokens than the tokenizer would take for it
+
+class Shares {
+ public:
+  void add(const std::string& family, double value, double weight) {
+    add_to(sums_[""], value, weight);
+    if (!family.empty()) add_to(sums_[family], value, weight);
+  }
+
+  ByFamily means() const {
+    ByFamily means;
+    for (const auto& [family, sum] : sums_) means[family] = sum.second > 0 ? sum.first / sum.second : 0;
+    return means;
+  }
+
+ private:
+  using Sum = std::pair<double, double>;
+  static void add_to(Sum& sum, double value, double weight) {
+    sum.first += value;
+    sum.second += weight;
+  }
+
+  std::map<std::string, Sum> sums_;
+};
+
+}  // namespace
+
+HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSettings& batch, int each, const ConversationWriter& writer) {
+  HeldoutSet set;
+  set.stop_tokens = writer.chat->stop_tokens(*writer.tokenizer);
+  ConversationWriter answers_only = writer;
+  answers_only.prompt_weight = 0;
+  for (const std::string& family : data.families) {
+    int taken = 0;
+    for (std::uint64_t index = 0; taken < each && index < 100u * static_cast<unsigned>(each); ++index) {
+      const TaskExample example = make_task(family, data.tasks, TaskSplit::Heldout, index);
+      Sample sample = answers_only.write(example);
+      if (static_cast<int>(sample.tokens.size()) > batch.length) continue;
+      set.samples.push_back(std::move(sample));
+      for (std::size_t turn = 0; turn < example.turns.size(); ++turn) {
+        const std::string& expected = example.turns[turn].answer;
+        const int length = static_cast<int>(writer.tokenizer->encode(expected).size());
+        set.answers.push_back({family, writer.prompt(example, turn), expected, length + kSpareTokens});
+      }
+      ++taken;
+    }
+  }
+  return set;
+}
+
+ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch) {
+  const c10::NoGradGuard no_grad;
+  Shares shares;
+  std::vector<Sample> part;
+  std::int64_t rows = 0;
+  const auto evaluate = [&] {
+    if (part.empty()) return;
+    const std::string family = part.front().family;
+    const TrainBatch rows_of_part = make_batch(part, model.device());
+    const at::Tensor logits = model.logits(loss_states(model.forward(rows_of_part), rows_of_part));
+    const at::Tensor each = at::cross_entropy_loss(logits, rows_of_part.targets, {}, at::Reduction::None);
+    shares.add(family, at::dot(each, rows_of_part.weights).item<double>(), rows_of_part.normaliser);
+    part.clear();
+    rows = 0;
+  };
+  for (const Sample& sample : samples) {
+    const auto own = static_cast<std::int64_t>(sample.tokens.size());
+    if (!part.empty() && (part.front().family != sample.family || rows + own > batch.tokens())) evaluate();
+    part.push_back(sample);
+    rows += own;
+  }
+  evaluate();
+  return shares.means();
+}
+
+std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
+  std::vector<Request> requests;
+  for (const HeldoutAnswer& answer : heldout.answers) {
+    Request request;
+    request.id = requests.size();
+    request.prompt = answer.prompt;
+    request.max_new_tokens = answer.max_new_tokens;
+    request.stop_tokens = heldout.stop_tokens;
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+std::vector<Generation> generate(const std::shared_ptr<const LanguageModel>& model, std::span<const Request> requests,
+                                 const ConfigValue& drafter_section, const std::shared_ptr<const LanguageModel>& draft) {
+  BuildContext context;
+  context.vocab = model->config().vocab_size;
+  context.batch_size = kBatch;
+  context.target = model;
+  if (draft) context.draft_model = "draft";
+  context.load_model = [&](const std::string&) { return draft; };
+  const auto drafter = Registry<Drafter>::instance().make(drafter_section, context);
+  const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);
+  const auto policy = Registry<DraftPolicy>::instance().make(ConfigValue::scalar("fixed"), context);
+  const auto target = make_model_target(model);
+  DecoderOptions options;
+  options.max_batch = kBatch;
+  Decoder decoder(*target, {*drafter, *verifier, *policy}, options);
+  return decoder.run(requests);
+}
+
+ByFamily exact_match_share(const std::shared_ptr<const LanguageModel>& model, const HeldoutSet& heldout,
+                           const std::shared_ptr<const Tokenizer>& tokenizer) {
+  Shares shares;
+  const std::vector<Generation> generations = generate(model, heldout_requests(heldout), ConfigValue::scalar("none"), nullptr);
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    const HeldoutAnswer& answer = heldout.answers[i];
+    Tokens tokens = generations[i].tokens;
+    if (generations[i].finish == FinishReason::StopToken) tokens.pop_back();
+    const std::string text = decode_continuation(tokenizer, answer.prompt, tokens, true);
+    shares.add(answer.family, exact_match(text, answer.expected) ? 1 : 0, 1);
+  }
+  return shares.means();
+}
+
+}  // namespace foretell

@@ -1,0 +1,77 @@
+#include "framework/train/samples.h"
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/base/rng.h"
+
+namespace foretell {
+namespace {
+
+std::size_t common_prefix(TokenSpan a, TokenSpan b) {
+  return static_cast<std::size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+bool ends(const std::vector<Token>& stops, Token token) { return std::find(stops.begin(), stops.end(), token) != stops.end(); }
+
+class TaskSource final : public SampleSource {
+ public:
+  TaskSource(const TrainDataSettings& data, ConversationWriter writer)
+      : families_(data.families), settings_(data.tasks), seed_(static_cast<std::uint64_t>(data.seed)), writer_(std::move(writer)) {
+    for (const std::string& family : families_) shares_.push_back(data.weights.contains(family) ? data.weights.at(family) : 1.0);
+    if (std::all_of(shares_.begin(), shares_.end(), [](double share) { return share <= 0; })) fail("data.weights leave no family");
+  }
+
+  Sample sample(std::uint64_t index) const override {
+    PhiloxRng rng({.seed = seed_, .request = index, .purpose = RngPurpose::Workload});
+    return writer_.write(make_task(families_[rng.pick(shares_)], settings_, TaskSplit::Train, index));
+  }
+
+ private:
+  std::vector<std::string> families_;
+  std::vector<double> shares_;
+  TaskSettings settings_;
+  std::uint64_t seed_;
+  ConversationWriter writer_;
+};
+
+}  // namespace
+
+Tokens ConversationWriter::prompt(const TaskExample& example, std::size_t turn) const {
+  std::vector<Message> messages;
+  for (std::size_t i = 0; i < turn; ++i) {
+    messages.push_back({"user", example.turns[i].prompt});
+    messages.push_back({"assistant", example.turns[i].answer});
+  }
+  messages.push_back({"user", example.turns[turn].prompt});
+  return encode_prompt(*tokenizer, *chat, messages, true);
+}
+
+Sample ConversationWriter::write(const TaskExample& example) const {
+  std::vector<Message> messages;
+  for (const TaskTurn& turn : example.turns) {
+    messages.push_back({"user", turn.prompt});
+    messages.push_back({"assistant", turn.answer});
+  }
+  const std::vector<Token> stops = chat->stop_tokens(*tokenizer);
+  Sample sample{example.family, encode_prompt(*tokenizer, *chat, messages, false), {}};
+  if (chat->stop_strings().empty() && !stops.empty() && !ends(stops, sample.tokens.back())) sample.tokens.push_back(stops.front());
+  sample.weights.assign(sample.tokens.size(), static_cast<float>(prompt_weight));
+  // An answer starts where the prompt's own tokens end; should a token reach over that border, it belongs to the answer.
+  for (std::size_t turn = 0; turn < example.turns.size(); ++turn) {
+    std::size_t end = sample.tokens.size();
+    if (turn + 1 < example.turns.size()) end = common_prefix(prompt(example, turn + 1), sample.tokens);
+    for (std::size_t i = common_prefix(prompt(example, turn), sample.tokens); i < end; ++i) {
+      sample.weights[i] = 1;
+      if (ends(stops, sample.tokens[i])) break;
+    }
+  }
+  sample.weights[0] = 0;
+  return sample;
+}
+
+std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer) {
+  return std::make_unique<TaskSource>(data, std::move(writer));
+}
+
+}  // namespace foretell

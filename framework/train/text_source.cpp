@@ -1,0 +1,75 @@
+// Text files as rows of tokens.
+#include "framework/base/error.h"
+#include "framework/base/mix.h"
+#include "framework/model/files/mapped_file.h"
+#include "framework/train/samples.h"
+
+namespace foretell {
+namespace {
+
+// Where `index` of [0, size) goes in a shuffled order: a Feistel network over the next power of four, walked until it lands inside.
+std::uint64_t shuffled(std::uint64_t index, std::uint64_t size, std::uint64_t key) {
+  int half = 1;
+  while ((std::uint64_t{1} << (2 * half)) < size) ++half;
+  const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
+  do {
+    std::uint64_t left = index >> half, right = index & mask;
+    for (std::uint64_t round = 0; round < 4; ++round) {
+      const std::uint64_t mixed = left ^ (mix64(key ^ mix64(right + (round << 32))) & mask);
+      left = right;
+      right = mixed;
+    }
+    index = left << half | right;
+  } while (index >= size);
+  return index;
+}
+
+class TextSource final : public SampleSource {
+ public:
+  TextSource(std::shared_ptr<const Tokens> tokens, std::uint64_t rows, int length, std::uint64_t seed)
+      : tokens_(std::move(tokens)), rows_(rows), length_(length), seed_(seed) {}
+
+  Sample sample(std::uint64_t index) const override {
+    const std::uint64_t pass = index / rows_;
+    return text_row(*tokens_, shuffled(index % rows_, rows_, mix64(seed_ ^ mix64(pass))), length_);
+  }
+
+  static Sample text_row(const Tokens& tokens, std::uint64_t row, int length) {
+    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(row) * length;
+    Sample sample{"", Tokens(first, first + length + 1), std::vector<float>(static_cast<std::size_t>(length) + 1, 1.0f)};
+    sample.weights[0] = 0;
+    return sample;
+  }
+
+ private:
+  std::shared_ptr<const Tokens> tokens_;
+  std::uint64_t rows_;
+  int length_;
+  std::uint64_t seed_;
+};
+
+Tokens tokens_of(const std::vector<std::string>& files, const Tokenizer& tokenizer) {
+  Tokens tokens;
+  for (const std::string& file : files) {
+    const Tokens own = tokenizer.encode(MappedFile::open(file).text(), {.add_special = false, .parse_special = false});
+    tokens.insert(tokens.end(), own.begin(), own.end());
+    if (const auto eos = tokenizer.eos(); !eos.empty()) tokens.push_back(eos.front());
+  }
+  return tokens;
+}
+
+}  // namespace
+
+TextData make_text_data(const TrainDataSettings& data, const Tokenizer& tokenizer, int length, int heldout_rows) {
+  const auto tokens = std::make_shared<const Tokens>(tokens_of(data.files, tokenizer));
+  const std::uint64_t rows = tokens->empty() ? 0 : (tokens->size() - 1) / static_cast<std::uint64_t>(length);
+  const auto kept = static_cast<std::uint64_t>(static_cast<double>(rows) * data.heldout);
+  if (rows - kept < 1) fail("data.files: {} tokens make no row of {} to train on", tokens->size(), length);
+  TextData out;
+  out.source = std::make_unique<TextSource>(tokens, rows - kept, length, static_cast<std::uint64_t>(data.seed));
+  const std::uint64_t shown = std::min<std::uint64_t>(kept, static_cast<std::uint64_t>(heldout_rows));
+  for (std::uint64_t i = 0; i < shown; ++i) out.heldout.push_back(TextSource::text_row(*tokens, rows - kept + i * kept / shown, length));
+  return out;
+}
+
+}  // namespace foretell

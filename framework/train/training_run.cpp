@@ -1,0 +1,143 @@
+#include "framework/train/training_run.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/model/files/atomic_file.h"
+#include "framework/model/files/mapped_file.h"
+#include "framework/model/load_model.h"
+#include "framework/train/language_loss.h"
+#include "framework/train/model_folder.h"
+
+namespace foretell {
+namespace {
+
+// What shapes the curve: all settings but those about when something is shown or written.
+std::string shaping_settings(const TrainSettings& settings) {
+  ConfigValue document = resolved_document(settings);
+  ConfigValue run = *document.find("run");
+  std::vector<ConfigValue::Entry> entries;
+  for (const auto& entry : run.entries())
+    if (entry.key != "checkpoint_every" && entry.key != "threads") entries.push_back(entry);
+  document.set("run", ConfigValue::map(std::move(entries)));
+  return document.to_yaml();
+}
+
+void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& values) {
+  if (const auto all = values.find(""); all != values.end()) point.values.push_back({name, all->second});
+  if (values.size() <= 2) return;
+  for (const auto& [family, value] : values)
+    if (!family.empty()) point.values.push_back({name + "." + family, value});
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool restart)
+    : settings_(std::move(settings)), out_(std::move(out)), device_(parse_device(settings_.run.device)) {
+  at::set_num_threads(settings_.run.threads.value_or(at::get_num_threads()));
+  load_tokenizer();
+  load_model();
+  load_data();
+  trainer_ = std::make_unique<Trainer>(std::make_shared<LanguageLoss>(model_), source_, settings_, device_);
+  resume(restart);
+}
+
+void TrainingRun::load_tokenizer() {
+  const TrainModelSettings& model = settings_.model;
+  const std::string path = model.tokenizer.value_or(model.from.value_or(""));
+  tokenizer_ = std::filesystem::is_directory(path) ? try_load_tokenizer(path) : foretell::load_tokenizer(path);
+  if (!tokenizer_) fail_at(settings_.where("model"), "{}: holds no tokenizer", path);
+}
+
+void TrainingRun::load_model() {
+  const TrainModelSettings& section = settings_.model;
+  ModelConfig config =
+      section.from ? load_model_config(*section.from) : parse_model_config(MappedFile::open(*section.config).text(), *section.config);
+  if (tokenizer_->vocab_size() > config.vocab_size) {
+    fail_at(settings_.where("model"), "the tokenizer has ids up to {}, the model has a vocabulary of {}", tokenizer_->vocab_size() - 1,
+            config.vocab_size);
+  }
+  if (settings_.batch.length > config.context)
+    fail_at(settings_.where("batch.length"), "length: {} is more than the model's context of {}", settings_.batch.length, config.context);
+  if (!config.bos) config.bos = tokenizer_->bos();
+  for (const Token stop : ChatTemplate::get(settings_.data.chat_template).stop_tokens(*tokenizer_))
+    if (std::find(config.eos.begin(), config.eos.end(), stop) == config.eos.end()) config.eos.push_back(stop);
+  config.dtype = settings_.run.save_dtype == "bf16" ? "bfloat16" : "float32";
+  model_ = std::make_shared<TrainableTransformer>(config, device_);
+  section.from ? model_->load(*section.from) : model_->initialise(static_cast<std::uint64_t>(section.init_seed));
+}
+
+void TrainingRun::load_data() {
+  if (settings_.data.type == "text") {
+    TextData text = make_text_data(settings_.data, *tokenizer_, settings_.batch.length, settings_.run.eval_prompts);
+    source_ = std::move(text.source);
+    heldout_.samples = std::move(text.heldout);
+    return;
+  }
+  const ConversationWriter writer{tokenizer_, &ChatTemplate::get(settings_.data.chat_template), settings_.data.prompt_weight};
+  source_ = make_task_source(settings_.data, writer);
+  heldout_ = make_heldout_tasks(settings_.data, settings_.batch, settings_.run.eval_prompts, writer);
+}
+
+void TrainingRun::resume(bool restart) {
+  state_.settings = shaping_settings(settings_);
+  make_folder(out_);
+  if (std::filesystem::exists(checkpoint_file()) && !restart) state_ = load_checkpoint(checkpoint_file(), *trainer_, state_.settings);
+}
+
+bool TrainingRun::run(const TrainHooks& hooks) {
+  window_tokens_ = trainer_->data().tokens;
+  watch_.lap_ns();
+  while (trainer_->steps_done() < settings_.run.steps && !hooks.stop()) after_step(trainer_->step(), hooks);
+  save();
+  return trainer_->steps_done() >= settings_.run.steps;
+}
+
+void TrainingRun::after_step(const StepReport& report, const TrainHooks& hooks) {
+  const TrainRunSettings& run = settings_.run;
+  const double seconds = static_cast<double>(watch_.lap_ns()) * 1e-9;
+  state_.seconds += seconds;
+  window_seconds_ += seconds;
+  const double pace = static_cast<double>(trainer_->data().tokens - window_tokens_) / window_seconds_;
+  const double loss = report.losses.empty() ? 0 : report.losses.front().second;
+  hooks.on_step({report.step, run.steps, loss, report.learning_rate, pace, state_.seconds / report.step * (run.steps - report.step)});
+  const bool last = report.step == run.steps;
+  CurvePoint point{report.step, {}};
+  if (report.step % run.log_every == 0 || last) {
+    point.values = {{"tokens", static_cast<double>(trainer_->data().tokens)}, {"learning_rate", report.learning_rate}};
+    point.values.insert(point.values.end(), report.losses.begin(), report.losses.end());
+    point.values.push_back({"gradient_norm", report.gradient_norm});
+    point.values.push_back({"tokens_per_second", pace});
+    window_seconds_ = 0;
+    window_tokens_ = trainer_->data().tokens;
+  }
+  if (last || (run.eval_every > 0 && report.step % run.eval_every == 0)) evaluate(point, hooks);
+  if (!point.values.empty()) state_.curve.push_back(std::move(point));
+  if (report.step % run.checkpoint_every == 0 && !last) save();
+  watch_.lap_ns();  // evaluating and writing are not training
+}
+
+void TrainingRun::evaluate(CurvePoint& point, const TrainHooks& hooks) {
+  if (heldout_.samples.empty()) return;
+  const ByFamily loss = heldout_loss(*model_, heldout_.samples, settings_.batch);
+  add_by_family(point, "heldout_loss", loss);
+  std::string text = fmt::format("step {}: held-out loss {:.4f}", point.step, loss.at(""));
+  if (!heldout_.answers.empty()) {
+    const auto stored = settings_.run.save_dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+    const ByFamily exact = exact_match_share(model_->snapshot(stored), heldout_, tokenizer_);
+    add_by_family(point, "exact_match", exact);
+    text += fmt::format(", exact match {:.1f}%", 100 * exact.at(""));
+    for (const auto& [family, share] : exact)
+      if (!family.empty() && exact.size() > 2) text += fmt::format(", {} {:.0f}%", family, 100 * share);
+  }
+  hooks.note(text);
+}
+
+void TrainingRun::save() {
+  save_checkpoint(checkpoint_file(), *trainer_, state_);
+  write_model_folder(out_, {settings_, *model_, state_, trainer_->data(), trainer_->steps_done()});
+}
+
+}  // namespace foretell
