@@ -134,6 +134,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_import_command(app, action);
   add_tasks_command(app, action);
   add_train_tokenizer_command(app, action);
+  add_train_command(app, action);
   add_bench_command(app, action);
   const auto arguments = arguments_of(argc, argv);
   return guarded([&] { return parse_and_run(app, arguments, action); });

@@ -8,13 +8,13 @@ namespace {
 
 constexpr double kSecond = 1e9;
 
+}  // namespace
+
 std::string clock_time(double seconds) {
   const auto whole = static_cast<std::int64_t>(seconds + 0.5);
   return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
                        : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
-
-}  // namespace
 
 void Progress::start_cell(const std::string& name, int prompts) {
   ++cell_;

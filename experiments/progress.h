@@ -10,6 +10,9 @@
 
 namespace foretell {
 
+// 75 -> "1:15", 3700 -> "1:01:40".
+std::string clock_time(double seconds);
+
 class Progress {
  public:
   explicit Progress(int cells) : cells_(cells) {}

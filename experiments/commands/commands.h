@@ -19,6 +19,7 @@ void add_check_command(CLI::App& app, Action& action);
 void add_list_command(CLI::App& app, Action& action);
 void add_make_random_command(CLI::App& app, Action& action);
 void add_bench_command(CLI::App& app, Action& action);
+void add_train_command(CLI::App& app, Action& action);
 void add_import_command(CLI::App& app, Action& action);
 void add_tasks_command(CLI::App& app, Action& action);
 void add_train_tokenizer_command(CLI::App& app, Action& action);

@@ -1,0 +1,94 @@
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/interrupt.h"
+#include "experiments/paths.h"
+#include "experiments/train_progress.h"
+#include "framework/base/error.h"
+#include "framework/train/training_run.h"
+
+namespace foretell {
+namespace {
+
+struct TrainOptions {
+  std::string file;
+  std::optional<std::string> out;
+  std::vector<std::string> overrides, text;
+  bool restart = false;
+};
+
+// A path of the file, found here or beside the file.
+void resolve(TrainSettings& settings, std::string_view key, std::string& path, const std::filesystem::path& folder) {
+  path = resolve_path(path, settings.where(key), folder).string();
+}
+
+TrainSettings load_settings(const TrainOptions& options) {
+  ConfigValue document = load_yaml(options.file);
+  for (const std::string& assignment : options.overrides) apply_override(document, assignment);
+  if (!options.text.empty()) {
+    std::vector<ConfigValue> files;
+    for (const std::string& file : options.text) files.push_back(ConfigValue::scalar(file, {"--text", {}}));
+    document.set_path("data.type", ConfigValue::scalar("text", {"--text", {}}));
+    document.set_path("data.files", ConfigValue::list(std::move(files), {"--text", {}}));
+  }
+  TrainSettings settings = read_train_settings(document);
+  const std::filesystem::path folder = std::filesystem::path(options.file).parent_path();
+  if (settings.model.config) resolve(settings, "model.config", *settings.model.config, folder);
+  if (settings.model.from) resolve(settings, "model.from", *settings.model.from, folder);
+  if (settings.model.tokenizer) resolve(settings, "model.tokenizer", *settings.model.tokenizer, folder);
+  for (std::string& file : settings.data.files) resolve(settings, "data.files", file, folder);
+  return settings;
+}
+
+void train(const TrainOptions& options) {
+  TrainSettings settings = load_settings(options);
+  const std::optional<std::string> out = options.out ? options.out : settings.out;
+  if (!out) fail_at(settings.document.where(), "train needs a folder to write to: the key 'out', or --out DIR");
+  TrainingRun run(std::move(settings), *out, options.restart);
+  const int steps = run.settings().run.steps;
+  if (run.steps_done() >= steps) {
+    print_out(fmt::format("{}: all {} steps are done; --restart would begin again\n", *out, steps));
+    return;
+  }
+  TrainProgressLine line;
+  line.note(fmt::format("{}: {:.2f} million parameters, {} steps{}", run.settings().name,
+                        static_cast<double>(run.model().parameter_count()) / 1e6, steps,
+                        run.steps_done() > 0 ? fmt::format(", going on after step {}", run.steps_done()) : ""));
+  const InterruptGuard guard;
+  TrainHooks hooks;
+  hooks.on_step = [&](const TrainProgress& progress) { line.show(progress); };
+  hooks.note = [&](const std::string& text) { line.note(text); };
+  hooks.stop = interrupted;
+  if (!run.run(hooks)) {
+    line.note("");
+    throw Interrupted(fmt::format("interrupted after step {} of {}; the same command goes on from there", run.steps_done(), steps));
+  }
+  print_out(*out + "\n");
+}
+
+std::string parameter_help() {
+  std::string text = "Keys of the training file (foretell's usual YAML; `train: NAME` and `out: DIR` stand beside the sections):\n";
+  for (const auto& [section, parameters] : train_parameters()) {
+    text += fmt::format("\n  {}:\n", section);
+    for (const ParameterDoc& p : parameters)
+      text += fmt::format("    {:<18} {} (default {})\n", p.name, p.doc, p.default_value.empty() ? "''" : p.default_value);
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Action& action) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* command = app.add_subcommand("train", "Train a model on generated tasks or on text");
+  command->add_option("file", options->file, "the training file")->required()->type_name("CONFIG.yaml");
+  command->add_option("--out", options->out, "the folder to make; a run that was stopped goes on there")->type_name("DIR");
+  command->add_option("--text", options->text, "train on these text files")->type_name("FILE ...");
+  command->add_option("--set", options->overrides, "override a value: a.b=c (repeatable)")
+      ->allow_extra_args(false)
+      ->type_name("PATH=VALUE");
+  command->add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
+  command->footer(parameter_help);
+  command->callback([options, &action] { action = [options] { train(*options); }; });
+}
+
+}  // namespace foretell

@@ -1,0 +1,23 @@
+#include "experiments/train_progress.h"
+
+#include "experiments/console.h"
+#include "experiments/progress.h"
+
+namespace foretell {
+
+void TrainProgressLine::show(const TrainProgress& progress) {
+  const bool last = progress.step == progress.steps;
+  const double pause = error_is_terminal() ? 0.1 : 10.0;
+  if (shown_ && !last && static_cast<double>(since_shown_.elapsed_ns()) < pause * 1e9) return;
+  shown_ = true;
+  since_shown_ = Stopwatch();
+  const std::string line =
+      fmt::format("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s, {} left", progress.step, progress.steps, progress.loss,
+                  progress.learning_rate, progress.tokens_per_second, clock_time(progress.seconds_left));
+  const bool live = error_is_terminal();
+  print_error((live ? "\r\033[K" : "") + line + (live && !last ? "" : "\n"));
+}
+
+void TrainProgressLine::note(const std::string& text) { print_error((error_is_terminal() ? "\r\033[K" : "") + text + "\n"); }
+
+}  // namespace foretell
