@@ -1,0 +1,129 @@
+// The training forward against the inference forward, and its derivative against finite differences.
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include "framework/model/load_model.h"
+#include "framework/train/language_loss.h"
+#include "framework/train/model_folder.h"
+#include "tests/support/catch.h"
+#include "tests/train/helpers.h"
+
+namespace foretell {
+namespace {
+
+using testing::counted_tokens;
+using testing::sample_of;
+
+struct Family {
+  const char* name;
+  std::string config;
+};
+
+std::vector<Family> families() {
+  return {{"llama", testing::small_llama()},
+          {"llama, tied, every head its own keys", testing::small_llama(R"("tie_word_embeddings": true, "num_key_value_heads": 4)")},
+          {"llama, half of each head rotated", testing::small_llama(R"("partial_rotary_factor": 0.5)")},
+          {"llama with biases", testing::small_llama(R"("attention_bias": true, "mlp_bias": true)")},
+          {"llama, neighbouring pairs", testing::small_llama(R"("rope_interleave": true)")},
+          {"qwen2", testing::small_qwen2()},
+          {"qwen2, tied", testing::small_qwen2(R"("tie_word_embeddings": true)")},
+          {"gpt2", testing::small_gpt2()},
+          {"gpt2, scaled by layer", testing::small_gpt2(R"("scale_attn_by_inverse_layer_idx": true)")}};
+}
+
+at::Tensor inference_logits(const LanguageModel& model, TokenSpan tokens) {
+  const auto cache = model.make_cache(static_cast<int>(tokens.size()));
+  return model.forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = cache.get(), .logits = LogitRows::All}).logits;
+}
+
+// Row groups of two lengths, one sequence of which is padded.
+std::vector<Sample> three_samples() {
+  return {sample_of(counted_tokens(13, 61, 1)), sample_of(counted_tokens(24, 61, 2)), sample_of(counted_tokens(22, 61, 3))};
+}
+
+TEST_CASE("Training and inference compute the same logits, in batches of several lengths") {
+  for (const Family& family : families()) {
+    INFO(family.name);
+    const auto model = testing::small_model(family.config);
+    const auto inference = model->snapshot(at::kFloat);
+    std::vector<Sample> samples = three_samples();
+    std::stable_sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return a.tokens.size() > b.tokens.size(); });
+    const TrainBatch batch = make_batch(samples, at::kCPU);
+    REQUIRE(batch.groups.size() == 2);
+    const c10::NoGradGuard no_grad;
+    const at::Tensor logits = model->logits(loss_states(model->forward(batch), batch));
+    std::int64_t row = 0;
+    for (const Sample& sample : samples) {
+      const auto rows = static_cast<std::int64_t>(sample.tokens.size()) - 1;
+      const at::Tensor expected = inference_logits(*inference, TokenSpan(sample.tokens).first(static_cast<std::size_t>(rows)));
+      CHECK((logits.narrow(0, row, rows) - expected).abs().max().item<float>() < 2e-4f);
+      row += rows;
+    }
+    CHECK(row == logits.size(0));
+  }
+}
+
+double loss_value(const LanguageLoss& loss, const TrainBatch& batch) {
+  const c10::NoGradGuard no_grad;
+  return loss.loss(batch).total.item<double>();
+}
+
+TEST_CASE("Gradients agree with finite differences, parameter by parameter") {
+  for (const Family& family : families()) {
+    INFO(family.name);
+    const auto model = testing::small_model(family.config);
+    const LanguageLoss loss(model);
+    std::vector<Sample> samples = three_samples();
+    for (std::size_t i = 0; i < samples[0].weights.size(); i += 2) samples[0].weights[i] = 0.25f * static_cast<float>(i % 3);
+    const TrainBatch batch = make_batch(samples, at::kCPU);
+    loss.loss(batch).total.backward();
+    for (const TrainParameter& parameter : loss.parameters()) {
+      INFO(parameter.name);
+      REQUIRE(parameter.value.grad().defined());
+      // Along the gradient itself the slope is its norm, and rounding matters least.
+      const double norm = at::linalg_vector_norm(parameter.value.grad()).item<double>();
+      REQUIRE(norm > 1e-6);
+      const at::Tensor direction = parameter.value.grad() / norm;
+      const double size = at::linalg_vector_norm(parameter.value.detach()).item<double>();
+      const double step = std::min(0.02 * size, 0.01 / norm);
+      const at::Tensor value = parameter.value.detach();
+      value.add_(direction, step);
+      const double above = loss_value(loss, batch);
+      value.sub_(direction, 2 * step);
+      const double below = loss_value(loss, batch);
+      value.add_(direction, step);
+      CHECK((above - below) / (2 * step) == Approx(norm).epsilon(0.02));
+    }
+  }
+}
+
+TEST_CASE("A saved model loads as the model that was trained") {
+  for (const Family& family : families()) {
+    INFO(family.name);
+    const testing::TemporaryFolder folder;
+    const auto model = testing::small_model(family.config);
+    write_model_config(folder.path(), model->config());
+    write_weights(folder.path(), *model);
+    const Tokens tokens = counted_tokens(20, 61, 5);
+    const auto loaded = load_model(folder.path());
+    CHECK(at::equal(inference_logits(*loaded, tokens), inference_logits(*model->snapshot(at::kFloat), tokens)));
+    TrainableTransformer again(load_model_config(folder.path()), at::kCPU);
+    again.load(folder.path());
+    const auto before = model->parameters(), after = again.parameters();
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i].value, after[i].value));
+  }
+}
+
+TEST_CASE("New weights depend on the seed and nothing else") {
+  const ModelConfig config = parse_model_config(testing::small_llama(), "config.json");
+  TrainableTransformer a(config, at::kCPU), b(config, at::kCPU), c(config, at::kCPU);
+  a.initialise(1);
+  b.initialise(1);
+  c.initialise(2);
+  CHECK(at::equal(a.parameters()[0].value, b.parameters()[0].value));
+  CHECK_FALSE(at::equal(a.parameters()[0].value, c.parameters()[0].value));
+  CHECK(a.parameters()[0].value.detach().std().item<double>() == Approx(0.02).epsilon(0.1));
+}
+
+}  // namespace
+}  // namespace foretell
