@@ -1,3 +1,9 @@
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <limits>
+
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/interrupt.h"
@@ -39,7 +45,16 @@ TrainSettings load_settings(const TrainOptions& options) {
   return settings;
 }
 
+// A step's tensors go away with it. Given back to the system each time, their pages would be cleared anew in every step.
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
+
 void train(const TrainOptions& options) {
+  keep_freed_memory();
   TrainSettings settings = load_settings(options);
   const std::optional<std::string> out = options.out ? options.out : settings.out;
   if (!out) fail_at(settings.document.where(), "train needs a folder to write to: the key 'out', or --out DIR");

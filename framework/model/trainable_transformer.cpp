@@ -74,29 +74,34 @@ RotaryRows TrainableTransformer::rotary_rows(const at::Tensor& positions) const 
   return {rows.cosines.to(device()), rows.sines.to(device())};
 }
 
-at::Tensor TrainableTransformer::run_layer(const at::Tensor& x, int index, const TrainBatch& batch, const RotaryRows& rotary) const {
-  const Layer& layer = layers_[index];
-  const auto times = [](const at::Tensor& rows, const Matrix& matrix) { return at::linear(rows, matrix.weight, matrix.bias); };
-  const HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
-  double scale = config_.attention_scaled ? 1.0 / std::sqrt(config_.head_dim) : 1.0;
-  if (config_.attention_scaled_by_layer) scale /= index + 1;
-  const at::Tensor qkv = times(normed(x, layer.attention_norm), layer.qkv);
-  const at::Tensor y = x + times(attend_training(qkv, layout, rotary, batch.groups, scale), layer.output);
-  const at::Tensor up = times(normed(y, layer.mlp_norm), layer.up);
-  return y + times(config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation), layer.down);
+SumAndNorm TrainableTransformer::sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const {
+  if (config_.norm == NormKind::Rms) return add_norm_training(x, y, norm.gain, config_.norm_eps);
+  const at::Tensor sum = x + y;
+  return {sum, normed(sum, norm)};
 }
 
 at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
+  const auto times = [](const at::Tensor& rows, const Matrix& matrix) { return at::linear(rows, matrix.weight, matrix.bias); };
+  const HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
+  TrainingAttention attention{layout, rotary_rows(batch.positions), batch.groups, 1};
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
-  const RotaryRows rotary = rotary_rows(batch.positions);
-  for (int layer = 0; layer < config_.num_layers; ++layer) x = run_layer(x, layer, batch, rotary);
-  return normed(x, final_norm_);
+  SumAndNorm state{x, normed(x, layers_[0].attention_norm)};
+  for (int index = 0; index < config_.num_layers; ++index) {
+    const Layer& layer = layers_[index];
+    attention.scale = config_.attention_scaled ? 1.0 / std::sqrt(config_.head_dim) : 1.0;
+    if (config_.attention_scaled_by_layer) attention.scale /= index + 1;
+    const at::Tensor attended = times(attend_training(times(state.normed, layer.qkv), attention), layer.output);
+    state = sum_and_norm(state.sum, attended, layer.mlp_norm);
+    const at::Tensor up = times(state.normed, layer.up);
+    const at::Tensor active = config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation);
+    const bool last = index + 1 == config_.num_layers;
+    state = sum_and_norm(state.sum, times(active, layer.down), last ? final_norm_ : layers_[index + 1].attention_norm);
+  }
+  return state.normed;
 }
 
-at::Tensor TrainableTransformer::logits(const at::Tensor& state) const {
-  return at::linear(state, config_.tie_embeddings ? embedding_ : head_);
-}
+at::Tensor TrainableTransformer::logits(const at::Tensor& state) const { return at::linear(state, head()); }
 
 // ---- The weights ----------------------------------------------------------------------------------------------------------------------
 
@@ -249,7 +254,7 @@ std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarTy
                               .down = matrix(layer.down.weight, layer.down.bias)});
   }
   weights.final_norm = norm(final_norm_);
-  weights.head = matrix(config_.tie_embeddings ? embedding_ : head_, {});
+  weights.head = matrix(head(), {});
   return std::make_shared<Transformer>(config_, std::move(weights));
 }
 

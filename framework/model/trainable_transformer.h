@@ -49,7 +49,8 @@ class TrainableTransformer {
 
   // The final normed state of every row: [rows, hidden].
   at::Tensor forward(const TrainBatch& batch) const;
-  at::Tensor logits(const at::Tensor& state) const;  // [rows, hidden] -> [rows, vocab]
+  const at::Tensor& head() const { return config_.tie_embeddings ? embedding_ : head_; }  // [vocab, hidden]
+  at::Tensor logits(const at::Tensor& state) const;                                       // [rows, hidden] -> [rows, vocab]
 
   // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type will compute.
   std::shared_ptr<const LanguageModel> snapshot(at::ScalarType stored) const;
@@ -70,7 +71,7 @@ class TrainableTransformer {
 
   Layer make_layer(at::Device device) const;
   at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
-  at::Tensor run_layer(const at::Tensor& x, int index, const TrainBatch& batch, const RotaryRows& rotary) const;
+  SumAndNorm sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const;
   RotaryRows rotary_rows(const at::Tensor& positions) const;
   void each_tensor(const Visit& visit) const;
   void add_layer_weights(int index, Views& views) const;

@@ -1,12 +1,13 @@
 // The operations of a decoder layer with a derivative: what kernels.h computes for inference.
 //
-// Contract: ATen operators and pure functions only, so autograd can go through them; nothing is written in place. Norms are in float32 and return
-// x's type. A row is a token; rows of all sequences are concatenated.
+// Contract: nothing is written in place, and autograd can go through all of them. float32 on the CPU takes one pass over memory forward and one
+// backward (training_kernels.h): between the matrices, memory is what costs. Anything else (bfloat16, other devices, other activations) is put
+// together from ATen's operators. Norms are in float32 and return x's type. Rows of all sequences are concatenated.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <span>
+#include <vector>
 
 #include "framework/model/files/model_config.h"
 #include "framework/model/kernels.h"
@@ -22,12 +23,30 @@ struct RotaryRows {
 
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps);  // x [rows, width]
 
+struct SumAndNorm {
+  at::Tensor sum, normed;
+};
+// x + y, and its norm: what stands between two sublayers.
+SumAndNorm add_norm_training(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gain, double eps);
+
+// How the rows of a batch attend.
+struct TrainingAttention {
+  HeadLayout layout;
+  RotaryRows rotary;
+  std::vector<RowGroup> groups;
+  double scale = 1;
+};
+
 // Rotates queries and keys and attends within each sequence, causally. qkv [rows, (heads + 2 kv_heads) * head_dim] -> [rows, heads * head_dim].
-at::Tensor attend_training(const at::Tensor& qkv, const HeadLayout& layout, const RotaryRows& rotary, std::span<const RowGroup> groups,
-                           double scale);
+at::Tensor attend_training(const at::Tensor& qkv, const TrainingAttention& attention);
+at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& attention);
 
 at::Tensor activate_training(const at::Tensor& x, Activation activation);
 // activation(gate) * up of x [rows, 2 * width], the gate first (Shazeer 2020, arXiv 2002.05202).
 at::Tensor gated_training(const at::Tensor& x, Activation activation);
+
+// The sum over rows of weights[row] * cross-entropy of (state W^T)[row] and targets[row]. state [n, hidden], head [vocab, hidden]; a scalar. The logits of
+// a few rows at a time are in memory, never all of them.
+at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights);
 
 }  // namespace foretell

@@ -73,9 +73,9 @@ ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample>
     if (part.empty()) return;
     const std::string family = part.front().family;
     const TrainBatch rows_of_part = make_batch(part, model.device());
-    const at::Tensor logits = model.logits(loss_states(model.forward(rows_of_part), rows_of_part));
-    const at::Tensor each = at::cross_entropy_loss(logits, rows_of_part.targets, {}, at::Reduction::None);
-    shares.add(family, at::dot(each, rows_of_part.weights).item<double>(), rows_of_part.normaliser);
+    const at::Tensor state = loss_states(model.forward(rows_of_part), rows_of_part);
+    const at::Tensor sum = head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
+    shares.add(family, sum.item<double>(), rows_of_part.normaliser);
     part.clear();
     rows = 0;
   };

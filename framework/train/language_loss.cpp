@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "framework/model/training_ops.h"
+
 namespace foretell {
 
 at::Tensor loss_states(const at::Tensor& state, const TrainBatch& batch) {
@@ -10,9 +12,8 @@ at::Tensor loss_states(const at::Tensor& state, const TrainBatch& batch) {
 }
 
 TrainLoss LanguageLoss::loss(const TrainBatch& batch) const {
-  const at::Tensor logits = model_->logits(loss_states(model_->forward(batch), batch)).to(at::kFloat);
-  const at::Tensor each = at::cross_entropy_loss(logits, batch.targets, {}, at::Reduction::None);
-  const at::Tensor total = at::dot(each, batch.weights) / batch.normaliser;
+  const at::Tensor state = loss_states(model_->forward(batch), batch);
+  const at::Tensor total = head_loss_training(state, model_->head(), batch.targets, batch.weights) / batch.normaliser;
   return {total, {{"loss", total.detach()}}};
 }
 
