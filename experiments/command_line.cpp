@@ -1,6 +1,7 @@
 #include "experiments/command_line.h"
 
 #include <c10/util/Exception.h>
+#include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <new>
@@ -44,6 +45,11 @@ const CLI::App& innermost(const CLI::App& app) {
   return chosen.empty() ? app : innermost(*chosen.front());
 }
 
+// " bench model": what was chosen, as it is typed.
+std::string path_of(const CLI::App& command) {
+  return command.get_parent() ? path_of(*command.get_parent()) + " " + command.get_name() : "";
+}
+
 std::vector<std::string> option_names(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::Option* option : command.get_options())
@@ -61,7 +67,7 @@ std::vector<std::string> command_names(const CLI::App& command) {
 std::string usage_message(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
   const CLI::App& command = innermost(app);
   const std::string name = command.get_parent() ? command.get_name() : "";
-  const std::string help = fmt::format("; `foretell{}{} --help` explains", name.empty() ? "" : " ", name);
+  const std::string help = fmt::format("; `foretell{} --help` explains", path_of(command));
   for (std::string argument : command.remaining()) {
     argument = argument.substr(0, argument.find('='));
     if (argument.rfind("--", 0) == 0) return unknown_name_message("option", argument, option_names(command));
@@ -124,18 +130,19 @@ int run_command_line(int argc, const char* const* argv) {
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
   Action action;
-  add_generate_command(app, action);
-  add_run_command(app, action);
-  add_check_command(app, action);
-  add_list_command(app, action);
-  add_score_command(app, action);
-  add_tokenize_command(app, action);
-  add_make_random_command(app, action);
-  add_import_command(app, action);
-  add_tasks_command(app, action);
-  add_train_tokenizer_command(app, action);
-  add_train_command(app, action);
-  add_bench_command(app, action);
+  const Command top(app, action);
+  add_generate_command(top);
+  add_run_command(top);
+  add_check_command(top);
+  add_list_command(top);
+  add_score_command(top);
+  add_tokenize_command(top);
+  add_make_random_command(top);
+  add_import_command(top);
+  add_tasks_command(top);
+  add_train_command(top);
+  add_train_tokenizer_command(top);
+  add_bench_command(top);
   const auto arguments = arguments_of(argc, argv);
   return guarded([&] { return parse_and_run(app, arguments, action); });
 }

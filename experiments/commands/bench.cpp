@@ -57,23 +57,20 @@ void bench(const BenchOptions& options) {
 
 }  // namespace
 
-void add_bench_command(CLI::App& app, Action& action) {
+void add_bench_command(Command app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "Measure a part on its own");
-  command->require_subcommand(1);
-  CLI::App* model = command->add_subcommand("model", "what a forward of 1, 2, 4 ... rows costs");
-  model->add_option("--model", options->model, "the model's folder")->required()->type_name("DIR");
-  model->add_option("--rows", options->rows, "row counts")->type_name("N,N,...")->capture_default_str();
-  model->add_option("--context", options->context, "tokens in the cache before")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("N")
-      ->capture_default_str();
-  model->add_option("--repeats", options->repeats, "of each row count")->check(CLI::PositiveNumber)->type_name("N")->capture_default_str();
-  model->add_option("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says")->type_name("T");
-  model->add_option("--device", options->device, "cpu, cuda or cuda:N")->type_name("D")->capture_default_str();
-  model->add_option("--threads", options->threads, "of the CPU")->check(CLI::PositiveNumber)->type_name("N");
-  model->add_flag("--json", options->json, "as JSON");
-  model->callback([options, &action] { action = [options] { bench(*options); }; });
+  Command command = app.add_command("bench", "Measure a part on its own");
+  command.require_command();
+  Command model = command.add_command("model", "what a forward of 1, 2, 4 ... rows costs");
+  model.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
+  model.add("--rows", options->rows, "row counts", {.type = "N,N,...", .show_default = true});
+  model.add("--context", options->context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
+  model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
+  model.add("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says", {.type = "T"});
+  model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
+  model.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  model.add_flag("--json", options->json, "as JSON");
+  model.run([options] { bench(*options); });
 }
 
 }  // namespace foretell

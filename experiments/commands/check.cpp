@@ -31,16 +31,16 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
 
 }  // namespace
 
-void add_check_command(CLI::App& app, Action& action) {
+void add_check_command(Command app) {
   struct Options {
     std::string study;
     std::vector<std::string> overrides;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("check", "Find what is wrong with a study without running it");
-  command->add_option("study", options->study, "the study's YAML file")->required()->type_name("STUDY.yaml");
-  command->add_option("--set", options->overrides, "override a value, as in `run`")->allow_extra_args(false)->type_name("PATH=VALUE");
-  command->callback([options, &action] { action = [options] { check_study(options->study, options->overrides); }; });
+  Command command = app.add_command("check", "Find what is wrong with a study without running it");
+  command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
+  command.add("--set", options->overrides, "override a value, as in `run`", {.type = "PATH=VALUE"});
+  command.run([options] { check_study(options->study, options->overrides); });
 }
 
 }  // namespace foretell

@@ -182,52 +182,46 @@ class Generator {
   std::optional<Generation> generation_;  // none: interrupted
 };
 
-void add_output_options(CLI::App& command, GenerateOptions& options) {
+void add_output_options(Command& command, GenerateOptions& options) {
   command.add_flag("--show-rounds", options.show_rounds, "print every round: what was drafted, accepted, rejected, and its times");
   command.add_flag("--json", options.json, "as one JSON object");
 }
 
-void add_sampling_options(CLI::App& command, GenerateOptions& options) {
-  command.add_option("--temperature", options.temperature, "0 is greedy")->type_name("T");
-  command.add_option("--top-k", options.top_k, "only the K most probable tokens; 0 for all")->type_name("K");
-  command.add_option("--top-p", options.top_p, "only the most probable tokens up to this mass")->type_name("P");
-  command.add_option("--min-p", options.min_p, "only tokens of at least this share of the highest probability")->type_name("P");
-  command.add_option("--seed", options.seed, "of all random numbers")->type_name("S")->capture_default_str();
+void add_sampling_options(Command& command, GenerateOptions& options) {
+  command.add("--temperature", options.temperature, "0 is greedy", {.type = "T"});
+  command.add("--top-k", options.top_k, "only the K most probable tokens; 0 for all", {.type = "K"});
+  command.add("--top-p", options.top_p, "only the most probable tokens up to this mass", {.type = "P"});
+  command.add("--min-p", options.min_p, "only tokens of at least this share of the highest probability", {.type = "P"});
+  command.add("--seed", options.seed, "of all random numbers", {.type = "S", .show_default = true});
 }
 
-void add_pipeline_options(CLI::App& command, GenerateOptions& options) {
-  command.add_option("--draft-model", options.draft_model, "a draft model's folder; implies --drafter model")->type_name("DIR");
-  command.add_option("--drafter", options.drafter, "see `foretell list drafters`")->type_name("NAME");
-  command.add_option("--verifier", options.verifier, "see `foretell list verifiers`")->type_name("NAME");
-  command.add_option("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)")
-      ->allow_extra_args(false)
-      ->type_name("PATH=VALUE");
+void add_pipeline_options(Command& command, GenerateOptions& options) {
+  command.add("--draft-model", options.draft_model, "a draft model's folder; implies --drafter model", {.type = "DIR"});
+  command.add("--drafter", options.drafter, "see `foretell list drafters`", {.type = "NAME"});
+  command.add("--verifier", options.verifier, "see `foretell list verifiers`", {.type = "NAME"});
+  command.add("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
+              {.type = "PATH=VALUE"});
 }
 
 }  // namespace
 
-void add_generate_command(CLI::App& app, Action& action) {
+void add_generate_command(Command app) {
   auto options = std::make_shared<GenerateOptions>();
-  CLI::App* command = app.add_subcommand("generate", "Continue a prompt");
-  command->add_option("--model", options->model, "the target model's folder")->required()->type_name("DIR");
-  command->add_option("--prompt", options->prompt, "text; the folder needs a tokenizer")->type_name("TEXT");
-  command->add_option("--ids", options->ids, "token ids instead: \"1 2 3\"")->type_name("IDS");
-  command->add_option("--chat-template", options->chat_template, "vicuna, llama-3, chatml or none")
-      ->type_name("NAME")
-      ->capture_default_str();
-  command->add_option("--max-new-tokens", options->max_new_tokens, "of the answer")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N")
-      ->capture_default_str();
-  command->add_flag("--ignore-eos", options->ignore_eos, "go on after a stop token");
-  command->add_option("--stop", options->stop, "a text that ends the answer (repeatable)")->allow_extra_args(false)->type_name("TEXT");
-  add_sampling_options(*command, *options);
-  add_pipeline_options(*command, *options);
-  command->add_option("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says")->type_name("T");
-  command->add_option("--device", options->device, "cpu, cuda or cuda:N")->type_name("D")->capture_default_str();
-  command->add_option("--threads", options->threads, "of the CPU")->check(CLI::PositiveNumber)->type_name("N");
-  add_output_options(*command, *options);
-  command->callback([options, &action] { action = [options] { Generator(*options).run(); }; });
+  Command command = app.add_command("generate", "Continue a prompt");
+  command.add("--model", options->model, "the target model's folder", {.type = "DIR", .required = true});
+  command.add("--prompt", options->prompt, "text; the folder needs a tokenizer", {.type = "TEXT"});
+  command.add("--ids", options->ids, "token ids instead: \"1 2 3\"", {.type = "IDS"});
+  command.add("--chat-template", options->chat_template, "vicuna, llama-3, chatml or none", {.type = "NAME", .show_default = true});
+  command.add("--max-new-tokens", options->max_new_tokens, "of the answer", {.type = "N", .show_default = true, .min = 1});
+  command.add_flag("--ignore-eos", options->ignore_eos, "go on after a stop token");
+  command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});
+  add_sampling_options(command, *options);
+  add_pipeline_options(command, *options);
+  command.add("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says", {.type = "T"});
+  command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
+  command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  add_output_options(command, *options);
+  command.run([options] { Generator(*options).run(); });
 }
 
 }  // namespace foretell

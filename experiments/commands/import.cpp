@@ -5,22 +5,20 @@
 
 namespace foretell {
 
-void add_import_command(CLI::App& app, Action& action) {
+void add_import_command(Command app) {
   struct Options {
     std::string file, tokenizer, out;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("import", "Turn another program's checkpoint into a model folder");
-  command->require_subcommand(1);
-  CLI::App* llama2c = command->add_subcommand("llama2c", "a llama2.c checkpoint, version 0 or 1");
-  llama2c->add_option("file", options->file, "the checkpoint")->required()->type_name("FILE");
-  llama2c->add_option("--tokenizer", options->tokenizer, "its tokenizer file")->required()->type_name("TOK");
-  llama2c->add_option("--out", options->out, "the folder to make")->required()->type_name("DIR");
-  llama2c->callback([options, &action] {
-    action = [options] {
-      import_llama2c(options->file, options->tokenizer, options->out);
-      print_out(fmt::format("{}\n", options->out));
-    };
+  Command command = app.add_command("import", "Turn another program's checkpoint into a model folder");
+  command.require_command();
+  Command llama2c = command.add_command("llama2c", "a llama2.c checkpoint, version 0 or 1");
+  llama2c.add("file", options->file, "the checkpoint", {.type = "FILE", .required = true});
+  llama2c.add("--tokenizer", options->tokenizer, "its tokenizer file", {.type = "TOK", .required = true});
+  llama2c.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
+  llama2c.run([options] {
+    import_llama2c(options->file, options->tokenizer, options->out);
+    print_out(fmt::format("{}\n", options->out));
   });
 }
 

@@ -129,17 +129,17 @@ void list(const std::string& what, bool json) {
 
 }  // namespace
 
-void add_list_command(CLI::App& app, Action& action) {
+void add_list_command(Command app) {
   struct Options {
     std::string what;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("list", "What there is to choose from, with all parameters");
-  command->add_option("what", options->what, "drafters, verifiers, policies, trees, models, targets, workloads or sections; all without it")
-      ->type_name("KIND");
-  command->add_flag("--json", options->json, "as JSON");
-  command->callback([options, &action] { action = [options] { list(options->what, options->json); }; });
+  Command command = app.add_command("list", "What there is to choose from, with all parameters");
+  command.add("what", options->what, "drafters, verifiers, policies, trees, models, targets, workloads or sections; all without it",
+              {.type = "KIND"});
+  command.add_flag("--json", options->json, "as JSON");
+  command.run([options] { list(options->what, options->json); });
 }
 
 }  // namespace foretell

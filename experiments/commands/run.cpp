@@ -75,17 +75,16 @@ void run_study(const RunOptions& options) {
 
 }  // namespace
 
-void add_run_command(CLI::App& app, Action& action) {
+void add_run_command(Command app) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* command = app.add_subcommand("run", "Run a study and print one table");
-  command->add_option("study", options->study, "the study's YAML file")->required()->type_name("STUDY.yaml");
-  command->add_option("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`")
-      ->allow_extra_args(false)
-      ->type_name("PATH=VALUE");
-  command->add_option("--limit", options->limit, "at most so many prompts (workload.limit)")->type_name("N");
-  command->add_option("--out", options->out, "the folder of all results")->type_name("DIR")->capture_default_str();
-  command->add_flag("--json", options->json, "end with the results as one JSON object");
-  command->callback([options, &action] { action = [options] { run_study(*options); }; });
+  Command command = app.add_command("run", "Run a study and print one table");
+  command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
+  command.add("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`",
+              {.type = "PATH=VALUE"});
+  command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
+  command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
+  command.add_flag("--json", options->json, "end with the results as one JSON object");
+  command.run([options] { run_study(*options); });
 }
 
 }  // namespace foretell

@@ -85,15 +85,15 @@ void score(const ScoreOptions& options) {
 
 }  // namespace
 
-void add_score_command(CLI::App& app, Action& action) {
+void add_score_command(Command app) {
   auto options = std::make_shared<ScoreOptions>();
-  CLI::App* command = app.add_subcommand("score", "Write a model's logits for given tokens");
-  command->add_option("--model", options->model, "the model's folder")->required()->type_name("DIR");
-  command->add_option("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64")->required()->type_name("FILE");
-  command->add_option("--out", options->out, "receives logits [b, t, vocab], F32")->required()->type_name("FILE");
-  command->add_option("--dtype", options->dtype, "f32 or bf16: what the model computes in")->type_name("T")->capture_default_str();
-  command->add_option("--device", options->device, "cpu, cuda or cuda:N")->type_name("D")->capture_default_str();
-  command->callback([options, &action] { action = [options] { score(*options); }; });
+  Command command = app.add_command("score", "Write a model's logits for given tokens");
+  command.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
+  command.add("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64", {.type = "FILE", .required = true});
+  command.add("--out", options->out, "receives logits [b, t, vocab], F32", {.type = "FILE", .required = true});
+  command.add("--dtype", options->dtype, "f32 or bf16: what the model computes in", {.type = "T", .show_default = true});
+  command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
+  command.run([options] { score(*options); });
 }
 
 }  // namespace foretell

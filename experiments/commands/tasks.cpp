@@ -43,19 +43,16 @@ void show_tasks(const Options& options) {
 
 }  // namespace
 
-void add_tasks_command(CLI::App& app, Action& action) {
+void add_tasks_command(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tasks", "Show generated conversations of the six task families");
-  command->add_option("families", options->families, "families to show; default: all")->type_name("FAMILY");
-  command->add_option("--split", options->split, "which side")->check(CLI::IsMember({"train", "heldout"}))->capture_default_str();
-  command->add_option("--from", options->from, "the first conversation's number")->type_name("N")->capture_default_str();
-  command->add_option("--count", options->count, "conversations of each family")->type_name("N")->capture_default_str();
-  command->add_option("--seed", options->seed, "of the conversations")
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("S")
-      ->capture_default_str();
-  command->add_flag("--json", options->json, "one object a line, as the jsonl workload reads it");
-  command->callback([options, &action] { action = [options] { show_tasks(*options); }; });
+  Command command = app.add_command("tasks", "Show generated conversations of the six task families");
+  command.add("families", options->families, "families to show; default: all", {.type = "FAMILY"});
+  command.add("--split", options->split, "which side", {.show_default = true, .choices = {"train", "heldout"}});
+  command.add("--from", options->from, "the first conversation's number", {.type = "N", .show_default = true});
+  command.add("--count", options->count, "conversations of each family", {.type = "N", .show_default = true});
+  command.add("--seed", options->seed, "of the conversations", {.type = "S", .show_default = true, .min = 0});
+  command.add_flag("--json", options->json, "one object a line, as the jsonl workload reads it");
+  command.run([options] { show_tasks(*options); });
 }
 
 }  // namespace foretell

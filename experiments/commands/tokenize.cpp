@@ -35,15 +35,15 @@ void tokenize(const TokenizeOptions& options) {
 
 }  // namespace
 
-void add_tokenize_command(CLI::App& app, Action& action) {
+void add_tokenize_command(Command app) {
   auto options = std::make_shared<TokenizeOptions>();
-  CLI::App* command = app.add_subcommand("tokenize", "Text to token ids and back");
-  command->add_option("--model", options->model, "a model's folder, or a tokenizer file")->required()->type_name("DIR");
-  command->add_option("--text", options->text, "to encode")->type_name("T");
-  command->add_option("--decode", options->decode, "ids to decode: \"1 2 3\"")->type_name("IDS");
-  command->add_flag("--add-special", options->add_special, "add what the tokenizer says: usually BOS in front");
-  command->add_flag("--json", options->json, "as JSON");
-  command->callback([options, &action] { action = [options] { tokenize(*options); }; });
+  Command command = app.add_command("tokenize", "Text to token ids and back");
+  command.add("--model", options->model, "a model's folder, or a tokenizer file", {.type = "DIR", .required = true});
+  command.add("--text", options->text, "to encode", {.type = "T"});
+  command.add("--decode", options->decode, "ids to decode: \"1 2 3\"", {.type = "IDS"});
+  command.add_flag("--add-special", options->add_special, "add what the tokenizer says: usually BOS in front");
+  command.add_flag("--json", options->json, "as JSON");
+  command.run([options] { tokenize(*options); });
 }
 
 }  // namespace foretell

@@ -92,18 +92,16 @@ std::string parameter_help() {
 
 }  // namespace
 
-void add_train_command(CLI::App& app, Action& action) {
+void add_train_command(Command app) {
   auto options = std::make_shared<TrainOptions>();
-  CLI::App* command = app.add_subcommand("train", "Train a model on generated tasks or on text");
-  command->add_option("file", options->file, "the training file")->required()->type_name("CONFIG.yaml");
-  command->add_option("--out", options->out, "the folder to make; a run that was stopped goes on there")->type_name("DIR");
-  command->add_option("--text", options->text, "train on these text files")->type_name("FILE ...");
-  command->add_option("--set", options->overrides, "override a value: a.b=c (repeatable)")
-      ->allow_extra_args(false)
-      ->type_name("PATH=VALUE");
-  command->add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
+  Command command = app.add_command("train", "Train a model on generated tasks or on text");
+  command.add("file", options->file, "the training file", {.type = "CONFIG.yaml", .required = true});
+  command.add("--out", options->out, "the folder to make; a run that was stopped goes on there", {.type = "DIR"});
+  command.add("--text", options->text, "train on these text files", {.type = "FILE ..."});
+  command.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
+  command.add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
   command->footer(parameter_help);
-  command->callback([options, &action] { action = [options] { train(*options); }; });
+  command.run([options] { train(*options); });
 }
 
 }  // namespace foretell

@@ -61,17 +61,15 @@ void train(const Options& options) {
 
 }  // namespace
 
-void add_train_tokenizer_command(CLI::App& app, Action& action) {
+void add_train_tokenizer_command(Command app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
-  command->add_option("--text", options->files, "files to learn from; default: generated conversations")->type_name("FILE");
-  command->add_option("--conversations", options->conversations, "generated conversations of each family")
-      ->check(CLI::PositiveNumber)
-      ->type_name("N")
-      ->capture_default_str();
-  command->add_option("--vocab-size", options->vocab_size, "tokens, at most")->type_name("N")->capture_default_str();
-  command->add_option("--out", options->out, "the folder to make")->required()->type_name("DIR");
-  command->callback([options, &action] { action = [options] { train(*options); }; });
+  Command command = app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
+  command.add("--text", options->files, "files to learn from; default: generated conversations", {.type = "FILE", .many = true});
+  command.add("--conversations", options->conversations, "generated conversations of each family",
+              {.type = "N", .show_default = true, .min = 1});
+  command.add("--vocab-size", options->vocab_size, "tokens, at most", {.type = "N", .show_default = true});
+  command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
+  command.run([options] { train(*options); });
 }
 
 }  // namespace foretell
