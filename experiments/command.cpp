@@ -85,6 +85,8 @@ void Command::add(const std::string& name, std::optional<double>& field, const s
 
 void Command::add_flag(const std::string& name, bool& field, const std::string& doc) { app_->add_flag(name, field, doc); }
 
+void Command::footer(std::function<std::string()> text) { app_->footer(std::move(text)); }
+
 void Command::run(Action body) {
   app_->callback([body = std::move(body), action = action_] { *action = body; });
 }

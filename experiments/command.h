@@ -46,6 +46,7 @@ class Command {
   void add(const std::string& name, std::optional<double>& field, const std::string& doc, const OptionStyle& style = {});
   void add_flag(const std::string& name, bool& field, const std::string& doc);
 
+  void footer(std::function<std::string()> text);  // what --help ends with
   void run(Action body);  // what to do once this command was chosen
 
  private:

@@ -97,10 +97,10 @@ void add_train_command(Command app) {
   Command command = app.add_command("train", "Train a model on generated tasks or on text");
   command.add("file", options->file, "the training file", {.type = "CONFIG.yaml", .required = true});
   command.add("--out", options->out, "the folder to make; a run that was stopped goes on there", {.type = "DIR"});
-  command.add("--text", options->text, "train on these text files", {.type = "FILE ..."});
+  command.add("--text", options->text, "train on these text files", {.type = "FILE", .many = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
   command.add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
-  command->footer(parameter_help);
+  command.footer(parameter_help);
   command.run([options] { train(*options); });
 }
 
