@@ -103,11 +103,15 @@ TransformerCache* own_cache(KvCache* cache) {
 
 void add_angles(const PlanContext& context, BatchPlan& plan) {
   if (context.frequencies.empty()) return;
-  const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
+  const bool wide = context.options.dtype() == at::kDouble;
+  const at::TensorOptions options = at::TensorOptions().dtype(wide ? at::kDouble : at::kFloat);
   plan.cosines = at::empty({plan.rows, static_cast<std::int64_t>(context.frequencies.size())}, options);
   plan.sines = at::empty_like(plan.cosines);
-  rope_angles(plan.positions, context.frequencies, context.magnitude, plan.cosines.mutable_data_ptr<float>(),
-              plan.sines.mutable_data_ptr<float>());
+  const auto fill = [&](auto* cosines, auto* sines) {
+    rope_angles(plan.positions, context.frequencies, context.magnitude, cosines, sines);
+  };
+  wide ? fill(plan.cosines.mutable_data_ptr<double>(), plan.sines.mutable_data_ptr<double>())
+       : fill(plan.cosines.mutable_data_ptr<float>(), plan.sines.mutable_data_ptr<float>());
   if (context.options.device().is_cpu()) return;
   plan.cosines = plan.cosines.to(context.options.device());
   plan.sines = plan.sines.to(context.options.device());

@@ -28,7 +28,7 @@ struct BatchPlan {
   int rows = 0;
   std::vector<ItemPlan> items;
   std::vector<int> positions;  // of all rows
-  at::Tensor cosines;          // float32 [rows, rotary_dim / 2]; undefined without rotary embedding
+  at::Tensor cosines;          // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
 };
 
@@ -36,8 +36,8 @@ struct BatchPlan {
 struct PlanContext {
   LayerRange layers;
   int context = 0;  // positions that the model has
-  std::span<const float> frequencies;
-  float magnitude = 1;
+  std::span<const double> frequencies;
+  double magnitude = 1;
   at::TensorOptions options;  // of the activations
 };
 

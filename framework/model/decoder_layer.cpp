@@ -9,6 +9,7 @@
 namespace foretell {
 
 at::Tensor Norm::forward(const at::Tensor& x) const {
+  if (!gain.defined()) return x;
   if (kind == NormKind::Layer) return at::layer_norm(x, {x.size(1)}, gain, bias, eps);
   return rms_norm(x, gain, eps);
 }

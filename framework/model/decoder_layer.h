@@ -13,6 +13,7 @@
 
 namespace foretell {
 
+// Without a gain there is no norm here: rows go through as they are.
 struct Norm {
   NormKind kind = NormKind::Rms;
   double eps = 1e-5;
@@ -20,7 +21,7 @@ struct Norm {
   at::Tensor bias;  // [width]; LayerNorm only (Ba et al. 2016, arXiv 1607.06450)
 
   at::Tensor forward(const at::Tensor& x) const;  // [rows, width]
-  std::size_t bytes() const { return gain.nbytes() + (bias.defined() ? bias.nbytes() : 0); }
+  std::size_t bytes() const { return (gain.defined() ? gain.nbytes() : 0) + (bias.defined() ? bias.nbytes() : 0); }
 };
 
 struct LayerWeights {

@@ -121,8 +121,14 @@ bool has_kernel(const at::Tensor& x) {
 
 }  // namespace
 
+namespace {
+
+at::ScalarType arithmetic_of(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+
+}  // namespace
+
 at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps) {
-  const at::Tensor wide = x.to(at::kFloat);
+  const at::Tensor wide = x.to(arithmetic_of(x));
   return wide.mul(wide.square().mean(-1, true).add(eps).rsqrt()).to(x.scalar_type()).mul(gain);
 }
 
@@ -141,8 +147,8 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
     const at::Tensor turned = heads.narrow(1, 0, layout.heads + layout.kv_heads).narrow(2, 0, 2 * pairs);
     const at::Tensor first = layout.interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
     const at::Tensor second = layout.interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
-    const at::Tensor a = first.to(at::kFloat, false, true);
-    const at::Tensor b = second.to(at::kFloat, false, true);
+    const at::Tensor a = first.to(arithmetic_of(qkv), false, true);
+    const at::Tensor b = second.to(arithmetic_of(qkv), false, true);
     const at::Tensor cosine = plan.cosines.unsqueeze(1);
     const at::Tensor sine = plan.sines.unsqueeze(1);
     first.copy_(a * cosine - b * sine);

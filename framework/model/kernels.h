@@ -1,8 +1,8 @@
 // The small operations between the matrices of a decoder layer.
 //
 // Contract: for inference only (some write in place). On the CPU each is one pass over its rows without temporaries, because at few rows an eager
-// operator costs more than its arithmetic; on other devices, and under ATen's name here, the same in ATen operators. Arithmetic is in float32 and
-// rounded once to the rows' type.
+// operator costs more than its arithmetic; on other devices, for float64, and under ATen's name here, the same in ATen operators. Arithmetic is in
+// float32 and rounded once to the rows' type; that of float64 rows is in float64.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -10,6 +10,7 @@
 
 #include "framework/base/error.h"
 #include "framework/model/direct_product.h"
+#include "framework/model/ternary.h"
 
 namespace foretell {
 namespace {
@@ -37,15 +38,25 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& packed, const std::op
 Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
   FORETELL_CHECK(weight_.dim() == 2, "a matrix of {} dimensions", weight_.dim());
   FORETELL_CHECK(!bias_.defined() || bias_.numel() == weight_.size(0), "{} biases for {} outputs", bias_.numel(), weight_.size(0));
+  type_ = weight_.scalar_type();
   outputs_ = weight_.size(0);
   inputs_ = weight_.size(1);
   bytes_ = weight_.nbytes() + (bias_.defined() ? bias_.nbytes() : 0);
+}
+
+Linear Linear::ternary(at::Tensor weight, at::Tensor output_scales) {
+  Linear result(std::move(weight), {});
+  FORETELL_CHECK(output_scales.numel() == result.outputs_, "{} scales for {} outputs", output_scales.numel(), result.outputs_);
+  result.output_scales_ = std::move(output_scales);
+  result.bytes_ += result.output_scales_.nbytes();
+  return result;
 }
 
 void Linear::pack() {
   if (is_packed_ || !weight_.device().is_cpu() || weight_.requires_grad()) return;
   is_packed_ = true;
   weight_ = weight_.contiguous();
+  if (weight_.scalar_type() == at::kDouble) return;  // neither has kernels for it
   const std::int64_t size = inputs_ * outputs_;
   direct_rows_ = kDirectWork / std::max<std::int64_t>(size, 1);
   if (weight_.scalar_type() == at::kBFloat16 && !has_bfloat16_instructions()) {
@@ -57,6 +68,12 @@ void Linear::pack() {
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
+  if (!output_scales_.defined()) return multiplied(x);
+  const QuantisedRows rows = quantise_rows(x, type_);
+  return rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
+}
+
+at::Tensor Linear::multiplied(const at::Tensor& x) const {
   if (x.size(0) <= direct_rows_ && x.is_contiguous()) return direct_product(x, weight_, bias_);
   const auto bias = bias_.defined() ? std::optional(bias_) : std::nullopt;
   return blocks_.defined() ? multiply(x, blocks_, bias) : at::linear(x, weight_, bias);

@@ -4,11 +4,8 @@
 #include <ATen/Context.h>
 #include <fmt/format.h>
 
-#include <map>
-
 #include "framework/base/error.h"
-#include "framework/model/files/safetensors.h"
-#include "framework/model/files/weight_list.h"
+#include "framework/model/files/model_weights.h"
 #include "framework/model/transformer.h"
 
 namespace foretell {
@@ -20,71 +17,39 @@ std::optional<at::ScalarType> scalar_type(StoredType type) {
     case StoredType::F16: return at::kHalf;
     case StoredType::BF16: return at::kBFloat16;
     case StoredType::F64: return at::kDouble;
+    case StoredType::I8: return at::kChar;
     default: return std::nullopt;
   }
 }
 
-// The tensors of a checkpoint, checked as a whole against what the config asks for before the first is used.
+// The tensors of a checkpoint as ATen's.
 class WeightSource {
  public:
   WeightSource(const Checkpoint& checkpoint, const ModelConfig& config, at::ScalarType dtype, at::Device device)
-      : checkpoint_(checkpoint), config_(config), dtype_(dtype), device_(device) {
-    for (const WeightSpec& spec : weight_list(config)) check(spec);
-    for (const auto& [name, tensor] : checkpoint.tensors()) {
-      if (!used_.contains(name) && !is_ignorable_weight(config, name)) {
-        fail("{}: the tensor '{}' {} has no place in this {} model: config.json does not describe these weights", checkpoint.file_of(name),
-             name, to_string(tensor.shape), config.family);
-      }
-    }
-  }
+      : weights_(checkpoint, config), naming_(config.naming), dtype_(dtype), device_(device) {}
 
   // In the model's type; undefined if the config has no such tensor.
   at::Tensor get(const std::string& name) const {
-    const auto it = stored_.find(name);
-    if (it == stored_.end()) return {};
-    const StoredTensor& stored = *it->second;
-    // Copied first: tensors may lie unaligned in the file.
-    at::Tensor raw = at::empty(stored.shape, at::TensorOptions().dtype(*scalar_type(stored.type)));
-    std::copy(stored.bytes.begin(), stored.bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
-    return raw.to(dtype_);
+    const at::Tensor raw = get_raw(name);
+    return raw.defined() ? raw.to(dtype_) : raw;
   }
-  at::Tensor layer(int layer, std::string_view part) const { return get(layer_weight_name(config_.naming, layer, part)); }
+  // As it is stored.
+  at::Tensor get_raw(const std::string& name) const {
+    const StoredTensor* stored = weights_.find(name);
+    if (stored == nullptr) return {};
+    // Copied first: tensors may lie unaligned in the file.
+    at::Tensor raw = at::empty(stored->shape, at::TensorOptions().dtype(*scalar_type(stored->type)));
+    std::copy(stored->bytes.begin(), stored->bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
+    return raw;
+  }
+  at::Tensor layer(int layer, std::string_view part) const { return get(layer_weight_name(naming_, layer, part)); }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
-  const StoredTensor* find(const std::string& name) {
-    const std::string_view prefix = weight_prefix(config_.naming);
-    for (const std::string& spelling : {name, name.starts_with(prefix) ? name.substr(prefix.size()) : name}) {
-      const auto it = checkpoint_.tensors().find(spelling);
-      if (it == checkpoint_.tensors().end()) continue;
-      used_[spelling] = true;
-      return &it->second;
-    }
-    return nullptr;
-  }
-
-  void check(const WeightSpec& spec) {
-    const StoredTensor* tensor = find(spec.name);
-    if (tensor == nullptr) {
-      fail("{}: the tensor '{}' {} is missing: config.json ({}, {} layers) asks for it", checkpoint_.name(), spec.name,
-           to_string(spec.shape), config_.family, config_.num_layers);
-    }
-    if (tensor->shape != spec.shape) {
-      fail("{}: the tensor '{}' has shape {}, config.json asks for {}", checkpoint_.name(), spec.name, to_string(tensor->shape),
-           to_string(spec.shape));
-    }
-    if (!scalar_type(tensor->type)) {
-      fail("{}: the tensor '{}' is stored as {}; F32, F16, BF16 and F64 can be read", checkpoint_.name(), spec.name, name_of(tensor->type));
-    }
-    stored_[spec.name] = tensor;
-  }
-
-  const Checkpoint& checkpoint_;
-  const ModelConfig& config_;
+  ModelWeights weights_;
+  WeightNaming naming_;
   at::ScalarType dtype_;
   at::Device device_;
-  std::map<std::string, bool> used_;
-  std::map<std::string, const StoredTensor*> stored_;
 };
 
 class Loader {
@@ -112,7 +77,10 @@ class Loader {
       for (const char* stem : stems) parts.push_back(get(fmt::format("{}.{}", stem, suffix).c_str()));
       return parts[0].defined() ? at::cat(parts) : at::Tensor();
     };
-    const auto fused = [&](std::initializer_list<const char*> stems) { return linear(joined(stems, "weight"), joined(stems, "bias")); };
+    const auto fused = [&](std::initializer_list<const char*> stems) {
+      if (config_.ternary) return ternary(joined(stems, "weight"), layer, stems);
+      return linear(joined(stems, "weight"), joined(stems, "bias"));
+    };
     return {.attention_norm = norm(get("input_layernorm.weight"), {}),
             .qkv = fused({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}),
             .output = fused({"self_attn.o_proj"}),
@@ -138,6 +106,20 @@ class Loader {
     return {config_.norm, config_.norm_eps, source_.on_device(gain), source_.on_device(bias)};
   }
 
+  // `weight` are the matrices of `stems`, one below the other; each has a scale of its own.
+  Linear ternary(const at::Tensor& weight, int layer, std::initializer_list<const char*> stems) const {
+    std::vector<at::Tensor> scales;
+    for (const char* stem : stems) {
+      const std::string name = layer_weight_name(config_.naming, layer, stem);
+      scales.push_back(source_.get_raw(name + ".weight_scale").to(at::kDouble).expand({source_.get_raw(name + ".weight").size(0)}));
+    }
+    // Products are exact in float32: float64 is for what lies between them.
+    const at::Tensor matrix = weight.scalar_type() == at::kDouble ? weight.to(at::kFloat) : weight;
+    Linear result = Linear::ternary(source_.on_device(matrix), source_.on_device(at::cat(scales)));
+    result.pack();
+    return result;
+  }
+
   Linear linear(const at::Tensor& weight, const at::Tensor& bias) const {
     Linear result(source_.on_device(weight), source_.on_device(bias));
     result.pack();
@@ -150,9 +132,10 @@ class Loader {
 
 // What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in, so float32 stands in.
 at::ScalarType own_dtype(const ModelConfig& config, const Checkpoint& checkpoint) {
-  if (config.dtype) return *config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  if (config.dtype) return *config.dtype == "bfloat16" ? at::kBFloat16 : *config.dtype == "float64" ? at::kDouble : at::kFloat;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (scalar_type(tensor.type)) return tensor.type == StoredType::BF16 ? at::kBFloat16 : at::kFloat;
+    const auto type = scalar_type(tensor.type);
+    if (type && at::isFloatingType(*type)) return *type == at::kBFloat16 ? at::kBFloat16 : at::kFloat;
   }
   return at::kFloat;
 }
@@ -162,7 +145,8 @@ at::ScalarType own_dtype(const ModelConfig& config, const Checkpoint& checkpoint
 at::ScalarType parse_dtype(std::string_view text) {
   if (text == "f32" || text == "float32") return at::kFloat;
   if (text == "bf16" || text == "bfloat16") return at::kBFloat16;
-  fail("unknown dtype '{}'; known: f32, bf16", text);
+  if (text == "f64" || text == "float64") return at::kDouble;
+  fail("unknown dtype '{}'; known: f32, bf16, f64", text);
 }
 
 at::Device parse_device(std::string_view text) {
@@ -178,7 +162,8 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
   const ModelConfig config = load_model_config(folder);
   const Checkpoint checkpoint = Checkpoint::open(folder);
   const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, checkpoint));
-  if (dtype != at::kFloat && dtype != at::kBFloat16) fail("{}: models are computed in f32 or bf16", folder.string());
+  if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
+    fail("{}: models are computed in f32, bf16 or f64", folder.string());
   const WeightSource source(checkpoint, config, dtype, options.device);
   return std::make_shared<Transformer>(config, Loader(source, config).load());
 }

@@ -1,8 +1,6 @@
 #include "framework/model/make_random.h"
 
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "framework/base/counter_normal.h"
@@ -10,26 +8,11 @@
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
+#include "framework/model/files/stored_numbers.h"
 #include "framework/model/files/weight_list.h"
 
 namespace foretell {
 namespace {
-
-std::uint16_t to_bf16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-// IEEE half precision, to the nearest, ties to even; values beyond its range become infinite (none here does).
-std::uint16_t to_f16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000);
-  const float magnitude = std::fabs(value);
-  if (magnitude >= 65520.0f) return sign | 0x7c00;
-  const int exponent = std::max(static_cast<int>((bits >> 23) & 0xff) - 127, -14);
-  const auto steps = static_cast<std::uint32_t>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));  // in units of the last place
-  return static_cast<std::uint16_t>(sign | (static_cast<std::uint32_t>(exponent + 14) * 1024 + steps));
-}
 
 struct Scale {
   float mean = 0;
@@ -42,18 +25,25 @@ Scale scale_of(const WeightSpec& spec) {
     case WeightKind::Embedding: return {0, 3.0f / std::sqrt(static_cast<float>(spec.inputs))};
     case WeightKind::Gain: return {1, 0.05f};
     case WeightKind::Bias: return {0, 0.02f};
+    case WeightKind::Ternary: return {0, 1};
+    case WeightKind::TernaryScale: return {std::sqrt(1.5f * static_cast<float>(spec.inputs)), 0};
   }
   return {};
+}
+
+// -1, 0 and 1, about a third each: 0.43 deviations from the middle cut a normal law into thirds.
+void fill_ternary(std::span<std::byte> out, std::uint64_t key) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const float value = normal_at(key, i);
+    out[i] = static_cast<std::byte>(value > 0.43f ? 1 : value < -0.43f ? -1 : 0);
+  }
 }
 
 void fill(std::span<std::byte> out, StoredType type, const Scale& scale, std::uint64_t key) {
   const std::size_t size = bytes_of(type);
   for (std::size_t i = 0; i < out.size() / size; ++i) {
     const float value = scale.mean + scale.deviation * normal_at(key, i);
-    const std::uint32_t bits = type == StoredType::F32    ? std::bit_cast<std::uint32_t>(value)
-                               : type == StoredType::BF16 ? to_bf16(value)
-                                                          : to_f16(value);
-    std::memcpy(out.data() + i * size, &bits, size);
+    write_stored(type, value, out.data() + i * size);
   }
 }
 
@@ -62,10 +52,14 @@ void fill(std::span<std::byte> out, StoredType type, const Scale& scale, std::ui
 void make_random(const std::filesystem::path& config_json, const std::filesystem::path& out_dir, std::uint64_t seed) {
   ModelConfig config = parse_model_config(MappedFile::open(config_json).text(), config_json.string());
   if (!config.dtype) config.dtype = "float32";
-  const StoredType type = *config.dtype == "bfloat16" ? StoredType::BF16 : *config.dtype == "float16" ? StoredType::F16 : StoredType::F32;
+  const StoredType type = stored_type(config.dtype);
   std::vector<NewTensor> tensors;
   for (const WeightSpec& spec : weight_list(config)) {
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(spec.name)));
+    if (spec.kind == WeightKind::Ternary) {
+      tensors.push_back({spec.name, StoredType::I8, spec.shape, [=](std::span<std::byte> out) { fill_ternary(out, key); }});
+      continue;
+    }
     tensors.push_back(
         {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }

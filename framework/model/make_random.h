@@ -5,7 +5,8 @@
 // (seed, tensor name, element) and are made of integer sums only.
 //
 // Scale: matrices have deviation 1 / sqrt(input width), so that every sublayer keeps the size of what it reads; embeddings and the head
-// 3 / sqrt(hidden), so that logits have deviation near 3 and argmaxes are separated; norm gains are 1 +- 0.05, biases 0 +- 0.02.
+// 3 / sqrt(hidden), so that logits have deviation near 3 and argmaxes are separated; norm gains are 1 +- 0.05, biases 0 +- 0.02. Ternary matrices
+// are a third each of -1, 0 and 1, their scale sqrt(1.5 * input width) makes their outputs as large as those of the others.
 #pragma once
 
 #include <cstdint>

@@ -43,10 +43,10 @@ double yarn_mscale(double factor, double scale) { return factor <= 1 ? 1.0 : 0.1
 
 }  // namespace
 
-std::vector<float> rope_frequencies(const ModelConfig& config) {
+std::vector<double> rope_frequencies(const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
   const int dim = config.rotary_dim();
-  std::vector<float> frequencies;
+  std::vector<double> frequencies;
   for (int pair = 0; pair < dim / 2; ++pair) {
     double frequency = 1.0 / std::pow(rope.theta, 2.0 * pair / dim);
     switch (rope.scaling) {
@@ -55,7 +55,7 @@ std::vector<float> rope_frequencies(const ModelConfig& config) {
       case RopeConfig::Scaling::Llama3: frequency = llama3_frequency(rope, frequency); break;
       case RopeConfig::Scaling::Yarn: frequency = yarn_frequency(rope, dim, pair, frequency); break;
     }
-    frequencies.push_back(static_cast<float>(frequency));
+    frequencies.push_back(frequency);
   }
   return frequencies;
 }
@@ -69,14 +69,27 @@ double rope_magnitude(const RopeConfig& rope) {
   return yarn_mscale(rope.factor, 1.0);
 }
 
-void rope_angles(std::span<const int> positions, std::span<const float> frequencies, float magnitude, float* cosines, float* sines) {
+namespace {
+
+template <class T>
+void angles_in(std::span<const int> positions, std::span<const double> frequencies, T magnitude, T* cosines, T* sines) {
   for (const int position : positions) {
-    for (const float frequency : frequencies) {
-      const float angle = static_cast<float>(position) * frequency;
+    for (const double frequency : frequencies) {
+      const T angle = static_cast<T>(position) * static_cast<T>(frequency);
       *cosines++ = std::cos(angle) * magnitude;
       *sines++ = std::sin(angle) * magnitude;
     }
   }
+}
+
+}  // namespace
+
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, float* cosines, float* sines) {
+  angles_in(positions, frequencies, static_cast<float>(magnitude), cosines, sines);
+}
+
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, double* cosines, double* sines) {
+  angles_in(positions, frequencies, magnitude, cosines, sines);
 }
 
 }  // namespace foretell

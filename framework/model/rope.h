@@ -12,12 +12,14 @@
 namespace foretell {
 
 // Radians a position advances each rotated pair by: [rotary_dim / 2].
-std::vector<float> rope_frequencies(const ModelConfig& config);
+std::vector<double> rope_frequencies(const ModelConfig& config);
 
 // What cosines and sines are multiplied with (yarn's attention temperature); 1 for all other kinds.
 double rope_magnitude(const RopeConfig& rope);
 
-// The cosine and sine of each position's angles, both [positions, frequencies], times `magnitude`.
-void rope_angles(std::span<const int> positions, std::span<const float> frequencies, float magnitude, float* cosines, float* sines);
+// The cosine and sine of each position's angles, both [positions, frequencies], times `magnitude`. In float32 they are computed as checkpoints' own
+// code computes them, frequencies rounded first.
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, float* cosines, float* sines);
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, double* cosines, double* sines);
 
 }  // namespace foretell

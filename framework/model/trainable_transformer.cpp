@@ -35,7 +35,7 @@ TrainableTransformer::TrainableTransformer(ModelConfig config, at::Device device
   if (!config_.tie_embeddings) head_ = leaf({config_.vocab_size, hidden}, device);
   if (config_.position != PositionKind::Rope) return;
   frequencies_ = rope_frequencies(config_);
-  magnitude_ = static_cast<float>(rope_magnitude(config_.rope));
+  magnitude_ = rope_magnitude(config_.rope);
 }
 
 TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) const {

@@ -82,8 +82,8 @@ class TrainableTransformer {
   std::vector<Layer> layers_;
   NamedNorm final_norm_;
   at::Tensor head_;  // undefined if tied
-  std::vector<float> frequencies_;
-  float magnitude_ = 1;
+  std::vector<double> frequencies_;
+  double magnitude_ = 1;
 };
 
 }  // namespace foretell

@@ -47,7 +47,7 @@ Transformer::Transformer(ModelConfig config, TransformerWeights weights)
   for (int layer = 0; layer < config_.num_layers; ++layer) layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
   if (config_.position != PositionKind::Rope) return;
   frequencies_ = rope_frequencies(config_);
-  magnitude_ = static_cast<float>(rope_magnitude(config_.rope));
+  magnitude_ = rope_magnitude(config_.rope);
 }
 
 std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
@@ -126,7 +126,10 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
   at::Tensor asked = options.tap_final ? result.final_state : x;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
   if (!options.tap_final) asked = final_norm_.forward(asked);
-  result.logits = head_.forward(asked).to(at::kFloat);
+  result.logits = head_.forward(asked);
+  // Ids that padding has added do not exist for anybody outside.
+  if (config_.padded_vocab) result.logits = result.logits.narrow(1, 0, config_.vocab_size).contiguous();
+  result.logits = result.logits.to(at::kFloat);
 }
 
 ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {

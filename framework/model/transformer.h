@@ -52,8 +52,8 @@ class Transformer final : public LanguageModel {
   Norm final_norm_;
   Linear head_;
   at::TensorOptions options_;
-  std::vector<float> frequencies_;
-  float magnitude_ = 1;
+  std::vector<double> frequencies_;
+  double magnitude_ = 1;
 };
 
 }  // namespace foretell

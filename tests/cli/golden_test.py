@@ -46,6 +46,28 @@ def stories(folder):
     check(run_json("tokenize", "--model", plain, "--decode", " ".join(map(str, ids)), "--json")["text"].strip() == "Once upon a time", "tokenize and back")
 
 
+def other_imports(folder):
+    """Ternary models and a character-level one: the 200 tokens that were computed elsewhere, plain and speculated."""
+    weights = os.path.join(DATA, "data/weights")
+    expected = json.load(open(os.path.join(weights, "EXPECTED.json")))
+    draft = os.path.join(folder, "stories260K.bin")
+    words = os.path.join(weights, "stories260K/tok512.bin")
+    for file in ("bitllama_1M.bin", "bitllama_3M.bin"):
+        model = os.path.join(folder, file)
+        run_ok("import", "bitllama", os.path.join(weights, "bitllama", file), "--tokenizer", words, "--out", model)
+        for more in ([], ["--draft-model", draft]):
+            out = run_json("generate", "--model", model, "--prompt", "", "--max-new-tokens", 200, "--json", *more)
+            check(out["prompt_ids"] + out["token_ids"] == expected["bitllama/" + file]["greedy_from_BOS_ids"], f"{file}: the 200 tokens {' '.join(more[:1])}")
+            check(out["text"] == expected["bitllama/" + file]["text"], f"{file}: the text")
+    baby = os.path.join(folder, "babyllama105")
+    run_ok("import", "llama2c", os.path.join(weights, "babyllama105/babyllama105.bin"), "--tokenizer", os.path.join(weights, "babyllama105/tok105.model"), "--out", baby)
+    known = expected["babyllama105/babyllama105.bin"]
+    out = run_json("generate", "--model", baby, "--prompt", "", "--max-new-tokens", 200, "--json")
+    check(out["prompt_ids"] + out["token_ids"] == known["greedy_from_BOS_ids"] and out["text"] == known["text"].lstrip(" "), "babyllama105: tokens and text")
+    ids = run_json("tokenize", "--model", baby, "--text", "a\u65e5b", "--json")["ids"]
+    check(0 in ids and len(ids) == 4, "babyllama105: an unknown character is id 0")
+
+
 def real_spec_bench(folder):
     """Two questions with two turns through a real, if tiny, model: the rows are FastChat's."""
     study = os.path.join(folder, "real.yaml")
@@ -82,6 +104,7 @@ def main(folder):
     for name in ("llama", "llama3-rope", "qwen2", "gpt2"):
         case(lambda: goldens(name, folder))
     case(lambda: stories(folder))
+    case(lambda: other_imports(folder))
     case(lambda: real_spec_bench(folder))
     case(lambda: replay(folder))
 
@@ -91,6 +114,6 @@ if DATA:
     with temporary_folder() as temporary:
         main(temporary)
 else:
-    for what in ("goldens", "stories260K", "a real Spec-Bench run", "the replay study"):
+    for what in ("goldens", "stories260K", "ternary and character models", "a real Spec-Bench run", "the replay study"):
         skip(what)
 finish()

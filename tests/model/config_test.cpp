@@ -70,7 +70,8 @@ TEST_CASE("stop tokens come from generation_config.json where it is there") {
 
 TEST_CASE("a config that is written is read back the same") {
   for (const std::string& text :
-       {llama_config(), gpt2_config(R"("n_inner": 72, "scale_attn_by_inverse_layer_idx": true, "eos_token_id": [3, 4])"),
+       {llama_config(), testing::bitllama_config(),
+        gpt2_config(R"("n_inner": 72, "scale_attn_by_inverse_layer_idx": true, "eos_token_id": [3, 4])"),
         llama_config(R"("attention_bias": true, "mlp_bias": true, "head_dim": 12, "partial_rotary_factor": 0.5, "bos_token_id": null)"),
         llama_config(R"("rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 0.5, "mscale": 1.0, "truncate": false})"),
         llama_config(R"("rope_interleave": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0})")}) {
@@ -182,7 +183,7 @@ TEST_CASE("the type of a model is the caller's, else the config's, else the weig
   CHECK(type_of({}) == at::kBFloat16);
   CHECK(parse_dtype("bf16") == at::kBFloat16);
   CHECK(parse_dtype("float32") == at::kFloat);
-  CHECK_THROWS_WITH(parse_dtype("f64"), Contains("known: f32, bf16"));
+  CHECK_THROWS_WITH(parse_dtype("int8"), Contains("known: f32, bf16, f64"));
   CHECK(parse_device("cpu").is_cpu());
   CHECK_THROWS_WITH(parse_device("tpu"), Contains("unknown device 'tpu'"));
   CHECK_THROWS_WITH(parse_device("cuda:x"), Contains("unknown device"));

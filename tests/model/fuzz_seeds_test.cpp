@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "framework/base/error.h"
+#include "framework/model/files/bitllama.h"
 #include "framework/model/files/llama2c.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
@@ -37,6 +38,7 @@ TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
   CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { parse_shard_index(bytes, "seed"); }) == std::pair(1, 8));
   CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) == std::pair(5, 4));
   CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) == std::pair(4, 3));
+  CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) == std::pair(2, 5));
 }
 
 }  // namespace

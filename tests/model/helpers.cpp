@@ -83,6 +83,10 @@ std::string llama_config(const std::string& more) {
                  more);
 }
 
+std::string bitllama_config(const std::string& more) {
+  return updated(llama_config(R"("model_type": "bitllama", "tie_word_embeddings": true, "dtype": "float64")").c_str(), more);
+}
+
 std::string gpt2_config(const std::string& more) {
   return updated(
       R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32"})", more);

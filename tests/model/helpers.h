@@ -35,5 +35,6 @@ std::filesystem::path make_model(const std::filesystem::path& folder, const std:
 // The config.json of a small model; `more` are further keys, or other values of its own ("\"head_dim\": 10, ...").
 std::string llama_config(const std::string& more = "");
 std::string gpt2_config(const std::string& more = "");
+std::string bitllama_config(const std::string& more = "");
 
 }  // namespace foretell::testing

@@ -27,7 +27,8 @@ double value_of(const StoredTensor& tensor, std::size_t i) {
     std::memcpy(&value, &bits, 4);
     return value;
   }
-  if (tensor.type != StoredType::F16) throw std::runtime_error("the reference reads F32, F16 and BF16");
+  if (tensor.type == StoredType::I8) return static_cast<double>(static_cast<signed char>(tensor.bytes[i]));
+  if (tensor.type != StoredType::F16) throw std::runtime_error("the reference reads F32, F16, BF16 and I8");
   std::uint16_t bits;
   std::memcpy(&bits, tensor.bytes.data() + 2 * i, 2);
   const int exponent = (bits >> 10) & 31;
@@ -78,6 +79,20 @@ double dot(const double* a, const double* b, int count) {
   return sum;
 }
 
+// x / (|x| sqrt(n)), rounded to steps of its largest element / 127.
+std::vector<double> quantised(const std::vector<double>& x) {
+  double square = 0, largest = 0;
+  for (const double v : x) square += v * v;
+  std::vector<double> y = x;
+  for (double& v : y) {
+    v /= std::max(std::sqrt(square), 1e-12) * std::sqrt(static_cast<double>(x.size()));
+    largest = std::max(largest, std::fabs(v));
+  }
+  const double steps = 127 / std::max(largest, 1e-5);
+  for (double& v : y) v = std::clamp(std::nearbyint(v * steps), -128.0, 127.0) / steps;
+  return y;
+}
+
 }  // namespace
 
 ReferenceTransformer::ReferenceTransformer(const std::filesystem::path& folder) : config_(load_model_config(folder)) {
@@ -96,8 +111,10 @@ const ReferenceTransformer::Matrix& ReferenceTransformer::matrix(const std::stri
   return it->second;
 }
 
-ReferenceTransformer::Vector ReferenceTransformer::times(const std::string& stem, const Vector& x) const {
+ReferenceTransformer::Vector ReferenceTransformer::times(const std::string& stem, const Vector& given) const {
   const Matrix& w = matrix(stem + ".weight");
+  const bool ternary = has(stem + ".weight_scale");
+  const Vector x = ternary ? quantised(given) : given;
   const bool turned = is_gpt2(config_) && stem.find(".h.") != std::string::npos;  // GPT-2 stores [input, output]
   const int outputs = turned ? w.columns : w.rows;
   const int inputs = turned ? w.rows : w.columns;
@@ -105,12 +122,14 @@ ReferenceTransformer::Vector ReferenceTransformer::times(const std::string& stem
   for (int o = 0; o < outputs; ++o) {
     for (int i = 0; i < inputs; ++i)
       y[o] += x[i] * w.values[turned ? static_cast<std::size_t>(i) * outputs + o : static_cast<std::size_t>(o) * inputs + i];
+    if (ternary) y[o] *= matrix(stem + ".weight_scale").values[0];
     if (has(stem + ".bias")) y[o] += matrix(stem + ".bias").values[o];
   }
   return y;
 }
 
 ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem, const Vector& x) const {
+  if (!has(stem + ".weight")) return x;
   const double n = static_cast<double>(x.size());
   double mean = 0;
   if (config_.norm == NormKind::Layer) {

@@ -42,7 +42,7 @@ class ReferenceTransformer {
 
   const Matrix& matrix(const std::string& name) const;
   bool has(const std::string& name) const { return weights_.contains(name); }
-  Vector times(const std::string& stem, const Vector& x) const;  // with the bias if the checkpoint has one
+  Vector times(const std::string& stem, const Vector& given) const;  // with the bias if the checkpoint has one
   Vector norm(const std::string& stem, const Vector& x) const;
   void rotate(Vector& head, int position) const;
   std::vector<Vector> attention(int layer, const std::vector<Vector>& x, const Options& options) const;

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <utility>
+
 #include "framework/model/files/json.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/rope_config.h"
@@ -67,13 +69,19 @@ void parse_special_tokens(const nlohmann::json& document, const JsonObject& json
   if (config.bos && *config.bos >= config.vocab_size) config.bos.reset();
 }
 
+void parse_padding(const JsonObject& json, ModelConfig& config) {
+  const auto valid = json.integer("vocab_valid", 1, config.vocab_size);
+  if (valid && *valid < config.vocab_size) config.padded_vocab = std::exchange(config.vocab_size, static_cast<int>(*valid));
+  config.inflated_from = json.string("inflated_from");
+}
+
 void parse_dtype_name(const JsonObject& json, ModelConfig& config) {
   const char* key = json.has("dtype") ? "dtype" : "torch_dtype";
   auto name = json.string(key);
   if (!name || *name == "auto") return;
   if (name->starts_with("torch.")) name = name->substr(6);
-  if (*name != "float32" && *name != "float16" && *name != "bfloat16") {
-    json.refuse(key, "is '{}'; known: float32, float16, bfloat16", shown(*name));
+  if (*name != "float32" && *name != "float16" && *name != "bfloat16" && *name != "float64") {
+    json.refuse(key, "is '{}'; known: float32, float16, bfloat16, float64", shown(*name));
   }
   config.dtype = *name;
 }
@@ -148,6 +156,14 @@ ModelConfig parse_qwen2(const JsonObject& json) {
   return config;
 }
 
+// Llama with the linear layers of BitNet b1.58, each of which normalises its own input. A family of our own: its files come from an importer.
+ModelConfig parse_bitllama(const JsonObject& json) {
+  ModelConfig config = parse_llama_like(json, 1e-5, 2048);
+  config.sublayer_norms = false;
+  config.ternary = true;
+  return config;
+}
+
 ModelConfig parse_gpt2(const JsonObject& json) {
   ModelConfig config;
   config.naming = WeightNaming::Gpt2;
@@ -182,8 +198,10 @@ struct Family {
   const char* architecture;  // the entry of config.json's "architectures"
   ModelConfig (*parse)(const JsonObject&);
 };
-constexpr Family kFamilies[] = {
-    {"llama", "LlamaForCausalLM", parse_llama}, {"qwen2", "Qwen2ForCausalLM", parse_qwen2}, {"gpt2", "GPT2LMHeadModel", parse_gpt2}};
+constexpr Family kFamilies[] = {{"llama", "LlamaForCausalLM", parse_llama},
+                                {"qwen2", "Qwen2ForCausalLM", parse_qwen2},
+                                {"gpt2", "GPT2LMHeadModel", parse_gpt2},
+                                {"bitllama", "BitLlamaForCausalLM", parse_bitllama}};
 
 const Family& find_family(const JsonObject& json) {
   const auto type = json.string("model_type");
@@ -212,6 +230,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& name) {
   const Family& family = find_family(json);
   ModelConfig config = family.parse(json);
   config.family = family.name;
+  parse_padding(json, config);
   parse_special_tokens(document, json, config);
   parse_dtype_name(json, config);
   return config;

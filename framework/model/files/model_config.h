@@ -41,9 +41,11 @@ struct RopeConfig {
 };
 
 struct ModelConfig {
-  std::string family;  // "llama", "qwen2", "gpt2": for reports and for config.json only
+  std::string family;  // "llama", "qwen2", "gpt2", "bitllama": for reports and for config.json only
   WeightNaming naming = WeightNaming::Llama;
-  int vocab_size = 0;
+  int vocab_size = 0;  // the ids that there are
+  std::optional<int>
+      padded_vocab;  // rows of embedding and head, if more than ids; in config.json that is vocab_size, and vocab_valid the ids
   int hidden_size = 0;
   int num_layers = 0;
   int num_heads = 0;
@@ -59,6 +61,8 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool output_bias = false;  // attention's output projection
   bool mlp_bias = false;
+  bool sublayer_norms = true;  // a norm before attention and before the MLP; the last one, before the head, is always there
+  bool ternary = false;        // the layers' matrices hold -1, 0 and 1 with one scale each, and round what they read: ternary.h
   bool tie_embeddings = false;
   bool attention_scaled = true;            // scores divided by sqrt(head_dim)
   bool attention_scaled_by_layer = false;  // gpt2's scale_attn_by_inverse_layer_idx
@@ -70,6 +74,10 @@ struct ModelConfig {
   // What the checkpoint says that its weights are: "float32", "float16" or "bfloat16"; absent if it does not say.
   std::optional<std::string> dtype;
 
+  // What small model this one is, if it was padded with zeros to a larger shape (inflate.h): its tokens are that one's, its cost is its own.
+  std::optional<std::string> inflated_from;
+
+  int vocab_rows() const { return padded_vocab.value_or(vocab_size); }
   int group_size() const { return num_heads / num_kv_heads; }                   // query heads that share one key head
   int rotary_dim() const { return static_cast<int>(head_dim * rope.partial); }  // the elements of a head that are rotated
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;

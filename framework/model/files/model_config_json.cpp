@@ -32,8 +32,13 @@ void write_gpt2(const ModelConfig& config, nlohmann::ordered_json& json) {
   json["scale_attn_by_inverse_layer_idx"] = config.attention_scaled_by_layer;
 }
 
+const char* architecture_name(const ModelConfig& config) {
+  if (config.family == "qwen2") return "Qwen2ForCausalLM";
+  return config.ternary ? "BitLlamaForCausalLM" : "LlamaForCausalLM";
+}
+
 void write_llama_like(const ModelConfig& config, nlohmann::ordered_json& json) {
-  json["architectures"] = {config.family == "qwen2" ? "Qwen2ForCausalLM" : "LlamaForCausalLM"};
+  json["architectures"] = {architecture_name(config)};
   json["hidden_size"] = config.hidden_size;
   json["intermediate_size"] = config.intermediate_size;
   json["num_hidden_layers"] = config.num_layers;
@@ -47,7 +52,7 @@ void write_llama_like(const ModelConfig& config, nlohmann::ordered_json& json) {
   if (config.rope.interleaved) json["rope_interleave"] = true;
   if (config.family == "qwen2") {
     json["use_sliding_window"] = false;
-  } else {
+  } else if (!config.ternary) {
     json["attention_bias"] = config.qkv_bias;
     json["mlp_bias"] = config.mlp_bias;
   }
@@ -58,7 +63,9 @@ void write_llama_like(const ModelConfig& config, nlohmann::ordered_json& json) {
 std::string model_config_json(const ModelConfig& config) {
   nlohmann::ordered_json json;
   json["model_type"] = config.family;
-  json["vocab_size"] = config.vocab_size;
+  json["vocab_size"] = config.vocab_rows();
+  if (config.padded_vocab) json["vocab_valid"] = config.vocab_size;
+  if (config.inflated_from) json["inflated_from"] = *config.inflated_from;
   if (config.naming == WeightNaming::Gpt2) {
     write_gpt2(config, json);
   } else {

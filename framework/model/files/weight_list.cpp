@@ -17,6 +17,11 @@ class List {
     specs_.push_back({stem + ".weight", {out, in}, WeightKind::Matrix, in});
     if (with_bias) bias(stem + ".bias", out);
   }
+  // "<stem>.weight" of -1, 0 and 1, and the one number that it is multiplied with.
+  void ternary(const std::string& stem, std::int64_t out, std::int64_t in) {
+    specs_.push_back({stem + ".weight", {out, in}, WeightKind::Ternary, in});
+    specs_.push_back({stem + ".weight_scale", {1}, WeightKind::TernaryScale, in});
+  }
   void transposed_linear(const std::string& stem, std::int64_t out, std::int64_t in) {
     specs_.push_back({stem + ".weight", {in, out}, WeightKind::Matrix, in});
     bias(stem + ".bias", out);
@@ -34,15 +39,18 @@ class List {
 void add_llama_layer(const ModelConfig& c, const std::string& stem, List& list) {
   const std::int64_t query = std::int64_t{c.num_heads} * c.head_dim;
   const std::int64_t key = std::int64_t{c.num_kv_heads} * c.head_dim;
-  list.gain(stem + "input_layernorm.weight", c.hidden_size);
-  list.linear(stem + "self_attn.q_proj", query, c.hidden_size, c.qkv_bias);
-  list.linear(stem + "self_attn.k_proj", key, c.hidden_size, c.qkv_bias);
-  list.linear(stem + "self_attn.v_proj", key, c.hidden_size, c.qkv_bias);
-  list.linear(stem + "self_attn.o_proj", c.hidden_size, query, c.output_bias);
-  list.gain(stem + "post_attention_layernorm.weight", c.hidden_size);
-  list.linear(stem + "mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-  list.linear(stem + "mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
-  list.linear(stem + "mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
+  const auto linear = [&](const char* part, std::int64_t out, std::int64_t in, bool with_bias) {
+    c.ternary ? list.ternary(stem + part, out, in) : list.linear(stem + part, out, in, with_bias);
+  };
+  if (c.sublayer_norms) list.gain(stem + "input_layernorm.weight", c.hidden_size);
+  linear("self_attn.q_proj", query, c.hidden_size, c.qkv_bias);
+  linear("self_attn.k_proj", key, c.hidden_size, c.qkv_bias);
+  linear("self_attn.v_proj", key, c.hidden_size, c.qkv_bias);
+  linear("self_attn.o_proj", c.hidden_size, query, c.output_bias);
+  if (c.sublayer_norms) list.gain(stem + "post_attention_layernorm.weight", c.hidden_size);
+  linear("mlp.gate_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
+  linear("mlp.up_proj", c.intermediate_size, c.hidden_size, c.mlp_bias);
+  linear("mlp.down_proj", c.hidden_size, c.intermediate_size, c.mlp_bias);
 }
 
 void add_gpt2_layer(const ModelConfig& c, const std::string& stem, List& list) {
@@ -70,7 +78,7 @@ std::string layer_weight_name(WeightNaming naming, int layer, std::string_view p
 std::vector<WeightSpec> weight_list(const ModelConfig& config) {
   List list;
   const bool gpt2 = config.naming == WeightNaming::Gpt2;
-  list.embedding(gpt2 ? "transformer.wte.weight" : "model.embed_tokens.weight", config.vocab_size, config.hidden_size);
+  list.embedding(gpt2 ? "transformer.wte.weight" : "model.embed_tokens.weight", config.vocab_rows(), config.hidden_size);
   if (gpt2) list.embedding("transformer.wpe.weight", config.context, config.hidden_size);
   for (int layer = 0; layer < config.num_layers; ++layer) {
     const std::string stem = layer_weight_name(config.naming, layer, "");
@@ -81,7 +89,7 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config) {
   } else {
     list.gain("model.norm.weight", config.hidden_size);
   }
-  if (!config.tie_embeddings) list.embedding("lm_head.weight", config.vocab_size, config.hidden_size);
+  if (!config.tie_embeddings) list.embedding("lm_head.weight", config.vocab_rows(), config.hidden_size);
   return list.take();
 }
 

@@ -13,13 +13,13 @@
 
 namespace foretell {
 
-enum class WeightKind { Matrix, Embedding, Gain, Bias };
+enum class WeightKind { Matrix, Embedding, Gain, Bias, Ternary, TernaryScale };
 
 struct WeightSpec {
   std::string name;
   std::vector<std::int64_t> shape;
   WeightKind kind = WeightKind::Matrix;
-  std::int64_t inputs = 0;  // of a matrix or an embedding: the width that is summed over when it is used as a matrix
+  std::int64_t inputs = 0;  // of a matrix, its scale or an embedding: the width that is summed over when it is used as a matrix
 };
 
 std::vector<WeightSpec> weight_list(const ModelConfig& config);

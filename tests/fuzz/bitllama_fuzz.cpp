@@ -1,0 +1,14 @@
+// libFuzzer target: ternary checkpoints of any bytes.
+#include <cstddef>
+#include <cstdint>
+
+#include "framework/base/error.h"
+#include "framework/model/files/bitllama.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  try {
+    foretell::parse_bitllama({reinterpret_cast<const std::byte*>(data), size}, "fuzz");
+  } catch (const foretell::Error&) {
+  }
+  return 0;
+}
