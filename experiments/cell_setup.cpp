@@ -97,6 +97,13 @@ void check_prompts(const CellSetup& setup) {
 
 }  // namespace
 
+InflatedModels CellSetup::inflated() const {
+  InflatedModels out;
+  if (model) out.target = model->config().inflated_from;
+  if (!draft_folder.empty()) out.draft = load_model_config(draft_folder).inflated_from;
+  return out;
+}
+
 CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool) {
   CellSetup setup;
   const bool replay = model_type(cell.model.target) == "replay";

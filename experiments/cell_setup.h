@@ -16,6 +16,7 @@
 #include "experiments/model_pool.h"
 #include "experiments/pipeline.h"
 #include "experiments/recording.h"
+#include "experiments/report.h"
 #include "experiments/stops.h"
 #include "experiments/study.h"
 #include "experiments/workload.h"
@@ -36,6 +37,7 @@ struct CellSetup {
   std::optional<BuiltPipeline> baseline;
 
   bool timed() const { return !recording; }
+  InflatedModels inflated() const;
 };
 
 CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool);

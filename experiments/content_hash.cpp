@@ -1,5 +1,6 @@
 #include "experiments/content_hash.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -40,6 +41,26 @@ std::string file_hash(const std::filesystem::path& file) {
     }
   }
   return hex(mix(hash, length));
+}
+
+std::vector<std::pair<std::string, std::string>> model_file_hashes(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const auto extension = entry.path().extension();
+    if (extension == ".safetensors" || extension == ".json" || extension == ".model" || extension == ".bin") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::pair<std::string, std::string>> hashes;
+  for (const auto& path : paths) hashes.emplace_back(path.filename().string(), file_hash(path));
+  return hashes;
+}
+
+std::string folder_hash(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored)) fail("{}: is not a folder", folder.string());
+  std::string all;
+  for (const auto& [name, hash] : model_file_hashes(folder)) all += name + ":" + hash + "\n";
+  return content_hash(all);
 }
 
 }  // namespace foretell

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace foretell {
 
@@ -14,5 +16,9 @@ std::string content_hash(std::string_view bytes);
 
 // FNV-1a over little-endian words of 8 bytes (the last one padded with zeros), then over the length: as fast as the disk.
 std::string file_hash(const std::filesystem::path& file);
+
+// What a model's folder holds (weights, config, tokenizer): file name and hash, sorted by name.
+std::vector<std::pair<std::string, std::string>> model_file_hashes(const std::filesystem::path& folder);
+std::string folder_hash(const std::filesystem::path& folder);  // of all of them
 
 }  // namespace foretell

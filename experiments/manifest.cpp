@@ -31,16 +31,10 @@ std::vector<std::string> vector_flags() {
   return found;
 }
 
-nlohmann::ordered_json hashes(const std::filesystem::path& folder) {
+nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
   auto files = nlohmann::ordered_json::object();
   if (folder.empty()) return files;
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    const auto extension = entry.path().extension();
-    if (extension == ".safetensors" || extension == ".json" || extension == ".model" || extension == ".bin") paths.push_back(entry.path());
-  }
-  std::sort(paths.begin(), paths.end());
-  for (const auto& path : paths) files[path.filename().string()] = file_hash(path);
+  for (const auto& [name, hash] : model_file_hashes(folder)) files[name] = hash;
   return files;
 }
 
@@ -70,9 +64,10 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
       {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
       {"timed", setup.timed()},
       {"is_baseline", cell.is_baseline},
+      {"inflated_from", to_json(setup.inflated())},
       {"prompts", setup.workload.conversations.size()},
-      {"target", {{"folder", setup.target_folder.string()}, {"files", hashes(setup.target_folder)}}},
-      {"draft", {{"folder", setup.draft_folder.string()}, {"files", hashes(setup.draft_folder)}}}};
+      {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
+      {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}}};
 }
 
 }  // namespace foretell

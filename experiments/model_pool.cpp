@@ -2,23 +2,11 @@
 
 #include <system_error>
 
-#include "experiments/content_hash.h"
-#include "experiments/paths.h"
+#include "experiments/made_models.h"
 #include "framework/base/parameters.h"
-#include "framework/model/files/atomic_file.h"
-#include "framework/model/make_random.h"
 
 namespace foretell {
 namespace {
-
-struct RandomModel {
-  std::string config;
-  std::int64_t seed = 1;
-  void declare(Parameters& p) {
-    p.add("config", config, "a config.json file", {.required = true});
-    p.add("seed", seed, "of the random weights", {.min = 0});
-  }
-};
 
 std::string real_path(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -52,27 +40,8 @@ std::shared_ptr<const Tokenizer> ModelPool::tokenizer(const std::filesystem::pat
 }
 
 std::filesystem::path ModelPool::folder_of(const ConfigValue& description, std::string_view key,
-                                           const std::filesystem::path& study_folder) {
-  const std::string type = model_type(description);
-  if (type == "random") return make_random_model(description, study_folder);
-  if (description.is_map()) {
-    const std::vector<std::string> known = {"random", "replay"};
-    throw Error(description.where(), unknown_name_message(fmt::format("type of model.{}", key), type, known));
-  }
-  return resolve_path(description, key, study_folder);
-}
-
-std::filesystem::path ModelPool::make_random_model(const ConfigValue& description, const std::filesystem::path& study_folder) {
-  RandomModel random;
-  Parameters::read(description, "random model", random, {"type"});
-  const auto config = resolve_path(random.config, description.find("config")->where(), study_folder);
-  const std::string name = fmt::format("random-{}-{}", file_hash(config), random.seed);
-  const auto folder = made_folder_ / name;
-  if (!std::filesystem::exists(folder / "model.safetensors")) {
-    make_folder(made_folder_);
-    make_random(config, folder, static_cast<std::uint64_t>(random.seed));
-  }
-  return folder;
+                                           const std::filesystem::path& study_folder) const {
+  return model_folder(description, key, study_folder, made_folder_);
 }
 
 ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device) {
@@ -93,7 +62,5 @@ std::string model_type(const ConfigValue& description) {
   const ConfigValue* type = description.find("type");
   return type ? read_text(*type, "type") : "";
 }
-
-std::vector<ParameterDoc> random_model_parameters() { return Parameters::describe<RandomModel>(); }
 
 }  // namespace foretell

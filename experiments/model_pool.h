@@ -1,7 +1,7 @@
 // The models and tokenizers of a command, each loaded once.
 //
-// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Random models are made into
-// `made_folder` under a name that depends on their config and seed, and are found there the next time.
+// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Models that a study
+// describes (made_models.h) are kept in `made_folder`.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,6 @@
 #include <string>
 
 #include "framework/base/config_value.h"
-#include "framework/base/parameters.h"
 #include "framework/model/load_model.h"
 #include "framework/text/tokenizer.h"
 
@@ -26,12 +25,10 @@ class ModelPool {
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
   // Lets go of the models that nobody else holds.
   void forget_unused();
-  // The folder that a study's model.target or model.draft stands for: a path, or {type: random, config: FILE, seed: N}.
-  std::filesystem::path folder_of(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder);
+  // The folder that a study's model.target or model.draft stands for.
+  std::filesystem::path folder_of(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder) const;
 
  private:
-  std::filesystem::path make_random_model(const ConfigValue& description, const std::filesystem::path& study_folder);
-
   std::filesystem::path made_folder_;
   std::map<std::string, std::shared_ptr<const LanguageModel>> models_;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
@@ -44,8 +41,5 @@ void check_vocabulary(const LanguageModel& model, const Tokenizer* tokenizer, co
 
 // `type` of a mapping, or nothing for a plain value.
 std::string model_type(const ConfigValue& description);
-
-// The parameters of {type: random}, for `foretell list`.
-std::vector<ParameterDoc> random_model_parameters();
 
 }  // namespace foretell

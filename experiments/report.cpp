@@ -1,7 +1,11 @@
 #include "experiments/report.h"
 
-#include <algorithm>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <set>
+
+#include "experiments/console.h"
 #include "experiments/table.h"
 
 namespace foretell {
@@ -60,6 +64,29 @@ std::string results_table(const std::vector<CellResult>& results) {
   return table.to_string();
 }
 
+std::string inflation_note(const std::vector<CellResult>& results) {
+  std::set<std::string> notes;
+  const auto add = [&](const char* who, const std::optional<std::string>& from) {
+    if (from)
+      notes.insert(fmt::format(
+          "The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, its cost the large one's.\n", who,
+          one_line(*from)));
+  };
+  for (const CellResult& result : results) {
+    add("target", result.inflated.target);
+    add("draft model", result.inflated.draft);
+  }
+  return fmt::format("{}", fmt::join(notes, ""));
+}
+
+nlohmann::ordered_json to_json(const InflatedModels& inflated) {
+  if (inflated == InflatedModels{}) return nullptr;
+  auto out = nlohmann::ordered_json::object();
+  if (inflated.target) out["target"] = *inflated.target;
+  if (inflated.draft) out["draft"] = *inflated.draft;
+  return out;
+}
+
 nlohmann::ordered_json to_json(const ConfigValue& value) {
   switch (value.kind()) {
     case ConfigValue::Kind::Null: return nullptr;
@@ -83,6 +110,7 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"settings", to_json(result.cell.settings)},
                      {"tasks", to_json(result.summary, result.tasks)},
                      {"timed", result.timed},
+                     {"inflated_from", to_json(result.inflated)},
                      {"folder", result.folder.string()}});
   return {{"study", study.name}, {"cells", cells}};
 }

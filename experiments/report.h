@@ -14,15 +14,25 @@
 
 namespace foretell {
 
+// Which of a cell's models are small ones that were padded with zeros to a larger shape; what the numbers mean depends on it.
+struct InflatedModels {
+  std::optional<std::string> target = {}, draft = {};
+  friend bool operator==(const InflatedModels&, const InflatedModels&) = default;
+};
+
 struct CellResult {
   Cell cell;
   Summary summary;
   std::vector<std::string> tasks;  // in the workload's order
   std::filesystem::path folder;
   bool timed = true;
+  InflatedModels inflated = {};
 };
 
 std::string results_table(const std::vector<CellResult>& results);
+// A sentence for each inflated model; empty if there is none.
+std::string inflation_note(const std::vector<CellResult>& results);
+nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none
 nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results);
 
 nlohmann::ordered_json to_json(const ConfigValue& value);

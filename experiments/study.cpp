@@ -133,8 +133,8 @@ Cell read_cell(const ConfigValue& document, const StudySections& study) {
 }  // namespace
 
 void ModelSection::declare(Parameters& p) {
-  p.add("target", target, "a model's folder, {type: replay, ...} or {type: random, ...}", {.required = true});
-  p.add("draft", draft, "a draft model's folder, or {type: random, ...}");
+  p.add("target", target, "a model's folder, or {type: ...}; see `foretell list targets`", {.required = true});
+  p.add("draft", draft, "a draft model's folder, or {type: random | imported | inflated, ...}");
   p.add("dtype", dtype, "f32 or bf16; without it what the checkpoint says");
   p.add("device", device, "cpu, cuda or cuda:N");
 }

@@ -14,6 +14,7 @@ void add_list_command(Command app);
 void add_make_random_command(Command app);
 void add_bench_command(Command app);
 void add_import_command(Command app);
+void add_inflate_command(Command app);
 void add_tasks_command(Command app);
 void add_train_command(Command app);
 void add_train_tokenizer_command(Command app);

@@ -160,6 +160,7 @@ class Generator {
   nlohmann::ordered_json to_json(const Generation& generation, double seconds) const {
     const auto mean = mean_acceptance_length(generation.rounds);
     const auto rate = draft_acceptance_rate(generation.rounds);
+    const auto& inflated = model_->config().inflated_from;
     return {{"prompt_ids", request_.prompt},
             {"token_ids", generation.tokens},
             {"text", tokenizer_ ? nlohmann::ordered_json(text_of(generation.tokens)) : nullptr},
@@ -167,6 +168,7 @@ class Generator {
             {"mean_acceptance_length", mean ? nlohmann::ordered_json(*mean) : nullptr},
             {"draft_acceptance_rate", rate ? nlohmann::ordered_json(*rate) : nullptr},
             {"tokens_per_second", static_cast<double>(generation.tokens.size()) / seconds},
+            {"inflated_from", inflated ? nlohmann::ordered_json(*inflated) : nullptr},
             {"finish", generation_ ? to_string(generation.finish) : "interrupted"}};
   }
 

@@ -7,6 +7,7 @@
 #include "experiments/cell_setup.h"
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/made_models.h"
 #include "experiments/table.h"
 #include "experiments/workload.h"
 #include "framework/base/error.h"
@@ -56,9 +57,10 @@ std::vector<Listed> everything() {
       {"model", "llama", "LlamaForCausalLM: RMSNorm, rotary positions (also llama3, linear and YaRN scaling), SwiGLU", {}, {}, {}});
   out.push_back({"model", "qwen2", "Qwen2ForCausalLM: as llama, with bias on query, key and value", {}, {}, {}});
   out.push_back({"model", "gpt2", "GPT2LMHeadModel: LayerNorm, learned positions, GELU", {}, {}, {}});
+  out.push_back({"model", "bitllama", "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", {}, {}, {}});
   out.push_back(
       {"target", "replay", "a recorded greedy answer stands in for the target; its times mean nothing", {}, {}, replay_parameters()});
-  out.push_back({"target", "random", "a model of random weights, made from a config.json", {}, {}, random_model_parameters()});
+  for (const MadeModelDoc& doc : made_model_docs()) out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
   for (const WorkloadDoc& doc : workload_docs()) out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
   out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<ModelSection>()});
   out.push_back({"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<PipelineSection>()});

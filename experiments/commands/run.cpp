@@ -34,11 +34,13 @@ CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::
   progress.start_cell(cell.name, planned_prompts(cell, setup));
   const CellRun run = run_cell(cell, setup, store, [&](int prompts) { progress.advance(prompts); });
   progress.finish_cell();
-  CellResult result{cell, fold(run.records, {setup.timed(), cell.is_baseline}), setup.workload.tasks, store.folder(), setup.timed()};
+  CellResult result{
+      cell, fold(run.records, {setup.timed(), cell.is_baseline}), setup.workload.tasks, store.folder(), setup.timed(), setup.inflated()};
   store.write_summary({{"study", study.name},
                        {"cell", cell.name},
                        {"complete", run.complete},
                        {"timed", setup.timed()},
+                       {"inflated_from", to_json(result.inflated)},
                        {"settings", to_json(cell.settings)},
                        {"tasks", to_json(result.summary, result.tasks)}});
   return result;
@@ -49,6 +51,7 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
   const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
+  if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
   print_out(fmt::format("\n{} in {}\n", results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string()));
   if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }

@@ -55,6 +55,10 @@ void TrainingRun::load_model() {
   const TrainModelSettings& section = settings_.model;
   ModelConfig config =
       section.from ? load_model_config(*section.from) : parse_model_config(MappedFile::open(*section.config).text(), *section.config);
+  if (config.ternary || config.padded_vocab) {
+    fail_at(settings_.where("model"), "a model that is {} cannot be trained",
+            config.ternary ? "ternary" : "inflated: train the small one and inflate it then");
+  }
   if (tokenizer_->vocab_size() > config.vocab_size) {
     fail_at(settings_.where("model"), "the tokenizer has ids up to {}, the model has a vocabulary of {}", tokenizer_->vocab_size() - 1,
             config.vocab_size);

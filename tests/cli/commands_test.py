@@ -137,9 +137,34 @@ def main(folder):
         check(tokens("--set", "run.batch_size=3") == one, "run: batches of three give the tokens of batches of one")
         check(tokens("--set", "run.interleave=false") == one, "run: so does running the baseline first")
 
+    def inflation():
+        shape, large = os.path.join(folder, "shape.json"), os.path.join(folder, "large")
+        with open(shape, "w") as file:
+            json.dump({**json.load(open(os.path.join(target, "config.json"))), "hidden_size": 72, "num_hidden_layers": 5, "intermediate_size": 100,
+                       "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 300}, file)
+        run_ok("inflate", "--model", target, "--like", shape, "--out", large)
+        inflated = generate(large)
+        check(inflated["token_ids"] == plain["token_ids"], "inflate: the same greedy tokens")
+        check(inflated["inflated_from"].startswith("target (3 layers, width 32") and plain["inflated_from"] is None, "generate: says what is inflated")
+        drafted = generate(large, "--draft-model", draft, "--set", "drafter.num_speculative_tokens=3")
+        check(drafted["token_ids"] == plain["token_ids"], "inflate: a draft with the small vocabulary serves the large target")
+        hot = generate(large, "--temperature", "5", "--draft-model", draft, "--seed", 3)
+        check(max(hot["token_ids"]) < 96, "inflate: padded ids are never drawn")
+        study, results = os.path.join(folder, "inflated.yaml"), os.path.join(folder, "inflated")
+        with open(study, "w") as file:
+            file.write(STUDY % {"target": "{type: inflated, model: %s, like: shape.json}" % target, "draft": draft})
+        out = run_ok("run", study, "--out", results, "--json", "--limit", 1, "--set", "drafter.type=model", "--set", "sweep=~")
+        cell = json.loads(out[out.index("\n{"):])["cells"][0]
+        check("The target is inflated: target (3 layers" in out, "run: the report says so")
+        check(list(cell["inflated_from"]) == ["target"] and json.load(open(os.path.join(cell["folder"], "summary.json")))["inflated_from"], "run: files too")
+        check(cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "run: an inflated target")
+        made = os.listdir(os.path.join(results, ".models"))
+        run_ok("check", study)
+        check(len(made) == 1 and made[0].startswith("inflated-"), "run: inflated once, kept")
+
     def help_and_version():
         check(run_ok("--version").startswith("foretell "), "--version")
-        for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import"):
+        for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import", "inflate"):
             check("--help" in run_ok(verb, "--help"), f"{verb} --help")
 
     def closed_pipe():
@@ -148,7 +173,7 @@ def main(folder):
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, help_and_version, closed_pipe):
+                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, help_and_version, closed_pipe):
         case(test)
 
 

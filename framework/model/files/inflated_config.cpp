@@ -1,0 +1,74 @@
+// Which shapes a model can be inflated to, and what its config.json becomes.
+#include "framework/base/error.h"
+#include "framework/model/files/inflate.h"
+
+namespace foretell {
+namespace {
+
+void check_kind(const ModelConfig& config, const std::string& name) {
+  if (config.naming != WeightNaming::Llama || config.norm != NormKind::Rms || config.ternary) {
+    fail("{}: a {} model cannot be inflated: {}; known: llama, qwen2", name, config.family,
+         config.ternary ? "ternary layers divide by the width of what they read" : "its LayerNorm subtracts a mean over the width");
+  }
+}
+
+void check_sizes(const ModelConfig& small, const ModelConfig& shape, const std::string& name, const std::string& like) {
+  struct Size {
+    const char* key;
+    int small, large;
+  };
+  for (const Size& size : {Size{"hidden_size", small.hidden_size, shape.hidden_size},
+                           {"num_hidden_layers", small.num_layers, shape.num_layers},
+                           {"intermediate_size", small.intermediate_size, shape.intermediate_size},
+                           {"vocab_size", small.vocab_size, shape.vocab_rows()}}) {
+    if (size.large < size.small) fail("{}: '{}' is {}, smaller than the {} of {}", like, size.key, size.large, size.small, name);
+  }
+  if (small.head_dim != shape.head_dim) {
+    fail("{}: 'head_dim' is {}, that of {} is {}: they must be equal, rotary angles and the scale of attention depend on it", like,
+         shape.head_dim, name, small.head_dim);
+  }
+  if (shape.tie_embeddings && !small.tie_embeddings)
+    fail("{}: 'tie_word_embeddings' is true, but {} has an output matrix of its own", like, name);
+}
+
+}  // namespace
+
+HeadPlaces place_heads(const ModelConfig& small, const ModelConfig& large, const std::string& name, const std::string& like) {
+  const int group = small.group_size(), room = large.group_size();
+  const int copies = (group + room - 1) / room;
+  if (copies * small.num_kv_heads > large.num_kv_heads) {
+    fail("{}: its {} key heads with {} query heads each have no place for the {} key heads with {} query heads each of {}", like,
+         large.num_kv_heads, room, small.num_kv_heads, group, name);
+  }
+  HeadPlaces places{{}, std::vector<std::optional<int>>(static_cast<std::size_t>(large.num_kv_heads))};
+  for (int key = 0; key < small.num_kv_heads; ++key) {
+    for (int copy = 0; copy < copies; ++copy) places.key_source[static_cast<std::size_t>(key * copies + copy)] = key;
+    for (int query = 0; query < group; ++query) places.query.push_back(key * copies * room + query);
+  }
+  return places;
+}
+
+ModelConfig inflated_config(const ModelConfig& small, const ModelConfig& shape, const std::string& name, const std::string& like) {
+  check_kind(small, name);
+  check_kind(shape, like);
+  check_sizes(small, shape, name, like);
+  ModelConfig large = small;
+  large.hidden_size = shape.hidden_size;
+  large.num_layers = shape.num_layers;
+  large.num_heads = shape.num_heads;
+  large.num_kv_heads = shape.num_kv_heads;
+  large.intermediate_size = shape.intermediate_size;
+  large.padded_vocab.reset();
+  if (shape.vocab_rows() > small.vocab_size) large.padded_vocab = shape.vocab_rows();
+  large.norm_eps = small.norm_eps * small.hidden_size / shape.hidden_size;
+  large.tie_embeddings = shape.tie_embeddings;
+  if (shape.dtype) large.dtype = shape.dtype;
+  if (!large.inflated_from) {
+    large.inflated_from =
+        fmt::format("{} ({} layers, width {}, {} heads over {} key heads, feed-forward {}, vocabulary {})", name, small.num_layers,
+                    small.hidden_size, small.num_heads, small.num_kv_heads, small.intermediate_size, small.vocab_size);
+  }
+  return large;
+}
+
+}  // namespace foretell
