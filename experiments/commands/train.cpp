@@ -41,6 +41,7 @@ TrainSettings load_settings(const TrainOptions& options) {
   if (settings.model.config) resolve(settings, "model.config", *settings.model.config, folder);
   if (settings.model.from) resolve(settings, "model.from", *settings.model.from, folder);
   if (settings.model.tokenizer) resolve(settings, "model.tokenizer", *settings.model.tokenizer, folder);
+  if (settings.distill.target) resolve(settings, "distill.target", *settings.distill.target, folder);
   for (std::string& file : settings.data.files) resolve(settings, "data.files", file, folder);
   return settings;
 }

@@ -4,37 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <vector>
 
 #include "framework/model/cpu_clones.h"
+#include "framework/model/quick_exp.h"
 
 namespace foretell::training {
 namespace {
-
-constexpr std::int64_t kSerialElements = 32768;  // below, starting threads costs more than it saves
-
-std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, kSerialElements / std::max<std::int64_t>(1, width)); }
-
-// e^x to about two units in the last place, in a form that compilers turn into vector code: x = n ln 2 + r, e^r by its series.
-inline __attribute__((always_inline)) float quick_exp(float x) {
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  x = std::min(std::max(x, -87.0f), 88.0f);
-  const float n = (x * 1.44269504f + kRound) - kRound;
-  const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
-  float p = 1.98412698e-4f;
-  p = p * r + 1.38888889e-3f;
-  p = p * r + 8.33333333e-3f;
-  p = p * r + 4.16666667e-2f;
-  p = p * r + 1.66666667e-1f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
-}
 
 FORETELL_CLONES float norm_row(const float* x, const float* y, const float* gain, std::int64_t width, float eps, float* sum,
                                float* normed) {
@@ -142,24 +118,6 @@ FORETELL_CLONES void join_row(const HeadLayout& layout, const RotaryView& rotary
   }
 }
 
-FORETELL_CLONES double cross_entropy_row(float* logits, std::int64_t vocab, std::int64_t target, float weight) {
-  float largest = logits[0];
-#pragma omp simd reduction(max : largest)
-  for (std::int64_t i = 0; i < vocab; ++i) largest = std::max(largest, logits[i]);
-  const float at_target = logits[target] - largest;
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < vocab; ++i) {
-    logits[i] = quick_exp(logits[i] - largest);
-    sum += logits[i];
-  }
-  const float scale = weight / sum;
-#pragma omp simd
-  for (std::int64_t i = 0; i < vocab; ++i) logits[i] *= scale;
-  logits[target] -= weight;
-  return weight * (std::log(static_cast<double>(sum)) - at_target);
-}
-
 }  // namespace
 
 void norm_forward(const NormRows& shape, const float* x, const float* y, float eps, float* sum, float* normed, float* rstd) {
@@ -222,18 +180,6 @@ void join_heads_backward(const HeadLayout& layout, const RotaryView& rotary, con
       join_row(layout, rotary, row, in, d_qkv + row * out);
     }
   });
-}
-
-double cross_entropy_rows(std::int64_t rows, std::int64_t vocab, float* logits, const std::int64_t* targets, const float* weights) {
-  std::vector<double> losses(static_cast<std::size_t>(rows));
-  at::parallel_for(0, rows, grain(vocab), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      losses[static_cast<std::size_t>(row)] = cross_entropy_row(logits + row * vocab, vocab, targets[row], weights[row]);
-    }
-  });
-  double sum = 0;
-  for (const double loss : losses) sum += loss;
-  return sum;
 }
 
 }  // namespace foretell::training

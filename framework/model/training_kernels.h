@@ -4,11 +4,16 @@
 // Sums over rows (the derivative of a gain) are taken block by block in the blocks' order.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
+#include "framework/model/distill_mix.h"
 #include "framework/model/kernels.h"
 
 namespace foretell::training {
+
+// Rows of `width` that one thread takes at least: below, starting threads costs more than it saves.
+inline std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, width)); }
 
 // sum = x + y if y is given, else x itself is meant; normed = sum * rstd * gain, rstd = 1 / sqrt(mean(sum^2) + eps).
 struct NormRows {
@@ -35,5 +40,14 @@ void join_heads_backward(const HeadLayout& layout, const RotaryView& rotary, con
 
 // Each row of logits becomes weight * (softmax - one at the target); returns the weighted sum of the cross-entropies.
 double cross_entropy_rows(std::int64_t rows, std::int64_t vocab, float* logits, const std::int64_t* targets, const float* weights);
+
+struct DistillRows {
+  std::int64_t rows = 0, vocab = 0;
+  const float* teacher = nullptr;  // logits
+  const std::int64_t* targets = nullptr;
+  const float* weights = nullptr;
+};
+// Each row of the student's logits becomes the derivative of weight * (the mix of losses); returns the weighted sum of each loss.
+DistillTerms distill_rows(const DistillRows& shape, const DistillMix& mix, float* logits);
 
 }  // namespace foretell::training

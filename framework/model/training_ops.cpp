@@ -1,24 +1,20 @@
 #include "framework/model/training_ops.h"
 
-#include <ATen/ATen.h>
-#include <ATen/autocast_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <memory>
 
-#include "framework/base/error.h"
 #include "framework/model/training_kernels.h"
+#include "framework/model/training_tensors.h"
 
 namespace foretell {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
-
-bool has_kernel(const at::Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
-
-const float* data(const at::Tensor& t) { return t.defined() ? t.const_data_ptr<float>() : nullptr; }
-float* writable(at::Tensor& t) { return t.mutable_data_ptr<float>(); }
-at::Tensor dense(const at::Tensor& t) { return t.defined() ? t.contiguous() : t; }
+using training::AutogradContext;
+using training::data;
+using training::dense;
+using training::Function;
+using training::has_kernel;
+using training::variable_list;
+using training::writable;
 
 // ---- Norms ----------------------------------------------------------------------------------------------------------------------------
 
@@ -165,43 +161,6 @@ at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool inter
   return at::cat({pair, heads.narrow(2, 2 * pairs, heads.size(2) - 2 * pairs)}, 2);
 }
 
-// ---- Head and loss --------------------------------------------------------------------------------------------------------------------
-
-constexpr std::int64_t kLogitElements = std::int64_t{1} << 22;  // in memory at once: 16 MiB
-
-// The derivative is taken on the way, so that the logits of a chunk are gone before those of the next one are made (as in Hsu et al. 2024, "Liger
-// Kernel", arXiv 2410.10989, section 3.2).
-class HeadLossFunction : public Function<HeadLossFunction> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head, const at::Tensor& targets,
-                            const at::Tensor& weights) {
-    const at::Tensor state = dense(input);
-    const bool wants_gradients = input.requires_grad() || head.requires_grad();
-    at::Tensor d_state = wants_gradients ? at::empty_like(state) : at::Tensor();
-    at::Tensor d_head = wants_gradients ? at::zeros_like(head) : at::Tensor();
-    const std::int64_t rows = state.size(0), vocab = head.size(0), chunk = std::max<std::int64_t>(1, kLogitElements / vocab);
-    double loss = 0;
-    for (std::int64_t first = 0; first < rows; first += chunk) {
-      const std::int64_t count = std::min(chunk, rows - first);
-      const at::Tensor part = state.narrow(0, first, count);
-      at::Tensor logits = at::linear(part, head);
-      loss += training::cross_entropy_rows(count, vocab, writable(logits), targets.const_data_ptr<std::int64_t>() + first,
-                                           weights.const_data_ptr<float>() + first);
-      if (!wants_gradients) continue;
-      at::Tensor d_part = d_state.narrow(0, first, count);
-      at::mm_out(d_part, logits, head);
-      d_head.addmm_(logits.t(), part);
-    }
-    context->save_for_backward({d_state, d_head});
-    return at::scalar_tensor(loss, state.options());
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list grads) {
-    const variable_list saved = context->get_saved_variables();
-    return {saved[0] * grads[0], saved[1] * grads[0], at::Tensor(), at::Tensor()};
-  }
-};
-
 }  // namespace
 
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps) {
@@ -263,15 +222,6 @@ at::Tensor gated_training(const at::Tensor& x, Activation activation) {
   if (activation == Activation::Silu && has_kernel(x)) return SiluGateFunction::apply(x);
   const std::int64_t width = x.size(1) / 2;
   return activate_training(x.narrow(1, 0, width), activation) * x.narrow(1, width, width);
-}
-
-at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights) {
-  FORETELL_CHECK(state.size(0) == targets.size(0) && state.size(0) == weights.size(0), "{} rows, {} targets", state.size(0),
-                 targets.size(0));
-  const bool casts = at::autocast::is_autocast_enabled(state.device().type());
-  if (has_kernel(state) && !casts) return HeadLossFunction::apply(state, head, targets, weights);
-  const at::Tensor logits = at::linear(state, head).to(at::kFloat);
-  return at::dot(at::cross_entropy_loss(logits, targets, {}, at::Reduction::None), weights);
 }
 
 }  // namespace foretell

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "framework/model/distill_mix.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/kernels.h"
 #include "framework/model/trainable.h"
@@ -48,5 +49,16 @@ at::Tensor gated_training(const at::Tensor& x, Activation activation);
 // The sum over rows of weights[row] * cross-entropy of (state W^T)[row] and targets[row]. state [n, hidden], head [vocab, hidden]; a scalar. The logits of
 // a few rows at a time are in memory, never all of them.
 at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights);
+
+struct DistillLoss {
+  at::Tensor total;    // a scalar: the mix
+  DistillTerms terms;  // its parts
+};
+// The same with a teacher: its states and its head stand beside the student's, row by row, over one vocabulary. No derivative goes to the teacher.
+struct Teacher {
+  at::Tensor state, head;
+};
+DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
+                                  const Teacher& teacher, const DistillMix& mix);
 
 }  // namespace foretell

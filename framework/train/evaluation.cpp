@@ -5,15 +5,12 @@
 
 #include <algorithm>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/decoder.h"
-#include "framework/decode/model_target.h"
+#include "framework/train/generation.h"
 #include "framework/train/language_loss.h"
 
 namespace foretell {
 namespace {
 
-constexpr int kBatch = 16;
 constexpr int kSpareTokens = 8;  // an answer may be told in a few more tokens than the tokenizer would take for it
 
 class Shares {
@@ -102,33 +99,23 @@ std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
   return requests;
 }
 
-std::vector<Generation> generate(const std::shared_ptr<const LanguageModel>& model, std::span<const Request> requests,
-                                 const ConfigValue& drafter_section, const std::shared_ptr<const LanguageModel>& draft) {
-  BuildContext context;
-  context.vocab = model->config().vocab_size;
-  context.batch_size = kBatch;
-  context.target = model;
-  if (draft) context.draft_model = "draft";
-  context.load_model = [&](const std::string&) { return draft; };
-  const auto drafter = Registry<Drafter>::instance().make(drafter_section, context);
-  const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);
-  const auto policy = Registry<DraftPolicy>::instance().make(ConfigValue::scalar("fixed"), context);
-  const auto target = make_model_target(model);
-  DecoderOptions options;
-  options.max_batch = kBatch;
-  Decoder decoder(*target, {*drafter, *verifier, *policy}, options);
-  return decoder.run(requests);
+ByFamily acceptance_length(const std::shared_ptr<const LanguageModel>& target, const std::shared_ptr<const LanguageModel>& draft, int depth,
+                           const HeldoutSet& heldout) {
+  Shares shares;
+  const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout), DraftedBy{draft, depth});
+  for (std::size_t i = 0; i < generations.size(); ++i)
+    shares.add(heldout.answers[i].family, static_cast<double>(generations[i].tokens.size()),
+               static_cast<double>(generations[i].rounds.size()));
+  return shares.means();
 }
 
 ByFamily exact_match_share(const std::shared_ptr<const LanguageModel>& model, const HeldoutSet& heldout,
                            const std::shared_ptr<const Tokenizer>& tokenizer) {
   Shares shares;
-  const std::vector<Generation> generations = generate(model, heldout_requests(heldout), ConfigValue::scalar("none"), nullptr);
+  const std::vector<Generation> generations = generate_with(model, heldout_requests(heldout));
   for (std::size_t i = 0; i < generations.size(); ++i) {
     const HeldoutAnswer& answer = heldout.answers[i];
-    Tokens tokens = generations[i].tokens;
-    if (generations[i].finish == FinishReason::StopToken) tokens.pop_back();
-    const std::string text = decode_continuation(tokenizer, answer.prompt, tokens, true);
+    const std::string text = answer_text(tokenizer, answer.prompt, generations[i]);
     shares.add(answer.family, exact_match(text, answer.expected) ? 1 : 0, 1);
   }
   return shares.means();

@@ -40,6 +40,11 @@ ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample>
 // The answers' requests, greedy.
 std::vector<Request> heldout_requests(const HeldoutSet& heldout);
 
+// [tokens / round] mean_acceptance_length of the target's greedy answers when `draft` proposes `depth` tokens a round: rounds pooled, the target's own
+// token included.
+ByFamily acceptance_length(const std::shared_ptr<const LanguageModel>& target, const std::shared_ptr<const LanguageModel>& draft, int depth,
+                           const HeldoutSet& heldout);
+
 ByFamily exact_match_share(const std::shared_ptr<const LanguageModel>& model, const HeldoutSet& heldout,
                            const std::shared_ptr<const Tokenizer>& tokenizer);
 

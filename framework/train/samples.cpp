@@ -16,22 +16,12 @@ bool ends(const std::vector<Token>& stops, Token token) { return std::find(stops
 
 class TaskSource final : public SampleSource {
  public:
-  TaskSource(const TrainDataSettings& data, ConversationWriter writer)
-      : families_(data.families), settings_(data.tasks), seed_(static_cast<std::uint64_t>(data.seed)), writer_(std::move(writer)) {
-    for (const std::string& family : families_) shares_.push_back(data.weights.contains(family) ? data.weights.at(family) : 1.0);
-    if (std::all_of(shares_.begin(), shares_.end(), [](double share) { return share <= 0; })) fail("data.weights leave no family");
-  }
+  TaskSource(TrainDataSettings data, ConversationWriter writer) : data_(std::move(data)), writer_(std::move(writer)) {}
 
-  Sample sample(std::uint64_t index) const override {
-    PhiloxRng rng({.seed = seed_, .request = index, .purpose = RngPurpose::Workload});
-    return writer_.write(make_task(families_[rng.pick(shares_)], settings_, TaskSplit::Train, index));
-  }
+  Sample sample(std::uint64_t index) const override { return writer_.write(training_example(data_, index)); }
 
  private:
-  std::vector<std::string> families_;
-  std::vector<double> shares_;
-  TaskSettings settings_;
-  std::uint64_t seed_;
+  TrainDataSettings data_;
   ConversationWriter writer_;
 };
 
@@ -68,6 +58,13 @@ Sample ConversationWriter::write(const TaskExample& example) const {
   }
   sample.weights[0] = 0;
   return sample;
+}
+
+TaskExample training_example(const TrainDataSettings& data, std::uint64_t index) {
+  std::vector<double> shares;
+  for (const std::string& family : data.families) shares.push_back(data.weights.contains(family) ? data.weights.at(family) : 1.0);
+  PhiloxRng rng({.seed = static_cast<std::uint64_t>(data.seed), .request = index, .purpose = RngPurpose::Workload});
+  return make_task(data.families[rng.pick(shares)], data.tasks, TaskSplit::Train, index);
 }
 
 std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer) {

@@ -41,7 +41,9 @@ struct ConversationWriter {
   Tokens prompt(const TaskExample& example, std::size_t turn) const;
 };
 
-// Families are drawn by their shares, one draw for each index.
+// The conversation at an index: families are drawn by their shares, one draw for each index.
+TaskExample training_example(const TrainDataSettings& data, std::uint64_t index);
+
 std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer);
 
 // Text files, each followed by the tokenizer's end token, cut into rows of length + 1 tokens that overlap by one, so that every token is predicted

@@ -11,13 +11,14 @@ namespace {
 struct Sections {
   std::string name, description;
   std::optional<std::string> out;
-  ConfigValue model, data, optimizer, batch, run;
+  ConfigValue model, data, distill, optimizer, batch, run;
   void declare(Parameters& p) {
     p.add("train", name, "the name of what is trained", {.required = true});
     p.add("description", description, "free text");
     p.add("out", out, "the folder to make; --out wins");
     p.add("model", model, "what is trained", {.required = true});
     p.add("data", data, "on what");
+    p.add("distill", distill, "the target that a draft model learns from");
     p.add("optimizer", optimizer, "how weights change");
     p.add("batch", batch, "rows of one optimiser step");
     p.add("run", run, "how long, and what is written when");
@@ -70,6 +71,16 @@ void check_combinations(const TrainSettings& s) {
   if (s.optimizer.betas.size() != 2) fail_at(s.where("optimizer.betas"), "betas: two numbers");
   for (const double beta : s.optimizer.betas)
     if (!(beta >= 0 && beta < 1)) fail_at(s.where("optimizer.betas"), "betas: {} is outside of [0, 1)", beta);
+  const DistillMix& mix = s.distill.mix;
+  if (s.distill.target && mix.ce + mix.kl + mix.tvd <= 0)
+    fail_at(s.where("distill"), "distill: ce, kl and tvd are all 0: nothing is learned");
+  if (!s.distill.target && s.document.find("distill"))
+    fail_at(s.where("distill"), "the section 'distill' needs the key 'target' (a model's folder)");
+  if (std::all_of(s.data.families.begin(), s.data.families.end(),
+                  [&](const std::string& family) { return s.data.weights.contains(family) && s.data.weights.at(family) <= 0; }))
+    fail_at(s.where("data.weights"), "weights: every family has a share of 0");
+  if (s.distill.target && s.data.type == "text" && s.distill.answers == "target")
+    fail_at(s.where("distill"), "distill: a text asks nothing that the target could answer: set answers: data");
   if (s.data.type == "text" && s.data.files.empty()) fail_at(s.where("data"), "data of type text needs 'files' (or --text FILE ...)");
   if (s.data.type == "generated" && !s.data.files.empty()) fail_at(s.where("data.files"), "files are for data of type text");
 }
@@ -93,6 +104,19 @@ void TrainDataSettings::declare(Parameters& p) {
   p.add("seed", seed, "of the order", {.min = 0});
   p.add("chat_template", chat_template, "how a conversation is written");
   p.add("prompt_weight", prompt_weight, "the loss weight of what is not an answer", {.min = 0.0, .max = 1.0});
+}
+
+void DistillSettings::declare(Parameters& p) {
+  p.add("target", target, "the target's folder; without it nothing is distilled");
+  p.add("answers", answers, "whose answers are learned: the target's own to the training prompts, or the data's",
+        {.choices = {"target", "data"}});
+  p.add("samples", samples, "conversations that the target answers", {.min = 1});
+  p.add("answer_temperature", answer_temperature, "of these answers", {.min = 0.0});
+  p.add("temperature", mix.temperature, "of both laws in kl and tvd", {.min = 0.01, .max = 100.0});
+  p.add("ce", mix.ce, "weight of the cross-entropy of the answers", {.min = 0.0});
+  p.add("kl", mix.kl, "weight of the forward divergence KL(target || draft)", {.min = 0.0});
+  p.add("tvd", mix.tvd, "weight of the total variation distance: one minus the expected acceptance", {.min = 0.0});
+  p.add("acceptance_depth", acceptance_depth, "drafted tokens when acceptance is measured", {.min = 1, .max = 64});
 }
 
 void OptimizerSettings::declare(Parameters& p) {
@@ -138,6 +162,7 @@ TrainSettings read_train_settings(const ConfigValue& document) {
   s.out = sections.out;
   Parameters::read(sections.model, "section 'model'", s.model);
   read_data(s, sections.data);
+  Parameters::read(sections.distill, "section 'distill'", s.distill);
   Parameters::read(sections.optimizer, "section 'optimizer'", s.optimizer);
   Parameters::read(sections.batch, "section 'batch'", s.batch);
   Parameters::read(sections.run, "section 'run'", s.run);
@@ -150,6 +175,7 @@ ConfigValue resolved_document(const TrainSettings& s) {
   document.set("model", resolved(s.model));
   document.set("data", resolved(s.data));
   document.set_path("data.tasks", resolved(s.data.tasks));
+  if (s.distill.target) document.set("distill", resolved(s.distill));
   document.set("optimizer", resolved(s.optimizer));
   document.set("batch", resolved(s.batch));
   document.set("run", resolved(s.run));
@@ -157,9 +183,10 @@ ConfigValue resolved_document(const TrainSettings& s) {
 }
 
 std::vector<std::pair<std::string, std::vector<ParameterDoc>>> train_parameters() {
-  return {{"model", Parameters::describe<TrainModelSettings>()}, {"data", Parameters::describe<TrainDataSettings>()},
-          {"data.tasks", Parameters::describe<TaskSettings>()},  {"optimizer", Parameters::describe<OptimizerSettings>()},
-          {"batch", Parameters::describe<TrainBatchSettings>()}, {"run", Parameters::describe<TrainRunSettings>()}};
+  return {{"model", Parameters::describe<TrainModelSettings>()},    {"data", Parameters::describe<TrainDataSettings>()},
+          {"data.tasks", Parameters::describe<TaskSettings>()},     {"distill", Parameters::describe<DistillSettings>()},
+          {"optimizer", Parameters::describe<OptimizerSettings>()}, {"batch", Parameters::describe<TrainBatchSettings>()},
+          {"run", Parameters::describe<TrainRunSettings>()}};
 }
 
 }  // namespace foretell

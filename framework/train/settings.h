@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "framework/base/parameters.h"
+#include "framework/model/distill_mix.h"
 #include "framework/text/tasks.h"
 
 namespace foretell {
@@ -35,6 +36,17 @@ struct TrainDataSettings {
   void declare(Parameters& p);
 
   ConfigValue weights_section, tasks_section;  // as written: `weights` and `tasks` are read from them
+};
+
+// Of a draft model; `target` says whether there is anything to distill.
+struct DistillSettings {
+  std::optional<std::string> target;
+  std::string answers = "target";
+  int samples = 2000;
+  double answer_temperature = 0;
+  int acceptance_depth = 4;
+  DistillMix mix;
+  void declare(Parameters& p);
 };
 
 struct OptimizerSettings {
@@ -75,6 +87,7 @@ struct TrainSettings {
   std::optional<std::string> out;
   TrainModelSettings model;
   TrainDataSettings data;
+  DistillSettings distill;
   OptimizerSettings optimizer;
   TrainBatchSettings batch;
   TrainRunSettings run;

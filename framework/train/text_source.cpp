@@ -1,28 +1,11 @@
 // Text files as rows of tokens.
 #include "framework/base/error.h"
-#include "framework/base/mix.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/train/samples.h"
+#include "framework/train/shuffle.h"
 
 namespace foretell {
 namespace {
-
-// Where `index` of [0, size) goes in a shuffled order: a Feistel network over the next power of four, walked until it lands inside.
-std::uint64_t shuffled(std::uint64_t index, std::uint64_t size, std::uint64_t key) {
-  int half = 1;
-  while ((std::uint64_t{1} << (2 * half)) < size) ++half;
-  const std::uint64_t mask = (std::uint64_t{1} << half) - 1;
-  do {
-    std::uint64_t left = index >> half, right = index & mask;
-    for (std::uint64_t round = 0; round < 4; ++round) {
-      const std::uint64_t mixed = left ^ (mix64(key ^ mix64(right + (round << 32))) & mask);
-      left = right;
-      right = mixed;
-    }
-    index = left << half | right;
-  } while (index >= size);
-  return index;
-}
 
 class TextSource final : public SampleSource {
  public:

@@ -9,17 +9,12 @@
 
 namespace foretell {
 
-Trainer::Trainer(std::shared_ptr<const Trainable> trainable, std::shared_ptr<const SampleSource> source, const TrainSettings& settings,
-                 at::Device device)
-    : trainable_(std::move(trainable)),
-      source_(std::move(source)),
-      settings_(settings),
-      device_(device),
-      optimizer_(trainable_->parameters(), settings.optimizer) {}
+Trainer::Trainer(std::shared_ptr<const Trainable> trainable, const TrainSettings& settings, at::Device device)
+    : trainable_(std::move(trainable)), settings_(settings), device_(device), optimizer_(trainable_->parameters(), settings.optimizer) {}
 
-std::vector<std::vector<Sample>> Trainer::next_samples() {
+std::vector<std::vector<Sample>> Trainer::next_samples(const SampleSource& source) {
   std::vector<std::vector<Sample>> parts;
-  for (int part = 0; part < settings_.batch.accumulate; ++part) parts.push_back(take_samples(*source_, settings_.batch, data_));
+  for (int part = 0; part < settings_.batch.accumulate; ++part) parts.push_back(take_samples(source, settings_.batch, data_));
   return parts;
 }
 
@@ -44,11 +39,11 @@ void Trainer::forward_backward(const std::vector<std::vector<Sample>>& parts, St
   }
 }
 
-StepReport Trainer::step() {
+StepReport Trainer::step(const SampleSource& source) {
   StepReport report;
   report.step = optimizer_.steps_done() + 1;
   report.learning_rate = learning_rate_at(settings_.optimizer, optimizer_.steps_done(), settings_.run.steps);
-  forward_backward(next_samples(), report);
+  forward_backward(next_samples(source), report);
   report.gradient_norm = optimizer_.gradient_norm();
   double sum = report.gradient_norm;
   for (const auto& [name, value] : report.losses) sum += value;

@@ -24,21 +24,20 @@ struct StepReport {
 
 class Trainer {
  public:
-  Trainer(std::shared_ptr<const Trainable> trainable, std::shared_ptr<const SampleSource> source, const TrainSettings& settings,
-          at::Device device);
+  // `settings` must outlive the trainer.
+  Trainer(std::shared_ptr<const Trainable> trainable, const TrainSettings& settings, at::Device device);
 
-  StepReport step();
+  StepReport step(const SampleSource& source);
 
   AdamW& optimizer() { return optimizer_; }
   DataPosition& data() { return data_; }
   int steps_done() const { return optimizer_.steps_done(); }
 
  private:
-  std::vector<std::vector<Sample>> next_samples();
+  std::vector<std::vector<Sample>> next_samples(const SampleSource& source);
   void forward_backward(const std::vector<std::vector<Sample>>& parts, StepReport& report);
 
   std::shared_ptr<const Trainable> trainable_;
-  std::shared_ptr<const SampleSource> source_;
   const TrainSettings& settings_;
   at::Device device_;
   AdamW optimizer_;

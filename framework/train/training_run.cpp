@@ -4,10 +4,12 @@
 
 #include <algorithm>
 
+#include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/load_model.h"
+#include "framework/train/distillation.h"
 #include "framework/train/language_loss.h"
 #include "framework/train/model_folder.h"
 
@@ -39,8 +41,11 @@ TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool
   at::set_num_threads(settings_.run.threads.value_or(at::get_num_threads()));
   load_tokenizer();
   load_model();
+  load_target();
   load_data();
-  trainer_ = std::make_unique<Trainer>(std::make_shared<LanguageLoss>(model_), source_, settings_, device_);
+  std::shared_ptr<const Trainable> loss = std::make_shared<LanguageLoss>(model_);
+  if (teacher_) loss = std::make_shared<DistillationLoss>(model_, teacher_, settings_.distill.mix);
+  trainer_ = std::make_unique<Trainer>(std::move(loss), settings_, device_);
   resume(restart);
 }
 
@@ -73,6 +78,26 @@ void TrainingRun::load_model() {
   section.from ? model_->load(*section.from) : model_->initialise(static_cast<std::uint64_t>(section.init_seed));
 }
 
+void TrainingRun::load_target() {
+  if (!settings_.distill.target) return;
+  const std::string& folder = *settings_.distill.target;
+  const ModelConfig config = load_model_config(folder);
+  if (config.vocab_size != model_->config().vocab_size) {
+    fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder, config.vocab_size,
+            model_->config().vocab_size);
+  }
+  if (settings_.batch.length > config.context)
+    fail_at(settings_.where("batch.length"), "length: {} is more than the target's context of {}", settings_.batch.length, config.context);
+  teacher_ = std::make_shared<TrainableTransformer>(config, device_);
+  teacher_->load(folder);
+  teacher_->freeze();
+  target_ = foretell::load_model(folder, {.dtype = at::kFloat, .device = device_});
+}
+
+ConversationWriter TrainingRun::writer() const {
+  return {tokenizer_, &ChatTemplate::get(settings_.data.chat_template), settings_.data.prompt_weight};
+}
+
 void TrainingRun::load_data() {
   if (settings_.data.type == "text") {
     TextData text = make_text_data(settings_.data, *tokenizer_, settings_.batch.length, settings_.run.eval_prompts);
@@ -80,9 +105,31 @@ void TrainingRun::load_data() {
     heldout_.samples = std::move(text.heldout);
     return;
   }
-  const ConversationWriter writer{tokenizer_, &ChatTemplate::get(settings_.data.chat_template), settings_.data.prompt_weight};
-  source_ = make_task_source(settings_.data, writer);
-  heldout_ = make_heldout_tasks(settings_.data, settings_.batch, settings_.run.eval_prompts, writer);
+  heldout_ = make_heldout_tasks(settings_.data, settings_.batch, settings_.run.eval_prompts, writer());
+  if (!teacher_ || settings_.distill.answers == "data") source_ = make_task_source(settings_.data, writer());
+}
+
+// Named after all that they depend on, so that answers to other questions are never taken for these.
+std::filesystem::path TrainingRun::answers_file() const {
+  const ConfigValue document = resolved_document(settings_);
+  const std::string all = document.find("data")->to_flow() + document.find("distill")->to_flow() + settings_.model.tokenizer.value_or("");
+  return out_ / fmt::format("answers-{:016x}.jsonl", name_hash(all));
+}
+
+// Whether there is something to train on; not if the target was stopped while it answered.
+bool TrainingRun::has_data(const TrainHooks& hooks) {
+  if (source_) return true;
+  AnswerRequest request{answers_file(), target_, {}, hooks.stop};
+  Stopwatch since_told;
+  request.on_progress = [&](int done, int all) {
+    if (done < all && since_told.elapsed_ns() < 10'000'000'000) return;
+    since_told = Stopwatch();
+    hooks.note(fmt::format("the target has answered {} of {} conversations", done, all));
+  };
+  std::vector<TaskExample> examples = target_answers(settings_, writer(), request);
+  if (hooks.stop()) return false;
+  source_ = make_example_source(std::move(examples), writer(), static_cast<std::uint64_t>(settings_.data.seed));
+  return true;
 }
 
 void TrainingRun::resume(bool restart) {
@@ -92,9 +139,10 @@ void TrainingRun::resume(bool restart) {
 }
 
 bool TrainingRun::run(const TrainHooks& hooks) {
+  if (!has_data(hooks)) return false;
   window_tokens_ = trainer_->data().tokens;
   watch_.lap_ns();
-  while (trainer_->steps_done() < settings_.run.steps && !hooks.stop()) after_step(trainer_->step(), hooks);
+  while (trainer_->steps_done() < settings_.run.steps && !hooks.stop()) after_step(trainer_->step(*source_), hooks);
   save();
   return trainer_->steps_done() >= settings_.run.steps;
 }
@@ -130,11 +178,17 @@ void TrainingRun::evaluate(CurvePoint& point, const TrainHooks& hooks) {
   std::string text = fmt::format("step {}: held-out loss {:.4f}", point.step, loss.at(""));
   if (!heldout_.answers.empty()) {
     const auto stored = settings_.run.save_dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-    const ByFamily exact = exact_match_share(model_->snapshot(stored), heldout_, tokenizer_);
+    const auto model = model_->snapshot(stored);
+    const ByFamily exact = exact_match_share(model, heldout_, tokenizer_);
     add_by_family(point, "exact_match", exact);
     text += fmt::format(", exact match {:.1f}%", 100 * exact.at(""));
     for (const auto& [family, share] : exact)
       if (!family.empty() && exact.size() > 2) text += fmt::format(", {} {:.0f}%", family, 100 * share);
+    if (target_) {
+      const ByFamily lengths = acceptance_length(target_, model, settings_.distill.acceptance_depth, heldout_);
+      add_by_family(point, "mean_acceptance_length", lengths);
+      text += fmt::format(", mean acceptance length {:.2f}", lengths.at(""));
+    }
   }
   hooks.note(text);
 }

@@ -47,11 +47,14 @@ class TrainingRun {
   void load_tokenizer();
   void load_model();
   void load_data();
+  void load_target();
+  ConversationWriter writer() const;
+  bool has_data(const TrainHooks& hooks);
   void resume(bool restart);
   void after_step(const StepReport& report, const TrainHooks& hooks);
   void evaluate(CurvePoint& point, const TrainHooks& hooks);
   void save();
-  void write_model();
+  std::filesystem::path answers_file() const;
   std::filesystem::path checkpoint_file() const { return out_ / "checkpoint" / "state.safetensors"; }
 
   TrainSettings settings_;
@@ -61,6 +64,8 @@ class TrainingRun {
   std::shared_ptr<TrainableTransformer> model_;
   std::shared_ptr<const SampleSource> source_;
   HeldoutSet heldout_;
+  std::shared_ptr<TrainableTransformer> teacher_;  // of a draft: its target, frozen
+  std::shared_ptr<const LanguageModel> target_;    // the same, for generating
   std::unique_ptr<Trainer> trainer_;
   RunState state_;
   Stopwatch watch_;            // since the last step's end

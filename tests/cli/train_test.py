@@ -127,6 +127,16 @@ def main(folder):
         first = curve(os.path.join(folder, "further"))["1"]
         check(done.returncode == 0 and float(first) < float(curve(straight)["15"]), f"from: the first loss is {first}")
 
+    def a_draft_learns_from_its_target():
+        draft = os.path.join(folder, "draft")
+        done = run("train", training, "--out", draft, "--set", f"distill={{target: {straight}, answers: data}}", "--set", "run.steps=6", "--set",
+                   "model.init_seed=5")
+        header = open(os.path.join(draft, "curve.csv")).readline() if done.returncode == 0 else ""
+        check("loss.kl" in header and "mean_acceptance_length" in header, f"distillation: losses and acceptance are measured: {done.stderr[-200:]}")
+        refused("a target that never ends an answer", ["single answer"], training, "--out", os.path.join(folder, "draft2"), "--set",
+                f"distill={{target: {straight}, samples: 2}}", "--set", "data.families=[arithmetic]")
+        refused("distill without a target", ["target"], training, "--out", os.path.join(folder, "draft2"), "--set", "distill={samples: 2}")
+
     def mistakes():
         out = ("--out", os.path.join(folder, "bad"))
         refused("no out", ["out", "--out"], training)
@@ -147,7 +157,7 @@ def main(folder):
         os.truncate(state, os.path.getsize(state) - 100)
         refused("a checkpoint that was cut", ["state.safetensors"], training, "--out", damaged)
 
-    for test in (a_run_leaves_a_model, killed_runs_go_on, interrupted_runs_keep_their_state, text_is_learned, further_training_starts_from_a_model,
+    for test in (a_run_leaves_a_model, killed_runs_go_on, interrupted_runs_keep_their_state, text_is_learned, further_training_starts_from_a_model, a_draft_learns_from_its_target,
                  mistakes):
         case(test)
 

@@ -12,6 +12,8 @@
 namespace foretell {
 namespace {
 
+const testing::CountingSource kSource(61, 12);
+
 TrainSettings small_settings() {
   TrainSettings settings;
   settings.name = "small";
@@ -23,7 +25,7 @@ TrainSettings small_settings() {
 }
 
 Trainer make_trainer(const std::shared_ptr<const TrainableTransformer>& model, const TrainSettings& settings) {
-  return Trainer(std::make_shared<LanguageLoss>(model), std::make_shared<testing::CountingSource>(61, 12), settings, at::kCPU);
+  return Trainer(std::make_shared<LanguageLoss>(model), settings, at::kCPU);
 }
 
 TEST_CASE("AdamW is its formula, with decay and clipping") {
@@ -74,9 +76,9 @@ TEST_CASE("The loss falls on what can be learned") {
   settings.run.steps = 60;
   const auto model = testing::small_model(testing::small_llama());
   Trainer trainer = make_trainer(model, settings);
-  const double first = trainer.step().losses.at(0).second;
+  const double first = trainer.step(kSource).losses.at(0).second;
   double last = first;
-  for (int i = 1; i < 60; ++i) last = trainer.step().losses.at(0).second;
+  for (int i = 1; i < 60; ++i) last = trainer.step(kSource).losses.at(0).second;
   CHECK(first > 3);
   CHECK(last < 0.5);
 }
@@ -87,7 +89,7 @@ TEST_CASE("Parts of a batch add up to the whole batch") {
   parts.batch = {.rows = 3, .length = 11, .accumulate = 2};
   const auto model_a = testing::small_model(testing::small_llama()), model_b = testing::small_model(testing::small_llama());
   Trainer a = make_trainer(model_a, whole), b = make_trainer(model_b, parts);
-  const StepReport report_a = a.step(), report_b = b.step();
+  const StepReport report_a = a.step(kSource), report_b = b.step(kSource);
   CHECK(a.data().next_sample == b.data().next_sample);
   CHECK(report_a.losses.at(0).second == Approx(report_b.losses.at(0).second).epsilon(1e-5));
   CHECK(report_a.gradient_norm == Approx(report_b.gradient_norm).epsilon(1e-4));
@@ -99,10 +101,10 @@ TEST_CASE("A run that goes on from a checkpoint is the run that was not stopped,
   const auto straight = testing::small_model(testing::small_llama());
   Trainer trainer = make_trainer(straight, settings);
   std::vector<double> losses;
-  for (int i = 0; i < 12; ++i) losses.push_back(trainer.step().losses.at(0).second);
+  for (int i = 0; i < 12; ++i) losses.push_back(trainer.step(kSource).losses.at(0).second);
 
   Trainer first = make_trainer(testing::small_model(testing::small_llama()), settings);
-  for (int i = 0; i < 5; ++i) CHECK(first.step().losses.at(0).second == losses[static_cast<std::size_t>(i)]);
+  for (int i = 0; i < 5; ++i) CHECK(first.step(kSource).losses.at(0).second == losses[static_cast<std::size_t>(i)]);
   save_checkpoint(folder.path() / "state", first, {"settings", {{5, {{"loss", 0.1}}}}, 1.5});
 
   const auto resumed = testing::small_model(testing::small_llama(), 99);
@@ -112,7 +114,7 @@ TEST_CASE("A run that goes on from a checkpoint is the run that was not stopped,
   CHECK(state.seconds == 1.5);
   REQUIRE(state.curve.size() == 1);
   CHECK(state.curve[0].values[0].second == 0.1);
-  for (int i = 5; i < 12; ++i) CHECK(second.step().losses.at(0).second == losses[static_cast<std::size_t>(i)]);
+  for (int i = 5; i < 12; ++i) CHECK(second.step(kSource).losses.at(0).second == losses[static_cast<std::size_t>(i)]);
   const auto a = straight->parameters(), b = resumed->parameters();
   for (std::size_t i = 0; i < a.size(); ++i) CHECK(at::equal(a[i].value, b[i].value));
 }
@@ -129,8 +131,9 @@ TEST_CASE("A checkpoint that is damaged or of other settings is refused, and the
   const testing::TemporaryFolder folder;
   const auto file = folder.path() / "state";
   const auto model = testing::small_model(testing::small_llama());
-  Trainer trainer = make_trainer(model, small_settings());
-  trainer.step();
+  const TrainSettings settings = small_settings();
+  Trainer trainer = make_trainer(model, settings);
+  trainer.step(kSource);
   save_checkpoint(file, trainer, {"learning_rate: 1\nsteps: 2\n", {}, 0});
   CHECK_THROWS_WITH(load_checkpoint(file, trainer, "learning_rate: 1\nsteps: 3\n"),
                     Catch::Contains("steps: 2") && Catch::Contains("steps: 3") && Catch::Contains("--restart"));
@@ -147,11 +150,12 @@ TEST_CASE("A checkpoint that is damaged or of other settings is refused, and the
 
 TEST_CASE("A loss that is not a number ends the run and names the step") {
   const auto model = testing::small_model(testing::small_llama());
-  Trainer trainer = make_trainer(model, small_settings());
-  trainer.step();
+  const TrainSettings settings = small_settings();
+  Trainer trainer = make_trainer(model, settings);
+  trainer.step(kSource);
   model->parameters()[0].value.detach()[0][0].fill_(std::numeric_limits<float>::quiet_NaN());
   const at::Tensor before = model->parameters()[1].value.detach().clone();
-  CHECK_THROWS_WITH(trainer.step(), Catch::Contains("step 2") && Catch::Contains("learning_rate"));
+  CHECK_THROWS_WITH(trainer.step(kSource), Catch::Contains("step 2") && Catch::Contains("learning_rate"));
   CHECK(at::equal(before, model->parameters()[1].value));
 }
 
