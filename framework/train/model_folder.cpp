@@ -78,6 +78,8 @@ std::string model_card(const ModelFolder& content) {
       "- steps: {} of {}\n- tokens: {} through the model, {} of them with a loss\n- time: {:.1f} minutes of training, {} threads\n",
       content.steps_done, settings.run.steps, content.data.tokens, content.data.loss_tokens, content.state.seconds / 60,
       at::get_num_threads());
+  if (content.data.skipped > 0)
+    text += fmt::format("- left out: {} conversations longer than {} tokens\n", content.data.skipped, settings.batch.length);
   text += fmt::format("- seeds: weights {}, data {}\n\n", settings.model.init_seed, settings.data.seed);
   return text + results_table(content.state.curve) + "\n`curve.csv` and `curve.svg` have the whole curve.\n";
 }
