@@ -6,6 +6,7 @@
 #include <set>
 
 #include "experiments/console.h"
+#include "experiments/overlap.h"
 #include "experiments/table.h"
 
 namespace foretell {
@@ -64,6 +65,34 @@ std::string results_table(const std::vector<CellResult>& results) {
   return table.to_string();
 }
 
+std::string prediction_table(const std::vector<CellResult>& results) {
+  Table table(
+      {"<cell", "first token accepted", "text predicts", "output predicts", "mean acc. length", "text predicts", "output predicts"});
+  bool any = false;
+  for (const CellResult& result : results) {
+    if (!result.prediction) continue;
+    const Prediction& p = *result.prediction;
+    const TaskSummary& measured = result.summary.at("overall");
+    const auto& positions = measured.acceptance_rate_per_position;
+    const auto length = [&](double acceptance) { return fmt::format("{:.3f}", predicted_acceptance_length(acceptance, p.depth)); };
+    any = true;
+    table.add({result.cell.name, positions.empty() ? "-" : fmt::format("{:.3f}", positions[0]), fmt::format("{:.3f}", p.on_text),
+               fmt::format("{:.3f}", p.on_output), shown(measured.mean_acceptance_length, "{:.3f}"), length(p.on_text),
+               length(p.on_output)});
+  }
+  return any ? table.to_string() : "";
+}
+
+nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction) {
+  if (!prediction) return nullptr;
+  const Prediction& p = *prediction;
+  return {{"num_speculative_tokens", p.depth},
+          {"expected_acceptance_on_text", p.on_text},
+          {"expected_acceptance_on_output", p.on_output},
+          {"mean_acceptance_length_on_text", predicted_acceptance_length(p.on_text, p.depth)},
+          {"mean_acceptance_length_on_output", predicted_acceptance_length(p.on_output, p.depth)}};
+}
+
 std::string inflation_note(const std::vector<CellResult>& results) {
   std::set<std::string> notes;
   const auto add = [&](const char* who, const std::optional<std::string>& from) {
@@ -111,6 +140,7 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"tasks", to_json(result.summary, result.tasks)},
                      {"timed", result.timed},
                      {"inflated_from", to_json(result.inflated)},
+                     {"prediction", to_json(result.prediction)},
                      {"folder", result.folder.string()}});
   return {{"study", study.name}, {"cells", cells}};
 }

@@ -20,6 +20,13 @@ struct InflatedModels {
   friend bool operator==(const InflatedModels&, const InflatedModels&) = default;
 };
 
+// What the overlap of draft and target lets expect (prediction.h).
+struct Prediction {
+  int depth = 0;         // tokens of a draft
+  double on_text = 0;    // [1] expected acceptance of a token on the study's text
+  double on_output = 0;  // [1] the same on what the cell generated
+};
+
 struct CellResult {
   Cell cell;
   Summary summary;
@@ -27,9 +34,13 @@ struct CellResult {
   std::filesystem::path folder;
   bool timed = true;
   InflatedModels inflated = {};
+  std::optional<Prediction> prediction = {};
 };
 
 std::string results_table(const std::vector<CellResult>& results);
+// Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
+std::string prediction_table(const std::vector<CellResult>& results);
+nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none

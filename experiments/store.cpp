@@ -140,9 +140,13 @@ void Store::append_answer(const AnswerRow& row) {
   answers_->flush();
 }
 
-void Store::write_summary(const nlohmann::ordered_json& summary) {
-  AtomicFile file(folder_ / "summary.json");
-  file.write(summary.dump(2) + "\n");
+void Store::write_summary(const nlohmann::ordered_json& summary) { write_whole("summary.json", summary); }
+
+void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_whole("prediction.json", prediction); }
+
+void Store::write_whole(const char* name, const nlohmann::ordered_json& content) {
+  AtomicFile file(folder_ / name);
+  file.write(content.dump(2) + "\n");
   file.commit();
 }
 

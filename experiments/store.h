@@ -6,6 +6,7 @@
 //   rounds.jsonl           one object a round            } appended after each prompt and flushed, so that a killed run loses at most the prompt
 //   generations.jsonl      one object a generation       } that it was on
 //   summary.json           the fold of the two, written whole or not at all
+//   prediction.json        where the study has an overlap section: what the models' overlap lets expect
 //   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
 // Whatever cannot be written is an Error with the file's name. Opening a store starts the cell afresh.
 #pragma once
@@ -46,8 +47,11 @@ class Store {
   void append(std::span<const GenerationRecord> records);
   void append_answer(const AnswerRow& row);
   void write_summary(const nlohmann::ordered_json& summary);
+  void write_prediction(const nlohmann::ordered_json& prediction);
 
  private:
+  void write_whole(const char* name, const nlohmann::ordered_json& content);
+
   std::filesystem::path folder_;
   AppendFile rounds_, generations_;
   std::optional<AppendFile> answers_;

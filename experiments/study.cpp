@@ -17,7 +17,7 @@ ConfigValue typed(const char* type) { return ConfigValue::map({{"type", ConfigVa
 
 struct StudySections {
   std::string study, description;
-  ConfigValue model, pipeline, sampling, workload, run, sweep;
+  ConfigValue model, pipeline, sampling, workload, run, sweep, overlap;
   ConfigValue baseline = ConfigValue::map({{"pipeline", ConfigValue::map({{"drafter", typed("none"), {}}}), {}}});
 
   void declare(Parameters& p) {
@@ -29,6 +29,7 @@ struct StudySections {
     p.add("workload", workload, "the prompts", {.required = true});
     p.add("run", run, "seed, repeats, warm-up, threads, batch size");
     p.add("baseline", baseline, "dotted pipeline paths and their values in the baseline; none for no baseline");
+    p.add("overlap", overlap, "text that acceptance is predicted from, beside what is measured");
     p.add("sweep", sweep, "dotted paths and the values that each takes");
   }
 };
@@ -135,7 +136,7 @@ Cell read_cell(const ConfigValue& document, const StudySections& study) {
 void ModelSection::declare(Parameters& p) {
   p.add("target", target, "a model's folder, or {type: ...}; see `foretell list targets`", {.required = true});
   p.add("draft", draft, "a draft model's folder, or {type: random | imported | inflated, ...}");
-  p.add("dtype", dtype, "f32 or bf16; without it what the checkpoint says");
+  p.add("dtype", dtype, "f32, bf16 or f64; without it what the checkpoint says");
   p.add("device", device, "cpu, cuda or cuda:N");
 }
 
@@ -173,7 +174,7 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
   Parameters::read(document, "the study", sections);
   check_name(sections, document);
 
-  Study study{sections.study, file, {}};
+  Study study{sections.study, file, sections.overlap};
   const auto again = cell_overrides(overrides);
   std::set<std::string> hashes;
   for (const SweepPoint& point : expand_sweep(sections.sweep, again)) {

@@ -11,6 +11,7 @@
 //   sampling: {temperature: 0.0}
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
+//   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap predicts
 //   baseline: {pipeline.drafter: {type: none}}    # the default; `none` for no baseline
 //   sweep:    {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # the grid of all combinations
 //
@@ -71,7 +72,8 @@ struct Cell {
 struct Study {
   std::string name;
   std::filesystem::path file;
-  std::vector<Cell> cells;
+  ConfigValue overlap = {};  // what prediction.h reads; null for none
+  std::vector<Cell> cells = {};
 };
 
 Study load_study(const std::filesystem::path& file, const std::vector<std::string>& overrides);

@@ -4,10 +4,13 @@
 #include <functional>
 
 #include "experiments/paths.h"
+#include "experiments/text_prompts.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
+#include "framework/text/file_bytes.h"
 #include "framework/text/prompts.h"
 #include "framework/text/tasks.h"
+#include "framework/text/unicode.h"
 
 namespace foretell {
 namespace {
@@ -42,6 +45,17 @@ struct JsonlOptions : CommonOptions {
   std::string file;
   void declare(Parameters& p) {
     p.add("file", file, "one object a line with turns, prompt, question or text; optionally an id and a category", {.required = true});
+    declare_common(p);
+  }
+};
+
+struct TextOptions : CommonOptions {
+  std::string file;
+  int count = 8, prompt_chars = 200;
+  void declare(Parameters& p) {
+    p.add("file", file, "running text in UTF-8", {.required = true});
+    p.add("count", count, "prompts, cut out evenly over the file", {.min = 1, .max = 1e6});
+    p.add("prompt_chars", prompt_chars, "about the length of each, in bytes", {.min = 1, .max = 1e6});
     declare_common(p);
   }
 };
@@ -134,6 +148,14 @@ Workload load(const JsonlOptions& options, const ConfigValue& description, const
   return workload;
 }
 
+Workload load(const TextOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  const auto file = resolve_path(options.file, description.find("file")->where(), folder);
+  for (const std::string& prompt : cut_prompts(unicode::lossy(read_file_bytes(file)), options.count, options.prompt_chars))
+    workload.conversations.push_back({std::to_string(workload.conversations.size() + 1), "text", "text", {{.text = prompt}}});
+  return workload;
+}
+
 Workload load(const PromptsOptions& options, const ConfigValue& description, const std::filesystem::path&, int) {
   if (options.prompts.empty()) fail_at(description.where(), "workload 'prompts' has no prompt");
   Workload workload = start(options);
@@ -215,6 +237,7 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all = {
       kind<SpecBenchOptions>("spec_bench", "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
       kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
+      kind<TextOptions>("text", "prompts cut out of a file of running text, which the model continues"),
       kind<PromptsOptions>("prompts", "prompts written in the study itself"),
       kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
       kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),

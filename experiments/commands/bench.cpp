@@ -66,7 +66,7 @@ void add_bench_command(Command app) {
   model.add("--rows", options->rows, "row counts", {.type = "N,N,...", .show_default = true});
   model.add("--context", options->context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
-  model.add("--dtype", options->dtype, "f32 or bf16; without it what the checkpoint says", {.type = "T"});
+  model.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoint says", {.type = "T"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   model.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   model.add_flag("--json", options->json, "as JSON");

@@ -5,6 +5,7 @@
 #include "experiments/explanation.h"
 #include "experiments/interrupt.h"
 #include "experiments/manifest.h"
+#include "experiments/prediction.h"
 #include "experiments/progress.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
@@ -26,16 +27,28 @@ std::vector<std::string> all_overrides(const RunOptions& options) {
   return overrides;
 }
 
+// What the cells of a run share.
+struct RunContext {
+  const Study& study;
+  std::filesystem::path results;
+  ModelPool& pool;
+  Predictor& predictor;
+  Progress& progress;
+};
+
 // Runs one cell and writes its summary; records of an interrupted cell are summed up as far as they go.
-CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::path& results, ModelPool& pool, Progress& progress) {
+CellResult run_one(const Cell& cell, const RunContext& context) {
+  const auto& [study, results, pool, predictor, progress] = context;
   CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
   pool.forget_unused();
   Store store(cell_folder(results, study, cell), cell, make_manifest(study, cell, setup));
   progress.start_cell(cell.name, planned_prompts(cell, setup));
-  const CellRun run = run_cell(cell, setup, store, [&](int prompts) { progress.advance(prompts); });
+  const CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
   progress.finish_cell();
   CellResult result{
       cell, fold(run.records, {setup.timed(), cell.is_baseline}), setup.workload.tasks, store.folder(), setup.timed(), setup.inflated()};
+  if (run.complete) result.prediction = predictor.predict(cell, setup, run.records);
+  if (result.prediction) store.write_prediction(to_json(result.prediction));
   store.write_summary({{"study", study.name},
                        {"cell", cell.name},
                        {"complete", run.complete},
@@ -49,6 +62,10 @@ CellResult run_one(const Study& study, const Cell& cell, const std::filesystem::
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
   print_out(results_table(results));
   if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
+  if (const std::string table = prediction_table(results); !table.empty())
+    print_out(
+        "\nMeasured acceptance beside what the overlap of draft and target predicts, on the study's text and on what was generated:\n\n" +
+        table);
   const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
   if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
@@ -60,6 +77,7 @@ void run_study(const RunOptions& options) {
   const Study study = load_study(options.study, all_overrides(options));
   const std::filesystem::path results = options.out;
   ModelPool pool(results / ".models");
+  Predictor predictor(study.overlap, study.file.parent_path(), pool);
   check_cells(study, pool);
   Progress progress(static_cast<int>(study.cells.size()));
   std::vector<CellResult> done;
@@ -67,7 +85,7 @@ void run_study(const RunOptions& options) {
   for (const Cell& cell : study.cells) {
     if (interrupted()) break;
     if (cell.run.threads) at::set_num_threads(*cell.run.threads);
-    done.push_back(run_one(study, cell, results, pool, progress));
+    done.push_back(run_one(cell, {study, results, pool, predictor, progress}));
   }
   print_results(study, done, results / study.name, options.json);
   flush_out();

@@ -13,7 +13,8 @@ namespace {
 constexpr int kChunk = 256;  // rows of one forward: bounds the memory of the logits, not their values
 
 struct ScoreOptions {
-  std::string model, ids_file, out, dtype = "f32", device = "cpu";
+  std::string model, ids_file, out, device = "cpu";
+  std::optional<std::string> dtype;
 };
 
 struct Batch {
@@ -72,8 +73,13 @@ void score_batch(const LanguageModel& model, const Batch& batch, const std::stri
   }
 }
 
+std::string dtype_of(const ScoreOptions& options) {
+  if (options.dtype) return *options.dtype;
+  return load_model_config(options.model).dtype == "float64" ? "f64" : "f32";
+}
+
 void score(const ScoreOptions& options) {
-  const auto model = load_model(options.model, load_options(options.dtype, options.device));
+  const auto model = load_model(options.model, load_options(dtype_of(options), options.device));
   const Batch batch = read_batch(options.ids_file, model->config());
   const NewTensor logits{
       "logits", StoredType::F32, {batch.sequences, batch.length, model->config().vocab_size}, [&](std::span<std::byte> out) {
@@ -91,7 +97,8 @@ void add_score_command(Command app) {
   command.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
   command.add("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64", {.type = "FILE", .required = true});
   command.add("--out", options->out, "receives logits [b, t, vocab], F32", {.type = "FILE", .required = true});
-  command.add("--dtype", options->dtype, "f32 or bf16: what the model computes in", {.type = "T", .show_default = true});
+  command.add("--dtype", options->dtype,
+              "f32, bf16 or f64: what the model computes in; without it f32, or f64 where the checkpoint asks for it", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.run([options] { score(*options); });
 }

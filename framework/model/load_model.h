@@ -17,14 +17,14 @@
 namespace foretell {
 
 struct ModelLoadOptions {
-  // float32 or bfloat16. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
+  // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
   std::optional<at::ScalarType> dtype;
   at::Device device = at::kCPU;
 };
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options = {});
 
-// "f32" / "float32" or "bf16" / "bfloat16"; anything else is an Error that lists them.
+// "f32" / "float32", "bf16" / "bfloat16" or "f64" / "float64"; anything else is an Error that lists them.
 at::ScalarType parse_dtype(std::string_view text);
 
 // "cpu", "cuda" or "cuda:N"; an Error if this build or this machine has no such device.

@@ -162,9 +162,21 @@ def main(folder):
         run_ok("check", study)
         check(len(made) == 1 and made[0].startswith("inflated-"), "run: inflated once, kept")
 
+    def overlap_and_text():
+        words = os.path.join(folder, "words.txt")
+        with open(words, "w") as file:
+            file.write("once upon a time there was a model\n" * 40)
+        refused = run("overlap", "--model", target, "--draft-model", draft, "--text", words)
+        check(refused.returncode == 2 and "has no tokenizer" in refused.stderr, "overlap: needs a tokenizer")
+        study = os.path.join(folder, "text.yaml")
+        with open(study, "w") as file:
+            file.write("study: t\nmodel: {target: %s}\nworkload: {type: text, file: words.txt, prompt_chars: 20, count: 3}\n" % target)
+        refused = run("check", study)
+        check(refused.returncode == 2 and "tokenizer" in refused.stderr, "a text workload needs a tokenizer")
+
     def help_and_version():
         check(run_ok("--version").startswith("foretell "), "--version")
-        for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import", "inflate"):
+        for verb in ("generate", "score", "tokenize", "run", "check", "list", "make-random", "bench", "import", "inflate", "overlap"):
             check("--help" in run_ok(verb, "--help"), f"{verb} --help")
 
     def closed_pipe():
@@ -173,7 +185,7 @@ def main(folder):
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, help_and_version, closed_pipe):
+                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 

@@ -89,6 +89,19 @@ def real_spec_bench(folder):
     check(list(cell["tasks"]) == ["mt_bench", "overall"] and cell["tasks"]["overall"]["requests"] == 4, "two turns each, reported as mt_bench")
 
 
+def real_pair(folder):
+    """A study that imports its models itself; what is measured lies near what overlap predicts."""
+    study = os.path.join(SOURCE, "configs/studies/real_pair.yaml")
+    out = run_json("run", study, "--out", os.path.join(folder, "pair"), "--json", "--set", "workload.count=6", "--set", "workload.max_new_tokens=64",
+                   "--set", "pipeline.drafter.num_speculative_tokens=4")
+    for cell, agreement in zip(out["cells"], (0.724, 0.765)):
+        overall, prediction = cell["tasks"]["overall"], cell["prediction"]
+        check(abs(prediction["expected_acceptance_on_text"] - agreement) < 0.02, f"real pair: {prediction['expected_acceptance_on_text']:.3f} of drafts fit the corpus")
+        length, expected = overall["mean_acceptance_length"], prediction["mean_acceptance_length_on_output"]
+        check(abs(length - expected) < 0.5, f"real pair: {length:.3f} tokens a round, {expected:.3f} predicted from its own output")
+    check(out["cells"][0]["tasks"]["overall"]["same_as_baseline"] == 1.0, "real pair: greedy tokens are the target's own")
+
+
 def replay(folder):
     study = os.path.join(SOURCE, "configs/studies/specbench_replay.yaml")
     check(run_ok("check", study) == "ok: 1 cell\n", "replay: check")
@@ -106,6 +119,7 @@ def main(folder):
     case(lambda: stories(folder))
     case(lambda: other_imports(folder))
     case(lambda: real_spec_bench(folder))
+    case(lambda: real_pair(folder))
     case(lambda: replay(folder))
 
 
@@ -114,6 +128,6 @@ if DATA:
     with temporary_folder() as temporary:
         main(temporary)
 else:
-    for what in ("goldens", "stories260K", "ternary and character models", "a real Spec-Bench run", "the replay study"):
+    for what in ("goldens", "stories260K", "ternary and character models", "a real Spec-Bench run", "the real pair", "the replay study"):
         skip(what)
 finish()

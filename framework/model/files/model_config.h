@@ -71,7 +71,7 @@ struct ModelConfig {
 
   std::optional<Token> bos;
   std::vector<Token> eos;  // generation_config.json's where there is one, else config.json's
-  // What the checkpoint says that its weights are: "float32", "float16" or "bfloat16"; absent if it does not say.
+  // What the checkpoint says that it is computed in: "float32", "float16", "bfloat16" or "float64"; absent if it does not say.
   std::optional<std::string> dtype;
 
   // What small model this one is, if it was padded with zeros to a larger shape (inflate.h): its tokens are that one's, its cost is its own.

@@ -1,0 +1,107 @@
+#include "experiments/overlap.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "framework/base/error.h"
+#include "framework/sampling/law.h"
+#include "framework/text/file_bytes.h"
+#include "framework/text/unicode.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::size_t kChunk = 256;  // rows of one forward: bounds the memory of the logits
+
+// A model reading one passage: rows of logits, a chunk at a time.
+class Reader {
+ public:
+  Reader(const LanguageModel& model, TokenSpan tokens)
+      : model_(model), tokens_(tokens), cache_(model.make_cache(static_cast<int>(tokens.size()))) {}
+
+  // What follows tokens[row]; rows are asked for in order.
+  std::span<const float> row(std::size_t row) {
+    while (row >= begin_ + rows_) {
+      begin_ += rows_;
+      const TokenSpan chunk = tokens_.subspan(begin_, std::min(kChunk, tokens_.size() - begin_));
+      rows_ = chunk.size();
+      logits_ = model_.forward(ForwardItem{chunk, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
+    }
+    const std::int64_t vocab = logits_.size(1);
+    return {logits_.const_data_ptr<float>() + static_cast<std::int64_t>(row - begin_) * vocab, static_cast<std::size_t>(vocab)};
+  }
+
+ private:
+  const LanguageModel& model_;
+  TokenSpan tokens_;
+  std::unique_ptr<KvCache> cache_;
+  at::Tensor logits_;
+  std::size_t begin_ = 0, rows_ = 0;
+};
+
+double log_probability(std::span<const float> logits, Token token) {
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(logit - top);
+  return logits[static_cast<std::size_t>(token)] - top - std::log(sum);
+}
+
+}  // namespace
+
+OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& draft, std::span<const Passage> passages,
+                              const SamplingOptions& sampling) {
+  const int vocab = target.config().vocab_size;
+  if (draft.config().vocab_size != vocab)
+    fail("the draft model has a vocabulary of {} tokens, the target has {}: they must be the same", draft.config().vocab_size, vocab);
+  const Sampler sampler(sampling, vocab);
+  const auto longest = static_cast<std::size_t>(std::min(target.config().context, draft.config().context));
+  OverlapReport report;
+  for (const Passage& passage : passages) {
+    const TokenSpan tokens = TokenSpan(passage.tokens).first(std::min(passage.tokens.size(), longest));
+    Reader p(target, tokens), q(draft, tokens);
+    for (auto next = static_cast<std::size_t>(passage.first); next < tokens.size(); ++next) {
+      const auto p_row = p.row(next - 1), q_row = q.row(next - 1);
+      report.argmax_agreement += argmax_checked(p_row) == argmax_checked(q_row);
+      report.expected_acceptance += overlap(sampler.law(p_row), sampler.law(q_row));
+      report.target_perplexity -= log_probability(p_row, tokens[next]);
+      report.draft_perplexity -= log_probability(q_row, tokens[next]);
+      ++report.positions;
+    }
+  }
+  if (report.positions == 0) fail("no position to compare the models at: the text is empty");
+  const auto count = static_cast<double>(report.positions);
+  report.argmax_agreement /= count;
+  report.expected_acceptance /= count;
+  report.target_perplexity = std::exp(report.target_perplexity / count);
+  report.draft_perplexity = std::exp(report.draft_perplexity / count);
+  return report;
+}
+
+std::vector<Passage> cut_passages(const std::filesystem::path& text, const Tokenizer& tokenizer, int count, int tokens) {
+  const std::string content = read_file_bytes(text);
+  const auto wanted = static_cast<std::size_t>(tokens);
+  const auto first = tokenizer.bos();
+  std::vector<Passage> passages;
+  for (int i = 0; i < count; ++i) {
+    const std::size_t begin = content.size() * static_cast<std::size_t>(i) / static_cast<std::size_t>(count);
+    // No token of running text is longer on the average, so that a long file is not encoded to its end for each passage.
+    const Tokens ids = tokenizer.encode(unicode::lossy(std::string_view(content).substr(begin, wanted * 32)));
+    if (ids.size() < wanted) continue;
+    Passage passage;
+    if (first) passage.tokens.push_back(*first);
+    passage.tokens.insert(passage.tokens.end(), ids.begin(), ids.begin() + tokens);
+    passages.push_back(std::move(passage));
+  }
+  if (passages.empty()) fail("{}: too short for one passage of {} tokens", text.string(), tokens);
+  return passages;
+}
+
+double predicted_acceptance_length(double acceptance, int depth) {
+  double length = 0, reached = 1;
+  for (int i = 0; i <= depth; ++i, reached *= acceptance) length += reached;
+  return length;
+}
+
+}  // namespace foretell
