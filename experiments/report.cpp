@@ -21,6 +21,13 @@ std::optional<double> percent(const std::optional<double>& share) {
   return 100 * *share;
 }
 
+// Whether a cell's tasks say more than "overall" alone: several, or one with a name that is not just the workload's kind.
+bool names_tasks(const CellResult& result) {
+  if (result.summary.size() != 2 || result.tasks.size() != 1) return result.summary.size() > 2;
+  const ConfigValue* type = result.cell.workload.find("type");
+  return result.tasks[0] != "prompts" && !(type && type->is_scalar() && type->text() == result.tasks[0]);
+}
+
 std::vector<std::string> row(const std::string& name, const TaskSummary& s, bool with_exact) {
   std::vector<std::string> cells = {name,
                                     std::to_string(s.requests),
@@ -44,7 +51,7 @@ nlohmann::ordered_json scalar_json(const ConfigValue& value) {
 }  // namespace
 
 std::string results_table(const std::vector<CellResult>& results) {
-  const bool by_task = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.size() > 2; });
+  const bool by_task = std::any_of(results.begin(), results.end(), names_tasks);
   const bool with_exact =
       std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.at("overall").exact_match.has_value(); });
   std::vector<std::string> headings = {by_task ? "<task" : "<cell", "requests", "tokens",   "mean acc. length", "per request",

@@ -113,6 +113,7 @@ void Parameters::finish() const {
   for (const auto& entry : values_->entries())
     if (std::find(known_.begin(), known_.end(), entry.key) == known_.end())
       throw Error(entry.where, unknown_name_message("key of " + owner_, entry.key, known_));
+  if (missing_) throw Error(values_->where(), *missing_);
 }
 
 const ConfigValue* Parameters::declare(std::string_view name, std::string_view type, std::string default_value, std::string_view doc,
@@ -129,7 +130,7 @@ const ConfigValue* Parameters::declare(std::string_view name, std::string_view t
     if (value) fail_at(other->where(), "'{}' and '{}' are the same key of {}; give one", name, alias, owner_);
     value = other;
   }
-  if (!value && limits.required) fail_at(values_->where(), "{} needs the key '{}' ({})", owner_, name, doc);
+  if (!value && limits.required && !missing_) missing_ = fmt::format("{} needs the key '{}' ({})", owner_, name, doc);
   return value;
 }
 

@@ -2,7 +2,8 @@
 //
 // Contract: an options struct has one function `void declare(Parameters& p)` that calls add() for each field. The same function documents the
 // parameters (Parameters::describe) and reads them from YAML (Parameters::read), so the two cannot disagree. Reading reports the first mistake
-// as an Error with file:line, what was found and what is allowed; a key that nobody declared is an Error with the nearest known key.
+// as an Error with file:line, what was found and what is allowed; a key that nobody declared is an Error with the nearest known key, before a required
+// key that is missing: it may be that one, misspelt.
 //
 //   struct Options {
 //     int max_ngram = 3;
@@ -88,6 +89,7 @@ class Parameters {
   const ConfigValue* values_;
   std::string owner_;
   std::vector<std::string> known_;
+  std::optional<std::string> missing_;  // what finish() says of the first required key that is not there
   std::vector<ParameterDoc> docs_;
 };
 

@@ -93,6 +93,10 @@ TEST_CASE("mistakes name file, line and the nearest known key at every level") {
   CHECK(mistake(kMinimal, {"sampling.temprature=1"}).find("--set sampling.temprature: unknown key of section 'sampling' 'temprature'") ==
         0);
   CHECK(mistake("study: s\n").find("needs the key 'model'") != std::string::npos);
+  CHECK(mistake("study: s\nmodle: {target: m}\nworkload: {}\n")
+            .find("study.yaml:2: unknown key of the study 'modle' (did you mean 'model'?)") == 0);
+  CHECK(mistake("study: s\nmodel: {traget: m}\nworkload: {}\n")
+            .find("study.yaml:2: unknown key of section 'model' 'traget' (did you mean 'target'?)") == 0);
   CHECK(mistake("study: a/b\nmodel: {target: m}\nworkload: {}\n").find("study.yaml:1: study: 'a/b'") == 0);
   CHECK(mistake(kMinimal + "sweep: {sampling.temperature: 1}\n").find("study.yaml:4: sweep: 'sampling.temperature' needs a list") == 0);
   CHECK(mistake(kMinimal + "sweep: {sampling.temperature: [1, 1]}\n").find("study.yaml:4: sweep: the cell 'temperature=1' comes twice") ==
