@@ -47,7 +47,7 @@ class Command {
   void add_flag(const std::string& name, bool& field, const std::string& doc);
 
   void footer(std::function<std::string()> text);  // what --help ends with
-  void run(Action body);  // what to do once this command was chosen
+  void run(Action body);                           // what to do once this command was chosen
 
  private:
   CLI::App* app_;

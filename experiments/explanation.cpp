@@ -13,20 +13,20 @@ constexpr std::string_view kPipeline = "pipeline.";
 
 bool is_pipeline(const std::string& path) { return path.rfind(kPipeline, 0) == 0; }
 
-// The settings that cells must share to be compared.
-std::string group_of(const Cell& cell) {
-  std::string name;
-  if (cell.settings.kind() != ConfigValue::Kind::Map) return name;
-  for (const auto& entry : cell.settings.entries())
-    if (!is_pipeline(entry.key)) name += (name.empty() ? "" : ", ") + short_name(entry.key, entry.value);
-  return name;
-}
-
-std::string pipeline_of(const Cell& cell) {
-  std::string name;
+// The settings of the pipeline, or the others, as cells are named.
+std::string settings_name(const Cell& cell, bool pipeline) {
+  SweepPoint point;
   if (cell.settings.kind() == ConfigValue::Kind::Map)
     for (const auto& entry : cell.settings.entries())
-      if (is_pipeline(entry.key)) name += (name.empty() ? "" : ", ") + short_name(entry.key, entry.value);
+      if (is_pipeline(entry.key) == pipeline) point.values.emplace_back(entry.key, entry.value);
+  return point.name();
+}
+
+// What cells must share to be compared.
+std::string group_of(const Cell& cell) { return settings_name(cell, false); }
+
+std::string pipeline_of(const Cell& cell) {
+  const std::string name = settings_name(cell, true);
   return name.empty() ? cell.name : name;
 }
 

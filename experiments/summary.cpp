@@ -143,7 +143,7 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     if (options.timed) fold_speed(method, baseline, options.is_baseline, out);
     out.exact_match = exact_share(method);
     out.baseline_exact_match = exact_share(baseline);
-    out.same_as_baseline = same_tokens(method, baseline);
+    if (!options.sampled) out.same_as_baseline = same_tokens(method, baseline);
   }
   return summary;
 }

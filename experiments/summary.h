@@ -32,6 +32,7 @@ struct TaskSummary {
 
 struct FoldOptions {
   bool timed = true;         // false: the times mean nothing (a recorded answer), so none is reported
+  bool sampled = false;      // tokens were drawn: the method's need not be the baseline's, so they are not compared
   bool is_baseline = false;  // the method is the baseline: its speed-up is 1 by definition
 };
 

@@ -45,8 +45,12 @@ CellResult run_one(const Cell& cell, const RunContext& context) {
   progress.start_cell(cell.name, planned_prompts(cell, setup));
   const CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
   progress.finish_cell();
-  CellResult result{
-      cell, fold(run.records, {setup.timed(), cell.is_baseline}), setup.workload.tasks, store.folder(), setup.timed(), setup.inflated()};
+  CellResult result{cell,
+                    fold(run.records, {setup.timed(), !cell.sampling.greedy(), cell.is_baseline}),
+                    setup.workload.tasks,
+                    store.folder(),
+                    setup.timed(),
+                    setup.inflated()};
   if (run.complete) result.prediction = predictor.predict(cell, setup, run.records);
   if (result.prediction) store.write_prediction(to_json(result.prediction));
   store.write_summary({{"study", study.name},

@@ -1,6 +1,7 @@
 #include "framework/decode/host_logits.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/max.h>
 
 #include <cmath>
 

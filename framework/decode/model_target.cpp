@@ -1,6 +1,6 @@
 #include "framework/decode/model_target.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <map>

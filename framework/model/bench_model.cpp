@@ -1,7 +1,8 @@
 #include "framework/model/bench_model.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/ones.h>
 
 #include <algorithm>
 #include <atomic>

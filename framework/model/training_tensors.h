@@ -3,7 +3,7 @@
 // Contract: for the .cpp files of these operations only; including it costs as much as all of ATen.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace foretell::training {

@@ -1,6 +1,6 @@
 #include "framework/train/evaluation.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 #include "framework/train/language_loss.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/embedding.h>
 
 #include "framework/model/training_ops.h"
 

@@ -36,8 +36,7 @@ TEST_CASE("inflated models are said, and stand in JSON") {
   CHECK(inflation_note({result, result}) ==
         "The target is inflated: tiny (4 layers ), padded with zeros to a larger shape. Its tokens are the small model's, its cost the "
         "large one's.\n");
-  CHECK(to_json(result.inflated).dump() == R"({"target":"tiny (4 layers\n)"
-})");
+  CHECK(to_json(result.inflated).at("target") == *result.inflated.target);
 }
 
 TEST_CASE("predicted acceptance stands beside the measured one") {

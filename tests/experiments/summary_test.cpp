@@ -72,6 +72,22 @@ TEST_CASE("times that mean nothing are not reported, and the baseline's speed-up
   CHECK(*fold(sample(), {.is_baseline = true}).at("qa").speedup == 1.0);
 }
 
+TEST_CASE("right answers are counted where the workload knows them, on both pipelines") {
+  std::vector<GenerationRecord> records = sample();
+  CHECK_FALSE(fold(records, {}).at("overall").exact_match.has_value());
+  for (GenerationRecord& r : records)
+    if (r.task == "qa") r.exact = r.arm == Arm::Method;
+  const Summary summary = fold(records, {});
+  CHECK(*summary.at("qa").exact_match == 1.0);
+  CHECK(*summary.at("qa").baseline_exact_match == 0.0);
+  CHECK_FALSE(summary.at("rag").exact_match.has_value());
+  CHECK(*summary.at("overall").exact_match == 1.0);
+}
+
+TEST_CASE("drawn tokens are not compared with the baseline's") {
+  CHECK_FALSE(fold(sample(), {.sampled = true}).at("qa").same_as_baseline.has_value());
+}
+
 TEST_CASE("the fold depends on the set of records, not on their order") {
   auto records = sample();
   const auto expected = to_json(fold(records, {}), {"qa"});

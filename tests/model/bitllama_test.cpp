@@ -1,4 +1,8 @@
 // Ternary models: their arithmetic, their import, and the known answers of two trained ones.
+#include <ATen/Context.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <cstring>
 #include <nlohmann/json.hpp>
 

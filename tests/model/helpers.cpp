@@ -1,5 +1,8 @@
 #include "tests/model/helpers.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>

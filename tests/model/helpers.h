@@ -1,7 +1,7 @@
 // What the tests of models share.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <memory>

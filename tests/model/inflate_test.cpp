@@ -1,4 +1,6 @@
 // A small model padded to larger shapes computes what it computed before.
+#include <ATen/ops/equal.h>
+
 #include "framework/model/files/inflate.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
@@ -84,13 +86,13 @@ TEST_CASE("a split group of query heads finds a copy of its key head") {
   small.num_heads = 4, small.num_kv_heads = 1;
   large.num_heads = 9, large.num_kv_heads = 3;
   const HeadPlaces places = place_heads(small, large, "small", "shape.json");
-  CHECK(places.query == std::vector<int>{0, 1, 2, 3});
+  CHECK((places.query == std::vector<int>{0, 1, 2, 3}));
   CHECK((places.key_source == std::vector<std::optional<int>>{0, 0, std::nullopt}));
   small.num_heads = 8, small.num_kv_heads = 2;
   CHECK_THROWS_WITH(place_heads(small, large, "small", "shape.json"),
                     Contains("no place for the 2 key heads with 4 query heads each of small"));
   large.num_heads = 32, large.num_kv_heads = 8;
-  CHECK(place_heads(small, large, "small", "shape.json").query == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK((place_heads(small, large, "small", "shape.json").query == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
 
 TEST_CASE("shapes that a model cannot have are refused with the reason") {

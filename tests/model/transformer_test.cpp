@@ -1,4 +1,14 @@
 // The transformer against the slow reference, over shapes, families and all the ways in which rows can enter it.
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+
 #include "framework/model/transformer.h"
 
 #include "framework/base/error.h"

@@ -1,6 +1,6 @@
 #include "tests/support/self_drafter.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include "framework/base/error.h"
 #include "framework/decode/target_view.h"

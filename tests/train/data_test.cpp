@@ -1,5 +1,7 @@
 // Conversations as samples, samples as batches, settings, curves.
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
 
 #include "framework/train/curve.h"
 #include "tests/support/catch.h"

@@ -1,5 +1,11 @@
 // Distillation: the fused loss against its formula, its effect, and answers that are kept; orders and texts as sources.
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tensor.h>
 
 #include <fstream>
 #include <set>

@@ -1,6 +1,7 @@
 #include "tests/train/helpers.h"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
 
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,7 @@
 // The optimiser against its formula, the loop, and going on where a run was stopped.
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
 
 #include <fstream>
 #include <limits>

@@ -1,5 +1,8 @@
 // The training forward against the inference forward, and its derivative against finite differences.
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <c10/core/GradMode.h>
 
 #include "framework/model/load_model.h"

@@ -1,0 +1,42 @@
+#include "experiments/explanation.h"
+
+#include "framework/base/config_value.h"
+#include "tests/support/catch.h"
+
+using namespace foretell;
+
+namespace {
+
+CellResult cell(const std::string& settings, double acceptance_length, double speedup) {
+  CellResult result;
+  result.cell.name = "cell";
+  result.cell.settings = parse_yaml(settings, "settings");
+  TaskSummary& overall = result.summary["overall"];
+  overall.mean_acceptance_length = acceptance_length;
+  overall.speedup = speedup;
+  overall.baseline_decode_tokens_per_second = 100.0;
+  overall.decode_tokens_per_second = 100.0 * speedup;
+  overall.phases = {.draft = 25, .score = 75, .verify = 0, .commit = 0};
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("The winner is named with its reason, the worst loser too, apart for each temperature") {
+  const std::string text = explain({cell("{pipeline.drafter.k: 2, sampling.temperature: 0.0}", 3.0, 1.5),
+                                    cell("{pipeline.drafter.k: 8, sampling.temperature: 0.0}", 4.0, 0.5),
+                                    cell("{pipeline.drafter.k: 2, sampling.temperature: 1.0}", 2.0, 0.8)});
+  CHECK(
+      text ==
+      "temperature=0.0: k=2 wins, 1.50x: a round emits 3.00 tokens and takes as long as 2.00 plain ones (draft 0.50, score 1.50, the rest "
+      "0.00). k=8 loses, 0.50x: a round emits 4.00 tokens and takes as long as 8.00 plain ones (draft 2.00, score 6.00, the rest 0.00).\n"
+      "temperature=1.0: nothing beats plain decoding; k=2 comes nearest, 0.80x: a round emits 2.00 tokens and takes as long as 2.50 plain "
+      "ones (draft 0.62, score 1.88, the rest 0.00).\n");
+}
+
+TEST_CASE("Nothing is said of baselines and of recorded answers") {
+  CellResult baseline = cell("{pipeline.drafter.k: 2}", 1.0, 1.0), recorded = cell("{pipeline.drafter.k: 2}", 2.0, 2.0);
+  baseline.cell.is_baseline = true;
+  recorded.timed = false;
+  CHECK(explain({baseline, recorded}).empty());
+}
