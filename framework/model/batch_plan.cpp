@@ -1,6 +1,7 @@
 #include "framework/model/batch_plan.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 #include "framework/model/trainable_transformer.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
