@@ -56,6 +56,8 @@ add_library(foretell_torch INTERFACE)
 target_compile_options(foretell_torch INTERFACE
   "SHELL:-idirafter \"${libtorch}/include/torch/csrc/api/include\"" "SHELL:-idirafter \"${libtorch}/include\"")
 target_link_libraries(foretell_torch INTERFACE torch_cpu c10)
+# LibTorch's headers then include the operators that they call, one by one, instead of all of them.
+target_compile_definitions(foretell_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 # at::parallel_for is a header template with OpenMP pragmas: without this flag it silently runs on one thread.
 target_compile_options(foretell_torch INTERFACE -fopenmp)
 # GNU ld follows the libraries' own needs (libcupti, libcudart, libgomp); the loader finds them through the libraries' own $ORIGIN.

@@ -1,10 +1,13 @@
 // The one precompiled header of everything on the LibTorch side. It is included by the build, never by a source file: each file still names
 // what it uses, so it also compiles without it (and the tools that read single files see the truth).
 //
-// What is in here: headers that are expensive to parse and rarely change. None of our own, or every edit would rebuild everything.
+// What is in here: headers that are expensive to parse and rarely change. Not ATen/ATen.h: the templates that its inline functions use are instantiated
+// again in every file, which costs 3 s where this header costs 0.7 (GCC 12). Files name the operators that they call (ATen/ops/...).
+// None of our own, or every edit would rebuild everything.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
