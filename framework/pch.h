@@ -1,8 +1,7 @@
 // The one precompiled header of everything on the LibTorch side. It is included by the build, never by a source file: each file still names
 // what it uses, so it also compiles without it (and the tools that read single files see the truth).
 //
-// What is in here: headers that are expensive to parse and rarely change. Not ATen/ATen.h: the templates that its inline functions use are instantiated
-// again in every file, which costs 3 s where this header costs 0.7 (GCC 12). Files name the operators that they call (ATen/ops/...).
+// What is in here: headers that are expensive to parse and rarely change. Not all of ATen: files name the operators that they call (ATen/ops/...).
 // None of our own, or every edit would rebuild everything.
 #pragma once
 
