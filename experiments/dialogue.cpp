@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 
@@ -21,9 +22,7 @@ Tokens Dialogue::prompt(const Conversation& conversation, int turn, std::span<co
 
 std::string Dialogue::answer_text(TokenSpan prompt, TokenSpan tokens) const {
   if (!tokenizer_) return fmt::format("{}", fmt::join(tokens, " "));
-  const std::string text = decode_continuation(tokenizer_, prompt, tokens, true);
-  const std::size_t first = text.find_first_not_of(" \t\n"), last = text.find_last_not_of(" \t\n");
-  return first == std::string::npos ? "" : text.substr(first, last - first + 1);
+  return std::string(trimmed(decode_continuation(tokenizer_, prompt, tokens, true)));
 }
 
 }  // namespace foretell

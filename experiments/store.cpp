@@ -117,12 +117,8 @@ void AppendFile::check() const {
 Store::Store(std::filesystem::path folder, const Cell& cell, const nlohmann::ordered_json& manifest)
     : folder_((make_folder(folder), std::move(folder))), rounds_(folder_ / "rounds.jsonl"), generations_(folder_ / "generations.jsonl") {
   for (const char* stale : {"summary.json", "answers.jsonl"}) std::filesystem::remove(folder_ / stale);
-  AtomicFile config(folder_ / "config.resolved.yaml");
-  config.write(cell.document.to_yaml());
-  config.commit();
-  AtomicFile file(folder_ / "manifest.json");
-  file.write(manifest.dump(2) + "\n");
-  file.commit();
+  write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
+  write_file(folder_ / "manifest.json", manifest.dump(2) + "\n");
 }
 
 void Store::append(std::span<const GenerationRecord> records) {
@@ -144,11 +140,7 @@ void Store::write_summary(const nlohmann::ordered_json& summary) { write_whole("
 
 void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_whole("prediction.json", prediction); }
 
-void Store::write_whole(const char* name, const nlohmann::ordered_json& content) {
-  AtomicFile file(folder_ / name);
-  file.write(content.dump(2) + "\n");
-  file.commit();
-}
+void Store::write_whole(const char* name, const nlohmann::ordered_json& content) { write_file(folder_ / name, content.dump(2) + "\n"); }
 
 std::vector<GenerationRecord> read_records(const std::filesystem::path& folder) {
   std::vector<GenerationRecord> records;

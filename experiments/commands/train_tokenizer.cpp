@@ -44,18 +44,12 @@ std::vector<std::string> texts_of(const Options& options) {
   return texts;
 }
 
-void write(const std::filesystem::path& path, std::string_view content) {
-  AtomicFile file(path);
-  file.write(content);
-  file.commit();
-}
-
 void train(const Options& options) {
   const std::string json = train_tokenizer(texts_of(options), {options.vocab_size, kSpecialTokens});
   const std::filesystem::path out = options.out;
   make_folder(out);
-  write(out / "tokenizer.json", json);
-  write(out / "tokenizer_config.json", kConfig);
+  write_file(out / "tokenizer.json", json);
+  write_file(out / "tokenizer_config.json", kConfig);
   print_out(fmt::format("{}: {} tokens\n", options.out, load_tokenizer(out)->vocab_size()));
 }
 

@@ -38,7 +38,10 @@ class TrainableTransformer {
 
   // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by sqrt(2 layers) (Radford et al.
   // 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's name.
-  void initialise(std::uint64_t seed);
+  // `Mimetic` then makes attention start as a search for what equals the current token, to be copied: queries like their keys, outputs like transposed
+  // values (after Trockman & Kolter 2023, arXiv 2305.09828). Small models learn to look things up in their prompt much earlier from there.
+  enum class Start { Normal, Mimetic };
+  void initialise(std::uint64_t seed, Start start = Start::Normal);
   // Copies the weights of a checkpoint folder, whose config must be this one's.
   void load(const std::filesystem::path& folder);
   void freeze();
@@ -70,6 +73,7 @@ class TrainableTransformer {
   using Views = std::map<std::string, at::Tensor>;
 
   Layer make_layer(at::Device device) const;
+  void mimic_attention(Layer& layer) const;
   at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
   SumAndNorm sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const;
   RotaryRows rotary_rows(const at::Tensor& positions) const;

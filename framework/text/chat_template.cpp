@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
@@ -13,12 +14,6 @@ void check_roles(std::span<const Message> messages) {
     if (message.role != "system" && message.role != "user" && message.role != "assistant")
       fail("unknown role '{}' of a message; known: system, user, assistant", unicode::printable(message.role));
   }
-}
-
-std::string trimmed(std::string_view text) {
-  constexpr std::string_view space = " \t\n\r\f\v";
-  const std::size_t begin = text.find_first_not_of(space);
-  return begin == std::string_view::npos ? std::string() : std::string(text.substr(begin, text.find_last_not_of(space) - begin + 1));
 }
 
 // Vicuna v1.1 (FastChat): system sentence, then "USER: ... ASSISTANT: ...</s>", a space between the first two parts and none behind </s>.
@@ -41,7 +36,11 @@ std::string render_vicuna(std::span<const Message> messages, bool add_generation
 std::string render_llama3(std::span<const Message> messages, bool add_generation_prompt) {
   std::string text = "<|begin_of_text|>";
   const auto header = [](std::string_view role) { return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role); };
-  for (const Message& message : messages) text += header(message.role) + trimmed(message.content) + "<|eot_id|>";
+  for (const Message& message : messages) {
+    text += header(message.role);
+    text += trimmed(message.content);
+    text += "<|eot_id|>";
+  }
   return add_generation_prompt ? text + header("assistant") : text;
 }
 

@@ -48,17 +48,12 @@ std::string join(const std::vector<std::string>& sentences) {
 
 // `facts` in this order with `count` sentences of no importance among them.
 std::string with_filler(PhiloxRng& rng, const std::vector<std::string>& facts, int count) {
-  std::vector<bool> is_fact(facts.size(), true);
-  is_fact.resize(facts.size() + count, false);
-  for (std::size_t i = is_fact.size(); i > 1; --i) {
-    const std::size_t j = rng.below(i);
-    const bool held = is_fact[i - 1];
-    is_fact[i - 1] = is_fact[j];
-    is_fact[j] = held;
-  }
+  std::vector<char> is_fact(facts.size(), 1);  // no vector<bool>: its items cannot be swapped
+  is_fact.resize(facts.size() + count, 0);
+  shuffle(rng, is_fact);
   std::vector<std::string> sentences;
   std::size_t next = 0;
-  for (const bool fact : is_fact) sentences.push_back(fact ? facts[next++] : std::string(pick(rng, lexicon().weather)));
+  for (const char fact : is_fact) sentences.push_back(fact != 0 ? facts[next++] : std::string(pick(rng, lexicon().weather)));
   return join(sentences);
 }
 

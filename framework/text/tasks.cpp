@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cmath>
 
 #include "framework/base/error.h"
 #include "framework/base/mix.h"
 #include "framework/base/rng.h"
+#include "framework/base/text.h"
 #include "framework/text/task_families.h"
 
 namespace foretell {
@@ -28,13 +30,6 @@ TaskSplit split_of(const tasks::Turns& turns) {
   return hash % kHeldoutShare == 0 ? TaskSplit::Heldout : TaskSplit::Train;
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blanks = " \t\r\n";
-  const std::size_t first = text.find_first_not_of(blanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
-}
-
 }  // namespace
 
 void TaskSettings::declare(Parameters& p) {
@@ -46,6 +41,20 @@ void TaskSettings::declare(Parameters& p) {
   p.add("filler_sentences", filler_sentences, "retrieval: sentences of no importance", {.min = 0, .max = 10000});
   p.add("clauses", clauses, "translation: up to so many clauses", {.min = 1, .max = 100});
   p.add("largest_number", largest_number, "arithmetic: the largest number to be added", {.min = 11, .max = 1e6});
+}
+
+TaskSettings TaskSettings::eased(double difficulty) const {
+  const auto between = [difficulty](int easiest, int full) {
+    return full <= easiest ? full : easiest + static_cast<int>(std::lround(difficulty * (full - easiest)));
+  };
+  TaskSettings easier = *this;
+  easier.people = between(2, people);
+  easier.noise_sentences = between(0, noise_sentences);
+  easier.facts = between(2, facts);
+  easier.filler_sentences = between(0, filler_sentences);
+  easier.clauses = between(1, clauses);
+  easier.largest_number = between(99, largest_number);
+  return easier;
 }
 
 std::span<const std::string_view> task_families() { return kNames; }

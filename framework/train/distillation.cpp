@@ -1,5 +1,6 @@
 #include "framework/train/distillation.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <c10/core/GradMode.h>
@@ -47,9 +48,7 @@ std::vector<Answered> read_answered(const std::filesystem::path& file) {
 void write_answered(const std::filesystem::path& file, const std::vector<Answered>& all) {
   std::string text;
   for (const Answered& answered : all) text += to_json(answered).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  AtomicFile out(file);
-  out.write(text);
-  out.commit();
+  write_file(file, text);
 }
 
 // Answers one turn of every conversation that has it, behind the target's own earlier answers.

@@ -1,5 +1,6 @@
 #include "framework/train/language_loss.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/embedding.h>
 

@@ -13,16 +13,10 @@
 namespace foretell {
 namespace {
 
-void write_text(const std::filesystem::path& path, std::string_view text) {
-  AtomicFile file(path);
-  file.write(text);
-  file.commit();
-}
-
 // A copy under the name that a model's folder has it by.
 void copy_if_there(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (std::filesystem::exists(from) && !std::filesystem::equivalent(from.parent_path(), to.parent_path()))
-    write_text(to, MappedFile::open(from).text());
+    write_file(to, MappedFile::open(from).text());
 }
 
 void copy_tokenizer(const std::filesystem::path& source, const std::filesystem::path& folder) {
@@ -95,14 +89,14 @@ void write_weights(const std::filesystem::path& folder, const TrainableTransform
 
 void write_model_folder(const std::filesystem::path& folder, const ModelFolder& content) {
   write_model_config(folder, content.model.config());
-  write_text(folder / "generation_config.json", generation_config(content.model.config()));
+  write_file(folder / "generation_config.json", generation_config(content.model.config()));
   write_weights(folder, content.model);
   const TrainModelSettings& model = content.settings.model;
   copy_tokenizer(model.tokenizer.value_or(model.from.value_or("")), folder);
-  write_text(folder / "train.resolved.yaml", resolved_document(content.settings).to_yaml());
-  write_text(folder / "curve.csv", curve_csv(content.state.curve));
-  write_text(folder / "curve.svg", curve_svg(content.state.curve, content.settings.name));
-  write_text(folder / "README.md", model_card(content));
+  write_file(folder / "train.resolved.yaml", resolved_document(content.settings).to_yaml());
+  write_file(folder / "curve.csv", curve_csv(content.state.curve));
+  write_file(folder / "curve.svg", curve_svg(content.state.curve, content.settings.name));
+  write_file(folder / "README.md", model_card(content));
 }
 
 }  // namespace foretell

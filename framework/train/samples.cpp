@@ -64,7 +64,12 @@ TaskExample training_example(const TrainDataSettings& data, std::uint64_t index)
   std::vector<double> shares;
   for (const std::string& family : data.families) shares.push_back(data.weights.contains(family) ? data.weights.at(family) : 1.0);
   PhiloxRng rng({.seed = static_cast<std::uint64_t>(data.seed), .request = index, .purpose = RngPurpose::Workload});
-  return make_task(data.families[rng.pick(shares)], data.tasks, TaskSplit::Train, index);
+  const std::string& family = data.families[rng.pick(shares)];
+  const auto curriculum = static_cast<std::uint64_t>(data.curriculum);
+  if (index >= curriculum) return make_task(family, data.tasks, TaskSplit::Train, index);
+  // Evenly between the easiest and what has been reached, so that short conversations, in which a lookup is learned first, never stop coming.
+  const double reached = static_cast<double>(index) / static_cast<double>(curriculum);
+  return make_task(family, data.tasks.eased(rng.uniform() * reached), TaskSplit::Train, index);
 }
 
 std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer) {

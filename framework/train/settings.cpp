@@ -92,6 +92,8 @@ void TrainModelSettings::declare(Parameters& p) {
   p.add("from", from, "a model's folder: its weights are trained further");
   p.add("tokenizer", tokenizer, "a tokenizer's folder or file; with 'from' that folder's own");
   p.add("init_seed", init_seed, "of new weights", {.min = 0});
+  p.add("init", init, "mimetic: attention starts as a search for equal tokens (arXiv 2305.09828), which learns to look up earlier",
+        {.choices = {"normal", "mimetic"}});
 }
 
 void TrainDataSettings::declare(Parameters& p) {
@@ -104,6 +106,7 @@ void TrainDataSettings::declare(Parameters& p) {
   p.add("seed", seed, "of the order", {.min = 0});
   p.add("chat_template", chat_template, "how a conversation is written");
   p.add("prompt_weight", prompt_weight, "the loss weight of what is not an answer", {.min = 0.0, .max = 1.0});
+  p.add("curriculum", curriculum, "generated tasks: so many conversations at the start are easier, less and less so", {.min = 0});
 }
 
 void DistillSettings::declare(Parameters& p) {

@@ -20,6 +20,7 @@ namespace foretell {
 struct TrainModelSettings {
   std::optional<std::string> config, from, tokenizer;
   std::int64_t init_seed = 1;
+  std::string init = "normal";
   void declare(Parameters& p);
 };
 
@@ -33,6 +34,7 @@ struct TrainDataSettings {
   std::int64_t seed = 1;
   std::string chat_template = "chatml";
   double prompt_weight = 0.0;
+  std::int64_t curriculum = 0;
   void declare(Parameters& p);
 
   ConfigValue weights_section, tasks_section;  // as written: `weights` and `tasks` are read from them

@@ -75,7 +75,13 @@ void TrainingRun::load_model() {
     if (std::find(config.eos.begin(), config.eos.end(), stop) == config.eos.end()) config.eos.push_back(stop);
   config.dtype = settings_.run.save_dtype == "bf16" ? "bfloat16" : "float32";
   model_ = std::make_shared<TrainableTransformer>(config, device_);
-  section.from ? model_->load(*section.from) : model_->initialise(static_cast<std::uint64_t>(section.init_seed));
+  if (section.from) {
+    model_->load(*section.from);
+  } else {
+    const bool mimetic = section.init == "mimetic";
+    model_->initialise(static_cast<std::uint64_t>(section.init_seed),
+                       mimetic ? TrainableTransformer::Start::Mimetic : TrainableTransformer::Start::Normal);
+  }
 }
 
 void TrainingRun::load_target() {
@@ -154,7 +160,9 @@ void TrainingRun::after_step(const StepReport& report, const TrainHooks& hooks) 
   window_seconds_ += seconds;
   const double pace = static_cast<double>(trainer_->data().tokens - window_tokens_) / window_seconds_;
   const double loss = report.losses.empty() ? 0 : report.losses.front().second;
-  hooks.on_step({report.step, run.steps, loss, report.learning_rate, pace, state_.seconds / report.step * (run.steps - report.step)});
+  own_seconds_ += seconds;  // an earlier part of this run may have had another pace
+  const double seconds_left = own_seconds_ / ++own_steps_ * (run.steps - report.step);
+  hooks.on_step({report.step, run.steps, loss, report.learning_rate, pace, seconds_left});
   const bool last = report.step == run.steps;
   CurvePoint point{report.step, {}};
   if (report.step % run.log_every == 0 || last) {

@@ -71,6 +71,8 @@ class TrainingRun {
   Stopwatch watch_;            // since the last step's end
   double window_seconds_ = 0;  // since the last line of the curve
   std::int64_t window_tokens_ = 0;
+  double own_seconds_ = 0;  // since this process began or went on
+  int own_steps_ = 0;
 };
 
 }  // namespace foretell

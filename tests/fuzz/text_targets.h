@@ -1,12 +1,14 @@
-// What the fuzzers of framework/text do with their bytes; the test that replays the seeds does the same.
+// What the fuzzers of framework/text and of study files do with their bytes; the test that replays the seeds does the same.
 //
-// Contract: any bytes either read or throw Error. What was read must encode and decode texts, and a stream must give the text of the whole.
+// Contract: any bytes either read or throw Error. What was read must encode and decode texts, and a stream must give the text of the whole; a study
+// file that was written out again must read as the same.
 #pragma once
 
 #include <algorithm>
 #include <string>
 #include <string_view>
 
+#include "framework/base/config_value.h"
 #include "framework/base/error.h"
 #include "framework/text/prompts.h"
 #include "framework/text/tokenizer_files.h"
@@ -57,6 +59,16 @@ inline void prompts(std::string_view input) {
       const std::string line = to_json_line(row);
       FORETELL_CHECK(to_json_line(parse_answers(line, "written").at(0)) == line, "a row changed: {}", line);
     }
+  } catch (const Error&) {
+  }
+}
+
+inline void config(std::string_view input) {
+  try {
+    const std::string text(input);
+    ConfigValue value = parse_yaml(text, "input");
+    if (value.is_map()) FORETELL_CHECK(same_value(parse_yaml(value.to_flow(), "written"), value), "a value changed: {}", value.to_flow());
+    apply_override(value, text.substr(0, text.find('\n')));
   } catch (const Error&) {
   }
 }

@@ -151,6 +151,27 @@ TEST_CASE("Larger settings make longer prompts") {
         4 * make_task("retrieval", {}, TaskSplit::Train, 0).turns[0].prompt.size());
 }
 
+TEST_CASE("Easier settings make shorter prompts, and the easiest still leaves a choice") {
+  const TaskSettings full;
+  CHECK(full.eased(0).facts == 2);
+  CHECK(full.eased(0).people == 2);
+  CHECK(full.eased(0).filler_sentences == 0);
+  CHECK(full.eased(1).filler_sentences == full.filler_sentences);
+  CHECK(full.eased(1).largest_number == full.largest_number);
+  TaskSettings tiny;
+  tiny.facts = 1;  // easier than the easiest: stays
+  CHECK(tiny.eased(0).facts == 1);
+  for (const char* family : {"qa", "retrieval"}) {
+    const auto length = [&](double difficulty) {
+      std::size_t sum = 0;
+      for (std::uint64_t i = 0; i < 20; ++i) sum += make_task(family, full.eased(difficulty), TaskSplit::Train, i).turns[0].prompt.size();
+      return sum;
+    };
+    CHECK(length(0) < length(0.5));
+    CHECK(length(0.5) < length(1));
+  }
+}
+
 TEST_CASE("An unknown family is an error that lists the six") {
   CHECK_THROWS_WITH(make_task("arithmetics", {}, TaskSplit::Train, 0),
                     Catch::Matchers::Contains("arithmetics") && Catch::Matchers::Contains("did you mean 'arithmetic'"));

@@ -97,6 +97,21 @@ TEST_CASE("A curve as CSV has a column for each measure and gaps where nothing w
   CHECK(curve_svg({}, "").ends_with("</svg>\n"));
 }
 
+TEST_CASE("A curriculum starts with short conversations and ends with those of the settings") {
+  TrainDataSettings data, easy;
+  easy.families = data.families = {"retrieval"};
+  easy.curriculum = 1000;
+  const auto length = [](const TrainDataSettings& settings, std::uint64_t first) {
+    std::size_t sum = 0;
+    for (std::uint64_t i = first; i < first + 50; ++i) sum += training_example(settings, i).turns[0].prompt.size();
+    return static_cast<double>(sum) / 50;
+  };
+  CHECK(length(easy, 0) < 0.5 * length(data, 0));
+  CHECK(length(easy, 0) < length(easy, 500));
+  CHECK(length(easy, 500) < length(easy, 950));
+  CHECK(training_example(easy, 1000).turns[0].prompt == training_example(data, 1000).turns[0].prompt);
+}
+
 TrainSettings parsed(const std::string& more) {
   return read_train_settings(parse_yaml("train: t\nmodel: {config: c.json, tokenizer: t}\n" + more, "train.yaml"));
 }

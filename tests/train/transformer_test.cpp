@@ -128,5 +128,22 @@ TEST_CASE("New weights depend on the seed and nothing else") {
   CHECK(a.parameters()[0].value.detach().std().item<double>() == Approx(0.02).epsilon(0.1));
 }
 
+TEST_CASE("A mimetic start makes every query like the key that its head reads, and outputs like transposed values") {
+  TrainableTransformer model(parse_model_config(testing::small_llama(), "config.json"), at::kCPU);
+  model.initialise(1, TrainableTransformer::Start::Mimetic);
+  std::map<std::string, at::Tensor> weights;
+  for (const NamedWeight& weight : model.named_weights()) weights[weight.spec.name] = weight.value;
+  const auto block = [&](const std::string& part, std::int64_t index) {
+    const at::Tensor all = weights.at("model.layers.1.self_attn." + part + "_proj.weight");
+    return (part == "o" ? all.t() : all).narrow(0, index * 8, 8).reshape({-1});
+  };
+  const auto likeness = [](const at::Tensor& a, const at::Tensor& b) { return (a.dot(b) / (a.norm() * b.norm())).item<double>(); };
+  for (std::int64_t head = 0; head < 4; ++head) {
+    CHECK(likeness(block("q", head), block("k", head / 2)) == Approx(0.8).margin(0.1));
+    CHECK(likeness(block("q", head), block("k", 1 - head / 2)) == Approx(0.0).margin(0.25));
+    CHECK(likeness(block("o", head), block("v", head / 2)) > 0.5);
+  }
+}
+
 }  // namespace
 }  // namespace foretell

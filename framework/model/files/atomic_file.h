@@ -31,6 +31,10 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+// A whole file at once.
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file(const std::filesystem::path& path, std::string_view text);
+
 // Makes the folder (and those above it) if it is not there; an Error if that cannot be done.
 void make_folder(const std::filesystem::path& folder);
 

@@ -15,9 +15,7 @@ void write_imported(const ImportedCheckpoint& checkpoint, const std::filesystem:
   StoredTensors tensors;
   for (const ImportedTensor& tensor : checkpoint.tensors) tensors[tensor.name] = {tensor.type, tensor.shape, tensor.bytes};
   write_safetensors(out_dir / "model.safetensors", tensors);
-  AtomicFile copy(out_dir / ("tokenizer" + kind));
-  copy.write(tokenizer_bytes.bytes());
-  copy.commit();
+  write_file(out_dir / ("tokenizer" + kind), tokenizer_bytes.bytes());
   write_model_config(out_dir, checkpoint.config);
 }
 

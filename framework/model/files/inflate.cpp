@@ -145,10 +145,7 @@ void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::pa
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json"}) {
     std::error_code ignored;
-    if (!std::filesystem::exists(from / name, ignored)) continue;
-    AtomicFile copy(to / name);
-    copy.write(MappedFile::open(from / name).bytes());
-    copy.commit();
+    if (std::filesystem::exists(from / name, ignored)) write_file(to / name, MappedFile::open(from / name).bytes());
   }
 }
 

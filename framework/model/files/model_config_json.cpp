@@ -81,9 +81,7 @@ std::string model_config_json(const ModelConfig& config) {
 
 void write_model_config(const std::filesystem::path& folder, const ModelConfig& config) {
   make_folder(folder);
-  AtomicFile file(folder / "config.json");
-  file.write(model_config_json(config));
-  file.commit();
+  write_file(folder / "config.json", model_config_json(config));
 }
 
 }  // namespace foretell

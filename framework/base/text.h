@@ -1,0 +1,16 @@
+// Small helpers for text.
+#pragma once
+
+#include <string_view>
+
+namespace foretell {
+
+// Without the ASCII white space at both ends.
+inline std::string_view trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\n\r\f\v";
+  const std::size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+}
+
+}  // namespace foretell
