@@ -9,13 +9,14 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/interrupt.h"
+#include "experiments/negative_result.h"
 #include "framework/base/error.h"
 #include "framework/base/version.h"
 
 namespace foretell {
 namespace {
 
-enum ExitCode { kDone = 0, kUsersMistake = 2, kOurMistake = 70, kInterrupted = 130 };
+enum ExitCode { kDone = 0, kAnswerIsNo = 1, kUsersMistake = 2, kOurMistake = 70, kInterrupted = 130 };
 
 int report(ExitCode code, std::string_view message) {
   print_error(fmt::format("foretell: {}\n", one_line(message)));
@@ -102,6 +103,9 @@ int guarded(const std::function<int()>& body) {
     const int code = body();
     flush_out();
     return code;
+  } catch (const NegativeResult&) {
+    flush_out();
+    return kAnswerIsNo;
   } catch (const Interrupted& stopped) {
     return report(kInterrupted, stopped.what());
   } catch (const Error& error) {
@@ -144,6 +148,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_tasks_command(top);
   add_train_command(top);
   add_train_tokenizer_command(top);
+  add_certify_command(top);
   add_bench_command(top);
   const auto arguments = arguments_of(argc, argv);
   return guarded([&] { return parse_and_run(app, arguments, action); });

@@ -16,17 +16,17 @@ std::string clock_time(double seconds) {
                        : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 
-void Progress::start_cell(const std::string& name, int prompts) {
+void Progress::start_cell(const std::string& name, int total) {
   ++cell_;
   done_ = 0;
-  total_ = prompts;
+  total_ = total;
   name_ = name;
   since_start_ = since_shown_ = Stopwatch();
   if (error_is_terminal()) show(false);
 }
 
-void Progress::advance(int prompts) {
-  done_ += prompts;
+void Progress::advance(int count) {
+  done_ += count;
   if (done_ >= total_) return;
   const double pause = error_is_terminal() ? 0.1 : 10.0;
   if (static_cast<double>(since_shown_.elapsed_ns()) < pause * kSecond) return;
@@ -40,7 +40,7 @@ void Progress::note(const std::string& text) { print_error((error_is_terminal() 
 
 void Progress::show(bool final) {
   const double seconds = static_cast<double>(since_start_.elapsed_ns()) / kSecond;
-  std::string line = fmt::format("[{}/{}] {}: {}/{} prompts, {}", cell_, cells_, name_, done_, total_, clock_time(seconds));
+  std::string line = fmt::format("[{}/{}] {}: {}/{} {}, {}", cell_, cells_, name_, done_, total_, unit_, clock_time(seconds));
   if (!final && done_ > 0) line += fmt::format(", {} left", clock_time(seconds / done_ * (total_ - done_)));
   const bool live = error_is_terminal();
   print_error((live ? "\r\033[K" : "") + line + (live && !final ? "" : "\n"));

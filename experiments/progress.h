@@ -15,9 +15,9 @@ std::string clock_time(double seconds);
 
 class Progress {
  public:
-  explicit Progress(int cells) : cells_(cells) {}
-  void start_cell(const std::string& name, int prompts);
-  void advance(int prompts);
+  explicit Progress(int cells, std::string unit = "prompts") : cells_(cells), unit_(std::move(unit)) {}
+  void start_cell(const std::string& name, int total);
+  void advance(int count);
   void finish_cell();
   // What is to be said in between, on a line of its own.
   void note(const std::string& text);
@@ -26,7 +26,7 @@ class Progress {
   void show(bool final);
 
   int cells_, cell_ = 0, done_ = 0, total_ = 0;
-  std::string name_;
+  std::string unit_, name_;
   Stopwatch since_start_, since_shown_;
 };
 

@@ -40,6 +40,7 @@ struct DraftForm {
   bool point_mass = false;   // chosen tokens
   bool independent = false;  // draws with replacement
   bool without_replacement = false;
+  bool several_laws = false;  // draws at one node from different laws: several draft models
 };
 
 // Hidden states that the target is to hand over. Asking for nothing costs nothing.

@@ -94,30 +94,32 @@ std::vector<Token> Law::top(int k) const {
   return out;
 }
 
-std::optional<Law> positive_part(const Law& p, const Law& q) {
+Excess excess(const Law& p, const Law& q, double weight) {
   if (p.is_point_mass()) {
-    if (1.0 - q[p.token_] <= kNothing) return std::nullopt;
-    return p;
+    const double mass = weight - q[p.token_];
+    if (mass <= kNothing) return {};
+    return {mass, p};
   }
   Law out = p;
   double sum = 0;
   if (q.storage_ == Law::Storage::Dense && p.storage_ == Law::Storage::Dense) {
-    for (std::size_t t = 0; t < out.weights_.size(); ++t) sum += out.weights_[t] = std::max(p.weights_[t] - q.weights_[t], 0.0);
+    for (std::size_t t = 0; t < out.weights_.size(); ++t) sum += out.weights_[t] = std::max(weight * p.weights_[t] - q.weights_[t], 0.0);
   } else if (p.storage_ == Law::Storage::Dense) {
+    if (weight != 1.0)
+      for (double& w : out.weights_) w *= weight;
     q.for_each([&](Token t, double mass) { out.weights_[t] = std::max(out.weights_[t] - mass, 0.0); });
     sum = std::accumulate(out.weights_.begin(), out.weights_.end(), 0.0);
   } else {
-    for (std::size_t i = 0; i < out.tokens_.size(); ++i) sum += out.weights_[i] = std::max(p.weights_[i] - q[p.tokens_[i]], 0.0);
+    for (std::size_t i = 0; i < out.tokens_.size(); ++i) sum += out.weights_[i] = std::max(weight * p.weights_[i] - q[p.tokens_[i]], 0.0);
   }
-  if (sum <= kNothing) return std::nullopt;
+  if (sum <= kNothing) return {};
   out.normalise();
-  return out;
+  return {sum, std::move(out)};
 }
 
 Law residual(const Law& p, const Law& q) {
-  auto left = positive_part(p, q);
-  if (left) return std::move(*left);
-  return p;
+  Excess left = excess(p, q);
+  return left.law ? std::move(*left.law) : p;
 }
 
 std::optional<Law> without(const Law& q, Token token) {

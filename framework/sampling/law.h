@@ -47,7 +47,7 @@ class Law {
   std::vector<Token> top(int k) const;
 
  private:
-  friend std::optional<Law> positive_part(const Law& p, const Law& q);
+  friend struct Excess excess(const Law& p, const Law& q, double weight);
   friend std::optional<Law> without(const Law& q, Token token);
   enum class Storage { Point, Sparse, Dense };
   bool normalise();  // false if no weight is left
@@ -59,8 +59,12 @@ class Law {
   std::vector<double> weights_;
 };
 
-// norm(max(p - q, 0)); none if nothing is left, that is if p = q up to rounding.
-std::optional<Law> positive_part(const Law& p, const Law& q);
+// What `weight` times p has over q.
+struct Excess {
+  double mass = 0;         // sum over x of max(weight * p(x) - q(x), 0); 0 if nothing but rounding is left
+  std::optional<Law> law;  // that, normalised; none if mass is 0
+};
+Excess excess(const Law& p, const Law& q, double weight = 1.0);
 
 // The residual after a rejection (Leviathan et al. 2022, arXiv 2211.17192): norm(max(p - q, 0)). If p = q a rejection has probability zero and
 // only rounding leads here: then p itself.

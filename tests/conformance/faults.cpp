@@ -195,6 +195,31 @@ class IgnoresDraftedStops final : public ChangedDrafter {
   std::vector<Token> stops_;
 };
 
+// Warps the draft's law and not the target's: scores are those of temperature 1 whatever was asked for.
+class UnwarpedTarget final : public Target {
+ public:
+  explicit UnwarpedTarget(std::unique_ptr<Target> inner) : inner_(std::move(inner)), plain_(at_one(), inner_->vocab()) {}
+  int vocab() const override { return inner_->vocab(); }
+  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
+    return inner_->open(request, rows, wants);
+  }
+  std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
+    std::vector<ScoreRequest> changed;
+    for (const ScoreRequest& request : batch)
+      changed.push_back({request.session, request.draft, request.sampler.greedy() ? request.sampler : plain_, request.context});
+    return inner_->score(changed);
+  }
+
+ private:
+  static SamplingOptions at_one() {
+    SamplingOptions options;
+    options.temperature = 1;
+    return options;
+  }
+  std::unique_ptr<Target> inner_;
+  Sampler plain_;
+};
+
 const char* const kChain = "{type: model, num_speculative_tokens: 2}";
 
 std::shared_ptr<const ToyModel> small() { return toy_target(3, 48); }
@@ -220,6 +245,12 @@ Setup with_cache(bool keep_rejected, const char* tree) {
   return setup;
 }
 
+Setup with_unwarped_target() {
+  Setup setup = toy_setup(kChain, "rejection", "", small());
+  setup.target = [make = setup.target] { return std::make_unique<UnwarpedTarget>(make()); };
+  return setup;
+}
+
 Setup with_ignored_stops() {
   Setup setup = toy_setup("{type: model, num_speculative_tokens: 4}");
   setup.drafter = [make = setup.drafter] { return std::make_unique<IgnoresDraftedStops>(make()); };
@@ -236,6 +267,8 @@ std::vector<Fault> planted_faults() {
   out.push_back({"wrong q", "the draft's law is reported at another temperature than it was drawn at", with_drafter<WrongLaw>()});
   out.push_back({"selected draw", "a draft is shown only if the draw was the mode", with_drafter<SelectedDraw>()});
   out.push_back({"dropped draw", "a drawn token is dropped because it is improbable", with_drafter<DropsImprobable>()});
+  out.push_back(
+      {"unwarped target", "the draft's law has the temperature that was asked for, the target's has not", with_unwarped_target()});
   out.push_back({"missing keep", "the cache keeps the first rows of a tree, not the accepted path's",
                  with_cache(false, "{type: widths, widths: [3, 2]}")});
   out.push_back({"no truncation", "rejected rows stay in the cache", with_cache(true, "{type: widths, widths: [1, 1, 1]}")});

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/conformance.h"
+#include "experiments/certify/checks.h"
 
 namespace foretell::testing {
+
+using namespace certify;
 
 struct Fault {
   std::string name;

@@ -1,10 +1,12 @@
 // The target drafting with its own first layers (LayerSkip), and hidden states on the way to the drafter: the proof that forward_early closes.
+#include "experiments/certify/checks.h"
 #include "tests/support/catch.h"
-#include "tests/support/conformance.h"
 #include "tests/support/self_drafter.h"
 
 namespace foretell::testing {
 namespace {
+
+using namespace certify;
 
 Setup self_draft(const SelfDraftOptions& options) {
   Setup setup = toy_setup("none");

@@ -121,16 +121,17 @@ TEST_CASE("residual, removal and overlap agree with their definitions in every p
   std::mt19937_64 random(5);
   for (int i = 0; i < 300; ++i) {
     const Law p = random_law(random, i % 3), q = random_law(random, (i / 3) % 3);
-    std::vector<double> want(5);
-    double sum = 0, common = 0;
-    for (Token t = 0; t < 5; ++t) {
-      sum += want[t] = std::max(p[t] - q[t], 0.0);
-      common += std::min(p[t], q[t]);
-    }
+    double common = 0;
+    for (Token t = 0; t < 5; ++t) common += std::min(p[t], q[t]);
     CHECK(overlap(p, q) == Approx(common).margin(1e-12));
-    const auto got = positive_part(p, q);
-    CHECK(got.has_value() == (sum > 1e-12));
-    for (Token t = 0; got && t < 5; ++t) CHECK((*got)[t] == Approx(want[t] / sum).margin(1e-12));
+    for (const double weight : {1.0, 0.4, 2.5}) {
+      double mass = 0;
+      for (Token t = 0; t < 5; ++t) mass += std::max(weight * p[t] - q[t], 0.0);
+      const Excess got = excess(p, q, weight);
+      CHECK(got.mass == Approx(mass).margin(1e-12));
+      CHECK(got.law.has_value() == (mass > 1e-12));
+      for (Token t = 0; got.law && t < 5; ++t) CHECK((*got.law)[t] == Approx(std::max(weight * p[t] - q[t], 0.0) / mass).margin(1e-12));
+    }
     const Token gone = static_cast<Token>(random() % 5);
     const auto rest = without(q, gone);
     CHECK(rest.has_value() == (q[gone] < 1));

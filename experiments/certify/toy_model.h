@@ -7,7 +7,7 @@
 
 #include "framework/model/language_model.h"
 
-namespace foretell::testing {
+namespace foretell::certify {
 
 struct ToyOptions {
   int vocab = 11;
@@ -44,4 +44,4 @@ class ToyModel : public LanguageModel {
   mutable long forwards_ = 0, rows_ = 0;
 };
 
-}  // namespace foretell::testing
+}  // namespace foretell::certify

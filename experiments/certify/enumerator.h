@@ -10,7 +10,7 @@
 
 #include "framework/base/rng.h"
 
-namespace foretell::testing {
+namespace foretell::certify {
 
 class Enumerator {
  public:
@@ -41,4 +41,4 @@ class Enumerator {
   double weight_ = 1.0;
 };
 
-}  // namespace foretell::testing
+}  // namespace foretell::certify

@@ -1,4 +1,4 @@
-#include "tests/support/toy_model.h"
+#include "experiments/certify/toy_model.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
@@ -7,7 +7,7 @@
 
 #include "framework/base/error.h"
 
-namespace foretell::testing {
+namespace foretell::certify {
 namespace {
 
 constexpr Token kGarbage = -7;  // what a skipped attention sublayer leaves in its cache
@@ -172,4 +172,4 @@ ForwardResult ToyModel::forward(std::span<const ForwardItem> batch, const Forwar
   return result;
 }
 
-}  // namespace foretell::testing
+}  // namespace foretell::certify

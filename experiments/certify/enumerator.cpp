@@ -1,9 +1,9 @@
-#include "tests/support/enumerator.h"
+#include "experiments/certify/enumerator.h"
 
 #include <array>
 #include <numeric>
 
-namespace foretell::testing {
+namespace foretell::certify {
 
 class ScriptedRng final : public Rng {
  public:
@@ -49,4 +49,4 @@ bool Enumerator::advance() {
   return false;
 }
 
-}  // namespace foretell::testing
+}  // namespace foretell::certify

@@ -1,0 +1,54 @@
+// The checks that a pipeline has to pass to be called lossless, as functions: `foretell certify` and the test suite run the same ones, over the
+// registry and over planted faults.
+//
+// Contract: everything goes through the production loop. Enumeration puts a scripted generator in the place of the random one and walks every branch;
+// the other checks draw as production does.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "experiments/certify/toy_pipeline.h"
+
+namespace foretell::certify {
+
+// What is wrong, in words; none if nothing is.
+using Complaint = std::optional<std::string>;
+
+// Token identity with the greedy reference at temperature 0: lengths, stop tokens inside drafts, a full context, batch 3, single-token prompts.
+Complaint check_identity(const Setup& setup);
+
+// What the exact law of an answer says about a pipeline.
+struct ExactFindings {
+  double total_variation = 0;  // of the joint law of all tokens from the target's
+  // The same of what follows the first round's tokens, given these and their number: a fault there may hide in the average over rounds.
+  double later_variation = 0;
+  double expected_tokens = 0;                // of the first round
+  std::optional<double> first_drafted = {};  // probability that the first token is one of the proposals at the anchor; none without a draft
+  std::optional<double> transport_bound = {};  // the highest that any verifier reaches there; none if the proposals have several laws
+  // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible law behind its rejection, norm(max(p - q, 0)): how far the
+  // law of the correction is from it. None for other drafts and for verifiers that accept less.
+  std::optional<double> residual_variation = {};
+};
+
+struct ExactOptions {
+  Tokens prompt = {1, 2, 1};
+  int tokens = 3;
+  double temperature = 1.0;
+};
+ExactFindings enumerate(const Setup& setup, const ExactOptions& options = {});
+// What in the findings no lossless pipeline would show: a distance of 1e-12 or more, a bound that is exceeded.
+Complaint complaint_of(const ExactFindings& findings);
+
+// Whether enumeration finds the target's law, at two temperatures: all distances below 1e-12.
+Complaint check_exact(const Setup& setup);
+
+// The chi-square test of the joint law of three tokens over `trials` answers, with the production generator.
+struct ChiSquare {
+  double statistic;
+  int freedom;
+  double p_value;
+};
+ChiSquare chi_square(const Setup& setup, int trials, std::uint64_t seed = 20240401);
+
+}  // namespace foretell::certify

@@ -1,0 +1,51 @@
+// Pipelines on a toy target whose law is known without running anything.
+//
+// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the toy's table.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/certify/toy_model.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/decoder.h"
+
+namespace foretell::certify {
+
+// A pipeline whose parts are made afresh for every run.
+struct Setup {
+  std::shared_ptr<const ToyModel> model;
+  std::function<std::unique_ptr<Target>()> target;
+  std::function<std::unique_ptr<Drafter>()> drafter;
+  std::function<std::unique_ptr<Verifier>()> verifier;
+  std::function<std::unique_ptr<DraftPolicy>()> policy;
+  bool needs_reference = false;  // the drafter knows the answer: temperature 0 only
+};
+
+std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, std::uint64_t seed = 7);
+// A draft that agrees with the target on most tokens.
+std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target);
+
+// `yaml` as in a study: "{type: model, draft_sample_method: top_k}".
+Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection", const std::string& tree_yaml = "",
+                std::shared_ptr<const ToyModel> target = toy_target());
+
+// Why the parts cannot be run together at that temperature; none if they can.
+std::optional<std::string> misfit(const Setup& setup, double temperature);
+
+Tokens reference_greedy(const ToyModel& model, const Request& request);
+// The law of the next token at a temperature, by plain softmax.
+std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double temperature);
+// The joint law of the next `count` tokens.
+std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count, double temperature);
+
+struct RunOptions {
+  int batch = 1;
+  DecoderOptions decoder = {};
+};
+std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, const RunOptions& options = {});
+
+}  // namespace foretell::certify

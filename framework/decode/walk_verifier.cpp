@@ -1,0 +1,22 @@
+#include "framework/decode/walk_verifier.h"
+
+namespace foretell {
+
+Verdict WalkVerifier::verify(const DraftTree& draft, Scores& scores, Rng& rng) const {
+  Verdict verdict;
+  NodeId at = kAnchor;
+  while (!draft.proposals(at).empty()) {
+    const Decision decision = decide(draft, at, scores, rng);
+    if (!decision.accepted) {
+      verdict.next = decision.next;
+      verdict.kind = NextKind::Correction;
+      return verdict;
+    }
+    verdict.accepted.push_back(at = *decision.accepted);
+  }
+  verdict.next = scores.law(at).draw(rng);
+  verdict.kind = NextKind::Bonus;
+  return verdict;
+}
+
+}  // namespace foretell

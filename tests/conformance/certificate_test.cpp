@@ -1,0 +1,148 @@
+// The losslessness certificate over every registered verifier, and what theory says about their order.
+#include "experiments/certify/certificate.h"
+#include "framework/sampling/optimal_transport.h"
+#include "tests/support/catch.h"
+
+namespace foretell::testing {
+namespace {
+
+using namespace certify;
+
+const std::vector<CertificateRow>& all_rows() {
+  static const std::vector<CertificateRow> rows = certify::certify({});
+  return rows;
+}
+
+const CertificateRow& row_of(const std::string& verifier, const std::string& draft) {
+  for (const CertificateRow& row : all_rows())
+    if (row.verifier == verifier && row.draft == draft) return row;
+  throw std::out_of_range(verifier + " on " + draft);
+}
+
+TEST_CASE("every verifier that is registered lossless is, on every draft that it takes", "[certify]") {
+  int lossless = 0;
+  for (const CertificateRow& row : all_rows()) {
+    INFO(row.verifier << " on " << row.draft << ": " << row.reason);
+    CHECK(row.verdict != Ruling::Failed);
+    if (row.verdict == Ruling::NotApplicable) CHECK(!row.reason.empty());
+    lossless += row.verdict == Ruling::Lossless;
+  }
+  CHECK(lossless >= 50);
+}
+
+TEST_CASE("verifiers that are lossy by design are measured to be, the negative control among them", "[certify]") {
+  for (const char* verifier : {"typical", "lenient", "fuzzy", "relaxed_top_k", "synthetic", "nucleus_biased"}) {
+    INFO(verifier);
+    const CertificateRow& row = row_of(verifier, "chain");
+    CHECK(row.verdict == Ruling::Lossy);
+    CHECK(row.exact->total_variation > 0.001);
+  }
+  CHECK(row_of("nucleus_biased", "chain").exact->total_variation > 0.1);
+}
+
+TEST_CASE("what theory says about expected tokens holds", "[certify]") {
+  const auto tokens = [](const char* verifier, const char* draft) { return row_of(verifier, draft).exact->expected_tokens; };
+  for (const char* chain : {"chain", "chain, another temperature"}) {
+    INFO(chain);
+    CHECK(tokens("block", chain) >= tokens("rejection", chain) - 1e-12);
+    CHECK(tokens("traversal", chain) == Approx(tokens("block", chain)).margin(1e-12));
+    CHECK(tokens("spectr", chain) == Approx(tokens("rejection", chain)).margin(1e-9));
+    CHECK(tokens("multi_step", chain) == Approx(tokens("rejection", chain)).margin(1e-12));
+    CHECK(tokens("rejection", chain) >= tokens("sample_then_match", chain) - 1e-12);
+  }
+  for (const char* tree : {"tree, chosen", "tree, without replacement", "tree, with replacement"}) {
+    INFO(tree);
+    CHECK(tokens("sequential_one_hot", tree) == Approx(tokens("sample_then_match", tree)).margin(1e-12));
+    CHECK(tokens("traversal", tree) >= tokens("rejection", tree) - 1e-12);
+  }
+  const double best = tokens("optimal_transport", "three draws, with replacement");
+  for (const char* verifier : {"rejection", "spectr", "multi_step", "traversal", "sample_then_match"})
+    CHECK(tokens(verifier, "three draws, with replacement") <= best + 1e-9);
+  CHECK(tokens("spectr", "three draws, with replacement") >= tokens("rejection", "three draws, with replacement") - 1e-3);
+}
+
+TEST_CASE("no verifier exceeds the bound of optimal transport on the first token, and its own reaches it", "[certify]") {
+  int bounded = 0;
+  for (const CertificateRow& row : all_rows()) {
+    if (!row.registered_lossless || !row.exact || !row.exact->transport_bound) continue;
+    INFO(row.verifier << " on " << row.draft);
+    CHECK(*row.exact->first_drafted <= *row.exact->transport_bound + 1e-9);
+    if (row.verifier == "optimal_transport") CHECK(*row.exact->first_drafted == Approx(*row.exact->transport_bound).margin(1e-9));
+    ++bounded;
+  }
+  CHECK(bounded >= 40);
+}
+
+TEST_CASE("rejection accepts one draw with probability 1 - TV, and leaves the residual", "[certify]") {
+  const CertificateRow& row = row_of("rejection", "one token");
+  CHECK(*row.exact->first_drafted == Approx(*row.exact->transport_bound).margin(1e-12));
+  REQUIRE(row.exact->residual_variation);
+  CHECK(*row.exact->residual_variation < 1e-12);
+}
+
+TEST_CASE("a draft that is the target itself is accepted whole", "[certify]") {
+  for (const char* verifier : {"rejection", "block", "traversal", "multi_step", "spectr", "optimal_transport"}) {
+    INFO(verifier);
+    Setup setup = toy_setup("{type: model, num_speculative_tokens: 2}", verifier, "", toy_target(3));
+    const auto target = setup.model;
+    setup.drafter = [target, verifier] {
+      BuildContext context;
+      context.vocab = target->config().vocab_size;
+      context.draft_model = "the target";
+      context.load_model = [target](const std::string&) { return target; };
+      return Registry<Drafter>::instance().make(parse_yaml("{type: model, num_speculative_tokens: 2}", "drafter"), context);
+    };
+    const ExactFindings found = enumerate(setup);
+    CHECK(found.expected_tokens == Approx(3).margin(1e-9));
+    CHECK(found.total_variation < 1e-12);
+  }
+}
+
+TEST_CASE("optimal transport: the linear program reaches the bound over sets, and keeps both margins") {
+  PhiloxRng rng({.seed = 17});
+  for (int trial = 0; trial < 20; ++trial) {
+    std::vector<double> a(5), b(5);
+    for (int t = 0; t < 5; ++t) {
+      a[t] = rng.uniform() + 0.01;
+      b[t] = rng.uniform() * rng.uniform() + 0.01;
+    }
+    const Law p = Law::dense(a), q = Law::dense(b);
+    for (const int draws : {1, 2, 3}) {
+      for (const bool replace : {true, false}) {
+        INFO("trial " << trial << ", " << draws << " draws, replacement " << replace);
+        const Coupling coupling = optimal_coupling(p, q, draws, replace);
+        CHECK(coupling.accepted == Approx(acceptance_bound(p, q, draws, replace)).margin(1e-9));
+        std::vector<double> emitted = coupling.rest;
+        double drawn = 0;
+        for (std::size_t s = 0; s < coupling.sets.size(); ++s) {
+          double flow = 0;
+          for (std::size_t i = 0; i < coupling.flow[s].size(); ++i) {
+            emitted[coupling.sets[s].tokens[i]] += coupling.flow[s][i];
+            flow += coupling.flow[s][i];
+          }
+          CHECK(flow <= coupling.sets[s].probability + 1e-15);
+          drawn += coupling.sets[s].probability;
+        }
+        CHECK(drawn == Approx(1).margin(1e-12));
+        for (Token t = 0; t < 5; ++t) CHECK(emitted[t] == Approx(p[t]).margin(1e-13));
+      }
+    }
+    CHECK(acceptance_bound(p, q, 1, true) == Approx(overlap(p, q)).margin(1e-12));
+  }
+}
+
+TEST_CASE("optimal transport refuses what would take for ever") {
+  const Law wide = Law::dense(std::vector<double>(2000, 1.0));
+  CHECK_THROWS_WITH(optimal_coupling(wide, wide, 2, true), Catch::Contains("at most"));
+  CHECK_THROWS_WITH(acceptance_bound(wide, wide, 1, true), Catch::Contains("at most 16"));
+}
+
+TEST_CASE("a pair that does not fit is refused with the reason", "[certify]") {
+  CHECK_THAT(row_of("block", "tree, chosen").reason, Catch::Contains("chains"));
+  CHECK_THAT(row_of("spectr", "tree, without replacement").reason, Catch::Contains("independent draws"));
+  CHECK_THAT(row_of("multi_step", "tree, without replacement").reason, Catch::Contains("random order"));
+  CHECK_THROWS_WITH(certify::certify({.verifier = "rejektion"}), Catch::Contains("did you mean 'rejection'"));
+}
+
+}  // namespace
+}  // namespace foretell::testing

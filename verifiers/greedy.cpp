@@ -1,0 +1,33 @@
+// Exact match: a drafted token is accepted if it is the target's most probable one (Stern et al. 2018, arXiv 1811.03115). Asks for nothing but
+// the argmax of visited nodes.
+#include "framework/decode/walk_verifier.h"
+
+namespace foretell {
+namespace {
+
+class GreedyVerifier final : public WalkVerifier {
+ public:
+  using Options = NoOptions;
+  GreedyVerifier(const Options&, const BuildContext&) {}
+
+  using Verifier::refuses;
+  std::optional<std::string> refuses(const SamplingOptions& sampling) const override {
+    if (sampling.greedy()) return std::nullopt;
+    return fmt::format(
+        "it emits the most probable token, which is no sample at temperature {}; lossless there: rejection, block, traversal",
+        sampling.temperature);
+  }
+
+ private:
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng&) const override {
+    const Token best = scores.argmax(at);
+    const auto child = draft.child(at, best);
+    return child && draft.proposed(*child) ? accept(*child) : end_with(best);
+  }
+};
+
+FORETELL_REGISTER(Verifier, GreedyVerifier, "greedy",
+                  {.summary = "accepts what equals the target's argmax; temperature 0 only", .lossless = true});
+
+}  // namespace
+}  // namespace foretell

@@ -1,0 +1,37 @@
+// SpecInfer's multi-step speculative sampling: the proposals of a node, each with the law of the draft model that made it, are tested by rejection in
+// random order (Miao et al. 2023, arXiv 2305.09781).
+//
+// Draws without replacement are not exchangeable, so their order is not free: refused.
+#include "framework/decode/rejection_walk.h"
+
+namespace foretell {
+namespace {
+
+class MultiStepVerifier final : public RejectionWalk {
+ public:
+  using Options = NoOptions;
+  MultiStepVerifier(const Options&, const BuildContext&) {}
+
+  using Verifier::refuses;
+  std::optional<std::string> refuses(const DraftForm& form) const override {
+    if (!form.tree || !form.without_replacement) return std::nullopt;
+    return "it tests proposals in random order, which draws without replacement do not allow; draw with replacement or use rejection";
+  }
+
+ private:
+  std::vector<Proposal> order(std::span<const Proposal> proposals, Rng& rng) const override {
+    std::vector<Proposal> rest(proposals.begin(), proposals.end()), shuffled;
+    while (!rest.empty()) {
+      const std::size_t next = rng.pick(std::vector<double>(rest.size(), 1.0));
+      shuffled.push_back(rest[next]);
+      rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(next));
+    }
+    return shuffled;
+  }
+};
+
+FORETELL_REGISTER(Verifier, MultiStepVerifier, "multi_step",
+                  {.summary = "SpecInfer: rejection over the proposals of a node in random order", .lossless = true});
+
+}  // namespace
+}  // namespace foretell

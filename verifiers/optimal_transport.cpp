@@ -1,0 +1,62 @@
+// The optimal-transport verifier: at every node the coupling of the drafted set with the target's law that accepts most (SpecTr's linear program, Sun
+// et al. 2023, arXiv 2310.15141; framework/sampling/optimal_transport.h).
+//
+// It solves a linear program at each visited node, so it is for small vocabularies (or laws that top-k has cut short): the yardstick for others.
+#include <algorithm>
+#include <vector>
+
+#include "framework/decode/walk_verifier.h"
+#include "framework/sampling/optimal_transport.h"
+
+namespace foretell {
+namespace {
+
+class OptimalTransportVerifier final : public WalkVerifier {
+ public:
+  using Options = NoOptions;
+  OptimalTransportVerifier(const Options&, const BuildContext&) {}
+
+  using Verifier::refuses;
+  std::optional<std::string> refuses(const DraftForm& form) const override {
+    if (form.tree && !form.independent && !form.without_replacement)
+      return "it needs draws from one law; for chosen tokens sample_then_match is optimal";
+    if (form.several_laws) return "it needs draws from one law; the draft comes from several";
+    return std::nullopt;
+  }
+
+ private:
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
+    const auto proposals = draft.proposals(at);
+    const DraftLaw& drawn = draft.law(proposals.front().law);
+    const Law& p = scores.law(at);
+    if (p.is_point_mass()) {
+      const auto child = draft.child(at, p.mode());
+      return child && draft.proposed(*child) ? accept(*child) : end_with(p.mode());
+    }
+    const Coupling coupling = optimal_coupling(p, drawn.q, static_cast<int>(proposals.size()), drawn.kind != Draws::WithoutReplacement);
+
+    std::vector<Token> set;
+    for (const Proposal& proposal : proposals) set.push_back(draft.node(proposal.node).token);
+    std::sort(set.begin(), set.end());
+    set.erase(std::unique(set.begin(), set.end()), set.end());
+    const auto found = std::find_if(coupling.sets.begin(), coupling.sets.end(), [&](const DraftedSet& s) { return s.tokens == set; });
+    FORETELL_CHECK(found != coupling.sets.end(), "{} proposals that their law cannot have drawn", proposals.size());
+
+    std::vector<double> chances = coupling.flow[static_cast<std::size_t>(found - coupling.sets.begin())];
+    double taken = 0;
+    for (const double chance : chances) taken += chance;
+    chances.push_back(std::max(found->probability - taken, 0.0));
+    const std::size_t choice = rng.pick(chances);
+    if (choice < set.size()) return accept(*draft.child(at, set[choice]));
+    // Where everything was matched, only rounding leads here.
+    const bool left = std::any_of(coupling.rest.begin(), coupling.rest.end(), [](double mass) { return mass > 0; });
+    return end_with((left ? Law::dense(coupling.rest) : p).draw(rng));
+  }
+};
+
+FORETELL_REGISTER(Verifier, OptimalTransportVerifier, "optimal_transport",
+                  {.summary = "the best coupling of a node's draws with the target, by linear programming; small vocabularies",
+                   .lossless = true});
+
+}  // namespace
+}  // namespace foretell
