@@ -15,8 +15,8 @@ namespace {
 using at::BFloat16;
 
 constexpr int kLanes = 16;
-constexpr int kOutputs = 4;                    // weight rows that are read side by side
-constexpr int kRows = 4;                       // rows of x that share one reading
+constexpr int kRows = 8;                       // rows of x that share one reading
+constexpr int kOutputs = 4;                    // weight rows that are read side by side, at most
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
@@ -42,19 +42,19 @@ FORETELL_INLINE void block(const float* x, const T* w, std::int64_t in, float (&
   std::int64_t i = 0;
   for (; i + kLanes <= in; i += kLanes) {
     Lanes rows[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < R; ++r) load(x + r * in + i, rows[r]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int o = 0; o < O; ++o) {
       Lanes weights;
       load(w + o * in + i, weights);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int r = 0; r < R; ++r) sums[r][o] += rows[r] * weights;
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int o = 0; o < O; ++o) {
       float sum = 0;
       for (int lane = 0; lane < kLanes; ++lane) sum += sums[r][o][lane];
@@ -85,10 +85,15 @@ FORETELL_INLINE void store_block(const Product<T>& p, std::int64_t row, std::int
   }
 }
 
+// So many sums stay in registers: fewer outputs at once where there are more rows.
+template <int R>
+constexpr int kOutputsAtOnce = R <= 4 ? kOutputs : kOutputs / 2;
+
 template <int R, class T>
 FORETELL_INLINE void outputs_of_rows(const Product<T>& p, std::int64_t row, std::int64_t begin, std::int64_t end) {
+  constexpr int O = kOutputsAtOnce<R>;
   std::int64_t output = begin;
-  for (; output + kOutputs <= end; output += kOutputs) store_block<R, kOutputs>(p, row, output);
+  for (; output + O <= end; output += O) store_block<R, O>(p, row, output);
   for (; output < end; ++output) store_block<R, 1>(p, row, output);
 }
 
@@ -100,10 +105,17 @@ FORETELL_INLINE void outputs(const Product<T>& p, std::int64_t begin, std::int64
   for (std::int64_t first = begin; first < end; first += strip) {
     const std::int64_t last = std::min(end, first + strip);
     std::int64_t row = 0;
-    for (; row + 4 <= p.rows; row += 4) outputs_of_rows<4>(p, row, first, last);
-    if (p.rows - row == 3) outputs_of_rows<3>(p, row, first, last);
-    if (p.rows - row == 2) outputs_of_rows<2>(p, row, first, last);
-    if (p.rows - row == 1) outputs_of_rows<1>(p, row, first, last);
+    for (; row + kRows <= p.rows; row += kRows) outputs_of_rows<kRows>(p, row, first, last);
+    switch (p.rows - row) {
+      case 7: outputs_of_rows<7>(p, row, first, last); break;
+      case 6: outputs_of_rows<6>(p, row, first, last); break;
+      case 5: outputs_of_rows<5>(p, row, first, last); break;
+      case 4: outputs_of_rows<4>(p, row, first, last); break;
+      case 3: outputs_of_rows<3>(p, row, first, last); break;
+      case 2: outputs_of_rows<2>(p, row, first, last); break;
+      case 1: outputs_of_rows<1>(p, row, first, last); break;
+      default: break;
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // A matrix product for few rows, without dispatch, packing or temporaries.
 //
-// Contract: y = x w^T + bias on the CPU, in float32 inside, rounded once. Weights are read once, in their plain [out, in] order, for up to four rows at a
+// Contract: y = x w^T + bias on the CPU, in float32 inside, rounded once. Weights are read once, in their plain [out, in] order, for up to eight rows at a
 // time. It is for products that are too small to be worth an operator's overhead, and for bfloat16 on processors without bfloat16 instructions, where
 // oneDNN's emulation costs more than the reading.
 #pragma once

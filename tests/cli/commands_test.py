@@ -93,6 +93,29 @@ def main(folder):
         limited = run_json("run", file, "--out", results, "--json", "--limit", 1, "--set", "drafter.type=none", "--set", "sweep=~")
         check(len(limited["cells"]) == 1 and limited["cells"][0]["tasks"]["overall"]["requests"] == 1, "run: --limit and --set")
 
+    def differences_are_judged():
+        results = os.path.join(folder, "diffed")
+        study = os.path.join(folder, "diffed.yaml")
+        with open(study, "w", encoding="utf-8") as file:
+            file.write(STUDY % {"target": target, "draft": draft})
+        run_ok("run", study, "--out", results)
+        whole = os.path.join(results, "small")
+        same = run("diff", whole)
+        check(same.returncode == 0 and same.stdout.count("0 differ and are not explained") == 3, "diff: every cell of a study")
+        cell = next(os.path.join(whole, name) for name in sorted(os.listdir(whole))
+                    if '"pipeline":"baseline"' in open(os.path.join(whole, name, "generations.jsonl"), encoding="utf-8").read())
+        path = os.path.join(cell, "generations.jsonl")
+        rows = [json.loads(line) for line in open(path, encoding="utf-8")]
+        changed = next(row for row in rows if row["pipeline"] == "method")
+        changed["tokens"][5] = (changed["tokens"][5] + 1) % 100
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        bad = run("diff", cell)
+        check(bad.returncode == 1 and "NOT explained by noise" in bad.stdout and "token 5" in bad.stdout, "diff: a wrong token is found")
+        check(json.loads(run("diff", cell, "--json").stdout)["differences"][0]["position"] == 5, "diff: as JSON")
+        none = run("diff", folder)
+        check(none.returncode == 2 and "neither the folder of a cell" in none.stderr, "diff: a folder that is none")
+
     def interrupt_keeps_what_is_done():
         file, results = os.path.join(folder, "study.yaml"), os.path.join(folder, "interrupted")
         process = subprocess.Popen([BIN, "run", file, "--out", results, "--set", "workload.count=100000"], stdout=subprocess.PIPE,
@@ -185,7 +208,7 @@ def main(folder):
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 

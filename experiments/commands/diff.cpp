@@ -1,0 +1,243 @@
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/dialogue.h"
+#include "experiments/divergence.h"
+#include "experiments/model_pool.h"
+#include "experiments/negative_result.h"
+#include "experiments/store.h"
+#include "framework/base/error.h"
+#include "framework/text/file_bytes.h"
+
+namespace foretell {
+namespace {
+
+struct DiffOptions {
+  std::string a;
+  std::optional<std::string> b;
+  bool json = false;
+};
+
+// One cell's folder: what it ran on, and what came out.
+struct Run {
+  std::filesystem::path folder;
+  ConfigValue document;
+  nlohmann::json manifest;
+  std::vector<GenerationRecord> records;
+};
+
+Run read_run(const std::filesystem::path& folder) {
+  const std::filesystem::path config = folder / "config.resolved.yaml", manifest = folder / "manifest.json";
+  if (!std::filesystem::exists(config) || !std::filesystem::exists(manifest))
+    fail("{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in it", folder.string());
+  Run run{folder, parse_yaml(read_file_bytes(config), config.string()), {}, read_records(folder)};
+  run.manifest = nlohmann::json::parse(read_file_bytes(manifest), nullptr, false);
+  if (run.manifest.is_discarded() || !run.manifest.contains("target") || !run.manifest["target"].contains("folder"))
+    fail("{}: is not the manifest of a run of a model", manifest.string());
+  return run;
+}
+
+using Place = std::tuple<std::string, int, int>;  // conversation, turn, repeat
+
+std::map<Place, const GenerationRecord*> of_arm(const Run& run, Arm arm) {
+  std::map<Place, const GenerationRecord*> out;
+  for (const GenerationRecord& record : run.records)
+    if (record.arm == arm) out[{record.conversation, record.turn, record.repeat}] = &record;
+  return out;
+}
+
+// The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
+class Prompts {
+ public:
+  explicit Prompts(const Run& run) : run_(run), pool_("") {
+    const std::filesystem::path target = run.manifest["target"]["folder"].get<std::string>();
+    const ConfigValue* model = run.document.find("model");
+    const ConfigValue* dtype = model != nullptr ? model->find("dtype") : nullptr;
+    const ConfigValue* device = model != nullptr ? model->find("device") : nullptr;
+    model_ = pool_.model(target, load_options(dtype ? std::optional(dtype->text()) : std::nullopt, device ? device->text() : "cpu"));
+    precision_ = Precision::of(dtype ? dtype->text() : model_->config().dtype.value_or("float32"));
+    tokenizer_ = pool_.tokenizer(target);
+    const ConfigValue* workload = run.document.find("workload");
+    if (workload == nullptr) fail("{}: has no workload", (run.folder / "config.resolved.yaml").string());
+    const std::filesystem::path study = run.manifest.value("study_file", std::string());
+    workload_ = load_workload(*workload, study.parent_path(), model_->config().vocab_size);
+    dialogue_ = Dialogue(tokenizer_, ChatTemplate::get(workload_.chat_template.value_or("none")));
+    for (const Conversation& c : workload_.conversations) conversations_[c.id] = &c;
+    for (const GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
+  }
+
+  Tokens of(const GenerationRecord& record) const {
+    const auto found = conversations_.find(record.conversation);
+    if (found == conversations_.end())
+      fail("{}: the workload has no conversation '{}' any more", run_.folder.string(), record.conversation);
+    std::vector<std::string> answers;
+    for (int turn = 0; turn < record.turn; ++turn) answers.push_back(first_answers_.at({record.conversation, turn}));
+    return dialogue_.prompt(*found->second, record.turn, answers);
+  }
+
+  const LanguageModel& model() const { return *model_; }
+  const Precision& precision() const { return precision_; }
+  std::string token_text(Token token) const { return tokenizer_ ? visible(tokenizer_->decode(Tokens{token})) : std::to_string(token); }
+
+ private:
+  const Run& run_;
+  ModelPool pool_;
+  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  Precision precision_;
+  Workload workload_;
+  Dialogue dialogue_;
+  std::map<std::string, const Conversation*> conversations_;
+  std::map<std::pair<std::string, int>, std::string> first_answers_;
+};
+
+struct Comparison {
+  int compared = 0, same = 0, behind = 0;  // answers; behind: their prompts differ because an earlier turn does
+  std::vector<Divergence> differences = {};
+};
+
+std::optional<Token> token_at(const Tokens& tokens, std::size_t at) {
+  return at < tokens.size() ? std::optional(tokens[at]) : std::nullopt;
+}
+
+Comparison compare(const std::map<Place, const GenerationRecord*>& a, const std::map<Place, const GenerationRecord*>& b,
+                   const Prompts& prompts) {
+  Comparison out;
+  for (const auto& [place, left] : a) {
+    const auto found = b.find(place);
+    if (found == b.end()) continue;
+    const GenerationRecord& right = *found->second;
+    if (left->prompt_tokens != right.prompt_tokens) {
+      ++out.behind;
+      continue;
+    }
+    ++out.compared;
+    if (left->tokens == right.tokens) {
+      ++out.same;
+      continue;
+    }
+    const auto at = static_cast<std::size_t>(
+        std::mismatch(left->tokens.begin(), left->tokens.end(), right.tokens.begin(), right.tokens.end()).first - left->tokens.begin());
+    Divergence difference{.conversation = left->conversation, .turn = left->turn, .repeat = left->repeat, .position = static_cast<int>(at)};
+    difference.a = token_at(left->tokens, at);
+    difference.b = token_at(right.tokens, at);
+    Tokens text = prompts.of(*left);
+    text.insert(text.end(), left->tokens.begin(), left->tokens.begin() + static_cast<std::ptrdiff_t>(at));
+    judge(prompts.model(), text, prompts.precision(), difference);
+    out.differences.push_back(std::move(difference));
+  }
+  if (out.compared + out.behind == 0) fail("the two runs have no prompt in common");
+  return out;
+}
+
+std::string words(const Divergence& d) {
+  if (d.is_tie) return fmt::format("tie within numerical noise (margin {:.2g} < eps {:.2g})", d.margin, d.noise);
+  return fmt::format("NOT explained by noise (margin {:.2g}, eps {:.2g})", d.margin, d.noise);
+}
+
+void print_text(const Comparison& found, const Prompts& prompts) {
+  const auto shown = [&](const std::optional<Token>& token) { return token ? fmt::format("'{}'", prompts.token_text(*token)) : "the end"; };
+  for (const Divergence& d : found.differences)
+    print_out(fmt::format("{} turn {} repeat {}: token {}: {} | {}, the target's best are '{}' and '{}': {}\n", d.conversation, d.turn,
+                          d.repeat, d.position, shown(d.a), shown(d.b), prompts.token_text(d.best), prompts.token_text(d.second),
+                          words(d)));
+  const auto ties = std::count_if(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
+  print_out(fmt::format("{} answers compared: {} the same, {} differ at a tie, {} differ and are not explained", found.compared, found.same,
+                        ties, static_cast<std::ptrdiff_t>(found.differences.size()) - ties));
+  print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
+}
+
+void print_json(const Comparison& found) {
+  auto list = nlohmann::ordered_json::array();
+  const auto id = [](const std::optional<Token>& token) { return token ? nlohmann::ordered_json(*token) : nlohmann::ordered_json(); };
+  for (const Divergence& d : found.differences)
+    list.push_back({{"conversation", d.conversation},
+                    {"turn", d.turn},
+                    {"repeat", d.repeat},
+                    {"position", d.position},
+                    {"a", id(d.a)},
+                    {"b", id(d.b)},
+                    {"best", d.best},
+                    {"second", d.second},
+                    {"margin", d.margin},
+                    {"eps", d.noise},
+                    {"tie", d.is_tie}});
+  const nlohmann::ordered_json out = {{"compared", found.compared}, {"same", found.same}, {"behind", found.behind}, {"differences", list}};
+  print_out(out.dump() + "\n");
+}
+
+bool is_greedy(const Run& run) {
+  const ConfigValue* sampling = run.document.find("sampling");
+  const ConfigValue* temperature = sampling != nullptr ? sampling->find("temperature") : nullptr;
+  return temperature == nullptr || read_number(*temperature, "temperature") == 0;
+}
+
+void check_greedy(const Run& run) {
+  if (!is_greedy(run))
+    fail("{}: was sampled, and sampled runs differ by chance; only runs at temperature 0 can be compared", run.folder.string());
+}
+
+// Compares one cell with another, or with its own baseline; returns whether every difference is explained.
+bool diff_cell(const std::filesystem::path& folder, const std::optional<std::string>& other, bool json) {
+  const Run a = read_run(folder);
+  check_greedy(a);
+  const Prompts prompts(a);
+  Run b;
+  std::map<Place, const GenerationRecord*> right = of_arm(a, Arm::Baseline);
+  if (other) {
+    b = read_run(*other);
+    check_greedy(b);
+    if (b.manifest["target"] != a.manifest["target"]) fail("the two runs have different targets: {} and {}", folder.string(), *other);
+    right = of_arm(b, Arm::Method);
+  }
+  if (right.empty()) fail("{}: has no baseline to compare with; name a second run", folder.string());
+  const Comparison found = compare(of_arm(a, Arm::Method), right, prompts);
+  json ? print_json(found) : print_text(found, prompts);
+  return std::all_of(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
+}
+
+// The cells of a study's folder that have a baseline of their own and are greedy.
+std::vector<std::filesystem::path> cells_of(const std::filesystem::path& study) {
+  std::vector<std::filesystem::path> cells;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
+    if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
+    const Run run = read_run(entry.path());
+    if (is_greedy(run) && !of_arm(run, Arm::Baseline).empty()) cells.push_back(entry.path());
+  }
+  if (cells.empty())
+    fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0", study.string());
+  std::sort(cells.begin(), cells.end());
+  return cells;
+}
+
+void run_diff(const DiffOptions& options) {
+  bool explained = true;
+  if (options.b || std::filesystem::exists(std::filesystem::path(options.a) / "manifest.json")) {
+    explained = diff_cell(options.a, options.b, options.json);
+  } else {
+    for (const std::filesystem::path& cell : cells_of(options.a)) {
+      if (!options.json) print_out(read_run(cell).manifest.value("cell", cell.string()) + ": ");
+      explained = diff_cell(cell, std::nullopt, options.json) && explained;
+    }
+  }
+  if (!explained) throw NegativeResult();
+}
+
+}  // namespace
+
+void add_diff_command(Command app) {
+  auto options = std::make_shared<DiffOptions>();
+  Command command = app.add_command("diff", "Where two greedy runs differ, and whether the target can tell the two tokens apart there");
+  command.add("run_a", options->a, "a cell's folder, results/STUDY/HASH, or a study's for all of its greedy cells",
+              {.type = "RUN_A", .required = true});
+  command.add("run_b", options->b, "another one; without it the baseline that was run beside A", {.type = "RUN_B"});
+  command.add_flag("--json", options->json, "as one JSON object");
+  command.run([options] { run_diff(*options); });
+}
+
+}  // namespace foretell
