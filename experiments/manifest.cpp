@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <torch/version.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <fstream>

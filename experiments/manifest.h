@@ -3,7 +3,7 @@
 // Contract: made before the first prompt. Nothing in it names a user or a machine's address.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "experiments/cell_setup.h"
 

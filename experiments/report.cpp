@@ -1,6 +1,7 @@
 #include "experiments/report.h"
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <set>

@@ -3,7 +3,7 @@
 // Contract: pure; a number that does not exist is "-" in the table and null in JSON, never 0.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
 #include <string>

@@ -1,6 +1,7 @@
 #include "experiments/store.h"
 
 #include <map>
+#include <nlohmann/json.hpp>
 #include <tuple>
 
 #include "framework/base/error.h"

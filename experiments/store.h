@@ -11,7 +11,7 @@
 // Whatever cannot be written is an Error with the file's name. Opening a store starts the cell afresh.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
 #include <fstream>

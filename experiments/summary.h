@@ -5,7 +5,7 @@
 // counts them, and by the same rule for the method and the baseline; the speed-up is the ratio of the two on the same requests.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <map>
 #include <optional>

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"

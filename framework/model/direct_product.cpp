@@ -94,7 +94,9 @@ FORETELL_INLINE void outputs_of_rows(const Product<T>& p, std::int64_t row, std:
   constexpr int O = kOutputsAtOnce<R>;
   std::int64_t output = begin;
   for (; output + O <= end; output += O) store_block<R, O>(p, row, output);
-  for (; output < end; ++output) store_block<R, 1>(p, row, output);
+  // What is left over is rare: one block at a time, for the sake of the compiler.
+  for (; output < end; ++output)
+    for (int r = 0; r < R; ++r) store_block<1, 1>(p, row + r, output);
 }
 
 // The outputs [begin, end) of all rows, in strips that stay in the cache while every group of rows passes over them.

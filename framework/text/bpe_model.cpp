@@ -1,5 +1,5 @@
 // The BPE model of a tokenizer.json (Sennrich, Haddow & Birch 2016, arXiv 1508.07909).
-
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "framework/text/bpe.h"

@@ -1,5 +1,7 @@
 #include "framework/text/json_reader.h"
 
+#include <nlohmann/json.hpp>
+
 namespace foretell {
 namespace {
 

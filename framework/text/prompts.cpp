@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "framework/text/file_bytes.h"
 #include "framework/text/json_reader.h"

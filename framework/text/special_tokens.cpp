@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "framework/text/file_bytes.h"
 #include "framework/text/json_reader.h"

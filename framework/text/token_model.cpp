@@ -1,5 +1,7 @@
 #include "framework/text/token_model.h"
 
+#include <nlohmann/json.hpp>
+
 #include "framework/text/unicode.h"
 
 namespace foretell {

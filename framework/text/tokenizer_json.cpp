@@ -1,5 +1,6 @@
 // tokenizer.json: the Hugging Face tokenizers format. The text is cut at added tokens, normalized, cut into pieces, given to the model, and
 // framed by the post-processor; each of these has a file of its own.
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "framework/text/added_tokens.h"

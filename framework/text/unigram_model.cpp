@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "framework/text/byte_trie.h"
 #include "framework/text/token_model.h"

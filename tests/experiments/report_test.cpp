@@ -1,6 +1,8 @@
 // What a run says at its end.
 #include "experiments/report.h"
 
+#include <nlohmann/json.hpp>
+
 #include "tests/support/catch.h"
 
 namespace foretell {

@@ -1,5 +1,7 @@
 #include "experiments/summary.h"
 
+#include <nlohmann/json.hpp>
+
 #include "experiments/store.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"

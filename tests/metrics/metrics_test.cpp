@@ -1,4 +1,5 @@
 #include "framework/metrics/metrics.h"
+#include "framework/metrics/rouge.h"
 
 #include "tests/support/catch.h"
 
@@ -52,4 +53,14 @@ TEST_CASE("times add up by phase, and the median is the middle") {
   CHECK(times.total() == 40);
   CHECK(*median({3, 1, 2}) == 2);
   CHECK(*median({4, 1, 2, 3}) == 2.5);
+}
+
+TEST_CASE("ROUGE-L is the F1 of the longest common subsequence of words") {
+  CHECK(rouge_l("a small boat left at noon", "a small boat left at noon") == 1);
+  CHECK(rouge_l("A small, boat!", "a SMALL boat") == 1);
+  CHECK(rouge_l("one two three four", "one too three four") == Approx(0.75));
+  CHECK(rouge_l("three four two one", "one two three four") == Approx(0.5));
+  CHECK(rouge_l("a b c d", "b d") == Approx(2.0 * 2 / 6));
+  CHECK(rouge_l("", "") == 1);
+  CHECK(rouge_l("...", "word") == 0);
 }

@@ -1,5 +1,6 @@
 // The file readers on good files and on hostile ones: each refusal is one line that says what is wrong.
 #include <sys/resource.h>
+#include <nlohmann/json.hpp>
 
 #include <csignal>
 #include <cstring>

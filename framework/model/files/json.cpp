@@ -1,6 +1,7 @@
 #include "framework/model/files/json.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <vector>
 
@@ -65,6 +66,8 @@ JsonObject::JsonObject(const json& object, std::string name, std::string prefix)
     : object_(&object), name_(std::move(name)), prefix_(std::move(prefix)) {
   if (!object.is_object()) fail("{}: a JSON object is expected, found {}", name_, object.type_name());
 }
+
+bool JsonObject::empty() const { return object_->empty(); }
 
 const json* JsonObject::find(const char* key) const {
   const auto it = object_->find(key);

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 #include <limits>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,7 +30,7 @@ class JsonObject {
   JsonObject(const nlohmann::json& object, std::string name, std::string prefix = "");
 
   bool has(const char* key) const { return find(key) != nullptr; }
-  bool empty() const { return object_->empty(); }
+  bool empty() const;
   const nlohmann::json* find(const char* key) const;  // null if absent or null
   std::optional<std::int64_t> integer(const char* key, std::int64_t low, std::int64_t high) const;
   std::optional<double> number(const char* key, double low, double high) const;

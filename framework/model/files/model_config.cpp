@@ -1,6 +1,7 @@
 #include "framework/model/files/model_config.h"
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <utility>
 

@@ -1,5 +1,7 @@
 #include "framework/model/files/rope_config.h"
 
+#include <nlohmann/json.hpp>
+
 namespace foretell {
 namespace {
 

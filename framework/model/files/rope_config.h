@@ -3,7 +3,7 @@
 // Contract: values are read from the definitions of the extensions, not from a sample; a kind of scaling that cannot be run is an Error.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "framework/model/files/json.h"
 #include "framework/model/files/model_config.h"
