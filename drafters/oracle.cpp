@@ -4,6 +4,7 @@
 // nothing below a wrong token can be accepted. The answer is the request's reference: the same prompt's baseline, or a recorded run. Only at
 // temperature 0: a sampled answer is not known in advance.
 #include "framework/base/error.h"
+#include "framework/decode/acceptance_rates.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
 
@@ -11,12 +12,12 @@ namespace foretell {
 namespace {
 
 struct OracleOptions {
-  double rate = 0.8;
-  std::vector<double> rates;
+  AcceptanceRates rates = {.all = 0.8};
   int num_speculative_tokens = 4;
   void declare(Parameters& p) {
-    p.add("acceptance_rate", rate, "probability that a drafted token is the true one", {.min = 0, .max = 1, .aliases = {"rate"}});
-    p.add("acceptance_rates", rates, "the same by depth, given that the draft was right so far; the last entry holds for deeper ones",
+    p.add("acceptance_rate", rates.all, "probability that a drafted token is the true one", {.min = 0, .max = 1, .aliases = {"rate"}});
+    p.add("acceptance_rates", rates.by_depth,
+          "the same by depth, given that the draft was right so far; the last entry holds for deeper ones",
           {.min = 0, .max = 1, .aliases = {"rates"}});
     p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round", {.min = 1, .max = 4096});
   }
@@ -50,15 +51,10 @@ class OracleDrafter final : public Drafter {
     for (int depth = 1; depth <= std::min(context.budget.depth, context.budget.nodes); ++depth) {
       const std::size_t next = done + static_cast<std::size_t>(depth) - 1;
       if (next >= answer.size()) break;
-      const bool right = context.rng.bernoulli(rate_at(depth));
+      const bool right = context.rng.bernoulli(options_.rates.at(depth));
       at = tree.choose(at, right ? answer[next] : (answer[next] + 1) % context.vocab, context.vocab);
     }
     return tree;
-  }
-
-  double rate_at(int depth) const {
-    if (options_.rates.empty()) return options_.rate;
-    return options_.rates[std::min(options_.rates.size(), static_cast<std::size_t>(depth)) - 1];
   }
 
   Options options_;

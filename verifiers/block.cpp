@@ -18,8 +18,7 @@ class BlockVerifier final : public Verifier {
   using Options = NoOptions;
   BlockVerifier(const Options&, const BuildContext&) {}
 
-  using Verifier::refuses;
-  std::optional<std::string> refuses(const DraftForm& form) const override {
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree) return std::nullopt;
     return "it verifies chains; its extension to trees is traversal";
   }
@@ -28,6 +27,7 @@ class BlockVerifier final : public Verifier {
     const std::vector<Step> steps = walk_down(draft, scores);
     for (std::size_t length = steps.size(); length > 0; --length) {
       const double w = steps[length - 1].weight;
+      if (w <= 0) continue;
       if (length == steps.size()) {
         if (rng.bernoulli(w)) return verdict(steps, length, scores.law(steps.back().node).draw(rng), NextKind::Bonus);
         continue;
@@ -51,7 +51,8 @@ class BlockVerifier final : public Verifier {
   static std::vector<Step> walk_down(const DraftTree& draft, Scores& scores) {
     std::vector<Step> steps;
     double weight = 1;
-    for (NodeId at = kAnchor; !draft.proposals(at).empty(); at = steps.back().node) {
+    // Behind weight 0 nothing can be accepted, and no law is asked for.
+    for (NodeId at = kAnchor; weight > 0 && !draft.proposals(at).empty(); at = steps.back().node) {
       const Proposal& proposal = draft.proposals(at).front();
       const Law& q = draft.law(proposal.law).q;
       const Token token = draft.node(proposal.node).token;

@@ -10,8 +10,7 @@ class GreedyVerifier final : public WalkVerifier {
   using Options = NoOptions;
   GreedyVerifier(const Options&, const BuildContext&) {}
 
-  using Verifier::refuses;
-  std::optional<std::string> refuses(const SamplingOptions& sampling) const override {
+  std::optional<std::string> refuses(const DraftForm&, const SamplingOptions& sampling) const override {
     if (sampling.greedy()) return std::nullopt;
     return fmt::format(
         "it emits the most probable token, which is no sample at temperature {}; lossless there: rejection, block, traversal",
@@ -19,11 +18,7 @@ class GreedyVerifier final : public WalkVerifier {
   }
 
  private:
-  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng&) const override {
-    const Token best = scores.argmax(at);
-    const auto child = draft.child(at, best);
-    return child && draft.proposed(*child) ? accept(*child) : end_with(best);
-  }
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng&) const override { return match(draft, at, scores.argmax(at)); }
 };
 
 FORETELL_REGISTER(Verifier, GreedyVerifier, "greedy",

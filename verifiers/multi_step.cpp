@@ -12,15 +12,14 @@ class MultiStepVerifier final : public RejectionWalk {
   using Options = NoOptions;
   MultiStepVerifier(const Options&, const BuildContext&) {}
 
-  using Verifier::refuses;
-  std::optional<std::string> refuses(const DraftForm& form) const override {
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree || !form.without_replacement) return std::nullopt;
     return "it tests proposals in random order, which draws without replacement do not allow; draw with replacement or use rejection";
   }
 
  private:
-  std::vector<Proposal> order(std::span<const Proposal> proposals, Rng& rng) const override {
-    std::vector<Proposal> rest(proposals.begin(), proposals.end()), shuffled;
+  std::span<const Proposal> order(std::span<const Proposal> proposals, std::vector<Proposal>& shuffled, Rng& rng) const override {
+    std::vector<Proposal> rest(proposals.begin(), proposals.end());
     while (!rest.empty()) {
       const std::size_t next = rng.pick(std::vector<double>(rest.size(), 1.0));
       shuffled.push_back(rest[next]);

@@ -30,10 +30,8 @@ class NucleusBiased final : public Verifier {
 
  private:
   static std::vector<NodeId> matching_part(const DraftTree& draft, NodeId leaf, Scores& scores, Rng& rng) {
-    std::vector<NodeId> path;
-    for (NodeId at = leaf; at != kAnchor; at = draft.node(at).parent) path.insert(path.begin(), at);
     std::vector<NodeId> matched;
-    for (const NodeId node : path) {
+    for (const NodeId node : draft.nodes_to(leaf)) {
       if (scores.law(draft.node(node).parent).draw(rng) != draft.node(node).token) break;
       matched.push_back(node);
     }

@@ -16,8 +16,7 @@ class OptimalTransportVerifier final : public WalkVerifier {
   using Options = NoOptions;
   OptimalTransportVerifier(const Options&, const BuildContext&) {}
 
-  using Verifier::refuses;
-  std::optional<std::string> refuses(const DraftForm& form) const override {
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
     if (form.tree && !form.independent && !form.without_replacement)
       return "it needs draws from one law; for chosen tokens sample_then_match is optimal";
     if (form.several_laws) return "it needs draws from one law; the draft comes from several";
@@ -29,10 +28,7 @@ class OptimalTransportVerifier final : public WalkVerifier {
     const auto proposals = draft.proposals(at);
     const DraftLaw& drawn = draft.law(proposals.front().law);
     const Law& p = scores.law(at);
-    if (p.is_point_mass()) {
-      const auto child = draft.child(at, p.mode());
-      return child && draft.proposed(*child) ? accept(*child) : end_with(p.mode());
-    }
+    if (p.is_point_mass()) return match(draft, at, p.mode());
     const Coupling coupling = optimal_coupling(p, drawn.q, static_cast<int>(proposals.size()), drawn.kind != Draws::WithoutReplacement);
 
     std::vector<Token> set;

@@ -1,8 +1,8 @@
 // Relaxed acceptance: a drafted token is accepted outright if it is among the target's k most probable ones and at most delta less probable than the best
 // (TensorRT-LLM's relaxed acceptance for multi-token prediction, whose names the parameters have); elsewhere rejection decides.
 #include <algorithm>
+#include <cmath>
 
-#include "framework/decode/model_probability.h"
 #include "framework/decode/rejection_walk.h"
 
 namespace foretell {
@@ -17,6 +17,18 @@ struct RelaxedOptions {
     p.add("relaxed_delta", delta, "and at most this much less probable than the best", {.min = 0, .max = 1, .aliases = {"delta"}});
   }
 };
+
+// The law at the node; at temperature 0, where that is a point mass, softmax of the raw logits.
+Law soft_law(Scores& scores, NodeId node) {
+  const Law& law = scores.law(node);
+  if (!law.is_point_mass()) return law;
+  const auto logits = scores.logits(node);
+  const double top = logits[scores.argmax(node)];
+  std::vector<double> weights;
+  weights.reserve(logits.size());
+  for (const float logit : logits) weights.push_back(std::exp(logit - top));
+  return Law::dense(std::move(weights));
+}
 
 class RelaxedTopK final : public RejectionWalk {
  public:

@@ -15,9 +15,7 @@ class SampleThenMatch final : public WalkVerifier {
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    const Token drawn = scores.law(at).draw(rng);
-    const auto child = draft.child(at, drawn);
-    return child && draft.proposed(*child) ? accept(*child) : end_with(drawn);
+    return match(draft, at, scores.law(at).draw(rng));
   }
 };
 

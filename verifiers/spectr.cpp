@@ -54,8 +54,7 @@ class SpecTrVerifier final : public WalkVerifier {
   using Options = NoOptions;
   SpecTrVerifier(const Options&, const BuildContext&) {}
 
-  using Verifier::refuses;
-  std::optional<std::string> refuses(const DraftForm& form) const override {
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree) return std::nullopt;
     if (form.without_replacement)
       return "it needs independent draws (draft with replacement: true); the draft is drawn without replacement";

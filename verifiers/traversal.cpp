@@ -50,6 +50,7 @@ class Walk {
       const double mass = q(at, proposal.law)[token];
       states_[proposal.node].weight = mass > 0 ? std::min(1.0, states_[at].weight * p(at)[token] / mass) : 0.0;
       path_.push_back(proposal.node);
+      if (states_[proposal.node].weight <= 0) return;  // nothing below can be accepted, and no law there is asked for
     }
   }
 

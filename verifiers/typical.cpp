@@ -26,8 +26,7 @@ class TypicalVerifier final : public Verifier {
 
   Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override {
     const NodeId end = best_end(draft, scores);
-    Verdict verdict;
-    for (NodeId at = end; at != kAnchor; at = draft.node(at).parent) verdict.accepted.insert(verdict.accepted.begin(), at);
+    Verdict verdict{.accepted = draft.nodes_to(end)};
     verdict.kind = draft.proposals(end).empty() ? NextKind::Bonus : NextKind::Correction;
     verdict.next = typical_part(scores.law(end)).draw(rng);
     return verdict;

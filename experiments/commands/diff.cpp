@@ -24,20 +24,41 @@ struct DiffOptions {
 
 // One cell's folder: what it ran on, and what came out.
 struct Run {
-  std::filesystem::path folder;
-  ConfigValue document;
-  nlohmann::json manifest;
-  std::vector<GenerationRecord> records;
+  std::filesystem::path folder, target, study_folder;
+  std::string name;        // of the cell
+  nlohmann::json weights;  // the target's files with their hashes
+  ModelSection model = {};
+  SamplingOptions sampling = {};
+  ConfigValue workload = {};
+  std::vector<GenerationRecord> records = {};
 };
+
+template <class Section>
+Section section_of(const ConfigValue& document, const char* key) {
+  Section section;
+  if (const ConfigValue* written = document.find(key)) Parameters::read(*written, key, section);
+  return section;
+}
 
 Run read_run(const std::filesystem::path& folder) {
   const std::filesystem::path config = folder / "config.resolved.yaml", manifest = folder / "manifest.json";
   if (!std::filesystem::exists(config) || !std::filesystem::exists(manifest))
     fail("{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in it", folder.string());
-  Run run{folder, parse_yaml(read_file_bytes(config), config.string()), {}, read_records(folder)};
-  run.manifest = nlohmann::json::parse(read_file_bytes(manifest), nullptr, false);
-  if (run.manifest.is_discarded() || !run.manifest.contains("target") || !run.manifest["target"].contains("folder"))
+  Run run{folder, {}, {}, {}, {}};
+  try {
+    const nlohmann::json json = nlohmann::json::parse(read_file_bytes(manifest));
+    run.weights = json.at("target");
+    run.target = run.weights.at("folder").get<std::string>();
+    run.study_folder = std::filesystem::path(json.at("study_file").get<std::string>()).parent_path();
+    run.name = json.at("cell").get<std::string>();
+  } catch (const nlohmann::json::exception&) {
     fail("{}: is not the manifest of a run of a model", manifest.string());
+  }
+  const ConfigValue document = parse_yaml(read_file_bytes(config), config.string());
+  run.model = section_of<ModelSection>(document, "model");
+  run.sampling = section_of<SamplingOptions>(document, "sampling");
+  if (const ConfigValue* workload = document.find("workload")) run.workload = *workload;
+  run.records = read_records(folder);
   return run;
 }
 
@@ -53,18 +74,11 @@ std::map<Place, const GenerationRecord*> of_arm(const Run& run, Arm arm) {
 // The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
 class Prompts {
  public:
-  explicit Prompts(const Run& run) : run_(run), pool_("") {
-    const std::filesystem::path target = run.manifest["target"]["folder"].get<std::string>();
-    const ConfigValue* model = run.document.find("model");
-    const ConfigValue* dtype = model != nullptr ? model->find("dtype") : nullptr;
-    const ConfigValue* device = model != nullptr ? model->find("device") : nullptr;
-    model_ = pool_.model(target, load_options(dtype ? std::optional(dtype->text()) : std::nullopt, device ? device->text() : "cpu"));
-    precision_ = Precision::of(dtype ? dtype->text() : model_->config().dtype.value_or("float32"));
-    tokenizer_ = pool_.tokenizer(target);
-    const ConfigValue* workload = run.document.find("workload");
-    if (workload == nullptr) fail("{}: has no workload", (run.folder / "config.resolved.yaml").string());
-    const std::filesystem::path study = run.manifest.value("study_file", std::string());
-    workload_ = load_workload(*workload, study.parent_path(), model_->config().vocab_size);
+  Prompts(const Run& run, ModelPool& pool) : run_(run) {
+    model_ = pool.model(run.target, load_options(run.model.dtype, run.model.device));
+    precision_ = Precision::of(run.model.dtype.value_or(model_->config().dtype.value_or("float32")));
+    tokenizer_ = pool.tokenizer(run.target);
+    workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);
     dialogue_ = Dialogue(tokenizer_, ChatTemplate::get(workload_.chat_template.value_or("none")));
     for (const Conversation& c : workload_.conversations) conversations_[c.id] = &c;
     for (const GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
@@ -85,7 +99,6 @@ class Prompts {
 
  private:
   const Run& run_;
-  ModelPool pool_;
   std::shared_ptr<const LanguageModel> model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Precision precision_;
@@ -170,59 +183,48 @@ void print_json(const Comparison& found) {
   print_out(out.dump() + "\n");
 }
 
-bool is_greedy(const Run& run) {
-  const ConfigValue* sampling = run.document.find("sampling");
-  const ConfigValue* temperature = sampling != nullptr ? sampling->find("temperature") : nullptr;
-  return temperature == nullptr || read_number(*temperature, "temperature") == 0;
-}
-
 void check_greedy(const Run& run) {
-  if (!is_greedy(run))
+  if (!run.sampling.greedy())
     fail("{}: was sampled, and sampled runs differ by chance; only runs at temperature 0 can be compared", run.folder.string());
 }
 
 // Compares one cell with another, or with its own baseline; returns whether every difference is explained.
-bool diff_cell(const std::filesystem::path& folder, const std::optional<std::string>& other, bool json) {
-  const Run a = read_run(folder);
+bool diff_cell(const Run& a, const std::optional<Run>& b, ModelPool& pool, bool json) {
   check_greedy(a);
-  const Prompts prompts(a);
-  Run b;
-  std::map<Place, const GenerationRecord*> right = of_arm(a, Arm::Baseline);
-  if (other) {
-    b = read_run(*other);
-    check_greedy(b);
-    if (b.manifest["target"] != a.manifest["target"]) fail("the two runs have different targets: {} and {}", folder.string(), *other);
-    right = of_arm(b, Arm::Method);
-  }
-  if (right.empty()) fail("{}: has no baseline to compare with; name a second run", folder.string());
+  if (b) check_greedy(*b);
+  if (b && b->weights != a.weights) fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
+  const auto right = b ? of_arm(*b, Arm::Method) : of_arm(a, Arm::Baseline);
+  if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
+  const Prompts prompts(a, pool);
   const Comparison found = compare(of_arm(a, Arm::Method), right, prompts);
   json ? print_json(found) : print_text(found, prompts);
   return std::all_of(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
 }
 
 // The cells of a study's folder that have a baseline of their own and are greedy.
-std::vector<std::filesystem::path> cells_of(const std::filesystem::path& study) {
-  std::vector<std::filesystem::path> cells;
+std::vector<Run> cells_of(const std::filesystem::path& study) {
+  std::vector<Run> cells;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
     if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
-    const Run run = read_run(entry.path());
-    if (is_greedy(run) && !of_arm(run, Arm::Baseline).empty()) cells.push_back(entry.path());
+    Run run = read_run(entry.path());
+    if (run.sampling.greedy() && !of_arm(run, Arm::Baseline).empty()) cells.push_back(std::move(run));
   }
   if (cells.empty())
     fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0", study.string());
-  std::sort(cells.begin(), cells.end());
+  std::sort(cells.begin(), cells.end(), [](const Run& x, const Run& y) { return x.name < y.name; });
   return cells;
 }
 
 void run_diff(const DiffOptions& options) {
+  ModelPool pool("");
   bool explained = true;
   if (options.b || std::filesystem::exists(std::filesystem::path(options.a) / "manifest.json")) {
-    explained = diff_cell(options.a, options.b, options.json);
+    explained = diff_cell(read_run(options.a), options.b ? std::optional(read_run(*options.b)) : std::nullopt, pool, options.json);
   } else {
-    for (const std::filesystem::path& cell : cells_of(options.a)) {
-      if (!options.json) print_out(read_run(cell).manifest.value("cell", cell.string()) + ": ");
-      explained = diff_cell(cell, std::nullopt, options.json) && explained;
+    for (const Run& cell : cells_of(options.a)) {
+      if (!options.json) print_out(cell.name + ": ");
+      explained = diff_cell(cell, std::nullopt, pool, options.json) && explained;
     }
   }
   if (!explained) throw NegativeResult();

@@ -40,8 +40,7 @@ void check_verdict(const DraftTree& draft, const Verdict& verdict) {
 }  // namespace
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
-  if (auto why = pipeline.verifier.refuses(pipeline.drafter.form())) return why;
-  if (auto why = pipeline.verifier.refuses(sampling)) return why;
+  if (auto why = pipeline.verifier.refuses(pipeline.drafter.form(), sampling)) return why;
   return target.refuses(pipeline.verifier.needs_logits(), sampling);
 }
 

@@ -43,10 +43,16 @@ bool DraftTree::proposed(NodeId node) const {
   return std::any_of(siblings.begin(), siblings.end(), [&](const Proposal& p) { return p.node == node; });
 }
 
+std::vector<NodeId> DraftTree::nodes_to(NodeId node) const {
+  std::vector<NodeId> out;
+  for (; node != kAnchor; node = nodes_[node].parent) out.push_back(node);
+  std::reverse(out.begin(), out.end());
+  return out;
+}
+
 Tokens DraftTree::path(NodeId node) const {
   Tokens out;
-  for (; node != kAnchor; node = nodes_[node].parent) out.push_back(nodes_[node].token);
-  std::reverse(out.begin(), out.end());
+  for (const NodeId id : nodes_to(node)) out.push_back(nodes_[id].token);
   return out;
 }
 

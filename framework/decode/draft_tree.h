@@ -66,6 +66,7 @@ class DraftTree {
   int num_laws() const { return static_cast<int>(laws_.size()); }
   // The tokens from the first drafted node down to `node`.
   Tokens path(NodeId node) const;
+  std::vector<NodeId> nodes_to(NodeId node) const;  // the same as nodes
   bool is_chain() const;
   // The tree of the nodes in `kept` and their ancestors, with their proposals, in the same order.
   DraftTree pruned(std::span<const NodeId> kept) const;

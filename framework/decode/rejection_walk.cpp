@@ -21,7 +21,8 @@ struct TargetLaw {
 WalkVerifier::Decision RejectionWalk::decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const {
   TargetLaw p{&scores.law(at)};
   std::map<LawId, Law> reduced;  // laws drawn from without replacement, as they are by now
-  for (const Proposal& proposal : order(draft.proposals(at), rng)) {
+  std::vector<Proposal> room;
+  for (const Proposal& proposal : order(draft.proposals(at), room, rng)) {
     if (accepts_outright(draft, at, proposal, scores)) return accept(proposal.node);
     const Token token = draft.node(proposal.node).token;
     const DraftLaw& drawn = draft.law(proposal.law);

@@ -20,8 +20,10 @@ class RejectionWalk : public WalkVerifier {
  protected:
   explicit RejectionWalk(double lenience = 1.0) : lenience_(lenience) {}
 
-  // The order in which the proposals of a node are visited.
-  virtual std::vector<Proposal> order(std::span<const Proposal> proposals, Rng&) const { return {proposals.begin(), proposals.end()}; }
+  // The order in which the proposals of a node are visited; another one than theirs is put into `room`.
+  virtual std::span<const Proposal> order(std::span<const Proposal> proposals, std::vector<Proposal>& /*room*/, Rng&) const {
+    return proposals;
+  }
   // Whether a proposal is accepted before it is tested.
   virtual bool accepts_outright(const DraftTree& /*draft*/, NodeId /*at*/, const Proposal& /*proposal*/, Scores& /*scores*/) const {
     return false;

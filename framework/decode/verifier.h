@@ -20,10 +20,8 @@ class Verifier {
  public:
   virtual ~Verifier() = default;
   virtual Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const = 0;
-  // Why this verifier cannot judge drafts of that form; none if it can.
-  virtual std::optional<std::string> refuses(const DraftForm&) const { return std::nullopt; }
-  // Why it cannot serve that sampling; none if it can.
-  virtual std::optional<std::string> refuses(const SamplingOptions&) const { return std::nullopt; }
+  // Why this verifier cannot judge drafts of that form under that sampling; none if it can.
+  virtual std::optional<std::string> refuses(const DraftForm&, const SamplingOptions&) const { return std::nullopt; }
   // Whether it needs more of the target than the argmax at temperature 0: a recorded answer cannot give it.
   virtual bool needs_logits() const { return false; }
 };

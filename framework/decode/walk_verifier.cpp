@@ -19,4 +19,9 @@ Verdict WalkVerifier::verify(const DraftTree& draft, Scores& scores, Rng& rng) c
   return verdict;
 }
 
+WalkVerifier::Decision WalkVerifier::match(const DraftTree& draft, NodeId at, Token token) {
+  const auto child = draft.child(at, token);
+  return child && draft.proposed(*child) ? accept(*child) : end_with(token);
+}
+
 }  // namespace foretell

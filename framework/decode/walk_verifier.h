@@ -20,6 +20,8 @@ class WalkVerifier : public Verifier {
   };
   static Decision accept(NodeId node) { return {node, 0}; }
   static Decision end_with(Token next) { return {std::nullopt, next}; }
+  // Goes on if the token is proposed, else ends with it.
+  static Decision match(const DraftTree& draft, NodeId at, Token token);
 
  private:
   virtual Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const = 0;

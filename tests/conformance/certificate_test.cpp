@@ -58,7 +58,7 @@ TEST_CASE("what theory says about expected tokens holds", "[certify]") {
   const double best = tokens("optimal_transport", "three draws, with replacement");
   for (const char* verifier : {"rejection", "spectr", "multi_step", "traversal", "sample_then_match"})
     CHECK(tokens(verifier, "three draws, with replacement") <= best + 1e-9);
-  CHECK(tokens("spectr", "three draws, with replacement") >= tokens("rejection", "three draws, with replacement") - 1e-3);
+  CHECK(tokens("spectr", "three draws, with replacement") > tokens("rejection", "three draws, with replacement"));
 }
 
 TEST_CASE("no verifier exceeds the bound of optimal transport on the first token, and its own reaches it", "[certify]") {

@@ -19,11 +19,11 @@ struct Parts {
   Pipeline pipeline() { return {*drafter, *verifier, *policy}; }
 };
 
-Parts parts(const std::string& drafter) {
+Parts parts(const std::string& drafter, const std::string& verifier = "rejection") {
   BuildContext context;
   context.vocab = kVocab;
   return {Registry<Drafter>::instance().make(parse_yaml(drafter, "d"), context),
-          Registry<Verifier>::instance().make(parse_yaml("rejection", "v"), context),
+          Registry<Verifier>::instance().make(parse_yaml(verifier, "v"), context),
           Registry<DraftPolicy>::instance().make(parse_yaml("fixed", "p"), context)};
 }
 
@@ -46,6 +46,23 @@ TEST_CASE("a recorded answer comes out as it went in") {
     CHECK(g.tokens == request.reference);
     CHECK(g.finish == FinishReason::StopToken);
   }
+}
+
+TEST_CASE("every verifier repeats a recorded answer, whatever was drafted, or is refused") {
+  const Request request{.prompt = {1, 2, 3}, .max_new_tokens = 50, .stop_tokens = {9}, .reference = {4, 5, 6, 4, 5, 7, 4, 5, 6, 9}};
+  int repeated = 0;
+  for (const auto& [name, entry] : Registry<Verifier>::instance().entries()) {
+    INFO(name);
+    const auto target = make_replay_target(kVocab);
+    Parts p = parts("{type: oracle, acceptance_rate: 0.5, num_speculative_tokens: 3}", name);
+    if (misfit(*target, p.pipeline(), request.sampling)) {
+      CHECK(p.verifier->needs_logits());
+      continue;
+    }
+    CHECK(Decoder(*target, p.pipeline()).run(request).tokens == request.reference);
+    ++repeated;
+  }
+  CHECK(repeated >= 10);
 }
 
 TEST_CASE("a recording that was cut ends where it ends") {
