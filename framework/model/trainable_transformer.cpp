@@ -13,6 +13,7 @@
 
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
+#include "framework/model/induction_start.h"
 #include "framework/model/rope.h"
 #include "framework/model/stored_values.h"
 
@@ -20,7 +21,7 @@ namespace foretell {
 namespace {
 
 // What lies in a fused matrix one below the other.
-struct Part {
+struct MatrixPart {
   const char* stem;
   std::int64_t rows;
 };
@@ -156,9 +157,9 @@ void TrainableTransformer::add_layer_weights(int index, Views& views) const {
   const auto add = [&](const std::string& part, const at::Tensor& value) {
     if (value.defined()) views[layer_weight_name(config_.naming, index, part)] = value.detach();
   };
-  const auto add_parts = [&](const Matrix& matrix, std::initializer_list<Part> parts) {
+  const auto add_parts = [&](const Matrix& matrix, std::initializer_list<MatrixPart> parts) {
     std::int64_t row = 0;
-    for (const Part& part : parts) {
+    for (const MatrixPart& part : parts) {
       add(fmt::format("{}.weight", part.stem), matrix.weight.detach().narrow(0, row, part.rows));
       if (matrix.bias.defined()) add(fmt::format("{}.bias", part.stem), matrix.bias.detach().narrow(0, row, part.rows));
       row += part.rows;
@@ -222,8 +223,9 @@ void TrainableTransformer::initialise(std::uint64_t seed, Start start) {
     for (std::int64_t i = 0; i < values.numel(); ++i) data[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
     weight.value.copy_(values);
   }
-  if (start == Start::Mimetic)
-    for (Layer& layer : layers_) mimic_attention(layer);
+  if (start == Start::Normal) return;
+  for (Layer& layer : layers_) mimic_attention(layer);
+  if (start == Start::Induction) start_with_induction(config_, named_weights());
 }
 
 // The strengths were tried on the generated tasks; docs/TRAINING.md has the numbers.

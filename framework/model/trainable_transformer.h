@@ -40,7 +40,8 @@ class TrainableTransformer {
   // 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's name.
   // `Mimetic` then makes attention start as a search for what equals the current token, to be copied: queries like their keys, outputs like transposed
   // values (after Trockman & Kolter 2023, arXiv 2305.09828). Small models learn to look things up in their prompt much earlier from there.
-  enum class Start { Normal, Mimetic };
+  // `Induction` adds heads that copy what followed the same words before (induction_start.h); an Error if the model has no room for them.
+  enum class Start { Normal, Mimetic, Induction };
   void initialise(std::uint64_t seed, Start start = Start::Normal);
   // Copies the weights of a checkpoint folder, whose config must be this one's.
   void load(const std::filesystem::path& folder);

@@ -92,8 +92,11 @@ void TrainModelSettings::declare(Parameters& p) {
   p.add("from", from, "a model's folder: its weights are trained further");
   p.add("tokenizer", tokenizer, "a tokenizer's folder or file; with 'from' that folder's own");
   p.add("init_seed", init_seed, "of new weights", {.min = 0});
-  p.add("init", init, "mimetic: attention starts as a search for equal tokens (arXiv 2305.09828), which learns to look up earlier",
-        {.choices = {"normal", "mimetic"}});
+  p.add("init", init,
+        "mimetic: attention starts as a search for equal tokens (arXiv 2305.09828); induction: and with heads that copy what followed the "
+        "same words "
+        "before (arXiv 2209.11895)",
+        {.choices = {"normal", "mimetic", "induction"}});
 }
 
 void TrainDataSettings::declare(Parameters& p) {

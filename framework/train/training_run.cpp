@@ -78,9 +78,13 @@ void TrainingRun::load_model() {
   if (section.from) {
     model_->load(*section.from);
   } else {
-    const bool mimetic = section.init == "mimetic";
-    model_->initialise(static_cast<std::uint64_t>(section.init_seed),
-                       mimetic ? TrainableTransformer::Start::Mimetic : TrainableTransformer::Start::Normal);
+    using enum TrainableTransformer::Start;
+    const auto start = section.init == "induction" ? Induction : section.init == "mimetic" ? Mimetic : Normal;
+    try {
+      model_->initialise(static_cast<std::uint64_t>(section.init_seed), start);
+    } catch (const Error& e) {
+      fail_at(settings_.where("model"), "{}", e.what());
+    }
   }
 }
 

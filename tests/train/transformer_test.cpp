@@ -145,5 +145,41 @@ TEST_CASE("A mimetic start makes every query like the key that its head reads, a
   }
 }
 
+// The share of places in the second half of a text, which repeats the first, where the token that is to come has the highest logit of all but the
+// current one.
+double copied(TrainableTransformer::Start start) {
+  const auto config = parse_model_config(R"({"model_type": "llama", "vocab_size": 300, "hidden_size": 256, "intermediate_size": 256,
+      "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64, "max_position_embeddings": 512,
+      "rope_theta": 500000.0, "tie_word_embeddings": true})",
+                                         "config.json");
+  TrainableTransformer model(config, at::kCPU);
+  model.initialise(1, start);
+  const auto untrained = model.snapshot(at::kFloat);
+  constexpr int kHalf = 80;
+  Tokens text;
+  for (int i = 0; i < 2 * kHalf; ++i) text.push_back(7 * (i % kHalf) % 300);
+  const auto cache = untrained->make_cache(2 * kHalf);
+  const at::Tensor logits = untrained->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
+  int right = 0, asked = 0;
+  for (int i = kHalf + 4; i + 1 < 2 * kHalf; ++i, ++asked) {
+    at::Tensor row = logits[i].clone();
+    row[text[i]] = -1e9;
+    right += row.argmax().item<std::int64_t>() == text[i + 1];
+  }
+  return static_cast<double>(right) / asked;
+}
+
+TEST_CASE("a model that starts with induction repeats a text before it has learned anything") {
+  CHECK(copied(TrainableTransformer::Start::Induction) > 0.9);
+  CHECK(copied(TrainableTransformer::Start::Mimetic) < 0.2);
+}
+
+TEST_CASE("a model without room for induction is refused with the reason") {
+  for (const std::string& config : {testing::small_llama(), testing::small_gpt2()}) {
+    TrainableTransformer model(parse_model_config(config, "config.json"), at::kCPU);
+    CHECK_THROWS_WITH(model.initialise(1, TrainableTransformer::Start::Induction), Catch::Contains("induction"));
+  }
+}
+
 }  // namespace
 }  // namespace foretell
