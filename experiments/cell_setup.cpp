@@ -119,6 +119,8 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   const BuildContext context = build_context(cell, setup, vocabulary.size, pool);
   setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
   if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
+  setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
+  if (cell.measures_quality && setup.model) setup.greedy = build_pipeline({}, context);
   return setup;
 }
 

@@ -35,6 +35,8 @@ struct CellSetup {
   std::optional<Recording> recording;
   BuiltPipeline method;
   std::optional<BuiltPipeline> baseline;
+  std::optional<BuiltPipeline> greedy;  // plain decoding, where quality is measured
+  bool baseline_is_plain = false;       // the baseline drafts nothing
 
   bool timed() const { return !recording; }
   InflatedModels inflated() const;

@@ -1,55 +1,15 @@
 #include "experiments/overlap.h"
 
-#include <ATen/core/Tensor.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/text_reader.h"
 #include "framework/base/error.h"
 #include "framework/sampling/law.h"
 #include "framework/text/file_bytes.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
-namespace {
-
-constexpr std::size_t kChunk = 256;  // rows of one forward: bounds the memory of the logits
-
-// A model reading one passage: rows of logits, a chunk at a time.
-class Reader {
- public:
-  Reader(const LanguageModel& model, TokenSpan tokens)
-      : model_(model), tokens_(tokens), cache_(model.make_cache(static_cast<int>(tokens.size()))) {}
-
-  // What follows tokens[row]; rows are asked for in order.
-  std::span<const float> row(std::size_t row) {
-    while (row >= begin_ + rows_) {
-      begin_ += rows_;
-      const TokenSpan chunk = tokens_.subspan(begin_, std::min(kChunk, tokens_.size() - begin_));
-      rows_ = chunk.size();
-      logits_ = model_.forward(ForwardItem{chunk, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
-    }
-    const std::int64_t vocab = logits_.size(1);
-    return {logits_.const_data_ptr<float>() + static_cast<std::int64_t>(row - begin_) * vocab, static_cast<std::size_t>(vocab)};
-  }
-
- private:
-  const LanguageModel& model_;
-  TokenSpan tokens_;
-  std::unique_ptr<KvCache> cache_;
-  at::Tensor logits_;
-  std::size_t begin_ = 0, rows_ = 0;
-};
-
-double log_probability(std::span<const float> logits, Token token) {
-  const double top = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - top);
-  return logits[static_cast<std::size_t>(token)] - top - std::log(sum);
-}
-
-}  // namespace
-
 OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& draft, std::span<const Passage> passages,
                               const SamplingOptions& sampling) {
   const int vocab = target.config().vocab_size;
@@ -60,7 +20,7 @@ OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& 
   OverlapReport report;
   for (const Passage& passage : passages) {
     const TokenSpan tokens = TokenSpan(passage.tokens).first(std::min(passage.tokens.size(), longest));
-    Reader p(target, tokens), q(draft, tokens);
+    TextReader p(target, tokens), q(draft, tokens);
     for (auto next = static_cast<std::size_t>(passage.first); next < tokens.size(); ++next) {
       const auto p_row = p.row(next - 1), q_row = q.row(next - 1);
       report.argmax_agreement += argmax_checked(p_row) == argmax_checked(q_row);

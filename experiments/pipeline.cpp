@@ -12,6 +12,17 @@ void check_type(const ConfigValue& description) {
 
 }  // namespace
 
+bool is_lossy(const PipelineSection& section) {
+  const auto& registry = Registry<Verifier>::instance();
+  const auto entry = registry.entries().find(registry.type_of(section.verifier));
+  return entry != registry.entries().end() && !entry->second.info.lossless.value_or(true);
+}
+
+bool drafts_nothing(const PipelineSection& section) {
+  const ConfigValue* type = section.drafter.is_scalar() ? &section.drafter : section.drafter.find("type");
+  return type && type->is_scalar() && type->text() == "none";
+}
+
 BuiltPipeline build_pipeline(const PipelineSection& section, BuildContext context) {
   if (!section.tree.is_null()) {
     check_type<TreePolicy>(section.tree);

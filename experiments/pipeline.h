@@ -19,6 +19,11 @@ struct BuiltPipeline {
   Pipeline view() const { return {*drafter, *verifier, *policy}; }
 };
 
+// Whether the verifier is registered as lossy; false for one that does not exist, which is an Error when it is built.
+bool is_lossy(const PipelineSection& section);
+// Whether the drafter is `none`.
+bool drafts_nothing(const PipelineSection& section);
+
 // `context` without its tree, which comes from the section.
 BuiltPipeline build_pipeline(const PipelineSection& section, BuildContext context);
 

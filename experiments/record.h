@@ -15,6 +15,13 @@ namespace foretell {
 
 enum class Arm { Method, Baseline };
 
+// How good an answer is in the target's own eyes (quality.h).
+struct AnswerQuality {
+  double log_probability = 0;  // of all its tokens, in the target's unwarped law
+  double greedy_rouge_l = 0;   // [1] against the target's greedy answer to the same prompt
+  bool same_as_greedy = false;
+};
+
 struct GenerationRecord {
   std::string conversation = {};  // the prompt's id in its workload
   std::string category = {};      // as the workload names it
@@ -30,6 +37,7 @@ struct GenerationRecord {
   std::int64_t prefill_ns = 0;
   std::int64_t wall_ns = 0;  // of the whole request, prefill included; in a batch the batch's time divided by its sequences
   std::vector<RoundRecord> rounds = {};
+  std::optional<AnswerQuality> quality = {};  // of first repeats, where it was measured
 };
 
 }  // namespace foretell

@@ -29,7 +29,19 @@ bool names_tasks(const CellResult& result) {
   return result.tasks[0] != "prompts" && !(type && type->is_scalar() && type->text() == result.tasks[0]);
 }
 
-std::vector<std::string> row(const std::string& name, const TaskSummary& s, bool with_exact) {
+// Columns that are there if a cell has something for them.
+struct OptionalColumns {
+  bool exact = false, quality = false;
+
+  explicit OptionalColumns(const std::vector<CellResult>& results) {
+    for (const CellResult& result : results) {
+      exact |= result.summary.at("overall").exact_match.has_value();
+      quality |= result.summary.at("overall").perplexity.has_value();
+    }
+  }
+};
+
+std::vector<std::string> row(const std::string& name, const TaskSummary& s, const OptionalColumns& columns) {
   std::vector<std::string> cells = {name,
                                     std::to_string(s.requests),
                                     std::to_string(s.tokens),
@@ -39,7 +51,12 @@ std::vector<std::string> row(const std::string& name, const TaskSummary& s, bool
                                     shown(s.tokens_per_second, "{:.1f}"),
                                     shown(s.speedup, "{:.2f}x"),
                                     shown(percent(s.same_as_baseline), "{:.0f}%")};
-  if (with_exact) cells.push_back(shown(percent(s.exact_match), "{:.1f}%"));
+  if (columns.exact) cells.push_back(shown(percent(s.exact_match), "{:.1f}%"));
+  if (columns.quality) {
+    cells.push_back(shown(percent(s.same_as_greedy), "{:.0f}%"));
+    cells.push_back(shown(s.greedy_rouge_l, "{:.3f}"));
+    cells.push_back(shown(s.perplexity, "{:.3f}"));
+  }
   return cells;
 }
 
@@ -53,22 +70,22 @@ nlohmann::ordered_json scalar_json(const ConfigValue& value) {
 
 std::string results_table(const std::vector<CellResult>& results) {
   const bool by_task = std::any_of(results.begin(), results.end(), names_tasks);
-  const bool with_exact =
-      std::any_of(results.begin(), results.end(), [](const CellResult& r) { return r.summary.at("overall").exact_match.has_value(); });
+  const OptionalColumns columns(results);
   std::vector<std::string> headings = {by_task ? "<task" : "<cell", "requests", "tokens",   "mean acc. length", "per request",
                                        "draft acc. rate",           "tokens/s", "speed-up", "same tokens"};
-  if (with_exact) headings.push_back("exact match");
+  if (columns.exact) headings.push_back("exact match");
+  if (columns.quality) headings.insert(headings.end(), {"same as greedy", "ROUGE-L to greedy", "perplexity"});
   Table table(headings);
   for (const CellResult& result : results) {
     const TaskSummary& overall = result.summary.at("overall");
     if (!by_task) {
-      table.add(row(result.cell.name, overall, with_exact));
+      table.add(row(result.cell.name, overall, columns));
       continue;
     }
     table.add_title(result.cell.name);
     for (const std::string& task : result.tasks)
-      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second, with_exact));
-    table.add(row("  overall", overall, with_exact));
+      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second, columns));
+    table.add(row("  overall", overall, columns));
   }
   return table.to_string();
 }

@@ -13,6 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 using GenerationKey = std::tuple<std::string, int, int, std::string>;  // conversation, turn, repeat, pipeline
 
+constexpr const char* kQuality = "quality.jsonl";
+
 const char* name_of(Arm arm) { return arm == Arm::Method ? "method" : "baseline"; }
 
 Json key_json(const GenerationRecord& record) {
@@ -50,6 +52,14 @@ Json round_json(const GenerationRecord& record, int index) {
   return row;
 }
 
+Json quality_json(const GenerationRecord& record) {
+  Json row = key_json(record);
+  row.update({{"log_probability", record.quality->log_probability},
+              {"greedy_rouge_l", record.quality->greedy_rouge_l},
+              {"same_as_greedy", record.quality->same_as_greedy}});
+  return row;
+}
+
 GenerationKey key_of(const Json& row) { return {row.at("conversation"), row.at("turn"), row.at("repeat"), row.at("pipeline")}; }
 
 GenerationRecord generation_from(const Json& row) {
@@ -78,6 +88,11 @@ RoundRecord round_from(const Json& row) {
           .emitted = row.at("emitted"),
           .kind = row.at("next") == "bonus" ? NextKind::Bonus : NextKind::Correction,
           .ns = {row.at("draft_ns"), row.at("score_ns"), row.at("verify_ns"), row.at("commit_ns")}};
+}
+
+AnswerQuality quality_from(const Json& row) {
+  return {
+      .log_probability = row.at("log_probability"), .greedy_rouge_l = row.at("greedy_rouge_l"), .same_as_greedy = row.at("same_as_greedy")};
 }
 
 // f(row) for every complete line.
@@ -117,7 +132,7 @@ void AppendFile::check() const {
 
 Store::Store(std::filesystem::path folder, const Cell& cell, const nlohmann::ordered_json& manifest)
     : folder_((make_folder(folder), std::move(folder))), rounds_(folder_ / "rounds.jsonl"), generations_(folder_ / "generations.jsonl") {
-  for (const char* stale : {"summary.json", "answers.jsonl"}) std::filesystem::remove(folder_ / stale);
+  for (const char* stale : {"summary.json", "answers.jsonl", kQuality}) std::filesystem::remove(folder_ / stale);
   write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
   write_file(folder_ / "manifest.json", manifest.dump(2) + "\n");
 }
@@ -137,6 +152,13 @@ void Store::append_answer(const AnswerRow& row) {
   answers_->flush();
 }
 
+void Store::write_quality(std::span<const GenerationRecord> records) {
+  std::string rows;
+  for (const GenerationRecord& record : records)
+    if (record.quality) rows += quality_json(record).dump() + "\n";
+  write_file(folder_ / kQuality, rows);
+}
+
 void Store::write_summary(const nlohmann::ordered_json& summary) { write_whole("summary.json", summary); }
 
 void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_whole("prediction.json", prediction); }
@@ -153,6 +175,11 @@ std::vector<GenerationRecord> read_records(const std::filesystem::path& folder) 
   for_each_row(folder / "rounds.jsonl", [&](const Json& row) {
     const auto at = index.find(key_of(row));
     if (at != index.end()) records[at->second].rounds.push_back(round_from(row));
+  });
+  if (!std::filesystem::exists(folder / kQuality)) return records;
+  for_each_row(folder / kQuality, [&](const Json& row) {
+    const auto at = index.find(key_of(row));
+    if (at != index.end()) records[at->second].quality = quality_from(row);
   });
   return records;
 }

@@ -6,6 +6,7 @@
 //   rounds.jsonl           one object a round            } appended after each prompt and flushed, so that a killed run loses at most the prompt
 //   generations.jsonl      one object a generation       } that it was on
 //   summary.json           the fold of the two, written whole or not at all
+//   quality.jsonl          where quality is measured: one object a generation of the first repeat
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
 //   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
 // Whatever cannot be written is an Error with the file's name. Opening a store starts the cell afresh.
@@ -46,6 +47,7 @@ class Store {
   const std::filesystem::path& folder() const { return folder_; }
   void append(std::span<const GenerationRecord> records);
   void append_answer(const AnswerRow& row);
+  void write_quality(std::span<const GenerationRecord> records);  // of those that have one
   void write_summary(const nlohmann::ordered_json& summary);
   void write_prediction(const nlohmann::ordered_json& prediction);
 

@@ -6,6 +6,7 @@
 
 #include "experiments/content_hash.h"
 #include "experiments/paths.h"
+#include "experiments/pipeline.h"
 #include "experiments/sweep.h"
 
 namespace foretell {
@@ -92,11 +93,6 @@ PipelineSection read_pipeline(const ConfigValue& document) {
   return read_section<PipelineSection>(expanded, "pipeline");
 }
 
-bool drafts_nothing(const PipelineSection& pipeline) {
-  const ConfigValue* type = pipeline.drafter.is_scalar() ? &pipeline.drafter : pipeline.drafter.find("type");
-  return type && type->is_scalar() && type->text() == "none";
-}
-
 bool same_pipeline(const PipelineSection& a, const PipelineSection& b) {
   return (same_value(a.drafter, b.drafter) || (drafts_nothing(a) && drafts_nothing(b))) && same_value(a.verifier, b.verifier) &&
          same_value(a.policy, b.policy) && same_value(a.tree, b.tree);
@@ -155,6 +151,8 @@ void RunSection::declare(Parameters& p) {
   p.add("warmup", warmup, "runs of the first prompt that are not counted", {.min = 0});
   p.add("threads", threads, "of the CPU; without it LibTorch's default", {.min = 1, .max = 4096});
   p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
+  p.add("quality", quality, "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
+        {.choices = {"auto", "always", "never"}});
   p.add("interleave", interleave, "the baseline runs prompt by prompt beside the method; false: all of it first");
 }
 
@@ -188,6 +186,9 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
     if (!hashes.insert(cell.hash).second) fail_at(sections.sweep.where(), "sweep: the cell '{}' comes twice", cell.name);
     study.cells.push_back(std::move(cell));
   }
+  // All cells of a table or none: a lossy one is to be compared with the others.
+  const bool lossy = std::any_of(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return is_lossy(cell.pipeline); });
+  for (Cell& cell : study.cells) cell.measures_quality = cell.run.quality == "always" || (cell.run.quality == "auto" && lossy);
   return study;
 }
 

@@ -52,6 +52,7 @@ struct RunSection {
   std::optional<int> threads = {};
   int batch_size = 1;
   bool interleave = true;
+  std::string quality = "auto";
   void declare(Parameters& p);
 };
 
@@ -67,6 +68,7 @@ struct Cell {
   RunSection run;
   std::optional<PipelineSection> baseline;  // none if the study has none, or if this cell is the baseline
   bool is_baseline = false;
+  bool measures_quality = false;  // as `run.quality` says; auto: if any cell of the study has a lossy verifier
 };
 
 struct Study {

@@ -1,6 +1,7 @@
 #include "experiments/summary.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
@@ -69,6 +70,35 @@ std::optional<double> exact_share(const Requests& requests) {
   return static_cast<double>(exact) / known;
 }
 
+// exp(- log probability a token).
+std::optional<double> perplexity(const Requests& requests) {
+  double log_probability = 0, tokens = 0;
+  for (const auto& [key, runs] : requests) {
+    if (!runs.first().quality) continue;
+    log_probability += runs.first().quality->log_probability;
+    tokens += static_cast<double>(runs.first().tokens.size());
+  }
+  if (tokens == 0) return std::nullopt;
+  return std::exp(-log_probability / tokens);
+}
+
+void fold_quality(const Requests& method, const Requests& baseline, TaskSummary& out) {
+  double rouge = 0, same = 0, known = 0;
+  for (const auto& [key, runs] : method) {
+    const std::optional<AnswerQuality>& quality = runs.first().quality;
+    if (!quality) continue;
+    ++known;
+    rouge += quality->greedy_rouge_l;
+    same += quality->same_as_greedy ? 1 : 0;
+  }
+  if (known > 0) {
+    out.greedy_rouge_l = rouge / known;
+    out.same_as_greedy = same / known;
+  }
+  out.perplexity = perplexity(method);
+  out.baseline_perplexity = perplexity(baseline);
+}
+
 void fold_acceptance(const Requests& requests, TaskSummary& out) {
   std::vector<RoundRecord> pooled;
   std::vector<Rounds> apart;
@@ -124,6 +154,10 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"exact_match", number(s.exact_match)},
       {"baseline_exact_match", number(s.baseline_exact_match)},
       {"same_as_baseline", number(s.same_as_baseline)},
+      {"greedy_rouge_l", number(s.greedy_rouge_l)},
+      {"same_as_greedy", number(s.same_as_greedy)},
+      {"perplexity", number(s.perplexity)},
+      {"baseline_perplexity", number(s.baseline_perplexity)},
       {"acceptance_rate_per_position", s.acceptance_rate_per_position},
       {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
       {"acceptance_histogram", s.acceptance_histogram},
@@ -144,6 +178,7 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     if (options.timed) fold_speed(method, baseline, options.is_baseline, out);
     out.exact_match = exact_share(method);
     out.baseline_exact_match = exact_share(baseline);
+    fold_quality(method, baseline, out);
     if (!options.sampled) out.same_as_baseline = same_tokens(method, baseline);
   }
   return summary;

@@ -1,5 +1,8 @@
+#include <ATen/Parallel.h>
+
 #include <nlohmann/json.hpp>
 
+#include "experiments/bench_verify.h"
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/model_pool.h"
@@ -55,6 +58,64 @@ void bench(const BenchOptions& options) {
     print_report(report);
 }
 
+struct VerifyOptions {
+  std::string model, device = "cpu";
+  std::optional<std::string> dtype;
+  std::optional<int> threads;
+  BenchVerifyOptions bench;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const BenchVerifyReport& report) {
+  const auto number = [](const std::optional<double>& ms) { return ms ? nlohmann::ordered_json(*ms) : nullptr; };
+  auto rows = nlohmann::ordered_json::array();
+  for (const BenchVerifyRow& row : report.rows)
+    rows.push_back({{"verifier", row.verifier}, {"greedy_ms", number(row.greedy_ms)}, {"sampled_ms", number(row.sampled_ms)}});
+  return {{"forward_ms", report.forward_ms}, {"vocab", report.vocab}, {"depth", report.depth}, {"rows", rows}};
+}
+
+void print_report(const BenchVerifyReport& report, int nodes) {
+  Table table({"<verifier", "T=0 ms", "of the forward", "T=1 ms", "of the forward"});
+  for (const BenchVerifyRow& row : report.rows) {
+    std::vector<std::string> cells = {row.verifier};
+    for (const auto& ms : {row.greedy_ms, row.sampled_ms}) {
+      cells.push_back(ms ? fmt::format("{:.3f}", *ms) : "-");
+      cells.push_back(ms ? fmt::format("{:.2f}%", 100 * *ms / report.forward_ms) : "-");
+    }
+    table.add(cells);
+  }
+  print_out(table.to_string());
+  print_out(fmt::format("\nA tree of {} nodes, {} deep, over {} tokens; the forward that scores it takes {:.1f} ms (medians, {} threads)\n",
+                        nodes, report.depth, report.vocab, report.forward_ms, at::get_num_threads()));
+  for (const BenchVerifyRow& row : report.rows)
+    if (!row.reason.empty()) print_out(fmt::format("{}: {}\n", row.verifier, row.reason));
+}
+
+void bench_verification(const VerifyOptions& options) {
+  if (options.threads) at::set_num_threads(*options.threads);
+  const auto model = load_model(options.model, load_options(options.dtype, options.device));
+  const BenchVerifyReport report = bench_verify(*model, options.bench);
+  if (options.json)
+    print_out(to_json(report).dump(2) + "\n");
+  else
+    print_report(report, options.bench.nodes);
+}
+
+void add_bench_verify(Command parent) {
+  auto options = std::make_shared<VerifyOptions>();
+  Command verify = parent.add_command("verify", "what verifying a tree costs beside the forward that scores it");
+  verify.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
+  verify.add("--verifier", options->bench.verifier, "a verifier, or all", {.type = "NAME", .show_default = true});
+  verify.add("--nodes", options->bench.nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
+  verify.add("--context", options->bench.context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
+  verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier", {.type = "N", .show_default = true, .min = 1});
+  verify.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoint says", {.type = "T"});
+  verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
+  verify.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  verify.add_flag("--json", options->json, "as JSON");
+  verify.run([options] { bench_verification(*options); });
+}
+
 }  // namespace
 
 void add_bench_command(Command app) {
@@ -71,6 +132,7 @@ void add_bench_command(Command app) {
   model.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   model.add_flag("--json", options->json, "as JSON");
   model.run([options] { bench(*options); });
+  add_bench_verify(command);
 }
 
 }  // namespace foretell

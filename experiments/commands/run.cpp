@@ -8,6 +8,7 @@
 #include "experiments/manifest.h"
 #include "experiments/prediction.h"
 #include "experiments/progress.h"
+#include "experiments/quality.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
 
@@ -44,8 +45,12 @@ CellResult run_one(const Cell& cell, const RunContext& context) {
   pool.forget_unused();
   Store store(cell_folder(results, study, cell), cell, make_manifest(study, cell, setup));
   progress.start_cell(cell.name, planned_prompts(cell, setup));
-  const CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
+  CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
   progress.finish_cell();
+  if (run.complete && setup.greedy) {
+    measure_quality(cell, setup, run.records);
+    store.write_quality(run.records);
+  }
   CellResult result{cell,
                     fold(run.records, {setup.timed(), !cell.sampling.greedy(), cell.is_baseline}),
                     setup.workload.tasks,

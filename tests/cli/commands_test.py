@@ -116,6 +116,37 @@ def main(folder):
         none = run("diff", folder)
         check(none.returncode == 2 and "neither the folder of a cell" in none.stderr, "diff: a folder that is none")
 
+    def lossy_decoding_is_measured():
+        study, results = os.path.join(folder, "lossy.yaml"), os.path.join(folder, "lossy_results")
+        with open(study, "w") as file:
+            file.write("""
+study: lossy
+model: {target: %s, draft: %s}
+pipeline: {drafter: {type: model, num_speculative_tokens: 3}}
+workload: {type: random_ids, count: 3, length: 24, max_new_tokens: 20, ignore_eos: true}
+sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection}, {type: synthetic, acceptance_rate: 0.9}]}
+""" % (target, draft))
+        out = run_ok("run", study, "--out", results, "--json")
+        cells = {cell["name"]: cell for cell in json.loads(out[out.index("\n{") + 1:])["cells"]}
+        table = out[:out.index("\n{")]
+        check("same as greedy" in table and "ROUGE-L to greedy" in table and "perplexity" in table, "lossy: the table has the columns of quality")
+        greedy = {name: cell["tasks"]["overall"] for name, cell in cells.items() if cell["settings"]["sampling.temperature"] == 0}
+        (exact,) = [s for name, s in greedy.items() if "rejection" in name]
+        (forced,) = [s for name, s in greedy.items() if "synthetic" in name]
+        check(exact["same_as_greedy"] == 1 and exact["greedy_rouge_l"] == 1 and exact["perplexity"] == exact["baseline_perplexity"],
+              "lossy: a lossless greedy cell is the target's greedy text")
+        check(forced["same_as_greedy"] < 1 and forced["greedy_rouge_l"] < 1 and forced["perplexity"] > exact["perplexity"],
+              "lossy: forced acceptance is seen in every column")
+        drawn = [cell["tasks"]["overall"] for cell in cells.values() if cell["settings"]["sampling.temperature"] == 1]
+        check(all(s["same_as_greedy"] < 1 and s["perplexity"] > exact["perplexity"] for s in drawn), "lossy: drawn text is compared with greedy text")
+
+        folders = [cell["folder"] for cell in cells.values()]
+        for name in folders:
+            with open(os.path.join(name, "quality.jsonl")) as file:
+                check(len(list(file)) == 6, "lossy: quality.jsonl has a row a generation, of either pipeline")
+        never = run_json("run", study, "--out", results, "--json", "--limit", 1, "--set", "run.quality=never")
+        check(all(cell["tasks"]["overall"]["perplexity"] is None for cell in never["cells"]), "run.quality: never")
+
     def interrupt_keeps_what_is_done():
         file, results = os.path.join(folder, "study.yaml"), os.path.join(folder, "interrupted")
         process = subprocess.Popen([BIN, "run", file, "--out", results, "--set", "workload.count=100000"], stdout=subprocess.PIPE,
@@ -147,6 +178,15 @@ def main(folder):
         report = run_json("bench", "model", "--model", target, "--rows", "1,4", "--context", 16, "--json")
         check(report["read_bandwidth_gbs"] > 0 and [row["rows"] for row in report["rows"]] == [1, 4], "bench model: rows")
         check(all(row["median_ms"] > 0 and row["gbs"] > 0 for row in report["rows"]), "bench model: medians")
+
+    def bench_of_verification():
+        report = run_json("bench", "verify", "--model", target, "--nodes", 12, "--context", 8, "--repeats", 1, "--json")
+        rows = {row["verifier"]: row for row in report["rows"]}
+        check(report["forward_ms"] > 0 and report["vocab"] == 96 and report["depth"] >= 2, "bench verify: the tree and its forward")
+        check(rows["rejection"]["greedy_ms"] > 0 and rows["rejection"]["sampled_ms"] > 0 and rows["block"]["greedy_ms"] is None,
+              "bench verify: verifiers of trees have times, those of chains none")
+        wrong = run("bench", "verify", "--model", target, "--verifier", "rejektion")
+        check(wrong.returncode == 2 and "rejection" in wrong.stderr, "bench verify: an unknown verifier")
 
     def batches_and_order_change_no_token():
         file = os.path.join(folder, "study.yaml")
@@ -208,7 +248,7 @@ def main(folder):
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 

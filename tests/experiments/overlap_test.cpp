@@ -2,6 +2,7 @@
 #include "experiments/overlap.h"
 
 #include "experiments/text_prompts.h"
+#include "experiments/text_reader.h"
 #include "framework/base/error.h"
 #include "framework/model/files/bitllama.h"
 #include "framework/model/files/llama2c.h"
@@ -16,11 +17,11 @@ namespace {
 using testing::data_file;
 using testing::TemporaryFolder;
 
-std::shared_ptr<const LanguageModel> random_model(const TemporaryFolder& folder, std::uint64_t seed, int vocab = 31) {
+std::shared_ptr<const LanguageModel> random_model(const TemporaryFolder& folder, std::uint64_t seed, int vocab = 31, int context = 64) {
   const auto config = folder.write("config.json", fmt::format(R"({{"model_type": "llama", "vocab_size": {}, "hidden_size": 16,
-      "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64, "dtype": "float32"}})",
-                                                              vocab));
-  const auto out = folder.path() / fmt::format("{}-{}", vocab, seed);
+      "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": {}, "dtype": "float32"}})",
+                                                              vocab, context));
+  const auto out = folder.path() / fmt::format("{}-{}-{}", vocab, context, seed);
   make_random(config, out, seed);
   return load_model(out);
 }
@@ -36,6 +37,27 @@ TEST_CASE("the predicted length is the geometric sum") {
   CHECK(predicted_acceptance_length(0.765, 4) == Approx((1 - std::pow(0.765, 5)) / (1 - 0.765)));
   CHECK(predicted_acceptance_length(1.0, 4) == Approx(5.0));
   CHECK(predicted_acceptance_length(0.0, 8) == Approx(1.0));
+}
+
+TEST_CASE("a reader's rows are the model's, whatever chunks they are computed in") {
+  const TemporaryFolder folder;
+  const auto model = random_model(folder, 1, 31, 600);
+  Tokens text;
+  for (int i = 0; i < 560; ++i) text.push_back((7 * i * i + i) % 31);
+  const auto cache = model->make_cache(560);
+  const at::Tensor whole = model->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
+  TextReader reader(*model, text);
+  for (const std::size_t row : {0, 255, 256, 511, 559}) {
+    const std::span<const float> logits = reader.row(row);
+    double sum = 0;
+    for (Token token = 0; token < 31; ++token) {
+      CHECK(logits[token] == Approx(whole[static_cast<std::int64_t>(row)][token].item<float>()).margin(1e-5));
+      sum += std::exp(log_probability(logits, token));
+    }
+    CHECK(sum == Approx(1.0));
+  }
+  const std::vector<float> damaged = {0, std::nanf(""), 1};
+  CHECK_THROWS_WITH(log_probability(damaged, 0), Catch::Contains("NaN"));
 }
 
 TEST_CASE("a model agrees with itself, and two models as far as their laws overlap") {

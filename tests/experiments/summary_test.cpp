@@ -86,6 +86,23 @@ TEST_CASE("right answers are counted where the workload knows them, on both pipe
   CHECK(*summary.at("overall").exact_match == 1.0);
 }
 
+TEST_CASE("quality is folded by request and by token") {
+  std::vector<GenerationRecord> records = sample();
+  CHECK_FALSE(fold(records, {}).at("overall").perplexity.has_value());
+  for (GenerationRecord& r : records)
+    if (r.repeat == 0)
+      r.quality = AnswerQuality{.log_probability = -0.5 * static_cast<double>(r.tokens.size()),
+                                .greedy_rouge_l = r.task == "qa" ? 1.0 : 0.5,
+                                .same_as_greedy = r.task == "qa"};
+  const Summary summary = fold(records, {});
+  CHECK(*summary.at("overall").perplexity == Approx(std::exp(0.5)));
+  CHECK(*summary.at("qa").baseline_perplexity == Approx(std::exp(0.5)));
+  CHECK(*summary.at("qa").greedy_rouge_l == 1.0);
+  CHECK(*summary.at("qa").same_as_greedy == 1.0);
+  CHECK(*summary.at("rag").greedy_rouge_l == 0.5);
+  CHECK(*summary.at("overall").same_as_greedy == Approx(0.5));
+}
+
 TEST_CASE("drawn tokens are not compared with the baseline's") {
   CHECK_FALSE(fold(sample(), {.sampled = true}).at("qa").same_as_baseline.has_value());
 }
@@ -106,7 +123,10 @@ TEST_CASE("what the store has written folds to the same numbers, also after a ki
   {
     Store store(folder.path() / "a" / "b", cell, {{"revision", "x"}});
     store.append(sample());
-    store.write_summary(to_json(fold(sample(), {}), {}));
+    auto measured = sample();
+    measured[0].quality = AnswerQuality{.log_probability = -1.25, .greedy_rouge_l = 0.75, .same_as_greedy = false};
+    store.write_quality(measured);
+    store.write_summary(to_json(fold(measured, {}), {}));
   }
   const auto path = folder.path() / "a" / "b";
   const auto read = read_records(path);

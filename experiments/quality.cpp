@@ -1,0 +1,92 @@
+#include "experiments/quality.h"
+
+#include <map>
+
+#include "experiments/interrupt.h"
+#include "experiments/text_reader.h"
+#include "framework/decode/decoder.h"
+#include "framework/metrics/rouge.h"
+
+namespace foretell {
+namespace {
+
+class QualityMeasure {
+ public:
+  QualityMeasure(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records)
+      : setup_(setup), records_(records), greedy_(*setup.target, setup.greedy->view(), {.max_batch = 1}) {
+    greedy_sampling_ = cell.sampling;
+    greedy_sampling_.temperature = 0;
+    for (const Conversation& conversation : setup.workload.conversations) conversations_[conversation.id] = &conversation;
+    for (const GenerationRecord& record : records) {
+      // As in the run: later turns see what was answered first.
+      std::vector<std::string>& said = answers_[record.conversation];
+      if (static_cast<int>(said.size()) == record.turn) said.push_back(record.text);
+      const bool is_greedy = cell.sampling.greedy() && (record.arm == Arm::Baseline ? setup.baseline_is_plain : cell.is_baseline);
+      if (is_greedy && record.repeat == 0) known_[{record.conversation, record.turn}] = record.tokens;
+    }
+  }
+
+  void run() {
+    for (GenerationRecord& record : records_) {
+      if (interrupted()) return;
+      if (record.repeat == 0) record.quality = measured(record);
+    }
+  }
+
+ private:
+  using Key = std::pair<std::string, int>;  // conversation, turn
+
+  Tokens prompt_of(const GenerationRecord& record) const {
+    return setup_.dialogue.prompt(*conversations_.at(record.conversation), record.turn,
+                                  std::span(answers_.at(record.conversation)).first(static_cast<std::size_t>(record.turn)));
+  }
+
+  const Tokens& greedy_answer(const GenerationRecord& record, const Tokens& prompt) {
+    const auto [it, added] = known_.try_emplace({record.conversation, record.turn});
+    if (added) {
+      Request request;
+      request.prompt = prompt;
+      request.max_new_tokens = setup_.workload.max_new_tokens;
+      request.stop_tokens = setup_.stop_tokens;
+      request.sampling = greedy_sampling_;
+      it->second = greedy_.run(request).tokens;
+    }
+    return it->second;
+  }
+
+  double log_probability_of(const Tokens& prompt, const Tokens& answer) const {
+    Tokens text = prompt;
+    text.insert(text.end(), answer.begin(), answer.end());
+    if (answer.empty()) return 0;
+    // The last token's own row says nothing about the answer, and a context may have no room for it.
+    TextReader reader(*setup_.model, TokenSpan(text).first(text.size() - 1));
+    double sum = 0;
+    for (std::size_t i = 0; i < answer.size(); ++i) sum += log_probability(reader.row(prompt.size() + i - 1), answer[i]);
+    return sum;
+  }
+
+  AnswerQuality measured(const GenerationRecord& record) {
+    const Tokens prompt = prompt_of(record);
+    AnswerQuality quality{.log_probability = log_probability_of(prompt, record.tokens)};
+    const Tokens& greedy = greedy_answer(record, prompt);
+    quality.same_as_greedy = record.tokens == greedy;
+    quality.greedy_rouge_l = quality.same_as_greedy ? 1 : rouge_l(record.text, setup_.dialogue.answer_text(prompt, greedy));
+    return quality;
+  }
+
+  const CellSetup& setup_;
+  std::span<GenerationRecord> records_;
+  Decoder greedy_;
+  SamplingOptions greedy_sampling_;
+  std::map<std::string, const Conversation*> conversations_;
+  std::map<std::string, std::vector<std::string>> answers_;
+  std::map<Key, Tokens> known_;
+};
+
+}  // namespace
+
+void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records) {
+  if (setup.greedy) QualityMeasure(cell, setup, records).run();
+}
+
+}  // namespace foretell

@@ -1,0 +1,19 @@
+// How good a cell's answers are in the target's own eyes: what a lossy verifier must be asked about.
+//
+// Contract: measured after a cell has run, so that none of it is in a measured time; first repeats only. Each answer of the method is set beside what
+// the target says greedily to the same prompt (generated here, unless the baseline has said it already), and each answer of either pipeline is read
+// by the target again: its log probability in the unwarped law, whatever the sampling options were. Recorded targets have no law: nothing is measured.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "experiments/cell_setup.h"
+#include "experiments/record.h"
+
+namespace foretell {
+
+// Fills in `quality`. `records` are a whole run's, in its order. Ctrl-C ends it early: the rest stays unmeasured.
+void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records);
+
+}  // namespace foretell
