@@ -27,6 +27,21 @@ const std::vector<DraftCase>& forms() {
   return all;
 }
 
+// Proposals at one node from several laws, drawn and chosen.
+const std::vector<DraftCase>& merged_forms() {
+  static const std::vector<DraftCase> all = {
+      {"two models, merged",
+       "{type: merged, drafters: [{type: model, replacement: true, num_speculative_tokens: 2}, "
+       "{type: model, model: other, replacement: true, num_speculative_tokens: 1}]}",
+       "", true},
+      {"drawn and chosen, merged",
+       "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, draft_sample_method: top_k, "
+       "num_speculative_tokens: 2}]}",
+       "", true},
+  };
+  return all;
+}
+
 // `wanted` or all names of a registry.
 template <class Interface>
 std::vector<std::string> names_of(const std::string& wanted) {
@@ -38,12 +53,14 @@ std::vector<std::string> names_of(const std::string& wanted) {
   return {wanted};
 }
 
-// A model drafts in every form; the other drafters with their defaults.
+// A model drafts in every form, alone and with others; the other drafters with their defaults.
 std::vector<DraftCase> cases(const std::string& drafter) {
   std::vector<DraftCase> all;
   for (const std::string& name : names_of<Drafter>(drafter)) {
     if (name == "model")
       all.insert(all.begin(), forms().begin(), forms().end());
+    else if (name == "merged")
+      all.insert(all.end(), merged_forms().begin(), merged_forms().end());
     else
       all.push_back({name, name, ""});
   }

@@ -12,9 +12,9 @@ std::shared_ptr<const ToyModel> toy_target(int vocab, int context, std::uint64_t
   return std::make_shared<ToyModel>(ToyOptions{.vocab = vocab, .seed = seed, .context = context});
 }
 
-std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target) {
+std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target, std::uint64_t seed) {
   return std::make_shared<ToyModel>(ToyOptions{
-      .vocab = target->config().vocab_size, .seed = 99, .layers = 2, .context = target->config().context, .blend = 0.75, .like = target});
+      .vocab = target->config().vocab_size, .seed = seed, .layers = 2, .context = target->config().context, .blend = 0.75, .like = target});
 }
 
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml, const std::string& tree_yaml,
@@ -22,13 +22,13 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
   Setup setup;
   setup.model = target;
   setup.target = [target] { return make_model_target(target); };
-  const auto draft = toy_draft(target);
+  const auto draft = toy_draft(target), other = toy_draft(target, 98);
   const auto context = [=] {
     BuildContext out;
     out.vocab = target->config().vocab_size;
     out.target = target;
     out.draft_model = "toy";
-    out.load_model = [draft](const std::string&) { return draft; };
+    out.load_model = [draft, other](const std::string& path) { return path == "other" ? other : draft; };
     if (!tree_yaml.empty()) out.tree = parse_yaml(tree_yaml, "tree");
     return out;
   };

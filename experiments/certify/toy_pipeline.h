@@ -27,9 +27,9 @@ struct Setup {
 
 std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, std::uint64_t seed = 7);
 // A draft that agrees with the target on most tokens.
-std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target);
+std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target, std::uint64_t seed = 99);
 
-// `yaml` as in a study: "{type: model, draft_sample_method: top_k}".
+// `yaml` as in a study: "{type: model, draft_sample_method: top_k}". There is a second draft model, by the name of "other".
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection", const std::string& tree_yaml = "",
                 std::shared_ptr<const ToyModel> target = toy_target());
 

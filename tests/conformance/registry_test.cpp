@@ -25,13 +25,19 @@ constexpr Form kForms[] = {
     {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"},
     {"{type: model, temperature: 0.7}", "{type: widths, widths: [2, 2]}"},
     {"{type: prompt_lookup, match: last, whole_continuation: false, num_speculative_tokens: 5}", ""},
+    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 3}, {type: model, model: other, num_speculative_tokens: 5}, "
+     "{type: prompt_lookup, whole_continuation: false, num_speculative_tokens: 4}]}",
+     ""},
+    {"{type: merged, drafters: [{type: model}, {type: model, model: other, draft_sample_method: top_k}]}",
+     "{type: widths, widths: [2, 2]}"},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
 
-// Every registered drafter with its defaults, and the forms that a draft can take.
+// Every registered drafter with its defaults, if it has any, and the forms that a draft can take.
 std::vector<Variant> variants() {
   std::vector<Variant> out;
-  for (const auto& [name, entry] : Registry<Drafter>::instance().entries()) out.push_back({name});
+  for (const auto& [name, entry] : Registry<Drafter>::instance().entries())
+    if (name != "merged") out.push_back({name});
   for (const Form& form : kForms) out.push_back({form.drafter, form.tree});
   return out;
 }

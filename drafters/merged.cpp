@@ -1,0 +1,116 @@
+// Several drafters whose drafts are laid over one another (Miao et al. 2023, arXiv 2305.09781, section 3: several small models, one token tree).
+//
+// Each member drafts for itself from the anchor; tokens that they share become one node, which is scored once. At a node the proposals are verified
+// member by member, in the order of the list. A member's draws below a node are there only if that member drafted the node, which says nothing about the
+// draws themselves, so every law stays the one that its token was drawn from.
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/drafter.h"
+
+namespace foretell {
+namespace {
+
+struct MergedOptions {
+  ConfigValue drafters;
+  void declare(Parameters& p) {
+    p.add("drafters", drafters, "a list of two drafters or more: [{type: model, model: a}, {type: model, model: b}, {type: prompt_lookup}]",
+          {.required = true});
+  }
+};
+
+// Adds `from`'s nodes and proposals to `into`; both start at the same anchor.
+void lay_over(const DraftTree& from, DraftTree& into) {
+  std::vector<NodeId> place(static_cast<std::size_t>(from.size()), kAnchor);
+  for (NodeId node = 1; node < from.size(); ++node) place[node] = into.add(place[from.node(node).parent], from.node(node).token);
+  std::vector<LawId> laws;
+  for (LawId id = 0; id < from.num_laws(); ++id) laws.push_back(into.add_law(from.law(id).q, from.law(id).kind));
+  for (NodeId node = 0; node < from.size(); ++node)
+    for (const Proposal& proposal : from.proposals(node)) into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
+}
+
+class MergedDrafter final : public Drafter {
+ public:
+  using Options = MergedOptions;
+  MergedDrafter(const Options& options, const BuildContext& context) {
+    if (options.drafters.kind() != ConfigValue::Kind::List || options.drafters.items().size() < 2)
+      fail_at(options.drafters.where(), "drafters: expected a list of two drafters or more: [{{type: ...}}, {{type: ...}}]");
+    for (const ConfigValue& item : options.drafters.items()) members_.push_back(Registry<Drafter>::instance().make(item, context));
+    for (const auto& member : members_) {
+      const HiddenRequest wanted = member->wants();
+      if (wanted.empty()) continue;
+      if (!wants_.empty() && !(wants_ == wanted))
+        fail_at(options.drafters.where(), "drafters: two of them want different hidden states of the target, which one draft cannot have");
+      wants_ = wanted;
+    }
+  }
+
+  DraftBudget limits() const override {
+    DraftBudget all{0, 0, 0};
+    for (const auto& member : members_) {
+      const DraftBudget own = member->limits();
+      all = {all.nodes + own.nodes, std::max(all.depth, own.depth), all.width + own.width};
+    }
+    return all;
+  }
+
+  DraftForm form() const override {
+    DraftForm all{.tree = true, .several_laws = true};
+    for (const auto& member : members_) {
+      const DraftForm own = member->form();
+      all.point_mass |= own.point_mass;
+      all.independent |= own.independent;
+      all.without_replacement |= own.without_replacement;
+    }
+    return all;
+  }
+
+  HiddenRequest wants() const override { return wants_; }
+  void check(const Request& request) const override {
+    for (const auto& member : members_) member->check(request);
+  }
+  void begin(SlotId slot, const PromptView& prompt) override {
+    for (const auto& member : members_) member->begin(slot, prompt);
+  }
+  void observe_prompt(SlotId slot, const PromptChunk& chunk) override {
+    for (const auto& member : members_) member->observe_prompt(slot, chunk);
+  }
+  void observe(std::span<const RoundView> rounds) override {
+    for (const auto& member : members_) member->observe(rounds);
+  }
+  void end(SlotId slot) override {
+    for (const auto& member : members_) member->end(slot);
+  }
+
+  // What a member may draft depends on the others' limits and not on what they drew.
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
+    std::vector<DraftTree> merged;
+    std::vector<int> room;
+    for (const DraftContext& context : batch) {
+      merged.emplace_back(context.committed.back());
+      room.push_back(context.budget.nodes);
+    }
+    for (const auto& member : members_) {
+      const DraftBudget limits = member->limits();
+      std::vector<DraftContext> own(batch.begin(), batch.end());
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        const DraftBudget& whole = batch[i].budget;
+        own[i].budget = {std::min(limits.nodes, room[i]), std::min(limits.depth, whole.depth), std::min(limits.width, whole.width)};
+        room[i] -= own[i].budget.nodes;
+      }
+      const std::vector<DraftTree> drafts = member->draft(own);
+      for (std::size_t i = 0; i < drafts.size(); ++i) lay_over(drafts[i], merged[i]);
+    }
+    return merged;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Drafter>> members_;
+  HiddenRequest wants_;
+};
+
+FORETELL_REGISTER(Drafter, MergedDrafter, "merged", {.summary = "the drafts of several drafters in one tree"});
+
+}  // namespace
+}  // namespace foretell
