@@ -21,22 +21,22 @@ std::vector<Person> people(PhiloxRng& rng, int count) {
   return all;
 }
 
-std::string introduce(PhiloxRng& rng, const Person& p) {
-  switch (rng.below(3)) {
-    case 0: return fmt::format("{} is {} from {} and keeps {}.", p.name, with_article(p.job), p.town, with_article(p.pet));
-    case 1: return fmt::format("In {} lives {}, {} who keeps {}.", p.town, p.name, with_article(p.job), with_article(p.pet));
-    default: return fmt::format("{} keeps {} and works as {} in {}.", p.name, with_article(p.pet), with_article(p.job), p.town);
-  }
+// What a passage says of a person, each in a sentence of its own.
+std::vector<std::string> introduce(const Person& p) {
+  return {fmt::format("{} lives in {}.", p.name, p.town), fmt::format("{} is {}.", p.name, with_article(p.job)),
+          fmt::format("{} keeps {}.", p.name, with_article(p.pet))};
 }
 
+// The answer is one of these sentences; the question has other words.
 TaskTurn ask(PhiloxRng& rng, const Person& p) {
-  switch (rng.below(5)) {
-    case 0: return {fmt::format("Where does {} live?", p.name), fmt::format("{} lives in {}.", p.name, p.town)};
-    case 1: return {fmt::format("What is the job of {}?", p.name), fmt::format("The job of {} is {}.", p.name, p.job)};
-    case 2: return {fmt::format("Which animal does {} keep?", p.name), fmt::format("{} keeps {}.", p.name, with_article(p.pet))};
-    case 3: return {fmt::format("Who lives in {}?", p.town), fmt::format("The one who lives in {} is {}.", p.town, p.name)};
-    default:
-      return {fmt::format("Who keeps {}?", with_article(p.pet)), fmt::format("The one who keeps {} is {}.", with_article(p.pet), p.name)};
+  const std::vector<std::string> answers = introduce(p);
+  switch (rng.below(6)) {
+    case 0: return {fmt::format("Where does {} live?", p.name), answers[0]};
+    case 1: return {fmt::format("In which town does {} live?", p.name), answers[0]};
+    case 2: return {fmt::format("What is the job of {}?", p.name), answers[1]};
+    case 3: return {fmt::format("What does {} do for a living?", p.name), answers[1]};
+    case 4: return {fmt::format("Which animal does {} keep?", p.name), answers[2]};
+    default: return {fmt::format("What animal is kept by {}?", p.name), answers[2]};
   }
 }
 
@@ -59,11 +59,13 @@ std::string with_filler(PhiloxRng& rng, const std::vector<std::string>& facts, i
 
 }  // namespace
 
-// Every turn asks about another person, so a conversation has at most as many turns as persons.
+// All persons' sentences stand in one random order. Every turn asks about another person, so a conversation has at most as many turns as persons.
 Turns qa(PhiloxRng& rng, const TaskSettings& settings) {
   std::vector<Person> all = people(rng, settings.people);
   std::vector<std::string> sentences;
-  for (const Person& p : all) sentences.push_back(introduce(rng, p));
+  for (const Person& p : all)
+    for (std::string& sentence : introduce(p)) sentences.push_back(std::move(sentence));
+  shuffle(rng, sentences);
   shuffle(rng, all);
   Turns turns;
   for (int i = 0; i < std::min(settings.questions, settings.people); ++i) {

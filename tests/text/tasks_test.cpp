@@ -95,6 +95,23 @@ TEST_CASE("Answers are right where they can be computed another way") {
       }
 }
 
+TEST_CASE("The answer to a question about a person stands in the passage, once, and in other words than the question") {
+  std::set<std::string> questions;
+  for (const TaskExample& example : examples("qa", TaskSplit::Train, 200)) {
+    const std::string& first = example.turns[0].prompt;
+    const std::string passage = first.substr(0, first.find('\n'));
+    for (const TaskTurn& turn : example.turns) {
+      const std::size_t place = passage.find(turn.answer);
+      REQUIRE(place != std::string::npos);
+      CHECK(passage.find(turn.answer, place + 1) == std::string::npos);
+      const std::string question = turn.prompt.substr(turn.prompt.find("Question: "));
+      CHECK(question.find(words_of(turn.answer).end()[-2]) == std::string::npos);
+      questions.insert(question.substr(0, 24));
+    }
+  }
+  CHECK(questions.size() > 20);
+}
+
 TEST_CASE("Translation is one to one and knows both directions") {
   std::map<std::string, std::set<std::string>> seen;
   bool to_orric = false, to_velan = false;
