@@ -85,13 +85,13 @@ struct InflatedModel {
   }
 };
 
-struct Kind {
+struct ModelKind {
   MadeModelDoc doc;
   std::function<std::filesystem::path(const Context&)> make;
 };
 
 template <class Options>
-Kind kind(const std::string& name, const std::string& summary) {
+ModelKind model_kind(const std::string& name, const std::string& summary) {
   return {{name, summary, Parameters::describe<Options>()}, [name](const Context& context) {
             Options options;
             Parameters::read(context.description, "model '" + name + "'", options, {"type"});
@@ -99,11 +99,11 @@ Kind kind(const std::string& name, const std::string& summary) {
           }};
 }
 
-const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> all = {
-      kind<RandomModel>("random", "a model of random weights, made from a config.json"),
-      kind<ImportedModel>("imported", "another program's checkpoint, as `foretell import` reads it"),
-      kind<InflatedModel>("inflated", "a small model padded with zeros to a larger shape: its tokens at the larger model's cost")};
+const std::vector<ModelKind>& model_kinds() {
+  static const std::vector<ModelKind> all = {
+      model_kind<RandomModel>("random", "a model of random weights, made from a config.json"),
+      model_kind<ImportedModel>("imported", "another program's checkpoint, as `foretell import` reads it"),
+      model_kind<InflatedModel>("inflated", "a small model padded with zeros to a larger shape: its tokens at the larger model's cost")};
   return all;
 }
 
@@ -115,7 +115,7 @@ std::filesystem::path model_folder(const ConfigValue& description, std::string_v
   const ConfigValue* type = description.find("type");
   const std::string name = type ? read_text(*type, "type") : "";
   std::vector<std::string> known;
-  for (const Kind& kind : kinds()) {
+  for (const ModelKind& kind : model_kinds()) {
     if (kind.doc.name == name) return kind.make({description, study_folder, cache});
     known.push_back(kind.doc.name);
   }
@@ -125,7 +125,7 @@ std::filesystem::path model_folder(const ConfigValue& description, std::string_v
 
 std::vector<MadeModelDoc> made_model_docs() {
   std::vector<MadeModelDoc> docs;
-  for (const Kind& kind : kinds()) docs.push_back(kind.doc);
+  for (const ModelKind& kind : model_kinds()) docs.push_back(kind.doc);
   return docs;
 }
 

@@ -215,13 +215,13 @@ void finish(int limit, const ConfigValue& description, Workload& workload) {
     if (std::find(workload.tasks.begin(), workload.tasks.end(), c.task) == workload.tasks.end()) workload.tasks.push_back(c.task);
 }
 
-struct Kind {
+struct WorkloadKind {
   WorkloadDoc doc;
   std::function<Workload(const ConfigValue&, const std::filesystem::path&, int)> load;
 };
 
 template <class Options>
-Kind kind(const std::string& name, const std::string& summary) {
+WorkloadKind workload_kind(const std::string& name, const std::string& summary) {
   return {{name, summary, Parameters::describe<Options>()},
           [name](const ConfigValue& description, const std::filesystem::path& folder, int vocab) {
             Options options;
@@ -233,14 +233,15 @@ Kind kind(const std::string& name, const std::string& summary) {
           }};
 }
 
-const std::vector<Kind>& kinds() {
-  static const std::vector<Kind> all = {
-      kind<SpecBenchOptions>("spec_bench", "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
-      kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
-      kind<TextOptions>("text", "prompts cut out of a file of running text, which the model continues"),
-      kind<PromptsOptions>("prompts", "prompts written in the study itself"),
-      kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
-      kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),
+const std::vector<WorkloadKind>& workload_kinds() {
+  static const std::vector<WorkloadKind> all = {
+      workload_kind<SpecBenchOptions>("spec_bench",
+                                      "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
+      workload_kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
+      workload_kind<TextOptions>("text", "prompts cut out of a file of running text, which the model continues"),
+      workload_kind<PromptsOptions>("prompts", "prompts written in the study itself"),
+      workload_kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
+      workload_kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),
   };
   return all;
 }
@@ -252,7 +253,7 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
   if (!type) fail_at(description.where(), "a workload needs the key 'type'; see `foretell list workloads`");
   const std::string name = read_text(*type, "type");
   std::vector<std::string> known;
-  for (const Kind& kind : kinds()) {
+  for (const WorkloadKind& kind : workload_kinds()) {
     if (kind.doc.name == name) return kind.load(description, study_folder, vocab);
     known.push_back(kind.doc.name);
   }
@@ -261,7 +262,7 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
 
 std::vector<WorkloadDoc> workload_docs() {
   std::vector<WorkloadDoc> docs;
-  for (const Kind& kind : kinds()) docs.push_back(kind.doc);
+  for (const WorkloadKind& kind : workload_kinds()) docs.push_back(kind.doc);
   return docs;
 }
 

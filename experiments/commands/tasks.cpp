@@ -8,7 +8,7 @@
 namespace foretell {
 namespace {
 
-struct Options {
+struct TasksOptions {
   std::vector<std::string> families;
   std::string split = "heldout";
   std::uint64_t from = 0, count = 1;
@@ -31,7 +31,7 @@ void print(const TaskExample& example, bool json) {
   print_out(row.dump() + "\n");
 }
 
-void show_tasks(const Options& options) {
+void show_tasks(const TasksOptions& options) {
   std::vector<std::string> families = options.families;
   if (families.empty()) families.assign(task_families().begin(), task_families().end());
   TaskSettings settings;
@@ -44,7 +44,7 @@ void show_tasks(const Options& options) {
 }  // namespace
 
 void add_tasks_command(Command app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TasksOptions>();
   Command command = app.add_command("tasks", "Show generated conversations of the six task families");
   command.add("families", options->families, "families to show; default: all", {.type = "FAMILY"});
   command.add("--split", options->split, "which side", {.show_default = true, .choices = {"train", "heldout"}});

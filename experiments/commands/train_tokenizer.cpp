@@ -24,14 +24,14 @@ constexpr const char* kConfig = R"({
 }
 )";
 
-struct Options {
+struct TrainTokenizerOptions {
   std::vector<std::string> files;
   std::string out;
   int vocab_size = 2048;
   int conversations = 3000;
 };
 
-std::vector<std::string> texts_of(const Options& options) {
+std::vector<std::string> texts_of(const TrainTokenizerOptions& options) {
   std::vector<std::string> texts;
   for (const std::string& file : options.files) texts.push_back(unicode::lossy(read_file_bytes(file)));
   if (!texts.empty()) return texts;
@@ -44,7 +44,7 @@ std::vector<std::string> texts_of(const Options& options) {
   return texts;
 }
 
-void train(const Options& options) {
+void train(const TrainTokenizerOptions& options) {
   const std::string json = train_tokenizer(texts_of(options), {options.vocab_size, kSpecialTokens});
   const std::filesystem::path out = options.out;
   make_folder(out);
@@ -56,7 +56,7 @@ void train(const Options& options) {
 }  // namespace
 
 void add_train_tokenizer_command(Command app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<TrainTokenizerOptions>();
   Command command = app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
   command.add("--text", options->files, "files to learn from; default: generated conversations", {.type = "FILE", .many = true});
   command.add("--conversations", options->conversations, "generated conversations of each family",

@@ -5,11 +5,10 @@
 #include <utility>
 
 #include "framework/text/byte_level.h"
+#include "framework/text/unicode.h"
 
 namespace foretell {
 namespace {
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 std::optional<unsigned char> fallback_byte(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
@@ -85,7 +84,7 @@ void ByteFallbackStage::flush() {
   if (unicode::is_valid(bytes_)) {
     pass(bytes_);
   } else {
-    for (std::size_t i = 0; i < bytes_.size(); ++i) pass(kReplacement);
+    for (std::size_t i = 0; i < bytes_.size(); ++i) pass(unicode::kReplacement);
   }
   bytes_.clear();
 }

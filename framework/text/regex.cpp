@@ -10,12 +10,9 @@
 #include "framework/text/unicode.h"
 
 namespace foretell {
-namespace {
 
-constexpr std::size_t kMaxPattern = 1 << 16;
-constexpr std::uint32_t kMatchLimit = 100'000'000;  // steps of one search; the common patterns need about one for each character
-constexpr std::uint32_t kHeapLimit = 1 << 20;       // KiB that one search may take
-constexpr std::size_t kJitStack = std::size_t{256} << 20;
+// The library's objects, freed by their owners.
+namespace pcre {
 
 template <auto free>
 struct Free {
@@ -30,6 +27,15 @@ using MatchContext = std::unique_ptr<pcre2_match_context, Free<pcre2_match_conte
 using CompileContext = std::unique_ptr<pcre2_compile_context, Free<pcre2_compile_context_free>>;
 using JitStack = std::unique_ptr<pcre2_jit_stack, Free<pcre2_jit_stack_free>>;
 
+}  // namespace pcre
+
+namespace {
+
+constexpr std::size_t kMaxPattern = 1 << 16;
+constexpr std::uint32_t kMatchLimit = 100'000'000;  // steps of one search; the common patterns need about one for each character
+constexpr std::uint32_t kHeapLimit = 1 << 20;       // KiB that one search may take
+constexpr std::size_t kJitStack = std::size_t{256} << 20;
+
 std::string message_of(int code) {
   PCRE2_UCHAR buffer[200];
   const int length = pcre2_get_error_message(code, buffer, sizeof(buffer));
@@ -41,7 +47,7 @@ PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(te
 }  // namespace
 
 struct Regex::Compiled {
-  Code code;
+  pcre::Code code;
   std::string pattern;
   std::string where;
 };
@@ -49,24 +55,24 @@ struct Regex::Compiled {
 Regex::Regex(std::string_view pattern, const std::string& where) {
   if (pattern.size() > kMaxPattern) fail("{}: a pattern of {} bytes; at most {} are taken", where, pattern.size(), kMaxPattern);
   const std::string translated = translate_pattern(pattern, where);
-  const CompileContext context(pcre2_compile_context_create(nullptr));
+  const pcre::CompileContext context(pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
   // In Ruby's syntax ^ and $ always mean the ends of lines.
   constexpr std::uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-  Code code(pcre2_compile(units(translated), translated.size(), options, &error, &offset, context.get()));
+  pcre::Code code(pcre2_compile(units(translated), translated.size(), options, &error, &offset, context.get()));
   if (!code) fail("{}: pattern \"{}\" cannot be compiled: {}", where, unicode::printable(pattern), message_of(error));
   pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // where there is no JIT the interpreter does the same
   compiled_ = std::make_shared<const Compiled>(Compiled{std::move(code), std::string(pattern), where});
 }
 
 std::vector<TextRange> Regex::find_all(std::string_view text) const {
-  const MatchData data(pcre2_match_data_create(1, nullptr));
-  const MatchContext context(pcre2_match_context_create(nullptr));
+  const pcre::MatchData data(pcre2_match_data_create(1, nullptr));
+  const pcre::MatchContext context(pcre2_match_context_create(nullptr));
   pcre2_set_match_limit(context.get(), kMatchLimit);
   pcre2_set_heap_limit(context.get(), kHeapLimit);
-  JitStack stack;
+  pcre::JitStack stack;
   std::vector<TextRange> found;
   for (std::size_t position = 0; position <= text.size();) {
     const int result =

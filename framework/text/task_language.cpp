@@ -11,7 +11,7 @@ namespace foretell::tasks {
 namespace {
 
 constexpr int kNouns = 24, kVerbs = 14, kAdjectives = 12, kAdverbs = 6;
-constexpr int kWords = kNouns + kVerbs + kAdjectives + kAdverbs;
+constexpr int kWordsOfLanguage = kNouns + kVerbs + kAdjectives + kAdverbs;
 
 struct Language {
   std::string_view name;
@@ -28,7 +28,7 @@ Language make_language(std::string_view name, std::uint64_t key, const Sounds& s
   std::set<std::string> seen;
   Language language{name, {}};
   const auto sound = [&rng](const std::vector<std::string_view>& from) { return std::string(from[rng.below(from.size())]); };
-  while (static_cast<int>(language.words.size()) < kWords) {
+  while (static_cast<int>(language.words.size()) < kWordsOfLanguage) {
     std::string word;
     const std::uint64_t syllables = 2 + rng.below(2);
     for (std::uint64_t s = 0; s < syllables; ++s) word += sound(sounds.onsets) + sound(sounds.vowels);

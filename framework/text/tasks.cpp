@@ -14,7 +14,7 @@
 namespace foretell {
 namespace {
 
-constexpr std::array<std::string_view, 6> kNames = {"multi_turn", "translation", "summarization", "qa", "arithmetic", "retrieval"};
+constexpr std::array<std::string_view, 6> kFamilies = {"multi_turn", "translation", "summarization", "qa", "arithmetic", "retrieval"};
 
 using Maker = tasks::Turns (*)(PhiloxRng&, const TaskSettings&);
 constexpr std::array<Maker, 6> kMakers = {tasks::multi_turn, tasks::translation, tasks::summarization,
@@ -57,11 +57,11 @@ TaskSettings TaskSettings::eased(double difficulty) const {
   return easier;
 }
 
-std::span<const std::string_view> task_families() { return kNames; }
+std::span<const std::string_view> task_families() { return kFamilies; }
 
 TaskExample make_task(std::string_view family, const TaskSettings& settings, TaskSplit split, std::uint64_t index) {
-  for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] != family) continue;
+  for (std::size_t i = 0; i < kFamilies.size(); ++i) {
+    if (kFamilies[i] != family) continue;
     // Drawn again until the prompt lies on the wanted side; the draw counts as the position of the key.
     for (std::uint32_t draw = 0;; ++draw) {
       const std::uint64_t request = mix64(2 * index + (split == TaskSplit::Train ? 0 : 1)) ^ mix64(i);
@@ -72,7 +72,7 @@ TaskExample make_task(std::string_view family, const TaskSettings& settings, Tas
               std::move(turns)};
     }
   }
-  const std::vector<std::string> known(kNames.begin(), kNames.end());
+  const std::vector<std::string> known(kFamilies.begin(), kFamilies.end());
   throw Error(unknown_name_message("task family", family, known));
 }
 

@@ -9,7 +9,7 @@
 namespace foretell {
 namespace {
 
-constexpr std::array<const char*, 3> kNames = {"tokenizer.json", "tokenizer.model", "tokenizer.bin"};
+constexpr std::array<const char*, 3> kFileNames = {"tokenizer.json", "tokenizer.model", "tokenizer.bin"};
 
 std::shared_ptr<const Tokenizer> load_file(const std::filesystem::path& file) {
   const std::string kind = file.extension().string(), name = file.string();
@@ -38,7 +38,7 @@ std::string Tokenizer::decode(TokenSpan ids, bool skip_special) const {
 
 std::shared_ptr<const Tokenizer> try_load_tokenizer(const std::filesystem::path& folder) {
   std::error_code ignored;
-  for (const char* name : kNames)
+  for (const char* name : kFileNames)
     if (std::filesystem::exists(folder / name, ignored)) return load_file(folder / name);
   return nullptr;
 }
@@ -48,7 +48,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
   if (!std::filesystem::exists(path, ignored)) fail("{}: no such file or folder; expected a tokenizer", path.string());
   if (!std::filesystem::is_directory(path, ignored)) return load_file(path);
   auto tokenizer = try_load_tokenizer(path);
-  if (!tokenizer) fail("{}: the folder has no tokenizer; looked for {}, {} and {}", path.string(), kNames[0], kNames[1], kNames[2]);
+  if (!tokenizer)
+    fail("{}: the folder has no tokenizer; looked for {}, {} and {}", path.string(), kFileNames[0], kFileNames[1], kFileNames[2]);
   return tokenizer;
 }
 

@@ -19,8 +19,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the file is little-endian");
 
 constexpr Token kUnknown = 0, kBos = 1, kEos = 2, kFirstByte = 3;
-constexpr std::int32_t kMaxPiece = 1024;  // bytes; bounds the time per character of a text
-constexpr float kLowestScore = -1e10F;    // llama2.c merges only above it
+constexpr std::int32_t kLongestToken = 1024;  // bytes; bounds the time per character of a text
+constexpr float kLowestScore = -1e10F;        // llama2.c merges only above it
 
 class Reader {
  public:
@@ -55,15 +55,15 @@ struct BinPiece {
 std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name) {
   Reader reader(bytes, name);
   const auto longest = reader.number<std::int32_t>("the length of the longest token");
-  if (longest <= 0 || longest > kMaxPiece)
-    fail("{}: says that its longest token has {} bytes; expected 1 to {} (is this a tokenizer of llama2.c?)", name, longest, kMaxPiece);
+  if (longest <= 0 || longest > kLongestToken)
+    fail("{}: says that its longest token has {} bytes; expected 1 to {} (is this a tokenizer of llama2.c?)", name, longest, kLongestToken);
   std::deque<BinPiece> pieces;
   while (!reader.at_end()) {
     if (pieces.size() == static_cast<std::size_t>(kMaxVocab)) fail("{}: more than {} tokens", name, kMaxVocab);
     const std::string what = fmt::format("token {}", pieces.size());
     const auto score = reader.number<float>(what);
     const auto length = reader.number<std::int32_t>(what);
-    if (length < 0 || length > kMaxPiece) fail("{}: {} has length {}; expected 0 to {}", name, what, length, kMaxPiece);
+    if (length < 0 || length > kLongestToken) fail("{}: {} has length {}; expected 0 to {}", name, what, length, kLongestToken);
     pieces.push_back({std::string(reader.take(static_cast<std::size_t>(length), what)), score});
   }
   if (pieces.size() <= static_cast<std::size_t>(kFirstByte))

@@ -16,7 +16,6 @@ namespace foretell {
 namespace {
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 
 // Bytes to characters; each byte that belongs to none is one U+FFFD (the library counts bytes, Utf8Repair counts prefixes of characters).
 class ByteRun {
@@ -27,7 +26,7 @@ class ByteRun {
     }
   }
   void finish(std::string& out) {
-    for (std::size_t i = 0; i < waiting_.size(); ++i) out += kReplacement;
+    for (std::size_t i = 0; i < waiting_.size(); ++i) out += unicode::kReplacement;
     waiting_.clear();
   }
 
@@ -39,8 +38,8 @@ class ByteRun {
     for (std::size_t i = 0; i < waiting_.size(); ++i) {
       repair.push(std::string_view(waiting_).substr(i, 1), text);
       if (text.empty()) continue;
-      const bool whole = !text.starts_with(kReplacement) || waiting_.starts_with(kReplacement);
-      out += whole ? waiting_.substr(0, i + 1) : std::string(kReplacement);
+      const bool whole = !text.starts_with(unicode::kReplacement) || waiting_.starts_with(unicode::kReplacement);
+      out += whole ? waiting_.substr(0, i + 1) : std::string(unicode::kReplacement);
       waiting_.erase(0, whole ? i + 1 : 1);
       return true;
     }

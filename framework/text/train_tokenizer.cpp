@@ -16,13 +16,13 @@
 namespace foretell {
 namespace {
 
-constexpr const char* kWords = R"( ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+)";
+constexpr const char* kWordPattern = R"( ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+)";
 constexpr int kBytes = 256;
 
 using Counts = std::map<std::string, std::size_t>;  // in byte-level characters; ordered, so that the library sees the same input every time
 
 Counts count_words(const std::vector<std::string>& texts) {
-  const Regex words(kWords, "the tokenizer's words");
+  const Regex words(kWordPattern, "the tokenizer's words");
   Counts counts;
   for (const std::string& text : texts)
     for (const TextRange range : words.find_all(text))
@@ -150,7 +150,8 @@ std::string train_tokenizer(const std::vector<std::string>& texts, const Tokeniz
     vocab[piece] = id++;
   }
 
-  const nlohmann::ordered_json split = {{"type", "Split"}, {"pattern", {{"Regex", kWords}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const nlohmann::ordered_json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", kWordPattern}}}, {"behavior", "Isolated"}, {"invert", false}};
   const nlohmann::ordered_json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   const nlohmann::ordered_json model = {{"type", "BPE"},
                                         {"dropout", nullptr},

@@ -6,8 +6,6 @@
 namespace foretell::unicode {
 namespace {
 
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
-
 utf8proc_category_t category(char32_t code) { return utf8proc_category(static_cast<utf8proc_int32_t>(code)); }
 
 bool between(utf8proc_category_t value, utf8proc_category_t first, utf8proc_category_t last) { return value >= first && value <= last; }

@@ -10,6 +10,8 @@
 
 namespace foretell::unicode {
 
+inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD, which stands for what is not UTF-8
+
 struct Character {
   char32_t code;
   int bytes;  // its length in UTF-8

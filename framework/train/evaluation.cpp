@@ -11,7 +11,7 @@
 namespace foretell {
 namespace {
 
-constexpr int kSpareTokens = 8;  // an answer may be told in a few more tokens than the tokenizer would take for it
+constexpr int kTokensOver = 8;  // an answer may be told in a few more tokens than the tokenizer would take for it
 
 class Shares {
  public:
@@ -53,7 +53,7 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
       for (std::size_t turn = 0; turn < example.turns.size(); ++turn) {
         const std::string& expected = example.turns[turn].answer;
         const int length = static_cast<int>(writer.tokenizer->encode(expected).size());
-        set.answers.push_back({family, writer.prompt(example, turn), expected, length + kSpareTokens});
+        set.answers.push_back({family, writer.prompt(example, turn), expected, length + kTokensOver});
       }
       ++taken;
     }

@@ -12,27 +12,27 @@ namespace foretell {
 namespace {
 
 // One matrix or vector for each layer, or a single one, in the file's order.
-struct Part {
+struct StoredPart {
   std::string name;  // as weight_list.h spells it; within a layer if `per_layer`
   bool per_layer = true;
   std::int64_t rows = 1;  // 1: a vector
   std::int64_t columns = 0;
 };
 
-std::vector<Part> parts_of(const Llama2cLayout& layout) {
+std::vector<StoredPart> parts_of(const Llama2cLayout& layout) {
   const Llama2cHeader& h = layout.header;
   const std::int64_t key_width = layout.key_width();
-  const Part embedding{"model.embed_tokens.weight", false, h.vocab, h.dim};
-  const Part attention_norm{"input_layernorm.weight", true, 1, h.dim};
-  const Part mlp_norm{"post_attention_layernorm.weight", true, 1, h.dim};
-  const Part final_norm{"model.norm.weight", false, 1, h.dim};
-  const std::array<Part, 4> attention = {
-      Part{"self_attn.q_proj.weight", true, h.dim, h.dim}, Part{"self_attn.k_proj.weight", true, key_width, h.dim},
-      Part{"self_attn.v_proj.weight", true, key_width, h.dim}, Part{"self_attn.o_proj.weight", true, h.dim, h.dim}};
-  const std::array<Part, 3> mlp = {Part{"mlp.gate_proj.weight", true, h.hidden_dim, h.dim},
-                                   Part{"mlp.down_proj.weight", true, h.dim, h.hidden_dim},
-                                   Part{"mlp.up_proj.weight", true, h.hidden_dim, h.dim}};
-  std::vector<Part> parts;
+  const StoredPart embedding{"model.embed_tokens.weight", false, h.vocab, h.dim};
+  const StoredPart attention_norm{"input_layernorm.weight", true, 1, h.dim};
+  const StoredPart mlp_norm{"post_attention_layernorm.weight", true, 1, h.dim};
+  const StoredPart final_norm{"model.norm.weight", false, 1, h.dim};
+  const std::array<StoredPart, 4> attention = {
+      StoredPart{"self_attn.q_proj.weight", true, h.dim, h.dim}, StoredPart{"self_attn.k_proj.weight", true, key_width, h.dim},
+      StoredPart{"self_attn.v_proj.weight", true, key_width, h.dim}, StoredPart{"self_attn.o_proj.weight", true, h.dim, h.dim}};
+  const std::array<StoredPart, 3> mlp = {StoredPart{"mlp.gate_proj.weight", true, h.hidden_dim, h.dim},
+                                         StoredPart{"mlp.down_proj.weight", true, h.dim, h.hidden_dim},
+                                         StoredPart{"mlp.up_proj.weight", true, h.hidden_dim, h.dim}};
+  std::vector<StoredPart> parts;
   if (layout.is_v1) {
     parts = {attention_norm, mlp_norm, final_norm, embedding};
     parts.insert(parts.end(), attention.begin(), attention.end());
@@ -51,7 +51,7 @@ std::vector<Part> parts_of(const Llama2cLayout& layout) {
 
 void check_size(std::span<const std::byte> bytes, const Llama2cLayout& layout, const std::string& name) {
   unsigned __int128 expected = layout.offset;
-  for (const Part& part : parts_of(layout)) {
+  for (const StoredPart& part : parts_of(layout)) {
     expected += static_cast<unsigned __int128>(part.per_layer ? layout.header.layers : 1) * part.rows * part.columns * sizeof(float);
   }
   check_llama2c_size(bytes, expected, layout, name);
@@ -64,7 +64,7 @@ ImportedCheckpoint parse_llama2c(std::span<const std::byte> bytes, const std::st
   check_size(bytes, layout, name);
   ImportedCheckpoint checkpoint{llama2c_config(layout), {}};
   std::size_t offset = layout.offset;
-  for (const Part& part : parts_of(layout)) {
+  for (const StoredPart& part : parts_of(layout)) {
     const std::size_t count = static_cast<std::size_t>(part.rows) * part.columns;
     for (int layer = 0; layer < (part.per_layer ? layout.header.layers : 1); ++layer) {
       const std::size_t start = std::exchange(offset, offset + count * sizeof(float));

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint32_t kMagic = 0x616b3432;  // "ak42", of version 1
 constexpr std::size_t kHeaderBytesV1 = 256;
-constexpr std::int32_t kLargest = 1 << 24;
+constexpr std::int32_t kLargestSize = 1 << 24;
 
 template <class T>
 T read_value(std::span<const std::byte> bytes, std::size_t offset, const std::string& name) {
@@ -30,8 +30,8 @@ void check_header(const Llama2cHeader& h, const std::string& name) {
                                                                        {"vocab_size", h.vocab},
                                                                        {"max_seq_len", h.context}}};
   for (const auto& [what, value] : counts) {
-    if (value < 1 || value > kLargest)
-      fail("{}: not a llama2.c checkpoint: {} would be {}, 1 to {} is allowed", name, what, value, kLargest);
+    if (value < 1 || value > kLargestSize)
+      fail("{}: not a llama2.c checkpoint: {} would be {}, 1 to {} is allowed", name, what, value, kLargestSize);
   }
   if (h.layers > 4096) fail("{}: not a llama2.c checkpoint: n_layers would be {}", name, h.layers);
   if (h.dim % h.heads != 0 || h.heads % h.kv_heads != 0 || h.dim / h.heads % 2 != 0) {
@@ -54,7 +54,7 @@ Llama2cLayout read_llama2c_layout(std::span<const std::byte> bytes, const std::s
     layout.offset = kHeaderBytesV1;
   } else {
     layout.tied = layout.header.vocab > 0;  // version 0 marks a classifier of its own with a negative vocabulary
-    if (!layout.tied && layout.header.vocab >= -kLargest) layout.header.vocab = -layout.header.vocab;
+    if (!layout.tied && layout.header.vocab >= -kLargestSize) layout.header.vocab = -layout.header.vocab;
     layout.offset = sizeof(Llama2cHeader);
   }
   check_header(layout.header, name);
