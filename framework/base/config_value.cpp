@@ -189,12 +189,26 @@ bool same_value(const ConfigValue& a, const ConfigValue& b) {
   return true;
 }
 
+namespace {
+
+// YAML itself gives braces a meaning within [...] and {...}.
+std::string hint_for(const std::string& text, int line) {
+  std::istringstream lines(text);
+  std::string here;
+  for (int i = 0; i <= line && std::getline(lines, here); ++i) continue;
+  return here.find("${") == std::string::npos ? ""
+                                              : R"(; between braces or brackets a value with ${NAME} is written in quotes: "${NAME}/...")";
+}
+
+}  // namespace
+
 ConfigValue parse_yaml(const std::string& text, const std::string& name) {
   if (text.size() > kMaxBytes) fail("{}: {} bytes are more than a configuration can have ({})", name, text.size(), kMaxBytes);
   try {
     return Converter(name).convert(YAML::Load(text), 0);
   } catch (const YAML::Exception& e) {
-    throw Error(e.mark.is_null() ? Location{name, {}} : Location{name, e.mark.line + 1}, "not valid YAML: " + e.msg);
+    if (e.mark.is_null()) throw Error(Location{name, {}}, "not valid YAML: " + e.msg);
+    throw Error(Location{name, e.mark.line + 1}, "not valid YAML: " + e.msg + hint_for(text, e.mark.line));
   }
 }
 

@@ -32,6 +32,13 @@ Example read(const std::string& yaml) {
   return out;
 }
 
+TEST_CASE("a variable between braces without quotes is an error that says so") {
+  const auto parse = [](const char* text) { return parse_yaml(text, "s.yaml"); };
+  CHECK_THROWS_WITH(parse("a: 1\nb: {file: ${HOME}/x, c: 2}\n"), Contains("s.yaml:2") && Contains("in quotes"));
+  CHECK_THROWS_WITH(parse("a: 1\nb: {file: x\n"), !Contains("in quotes"));
+  CHECK(parse("b: {file: \"${HOME}/x\"}").is_map());
+}
+
 TEST_CASE("parameters are read from YAML, by name or alias") {
   const Example e = read("{type: x, n: 7, rate: 0.25, on: true, mode: slow, limit: 4, widths: [3]}");
   CHECK(e.count == 7);
