@@ -28,7 +28,7 @@ build: configure ## build/foretell
 test: build ## build, then run all tests; the last line counts them
 	@./.ci/test-summary $(BUILD) $(JOBS)
 
-demo: build ## build, then compare drafters on a tiny model; with FORETELL_DATA also on recorded answers of a real one
+demo: build ## build, then compare drafters on the bundled models; with FORETELL_DATA also on recorded answers of a real one
 	$(BUILD)/foretell run configs/studies/demo.yaml
 	$(if $(FORETELL_DATA),$(BUILD)/foretell run configs/studies/specbench_replay.yaml)
 
