@@ -35,6 +35,16 @@ FORETELL_INLINE void load(const BFloat16* from, Lanes& to) {
 FORETELL_INLINE float load_one(const float* from) { return *from; }
 FORETELL_INLINE float load_one(const BFloat16* from) { return static_cast<float>(*from); }
 
+// Halves are added to halves: one lane after the other would take as long as a short row's products.
+FORETELL_INLINE float sum_of_lanes(const Lanes& v) {
+  using Lanes8 = float __attribute__((vector_size(32)));
+  using Lanes4 = float __attribute__((vector_size(16)));
+  const Lanes8 eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Lanes4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const Lanes4 two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
+  return two[0] + two[1];
+}
+
 // out[r][o] = x[r] . w[o] for R rows of x and O rows of w, `in` elements each. Unrolled, so that the sums stay in registers.
 template <int R, int O, class T>
 FORETELL_INLINE void block(const float* x, const T* w, std::int64_t in, float (&out)[kRows][kOutputs]) {
@@ -56,8 +66,7 @@ FORETELL_INLINE void block(const float* x, const T* w, std::int64_t in, float (&
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int o = 0; o < O; ++o) {
-      float sum = 0;
-      for (int lane = 0; lane < kLanes; ++lane) sum += sums[r][o][lane];
+      float sum = sum_of_lanes(sums[r][o]);
       for (std::int64_t k = i; k < in; ++k) sum += x[r * in + k] * load_one(w + o * in + k);
       out[r][o] = sum;
     }

@@ -16,6 +16,8 @@ namespace foretell {
 namespace {
 
 constexpr std::int64_t kDirectWork = 1 << 18;  // multiplications that take less time than the overhead of an operator
+// Weights that a cache holds: direct_product reads them once for so many rows. From memory the library's blocks arrive faster (f32).
+constexpr std::int64_t kSmallMatrix = 1 << 19, kFewRows = 8;
 
 using ScalarList = c10::List<std::optional<at::Scalar>>;
 
@@ -58,7 +60,7 @@ void Linear::pack() {
   weight_ = weight_.contiguous();
   if (weight_.scalar_type() == at::kDouble) return;  // neither has kernels for it
   const std::int64_t size = inputs_ * outputs_;
-  direct_rows_ = kDirectWork / std::max<std::int64_t>(size, 1);
+  direct_rows_ = size <= kSmallMatrix ? std::max(kFewRows, kDirectWork / std::max<std::int64_t>(size, 1)) : 0;
   if (weight_.scalar_type() == at::kBFloat16 && !has_bfloat16_instructions()) {
     direct_rows_ = std::numeric_limits<std::int64_t>::max();
     return;
