@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "experiments/registry_names.h"
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
 #include "framework/base/stopwatch.h"
@@ -111,15 +112,6 @@ struct Trial {
   std::vector<double> ms = {};
 };
 
-std::vector<std::string> verifier_names(const std::string& wanted) {
-  const auto& registry = Registry<Verifier>::instance();
-  std::vector<std::string> names;
-  for (const auto& [name, entry] : registry.entries()) names.push_back(name);
-  if (wanted == "all") return names;
-  if (!registry.entries().contains(wanted)) throw Error(unknown_name_message("verifier", wanted, names));
-  return {wanted};
-}
-
 double time_of(const Trial& trial, const at::Tensor& rows, int repeat) {
   const Sampler sampler(trial.sampling, static_cast<int>(rows.size(1)));
   PhiloxRng rng({.seed = kSeed, .request = static_cast<std::uint64_t>(repeat), .purpose = RngPurpose::Verify});
@@ -132,7 +124,7 @@ double time_of(const Trial& trial, const at::Tensor& rows, int repeat) {
 }  // namespace
 
 BenchVerifyReport bench_verify(const LanguageModel& model, const BenchVerifyOptions& options) {
-  const std::vector<std::string> names = verifier_names(options.verifier);
+  const std::vector<std::string> names = names_of<Verifier>(options.verifier);
   const int room = model.config().context - options.context;
   if (options.nodes + 1 > room)
     fail("bench verify: {} nodes after {} tokens of context exceed the model's context of {}", options.nodes, options.context,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "experiments/registry_names.h"
 #include "framework/base/error.h"
 #include "framework/decode/verifier.h"
 
@@ -40,17 +41,6 @@ const std::vector<DraftCase>& merged_forms() {
        "", true},
   };
   return all;
-}
-
-// `wanted` or all names of a registry.
-template <class Interface>
-std::vector<std::string> names_of(const std::string& wanted) {
-  std::vector<std::string> names;
-  for (const auto& [name, entry] : Registry<Interface>::instance().entries()) names.push_back(name);
-  if (wanted == "all") return names;
-  if (std::find(names.begin(), names.end(), wanted) == names.end())
-    throw Error(unknown_name_message(Registry<Interface>::kind(), wanted, names));
-  return {wanted};
 }
 
 // A model drafts in every form, alone and with others; the other drafters with their defaults.
