@@ -3,6 +3,8 @@
 // Drafts a chain, or a tree in the shape of the pipeline's tree policy. Tokens are drawn from the draft's law, warped as the target's is, with or
 // without replacement among siblings; or they are the top-k of it, as point masses. At temperature 0 they are always the top-k: a draw from a
 // point mass has no second child to give. All sequences of the batch go through one forward a level.
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
 #include <map>
 
@@ -34,6 +36,12 @@ struct ModelOptions {
     p.add("replacement", replacement, "whether siblings are drawn with replacement");
     p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0});
   }
+};
+
+// What the draft model says of the rows that are looked at next.
+struct Level {
+  HostLogits logits = {};
+  at::Tensor states = {};  // [rows, hidden] float32 on the host; undefined unless the policy wants them
 };
 
 // A sequence's draft while it grows.
@@ -80,7 +88,7 @@ class ModelDrafter final : public Drafter {
     const int context = model_->config().context;
     const auto reach = static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens;
     sessions_.erase(slot);
-    sessions_.try_emplace(slot, *model_, static_cast<int>(std::min<std::int64_t>(reach, context)) + limits().nodes + 1);
+    sessions_.try_emplace(slot, *model_, static_cast<int>(std::min<std::int64_t>(reach, context)) + rows_drafted() + 1);
   }
   void end(SlotId slot) override { sessions_.erase(slot); }
 
@@ -92,13 +100,13 @@ class ModelDrafter final : public Drafter {
       if (options_.temperature) sampling.temperature = *options_.temperature;
       all.push_back({context, sessions_.at(context.slot), Sampler(sampling, context.vocab), DraftTree(context.committed.back())});
     }
-    HostLogits logits;
-    std::vector<Growth*> active = start(all, logits);
+    Level level;
+    std::vector<Growth*> active = start(all, level);
     for (int depth = 1; !active.empty(); ++depth) {
       int row = 0;
-      for (Growth* growth : active) row = add_level(*growth, depth, logits, row);
+      for (Growth* growth : active) row = add_level(*growth, depth, level, row);
       std::erase_if(active, [](const Growth* growth) { return growth->done; });
-      if (!active.empty()) logits = forward_level(active);
+      if (!active.empty()) level = forward_level(active);
     }
     std::vector<DraftTree> drafts;
     for (Growth& growth : all) drafts.push_back(select(std::move(growth)));
@@ -106,10 +114,13 @@ class ModelDrafter final : public Drafter {
   }
 
  private:
+  int rows_drafted() const { return shape_ ? std::max(shape_->limits().nodes, shape_->grown_nodes()) : limits().nodes; }
+
   // Brings the draft's caches into step; one row of logits for each sequence that drafts at all.
-  std::vector<Growth*> start(std::vector<Growth>& all, HostLogits& logits) {
+  std::vector<Growth*> start(std::vector<Growth>& all, Level& level) {
     std::vector<Growth*> active;
     std::vector<ForwardItem> items;
+    std::vector<std::int64_t> last_rows;
     for (Growth& growth : all) {
       const TokenSpan committed = growth.context.committed;
       const bool fits = static_cast<int>(committed.size()) <= model_->config().context;
@@ -119,12 +130,26 @@ class ModelDrafter final : public Drafter {
         model_->forward(growth.session.extend(missing.first(kPrefillChunk), LogitRows::None));
       items.push_back(growth.session.extend(missing, LogitRows::Last));
       active.push_back(&growth);
+      last_rows.push_back((last_rows.empty() ? -1 : last_rows.back()) + static_cast<std::int64_t>(missing.size()));
     }
-    if (!items.empty()) logits = HostLogits(model_->forward(items, {}).logits);
+    if (!items.empty()) level = forward(items, *active.front(), &last_rows);
     return active;
   }
 
-  HostLogits forward_level(std::span<Growth* const> active) {
+  // `rows`: those of the forward that have logits; all without it.
+  Level forward(const std::vector<ForwardItem>& items, const Growth& any, const std::vector<std::int64_t>* rows = nullptr) const {
+    ForwardOptions options;
+    options.tap_final = any.context.policy.wants_hidden();
+    ForwardResult result = model_->forward(items, options);
+    Level level{HostLogits(std::move(result.logits))};
+    if (!options.tap_final) return level;
+    at::Tensor states = std::move(result.final_state);
+    if (rows) states = states.index_select(0, at::tensor(*rows).to(states.device()));
+    level.states = states.to(at::kCPU, at::kFloat).contiguous();
+    return level;
+  }
+
+  Level forward_level(std::span<Growth* const> active) {
     std::vector<ForwardItem> items;
     for (Growth* growth : active) {
       std::vector<DraftNode> rows;
@@ -135,7 +160,7 @@ class ModelDrafter final : public Drafter {
       }
       items.push_back(growth->session.grow(rows));
     }
-    return HostLogits(model_->forward(items, {}).logits);
+    return forward(items, *active.front());
   }
 
   static NodeId row_of(const Growth& growth, NodeId node) {
@@ -144,29 +169,45 @@ class ModelDrafter final : public Drafter {
   }
 
   // Adds the children of the frontier; its rows of logits start at `row`. Returns the row after them.
-  int add_level(Growth& growth, int depth, HostLogits& logits, int row) {
-    const DraftBudget& budget = growth.context.budget;
+  int add_level(Growth& growth, int depth, Level& level, int row) {
+    const int limit = node_limit(growth);
     const int next_row = row + static_cast<int>(growth.frontier.size());
     std::vector<std::optional<Law>> laws(growth.frontier.size());
     if (wants_laws(growth))
       for (std::size_t i = 0; i < laws.size(); ++i)
-        laws[i] = ranking_law(growth, growth.frontier[i], logits.row(row + static_cast<int>(i)));
-    const std::vector<int> widths = plan_level(growth, depth, laws);
+        laws[i] = ranking_law(growth, growth.frontier[i], level.logits.row(row + static_cast<int>(i)));
+    const std::vector<int> widths = plan_level(growth, depth, laws, level.states, row);
     std::vector<NodeId> children;
     for (std::size_t i = 0; i < widths.size(); ++i) {
-      const int room = budget.nodes - (growth.tree.size() - 1);
-      const int width = std::min(widths[i], room);
-      if (width > 0) add_children(growth, growth.frontier[i], logits, row + static_cast<int>(i), width, laws[i], children);
+      const int width = std::min(widths[i], limit - (growth.tree.size() - 1));
+      if (width > 0) add_children(growth, growth.frontier[i], level.logits, row + static_cast<int>(i), width, laws[i], children);
     }
+    if (shape_ && shape_->beam()) keep_most_probable(growth, *shape_->beam(), children);
     growth.frontier = std::move(children);
-    const bool room = growth.tree.size() - 1 < budget.nodes && growth.session.positions_left() >= depth;
-    growth.done = growth.frontier.empty() || depth >= budget.depth || !room;
+    const bool room = growth.tree.size() - 1 < limit && growth.session.positions_left() >= depth;
+    growth.done = growth.frontier.empty() || depth >= growth.context.budget.depth || !room;
     return next_row;
+  }
+
+  // A draft of point masses may grow beyond its budget, for the shape to choose from.
+  int node_limit(const Growth& growth) const {
+    const int nodes = growth.context.budget.nodes;
+    return shape_ && chooses(growth) ? std::max(nodes, shape_->grown_nodes()) : nodes;
+  }
+  bool chooses(const Growth& growth) const { return growth.sampler.greedy() || options_.method == "top_k"; }
+
+  static void keep_most_probable(const Growth& growth, int count, std::vector<NodeId>& nodes) {
+    if (static_cast<int>(nodes.size()) <= count) return;
+    const auto path = [&](NodeId node) { return growth.path_probability[static_cast<std::size_t>(node)]; };
+    std::stable_sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) { return path(a) > path(b); });
+    nodes.resize(static_cast<std::size_t>(count));
+    std::sort(nodes.begin(), nodes.end());
   }
 
   bool wants_laws(const Growth& growth) const { return growth.context.policy.wants_laws() || (shape_ && shape_->wants_laws()); }
 
-  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws) {
+  // The states' row of the first frontier node is `row`.
+  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws, const at::Tensor& states, int row) {
     std::vector<FrontierNode> nodes;
     std::size_t best = 0;
     for (std::size_t i = 0; i < growth.frontier.size(); ++i) {
@@ -175,10 +216,18 @@ class ModelDrafter final : public Drafter {
       nodes.push_back({node, path, laws[i] ? &*laws[i] : nullptr});
       if (path > nodes[best].path_probability) best = i;
     }
-    const DraftStep step{growth.context.slot, depth, nodes[best].law, nodes[best].path_probability};
+    const NodeId at = nodes[best].node;
+    const double before = growth.path_probability[static_cast<std::size_t>(growth.tree.node(at).parent)];
+    DraftStep step{growth.context.slot, depth, nodes[best].law, nodes[best].path_probability, 1.0};
+    if (at != kAnchor && before > 0) step.last_probability = nodes[best].path_probability / before;
+    if (states.defined()) {
+      const at::Tensor state = states[row + static_cast<std::int64_t>(best)];
+      step.hidden = {state.const_data_ptr<float>(), static_cast<std::size_t>(state.numel())};
+    }
     if (!growth.context.policy.go_on(step)) return std::vector<int>(nodes.size(), 0);
     if (!shape_) return std::vector<int>(nodes.size(), 1);
-    return shape_->expand({depth, nodes, growth.context.budget.nodes - (growth.tree.size() - 1)});
+    growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
+    return shape_->expand({depth, nodes, node_limit(growth) - (growth.tree.size() - 1), growth.tree, growth.path_probability});
   }
 
   void add_children(Growth& growth, NodeId parent, HostLogits& logits, int row, int width, const std::optional<Law>& ranking,
@@ -188,7 +237,7 @@ class ModelDrafter final : public Drafter {
       growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
       growth.path_probability[static_cast<std::size_t>(node)] = growth.path_probability[static_cast<std::size_t>(parent)] * probability;
     };
-    if (growth.sampler.greedy() || options_.method == "top_k") {
+    if (chooses(growth)) {
       for (const Token token : top_tokens(growth, parent, logits, row, width))
         note(growth.tree.choose(parent, token, growth.context.vocab), ranking ? (*ranking)[token] : 1.0);
       return;
@@ -234,8 +283,12 @@ class ModelDrafter final : public Drafter {
       if (tree.law(id).kind != Draws::PointMass) return std::move(growth.tree);
     if (!shape_ || tree.size() == 1) return std::move(growth.tree);
     growth.path_probability.resize(static_cast<std::size_t>(tree.size()), 1.0);
-    const std::vector<NodeId> kept = shape_->select(tree, growth.path_probability);
-    if (kept.empty()) return std::move(growth.tree);
+    const int nodes = growth.context.budget.nodes;
+    const std::vector<NodeId> kept = shape_->select(tree, growth.path_probability, nodes);
+    if (kept.empty()) {
+      FORETELL_CHECK(tree.size() - 1 <= nodes, "the tree policy grew {} nodes and chose none; {} are allowed", tree.size() - 1, nodes);
+      return std::move(growth.tree);
+    }
     return tree.pruned(kept);
   }
 

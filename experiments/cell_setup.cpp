@@ -51,7 +51,7 @@ Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, M
   return {setup.model->config().vocab_size, "none"};
 }
 
-BuildContext build_context(const Cell& cell, const CellSetup& setup, int vocab, ModelPool& pool) {
+BuildContext build_context(const Cell& cell, CellSetup& setup, int vocab, ModelPool& pool, Costs costs) {
   BuildContext context;
   context.vocab = vocab;
   context.batch_size = cell.run.batch_size;
@@ -61,6 +61,11 @@ BuildContext build_context(const Cell& cell, const CellSetup& setup, int vocab, 
   context.load_model = [&pool, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
     return pool.model(path, options);
   };
+  context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
+  if (setup.model && costs == Costs::Measured)
+    context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
+      return setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, options);
+    };
   return context;
 }
 
@@ -104,7 +109,7 @@ InflatedModels CellSetup::inflated() const {
   return out;
 }
 
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool) {
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, Costs costs) {
   CellSetup setup;
   const bool replay = model_type(cell.model.target) == "replay";
   const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
@@ -116,7 +121,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   setup.dialogue = Dialogue(setup.tokenizer, chat);
   if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
   check_prompts(setup);
-  const BuildContext context = build_context(cell, setup, vocabulary.size, pool);
+  const BuildContext context = build_context(cell, setup, vocabulary.size, pool, costs);
   setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
   if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
   setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
@@ -126,7 +131,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
 
 void check_cells(const Study& study, ModelPool& pool) {
   for (const Cell& cell : study.cells) {
-    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
+    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, Costs::Assumed);
     pool.forget_unused();
   }
 }

@@ -35,14 +35,17 @@ struct CellSetup {
   std::optional<Recording> recording;
   BuiltPipeline method;
   std::optional<BuiltPipeline> baseline;
-  std::optional<BuiltPipeline> greedy;  // plain decoding, where quality is measured
-  bool baseline_is_plain = false;       // the baseline drafts nothing
+  std::optional<BuiltPipeline> greedy;    // plain decoding, where quality is measured
+  bool baseline_is_plain = false;         // the baseline drafts nothing
+  std::shared_ptr<const RowCosts> costs;  // if a strategy asked for them
 
   bool timed() const { return !recording; }
   InflatedModels inflated() const;
 };
 
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool);
+// Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not measure either.
+enum class Costs { Measured, Assumed };
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, Costs costs = Costs::Measured);
 
 void check_cells(const Study& study, ModelPool& pool);
 

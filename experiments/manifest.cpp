@@ -11,6 +11,7 @@
 #include "experiments/content_hash.h"
 #include "experiments/report.h"
 #include "framework/base/version.h"
+#include "framework/cost/row_costs.h"
 
 namespace foretell {
 namespace {
@@ -48,6 +49,17 @@ std::string now_utc() {
   return text;
 }
 
+// Null where no strategy planned with them.
+nlohmann::ordered_json row_costs_of(const std::shared_ptr<const RowCosts>& costs) {
+  if (!costs) return nullptr;
+  const auto points = [](const std::vector<RowCost>& of) {
+    auto out = nlohmann::ordered_json::array();
+    for (const RowCost& point : of) out.push_back({{"rows", point.rows}, {"ns", point.ns}});
+    return out;
+  };
+  return {{"target", points(costs->target_points())}, {"draft", points(costs->draft_points())}};
+}
+
 }  // namespace
 
 nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup) {
@@ -64,6 +76,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
       {"threads", at::get_num_threads()},
       {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
       {"timed", setup.timed()},
+      {"row_costs", row_costs_of(setup.costs)},
       {"is_baseline", cell.is_baseline},
       {"inflated_from", to_json(setup.inflated())},
       {"prompts", setup.workload.conversations.size()},

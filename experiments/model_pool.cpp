@@ -1,8 +1,11 @@
 #include "experiments/model_pool.h"
 
+#include <ATen/Parallel.h>
+
 #include <system_error>
 
 #include "experiments/made_models.h"
+#include "experiments/measured_costs.h"
 #include "framework/base/parameters.h"
 
 namespace foretell {
@@ -27,6 +30,16 @@ std::shared_ptr<const LanguageModel> ModelPool::model(const std::filesystem::pat
   auto& model = models_[fmt::format("{}|{}|{}", real_path(folder), dtype, options.device.str())];
   if (!model) model = load_model(folder, options);
   return model;
+}
+
+std::shared_ptr<const RowCosts> ModelPool::row_costs(const std::filesystem::path& target, const std::filesystem::path& draft,
+                                                     const ModelLoadOptions& options) {
+  const std::string dtype = options.dtype ? c10::toString(*options.dtype) : "auto";
+  const std::string key = fmt::format("{}|{}|{}|{}|{}", real_path(target), draft.empty() ? "" : real_path(draft), dtype,
+                                      options.device.str(), at::get_num_threads());
+  auto& costs = costs_[key];
+  if (!costs) costs = measure_row_costs(*model(target, options), draft.empty() ? nullptr : model(draft, options).get());
+  return costs;
 }
 
 void ModelPool::forget_unused() {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "framework/base/config_value.h"
+#include "framework/cost/row_costs.h"
 #include "framework/model/load_model.h"
 #include "framework/text/tokenizer.h"
 
@@ -21,6 +22,9 @@ class ModelPool {
   explicit ModelPool(std::filesystem::path made_folder) : made_folder_(std::move(made_folder)) {}
 
   std::shared_ptr<const LanguageModel> model(const std::filesystem::path& folder, const ModelLoadOptions& options);
+  // What a forward of n rows of either takes, measured once for each pair and number of threads; `draft` may be empty.
+  std::shared_ptr<const RowCosts> row_costs(const std::filesystem::path& target, const std::filesystem::path& draft,
+                                            const ModelLoadOptions& options);
   // Null where the folder has none.
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
   // Lets go of the models that nobody else holds.
@@ -32,6 +36,7 @@ class ModelPool {
   std::filesystem::path made_folder_;
   std::map<std::string, std::shared_ptr<const LanguageModel>> models_;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
+  std::map<std::string, std::shared_ptr<const RowCosts>> costs_;
 };
 
 ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);

@@ -17,6 +17,25 @@ std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>&
       .vocab = target->config().vocab_size, .seed = seed, .layers = 2, .context = target->config().context, .blend = 0.75, .like = target});
 }
 
+namespace {
+
+// A drafter, or one inside it.
+bool depends_on_the_run(const ConfigValue& description) {
+  const auto named = [](const ConfigValue& name) {
+    const auto& entries = Registry<Drafter>::instance().entries();
+    const auto entry = name.is_scalar() ? entries.find(name.text()) : entries.end();
+    return entry != entries.end() && (entry->second.info.run_state || entry->second.info.clock);
+  };
+  if (description.is_scalar()) return named(description);
+  for (const ConfigValue& item : description.items())
+    if (depends_on_the_run(item)) return true;
+  return std::any_of(description.entries().begin(), description.entries().end(), [&](const ConfigValue::Entry& entry) {
+    return entry.key == "type" ? named(entry.value) : !entry.value.is_scalar() && depends_on_the_run(entry.value);
+  });
+}
+
+}  // namespace
+
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml, const std::string& tree_yaml,
                 std::shared_ptr<const ToyModel> target) {
   Setup setup;
@@ -35,6 +54,7 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
   setup.drafter = [=] { return Registry<Drafter>::instance().make(parse_yaml(drafter_yaml, "drafter"), context()); };
   setup.verifier = [=] { return Registry<Verifier>::instance().make(parse_yaml(verifier_yaml, "verifier"), context()); };
   setup.policy = [=] { return Registry<DraftPolicy>::instance().make(parse_yaml("fixed", "policy"), context()); };
+  setup.depends_on_the_run = depends_on_the_run(parse_yaml(drafter_yaml, "drafter"));
   const auto probe = setup.drafter();
   Request sampled{.prompt = {1}};
   sampled.sampling.temperature = 1.0;

@@ -22,7 +22,8 @@ struct Setup {
   std::function<std::unique_ptr<Drafter>()> drafter;
   std::function<std::unique_ptr<Verifier>()> verifier;
   std::function<std::unique_ptr<DraftPolicy>()> policy;
-  bool needs_reference = false;  // the drafter knows the answer: temperature 0 only
+  bool needs_reference = false;     // the drafter knows the answer: temperature 0 only
+  bool depends_on_the_run = false;  // the drafter keeps state across prompts, or looks at the clock
 };
 
 std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, std::uint64_t seed = 7);

@@ -102,6 +102,10 @@ class Generator {
     context.tokenizer = tokenizer_;
     context.draft_model = options_.draft_model;
     context.load_model = [this](const std::string& path) { return pool_.model(path, load_options(options_.dtype, options_.device)); };
+    context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
+    context.row_costs = [this] {
+      return pool_.row_costs(options_.model, options_.draft_model.value_or(""), load_options(options_.dtype, options_.device));
+    };
     pipeline_ = build_pipeline(pipeline, context);
   }
 

@@ -13,6 +13,7 @@
 namespace foretell {
 
 class LanguageModel;
+class RowCosts;
 class Tokenizer;
 
 struct BuildContext {
@@ -23,7 +24,12 @@ struct BuildContext {
   std::optional<std::string> draft_model = {};       // the study's model.draft
   // Loads a model, or hands out the one that was loaded from the same place before.
   std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
+  // The tokenizer of a model's folder; none if it has none.
+  std::function<std::shared_ptr<const Tokenizer>(const std::string& path)> load_tokenizer = {};
   std::optional<ConfigValue> tree = {};  // the pipeline's tree policy
+  // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first asked for, and once a run. Null or empty
+  // where there is nothing to measure (a recorded answer).
+  std::function<std::shared_ptr<const RowCosts>()> row_costs = {};
 };
 
 }  // namespace foretell

@@ -41,7 +41,8 @@ void check_verdict(const DraftTree& draft, const Verdict& verdict) {
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
   if (auto why = pipeline.verifier.refuses(pipeline.drafter.form(), sampling)) return why;
-  return target.refuses(pipeline.verifier.needs_logits(), sampling);
+  const bool verifier_needs = pipeline.verifier.needs_logits(), drafter_needs = pipeline.drafter.needs_logits();
+  return target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling);
 }
 
 Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions options)
@@ -97,7 +98,8 @@ std::unique_ptr<Rng> Decoder::rng(const Running& running, RngPurpose purpose) co
 std::vector<DraftBudget> Decoder::plan(std::span<Running* const> batch) {
   std::vector<PolicyView> views;
   for (const Running* r : batch)
-    views.push_back({r->slot, static_cast<int>(r->sequence.committed().size()), r->sequence.remaining(), static_cast<int>(batch.size())});
+    views.push_back({r->slot, r->sequence.request().id, static_cast<int>(r->sequence.committed().size()),
+                     static_cast<int>(r->sequence.generated().size()), r->sequence.remaining(), static_cast<int>(batch.size())});
   std::vector<DraftBudget> budgets(batch.size(), pipeline_.drafter.limits());
   pipeline_.policy.plan(views, budgets);
   for (std::size_t i = 0; i < batch.size(); ++i) budgets[i] = clip(budgets[i], *batch[i]);

@@ -93,6 +93,8 @@ class Drafter {
   virtual DraftBudget limits() const = 0;
   virtual DraftForm form() const = 0;
   virtual HiddenRequest wants() const { return {}; }
+  // Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded answer does not have.
+  virtual bool needs_logits() const { return false; }
   // Says why a request cannot be served (an Error) before anything has been computed for it.
   virtual void check(const Request&) const {}
 

@@ -78,12 +78,13 @@ class ReplayTarget final : public Target {
     return out;
   }
 
-  std::optional<std::string> refuses(bool needs_logits, const SamplingOptions& sampling) const override {
+  std::optional<std::string> refuses(std::string_view needs_logits, const SamplingOptions& sampling) const override {
     if (!sampling.greedy())
       return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only", sampling.temperature);
     if (sampling.repetition_penalty != 1.0 || sampling.presence_penalty != 0.0 || !sampling.logit_bias.empty())
       return "penalties and logit bias change what the target would have said: a recorded answer cannot follow them";
-    if (needs_logits) return "the verifier needs the target's probabilities; a recorded answer has only its tokens";
+    if (!needs_logits.empty())
+      return fmt::format("{} needs the target's probabilities; a recorded answer has only its tokens", needs_logits);
     return std::nullopt;
   }
 

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "framework/base/types.h"
@@ -45,11 +46,8 @@ class Target {
   // `rows` is the most that a round will score, `wants` what the drafter asked for.
   virtual std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) = 0;
   virtual std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) = 0;
-  // Why a verifier or sampling cannot be used with this target; none if it can.
-  virtual std::optional<std::string> refuses(bool needs_logits, const SamplingOptions&) const {
-    (void)needs_logits;
-    return std::nullopt;
-  }
+  // Why a strategy or sampling cannot be used with this target; none if it can. `needs_logits` names who needs them ("the verifier"), empty: nobody.
+  virtual std::optional<std::string> refuses(std::string_view /*needs_logits*/, const SamplingOptions&) const { return std::nullopt; }
 };
 
 }  // namespace foretell

@@ -87,8 +87,8 @@ void check_options(const BenchModelOptions& options, const ModelConfig& config) 
 // One model with a filled cache, to be asked for forwards of any size.
 class Bench {
  public:
-  Bench(const Transformer& model, const BenchModelOptions& options) : model_(model), context_(options.context) {
-    const int most = *std::max_element(options.rows.begin(), options.rows.end());
+  Bench(const LanguageModel& model, const std::vector<int>& rows, int context) : model_(model), context_(context) {
+    const int most = *std::max_element(rows.begin(), rows.end());
     cache_ = model.make_cache(context_ + std::max(most, 1));
     while (cache_->length() < context_) forward(std::min(kPrefillChunk, context_ - cache_->length()), LogitRows::None);
   }
@@ -112,13 +112,24 @@ class Bench {
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
   }
 
-  const Transformer& model_;
+  const LanguageModel& model_;
   int context_;
   std::unique_ptr<KvCache> cache_;
   std::uint64_t state_ = 1;
 };
 
 }  // namespace
+
+std::vector<double> forward_medians_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats) {
+  Bench bench(model, rows, context);
+  for (const int count : rows) bench.seconds(count);
+  std::vector<std::vector<double>> seconds(rows.size());
+  for (int repeat = 0; repeat < repeats; ++repeat)
+    for (std::size_t i = 0; i < rows.size(); ++i) seconds[i].push_back(bench.seconds(rows[i]));
+  std::vector<double> medians;
+  for (std::vector<double>& times : seconds) medians.push_back(median(std::move(times)) * 1e3);
+  return medians;
+}
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
   check_options(options, load_model_config(folder));
@@ -135,17 +146,11 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoa
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
   report.dtype = model->dtype() == at::kFloat ? "f32" : "bf16";
   report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
-  Bench bench(*model, options);
-  for (const int rows : options.rows) bench.seconds(rows);
-  std::vector<std::vector<double>> seconds(options.rows.size());
-  for (int repeat = 0; repeat < options.repeats; ++repeat) {
-    for (std::size_t i = 0; i < options.rows.size(); ++i) seconds[i].push_back(bench.seconds(options.rows[i]));
-  }
+  const std::vector<double> medians = forward_medians_ms(*model, options.rows, options.context, options.repeats);
   for (std::size_t i = 0; i < options.rows.size(); ++i) {
     const int rows = options.rows[i];
-    const double middle = median(seconds[i]);
     const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * (options.context + rows);
-    report.rows.push_back({rows, middle * 1e3, bytes / middle / 1e9});
+    report.rows.push_back({rows, medians[i], bytes / medians[i] / 1e6});
   }
   return report;
 }

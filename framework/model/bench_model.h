@@ -37,6 +37,9 @@ struct BenchModelReport {
   std::vector<std::string> notes;  // what the reader should know: memory was short, ...
 };
 
+// Median milliseconds of a forward of each row count, interleaved, after one warm-up of each. `context` rows are in the cache before.
+std::vector<double> forward_medians_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats);
+
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
 
 }  // namespace foretell

@@ -79,6 +79,7 @@ TEST_CASE("what comes out does not depend on batch size or on the order of the r
   std::vector<std::string> names;
   const auto all = setups(toy_target(11), names);
   for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].depends_on_the_run) continue;  // such a strategy promises the law and the greedy text, not the same draws
     std::vector<Request> requests;
     for (std::uint64_t id = 0; id < 5; ++id) {
       Request request{.id = id, .prompt = {static_cast<Token>(id), 2, 3, 2, 3}, .max_new_tokens = 30 + static_cast<int>(id), .seed = 5};

@@ -1,0 +1,17 @@
+// Measures what policies plan with: the cost of a forward of n rows.
+//
+// Contract: interleaved medians on the models as they are loaded, with the threads that are set. The largest forwards of a large model take seconds,
+// so row counts end where one takes longer than a second.
+#pragma once
+
+#include <memory>
+
+#include "framework/cost/row_costs.h"
+#include "framework/model/language_model.h"
+
+namespace foretell {
+
+// `draft` may be null.
+std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft);
+
+}  // namespace foretell

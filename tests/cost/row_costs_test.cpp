@@ -1,0 +1,23 @@
+#include "framework/cost/row_costs.h"
+
+#include "tests/support/catch.h"
+
+namespace foretell {
+namespace {
+
+TEST_CASE("costs between measured row counts are linear, above the last they go on, and they never fall") {
+  const RowCosts costs({{1, 10}, {4, 16}, {8, 15}, {16, 32}}, {{1, 2}});
+  CHECK(costs.target(1) == 10);
+  CHECK(costs.target(2) == 12);
+  CHECK(costs.target(6) == 16);  // 8 rows were measured as cheaper than 4
+  CHECK(costs.target(12) == 24);
+  CHECK(costs.target(32) == 64);
+  CHECK(costs.target(0) == 10);
+  CHECK(costs.draft(100) == 2);
+  CHECK(RowCosts({{1, 10}}).draft(3) == 0);
+  CHECK(RowCosts::flat(0.25).target(64) == 1);
+  CHECK(RowCosts::flat(0.25).draft(1) == 0.25);
+}
+
+}  // namespace
+}  // namespace foretell
