@@ -18,9 +18,14 @@ std::string clock_time(double seconds) {
 
 void Progress::start_cell(const std::string& name, int total) {
   ++cell_;
+  start_part(name, total, cell_unit_);
+}
+
+void Progress::start_part(const std::string& name, int total, const std::string& unit) {
   done_ = 0;
   total_ = total;
   name_ = name;
+  unit_ = unit;
   since_start_ = since_shown_ = Stopwatch();
   if (error_is_terminal()) show(false);
 }

@@ -16,8 +16,10 @@ std::string clock_time(double seconds);
 
 class Progress {
  public:
-  explicit Progress(int cells, std::string unit = "prompts") : cells_(cells), unit_(std::move(unit)) {}
+  explicit Progress(int cells, std::string unit = "prompts") : cells_(cells), cell_unit_(std::move(unit)) {}
   void start_cell(const std::string& name, int total);
+  // Something else that is done for the same cell.
+  void start_part(const std::string& name, int total, const std::string& unit);
   void advance(int count);
   void finish_cell();
   // What is to be said in between, on a line of its own.
@@ -27,7 +29,7 @@ class Progress {
   void show(bool final);
 
   int cells_, cell_ = 0, done_ = 0, total_ = 0;
-  std::string unit_, name_;
+  std::string cell_unit_, unit_, name_;
   Stopwatch since_start_, since_shown_;
 };
 

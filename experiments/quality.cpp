@@ -1,5 +1,6 @@
 #include "experiments/quality.h"
 
+#include <algorithm>
 #include <map>
 
 #include "experiments/interrupt.h"
@@ -26,10 +27,12 @@ class QualityMeasure {
     }
   }
 
-  void run() {
+  void run(const std::function<void()>& on_answer) {
     for (GenerationRecord& record : records_) {
+      if (record.repeat != 0) continue;
       if (interrupted()) return;
-      if (record.repeat == 0) record.quality = measured(record);
+      record.quality = measured(record);
+      if (on_answer) on_answer();
     }
   }
 
@@ -85,8 +88,13 @@ class QualityMeasure {
 
 }  // namespace
 
-void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records) {
-  if (setup.greedy) QualityMeasure(cell, setup, records).run();
+void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records,
+                     const std::function<void()>& on_answer) {
+  if (setup.greedy) QualityMeasure(cell, setup, records).run(on_answer);
+}
+
+int answers_to_measure(std::span<const GenerationRecord> records) {
+  return static_cast<int>(std::count_if(records.begin(), records.end(), [](const auto& record) { return record.repeat == 0; }));
 }
 
 }  // namespace foretell

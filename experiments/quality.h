@@ -13,7 +13,10 @@
 
 namespace foretell {
 
-// Fills in `quality`. `records` are a whole run's, in its order. Ctrl-C ends it early: the rest stays unmeasured.
-void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records);
+// Fills in `quality`. `records` are a whole run's, in its order. Ctrl-C ends it early: the rest stays unmeasured. on_answer() is called after each.
+void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records,
+                     const std::function<void()>& on_answer = {});
+// How many answers it will measure.
+int answers_to_measure(std::span<const GenerationRecord> records);
 
 }  // namespace foretell

@@ -1,5 +1,6 @@
 #include "experiments/store.h"
 
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -91,8 +92,11 @@ RoundRecord round_from(const Json& row) {
 }
 
 AnswerQuality quality_from(const Json& row) {
-  return {
-      .log_probability = row.at("log_probability"), .greedy_rouge_l = row.at("greedy_rouge_l"), .same_as_greedy = row.at("same_as_greedy")};
+  // JSON has no infinity: a text that the target rules out is written as null.
+  const Json& log_probability = row.at("log_probability");
+  return {.log_probability = log_probability.is_null() ? -std::numeric_limits<double>::infinity() : log_probability.get<double>(),
+          .greedy_rouge_l = row.at("greedy_rouge_l"),
+          .same_as_greedy = row.at("same_as_greedy")};
 }
 
 // f(row) for every complete line.

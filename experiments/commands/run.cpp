@@ -48,7 +48,9 @@ CellResult run_one(const Cell& cell, const RunContext& context) {
   CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
   progress.finish_cell();
   if (run.complete && setup.greedy) {
-    measure_quality(cell, setup, run.records);
+    progress.start_part(cell.name + ", quality", answers_to_measure(run.records), "answers");
+    measure_quality(cell, setup, run.records, [&] { context.progress.advance(1); });
+    progress.finish_cell();
     store.write_quality(run.records);
   }
   CellResult result{cell,

@@ -19,10 +19,10 @@ ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 failures = []
 
 
-def run(*arguments, env=None, timeout=300):
+def run(*arguments, env=None, timeout=300, preexec_fn=None):
     """Runs foretell; standard output and standard error as text."""
     return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=timeout,
-                          env={**ENVIRONMENT, **(env or {})})
+                          env={**ENVIRONMENT, **(env or {})}, preexec_fn=preexec_fn)
 
 
 def run_ok(*arguments, **options):

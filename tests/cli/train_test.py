@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -132,10 +133,28 @@ def main(folder):
         done = run("train", training, "--out", draft, "--set", f"distill={{target: {straight}, answers: data}}", "--set", "run.steps=6", "--set",
                    "model.init_seed=5")
         header = open(os.path.join(draft, "curve.csv")).readline() if done.returncode == 0 else ""
+        done = run("train", training, "--out", os.path.join(folder, "draft3"), "--set", f"distill={{target: {straight}, answers: data}}", "--set",
+                   "run.steps=40", "--set", "model.init_seed=5")
+        losses = curve(os.path.join(folder, "draft3"))
+        first, last = float(losses["1"]), float(losses["40"])
+        check(done.returncode == 0 and last < 0.8 * first, f"distillation: the loss falls from {first} to {last}")
         check("loss.kl" in header and "mean_acceptance_length" in header, f"distillation: losses and acceptance are measured: {done.stderr[-200:]}")
         refused("a target that never ends an answer", ["single answer"], training, "--out", os.path.join(folder, "draft2"), "--set",
                 f"distill={{target: {straight}, samples: 2}}", "--set", "data.families=[arithmetic]")
         refused("distill without a target", ["target"], training, "--out", os.path.join(folder, "draft2"), "--set", "distill={samples: 2}")
+
+    def a_full_disk_is_an_error_and_the_run_goes_on_later():
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, resource.RLIM_INFINITY))
+
+        out = os.path.join(folder, "full")
+        settings = ("train", training, "--out", out, "--set", "run.steps=6", "--set", "run.checkpoint_every=3")
+        done = run(*settings, preexec_fn=small_files)
+        last = done.stderr.strip().splitlines()[-1]
+        check(done.returncode == 2 and "cannot be written" in last and out in last, f"a full disk: {done.returncode} {last}")
+        done = run(*settings)
+        check(done.returncode == 0 and "6" in curve(out), f"with room again it goes on: {done.stderr[-200:]}")
 
     def mistakes():
         out = ("--out", os.path.join(folder, "bad"))
@@ -158,7 +177,7 @@ def main(folder):
         refused("a checkpoint that was cut", ["state.safetensors"], training, "--out", damaged)
 
     for test in (a_run_leaves_a_model, killed_runs_go_on, interrupted_runs_keep_their_state, text_is_learned, further_training_starts_from_a_model, a_draft_learns_from_its_target,
-                 mistakes):
+                 a_full_disk_is_an_error_and_the_run_goes_on_later, mistakes):
         case(test)
 
 
