@@ -5,9 +5,7 @@
 // draws themselves, so every law stays the one that its token was drawn from.
 #include <algorithm>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/decode/composite_drafter.h"
 
 namespace foretell {
 namespace {
@@ -30,25 +28,14 @@ void lay_over(const DraftTree& from, DraftTree& into) {
     for (const Proposal& proposal : from.proposals(node)) into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
 }
 
-class MergedDrafter final : public Drafter {
+class MergedDrafter final : public CompositeDrafter {
  public:
   using Options = MergedOptions;
-  MergedDrafter(const Options& options, const BuildContext& context) {
-    if (options.drafters.kind() != ConfigValue::Kind::List || options.drafters.items().size() < 2)
-      fail_at(options.drafters.where(), "drafters: expected a list of two drafters or more: [{{type: ...}}, {{type: ...}}]");
-    for (const ConfigValue& item : options.drafters.items()) members_.push_back(Registry<Drafter>::instance().make(item, context));
-    for (const auto& member : members_) {
-      const HiddenRequest wanted = member->wants();
-      if (wanted.empty()) continue;
-      if (!wants_.empty() && !(wants_ == wanted))
-        fail_at(options.drafters.where(), "drafters: two of them want different hidden states of the target, which one draft cannot have");
-      wants_ = wanted;
-    }
-  }
+  MergedDrafter(const Options& options, const BuildContext& context) : CompositeDrafter(options.drafters, "drafters", context) {}
 
   DraftBudget limits() const override {
     DraftBudget all{0, 0, 0};
-    for (const auto& member : members_) {
+    for (const auto& member : members()) {
       const DraftBudget own = member->limits();
       all = {all.nodes + own.nodes, std::max(all.depth, own.depth), all.width + own.width};
     }
@@ -56,31 +43,9 @@ class MergedDrafter final : public Drafter {
   }
 
   DraftForm form() const override {
-    DraftForm all{.tree = true, .several_laws = true};
-    for (const auto& member : members_) {
-      const DraftForm own = member->form();
-      all.point_mass |= own.point_mass;
-      all.independent |= own.independent;
-      all.without_replacement |= own.without_replacement;
-    }
+    DraftForm all = forms();
+    all.tree = all.several_laws = true;
     return all;
-  }
-
-  HiddenRequest wants() const override { return wants_; }
-  void check(const Request& request) const override {
-    for (const auto& member : members_) member->check(request);
-  }
-  void begin(SlotId slot, const PromptView& prompt) override {
-    for (const auto& member : members_) member->begin(slot, prompt);
-  }
-  void observe_prompt(SlotId slot, const PromptChunk& chunk) override {
-    for (const auto& member : members_) member->observe_prompt(slot, chunk);
-  }
-  void observe(std::span<const RoundView> rounds) override {
-    for (const auto& member : members_) member->observe(rounds);
-  }
-  void end(SlotId slot) override {
-    for (const auto& member : members_) member->end(slot);
   }
 
   // What a member may draft depends on the others' limits and not on what they drew.
@@ -91,12 +56,11 @@ class MergedDrafter final : public Drafter {
       merged.emplace_back(context.committed.back());
       room.push_back(context.budget.nodes);
     }
-    for (const auto& member : members_) {
+    for (const auto& member : members()) {
       const DraftBudget limits = member->limits();
       std::vector<DraftContext> own(batch.begin(), batch.end());
       for (std::size_t i = 0; i < own.size(); ++i) {
-        const DraftBudget& whole = batch[i].budget;
-        own[i].budget = {std::min(limits.nodes, room[i]), std::min(limits.depth, whole.depth), std::min(limits.width, whole.width)};
+        own[i].budget = within({room[i], batch[i].budget.depth, batch[i].budget.width}, limits);
         room[i] -= own[i].budget.nodes;
       }
       const std::vector<DraftTree> drafts = member->draft(own);
@@ -104,10 +68,6 @@ class MergedDrafter final : public Drafter {
     }
     return merged;
   }
-
- private:
-  std::vector<std::unique_ptr<Drafter>> members_;
-  HiddenRequest wants_;
 };
 
 FORETELL_REGISTER(Drafter, MergedDrafter, "merged", {.summary = "the drafts of several drafters in one tree"});

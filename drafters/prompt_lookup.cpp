@@ -43,6 +43,12 @@ class NgramIndex {
       if (!added && !keep_first_) it->second = next_;
     }
   }
+  // Forgets the n-grams that reach beyond position `end`, while the text still holds them. Where the most recent match is kept, the one before it is
+  // forgotten with it.
+  void rewind(int end) {
+    for (; next_ > 0 && next_ - 1 + n_ > end; --next_)
+      if (const auto it = places_.find(next_ - 1); it != places_.end() && it->second == next_ - 1) places_.erase(it);
+  }
   // The indexed occurrence of the n-gram that starts at `start`.
   std::optional<int> find(int start) const {
     const auto it = places_.find(start);
@@ -80,6 +86,7 @@ class Lookup final : public SequenceDrafter {
   }
 
   DraftTree draft(const DraftContext& context) override {
+    rewind(context.committed);
     text_.insert(text_.end(), context.committed.begin() + static_cast<std::ptrdiff_t>(text_.size()), context.committed.end());
     const auto size = static_cast<int>(text_.size());
     DraftTree tree(text_.back());
@@ -99,6 +106,15 @@ class Lookup final : public SequenceDrafter {
   }
 
  private:
+  // Inside a cascade the text may have lost tokens.
+  void rewind(TokenSpan committed) {
+    const auto same = std::mismatch(text_.begin(), text_.end(), committed.begin(), committed.end()).first;
+    if (same == text_.end()) return;
+    const auto kept = static_cast<int>(same - text_.begin());
+    for (NgramIndex& index : indexes_) index.rewind(kept);
+    text_.resize(static_cast<std::size_t>(kept));
+  }
+
   std::optional<int> continuation(const NgramIndex& index, int n, int size) const {
     const auto place = index.find(size - n);
     if (!place) return std::nullopt;
@@ -118,6 +134,7 @@ class PromptLookupDrafter final : public PerSequenceDrafter {
   PromptLookupDrafter(const Options& options, const BuildContext&) : options_(options) {}
   DraftBudget limits() const override { return {options_.num_speculative_tokens, options_.num_speculative_tokens, 1}; }
   DraftForm form() const override { return {.point_mass = true}; }
+  bool rewinds() const override { return true; }
 
  private:
   std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<Lookup>(options_); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "experiments/registry_names.h"
@@ -43,6 +44,24 @@ const std::vector<DraftCase>& merged_forms() {
   return all;
 }
 
+// The other drafters that are made of drafters, or draw through more than one law.
+const std::vector<DraftCase>& made_forms(const std::string& drafter) {
+  static const std::map<std::string, std::vector<DraftCase>> all = {
+      {"first_of",
+       {{"first_of: copies, then a model",
+         "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 2, num_speculative_tokens: 2}, "
+         "{type: model, num_speculative_tokens: 2}]}",
+         ""}}},
+      {"cascade",
+       {{"cascade of two models",
+         "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 1}, num_speculative_tokens: 2}", ""}}},
+      {"universal", {{"universal: shared tokens", "{type: universal, num_speculative_tokens: 2}", ""}}},
+  };
+  static const std::vector<DraftCase> none;
+  const auto found = all.find(drafter);
+  return found == all.end() ? none : found->second;
+}
+
 // A model drafts in every form, alone and with others; the other drafters with their defaults.
 std::vector<DraftCase> cases(const std::string& drafter) {
   std::vector<DraftCase> all;
@@ -51,6 +70,8 @@ std::vector<DraftCase> cases(const std::string& drafter) {
       all.insert(all.begin(), forms().begin(), forms().end());
     else if (name == "merged")
       all.insert(all.end(), merged_forms().begin(), merged_forms().end());
+    else if (const auto& made = made_forms(name); !made.empty())
+      all.insert(all.end(), made.begin(), made.end());
     else
       all.push_back({name, name, ""});
   }

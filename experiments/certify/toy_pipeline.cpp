@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/certify/toy_tokenizer.h"
 #include "framework/base/error.h"
 #include "framework/decode/model_target.h"
 
@@ -47,6 +48,8 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
     out.vocab = target->config().vocab_size;
     out.target = target;
     out.draft_model = "toy";
+    out.tokenizer = toy_target_tokenizer(out.vocab);
+    out.load_tokenizer = [vocab = out.vocab](const std::string&) { return toy_draft_tokenizer(vocab); };
     out.load_model = [draft, other](const std::string& path) { return path == "other" ? other : draft; };
     if (!tree_yaml.empty()) out.tree = parse_yaml(tree_yaml, "tree");
     return out;

@@ -56,6 +56,10 @@ Tokens DraftTree::path(NodeId node) const {
   return out;
 }
 
+bool DraftTree::all_point_masses() const {
+  return std::all_of(laws_.begin(), laws_.end(), [](const DraftLaw& law) { return law.kind == Draws::PointMass; });
+}
+
 bool DraftTree::is_chain() const {
   for (NodeId id = 0; id < size(); ++id)
     if (nodes_[id].parent != std::max(id - 1, 0) || proposals_[id].size() > 1) return false;

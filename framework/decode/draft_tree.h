@@ -68,6 +68,11 @@ class DraftTree {
   Tokens path(NodeId node) const;
   std::vector<NodeId> nodes_to(NodeId node) const;  // the same as nodes
   bool is_chain() const;
+  // How many of its tokens the drafter expects to be accepted, if it says so: what selectors between drafters compare.
+  std::optional<double> expectation() const { return expectation_; }
+  void expect(double accepted) { expectation_ = accepted; }
+  // Whether every proposal is a chosen token: only then may what becomes of the draft depend on its tokens.
+  bool all_point_masses() const;
   // The tree of the nodes in `kept` and their ancestors, with their proposals, in the same order.
   DraftTree pruned(std::span<const NodeId> kept) const;
 
@@ -78,6 +83,7 @@ class DraftTree {
   std::vector<DraftLaw> laws_;
   int drafted_ = 0;
   int max_depth_ = 0;
+  std::optional<double> expectation_;
 };
 
 // What a verifier decides: the accepted path from the anchor down, then one token of the target's own.

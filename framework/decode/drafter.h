@@ -95,6 +95,8 @@ class Drafter {
   virtual HiddenRequest wants() const { return {}; }
   // Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded answer does not have.
   virtual bool needs_logits() const { return false; }
+  // Whether `committed` may have lost tokens since the last draft: only then can a cascade try this drafter on text that may be taken back.
+  virtual bool rewinds() const { return false; }
   // Says why a request cannot be served (an Error) before anything has been computed for it.
   virtual void check(const Request&) const {}
 

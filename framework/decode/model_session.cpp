@@ -55,4 +55,19 @@ ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
   return {TokenSpan(pending_), TreeShape{parents_, held}, cache_.get(), LogitRows::All};
 }
 
+ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes) {
+  FORETELL_CHECK(drafted_.empty() && !tokens.empty(), "{} drafted rows are in the way of {} tokens", drafted_.size(), tokens.size());
+  const auto anchor = static_cast<NodeId>(tokens.size()) - 1;
+  pending_.assign(tokens.begin(), tokens.end());
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  parents_.assign(1, kAnchor);
+  for (NodeId row = 1; row <= anchor; ++row) parents_.push_back(row - 1);
+  for (const DraftNode& node : nodes) {
+    pending_.push_back(node.token);
+    drafted_.push_back(node);
+    parents_.push_back(anchor + node.parent);
+  }
+  return {TokenSpan(pending_), TreeShape{parents_, 0}, cache_.get(), LogitRows::All};
+}
+
 }  // namespace foretell

@@ -26,6 +26,9 @@ class ModelSession {
   // Rows for drafted nodes behind the last extended token, which is row 0 of the tree; node i of all nodes grown so far is row i.
   ForwardItem grow(std::span<const DraftNode> nodes);
 
+  // extend() and grow() in one: rows for `tokens` (at least one), then for nodes of a tree that starts behind the last of them.
+  ForwardItem extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes);
+
   int positions_left() const { return model_.config().context - static_cast<int>(tokens_.size()); }
   int room() const { return cache_->capacity() - static_cast<int>(tokens_.size() + drafted_.size()); }
 

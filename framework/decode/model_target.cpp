@@ -7,30 +7,20 @@
 
 #include "framework/base/error.h"
 #include "framework/decode/host_logits.h"
+#include "framework/decode/model_scores.h"
 #include "framework/decode/model_target_session.h"
-#include "framework/decode/warped_scores.h"
 #include "framework/model/hidden.h"
 
 namespace foretell {
 namespace {
 
-// One sequence's part of a batch's forward: row_of_node maps the draft's nodes to rows, `first` is its first row in the batch.
-class ModelScores final : public WarpedScores {
+class TargetScores final : public ModelScores {
  public:
-  ModelScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows, HiddenStates hidden)
-      : WarpedScores(request.draft, request.sampler, request.context),
-        logits_(std::move(logits)),
-        rows_(std::move(rows)),
-        hidden_(std::move(hidden)) {}
+  TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows, HiddenStates hidden)
+      : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)), hidden_(std::move(hidden)) {}
   const HiddenStates* hidden() const override { return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_; }
 
  private:
-  int vocab() const override { return logits_->vocab(); }
-  std::span<const float> raw_row(NodeId node) override { return logits_->row(rows_[node]); }
-  Token raw_argmax(NodeId node) override { return logits_->argmax(rows_[node]); }
-
-  std::shared_ptr<HostLogits> logits_;
-  std::vector<int> rows_;
   HiddenStates hidden_;
 };
 
@@ -82,7 +72,7 @@ class ModelTarget final : public Target {
       const ModelTargetSession& s = session(batch[i]);
       std::vector<int> rows = s.row_of_node();
       for (int& row : rows) row += first;
-      out[i] = std::make_unique<ModelScores>(batch[i], logits, std::move(rows), s.hidden(result, first));
+      out[i] = std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first));
       first += static_cast<int>(s.row_of_node().size());
     }
   }

@@ -30,14 +30,28 @@ constexpr Form kForms[] = {
      ""},
     {"{type: merged, drafters: [{type: model}, {type: model, model: other, draft_sample_method: top_k}]}",
      "{type: widths, widths: [2, 2]}"},
+    {"{type: universal, method: text, num_speculative_tokens: 6}", ""},
+    {"{type: universal, num_speculative_tokens: 6}", "{type: widths, widths: [3, 2, 1]}"},
+    {"{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model}]}", ""},
+    {"{type: first_of, min_expected: 3, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model}]}",
+     "{type: widths, widths: [2, 2]}"},
+    {"{type: hybrid, copying: {type: prompt_lookup, whole_continuation: false}, model: {type: model}, threshold: 2}", ""},
+    {"{type: cascade, model: other, drafter: {type: model}, num_speculative_tokens: 5}", ""},
+    {"{type: cascade, drafter: {type: cascade, model: other, num_speculative_tokens: 3}, num_speculative_tokens: 6}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
+
+// Made of drafters that have to be named: it has no defaults.
+bool is_composition(const Registry<Drafter>::Entry& entry) {
+  const auto parameters = entry.parameters();
+  return std::any_of(parameters.begin(), parameters.end(), [](const ParameterDoc& p) { return p.name == "drafters"; });
+}
 
 // Every registered drafter with its defaults, if it has any, and the forms that a draft can take.
 std::vector<Variant> variants() {
   std::vector<Variant> out;
   for (const auto& [name, entry] : Registry<Drafter>::instance().entries())
-    if (name != "merged") out.push_back({name});
+    if (!is_composition(entry)) out.push_back({name});
   for (const Form& form : kForms) out.push_back({form.drafter, form.tree});
   return out;
 }

@@ -1,0 +1,164 @@
+// A draft model with another tokenizer than the target's (Timor et al. 2025, arXiv 2502.05202).
+//
+// `intersection` (token-level): the draft's law is cut to the tokens that both vocabularies have and renormalised, and tokens are drawn from that; the law is
+// true, so verification loses nothing. Trees, policies and all else work as with `model`. Target tokens that the draft lacks are read as the draft's
+// tokens for their text, each for itself, so that a longer text never changes how its beginning is read.
+// `text` (re-tokenisation): the draft continues the text in its own tokens, and what it wrote is read again with the target's tokenizer: a chain of
+// point masses, not limited to shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
+#include <algorithm>
+
+#include "framework/base/error.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/host_logits.h"
+#include "framework/decode/model_drafter.h"
+#include "framework/text/map_vocabularies.h"
+
+namespace foretell {
+namespace {
+
+constexpr int kReadChunk = 512;
+
+struct UniversalOptions {
+  std::string model, method = "intersection";
+  int lookbehind = 10;
+  ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("model", model, "folder of the draft checkpoint, with its tokenizer; empty: the study's model.draft",
+          {.aliases = {"draft_model", "assistant_model"}});
+    p.add("method", method, "draft tokens that both have, or text that is tokenised again", {.choices = {"intersection", "text"}});
+    p.add("lookbehind", lookbehind, "tokens before the new text that are tokenised again with it",
+          {.min = 1, .max = 1024, .aliases = {"target_lookbehind", "assistant_lookbehind"}});
+    draft.declare(p);
+  }
+};
+
+// One sequence's text in the draft's tokens, and its cache.
+class TextDrafter final : public SequenceDrafter {
+ public:
+  TextDrafter(const UniversalOptions& options, const LanguageModel& model, std::shared_ptr<const Tokenizer> target,
+              std::shared_ptr<const Tokenizer> draft)
+      : options_(options),
+        model_(model),
+        target_(std::move(target)),
+        draft_(std::move(draft)),
+        session_(model, model.config().context + 1) {}
+
+  DraftTree draft(const DraftContext& context) override {
+    DraftTree tree(context.committed.back());
+    const int depth = std::min(context.budget.depth, context.budget.nodes);
+    read(context.committed);
+    if (depth <= 0 || own_.empty() || static_cast<int>(own_.size()) + depth > model_.config().context) return tree;
+    const Tokens written = write(depth);
+    NodeId at = kAnchor;
+    for (const Token token : retokenised(context.committed, decode_continuation(draft_, own_, written))) {
+      if (tree.depth() == depth || token >= context.vocab) break;
+      at = tree.choose(at, token, context.vocab);
+    }
+    return tree;
+  }
+
+ private:
+  TokenSpan last(TokenSpan tokens) const { return tokens.last(std::min(tokens.size(), static_cast<std::size_t>(options_.lookbehind))); }
+
+  // Brings own_ up to the committed text. Its last tokens are made anew, because new text may join them.
+  void read(TokenSpan committed) {
+    const TokenSpan fresh = committed.subspan(read_);
+    const std::string text = decode_continuation(target_, committed.first(read_), fresh);
+    read_ = committed.size();
+    const TokenSpan window = last(own_);
+    const TokenSpan before = TokenSpan(own_).first(own_.size() - window.size());
+    const std::string joined = decode_continuation(draft_, before, window) + text;
+    Tokens again = draft_->encode(joined, {.add_special = before.empty()});
+    again.insert(again.begin(), before.begin(), before.end());
+    own_ = std::move(again);
+    std::erase_if(own_, [&](Token token) { return token >= model_.config().vocab_size; });
+  }
+
+  // The draft's most probable continuation, in its own tokens.
+  Tokens write(int count) {
+    Tokens out, text = own_;
+    TokenSpan missing = TokenSpan(text).subspan(static_cast<std::size_t>(session_.align(text)));
+    for (; missing.size() > kReadChunk; missing = missing.subspan(kReadChunk))
+      model_.forward(session_.extend(missing.first(kReadChunk), LogitRows::None));
+    HostLogits logits(model_.forward(session_.extend(missing, LogitRows::Last)).logits);
+    for (NodeId parent = kAnchor;; ++parent) {
+      out.push_back(logits.argmax(0));
+      if (static_cast<int>(out.size()) == count || std::find(ends_.begin(), ends_.end(), out.back()) != ends_.end()) return out;
+      const DraftNode row{out.back(), parent};
+      logits = HostLogits(model_.forward(session_.grow(std::span(&row, 1))).logits);
+    }
+  }
+
+  // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they are.
+  Tokens retokenised(TokenSpan committed, const std::string& text) const {
+    for (std::size_t width = last(committed).size(); width > 0; --width) {
+      const TokenSpan window = committed.last(width), before = committed.first(committed.size() - width);
+      const Tokens again = target_->encode(decode_continuation(target_, before, window) + text);
+      if (again.size() > width && std::equal(window.begin(), window.end(), again.begin()))
+        return {again.begin() + static_cast<std::ptrdiff_t>(width), again.end()};
+    }
+    return target_->encode(text);
+  }
+
+  const UniversalOptions& options_;
+  const LanguageModel& model_;
+  std::shared_ptr<const Tokenizer> target_, draft_;
+  std::vector<Token> ends_ = draft_->eos();
+  ModelSession session_;
+  Tokens own_;            // the committed text in the draft's tokens
+  std::size_t read_ = 0;  // committed tokens that own_ stands for
+};
+
+class TextDrafters final : public PerSequenceDrafter {
+ public:
+  TextDrafters(const UniversalOptions& options, std::shared_ptr<const LanguageModel> model, std::shared_ptr<const Tokenizer> target,
+               std::shared_ptr<const Tokenizer> draft)
+      : options_(options), model_(std::move(model)), target_(std::move(target)), draft_(std::move(draft)) {}
+  DraftBudget limits() const override {
+    const int depth = options_.draft.num_speculative_tokens.value_or(4);
+    return {depth, depth, 1};
+  }
+  DraftForm form() const override { return {.point_mass = true}; }
+
+ private:
+  std::unique_ptr<SequenceDrafter> open(const PromptView&) override {
+    return std::make_unique<TextDrafter>(options_, *model_, target_, draft_);
+  }
+  UniversalOptions options_;
+  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const Tokenizer> target_, draft_;
+};
+
+class UniversalDrafter final : public Drafter {
+ public:
+  using Options = UniversalOptions;
+  UniversalDrafter(const Options& options, const BuildContext& context) {
+    const std::string path = draft_checkpoint(options.model, context, "universal");
+    if (!context.tokenizer) fail("drafter 'universal' compares texts: the target has no tokenizer");
+    const auto model = context.load_model(path);
+    const auto tokenizer = context.load_tokenizer ? context.load_tokenizer(path) : nullptr;
+    if (!tokenizer) fail("drafter 'universal' compares texts: the draft model {} has no tokenizer", path);
+    if (options.method == "text") {
+      drafter_ = std::make_unique<TextDrafters>(options, model, context.tokenizer, tokenizer);
+      return;
+    }
+    VocabularyMap map = map_vocabularies(context.tokenizer, context.vocab, tokenizer, model->config().vocab_size);
+    if (map.shared == 0) fail("drafter 'universal': the vocabularies of the target and of {} share no token: use method: text", path);
+    drafter_ = std::make_unique<ModelDrafter>(options.draft, model, context, std::move(map));
+  }
+
+  DraftBudget limits() const override { return drafter_->limits(); }
+  DraftForm form() const override { return drafter_->form(); }
+  bool rewinds() const override { return drafter_->rewinds(); }
+  void begin(SlotId slot, const PromptView& prompt) override { drafter_->begin(slot, prompt); }
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override { return drafter_->draft(batch); }
+  void end(SlotId slot) override { drafter_->end(slot); }
+
+ private:
+  std::unique_ptr<Drafter> drafter_;
+};
+
+FORETELL_REGISTER(Drafter, UniversalDrafter, "universal", {.summary = "a draft model with a tokenizer of its own"});
+
+}  // namespace
+}  // namespace foretell

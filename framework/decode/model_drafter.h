@@ -1,0 +1,87 @@
+// Drafting by a language model: what every drafter that runs one shares.
+//
+// Contract: drafts a chain, or a tree in the shape of a tree policy. Tokens are drawn from the model's law, warped as the target's is, with or without
+// replacement among siblings; or they are the top-k of it, as point masses. At temperature 0 they are always the top-k: a draw from a point mass has
+// no second child to give. All sequences of the batch go through one forward a level. Caches are pulled into step, so `committed` may also lose
+// tokens between two calls. With a vocabulary map the model has tokens of its own: what the target lacks is cut from its law, which is renormalised, and
+// tokens that it lacks are read as the tokens of their text.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "framework/base/parameters.h"
+#include "framework/base/vocabulary_map.h"
+#include "framework/decode/drafter.h"
+#include "framework/decode/model_session.h"
+#include "framework/decode/policy.h"
+
+namespace foretell {
+
+struct ModelDraftOptions {
+  std::optional<int> num_speculative_tokens;
+  std::string method = "sample";
+  bool replacement = false;
+  std::optional<double> temperature;
+  void declare(Parameters& p);
+};
+
+class ModelDrafter : public Drafter {
+ public:
+  // `context` for the pipeline's tree policy; `vocabulary` where the model's is not the target's.
+  ModelDrafter(ModelDraftOptions options, std::shared_ptr<const LanguageModel> model, const BuildContext& context,
+               std::optional<VocabularyMap> vocabulary = std::nullopt);
+
+  DraftBudget limits() const override;
+  DraftForm form() const override;
+  bool rewinds() const override { return true; }
+  void begin(SlotId slot, const PromptView& prompt) override;
+  void end(SlotId slot) override { sequences_.erase(slot); }
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override;
+
+ private:
+  struct Level;
+  struct Growth;
+  // The committed text in the model's own tokens, and its cache.
+  struct Sequence {
+    Sequence(const LanguageModel& model, int capacity) : session(model, capacity) {}
+    ModelSession session;
+    Tokens source, tokens;          // the target's, and their translation; both empty without a map
+    std::vector<std::size_t> ends;  // of each source token in `tokens`
+  };
+
+  int rows_drafted() const;
+  int node_limit(const Growth& growth) const;
+  bool chooses(const Growth& growth) const;
+  bool wants_laws(const Growth& growth) const;
+  TokenSpan own_tokens(Sequence& sequence, TokenSpan committed) const;
+  Token own_token(Token token) const { return vocabulary_ ? vocabulary_->to_draft[static_cast<std::size_t>(token)].front() : token; }
+  std::span<const float> row(Level& level, int index) const;
+
+  std::vector<Growth*> start(std::vector<Growth>& all, Level& level);
+  Level forward(const std::vector<ForwardItem>& items, const Growth& any, const std::vector<std::int64_t>* rows = nullptr) const;
+  Level forward_level(std::span<Growth* const> active) const;
+  int add_level(Growth& growth, int depth, Level& level, int first_row);
+  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws, Level& level, int first_row);
+  void add_children(Growth& growth, NodeId parent, Level& level, int index, int width, const std::optional<Law>& ranking,
+                    std::vector<NodeId>& children);
+  std::vector<Token> top_tokens(const Growth& growth, NodeId node, Level& level, int index, int width) const;
+  DraftTree select(Growth growth);
+
+  ModelDraftOptions options_;
+  std::shared_ptr<const LanguageModel> model_;
+  std::unique_ptr<TreePolicy> shape_;
+  std::optional<VocabularyMap> vocabulary_;
+  int target_vocab_;
+  std::map<SlotId, Sequence> sequences_;
+};
+
+// The checkpoint that a drafter's own option names, else the study's model.draft. An Error if there is neither.
+std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter);
+// That checkpoint, loaded. An Error unless it has the target's vocabulary.
+std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter);
+
+}  // namespace foretell
