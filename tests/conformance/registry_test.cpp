@@ -38,6 +38,11 @@ constexpr Form kForms[] = {
     {"{type: hybrid, copying: {type: prompt_lookup, whole_continuation: false}, model: {type: model}, threshold: 2}", ""},
     {"{type: cascade, model: other, drafter: {type: model}, num_speculative_tokens: 5}", ""},
     {"{type: cascade, drafter: {type: cascade, model: other, num_speculative_tokens: 3}, num_speculative_tokens: 6}", ""},
+    {"{type: suffix_automaton, alpha: 0.5, climb: false}", ""},
+    {"{type: suffix_decoding, global: false, max_spec_factor: 3}", ""},
+    {"{type: suffix_decoding, mode: tree, max_spec_factor: 4, max_cached_tokens: 50}", ""},
+    {"{type: ngram_cache, min_counts: [1, 1, 1, 1], max_cached_pairs: 40}", ""},
+    {"{type: ngram_mod, ngram_size: 2, log2_entries: 4}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
 
