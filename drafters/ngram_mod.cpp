@@ -40,7 +40,7 @@ std::optional<Token> NgramPool::get(TokenSpan ngram) const {
 namespace {
 
 struct NgramModOptions {
-  int ngram_size = 4;
+  int ngram_size = 3;
   int num_speculative_tokens = 16;
   int min_draft = 1;
   int log2_entries = 21;

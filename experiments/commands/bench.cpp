@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "experiments/bench_drafter.h"
 #include "experiments/bench_verify.h"
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
@@ -116,6 +117,70 @@ void add_bench_verify(Command parent) {
   verify.run([options] { bench_verification(*options); });
 }
 
+struct DrafterOptions {
+  BenchDrafterOptions bench;
+  bool json = false;
+};
+
+nlohmann::ordered_json to_json(const BenchDrafterReport& report, const BenchDrafterOptions& options) {
+  auto rows = nlohmann::ordered_json::array();
+  for (const BenchDrafterRow& row : report.rows) {
+    if (!row.reason.empty()) {
+      rows.push_back({{"drafter", row.drafter}, {"not_measured", row.reason}});
+      continue;
+    }
+    rows.push_back({{"drafter", row.drafter},
+                    {"round_us", row.round_us},
+                    {"draft_us", row.draft_us},
+                    {"observe_us", row.observe_us},
+                    {"prompt_us", row.prompt_us},
+                    {"drafted", row.drafted},
+                    {"emitted", row.emitted},
+                    {"rounds", row.rounds},
+                    {"bytes", row.bytes ? nlohmann::ordered_json(*row.bytes) : nullptr}});
+  }
+  return {{"context", options.context}, {"tokens", options.tokens}, {"repeats", options.repeats}, {"vocab", report.vocab}, {"rows", rows}};
+}
+
+void print_report(const BenchDrafterReport& report, const BenchDrafterOptions& options) {
+  Table table({"<drafter", "us a round", "draft", "observe", "us a prompt", "drafted", "emitted", "rounds", "MB"});
+  for (const BenchDrafterRow& row : report.rows) {
+    if (!row.reason.empty()) continue;
+    table.add({row.drafter, fmt::format("{:.1f}", row.round_us), fmt::format("{:.1f}", row.draft_us), fmt::format("{:.1f}", row.observe_us),
+               fmt::format("{:.0f}", row.prompt_us), fmt::format("{:.1f}", row.drafted), fmt::format("{:.2f}", row.emitted),
+               std::to_string(row.rounds), row.bytes ? fmt::format("{:.1f}", *row.bytes / 1e6) : "-"});
+  }
+  print_out(table.to_string());
+  print_out(
+      fmt::format("\n{} requests of {} tokens {} prompts of {}, {} ids; times are medians, drafted and emitted are means of a round\n",
+                  options.repeats, options.tokens, options.file ? "behind" : "(made up) behind", options.context, report.vocab));
+  for (const BenchDrafterRow& row : report.rows)
+    if (!row.reason.empty()) print_out(fmt::format("{}: not measured: {}\n", row.drafter, row.reason));
+}
+
+void bench_drafters(const DrafterOptions& options) {
+  const BenchDrafterReport report = bench_drafter(options.bench);
+  if (options.json)
+    print_out(to_json(report, options.bench).dump(2) + "\n");
+  else
+    print_report(report, options.bench);
+}
+
+void add_bench_drafter(Command parent) {
+  auto options = std::make_shared<DrafterOptions>();
+  BenchDrafterOptions& bench = options->bench;
+  Command drafter = parent.add_command("drafter", "what drafting without a model costs a round");
+  drafter.add("--drafter", bench.drafter, "a drafter, \"{type: NAME, key: value}\", or all that need no model",
+              {.type = "NAME", .show_default = true});
+  drafter.add("--context", bench.context, "tokens of the prompt", {.type = "N", .show_default = true, .min = 1});
+  drafter.add("--tokens", bench.tokens, "decoded behind it", {.type = "N", .show_default = true, .min = 2});
+  drafter.add("--repeats", bench.repeats, "requests, each with another text", {.type = "N", .show_default = true, .min = 1});
+  drafter.add("--file", bench.file, "a text, or answer rows (.jsonl), instead of made-up tokens; with --tokenizer", {.type = "FILE"});
+  drafter.add("--tokenizer", bench.tokenizer, "a model's folder, or a tokenizer file", {.type = "DIR"});
+  drafter.add_flag("--json", options->json, "as JSON");
+  drafter.run([options] { bench_drafters(*options); });
+}
+
 }  // namespace
 
 void add_bench_command(Command app) {
@@ -133,6 +198,7 @@ void add_bench_command(Command app) {
   model.add_flag("--json", options->json, "as JSON");
   model.run([options] { bench(*options); });
   add_bench_verify(command);
+  add_bench_drafter(command);
 }
 
 }  // namespace foretell

@@ -96,6 +96,12 @@ def command_line_table(model, folder):
     refused("unknown kind", ["drafers", "drafters"], "list", "drafers")
     refused("tokenize without a tokenizer", ["okenizer"], "tokenize", "--model", model, "--text", "a")
     refused("rows that are none", ["--rows"], "bench", "model", "--model", model, "--rows", "1,x")
+    bench = ("bench", "drafter", "--drafter")
+    refused("a drafter to bench that is none", ["suffix_tree", "suffix_decoding"], *bench, "suffix_tree")
+    refused("a drafter to bench that needs a model", ["model"], *bench, "model")
+    refused("a drafter's parameter that is none", ["--drafter:1", "alfa", "alpha"], *bench, "{type: suffix_automaton, alfa: 2}")
+    refused("a drafter's corpus without a tokenizer", ["suffix_automaton", "tokenizer"], *bench, "{type: suffix_automaton, corpus: a.txt}")
+    refused("a text to bench without a tokenizer", ["--tokenizer"], *bench, "none", "--file", "a.txt")
 
 
 def tokenizer_table(model, folder):

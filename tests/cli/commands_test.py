@@ -188,6 +188,19 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         wrong = run("bench", "verify", "--model", target, "--verifier", "rejektion")
         check(wrong.returncode == 2 and "rejection" in wrong.stderr, "bench verify: an unknown verifier")
 
+    def bench_of_drafting():
+        report = run_json("bench", "drafter", "--context", 200, "--tokens", 40, "--repeats", 2, "--json")
+        rows = {row["drafter"]: row for row in report["rows"]}
+        measured = [name for name, row in rows.items() if "round_us" in row]
+        check({"none", "prompt_lookup", "suffix_automaton", "suffix_decoding", "ngram_cache", "ngram_mod"} <= set(measured),
+              f"bench drafter: those that need no model have times: {measured}")
+        check("not_measured" in rows["model"] and "oracle" not in rows, "bench drafter: the others do not")
+        check(all(rows[name]["rounds"] >= 2 and rows[name]["emitted"] >= 1 for name in measured), "bench drafter: rounds")
+        check(rows["none"]["drafted"] == 0 and rows["none"]["rounds"] == 78, "bench drafter: plain decoding, to the last token but one")
+        check(rows["prompt_lookup"]["drafted"] > 0, "bench drafter: made-up texts have repeats")
+        one = run_json("bench", "drafter", "--drafter", "{type: prompt_lookup, num_speculative_tokens: 1}", "--context", 200, "--repeats", 1, "--json")
+        check(len(one["rows"]) == 1 and one["rows"][0]["drafted"] <= 1, "bench drafter: one drafter, as a study writes it")
+
     def batches_and_order_change_no_token():
         file = os.path.join(folder, "study.yaml")
 
@@ -248,7 +261,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 
