@@ -146,6 +146,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_inflate_command(top);
   add_overlap_command(top);
   add_tasks_command(top);
+  add_datastore_command(top);
   add_train_command(top);
   add_train_tokenizer_command(top);
   add_certify_command(top);

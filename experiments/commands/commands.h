@@ -19,6 +19,7 @@ void add_import_command(Command app);
 void add_inflate_command(Command app);
 void add_overlap_command(Command app);
 void add_tasks_command(Command app);
+void add_datastore_command(Command app);
 void add_train_command(Command app);
 void add_train_tokenizer_command(Command app);
 

@@ -43,6 +43,15 @@ constexpr Form kForms[] = {
     {"{type: suffix_decoding, mode: tree, max_spec_factor: 4, max_cached_tokens: 50}", ""},
     {"{type: ngram_cache, min_counts: [1, 1, 1, 1], max_cached_pairs: 40}", ""},
     {"{type: ngram_mod, ngram_size: 2, log2_entries: 4}", ""},
+    {"{type: rest, draft: chain, shortest_match: 1}", ""},
+    {"{type: rest, longest_match: 3, max_occurrences: 2, num_nodes: 7, num_speculative_tokens: 4}", ""},
+    {"{type: lookahead, window: 3, ngram: 3, guess_set_size: 2, pool_from_prompt: false}", ""},
+    {"{type: lookahead, window: 1, ngram: 2, guess_set_size: 1}", ""},
+    {"{type: token_recycling, top_k: 3, num_nodes: 9, rank_acceptance: [0.5, 0.2, 0.1]}", ""},
+    {"{type: token_recycling, top_k: 1, num_nodes: 3}", ""},
+    {"{type: ant_trie, num_nodes: 5, branch_length: 3, max_output_nodes: 8}", ""},
+    {"{type: ant_trie, draft: chain, match_length: 4}", ""},
+    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 2}, {type: lookahead, window: 3, ngram: 3, guess_set_size: 2}]}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
 

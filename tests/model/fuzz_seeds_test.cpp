@@ -3,6 +3,7 @@
 
 #include "framework/base/error.h"
 #include "framework/model/files/bitllama.h"
+#include "framework/model/files/datastore.h"
 #include "framework/model/files/llama2c.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
@@ -39,6 +40,7 @@ TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
   CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) == std::pair(5, 4));
   CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) == std::pair(4, 3));
   CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) == std::pair(2, 5));
+  CHECK(replay("datastore_fuzz", [](const std::string& bytes) { Datastore::parse(as_bytes(bytes), "seed"); }) == std::pair(4, 9));
 }
 
 }  // namespace
