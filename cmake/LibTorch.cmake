@@ -3,7 +3,7 @@
 # Why not find_package(Torch): the configuration inside the PyPI wheel insists on a whole CUDA toolkit. The two libraries that a CPU build
 # links need only two small NVIDIA run-time libraries beside them, and cmake/setup.sh puts them there.
 #
-# A LibTorch that CMAKE_PREFIX_PATH names wins; else the one that `make setup` keeps for the whole machine.
+# A LibTorch that the variable libtorch or CMAKE_PREFIX_PATH names wins; else the one that `make setup` keeps for the whole machine.
 
 set(FORETELL_TORCH_VERSION 2.11.0)
 
@@ -34,7 +34,10 @@ function(foretell_find_libtorch out)
   set(${out} "${candidate}" PARENT_SCOPE)
 endfunction()
 
-foretell_find_libtorch(libtorch)
+# Plug-ins name the one that Foretell was built with: two versions in one program would not get along.
+if(NOT libtorch)
+  foretell_find_libtorch(libtorch)
+endif()
 message(STATUS "LibTorch: ${libtorch}")
 
 # Old LibTorch archives were built with the other std::string; linking one fails in ways that nobody can read.
@@ -44,7 +47,7 @@ if(NOT cxx11_symbol)
 endif()
 
 function(foretell_import name)
-  add_library(${name} SHARED IMPORTED)
+  add_library(${name} SHARED IMPORTED GLOBAL)
   set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${libtorch}/lib/lib${name}.so")
 endfunction()
 

@@ -144,6 +144,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_make_random_command(top);
   add_import_command(top);
   add_inflate_command(top);
+  add_new_command(top);
   add_overlap_command(top);
   add_tasks_command(top);
   add_datastore_command(top);

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "experiments/content_hash.h"
+#include "experiments/plugins.h"
 #include "experiments/report.h"
 #include "framework/base/version.h"
 #include "framework/cost/row_costs.h"
@@ -72,6 +73,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
       {"started", now_utc()},
       {"foretell", {{"version", std::string(version())}, {"revision", std::string(git_revision())}, {"compiler", std::string(compiler())}}},
       {"libtorch", TORCH_VERSION},
+      {"plugins", plugin_manifest()},
       {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
       {"threads", at::get_num_threads()},
       {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},

@@ -7,6 +7,7 @@
 #include "experiments/content_hash.h"
 #include "experiments/paths.h"
 #include "experiments/pipeline.h"
+#include "experiments/plugins.h"
 #include "experiments/sweep.h"
 
 namespace foretell {
@@ -18,7 +19,7 @@ ConfigValue typed(const char* type) { return ConfigValue::map({{"type", ConfigVa
 
 struct StudySections {
   std::string study, description;
-  ConfigValue model, pipeline, sampling, workload, run, sweep, overlap;
+  ConfigValue model, pipeline, sampling, workload, run, sweep, overlap, plugins;
   ConfigValue baseline = ConfigValue::map({{"pipeline", ConfigValue::map({{"drafter", typed("none"), {}}}), {}}});
 
   void declare(Parameters& p) {
@@ -29,6 +30,7 @@ struct StudySections {
     p.add("sampling", sampling, "from logits to a law");
     p.add("workload", workload, "the prompts", {.required = true});
     p.add("run", run, "seed, repeats, warm-up, threads, batch size");
+    p.add("plugins", plugins, "shared libraries with more strategies");
     p.add("baseline", baseline, "dotted pipeline paths and their values in the baseline; none for no baseline");
     p.add("overlap", overlap, "text that acceptance is predicted from, beside what is measured");
     p.add("sweep", sweep, "dotted paths and the values that each takes");
@@ -171,6 +173,7 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
   StudySections sections;
   Parameters::read(document, "the study", sections);
   check_name(sections, document);
+  load_plugins(sections.plugins, folder);
 
   Study study{sections.study, file, sections.overlap};
   const auto again = cell_overrides(overrides);

@@ -12,6 +12,7 @@
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
 //   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap predicts
+//   plugins:  [libmine.so]                    # optional: strategies out of shared libraries
 //   baseline: {pipeline.drafter: {type: none}}    # the default; `none` for no baseline
 //   sweep:    {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # the grid of all combinations
 //

@@ -8,6 +8,7 @@
 #include "experiments/console.h"
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"
+#include "experiments/plugins.h"
 #include "experiments/table.h"
 #include "framework/base/error.h"
 #include "framework/model/bench_model.h"
@@ -63,6 +64,7 @@ struct VerifyOptions {
   std::string model, device = "cpu";
   std::optional<std::string> dtype;
   std::optional<int> threads;
+  std::vector<std::string> plugins;
   BenchVerifyOptions bench;
   bool json = false;
 };
@@ -93,6 +95,7 @@ void print_report(const BenchVerifyReport& report, int nodes) {
 }
 
 void bench_verification(const VerifyOptions& options) {
+  load_plugins(options.plugins);
   if (options.threads) at::set_num_threads(*options.threads);
   const auto model = load_model(options.model, load_options(options.dtype, options.device));
   const BenchVerifyReport report = bench_verify(*model, options.bench);
@@ -107,6 +110,7 @@ void add_bench_verify(Command parent) {
   Command verify = parent.add_command("verify", "what verifying a tree costs beside the forward that scores it");
   verify.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
   verify.add("--verifier", options->bench.verifier, "a verifier, or all", {.type = "NAME", .show_default = true});
+  add_plugin_option(verify, options->plugins);
   verify.add("--nodes", options->bench.nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   verify.add("--context", options->bench.context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
   verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier", {.type = "N", .show_default = true, .min = 1});

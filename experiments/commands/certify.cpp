@@ -6,6 +6,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/negative_result.h"
+#include "experiments/plugins.h"
 #include "experiments/progress.h"
 #include "experiments/table.h"
 #include "framework/base/error.h"
@@ -15,6 +16,7 @@ namespace {
 
 struct CertifyOptions {
   certify::CertificateOptions settings;
+  std::vector<std::string> plugins;
   bool json = false;
 };
 
@@ -65,6 +67,7 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
 }
 
 void run_certify(const CertifyOptions& options) {
+  load_plugins(options.plugins);
   certify::CertificateOptions settings = options.settings;
   Progress progress(1, "pairs");
   settings.on_row = [&](int row, int rows) {
@@ -94,6 +97,7 @@ void add_certify_command(Command app) {
       app.add_command("certify", "Whether verifiers emit the target's law: by exact enumeration, by chi-square, token by token");
   command.add("--verifier", options->settings.verifier, "a verifier's name", {.type = "NAME", .show_default = true});
   command.add("--drafter", options->settings.drafter, "a drafter's name", {.type = "NAME", .show_default = true});
+  add_plugin_option(command, options->plugins);
   command.add_flag("--full", options->settings.full, "more toy laws and more draws: minutes instead of seconds");
   command.add_flag("--json", options->json, "as a JSON array");
   command.run([options] { run_certify(*options); });

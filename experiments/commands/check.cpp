@@ -3,6 +3,7 @@
 #include "experiments/cell_setup.h"
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/plugins.h"
 
 namespace foretell {
 namespace {
@@ -34,13 +35,17 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
 void add_check_command(Command app) {
   struct Options {
     std::string study;
-    std::vector<std::string> overrides;
+    std::vector<std::string> overrides, plugins;
   };
   auto options = std::make_shared<Options>();
   Command command = app.add_command("check", "Find what is wrong with a study without running it");
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value, as in `run`", {.type = "PATH=VALUE"});
-  command.run([options] { check_study(options->study, options->overrides); });
+  add_plugin_option(command, options->plugins);
+  command.run([options] {
+    load_plugins(options->plugins);
+    check_study(options->study, options->overrides);
+  });
 }
 
 }  // namespace foretell

@@ -8,6 +8,7 @@
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"
 #include "experiments/pipeline.h"
+#include "experiments/plugins.h"
 #include "experiments/round_printer.h"
 #include "experiments/stops.h"
 #include "experiments/text_stream.h"
@@ -23,7 +24,7 @@ struct GenerateOptions {
   std::optional<std::string> prompt, ids, draft_model, drafter, verifier, dtype;
   std::optional<std::string> temperature, top_k, top_p, min_p;
   std::string chat_template = "none", device = "cpu";
-  std::vector<std::string> overrides, stop;
+  std::vector<std::string> overrides, plugins, stop;
   int max_new_tokens = 128;
   std::uint64_t seed = 0;
   std::optional<int> threads;
@@ -207,6 +208,7 @@ void add_pipeline_options(Command& command, GenerateOptions& options) {
   command.add("--verifier", options.verifier, "see `foretell list verifiers`", {.type = "NAME"});
   command.add("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
               {.type = "PATH=VALUE"});
+  add_plugin_option(command, options.plugins);
 }
 
 }  // namespace
@@ -227,7 +229,10 @@ void add_generate_command(Command app) {
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   add_output_options(command, *options);
-  command.run([options] { Generator(*options).run(); });
+  command.run([options] {
+    load_plugins(options->plugins);
+    Generator(*options).run();
+  });
 }
 
 }  // namespace foretell

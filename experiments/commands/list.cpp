@@ -8,6 +8,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/made_models.h"
+#include "experiments/plugins.h"
 #include "experiments/table.h"
 #include "experiments/workload.h"
 #include "framework/base/error.h"
@@ -22,6 +23,7 @@ struct Listed {
   std::optional<bool> lossless;
   std::vector<std::string> state;  // "run": depends on earlier prompts; "clock": depends on measured time
   std::vector<ParameterDoc> parameters;
+  std::string plugin = {};  // the file that it comes from; empty: built in
 };
 
 struct Kind {
@@ -40,7 +42,7 @@ const std::array<Kind, 8> kKinds = {{{"drafters", "drafter"},
 template <class Interface>
 void add_registered(const std::string& kind, std::vector<Listed>& out) {
   for (const auto& [name, entry] : Registry<Interface>::instance().entries()) {
-    Listed listed{kind, name, entry.info.summary, entry.info.lossless, {}, entry.parameters()};
+    Listed listed{kind, name, entry.info.summary, entry.info.lossless, {}, entry.parameters(), entry.plugin};
     if (entry.info.run_state) listed.state.push_back("run");
     if (entry.info.clock) listed.state.push_back("clock");
     out.push_back(std::move(listed));
@@ -93,12 +95,14 @@ nlohmann::ordered_json to_json(const Listed& listed) {
           {"summary", listed.summary},
           {"lossless", listed.lossless ? nlohmann::ordered_json(*listed.lossless) : nullptr},
           {"state", listed.state.empty() ? "none" : fmt::format("{}", fmt::join(listed.state, "+"))},
+          {"plugin", listed.plugin.empty() ? nullptr : nlohmann::ordered_json(listed.plugin)},
           {"parameters", parameters}};
 }
 
 std::string remarks(const Listed& listed) {
   std::vector<std::string> words = listed.state;
   if (listed.lossless) words.insert(words.begin(), *listed.lossless ? "lossless" : "lossy");
+  if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
   return words.empty() ? "" : fmt::format(" [{}]", fmt::join(words, ", "));
 }
 
@@ -134,14 +138,19 @@ void list(const std::string& what, bool json) {
 void add_list_command(Command app) {
   struct Options {
     std::string what;
+    std::vector<std::string> plugins;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
   Command command = app.add_command("list", "What there is to choose from, with all parameters");
   command.add("what", options->what, "drafters, verifiers, policies, trees, models, targets, workloads or sections; all without it",
               {.type = "KIND"});
+  add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
-  command.run([options] { list(options->what, options->json); });
+  command.run([options] {
+    load_plugins(options->plugins);
+    list(options->what, options->json);
+  });
 }
 
 }  // namespace foretell

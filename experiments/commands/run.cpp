@@ -6,6 +6,7 @@
 #include "experiments/explanation.h"
 #include "experiments/interrupt.h"
 #include "experiments/manifest.h"
+#include "experiments/plugins.h"
 #include "experiments/prediction.h"
 #include "experiments/progress.h"
 #include "experiments/quality.h"
@@ -17,7 +18,7 @@ namespace {
 
 struct RunOptions {
   std::string study;
-  std::vector<std::string> overrides;
+  std::vector<std::string> overrides, plugins;
   std::optional<int> limit;
   std::string out = "results";
   bool json = false;
@@ -86,6 +87,7 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
 }
 
 void run_study(const RunOptions& options) {
+  load_plugins(options.plugins);
   const Study study = load_study(options.study, all_overrides(options));
   const std::filesystem::path results = options.out;
   ModelPool pool(results / ".models");
@@ -115,6 +117,7 @@ void add_run_command(Command app) {
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`",
               {.type = "PATH=VALUE"});
   command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
+  add_plugin_option(command, options->plugins);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
   command.add_flag("--json", options->json, "end with the results as one JSON object");
   command.run([options] { run_study(*options); });

@@ -1,8 +1,9 @@
 // One file adds a strategy: the class, and one line that registers it.
 //
-// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program or a plug-in
-// is being loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the
-// executable and in plug-ins meet in the same one.
+// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program is being
+// loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the executable and in
+// plug-ins meet in the same one. What a plug-in registers waits until its loader adds it (framework/plugin/plugin.h), because no exception can
+// leave a static initialiser: there a name registered twice is an Error.
 //
 // A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const BuildContext&):
 //
@@ -33,6 +34,15 @@ struct StrategyInfo {
   bool clock = false;                 // behaviour depends on measured time: likewise
 };
 
+// A registration that a plug-in has made and that is not in its registry yet.
+struct PendingStrategy {
+  std::string kind, name;
+  std::function<void(const std::string& plugin)> add;  // an Error if the name is taken
+};
+
+// Where registrations go while a plug-in is being loaded; null at all other times.
+std::vector<PendingStrategy>*& pending_strategies();
+
 template <class Interface>
 class Registry {
  public:
@@ -40,15 +50,31 @@ class Registry {
     StrategyInfo info;
     std::function<std::vector<ParameterDoc>()> parameters;
     std::function<std::unique_ptr<Interface>(const ConfigValue&, const BuildContext&)> make;
-    Location where;  // of its registration
+    Location where;           // of its registration
+    std::string plugin = {};  // the file that it was loaded from; empty: built in
   };
 
   static Registry& instance();
 
   bool add(const std::string& name, Entry entry) {
+    if (std::vector<PendingStrategy>* pending = pending_strategies()) {
+      pending->push_back({kind(), name, [this, name, entry = std::move(entry)](const std::string& plugin) {
+                            Entry from_plugin = entry;
+                            from_plugin.plugin = plugin;
+                            const auto [it, added] = entries_.emplace(name, std::move(from_plugin));
+                            if (!added) throw Error(already_registered(it->first, it->second));
+                          }});
+      return true;
+    }
     const auto [it, added] = entries_.emplace(name, std::move(entry));
-    FORETELL_CHECK(added, "{} '{}' is registered twice, first in {}", kind(), name, it->second.where.to_string());
+    FORETELL_CHECK(added, "{}", already_registered(it->first, it->second));
     return true;
+  }
+
+  // "drafter 'model' is already registered in drafters/model.cpp:12"
+  static std::string already_registered(const std::string& name, const Entry& entry) {
+    const std::string from = entry.plugin.empty() ? "" : fmt::format(" of {}", entry.plugin);
+    return fmt::format("{} '{}' is already registered in {}{}", kind(), name, entry.where.to_string(), from);
   }
 
   const std::map<std::string, Entry>& entries() const { return entries_; }

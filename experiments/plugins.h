@@ -1,0 +1,28 @@
+// --plugin, and what a run remembers of the plug-ins that it used.
+//
+// Contract: plug-ins are loaded before anything is looked up in a registry; framework/plugin/plugin.h says what can be wrong with one. A path of a
+// study is looked for like its other paths (experiments/paths.h).
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/command.h"
+#include "framework/base/config_value.h"
+
+namespace foretell {
+
+// The option is the same for every command in which strategies are named.
+void add_plugin_option(Command& command, std::vector<std::string>& files);
+
+void load_plugins(const std::vector<std::string>& files);
+// A study's `plugins`: a list of paths, one path, or null.
+void load_plugins(const ConfigValue& files, const std::filesystem::path& study_folder);
+
+// [{file, hash, strategies}] of all plug-ins, in the order in which they were loaded.
+nlohmann::ordered_json plugin_manifest();
+
+}  // namespace foretell

@@ -1,0 +1,201 @@
+"""Plug-ins from the first command to the last: install, `foretell new`, build out of tree, list, run, certify; and whatever can be wrong with one."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import support
+from support import *
+
+KINDS = ("drafter", "verifier", "policy", "tree")
+NAMES = {kind: f"my_{kind}" for kind in KINDS}
+STUDY = """study: plugged
+plugins: [%(plugins)s]
+model: {target: %(model)s}
+pipeline: {drafter: {type: my_drafter, num_speculative_tokens: 3}, verifier: {type: my_verifier}, policy: {type: my_policy, depth: 2}}
+workload: {type: random_ids, count: 2, length: 16, max_new_tokens: 16, ignore_eos: true}
+"""
+# Registers nothing; a name that is taken; a name twice. Each is a library beside the four that `foretell new` wrote.
+EXTRA = {
+    "nothing": "int nothing() { return 0; }\n",
+    "taken": """#include "framework/decode/verifier.h"
+namespace {
+struct Taken final : foretell::Verifier {
+  using Options = foretell::NoOptions;
+  Taken(const Options&, const foretell::BuildContext&) {}
+  foretell::Verdict verify(const foretell::DraftTree&, foretell::Scores&, foretell::Rng&) const override { throw foretell::Error("Taken judges nothing"); }
+};
+FORETELL_REGISTER(foretell::Verifier, Taken, TAKEN_NAME, {.summary = "stands in the way"});
+}
+""",
+    "unresolved": """#include "framework/decode/verifier.h"
+int defined_nowhere();
+int asks = defined_nowhere();
+""",
+}
+
+
+def prefix_of(folder):
+    prefix = os.path.join(folder, "prefix")
+    done = subprocess.run(["cmake", "--install", os.path.dirname(os.path.abspath(BIN)), "--prefix", prefix], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(f"cmake --install: {done.stderr}")
+    return prefix
+
+
+def write_project(folder):
+    """One project for all plug-ins, so that the compiler is looked for once."""
+    lines = ["cmake_minimum_required(VERSION 3.25)", "project(all CXX)", "set(CMAKE_BUILD_TYPE Release)", *(f"add_subdirectory({n})" for n in NAMES.values()),
+             "find_package(Foretell REQUIRED)"]
+    libraries = [("nothing", "nothing", ""), ("unresolved", "unresolved", ""), ("taken", "taken", "my_verifier"), ("built_in", "taken", "rejection"),
+                 ("thrower", "taken", "thrower")]
+    for library, source, name in libraries:
+        lines += [f"add_library({library} MODULE {source}.cpp)", f"target_link_libraries({library} PRIVATE Foretell::framework)",
+                  f'target_compile_options({library} PRIVATE -O0 "-DTAKEN_NAME=\\"{name}\\"")']
+    with open(os.path.join(folder, "CMakeLists.txt"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+    for source, text in EXTRA.items():
+        with open(os.path.join(folder, source + ".cpp"), "w") as file:
+            file.write(text)
+
+
+def build(folder):
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    out = os.path.join(folder, "build")
+    for command in (["cmake", "-S", folder, "-B", out, *generator], ["cmake", "--build", out, "--parallel", "2"]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: {done.stdout} {done.stderr}")
+    libraries = {kind: os.path.join(out, name, f"lib{name}.so") for kind, name in NAMES.items()}
+    for name in ("nothing", "unresolved", "taken", "built_in", "thrower"):
+        libraries[name] = os.path.join(out, f"lib{name}.so")
+    return libraries
+
+
+def refused(what, words, *arguments):
+    done = run(*arguments)
+    lines = done.stderr.rstrip("\n").split("\n")
+    fits = done.returncode == 2 and len(lines) == 1 and lines[0].startswith("foretell: ") and all(word in lines[0] for word in words)
+    check(fits, f"{what}: {done.stderr.strip()[:300]}" + ("" if fits else f" [exit {done.returncode}, expected {words}]"))
+
+
+def main(folder):
+    prefix = prefix_of(folder)
+    support.BIN = os.path.join(prefix, "bin", "foretell")
+    model = make_random(folder)
+    project = os.path.join(folder, "plugins")
+    os.mkdir(project)
+
+    def installed_headers_are_whole():
+        include = pathlib.Path(prefix, "include", "foretell")
+        missing = [f"{header}: {name}" for header in include.rglob("*.h")
+                   for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', header.read_text(), re.MULTILINE) if not (include / name).is_file()]
+        check((include / "framework/decode/drafter.h").is_file() and not missing, f"install: headers include only installed ones {missing[:3]}")
+        check(not (include / "framework/train").exists(), "install: nothing that strategies may not include")
+
+    def new_writes_a_folder():
+        for kind, name in NAMES.items():
+            out = run_ok("new", kind, name, "--dir", os.path.join(project, name))
+            check(name in out and sorted(os.listdir(os.path.join(project, name))) == ["CMakeLists.txt", "README.md", name + ".cpp"], f"new {kind}")
+            text = "".join(open(os.path.join(project, name, file)).read() for file in os.listdir(os.path.join(project, name)))
+            check("%" not in text, f"new {kind}: every placeholder is filled")
+        readme = open(os.path.join(project, "my_drafter", "README.md")).read()
+        check(all(word in readme for word in ("cmake -B build", "list drafters", "--drafter my_drafter", "certify")), "new: README has the commands")
+
+    def new_checks_names():
+        refused("new: no kind", ["drafer", "drafter"], "new", "drafer", "mine")
+        for name in ("9lives", "my-drafter", "a b", "../up", "", "all"):
+            refused(f"new: the name {name!r}", ["cannot name a strategy"], "new", "drafter", name, "--dir", os.path.join(folder, "never"))
+        refused("new: a name that is taken", ["drafter 'prompt_lookup'", "drafters/prompt_lookup.cpp:"], "new", "drafter", "prompt_lookup")
+        refused("new: a folder that is not empty", ["is not empty"], "new", "drafter", "mine", "--dir", project)
+        refused("new: a file in the way", ["is no folder"], "new", "drafter", "mine", "--dir", os.path.join(folder, "tiny.json"))
+        check(not os.path.exists(os.path.join(folder, "never")), "new: a refused name leaves nothing behind")
+
+    for test in (installed_headers_are_whole, new_writes_a_folder, new_checks_names):
+        case(test)
+    write_project(project)
+    libraries = build(project)
+    plugins = [part for kind in KINDS for part in ("--plugin", libraries[kind])]
+    generate = ("generate", "--model", model, "--ids", "5 6 7 5 6 7 5 6", "--max-new-tokens", 30, "--ignore-eos", "--json")
+    plain = run_json(*generate)
+
+    def lists():
+        entries = {(entry["kind"], entry["name"]): entry for entry in json.loads(run_ok("list", "--json", *plugins))}
+        check(all(entries[kind, name]["plugin"] == f"lib{name}.so" for kind, name in NAMES.items()), "list --plugin: says which file a strategy is from")
+        check(entries["drafter", "prompt_lookup"]["plugin"] is None and entries["verifier", "my_verifier"]["lossless"] is True, "list --plugin: the others")
+        check("plug-in libmy_drafter.so" in run_ok("list", "drafters", *plugins) and "my_drafter" not in run_ok("list"), "list --plugin: as text")
+        check("my_drafter" in run_ok("list", "drafters", *plugins, *plugins), "list --plugin: a file that is named twice is loaded once")
+
+    def generates():
+        drafted = run_json(*generate, *plugins, "--drafter", "my_drafter", "--verifier", "my_verifier", "--set", "policy.type=my_policy")
+        check(drafted["token_ids"] == plain["token_ids"] and drafted["rounds"] <= plain["rounds"], "generate --plugin: drafter, verifier, policy")
+        tree = run_json(*generate, *plugins, "--draft-model", model, "--set", "tree.type=my_tree", "--set", "tree.depth=2")
+        check(tree["token_ids"] == plain["token_ids"] and tree["mean_acceptance_length"] > 2.5, "generate --plugin: tree")
+        refused("generate: a parameter of a plug-in", ["my_drafter", "num_specultive_tokens", "num_speculative_tokens"], *generate, *plugins, "--drafter",
+                "my_drafter", "--set", "drafter.num_specultive_tokens=3")
+        refused("generate: without the plug-in", ["unknown drafter 'my_drafter'"], *generate, "--drafter", "my_drafter")
+        refused("generate: what a plug-in throws", ["Taken judges nothing"], *generate, "--plugin", libraries["thrower"], "--verifier", "thrower")
+
+    def studies():
+        study = os.path.join(folder, "study.yaml")
+        with open(study, "w") as file:
+            file.write(STUDY % {"plugins": ", ".join(os.path.relpath(libraries[kind], folder) for kind in KINDS), "model": model})
+        check("ok: 1 cell" in run_ok("check", study), "check: plug-ins that the study names, beside the study")
+        cell = run_json("run", study, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
+        manifest = json.load(open(os.path.join(cell["folder"], "manifest.json")))
+        check([plugin["file"] for plugin in manifest["plugins"]] == [f"lib{name}.so" for name in NAMES.values()], "run: the manifest names plug-ins")
+        check(all(re.fullmatch("[0-9a-f]{16}", plugin["hash"]) for plugin in manifest["plugins"]), "run: with their content")
+        check(manifest["plugins"][0]["strategies"] == ["drafter 'my_drafter'"] and cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "run: a study")
+        by_option = run_json("run", study, "--set", "plugins=~", *plugins, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
+        check(by_option["tasks"]["overall"]["same_as_baseline"] == 1.0, "run --plugin")
+        run_ok("check", study, "--set", "plugins=~", *plugins)
+        refused("check: a study without its plug-ins", [study + ":4", "my_drafter"], "check", study, "--set", "plugins=~")
+        refused("check: a plug-in that is not there", ["--set plugins", "gone.so"], "check", study, "--set", "plugins=[gone.so]")
+        refused("check: a plug-in that is none", ["--set plugins", "no shared library"], "check", study, "--set", f"plugins={study}")
+
+    def certifies():
+        rows = json.loads(run_ok("certify", "--plugin", libraries["drafter"], "--drafter", "my_drafter", "--verifier", "rejection", "--json"))
+        check([row["verdict"] for row in rows] == ["lossless"] and rows[0]["drafter"] == "my_drafter", "certify --plugin: the drafter")
+        rows = json.loads(run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "prompt_lookup", "--json"))
+        check([row["verdict"] for row in rows] == ["lossless"] and rows[0]["tv"] < 1e-12, "certify --plugin: the verifier")
+        out = run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "model")
+        check("it judges chosen tokens only" in out, "certify --plugin: what the verifier refuses")
+
+    def benches():
+        out = run_json("bench", "verify", "--model", model, "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--nodes", 8, "--context", 8,
+                       "--repeats", 1, "--json")
+        check([row["verifier"] for row in out["rows"]] == ["my_verifier"], "bench verify --plugin")
+
+    def failures_are_one_line():
+        data = open(libraries["drafter"], "rb").read()
+        found = re.search(rb"interfaces ([0-9a-f]{12}), ", data)
+        other, cut, text = (os.path.join(folder, name) for name in ("libother.so", "libcut.so", "text.so"))
+        open(other, "wb").write(data[:found.start(1)] + b"0123456789ab" + data[found.end(1):])
+        open(cut, "wb").write(data[:found.end() + 200])
+        open(text, "w").write("no library\n")
+        refused("another ABI", ["libother.so: was built for Foretell", "0123456789ab", found.group(1).decode(), "build it again"], "list", "--plugin", other)
+        refused("a truncated library", ["libcut.so", "cut short"], "list", "--plugin", cut)
+        refused("no library", ["text.so: is no shared library"], "list", "--plugin", text)
+        refused("a folder", ["is no file"], "list", "--plugin", folder)
+        refused("a missing file", ["gone.so: no such plug-in"], "list", "--plugin", os.path.join(folder, "gone.so"))
+        refused("a library that is no plug-in", ["no ABI tag"], "list", "--plugin", shutil.which("cmake"))
+        refused("a missing symbol", ["libunresolved.so: cannot be loaded: undefined symbol", "defined_nowhere"], "list", "--plugin", libraries["unresolved"])
+        refused("nothing registered", ["libnothing.so: registers no strategy"], "list", "--plugin", libraries["nothing"])
+        refused("a built-in name", ["libbuilt_in.so: verifier 'rejection' is already registered in verifiers/rejection.cpp:"], "list", "--plugin",
+                libraries["built_in"])
+        refused("a name of another plug-in", ["libtaken.so: verifier 'my_verifier' is already registered in", "of libmy_verifier.so"], "list", "--plugin",
+                libraries["verifier"], "--plugin", libraries["taken"])
+
+    for test in (lists, generates, studies, certifies, benches, failures_are_one_line):
+        case(test)
+
+
+if not shutil.which("cmake") or not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(BIN)), "cmake_install.cmake")):
+    print("SKIPPED plug-ins: cmake or the build folder is not there", flush=True)
+    raise SystemExit(77)
+with temporary_folder() as temporary:
+    main(temporary)
+finish()
