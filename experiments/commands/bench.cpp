@@ -137,7 +137,7 @@ nlohmann::ordered_json to_json(const BenchDrafterReport& report, const BenchDraf
                     {"round_us", row.round_us},
                     {"draft_us", row.draft_us},
                     {"observe_us", row.observe_us},
-                    {"prompt_us", row.prompt_us},
+                    {"first_us", row.first_us},
                     {"drafted", row.drafted},
                     {"emitted", row.emitted},
                     {"rounds", row.rounds},
@@ -147,11 +147,11 @@ nlohmann::ordered_json to_json(const BenchDrafterReport& report, const BenchDraf
 }
 
 void print_report(const BenchDrafterReport& report, const BenchDrafterOptions& options) {
-  Table table({"<drafter", "us a round", "draft", "observe", "us a prompt", "drafted", "emitted", "rounds", "MB"});
+  Table table({"<drafter", "us a round", "draft", "observe", "to the first", "drafted", "emitted", "rounds", "MB"});
   for (const BenchDrafterRow& row : report.rows) {
     if (!row.reason.empty()) continue;
     table.add({row.drafter, fmt::format("{:.1f}", row.round_us), fmt::format("{:.1f}", row.draft_us), fmt::format("{:.1f}", row.observe_us),
-               fmt::format("{:.0f}", row.prompt_us), fmt::format("{:.1f}", row.drafted), fmt::format("{:.2f}", row.emitted),
+               fmt::format("{:.0f}", row.first_us), fmt::format("{:.1f}", row.drafted), fmt::format("{:.2f}", row.emitted),
                std::to_string(row.rounds), row.bytes ? fmt::format("{:.1f}", *row.bytes / 1e6) : "-"});
   }
   print_out(table.to_string());
