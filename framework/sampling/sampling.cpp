@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <unordered_set>
 
@@ -148,17 +149,22 @@ Token argmax_checked(std::span<const float> logits) {
   return best;
 }
 
+// One pass that keeps the best so far in order: few rows' entries get past the comparison with the last of them.
 std::vector<Token> highest(std::span<const float> logits, int k) {
-  const Token best = argmax_checked(logits);
-  if (k <= 1) return {best};
-  std::vector<Token> order(logits.size());
-  std::iota(order.begin(), order.end(), Token{0});
-  const auto count = std::min(order.size(), static_cast<std::size_t>(k));
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-                    [&](Token a, Token b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
-  order.resize(count);
-  std::erase_if(order, [&](Token t) { return !std::isfinite(logits[t]); });
-  return order;
+  if (k <= 1) return {argmax_checked(logits)};
+  std::vector<Token> best;
+  float bar = -std::numeric_limits<float>::infinity();
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const float value = logits[i];
+    if (value <= bar) continue;
+    if (std::isnan(value)) bad_logits(logits);
+    const auto place = std::upper_bound(best.begin(), best.end(), value, [&](float v, Token t) { return v > logits[t]; });
+    best.insert(place, static_cast<Token>(i));
+    if (best.size() > static_cast<std::size_t>(k)) best.pop_back();
+    if (best.size() == static_cast<std::size_t>(k)) bar = logits[best.back()];
+  }
+  if (best.empty() || !std::isfinite(logits[best.front()])) bad_logits(logits);
+  return best;
 }
 
 }  // namespace foretell

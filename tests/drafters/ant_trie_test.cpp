@@ -106,17 +106,17 @@ TEST_CASE("ant_trie drafts what a table of all branches says, while it is squeez
     TrieReference reference = form.reference;
     HandDriven driven(std::string("{type: ant_trie") + form.options + "}", kTrieVocab);
     PhiloxRng rng({.seed = 5});
-    TableScores scores({{0, 1}});
+    HandScores scores({{0, 1}});
     bool same = true, small = true;
     std::size_t drafted = 0;
     for (std::uint64_t request = 0; request < 4; ++request) {
-      const Tokens prompt = repetitive_text(20 + 9 * request, kTrieVocab, request);
+      const Tokens prompt = retrieval_text(20 + 9 * request, kTrieVocab, request);
       driven.begin(prompt);
       reference.begin(prompt);
-      const Tokens output = repetitive_text(120, kTrieVocab, 50 + request);
+      const Tokens output = retrieval_text(120, kTrieVocab, 50 + request);
       for (std::size_t at = 0; at < output.size();) {
         const DraftTree tree = driven.draft();
-        const std::set<Tokens> expected = reference.draft(driven.text()), found = paths_of(tree);
+        const std::set<Tokens> expected = reference.draft(driven.text()), found = node_paths(tree);
         same = same && found == expected;
         drafted += found.size();
         const DraftTree cut = driven.draft(DraftBudget{4, 2, 4});
@@ -137,14 +137,14 @@ TEST_CASE("ant_trie drafts what a table of all branches says, while it is squeez
 TEST_CASE("ant_trie forgets a prompt with its request and keeps what was written, without stop tokens") {
   HandDriven driven("{type: ant_trie, match_length: 1}", 9);
   driven.begin({1, 2, 3, 1}, {8});
-  CHECK(paths_of(driven.draft()) == std::set<Tokens>{{2}, {2, 3}, {2, 3, 1}});
-  TableScores scores({{0, 1}});
+  CHECK(node_paths(driven.draft()) == std::set<Tokens>{{2}, {2, 3}, {2, 3, 1}});
+  HandScores scores({{0, 1}});
   const DraftTree tree = driven.draft();
   driven.observe(tree, scores, Tokens{5, 6, 8});
   driven.begin({1});
   CHECK(driven.draft().size() == 1);
   driven.begin({5});
-  CHECK(paths_of(driven.draft()) == std::set<Tokens>{{6}});
+  CHECK(node_paths(driven.draft()) == std::set<Tokens>{{6}});
 }
 
 TEST_CASE("ant_trie is lossless") {

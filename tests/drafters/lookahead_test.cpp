@@ -101,7 +101,7 @@ struct LookaheadForm {
   int window, ngram, guesses;
 };
 
-std::string yaml_of(const LookaheadForm& form, bool from_prompt) {
+std::string lookahead_yaml(const LookaheadForm& form, bool from_prompt) {
   return fmt::format("{{type: lookahead, window: {}, ngram: {}, guess_set_size: {}, pool_from_prompt: {}}}", form.window, form.ngram,
                      form.guesses, from_prompt);
 }
@@ -113,7 +113,7 @@ TEST_CASE("lookahead's window and pool are those of a direct simulation") {
       Request request{.id = 3, .prompt = {1, 2, 4, 7, 1, 2, 5}, .max_new_tokens = 150, .seed = 9};
       if (stop >= 0) request.stop_tokens = {stop};
       LookaheadReference reference(form.window, form.ngram, form.guesses, request, *target);
-      const Setup setup = toy_setup(yaml_of(form, false), "rejection", "", target);
+      const Setup setup = toy_setup(lookahead_yaml(form, false), "rejection", "", target);
       int checked = 0;
       bool whole = true, proposals = true;
       RunOptions options;
@@ -125,8 +125,8 @@ TEST_CASE("lookahead's window and pool are those of a direct simulation") {
         const auto guesses = reference.guess_paths(before.back(), std::min(form.ngram - 1, room));
         std::set<Tokens> all = reference.window_paths();
         all.insert(guesses.begin(), guesses.end());
-        whole = whole && paths_of(draft) == all;
-        proposals = proposals && proposed_paths_of(draft) == guesses;
+        whole = whole && node_paths(draft) == all;
+        proposals = proposals && proposal_paths(draft) == guesses;
         reference.advance(before);
         ++checked;
       };
@@ -143,11 +143,11 @@ TEST_CASE("lookahead's window and pool are those of a direct simulation") {
 TEST_CASE("lookahead takes n-grams of prompt and output if it is told to, the newest for each token") {
   HandDriven driven("{type: lookahead, window: 2, ngram: 3, guess_set_size: 2}", 9);
   driven.begin({1, 2, 3, 1, 4, 5, 1, 6, 7, 1});
-  CHECK(proposed_paths_of(driven.draft()) == std::set<Tokens>{{6}, {6, 7}, {4}, {4, 5}});
+  CHECK(proposal_paths(driven.draft()) == std::set<Tokens>{{6}, {6, 7}, {4}, {4, 5}});
   const DraftTree tree = driven.draft();
-  TableScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {1, 0, 0, 0, 0, 0, 0, 0, 0}));
+  HandScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {1, 0, 0, 0, 0, 0, 0, 0, 0}));
   driven.observe(tree, scores, Tokens{2, 3, 1});  // an old one comes back and is the newest again
-  CHECK(proposed_paths_of(driven.draft()) == std::set<Tokens>{{2}, {2, 3}, {6}, {6, 7}});
+  CHECK(proposal_paths(driven.draft()) == std::set<Tokens>{{2}, {2, 3}, {6}, {6, 7}});
 }
 
 TEST_CASE("a guess that is right as a whole gives all its tokens and the target's own") {
@@ -168,7 +168,7 @@ TEST_CASE("lookahead keeps to its budget, and what does not fit waits") {
       const DraftTree tree = driven.draft(DraftBudget{nodes, depth, nodes});
       CHECK(tree.size() - 1 <= nodes);
       CHECK(tree.depth() <= depth);
-      TableScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {0, 0, 0, 1, 0, 0, 0, 0, 0}));
+      HandScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {0, 0, 0, 1, 0, 0, 0, 0, 0}));
       driven.observe(tree, scores, Tokens{1});
     }
   const DraftBudget limits = driven.drafter().limits();
@@ -181,7 +181,7 @@ TEST_CASE("lookahead keeps to its budget, and what does not fit waits") {
 TEST_CASE("lookahead is lossless with a window and guesses of any size") {
   for (const LookaheadForm form : {LookaheadForm{2, 3, 2}, {1, 2, 1}, {3, 2, 4}})
     for (const char* verifier : {"rejection", "traversal", "sample_then_match"}) {
-      const Setup setup = toy_setup(yaml_of(form, true), verifier, "", toy_target(3));
+      const Setup setup = toy_setup(lookahead_yaml(form, true), verifier, "", toy_target(3));
       CHECK(check_exact(setup).value_or("") == "");
     }
 }

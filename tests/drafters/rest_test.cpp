@@ -78,10 +78,10 @@ struct RestReference {
   }
 };
 
-Tokens documents() {
+Tokens rest_documents() {
   Tokens corpus;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
-    const Tokens document = repetitive_text(150 + 10 * seed, kRestVocab, seed);
+    const Tokens document = retrieval_text(150 + 10 * seed, kRestVocab, seed);
     corpus.insert(corpus.end(), document.begin(), document.end());
     corpus.push_back(kRestVocab);
   }
@@ -89,7 +89,7 @@ Tokens documents() {
   return corpus;
 }
 
-std::string datastore_of(const TemporaryFolder& folder, int vocab, const Tokens& corpus) {
+std::string rest_store_of(const TemporaryFolder& folder, int vocab, const Tokens& corpus) {
   const auto path = folder.path() / "corpus.datastore";
   Datastore::build(vocab, corpus).write(path);
   return path.string();
@@ -97,7 +97,7 @@ std::string datastore_of(const TemporaryFolder& folder, int vocab, const Tokens&
 
 TEST_CASE("rest drafts the most frequent prefixes of what follows the longest match") {
   const TemporaryFolder folder;
-  const std::string file = datastore_of(folder, kRestVocab, documents());
+  const std::string file = rest_store_of(folder, kRestVocab, rest_documents());
   struct Form {
     const char* options;
     RestReference reference;
@@ -110,13 +110,13 @@ TEST_CASE("rest drafts the most frequent prefixes of what follows the longest ma
                         {", draft: chain, longest_match: 4", {.longest = 4, .chain = true}}};
   for (Form form : forms) {
     INFO(form.options);
-    form.reference.corpus = documents();
+    form.reference.corpus = rest_documents();
     HandDriven driven("{type: rest, datastore: \"" + file + "\"" + form.options + "}", kRestVocab);
     int drafted = 0;
     for (std::uint64_t seed = 100; seed < 160; ++seed) {
-      driven.begin(repetitive_text(1 + seed % 30, kRestVocab, seed));
+      driven.begin(retrieval_text(1 + seed % 30, kRestVocab, seed));
       const DraftTree tree = driven.draft();
-      CHECK(paths_of(tree) == form.reference.draft(driven.text()));
+      CHECK(node_paths(tree) == form.reference.draft(driven.text()));
       CHECK(tree.drafted() == tree.size() - 1);
       drafted += tree.size() > 1;
       const DraftTree small = driven.draft(DraftBudget{3, 2, 3});
@@ -131,18 +131,18 @@ TEST_CASE("rest drafts the most frequent prefixes of what follows the longest ma
 TEST_CASE("rest without a datastore draws on the prompt") {
   HandDriven driven("{type: rest, num_speculative_tokens: 4}", kRestVocab);
   driven.begin({1, 2, 3, 4, 5, 0, 1, 2});
-  CHECK(paths_of(driven.draft()) == std::set<Tokens>{{3}, {3, 4}, {3, 4, 5}, {3, 4, 5, 0}});
-  TableScores scores({{0, 1}});
+  CHECK(node_paths(driven.draft()) == std::set<Tokens>{{3}, {3, 4}, {3, 4, 5}, {3, 4, 5, 0}});
+  HandScores scores({{0, 1}});
   const DraftTree tree = driven.draft();
   driven.observe(tree, scores, Tokens{5, 0});
-  CHECK(paths_of(driven.draft()) == std::set<Tokens>{{1}, {1, 2}});
+  CHECK(node_paths(driven.draft()) == std::set<Tokens>{{1}, {1, 2}});
   driven.observe(tree, scores, Tokens{4, 4, 4, 4});  // what was written is not in the corpus
   CHECK(driven.draft().size() == 1);
 }
 
 TEST_CASE("rest never drafts across documents or past the end") {
   const TemporaryFolder folder;
-  HandDriven driven("{type: rest, datastore: \"" + datastore_of(folder, 4, {0, 1, 4, 2, 3}) + "\"}", 4);
+  HandDriven driven("{type: rest, datastore: \"" + rest_store_of(folder, 4, {0, 1, 4, 2, 3}) + "\"}", 4);
   driven.begin({0, 1});
   CHECK(driven.draft().size() == 1);
   driven.begin({2, 3});
@@ -151,7 +151,7 @@ TEST_CASE("rest never drafts across documents or past the end") {
 
 TEST_CASE("rest refuses a datastore of another vocabulary and options that contradict") {
   const TemporaryFolder folder;
-  const std::string file = datastore_of(folder, 9, {1, 2, 8, 9, 1});
+  const std::string file = rest_store_of(folder, 9, {1, 2, 8, 9, 1});
   CHECK_THROWS_WITH(HandDriven("{type: rest, datastore: \"" + file + "\"}", 8),
                     Catch::Contains("vocabulary of 9 tokens, the target has 8"));
   CHECK_THROWS_WITH(HandDriven("{type: rest, datastore: /nowhere/at.all}", 8), Catch::Contains("/nowhere/at.all: cannot be opened"));
@@ -170,10 +170,10 @@ TEST_CASE("rest with a datastore is lossless") {
       const Tokens answer = reference_greedy(*target, request);
       corpus.insert(corpus.end(), answer.begin(), answer.end());
       corpus.push_back(vocab);
-      const Tokens other = repetitive_text(60, vocab, static_cast<std::uint64_t>(first));
+      const Tokens other = retrieval_text(60, vocab, static_cast<std::uint64_t>(first));
       corpus.insert(corpus.end(), other.begin(), other.end());
     }
-    const std::string file = datastore_of(folder, vocab, corpus);
+    const std::string file = rest_store_of(folder, vocab, corpus);
     for (const char* options : {"num_nodes: 6, num_speculative_tokens: 3", "draft: chain", "longest_match: 2, shortest_match: 1"}) {
       const Setup setup = toy_setup("{type: rest, datastore: \"" + file + "\", " + options + "}", "rejection", "", target);
       CHECK(check_identity(setup).value_or("") == "");

@@ -11,9 +11,9 @@
 namespace foretell::testing {
 
 // A table of logits by node.
-class TableScores final : public Scores {
+class HandScores final : public Scores {
  public:
-  explicit TableScores(std::vector<std::vector<float>> rows) : rows_(std::move(rows)) {}
+  explicit HandScores(std::vector<std::vector<float>> rows) : rows_(std::move(rows)) {}
   Token argmax(NodeId node) override { return argmax_checked(rows_.at(node)); }
   const Law& law(NodeId node) override {
     law_ = Law::point_mass(static_cast<int>(rows_.at(node).size()), argmax(node));
@@ -67,13 +67,13 @@ class HandDriven {
   Tokens text_;
 };
 
-inline std::set<Tokens> paths_of(const DraftTree& tree) {
+inline std::set<Tokens> node_paths(const DraftTree& tree) {
   std::set<Tokens> paths;
   for (NodeId node = 1; node < tree.size(); ++node) paths.insert(tree.path(node));
   return paths;
 }
 
-inline std::set<Tokens> proposed_paths_of(const DraftTree& tree) {
+inline std::set<Tokens> proposal_paths(const DraftTree& tree) {
   std::set<Tokens> paths;
   for (NodeId node = 1; node < tree.size(); ++node)
     if (tree.proposed(node)) paths.insert(tree.path(node));
@@ -81,7 +81,7 @@ inline std::set<Tokens> proposed_paths_of(const DraftTree& tree) {
 }
 
 // Text in which n-grams come back: mostly the token that a fixed rule gives, sometimes another one.
-inline Tokens repetitive_text(std::size_t length, int vocab, std::uint64_t seed) {
+inline Tokens retrieval_text(std::size_t length, int vocab, std::uint64_t seed) {
   PhiloxRng rng({.seed = seed});
   Tokens text{0};
   while (text.size() < length) {

@@ -21,11 +21,11 @@ std::vector<float> telling_row(Token token, int k, int vocab) {
 }
 
 // Teaches every token's row, a chain of rows at a time.
-void teach(HandDriven& driven, int k, int vocab) {
+void teach_rows(HandDriven& driven, int k, int vocab) {
   driven.begin({0});
   for (Token token = 0; token < vocab; ++token) {
     const DraftTree tree(token);
-    TableScores scores({telling_row(token, k, vocab)});
+    HandScores scores({telling_row(token, k, vocab)});
     driven.observe(tree, scores, Tokens{0});
   }
 }
@@ -44,7 +44,7 @@ TEST_CASE("the recycling tree has the most probable rank paths, counted by tryin
   const int k = 3, vocab = 400;
   const std::vector<double> acceptance{0.5, 0.21, 0.13};
   HandDriven driven("{type: token_recycling, top_k: 3, num_nodes: 20, rank_acceptance: [0.5, 0.21, 0.13]}", vocab);
-  teach(driven, k, vocab);
+  teach_rows(driven, k, vocab);
 
   std::vector<std::pair<double, std::vector<int>>> all;
   std::vector<std::pair<double, std::vector<int>>> level{{1.0, {}}};
@@ -61,7 +61,7 @@ TEST_CASE("the recycling tree has the most probable rank paths, counted by tryin
   std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   std::set<std::vector<int>> expected, drafted;
   for (int i = 0; i < 20; ++i) expected.insert(all[static_cast<std::size_t>(i)].second);
-  for (const Tokens& path : paths_of(driven.draft())) drafted.insert(rank_path(path, k));
+  for (const Tokens& path : node_paths(driven.draft())) drafted.insert(rank_path(path, k));
   CHECK(drafted == expected);
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("the default recycling tree has 80 nodes; a token that was never score
   driven.begin({0});
   CHECK(driven.draft().size() == 1);
   const DraftTree tree(0);
-  TableScores scores({telling_row(0, 8, 3000)});
+  HandScores scores({telling_row(0, 8, 3000)});
   driven.observe(tree, scores, Tokens{0});
   CHECK(driven.draft().depth() == 1);
   CHECK(driven.draft().size() == 9);
@@ -118,9 +118,9 @@ TEST_CASE("a recycling tree can come from a file, and mistakes in it are reporte
     return "{type: token_recycling, top_k: 3, tree: \"" + folder.write("tree.yaml", text).string() + "\"}";
   };
   HandDriven driven(with("- [0, 1]\n- [0]\n- [2]\n- [0, 1, 2]\n"), 400);
-  teach(driven, 3, 400);
+  teach_rows(driven, 3, 400);
   std::set<std::vector<int>> drafted;
-  for (const Tokens& path : paths_of(driven.draft())) drafted.insert(rank_path(path, 3));
+  for (const Tokens& path : node_paths(driven.draft())) drafted.insert(rank_path(path, 3));
   CHECK(drafted == std::set<std::vector<int>>{{0}, {2}, {0, 1}, {0, 1, 2}});
   CHECK(driven.drafter().limits().depth == 3);
   CHECK_THROWS_WITH(HandDriven(with("- [0]\n- [1, 0]\n"), 9), Catch::Contains("tree.yaml:2: [1, 0]: its parent"));
@@ -133,7 +133,7 @@ TEST_CASE("a recycling tree can come from a file, and mistakes in it are reporte
 
 TEST_CASE("recycling keeps to its budget and is lossless") {
   HandDriven driven("{type: token_recycling, num_nodes: 40}", 400);
-  teach(driven, 8, 400);
+  teach_rows(driven, 8, 400);
   for (int nodes = 0; nodes < 45; ++nodes)
     for (int depth = 0; depth < 5; ++depth) {
       const DraftTree tree = driven.draft(DraftBudget{nodes, depth, nodes});
