@@ -148,7 +148,7 @@ class RestDrafter final : public PerSequenceDrafter {
   using Options = RestOptions;
   RestDrafter(const Options& options, const BuildContext& context) : options_(options), vocab_(context.vocab) {
     if (!options.datastore) return;
-    store_ = Datastore::open(*options.datastore);
+    store_ = Datastore::open(context.file(*options.datastore));
     if (store_->vocab() > vocab_)
       fail("{}: was built for a vocabulary of {} tokens, the target has {}: build it with the target's tokenizer", *options.datastore,
            store_->vocab(), vocab_);

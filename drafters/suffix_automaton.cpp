@@ -149,7 +149,7 @@ std::shared_ptr<const SuffixAutomaton> automaton_of_corpus(const SuffixAutomaton
   if (!options.corpus) return nullptr;
   if (!context.tokenizer) fail("drafter 'suffix_automaton': corpus needs the target's tokenizer; this target has none");
   const auto automaton = std::make_shared<SuffixAutomaton>();
-  for (const Tokens& document : read_corpus(*options.corpus, *context.tokenizer, options.corpus_tokens)) {
+  for (const Tokens& document : read_corpus(context.file(*options.corpus), *context.tokenizer, options.corpus_tokens)) {
     for (const Token token : document) automaton->append(token);
     automaton->end_document();
   }

@@ -352,6 +352,7 @@ class SuffixDecodingDrafter final : public Drafter {
       speculator.improve_own(running_.at(context.slot).tree, best);
       DraftTree tree(context.committed.back());
       for (const DraftNode& item : best.items) tree.choose(item.parent, item.token, context.vocab);
+      tree.expect(best.score);
       drafts.push_back(std::move(tree));
     }
     return drafts;

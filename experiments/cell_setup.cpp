@@ -51,7 +51,8 @@ Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, M
   return {setup.model->config().vocab_size, "none"};
 }
 
-BuildContext build_context(const Cell& cell, CellSetup& setup, int vocab, ModelPool& pool, Costs costs) {
+BuildContext build_context(const Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
+                           Costs costs) {
   BuildContext context;
   context.vocab = vocab;
   context.batch_size = cell.run.batch_size;
@@ -61,6 +62,7 @@ BuildContext build_context(const Cell& cell, CellSetup& setup, int vocab, ModelP
   context.load_model = [&pool, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
     return pool.model(path, options);
   };
+  context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
   context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
   if (setup.model && costs == Costs::Measured)
     context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
@@ -121,7 +123,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   setup.dialogue = Dialogue(setup.tokenizer, chat);
   if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
   check_prompts(setup);
-  const BuildContext context = build_context(cell, setup, vocabulary.size, pool, costs);
+  const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, costs);
   setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
   if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
   setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);

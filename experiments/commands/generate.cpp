@@ -7,6 +7,7 @@
 #include "experiments/interrupt.h"
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"
+#include "experiments/paths.h"
 #include "experiments/pipeline.h"
 #include "experiments/plugins.h"
 #include "experiments/round_printer.h"
@@ -103,6 +104,7 @@ class Generator {
     context.tokenizer = tokenizer_;
     context.draft_model = options_.draft_model;
     context.load_model = [this](const std::string& path) { return pool_.model(path, load_options(options_.dtype, options_.device)); };
+    context.find_file = [](const std::string& path) { return resolve_path(path, {}, {}).string(); };
     context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
     context.row_costs = [this] {
       return pool_.row_costs(options_.model, options_.draft_model.value_or(""), load_options(options_.dtype, options_.device));

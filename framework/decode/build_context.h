@@ -26,6 +26,9 @@ struct BuildContext {
   std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
   // The tokenizer of a model's folder; none if it has none.
   std::function<std::shared_ptr<const Tokenizer>(const std::string& path)> load_tokenizer = {};
+  // A file that a study names, found: "${NAME}" is an environment variable, a relative path is looked for here, then beside the study.
+  std::function<std::string(const std::string& path)> find_file = {};
+  std::string file(const std::string& path) const { return find_file ? find_file(path) : path; }
   std::optional<ConfigValue> tree = {};  // the pipeline's tree policy
   // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first asked for, and once a run. Null or empty
   // where there is nothing to measure (a recorded answer).

@@ -26,7 +26,7 @@ void ModelDraftOptions::declare(Parameters& p) {
 }
 
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter) {
-  const std::string path = !option.empty() ? option : context.draft_model.value_or("");
+  const std::string path = !option.empty() ? context.file(option) : context.draft_model.value_or("");
   if (path.empty()) fail("drafter '{}' needs a draft checkpoint: give model.draft in the study or 'model' here", drafter);
   return path;
 }
