@@ -6,8 +6,7 @@ namespace {
 // Knows the name even where the part itself is built later, by the drafter.
 template <class Interface>
 void check_type(const ConfigValue& description) {
-  const auto& registry = Registry<Interface>::instance();
-  registry.find(registry.type_of(description), description.where());
+  Registry<Interface>::instance().find(description);
 }
 
 }  // namespace

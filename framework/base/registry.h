@@ -91,8 +91,13 @@ class Registry {
 
   // Builds what `{type: name, key: value, ...}` describes.
   std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
-    const std::string name = type_of(description);
-    return find(name, description.where()).make(description, context);
+    return find(description).make(description, context);
+  }
+
+  // Whom it names; an Error where the name was written if that is nobody.
+  const Entry& find(const ConfigValue& description) const {
+    const ConfigValue* type = description.find("type");  // none in the short form
+    return find(type_of(description), type ? type->where() : description.where());
   }
 
   // The name in `{type: name, ...}`, or in the short form `name`.

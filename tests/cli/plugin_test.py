@@ -18,22 +18,19 @@ model: {target: %(model)s}
 pipeline: {drafter: {type: my_drafter, num_speculative_tokens: 3}, verifier: {type: my_verifier}, policy: {type: my_policy, depth: 2}}
 workload: {type: random_ids, count: 2, length: 16, max_new_tokens: 16, ignore_eos: true}
 """
-# Registers nothing; a name that is taken; a name twice. Each is a library beside the four that `foretell new` wrote.
+# Libraries beside the four that `foretell new` wrote.
 EXTRA = {
     "nothing": "int nothing() { return 0; }\n",
-    "taken": """#include "framework/decode/verifier.h"
+    "unresolved": "int defined_nowhere();\nint asks = defined_nowhere();\n",
+    "thrower": """#include "framework/decode/verifier.h"
 namespace {
-struct Taken final : foretell::Verifier {
+struct Thrower final : foretell::Verifier {
   using Options = foretell::NoOptions;
-  Taken(const Options&, const foretell::BuildContext&) {}
-  foretell::Verdict verify(const foretell::DraftTree&, foretell::Scores&, foretell::Rng&) const override { throw foretell::Error("Taken judges nothing"); }
+  Thrower(const Options&, const foretell::BuildContext&) {}
+  foretell::Verdict verify(const foretell::DraftTree&, foretell::Scores&, foretell::Rng&) const override { foretell::fail("it judges nothing"); }
 };
-FORETELL_REGISTER(foretell::Verifier, Taken, TAKEN_NAME, {.summary = "stands in the way"});
+FORETELL_REGISTER(foretell::Verifier, Thrower, "my_throws", {.summary = "ends in an error"});
 }
-""",
-    "unresolved": """#include "framework/decode/verifier.h"
-int defined_nowhere();
-int asks = defined_nowhere();
 """,
 }
 
@@ -47,14 +44,12 @@ def prefix_of(folder):
 
 
 def write_project(folder):
-    """One project for all plug-ins, so that the compiler is looked for once."""
-    lines = ["cmake_minimum_required(VERSION 3.25)", "project(all CXX)", "set(CMAKE_BUILD_TYPE Release)", *(f"add_subdirectory({n})" for n in NAMES.values()),
+    """One project for all plug-ins, so that the compiler is looked for once; not optimised, because they run for a moment only."""
+    lines = ["cmake_minimum_required(VERSION 3.25)", "project(all CXX)", "set(CMAKE_BUILD_TYPE Debug)",
+             'set(CMAKE_CXX_FLAGS_DEBUG "-O0 -Wall -Wextra -Werror")', *(f"add_subdirectory({name})" for name in NAMES.values()),
              "find_package(Foretell REQUIRED)"]
-    libraries = [("nothing", "nothing", ""), ("unresolved", "unresolved", ""), ("taken", "taken", "my_verifier"), ("built_in", "taken", "rejection"),
-                 ("thrower", "taken", "thrower")]
-    for library, source, name in libraries:
-        lines += [f"add_library({library} MODULE {source}.cpp)", f"target_link_libraries({library} PRIVATE Foretell::framework)",
-                  f'target_compile_options({library} PRIVATE -O0 "-DTAKEN_NAME=\\"{name}\\"")']
+    for library in EXTRA:
+        lines += [f"add_library({library} MODULE {library}.cpp)", f"target_link_libraries({library} PRIVATE Foretell::framework)"]
     with open(os.path.join(folder, "CMakeLists.txt"), "w") as file:
         file.write("\n".join(lines) + "\n")
     for source, text in EXTRA.items():
@@ -70,7 +65,7 @@ def build(folder):
         if done.returncode != 0:
             raise AssertionError(f"{' '.join(command)}: {done.stdout} {done.stderr}")
     libraries = {kind: os.path.join(out, name, f"lib{name}.so") for kind, name in NAMES.items()}
-    for name in ("nothing", "unresolved", "taken", "built_in", "thrower"):
+    for name in EXTRA:
         libraries[name] = os.path.join(out, f"lib{name}.so")
     return libraries
 
@@ -124,9 +119,9 @@ def main(folder):
 
     def lists():
         entries = {(entry["kind"], entry["name"]): entry for entry in json.loads(run_ok("list", "--json", *plugins))}
-        check(all(entries[kind, name]["plugin"] == f"lib{name}.so" for kind, name in NAMES.items()), "list --plugin: says which file a strategy is from")
-        check(entries["drafter", "prompt_lookup"]["plugin"] is None and entries["verifier", "my_verifier"]["lossless"] is True, "list --plugin: the others")
-        check("plug-in libmy_drafter.so" in run_ok("list", "drafters", *plugins) and "my_drafter" not in run_ok("list"), "list --plugin: as text")
+        check(all(entries[kind, name]["plugin"] == f"lib{name}.so" for kind, name in NAMES.items()), "list --plugin: which file a strategy is from")
+        check(entries["drafter", "prompt_lookup"]["plugin"] is None and entries["verifier", "my_verifier"]["lossless"], "list --plugin: the others")
+        check("plug-in libmy_drafter.so" in run_ok("list", "drafters", *plugins) and "my_drafter" not in run_ok("list"), "list: as text")
         check("my_drafter" in run_ok("list", "drafters", *plugins, *plugins), "list --plugin: a file that is named twice is loaded once")
 
     def generates():
@@ -134,10 +129,10 @@ def main(folder):
         check(drafted["token_ids"] == plain["token_ids"] and drafted["rounds"] <= plain["rounds"], "generate --plugin: drafter, verifier, policy")
         tree = run_json(*generate, *plugins, "--draft-model", model, "--set", "tree.type=my_tree", "--set", "tree.depth=2")
         check(tree["token_ids"] == plain["token_ids"] and tree["mean_acceptance_length"] > 2.5, "generate --plugin: tree")
-        refused("generate: a parameter of a plug-in", ["my_drafter", "num_specultive_tokens", "num_speculative_tokens"], *generate, *plugins, "--drafter",
-                "my_drafter", "--set", "drafter.num_specultive_tokens=3")
-        refused("generate: without the plug-in", ["unknown drafter 'my_drafter'"], *generate, "--drafter", "my_drafter")
-        refused("generate: what a plug-in throws", ["Taken judges nothing"], *generate, "--plugin", libraries["thrower"], "--verifier", "thrower")
+        refused("generate: a parameter of a plug-in", ["my_drafter", "num_specultive_tokens", "num_speculative_tokens"], *generate, *plugins,
+                "--drafter", "my_drafter", "--set", "drafter.num_specultive_tokens=3")
+        refused("generate: without the plug-in", ["--drafter: unknown drafter 'my_drafter'"], *generate, "--drafter", "my_drafter")
+        refused("generate: what a plug-in throws", ["it judges nothing"], *generate, "--plugin", libraries["thrower"], "--verifier", "my_throws")
 
     def studies():
         study = os.path.join(folder, "study.yaml")
@@ -148,7 +143,8 @@ def main(folder):
         manifest = json.load(open(os.path.join(cell["folder"], "manifest.json")))
         check([plugin["file"] for plugin in manifest["plugins"]] == [f"lib{name}.so" for name in NAMES.values()], "run: the manifest names plug-ins")
         check(all(re.fullmatch("[0-9a-f]{16}", plugin["hash"]) for plugin in manifest["plugins"]), "run: with their content")
-        check(manifest["plugins"][0]["strategies"] == ["drafter 'my_drafter'"] and cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "run: a study")
+        check(manifest["plugins"][0]["strategies"] == ["drafter 'my_drafter'"], "run: and what they registered")
+        check(cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "run: a study")
         by_option = run_json("run", study, "--set", "plugins=~", *plugins, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
         check(by_option["tasks"]["overall"]["same_as_baseline"] == 1.0, "run --plugin")
         run_ok("check", study, "--set", "plugins=~", *plugins)
@@ -165,29 +161,34 @@ def main(folder):
         check("it judges chosen tokens only" in out, "certify --plugin: what the verifier refuses")
 
     def benches():
-        out = run_json("bench", "verify", "--model", model, "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--nodes", 8, "--context", 8,
-                       "--repeats", 1, "--json")
+        out = run_json("bench", "verify", "--model", model, "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--nodes", 8,
+                       "--context", 8, "--repeats", 1, "--json")
         check([row["verifier"] for row in out["rows"]] == ["my_verifier"], "bench verify --plugin")
 
     def failures_are_one_line():
         data = open(libraries["drafter"], "rb").read()
         found = re.search(rb"interfaces ([0-9a-f]{12}), ", data)
-        other, cut, text = (os.path.join(folder, name) for name in ("libother.so", "libcut.so", "text.so"))
+        files = ("libother.so", "libcut.so", "text.so", "libtaken.so", "libcopy.so")
+        other, cut, text, taken, copy = (os.path.join(folder, name) for name in files)
         open(other, "wb").write(data[:found.start(1)] + b"0123456789ab" + data[found.end(1):])
         open(cut, "wb").write(data[:found.end() + 200])
         open(text, "w").write("no library\n")
-        refused("another ABI", ["libother.so: was built for Foretell", "0123456789ab", found.group(1).decode(), "build it again"], "list", "--plugin", other)
+        open(taken, "wb").write(open(libraries["thrower"], "rb").read().replace(b"my_throws", b"rejection"))
+        shutil.copy(libraries["verifier"], copy)
+        refused("another ABI", ["libother.so: was built for Foretell", "0123456789ab", found.group(1).decode(), "build it again"], "list",
+                "--plugin", other)
         refused("a truncated library", ["libcut.so", "cut short"], "list", "--plugin", cut)
         refused("no library", ["text.so: is no shared library"], "list", "--plugin", text)
         refused("a folder", ["is no file"], "list", "--plugin", folder)
         refused("a missing file", ["gone.so: no such plug-in"], "list", "--plugin", os.path.join(folder, "gone.so"))
         refused("a library that is no plug-in", ["no ABI tag"], "list", "--plugin", shutil.which("cmake"))
-        refused("a missing symbol", ["libunresolved.so: cannot be loaded: undefined symbol", "defined_nowhere"], "list", "--plugin", libraries["unresolved"])
+        refused("a missing symbol", ["libunresolved.so: cannot be loaded: undefined symbol", "defined_nowhere"], "list", "--plugin",
+                libraries["unresolved"])
         refused("nothing registered", ["libnothing.so: registers no strategy"], "list", "--plugin", libraries["nothing"])
-        refused("a built-in name", ["libbuilt_in.so: verifier 'rejection' is already registered in verifiers/rejection.cpp:"], "list", "--plugin",
-                libraries["built_in"])
-        refused("a name of another plug-in", ["libtaken.so: verifier 'my_verifier' is already registered in", "of libmy_verifier.so"], "list", "--plugin",
-                libraries["verifier"], "--plugin", libraries["taken"])
+        refused("a built-in name", ["libtaken.so: verifier 'rejection' is already registered in verifiers/rejection.cpp:"], "list",
+                "--plugin", taken)
+        refused("a name of another plug-in", ["libcopy.so: verifier 'my_verifier' is already registered in", "of libmy_verifier.so"], "list",
+                "--plugin", libraries["verifier"], "--plugin", copy)
 
     for test in (lists, generates, studies, certifies, benches, failures_are_one_line):
         case(test)
