@@ -21,5 +21,6 @@ void add_overlap_command(Command app);
 void add_tasks_command(Command app);
 void add_train_command(Command app);
 void add_train_tokenizer_command(Command app);
+void add_tree_command(Command app);
 
 }  // namespace foretell
