@@ -150,6 +150,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_datastore_command(top);
   add_train_command(top);
   add_train_tokenizer_command(top);
+  add_tree_command(top);
   add_certify_command(top);
   add_diff_command(top);
   add_bench_command(top);

@@ -84,7 +84,8 @@ struct ToyLaw {
   double temperature;
 };
 std::vector<ToyLaw> laws(bool full, bool many_branches) {
-  std::vector<ToyLaw> all = {{toy_target(3, 4096, 7), 1.0}};
+  std::vector<ToyLaw> all;
+  all.push_back({toy_target(3, 4096, 7), 1.0});
   if (!many_branches || full) all.push_back({toy_target(3, 4096, 8), 0.6});
   if (!full) return all;
   for (const std::uint64_t seed : {9, 10, 11}) all.push_back({toy_target(3, 4096, seed), 1.0});

@@ -35,10 +35,17 @@ bool depends_on_the_run(const ConfigValue& description) {
   });
 }
 
+template <class Interface>
+const StrategyInfo& info_of(const std::string& yaml) {
+  const auto& registry = Registry<Interface>::instance();
+  const ConfigValue description = parse_yaml(yaml, Registry<Interface>::kind());
+  return registry.find(registry.type_of(description), description.where()).info;
+}
+
 }  // namespace
 
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml, const std::string& tree_yaml,
-                std::shared_ptr<const ToyModel> target) {
+                std::shared_ptr<const ToyModel> target, const ToyPolicy& policy) {
   Setup setup;
   setup.model = target;
   setup.target = [target] { return make_model_target(target); };
@@ -51,13 +58,15 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
     out.tokenizer = toy_target_tokenizer(out.vocab);
     out.load_tokenizer = [vocab = out.vocab](const std::string&) { return toy_draft_tokenizer(vocab); };
     out.load_model = [draft, other](const std::string& path) { return path == "other" ? other : draft; };
+    out.row_costs = [costs = policy.costs] { return costs; };
     if (!tree_yaml.empty()) out.tree = parse_yaml(tree_yaml, "tree");
     return out;
   };
   setup.drafter = [=] { return Registry<Drafter>::instance().make(parse_yaml(drafter_yaml, "drafter"), context()); };
   setup.verifier = [=] { return Registry<Verifier>::instance().make(parse_yaml(verifier_yaml, "verifier"), context()); };
-  setup.policy = [=] { return Registry<DraftPolicy>::instance().make(parse_yaml("fixed", "policy"), context()); };
-  setup.depends_on_the_run = depends_on_the_run(parse_yaml(drafter_yaml, "drafter"));
+  setup.policy = [=] { return Registry<DraftPolicy>::instance().make(parse_yaml(policy.yaml, "policy"), context()); };
+  const StrategyInfo& policy_info = info_of<DraftPolicy>(policy.yaml);
+  setup.depends_on_the_run = depends_on_the_run(parse_yaml(drafter_yaml, "drafter")) || policy_info.run_state || policy_info.clock;
   const auto probe = setup.drafter();
   Request sampled{.prompt = {1}};
   sampled.sampling.temperature = 1.0;

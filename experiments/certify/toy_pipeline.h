@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "experiments/certify/toy_model.h"
+#include "framework/cost/row_costs.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/decoder.h"
 
@@ -23,16 +24,21 @@ struct Setup {
   std::function<std::unique_ptr<Verifier>()> verifier;
   std::function<std::unique_ptr<DraftPolicy>()> policy;
   bool needs_reference = false;     // the drafter knows the answer: temperature 0 only
-  bool depends_on_the_run = false;  // the drafter keeps state across prompts, or looks at the clock
+  bool depends_on_the_run = false;  // the drafter or the policy keeps state across prompts, or looks at the clock
 };
 
 std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, std::uint64_t seed = 7);
 // A draft that agrees with the target on most tokens.
 std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target, std::uint64_t seed = 99);
 
-// `yaml` as in a study: "{type: model, draft_sample_method: top_k}". There is a second draft model, by the name of "other".
+// `yaml` as in a study: "{type: model, draft_sample_method: top_k}". There is a second draft model, by the name of "other". `costs`: of n rows, for
+// policies that plan with them.
+struct ToyPolicy {
+  std::string yaml = "fixed";
+  std::shared_ptr<const RowCosts> costs = {};
+};
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection", const std::string& tree_yaml = "",
-                std::shared_ptr<const ToyModel> target = toy_target());
+                std::shared_ptr<const ToyModel> target = toy_target(), const ToyPolicy& policy = {});
 
 // Why the parts cannot be run together at that temperature; none if they can.
 std::optional<std::string> misfit(const Setup& setup, double temperature);

@@ -23,5 +23,6 @@ void add_tasks_command(Command app);
 void add_datastore_command(Command app);
 void add_train_command(Command app);
 void add_train_tokenizer_command(Command app);
+void add_tree_command(Command app);
 
 }  // namespace foretell

@@ -18,7 +18,7 @@ MODEL_INTERFACES = ("framework/model/language_model.h", "framework/model/kv_cach
                     "framework/model/hidden.h", "framework/model/files/model_config.h", "framework/model/exit_policy.h", "framework/model/router.h",
                     "framework/model/attention_policy.h")
 FRAMEWORK_FOR_STRATEGIES = ("framework/base/", "framework/text/", "framework/sampling/", "framework/model/", "framework/decode/",
-                            "framework/cost/")
+                            "framework/cost/", "framework/planning/")
 EVERYTHING = ("framework/", "drafters/", "verifiers/", "policies/", "experiments/", "tests/support/")
 MAY_INCLUDE = {
     "framework/base": (),
@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "framework/decode": ("framework/base/", "framework/sampling/", *MODEL_INTERFACES),
     "framework/metrics": ("framework/base/", "framework/decode/round.h"),
     "framework/cost": ("framework/base/", "framework/decode/round.h"),
+    "framework/planning": ("framework/base/", "framework/sampling/", "framework/decode/", "framework/cost/"),
     "framework/train": ("framework/base/", "framework/text/", "framework/sampling/", "framework/model/", "framework/decode/"),
     "framework/plugin": ("framework/base/", "framework/decode/"),
     "drafters": FRAMEWORK_FOR_STRATEGIES,
@@ -42,7 +43,7 @@ STRATEGIES = ("drafters/", "verifiers/", "policies/")
 
 # Files that must not reach LibTorch, not even through our own headers.
 TORCH_FREE = ("framework/base/", "framework/text/", "framework/sampling/", "framework/metrics/", "framework/cost/", "framework/plugin/",
-              "framework/model/files/", "verifiers/", "policies/", "drafters/")
+              "framework/model/files/", "framework/planning/", "verifiers/", "policies/", "drafters/")
 # The drafters that run a model.
 TORCH_DRAFTERS = ("drafters/model.", "drafters/universal.", "drafters/cascade.")
 # The headers of the loop are LibTorch-free too (their .cpp files need not be), but for those that hand out hidden states or wrap a model.

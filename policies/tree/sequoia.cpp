@@ -1,0 +1,53 @@
+// The tree of the highest expected acceptance, from the acceptance by rank (Chen et al. 2024, "Sequoia", arXiv 2402.12374).
+//
+// framework/planning/sequoia.h has the recursion. acceptance_by_rank[b] is the probability that the b-th sibling is the accepted one; it depends on
+// draft, target, temperature and verifier, and `foretell tree optimize` measures it. Without num_nodes the size is the fastest by the measured cost
+// of n rows, which may be a chain. The shape is made once; `static` reads the same shape from a file.
+#include "framework/planning/sequoia.h"
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+struct SequoiaOptions {
+  std::vector<double> acceptance = {0.6, 0.15, 0.07, 0.04, 0.02, 0.01};
+  std::optional<int> num_nodes;
+  int max_nodes = 64;
+  int max_depth = 10;
+  std::optional<double> draft_cost;
+  void declare(Parameters& p) {
+    p.add("acceptance_by_rank", acceptance, "probability that the first, second, ... sibling is accepted", {.min = 0, .max = 1});
+    p.add("num_nodes", num_nodes, "nodes of the tree; none: as many as pay, up to max_nodes",
+          {.min = 1, .max = SequoiaTable::kMostNodes, .aliases = {"num_draft_tokens"}});
+    p.add("max_nodes", max_nodes, "nodes at most", {.min = 1, .max = SequoiaTable::kMostNodes});
+    p.add("max_depth", max_depth, "levels at most", {.min = 1, .max = SequoiaTable::kMostDepth, .aliases = {"num_steps"}});
+    declare_draft_cost(p, draft_cost);
+    double sum = 0;
+    for (const double probability : acceptance) sum += probability;
+    if (acceptance.empty() || acceptance.size() > SequoiaTable::kMostRanks)
+      throw Error(p.where(), fmt::format("acceptance_by_rank: {} entries, expected 1 to {}", acceptance.size(), SequoiaTable::kMostRanks));
+    if (sum > 1 + 1e-9) throw Error(p.where(), fmt::format("acceptance_by_rank: the sum is {}, only one sibling can be accepted", sum));
+  }
+};
+
+RankTree best_shape(const SequoiaOptions& options, const BuildContext& context) {
+  if (options.num_nodes)
+    return SequoiaTable(options.acceptance, *options.num_nodes, options.max_depth).tree(*options.num_nodes, options.max_depth);
+  RankTree tree =
+      fastest_tree(SequoiaTable(options.acceptance, options.max_nodes, options.max_depth), RoundCosts(context, options.draft_cost)).tree;
+  if (tree.nodes() == 0) tree.add(0);  // nothing pays: the least that a drafter can do; a length policy may leave that out too
+  return tree;
+}
+
+class SequoiaTree final : public ShapedTree {
+ public:
+  using Options = SequoiaOptions;
+  SequoiaTree(const Options& options, const BuildContext& context) : ShapedTree(best_shape(options, context)) {}
+};
+
+FORETELL_REGISTER(TreePolicy, SequoiaTree, "sequoia",
+                  {.summary = "the tree of the highest expected acceptance, from the acceptance by rank (dynamic programming)",
+                   .clock = true});
+
+}  // namespace
+}  // namespace foretell
