@@ -1,6 +1,6 @@
 # What a strategy may include, in the executable or in a plug-in. A change there makes plug-ins that were built before unfit; only two
 # files see the hash that says so.
-set(interface_folders framework/base framework/text framework/sampling framework/model framework/decode framework/cost)
+set(interface_folders framework/base framework/text framework/sampling framework/model framework/decode framework/cost framework/planning)
 list(TRANSFORM interface_folders PREPEND "${PROJECT_SOURCE_DIR}/" OUTPUT_VARIABLE interface_globs)
 list(TRANSFORM interface_globs APPEND "/*.h")
 file(GLOB_RECURSE interface_headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}" ${interface_globs})

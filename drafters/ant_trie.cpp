@@ -10,7 +10,8 @@
 // Deviations from the released code: a branch counts as soon as its tokens are there (there branch_length tokens later); where no match is rich enough, the
 // one with the most nodes is taken (there the shortest, even if it has none); nodes of one weight are ordered by depth, then by token; a squeeze happens when
 // a limit is passed (there at the end of a request, and only once 1,024 tries have changed); there are no stop words that start no branch.
-// Memory: max_nodes nodes of 24 bytes for the run (25 MB by default), and branch_length nodes for each prompt token of a running sequence.
+// Memory: max_nodes nodes of 24 bytes for the run (25 MB by default; spare room of growing vectors can double it), and branch_length nodes for each prompt
+// token of a running sequence.
 #include <algorithm>
 #include <unordered_map>
 

@@ -44,7 +44,8 @@ const std::vector<DraftCase>& merged_forms() {
   return all;
 }
 
-// The other drafters that are made of drafters, or draw through more than one law.
+// Other drafters whose defaults say little: those made of drafters, and those that match or collect n-grams, which have to be short, because an answer
+// that can be enumerated has six tokens with its prompt.
 const std::vector<DraftCase>& made_forms(const std::string& drafter) {
   static const std::map<std::string, std::vector<DraftCase>> all = {
       {"first_of",
@@ -56,6 +57,8 @@ const std::vector<DraftCase>& made_forms(const std::string& drafter) {
        {{"cascade of two models",
          "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 1}, num_speculative_tokens: 2}", ""}}},
       {"universal", {{"universal: shared tokens", "{type: universal, num_speculative_tokens: 2}", ""}}},
+      {"rest", {{"rest", "{type: rest, shortest_match: 1}", ""}}},
+      {"lookahead", {{"lookahead", "{type: lookahead, window: 2, ngram: 2, guess_set_size: 2}", ""}}},
   };
   static const std::vector<DraftCase> none;
   const auto found = all.find(drafter);
