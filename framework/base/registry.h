@@ -115,10 +115,10 @@ class Registry {
 };
 
 template <class Interface, class Type>
-typename Registry<Interface>::Entry registry_entry(const std::string& name, StrategyInfo info, Location where) {
+typename Registry<Interface>::Entry registry_entry(const std::string& name, const StrategyInfo& info, const Location& where) {
   typename Registry<Interface>::Entry entry;
-  entry.info = std::move(info);
-  entry.where = std::move(where);
+  entry.info = info;
+  entry.where = where;
   entry.parameters = [] { return Parameters::describe<typename Type::Options>(); };
   entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
     typename Type::Options options;
