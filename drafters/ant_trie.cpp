@@ -37,7 +37,7 @@ struct AntTrieOptions {
     p.add("output_weight", output_weight, "w: weight of the output's frequencies against the prompt's", {.min = 0, .max = 1});
     p.add("max_output_nodes", max_output_nodes, "output nodes kept for each first token",
           {.min = 1, .max = 1e6, .aliases = {"max_output_node"}});
-    p.add("max_nodes", max_nodes, "output nodes kept in all", {.min = 1, .max = 1 << 28, .aliases = {"max_node"}});
+    p.add("max_nodes", max_nodes, "output nodes kept in all", {.min = 1, .max = 1 << 28});
     p.add("draft", draft, "all branches, or one", {.choices = {"tree", "chain"}});
   }
   bool chain() const { return draft == "chain"; }
