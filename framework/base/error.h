@@ -30,7 +30,9 @@ struct Location {
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message) : std::runtime_error(message) {}
-  Error(const Location& where, const std::string& message) : std::runtime_error(where.to_string() + ": " + message) {}
+  // Without a file in front where none is known.
+  Error(const Location& where, const std::string& message)
+      : std::runtime_error(where.file.empty() ? message : where.to_string() + ": " + message) {}
 };
 
 // A broken invariant of ours.

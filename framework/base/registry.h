@@ -123,7 +123,7 @@ typename Registry<Interface>::Entry registry_entry(const std::string& name, cons
   entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
     typename Type::Options options;
     const std::string owner = std::string(Registry<Interface>::kind()) + " '" + name + "'";
-    Parameters::read(description.is_scalar() ? ConfigValue{} : description, owner, options, {"type"});
+    Parameters::read(description.is_scalar() ? ConfigValue::map({}, description.where()) : description, owner, options, {"type"});
     return std::make_unique<Type>(std::move(options), context);
   };
   return entry;

@@ -44,7 +44,7 @@ def main(folder):
     check(not os.path.exists(path("x")), "nothing is written where nothing can be built")
     with_store = ("generate", "--model", TARGET, "--prompt", "a", "--drafter", "rest", "--set")
     refused("is no datastore", *with_store, "drafter.datastore=" + path("answers.jsonl"))
-    refused("cannot be opened", *with_store, "drafter.datastore=" + path("none"))
+    refused("no such file or folder", *with_store, "drafter.datastore=" + path("none"))
 
 
 with temporary_folder() as temporary:
