@@ -1,6 +1,7 @@
 // Measures what policies plan with: the cost of a forward of n rows.
 //
-// Contract: interleaved medians on the models as they are loaded, with the threads that are set. The largest forwards of a large model take seconds,
+// Contract: the fastest of several interleaved forwards of the models as they are loaded, with the threads that are set: on a busy machine a median would
+// hold its neighbours' work too, and since costs never fall with rows, one slow spell would make all larger drafts look dear. The largest forwards of a large model take seconds,
 // so row counts end where one takes longer than a second.
 #pragma once
 
