@@ -114,4 +114,25 @@ void BanditPolicy::observe_measured(double tokens, std::int64_t ns, bool reads_a
   learn(arm_, tokens, time, chosen_);
 }
 
+void SpeedBanditOptions::declare(Parameters& p) {
+  BanditOptions::declare(p);
+  p.add("memory", memory, "weight of what was observed before at every new round; 1 never forgets", {.min = 0.9, .max = 1});
+}
+
+std::size_t SpeedBandit::choose(std::int64_t round) {
+  arms_.resize(depths().size());
+  PhiloxRng random = rng(round);
+  double total = 0;
+  for (const SpeedStatistics& arm : arms_) total += arm.rounds();
+  std::vector<double> indexes;
+  for (const SpeedStatistics& arm : arms_) indexes.push_back(index(arm, total, random));
+  return static_cast<std::size_t>(std::max_element(indexes.begin(), indexes.end()) - indexes.begin());
+}
+
+void SpeedBandit::learn(std::size_t played, double tokens, double time, bool) {
+  arms_.resize(depths().size());
+  for (SpeedStatistics& arm : arms_) arm.fade(memory_);
+  arms_[played].add(tokens, time);
+}
+
 }  // namespace foretell

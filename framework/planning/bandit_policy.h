@@ -79,4 +79,24 @@ class BanditPolicy : public DraftPolicy {
   bool drafted_before_ = false;
 };
 
+// Bandits that keep the speed of every arm and play the one with the highest index. Older rounds fade by `memory`, for a workload that changes.
+struct SpeedBanditOptions : BanditOptions {
+  double memory = 0.999;
+  void declare(Parameters& p);
+};
+
+class SpeedBandit : public BanditPolicy {
+ protected:
+  SpeedBandit(const SpeedBanditOptions& options, const BuildContext& context) : BanditPolicy(options, context), memory_(options.memory) {}
+  // `total` rounds of all arms; the first of equal indexes is played.
+  virtual double index(const SpeedStatistics& arm, double total, PhiloxRng& random) const = 0;
+
+ private:
+  std::size_t choose(std::int64_t round) final;
+  void learn(std::size_t arm, double tokens, double time, bool chosen) final;
+
+  double memory_;
+  std::vector<SpeedStatistics> arms_;
+};
+
 }  // namespace foretell
