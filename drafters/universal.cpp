@@ -11,6 +11,7 @@
 #include "framework/decode/build_context.h"
 #include "framework/decode/host_logits.h"
 #include "framework/decode/model_drafter.h"
+#include "framework/text/continuation.h"
 #include "framework/text/map_vocabularies.h"
 
 namespace foretell {
@@ -32,25 +33,30 @@ struct UniversalOptions {
   }
 };
 
+// The two tokenizers, read once.
+struct TextSides {
+  TextSides(std::shared_ptr<const Tokenizer> of_target, std::shared_ptr<const Tokenizer> of_draft)
+      : target(std::move(of_target)), draft(std::move(of_draft)), ends(draft.tokenizer()->eos()) {}
+  ContinuationEncoder target, draft;
+  std::vector<Token> ends;
+};
+
 // One sequence's text in the draft's tokens, and its cache.
 class TextDrafter final : public SequenceDrafter {
  public:
-  TextDrafter(const UniversalOptions& options, const LanguageModel& model, std::shared_ptr<const Tokenizer> target,
-              std::shared_ptr<const Tokenizer> draft)
-      : options_(options),
-        model_(model),
-        target_(std::move(target)),
-        draft_(std::move(draft)),
-        session_(model, model.config().context + 1) {}
+  TextDrafter(const UniversalOptions& options, const LanguageModel& model, const TextSides& sides)
+      : options_(options), model_(model), sides_(sides), session_(model, model.config().context + 1) {}
 
   DraftTree draft(const DraftContext& context) override {
     DraftTree tree(context.committed.back());
     const int depth = std::min(context.budget.depth, context.budget.nodes);
     read(context.committed);
-    if (depth <= 0 || own_.empty() || static_cast<int>(own_.size()) + depth > model_.config().context) return tree;
-    const Tokens written = write(depth);
+    // A token of the target may take several of the draft's.
+    const int room = model_.config().context - static_cast<int>(own_.size());
+    const int written = std::min(room, 2 * depth);
+    if (depth <= 0 || own_.empty() || written <= 0) return tree;
     NodeId at = kAnchor;
-    for (const Token token : retokenised(context.committed, decode_continuation(draft_, own_, written))) {
+    for (const Token token : retokenised(context.committed, decode_continuation(sides_.draft.tokenizer(), own_, write(written), true))) {
       if (tree.depth() == depth || token >= context.vocab) break;
       at = tree.choose(at, token, context.vocab);
     }
@@ -58,52 +64,59 @@ class TextDrafter final : public SequenceDrafter {
   }
 
  private:
-  TokenSpan last(TokenSpan tokens) const { return tokens.last(std::min(tokens.size(), static_cast<std::size_t>(options_.lookbehind))); }
+  // Where tokenising the end of `tokens` anew may begin: `lookbehind` tokens back, or as much further as it takes.
+  std::size_t window_start(TokenSpan tokens, const ContinuationEncoder& encoder) const {
+    std::size_t start = tokens.size() - std::min(tokens.size(), static_cast<std::size_t>(options_.lookbehind));
+    while (start > 0 && !encoder.can_start_at(tokens[start])) --start;
+    return start;
+  }
 
   // Brings own_ up to the committed text. Its last tokens are made anew, because new text may join them.
   void read(TokenSpan committed) {
-    const TokenSpan fresh = committed.subspan(read_);
-    const std::string text = decode_continuation(target_, committed.first(read_), fresh);
+    const std::string text = decode_continuation(sides_.target.tokenizer(), committed.first(read_), committed.subspan(read_), true);
     read_ = committed.size();
-    const TokenSpan window = last(own_);
-    const TokenSpan before = TokenSpan(own_).first(own_.size() - window.size());
-    const std::string joined = decode_continuation(draft_, before, window) + text;
-    Tokens again = draft_->encode(joined, {.add_special = before.empty()});
+    const std::size_t start = window_start(own_, sides_.draft);
+    const TokenSpan before = TokenSpan(own_).first(start), window = TokenSpan(own_).subspan(start);
+    const std::string joined = decode_continuation(sides_.draft.tokenizer(), before, window, true) + text;
+    Tokens again = start == 0 ? sides_.draft.tokenizer()->encode(joined, {.add_special = true}) : sides_.draft.encode(joined);
+    std::erase_if(again, [&](Token token) { return token >= model_.config().vocab_size; });
     again.insert(again.begin(), before.begin(), before.end());
     own_ = std::move(again);
-    std::erase_if(own_, [&](Token token) { return token >= model_.config().vocab_size; });
   }
 
   // The draft's most probable continuation, in its own tokens.
   Tokens write(int count) {
-    Tokens out, text = own_;
-    TokenSpan missing = TokenSpan(text).subspan(static_cast<std::size_t>(session_.align(text)));
+    Tokens out;
+    TokenSpan missing = TokenSpan(own_).subspan(static_cast<std::size_t>(session_.align(own_)));
     for (; missing.size() > kReadChunk; missing = missing.subspan(kReadChunk))
       model_.forward(session_.extend(missing.first(kReadChunk), LogitRows::None));
     HostLogits logits(model_.forward(session_.extend(missing, LogitRows::Last)).logits);
     for (NodeId parent = kAnchor;; ++parent) {
       out.push_back(logits.argmax(0));
-      if (static_cast<int>(out.size()) == count || std::find(ends_.begin(), ends_.end(), out.back()) != ends_.end()) return out;
+      const bool ends = std::find(sides_.ends.begin(), sides_.ends.end(), out.back()) != sides_.ends.end();
+      if (static_cast<int>(out.size()) == count || ends) return out;
       const DraftNode row{out.back(), parent};
       logits = HostLogits(model_.forward(session_.grow(std::span(&row, 1))).logits);
     }
   }
 
-  // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they are.
+  // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they are. Where the text goes on
+  // within a token there is none, and nothing is drafted.
   Tokens retokenised(TokenSpan committed, const std::string& text) const {
-    for (std::size_t width = last(committed).size(); width > 0; --width) {
-      const TokenSpan window = committed.last(width), before = committed.first(committed.size() - width);
-      const Tokens again = target_->encode(decode_continuation(target_, before, window) + text);
-      if (again.size() > width && std::equal(window.begin(), window.end(), again.begin()))
-        return {again.begin() + static_cast<std::ptrdiff_t>(width), again.end()};
+    const ContinuationEncoder& target = sides_.target;
+    for (std::size_t start = window_start(committed, target); start < committed.size(); ++start) {
+      if (!target.can_start_at(committed[start])) continue;
+      const TokenSpan window = committed.subspan(start);
+      const Tokens again = target.encode(decode_continuation(target.tokenizer(), committed.first(start), window, true) + text);
+      if (again.size() > window.size() && std::equal(window.begin(), window.end(), again.begin()))
+        return {again.begin() + static_cast<std::ptrdiff_t>(window.size()), again.end()};
     }
-    return target_->encode(text);
+    return target.can_encode(text) ? target.encode(text) : Tokens{};
   }
 
   const UniversalOptions& options_;
   const LanguageModel& model_;
-  std::shared_ptr<const Tokenizer> target_, draft_;
-  std::vector<Token> ends_ = draft_->eos();
+  const TextSides& sides_;
   ModelSession session_;
   Tokens own_;            // the committed text in the draft's tokens
   std::size_t read_ = 0;  // committed tokens that own_ stands for
@@ -113,7 +126,7 @@ class TextDrafters final : public PerSequenceDrafter {
  public:
   TextDrafters(const UniversalOptions& options, std::shared_ptr<const LanguageModel> model, std::shared_ptr<const Tokenizer> target,
                std::shared_ptr<const Tokenizer> draft)
-      : options_(options), model_(std::move(model)), target_(std::move(target)), draft_(std::move(draft)) {}
+      : options_(options), model_(std::move(model)), sides_(std::move(target), std::move(draft)) {}
   DraftBudget limits() const override {
     const int depth = options_.draft.num_speculative_tokens.value_or(4);
     return {depth, depth, 1};
@@ -121,12 +134,10 @@ class TextDrafters final : public PerSequenceDrafter {
   DraftForm form() const override { return {.point_mass = true}; }
 
  private:
-  std::unique_ptr<SequenceDrafter> open(const PromptView&) override {
-    return std::make_unique<TextDrafter>(options_, *model_, target_, draft_);
-  }
+  std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<TextDrafter>(options_, *model_, sides_); }
   UniversalOptions options_;
   std::shared_ptr<const LanguageModel> model_;
-  std::shared_ptr<const Tokenizer> target_, draft_;
+  TextSides sides_;
 };
 
 class UniversalDrafter final : public Drafter {

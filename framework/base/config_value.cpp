@@ -1,5 +1,6 @@
 #include "framework/base/config_value.h"
 
+#include <utf8proc.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -191,6 +192,27 @@ bool same_value(const ConfigValue& a, const ConfigValue& b) {
 
 namespace {
 
+// YAML 1.2, section 5.1: what a document may hold unescaped. The library takes anything, but does not write all of it back as it was.
+bool is_printable(std::int32_t code) {
+  if (code < 0x20) return code == '\t' || code == '\n' || code == '\r';
+  return code < 0x7f || code == 0x85 || (code >= 0xa0 && code != 0xfffe && code != 0xffff);
+}
+
+void check_characters(const std::string& text, const std::string& name) {
+  int line = 1;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
+  const auto size = static_cast<std::ptrdiff_t>(text.size());
+  for (std::ptrdiff_t at = 0; at < size;) {
+    std::int32_t code = 0;
+    const auto length = utf8proc_iterate(bytes + at, size - at, &code);
+    if (length <= 0) fail_at(Location{name, line}, "not valid YAML: the byte 0x{:02x} is not UTF-8", bytes[at]);
+    if (!is_printable(code))
+      fail_at(Location{name, line}, "not valid YAML: the character U+{:04X} must be written as an escape in double quotes", code);
+    line += code == '\n';
+    at += length;
+  }
+}
+
 // YAML itself gives braces a meaning within [...] and {...}.
 std::string hint_for(const std::string& text, int line) {
   std::istringstream lines(text);
@@ -204,6 +226,7 @@ std::string hint_for(const std::string& text, int line) {
 
 ConfigValue parse_yaml(const std::string& text, const std::string& name) {
   if (text.size() > kMaxBytes) fail("{}: {} bytes are more than a configuration can have ({})", name, text.size(), kMaxBytes);
+  check_characters(text, name);
   try {
     return Converter(name).convert(YAML::Load(text), 0);
   } catch (const YAML::Exception& e) {

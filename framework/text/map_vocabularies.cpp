@@ -58,9 +58,10 @@ VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, i
     if (!map.to_draft[static_cast<std::size_t>(token)].empty()) continue;
     if (const auto same = by_key.find(target_texts.key(token)); same != by_key.end()) join(token, same->second);
   }
-  // The rest is read as the draft's tokens for its text; what has none as a space.
-  const Tokens space = draft->encode(" ");
-  if (space.empty()) fail("the draft's tokenizer has no token for a space");
+  // The rest is read as the draft's tokens for its text; what has none as a space or a letter.
+  Tokens space = draft->encode(" ");
+  if (space.empty()) space = draft->encode("a");  // SentencePiece may drop spaces that nothing follows
+  if (space.empty()) space = {0};
   for (Token token = 0; token < target_vocab; ++token) {
     Tokens& own = map.to_draft[static_cast<std::size_t>(token)];
     if (!own.empty()) continue;

@@ -99,6 +99,9 @@ TEST_CASE("flow text of long values stays on one line and parses back") {
 TEST_CASE("hostile YAML is an error") {
   CHECK_THROWS_WITH(parse_yaml("a: 1\na: 2", "f"), Contains("given before"));
   CHECK_THROWS_WITH(parse_yaml("a: [1", "f"), Contains("f:") && Contains("not valid YAML"));
+  CHECK_THROWS_WITH(parse_yaml("a: 1\nb: \xbf", "f"), Contains("f:2: not valid YAML: the byte 0xbf is not UTF-8"));
+  CHECK_THROWS_WITH(parse_yaml("a: 1\fb", "f"), Contains("f:1: not valid YAML: the character U+000C"));
+  CHECK(parse_yaml("a: \"x\\fy\"", "f").find("a")->text() == "x\fy");
   CHECK_THROWS_AS(parse_yaml(std::string(5000, '['), "f"), Error);
   std::string bomb = "a0: &a0 [x, x]\n";
   for (int i = 1; i < 40; ++i) bomb += fmt::format("a{0}: &a{0} [*a{1}, *a{1}]\n", i, i - 1);

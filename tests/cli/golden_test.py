@@ -35,6 +35,15 @@ def stories(folder):
         check(out["prompt_ids"] == [1] and out["token_ids"] == expected["greedy_from_BOS_ids"][1:], f"{file}: the 200 tokens")
         check(out["text"] == expected["text"], f"{file}: the text")
         plain = model
+    letters = os.path.join(folder, "babyllama")
+    run_ok("import", "llama2c", os.path.join(weights, "babyllama105/babyllama105.bin"), "--tokenizer", os.path.join(weights, "babyllama105/tok105.model"),
+           "--out", letters)
+    story = ("generate", "--model", plain, "--prompt", "Once upon a time, there was a little dog", "--max-new-tokens", 80, "--json")
+    alone = run_json(*story)
+    for method in ("intersection", "text"):
+        drafted = run_json(*story, "--draft-model", letters, "--drafter", "universal", "--set", f"drafter.method={method}")
+        check(drafted["token_ids"] == alone["token_ids"], f"a draft that writes letters changes no token: {method}")
+    check(drafted["mean_acceptance_length"] > 1.5, f"its text is accepted: {drafted['mean_acceptance_length']:.2f} tokens a round")
     streamed = run_ok("generate", "--model", plain, "--prompt", "", "--max-new-tokens", 200)
     check(streamed.rstrip("\n") == expected["text"].rstrip("\n"), "the streamed text is the same")
     own = run_json("generate", "--model", plain, "--prompt", "Once upon", "--max-new-tokens", 60, "--json", "--draft-model", plain)
