@@ -6,6 +6,7 @@
 // last inner round emits beyond it are dropped whatever they are.
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "framework/base/error.h"
 #include "framework/decode/build_context.h"
@@ -87,6 +88,7 @@ class CascadeDrafter final : public Drafter {
       std::erase_if(active, [&](Line* line) { return !goes_on(*line); });
     }
     std::vector<DraftTree> drafts;
+    drafts.reserve(lines.size());
     for (Line& line : lines) drafts.push_back(std::move(line.outer));
     return drafts;
   }
@@ -151,8 +153,8 @@ class CascadeDrafter final : public Drafter {
 
   // Verifies the inner draft and proposes what came out.
   void take(Line& line, const DraftTree& draft, const std::shared_ptr<HostLogits>& logits, int anchor) const {
-    std::vector<int> rows;
-    for (NodeId node = 0; node < draft.size(); ++node) rows.push_back(anchor + node);
+    std::vector<int> rows(static_cast<std::size_t>(draft.size()));
+    std::iota(rows.begin(), rows.end(), anchor);
     const TokenSpan written = TokenSpan(line.text).subspan(line.context.request.prompt.size());
     ModelScores scores(draft, line.context.sampler, {line.context.request.prompt, written, {}}, logits, rows);
     const Verdict verdict = verifier_->verify(draft, scores, line.context.rng);

@@ -34,7 +34,7 @@ class FirstOfDrafter final : public CompositeDrafter {
     }
     return all;
   }
-  DraftForm form() const override { return forms(); }
+  DraftForm form() const override { return member_forms(); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
     const std::size_t last = members().size() - 1;
     return draft_in_turn(batch, [&](std::size_t member, const DraftTree& draft) {

@@ -42,7 +42,7 @@ class HybridDrafter final : public CompositeDrafter {
     const DraftBudget a = member(0).limits(), b = member(1).limits();
     return {std::max(a.nodes, b.nodes), std::max(a.depth, b.depth), std::max(a.width, b.width)};
   }
-  DraftForm form() const override { return forms(); }
+  DraftForm form() const override { return member_forms(); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
     return draft_in_turn(batch, [&](std::size_t member, const DraftTree& draft) {
       return member == 1 || draft.expectation().value_or(draft.depth()) >= threshold_;

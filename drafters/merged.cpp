@@ -23,6 +23,7 @@ void lay_over(const DraftTree& from, DraftTree& into) {
   std::vector<NodeId> place(static_cast<std::size_t>(from.size()), kAnchor);
   for (NodeId node = 1; node < from.size(); ++node) place[node] = into.add(place[from.node(node).parent], from.node(node).token);
   std::vector<LawId> laws;
+  laws.reserve(static_cast<std::size_t>(from.num_laws()));
   for (LawId id = 0; id < from.num_laws(); ++id) laws.push_back(into.add_law(from.law(id).q, from.law(id).kind));
   for (NodeId node = 0; node < from.size(); ++node)
     for (const Proposal& proposal : from.proposals(node)) into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
@@ -43,7 +44,7 @@ class MergedDrafter final : public CompositeDrafter {
   }
 
   DraftForm form() const override {
-    DraftForm all = forms();
+    DraftForm all = member_forms();
     all.tree = all.several_laws = true;
     return all;
   }

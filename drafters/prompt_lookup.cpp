@@ -62,7 +62,8 @@ class NgramIndex {
     std::size_t operator()(int start) const {
       std::uint64_t h = 0x9e3779b97f4a7c15ull;
       for (int i = 0; i < n; ++i) {
-        h = (h ^ static_cast<std::uint32_t>((*text)[static_cast<std::size_t>(start + i)])) * 0xff51afd7ed558ccdull;
+        h = (h ^ static_cast<std::uint32_t>((*text)[static_cast<std::size_t>(start) + static_cast<std::size_t>(i)])) *
+            0xff51afd7ed558ccdull;
         h ^= h >> 32;
       }
       return h;

@@ -25,6 +25,7 @@ std::vector<RowCost> measure(const LanguageModel& model) {
     if (forward_medians_ms(model, {count}, context, 1).front() > kLongestMs) break;
   }
   std::vector<RowCost> out;
+  out.reserve(affordable.size());
   for (const int count : affordable) out.push_back({count, std::numeric_limits<double>::infinity()});
   for (int repeat = 0; repeat < kRepeats; ++repeat) {
     const std::vector<double> times = forward_medians_ms(model, affordable, context, 1);

@@ -58,7 +58,7 @@ void CompositeDrafter::end(SlotId slot) {
   for (const auto& member : members_) member->end(slot);
 }
 
-DraftForm CompositeDrafter::forms() const {
+DraftForm CompositeDrafter::member_forms() const {
   DraftForm all;
   for (const auto& member : members_) {
     const DraftForm own = member->form();

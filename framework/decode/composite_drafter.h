@@ -31,7 +31,7 @@ class CompositeDrafter : public Drafter {
   Drafter& member(std::size_t index) const { return *members_[index]; }
   std::span<const std::unique_ptr<Drafter>> members() const { return members_; }
   // The forms of all members together.
-  DraftForm forms() const;
+  DraftForm member_forms() const;
   // The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A draft that holds drawn tokens is
   // used as it is: to drop one for what was drawn would change the law.
   std::vector<DraftTree> draft_in_turn(std::span<const DraftContext> batch,
