@@ -26,7 +26,7 @@ void ModelDraftOptions::declare(Parameters& p) {
 }
 
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter) {
-  const std::string path = !option.empty() ? context.file(option) : context.draft_model.value_or("");
+  std::string path = !option.empty() ? context.file(option) : context.draft_model.value_or("");
   if (path.empty()) fail("drafter '{}' needs a draft checkpoint: give model.draft in the study or 'model' here", drafter);
   return path;
 }
@@ -140,6 +140,7 @@ std::vector<DraftTree> ModelDrafter::draft(std::span<const DraftContext> batch) 
     if (!active.empty()) level = forward_level(active);
   }
   std::vector<DraftTree> drafts;
+  drafts.reserve(all.size());
   for (Growth& growth : all) drafts.push_back(select(std::move(growth)));
   return drafts;
 }
