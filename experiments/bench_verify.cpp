@@ -89,8 +89,7 @@ class ForwardBench {
 
   // [rows, vocab] on the host; a device is waited for.
   at::Tensor run() {
-    const at::Tensor logits =
-        model_.forward(ForwardItem{tokens_, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
+    at::Tensor logits = model_.forward(ForwardItem{tokens_, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
     cache_->truncate(context_);
     return logits;
   }

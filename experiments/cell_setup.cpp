@@ -116,7 +116,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   const bool replay = model_type(cell.model.target) == "replay";
   const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
   if (!cell.model.draft.is_null()) setup.draft_folder = pool.folder_of(cell.model.draft, "draft", study_folder);
-  Sampler(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
+  [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
   setup.workload = load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
   const ChatTemplate& chat = ChatTemplate::get(setup.workload.chat_template.value_or(vocabulary.chat_template));

@@ -35,7 +35,7 @@ class ToyCache final : public KvCache {
   void keep(LayerRange layers, int base, std::span<const int> rows) override {
     for (int l = layers.first; l < layers.last; ++l) {
       Tokens kept(rows_[l].begin(), rows_[l].begin() + base);
-      for (const int r : rows) kept.push_back(rows_[l].at(static_cast<std::size_t>(base + r)));
+      for (const int r : rows) kept.push_back(rows_[l].at(static_cast<std::size_t>(base) + static_cast<std::size_t>(r)));
       rows_[l] = std::move(kept);
     }
   }
@@ -124,10 +124,10 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
     const bool attends = !options.computed || options.computed->attention(l);
     for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
     for (int i = 0; i < count && attends; ++i) {
-      const auto& line = lines[static_cast<std::size_t>(held + i)];
+      const auto& line = lines[static_cast<std::size_t>(held) + static_cast<std::size_t>(i)];
       FORETELL_CHECK(base + static_cast<int>(line.size()) <= options_.context, "position {} of {}", base + line.size(), options_.context);
       Tokens seen(rows.begin() + std::max(0, base - 3), rows.begin() + base);
-      for (const int r : line) seen.push_back(rows[static_cast<std::size_t>(base + r)]);
+      for (const int r : line) seen.push_back(rows[static_cast<std::size_t>(base) + static_cast<std::size_t>(r)]);
       const std::uint64_t hash = path_hash(0, TokenSpan(seen).subspan(seen.size() > 3 ? seen.size() - 3 : 0));
       if (static_cast<int>(state.size()) <= i)
         state.push_back(hash);

@@ -50,6 +50,7 @@ class LetterTokenizer final : public Tokenizer {
 
 std::vector<std::string> letters(int count) {
   std::vector<std::string> out;
+  out.reserve(static_cast<std::size_t>(count));
   for (int t = 0; t < count; ++t) out.emplace_back(1, static_cast<char>('a' + t));
   return out;
 }

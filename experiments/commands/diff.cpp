@@ -89,6 +89,7 @@ class Prompts {
     if (found == conversations_.end())
       fail("{}: the workload has no conversation '{}' any more", run_.folder.string(), record.conversation);
     std::vector<std::string> answers;
+    answers.reserve(static_cast<std::size_t>(record.turn));
     for (int turn = 0; turn < record.turn; ++turn) answers.push_back(first_answers_.at({record.conversation, turn}));
     return dialogue_.prompt(*found->second, record.turn, answers);
   }
