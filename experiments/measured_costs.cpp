@@ -1,7 +1,6 @@
 #include "experiments/measured_costs.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "framework/model/bench_model.h"
 
@@ -18,19 +17,10 @@ std::vector<RowCost> measure(const LanguageModel& model) {
   std::vector<int> rows;
   for (const int count : kRowCounts)
     if (count <= model.config().context - context) rows.push_back(count);
-  // One forward of each count says where to stop, before any is repeated.
-  std::vector<int> affordable;
-  for (const int count : rows) {
-    affordable.push_back(count);
-    if (forward_medians_ms(model, {count}, context, 1).front() > kLongestMs) break;
-  }
+  const auto times = forward_times_ms(model, rows, context, kRepeats, kLongestMs);
   std::vector<RowCost> out;
-  out.reserve(affordable.size());
-  for (const int count : affordable) out.push_back({count, std::numeric_limits<double>::infinity()});
-  for (int repeat = 0; repeat < kRepeats; ++repeat) {
-    const std::vector<double> times = forward_medians_ms(model, affordable, context, 1);
-    for (std::size_t i = 0; i < out.size(); ++i) out[i].ns = std::min(out[i].ns, times[i] * 1e6);
-  }
+  out.reserve(times.size());
+  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], *std::min_element(times[i].begin(), times[i].end()) * 1e6});
   return out;
 }
 

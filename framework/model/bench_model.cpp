@@ -120,15 +120,18 @@ class Bench {
 
 }  // namespace
 
-std::vector<double> forward_medians_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats) {
+std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats,
+                                                  std::optional<double> longest_ms) {
   Bench bench(model, rows, context);
-  for (const int count : rows) bench.seconds(count);
-  std::vector<std::vector<double>> seconds(rows.size());
+  std::vector<std::vector<double>> times;
+  for (const int count : rows) {
+    times.emplace_back();
+    const double warm_up = bench.seconds(count) * 1e3;
+    if (longest_ms && warm_up > *longest_ms) break;
+  }
   for (int repeat = 0; repeat < repeats; ++repeat)
-    for (std::size_t i = 0; i < rows.size(); ++i) seconds[i].push_back(bench.seconds(rows[i]));
-  std::vector<double> medians;
-  for (std::vector<double>& times : seconds) medians.push_back(median(std::move(times)) * 1e3);
-  return medians;
+    for (std::size_t i = 0; i < times.size(); ++i) times[i].push_back(bench.seconds(rows[i]) * 1e3);
+  return times;
 }
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
@@ -146,11 +149,12 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoa
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
   report.dtype = model->dtype() == at::kFloat ? "f32" : "bf16";
   report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
-  const std::vector<double> medians = forward_medians_ms(*model, options.rows, options.context, options.repeats);
+  std::vector<std::vector<double>> times = forward_times_ms(*model, options.rows, options.context, options.repeats);
   for (std::size_t i = 0; i < options.rows.size(); ++i) {
     const int rows = options.rows[i];
     const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * (options.context + rows);
-    report.rows.push_back({rows, medians[i], bytes / medians[i] / 1e6});
+    const double middle = median(std::move(times[i]));
+    report.rows.push_back({rows, middle, bytes / middle / 1e6});
   }
   return report;
 }

@@ -37,8 +37,10 @@ struct BenchModelReport {
   std::vector<std::string> notes;  // what the reader should know: memory was short, ...
 };
 
-// Median milliseconds of a forward of each row count, interleaved, after one warm-up of each. `context` rows are in the cache before.
-std::vector<double> forward_medians_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats);
+// Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. `context` rows are in the cache before. Counts that
+// follow one whose warm-up took more than `longest_ms` are left out: the result is shorter by them.
+std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats,
+                                                  std::optional<double> longest_ms = std::nullopt);
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
 
