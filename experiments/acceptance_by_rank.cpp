@@ -25,7 +25,7 @@ RankCounts count_accepted_ranks(const Cell& cell, const CellSetup& setup, int ra
         std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == first; }) - proposals.begin();
     if (rank < ranks) ++counts.accepted[static_cast<std::size_t>(rank)];
   };
-  Decoder decoder(*setup.target, setup.method.view(), options);
+  Decoder decoder(*setup.target, setup.method.front().view(), options);
   std::uint64_t id = 0;
   for (const Conversation& conversation : setup.workload.conversations) {
     if (interrupted()) break;

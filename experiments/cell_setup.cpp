@@ -52,7 +52,7 @@ Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, M
 }
 
 BuildContext build_context(const Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
-                           Costs costs) {
+                           const SetupOptions& options) {
   BuildContext context;
   context.vocab = vocab;
   context.batch_size = cell.run.batch_size;
@@ -64,7 +64,10 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
   };
   context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
   context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
-  if (setup.model && costs == Costs::Measured)
+  setup.costs = options.known;
+  if (options.known)
+    context.row_costs = [known = options.known] { return known; };
+  else if (setup.model && options.costs == Costs::Measured)
     context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
       return setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, options);
     };
@@ -86,6 +89,15 @@ BuiltPipeline fitting_pipeline(const PipelineSection& section, const BuildContex
   if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
   pipeline.drafter->check(sample_request(cell));
   return pipeline;
+}
+
+std::vector<BuiltPipeline> fitting_pipelines(const PipelineSection& section, bool has_state, const BuildContext& context, const Cell& cell,
+                                             const CellSetup& setup, Costs costs) {
+  const int count = has_state && costs == Costs::Measured ? cell.run.repeats + (setup.timed() && cell.run.warmup > 0) : 1;
+  std::vector<BuiltPipeline> pipelines;
+  pipelines.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) pipelines.push_back(fitting_pipeline(section, context, cell, *setup.target));
+  return pipelines;
 }
 
 // A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer to every turn.
@@ -111,7 +123,8 @@ InflatedModels CellSetup::inflated() const {
   return out;
 }
 
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, Costs costs) {
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options) {
+  const InputFiles inputs;
   CellSetup setup;
   const bool replay = model_type(cell.model.target) == "replay";
   const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
@@ -123,19 +136,27 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   setup.dialogue = Dialogue(setup.tokenizer, chat);
   if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
   check_prompts(setup);
-  const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, costs);
-  setup.method = fitting_pipeline(cell.pipeline, context, cell, *setup.target);
-  if (cell.baseline && setup.timed()) setup.baseline = fitting_pipeline(*cell.baseline, context, cell, *setup.target);
+  const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, options);
+  setup.method_has_state = has_state(cell.pipeline);
+  setup.method = fitting_pipelines(cell.pipeline, setup.method_has_state, context, cell, setup, options.costs);
+  if (cell.baseline && setup.timed()) {
+    setup.baseline_has_state = has_state(*cell.baseline);
+    setup.baseline = fitting_pipelines(*cell.baseline, setup.baseline_has_state, context, cell, setup, options.costs);
+  }
   setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
   if (cell.measures_quality && setup.model) setup.greedy = build_pipeline({}, context);
+  setup.inputs = inputs.hashes();
   return setup;
 }
 
-void check_cells(const Study& study, ModelPool& pool) {
+std::vector<int> check_cells(const Study& study, ModelPool& pool) {
+  std::vector<int> prompts;
   for (const Cell& cell : study.cells) {
-    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, Costs::Assumed);
+    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
+    prompts.push_back(static_cast<int>(setup.workload.conversations.size()));
     pool.forget_unused();
   }
+  return prompts;
 }
 
 std::vector<ParameterDoc> replay_parameters() { return Parameters::describe<ReplayOptions>(); }

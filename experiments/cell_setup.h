@@ -2,7 +2,7 @@
 //
 // Contract: set_up_cell() finds every mistake that can be found before the first prompt: files, pipeline parts, vocabularies, whether the parts fit
 // one another and the target. check_cells() does so for a whole study: `foretell check` is nothing more, and `foretell run` starts with it, so that
-// no mistake in the last cell is found after hours. At most the models of two cells are held at once.
+// no mistake in the last cell is found after hours. At most the models of one group of cells are held at once, and of one cell more.
 #pragma once
 
 #include <filesystem>
@@ -33,11 +33,14 @@ struct CellSetup {
   Workload workload;
   Dialogue dialogue;
   std::optional<Recording> recording;
-  BuiltPipeline method;
-  std::optional<BuiltPipeline> baseline;
-  std::optional<BuiltPipeline> greedy;    // plain decoding, where quality is measured
-  bool baseline_is_plain = false;         // the baseline drafts nothing
-  std::shared_ptr<const RowCosts> costs;  // if a strategy asked for them
+  // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a repeat of a prompt must not find
+  // what the run before it has learnt from the same prompt.
+  std::vector<BuiltPipeline> method, baseline;
+  std::optional<BuiltPipeline> greedy;  // plain decoding, where quality is measured
+  bool method_has_state = false, baseline_has_state = false;
+  bool baseline_is_plain = false;             // the baseline drafts nothing
+  std::shared_ptr<const RowCosts> costs;      // if a strategy asked for them, or an earlier run of the cell had them
+  std::map<std::string, std::string> inputs;  // files that were read besides the models, with their hashes
 
   bool timed() const { return !recording; }
   InflatedModels inflated() const;
@@ -45,9 +48,14 @@ struct CellSetup {
 
 // Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not measure either.
 enum class Costs { Measured, Assumed };
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, Costs costs = Costs::Measured);
+struct SetupOptions {
+  Costs costs = Costs::Measured;
+  std::shared_ptr<const RowCosts> known = {};  // of an earlier run: these are taken instead, so that a resumed run decides as that one did
+};
+CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options = {});
 
-void check_cells(const Study& study, ModelPool& pool);
+// The number of conversations of each cell.
+std::vector<int> check_cells(const Study& study, ModelPool& pool);
 
 // The parameters of {type: replay}, for `foretell list`.
 std::vector<ParameterDoc> replay_parameters();

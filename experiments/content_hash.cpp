@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <vector>
 
 #include "framework/base/error.h"
@@ -17,15 +18,7 @@ constexpr std::uint64_t kPrime = 0x100000001b3ULL;
 std::uint64_t mix(std::uint64_t hash, std::uint64_t value) { return (hash ^ value) * kPrime; }
 std::string hex(std::uint64_t hash) { return fmt::format("{:016x}", hash); }
 
-}  // namespace
-
-std::string content_hash(std::string_view bytes) {
-  std::uint64_t hash = kOffset;
-  for (const char c : bytes) hash = mix(hash, static_cast<unsigned char>(c));
-  return hex(hash);
-}
-
-std::string file_hash(const std::filesystem::path& file) {
+std::string hash_of_content(const std::filesystem::path& file) {
   std::ifstream in(file, std::ios::binary);
   if (!in) fail("{}: cannot be opened", file.string());
   std::vector<char> buffer(1 << 20);
@@ -41,6 +34,31 @@ std::string file_hash(const std::filesystem::path& file) {
     }
   }
   return hex(mix(hash, length));
+}
+
+}  // namespace
+
+std::string content_hash(std::string_view bytes) {
+  std::uint64_t hash = kOffset;
+  for (const char c : bytes) hash = mix(hash, static_cast<unsigned char>(c));
+  return hex(hash);
+}
+
+std::string file_hash(const std::filesystem::path& file) {
+  // The cells of a study share their models: a file that has neither grown nor been touched is read once.
+  struct Known {
+    std::uintmax_t size;
+    std::filesystem::file_time_type time;
+    std::string hash;
+  };
+  static std::map<std::filesystem::path, Known> cache;
+  std::error_code failed;
+  const auto size = std::filesystem::file_size(file, failed);
+  const auto time = failed ? std::filesystem::file_time_type{} : std::filesystem::last_write_time(file, failed);
+  if (failed) return hash_of_content(file);
+  const auto known = cache.find(file);
+  if (known != cache.end() && known->second.size == size && known->second.time == time) return known->second.hash;
+  return (cache[file] = {size, time, hash_of_content(file)}).hash;
 }
 
 std::vector<std::pair<std::string, std::string>> model_file_hashes(const std::filesystem::path& folder) {

@@ -5,10 +5,22 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <memory>
+#include <optional>
+#include <string>
+
 #include "experiments/cell_setup.h"
 
 namespace foretell {
 
 nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup);
+
+// Why a cell that `old` describes must not be gone on with as `fresh` describes it: other weights, other inputs, another processor, other threads. None
+// if nothing that changes numbers has changed. Another revision of Foretell is no reason: it is in `passes`.
+std::optional<std::string> cannot_go_on(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh);
+// `old` with what is special about this process added to its list of passes.
+nlohmann::ordered_json continued(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh);
+// The cost of n rows that a manifest holds; null if it holds none.
+std::shared_ptr<const RowCosts> recorded_costs(const nlohmann::ordered_json& manifest);
 
 }  // namespace foretell

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "experiments/content_hash.h"
 #include "framework/base/parameters.h"
 
 namespace foretell {
@@ -13,7 +14,30 @@ bool is_there(const std::filesystem::path& path) {
   return std::filesystem::exists(path, ignored);
 }
 
+// What the innermost InputFiles of this thread collects into.
+std::set<std::filesystem::path>*& collected() {
+  thread_local std::set<std::filesystem::path>* files = nullptr;
+  return files;
+}
+
+const std::filesystem::path& noted(const std::filesystem::path& path) {
+  if (collected()) collected()->insert(path);
+  return path;
+}
+
 }  // namespace
+
+InputFiles::InputFiles() : outer_(collected()) { collected() = &files_; }
+
+InputFiles::~InputFiles() { collected() = outer_; }
+
+std::map<std::string, std::string> InputFiles::hashes() const {
+  std::map<std::string, std::string> out;
+  std::error_code ignored;
+  for (const auto& path : files_)
+    if (std::filesystem::is_regular_file(path, ignored)) out[path.string()] = file_hash(path);
+  return out;
+}
 
 std::string expand_environment(const std::string& text, const Location& where) {
   std::string out;
@@ -50,12 +74,12 @@ ConfigValue expand_environment(const ConfigValue& value) {
 
 std::filesystem::path resolve_path(const std::string& text, const Location& where, const std::filesystem::path& study_folder) {
   const std::filesystem::path path = expand_environment(text, where);
-  if (is_there(path)) return path;
+  if (is_there(path)) return noted(path);
   if (path.is_absolute() || study_folder.empty()) fail_at(where, "{}: no such file or folder", path.string());
   const std::filesystem::path beside = (study_folder / path).lexically_normal();
   if (!is_there(beside))
     fail_at(where, "{}: no such file or folder, neither here nor beside the study ({})", path.string(), beside.string());
-  return beside;
+  return noted(beside);
 }
 
 std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key, const std::filesystem::path& study_folder) {

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -18,5 +20,20 @@ ConfigValue expand_environment(const ConfigValue& value);
 
 std::filesystem::path resolve_path(const std::string& text, const Location& where, const std::filesystem::path& study_folder);
 std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key, const std::filesystem::path& study_folder);
+
+// Remembers the files that resolve_path() gives on this thread while it lives: what a cell's numbers depend on besides its settings.
+class InputFiles {
+ public:
+  InputFiles();
+  ~InputFiles();
+  InputFiles(const InputFiles&) = delete;
+  InputFiles& operator=(const InputFiles&) = delete;
+
+  std::map<std::string, std::string> hashes() const;  // path -> hash of the content; folders are left out
+
+ private:
+  std::set<std::filesystem::path> files_;
+  std::set<std::filesystem::path>* outer_;
+};
 
 }  // namespace foretell

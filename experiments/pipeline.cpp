@@ -1,5 +1,7 @@
 #include "experiments/pipeline.h"
 
+#include <algorithm>
+
 namespace foretell {
 namespace {
 
@@ -9,7 +11,28 @@ void check_type(const ConfigValue& description) {
   Registry<Interface>::instance().find(description);
 }
 
+template <class Interface>
+bool remembers(const std::string& name) {
+  const auto& entries = Registry<Interface>::instance().entries();
+  const auto entry = entries.find(name);
+  return entry != entries.end() && entry->second.info.run_state;
+}
+
+bool names_one_that_remembers(const ConfigValue& value) {
+  if (value.is_scalar())
+    return remembers<Drafter>(value.text()) || remembers<DraftPolicy>(value.text()) || remembers<TreePolicy>(value.text()) ||
+           remembers<Verifier>(value.text());
+  for (const ConfigValue& item : value.items())
+    if (names_one_that_remembers(item)) return true;
+  return std::any_of(value.entries().begin(), value.entries().end(), [](const auto& e) { return names_one_that_remembers(e.value); });
+}
+
 }  // namespace
+
+bool has_state(const PipelineSection& section) {
+  return names_one_that_remembers(section.drafter) || names_one_that_remembers(section.verifier) ||
+         names_one_that_remembers(section.policy) || names_one_that_remembers(section.tree);
+}
 
 bool is_lossy(const PipelineSection& section) {
   const auto& registry = Registry<Verifier>::instance();

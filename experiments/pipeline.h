@@ -21,6 +21,8 @@ struct BuiltPipeline {
 
 // Whether the verifier is registered as lossy; false for one that does not exist, which is an Error when it is built.
 bool is_lossy(const PipelineSection& section);
+// Whether any of its strategies, or one that they are made of, remembers earlier prompts of the run.
+bool has_state(const PipelineSection& section);
 // Whether the drafter is `none`.
 bool drafts_nothing(const PipelineSection& section);
 

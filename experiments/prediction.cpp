@@ -63,7 +63,7 @@ std::optional<Prediction> Predictor::predict(const Cell& cell, const CellSetup& 
     const auto text = cut_passages(text_, *setup.tokenizer, section_->windows, section_->window_tokens);
     on_text_[key] = measure_overlap(*setup.model, *draft, text, cell.sampling).expected_acceptance;
   }
-  return Prediction{setup.method.drafter->limits().depth, on_text_[key],
+  return Prediction{setup.method.front().drafter->limits().depth, on_text_[key],
                     measure_overlap(*setup.model, *draft, passages, cell.sampling).expected_acceptance};
 }
 

@@ -35,8 +35,11 @@ struct GenerationRecord {
   std::optional<bool> exact = {};  // the text is the workload's right answer; nothing where it knows none
   std::string finish = {};         // stop_token, stop_string, length, context
   std::int64_t prefill_ns = 0;
-  std::int64_t wall_ns = 0;  // of the whole request, prefill included; in a batch the batch's time divided by its sequences
+  // Of the whole request, prefill included; in a batch the batch's time divided by its sequences. With open-loop arrivals: from arrival to end.
+  std::int64_t wall_ns = 0;
+  std::optional<double> joules = {};  // measured; a batch's divided by its sequences
   std::vector<RoundRecord> rounds = {};
+  std::vector<std::int64_t> round_ends = {};  // [ns] since the request arrived, one a round: when its tokens were there
   std::optional<AnswerQuality> quality = {};  // of first repeats, where it was measured
 };
 

@@ -118,6 +118,21 @@ nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction) {
           {"mean_acceptance_length_on_output", predicted_acceptance_length(p.on_output, p.depth)}};
 }
 
+std::optional<Prediction> prediction_from(const nlohmann::ordered_json& json) {
+  if (!json.is_object()) return std::nullopt;
+  return Prediction{json.at("num_speculative_tokens"), json.at("expected_acceptance_on_text"), json.at("expected_acceptance_on_output")};
+}
+
+nlohmann::ordered_json summary_json(const Study& study, const CellResult& result) {
+  return {{"study", study.name},
+          {"cell", result.cell.name},
+          {"complete", result.complete},
+          {"timed", result.timed},
+          {"inflated_from", to_json(result.inflated)},
+          {"settings", to_json(result.cell.settings)},
+          {"tasks", to_json(result.summary, result.tasks)}};
+}
+
 std::string inflation_note(const std::vector<CellResult>& results) {
   std::set<std::string> notes;
   const auto add = [&](const char* who, const std::optional<std::string>& from) {

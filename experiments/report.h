@@ -35,12 +35,17 @@ struct CellResult {
   bool timed = true;
   InflatedModels inflated = {};
   std::optional<Prediction> prediction = {};
+  bool complete = true;  // false: interrupted
 };
+
+// What summary.json holds.
+nlohmann::ordered_json summary_json(const Study& study, const CellResult& result);
 
 std::string results_table(const std::vector<CellResult>& results);
 // Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
+std::optional<Prediction> prediction_from(const nlohmann::ordered_json& json);  // what to_json() gave
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none

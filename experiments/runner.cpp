@@ -1,192 +1,306 @@
 #include "experiments/runner.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "experiments/answer_rows.h"
+#include "experiments/arm.h"
 #include "experiments/interrupt.h"
+#include "experiments/manifest.h"
+#include "experiments/quality.h"
+#include "experiments/record_json.h"
+#include "experiments/store.h"
 #include "framework/base/error.h"
-#include "framework/base/stopwatch.h"
-#include "framework/text/tasks.h"
+#include "framework/base/rng.h"
 
 namespace foretell {
 namespace {
 
-// What is known of a conversation while its cell runs.
-struct Progressed {
-  std::vector<std::string> answers;  // to the turns so far, of the first run
-  std::vector<Tokens> references;    // the same as tokens
+using Records = std::vector<GenerationRecord>;
+
+double tokens_of(const Records& records) {
+  double tokens = 0;
+  for (const GenerationRecord& record : records) tokens += static_cast<double>(record.tokens.size());
+  return tokens;
+}
+
+// A cell on its way: what is on disk, and what runs it.
+struct Member {
+  const Cell* cell;
+  int task;  // of the progress
+  Store store;
+  CellSetup setup;
+  nlohmann::ordered_json manifest;
+  std::map<int, Records> complete = {};  // by batch
+  bool was_finished = false;
+  Answers own_answers = {};
+  std::optional<ArmRunner> arm = {};
+
+  bool misses(int batch) const { return !complete.contains(batch); }
 };
 
-class CellRunner {
- public:
-  CellRunner(const Cell& cell, CellSetup& setup, Store& store, const std::function<void(int)>& on_prompts)
-      : cell_(cell),
-        setup_(setup),
-        store_(store),
-        on_prompts_(on_prompts),
-        method_(*setup.target, setup.method.view(), {.max_batch = cell.run.batch_size}) {
-    if (setup.baseline) baseline_.emplace(*setup.target, setup.baseline->view(), DecoderOptions{.max_batch = cell.run.batch_size});
-    progressed_.resize(conversations().size());
-  }
-
-  CellRun run() {
-    warm_up();
-    if (baseline_ && !cell_.run.interleave) {
-      if (run_all({Arm::Baseline})) run_all({Arm::Method});
-    } else if (baseline_) {
-      run_all({Arm::Baseline, Arm::Method});
-    } else {
-      run_all({Arm::Method});
+// The records of the batches that are complete: each turn of each conversation in each repeat, of both pipelines.
+std::map<int, Records> complete_batches(const Cell& cell, const CellSetup& setup, Records records) {
+  const std::vector<Batch> batches = batches_of(cell, setup.workload);
+  std::map<std::string, int> batch_of;
+  std::vector<std::size_t> expected(batches.size(), 0);
+  const std::size_t runs = static_cast<std::size_t>(cell.run.repeats) * (setup.baseline.empty() ? 1 : 2);
+  for (int b = 0; b < static_cast<int>(batches.size()); ++b) {
+    for (int c = batches[b].first; c < batches[b].last; ++c) {
+      batch_of[setup.workload.conversations[c].id] = b;
+      expected[b] += setup.workload.conversations[c].turns.size() * runs;
     }
-    return std::move(out_);
+  }
+  std::map<GenerationKey, GenerationRecord> unique;
+  for (GenerationRecord& record : records) {
+    const bool has_rounds = !record.rounds.empty() || record.tokens.empty();
+    if (has_rounds && batch_of.contains(record.conversation)) unique.insert_or_assign(key_of(record), std::move(record));
+  }
+  std::map<int, Records> by_batch;
+  for (auto& [key, record] : unique) by_batch[batch_of.at(record.conversation)].push_back(std::move(record));
+  std::erase_if(by_batch, [&](const auto& entry) { return entry.second.size() != expected[entry.first]; });
+  return by_batch;
+}
+
+class GroupRunner {
+ public:
+  GroupRunner(const GroupPlan& plan, const RunContext& context) : plan_(plan), context_(context) {}
+
+  std::vector<CellResult> run() {
+    const RunSection& run = plan_.cells.front()->run;
+    if (run.threads) at::set_num_threads(*run.threads);
+    for (std::size_t i = 0; i < plan_.cells.size(); ++i) open(*plan_.cells[i], plan_.tasks[i]);
+    context_.pool.forget_unused();
+    begin();
+    run.interleave ? run_interleaved() : run_one_after_another();
+    std::vector<CellResult> results;
+    for (const auto& member : members_) results.push_back(conclude(*member));
+    if (plan_.baseline_task >= 0 && !interrupted()) context_.progress.finish(plan_.baseline_task);
+    return results;
   }
 
  private:
-  struct Group {
-    int first, last;  // conversations [first, last)
-  };
-
-  const std::vector<Conversation>& conversations() const { return setup_.workload.conversations; }
-  Group group_from(int first) const { return {first, std::min(first + cell_.run.batch_size, static_cast<int>(conversations().size()))}; }
-
-  void warm_up() {
-    if (conversations().empty() || !setup_.timed()) return;
-    const Group group = group_from(0);
-    for (int i = 0; i < cell_.run.warmup && !interrupted(); ++i) {
-      if (baseline_) run_group(group, Arm::Baseline, 0);
-      run_group(group, Arm::Method, 0);
+  void open(const Cell& cell, int task) {
+    auto member = std::make_unique<Member>(Member{&cell, task, Store(cell_folder(context_.results, context_.study, cell)), {}, {}});
+    const nlohmann::ordered_json old = context_.fresh ? nullptr : member->store.manifest();
+    member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = recorded_costs(old)});
+    CellSetup& setup = member->setup;
+    if (setup.timed() && !setup.costs)
+      setup.costs = context_.pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+    member->manifest = make_manifest(context_.study, cell, setup);
+    if (!old.is_null()) {
+      if (const auto why = cannot_go_on(old, member->manifest))
+        fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both", member->store.folder().string(), *why);
+      member->manifest = continued(old, member->manifest);
+      member->complete = complete_batches(cell, setup, read_records(member->store.folder()));
+      member->was_finished = member->store.finished() && member->complete.size() == batches_of(cell, setup.workload).size();
     }
-    progressed_.assign(conversations().size(), {});
+    members_.push_back(std::move(member));
   }
 
-  // False if interrupted.
-  bool run_all(const std::vector<Arm>& arms) {
-    for (int first = 0; first < static_cast<int>(conversations().size()); first += cell_.run.batch_size) {
-      const Group group = group_from(first);
-      std::vector<GenerationRecord> records;
-      for (int repeat = 0; repeat < cell_.run.repeats; ++repeat) {
-        for (const Arm arm : arms) {
-          auto more = run_group(group, arm, repeat);
-          std::move(more.begin(), more.end(), std::back_inserter(records));
-          on_prompts_(group.last - group.first);
-        }
-      }
-      keep(std::move(records));
-      if (interrupted()) return out_.complete = false;
+  void begin() {
+    batches_ = batches_of(*members_.front()->cell, members_.front()->setup.workload);
+    std::vector<int> active;
+    for (const auto& member : members_) {
+      int done = 0;
+      for (const auto& [batch, records] : member->complete) done += batches_[batch].last - batches_[batch].first;
+      context_.progress.set_done(member->task, done * member->cell->run.repeats);
+      if (member->was_finished) continue;
+      Records kept;
+      for (const auto& [batch, records] : member->complete) kept.insert(kept.end(), records.begin(), records.end());
+      member->store.begin(*member->cell, member->manifest, kept);
+      if (member->complete.size() < batches_.size()) running_.push_back(member.get());
+      active.push_back(member->task);
     }
-    return true;
+    if (plan_.baseline_task >= 0) context_.progress.set_done(plan_.baseline_task, (conversations() - missing_conversations()) * repeats());
+    context_.progress.set_active(std::move(active));
+    if (running_.empty()) return;
+    for (Member* member : running_)
+      if (!baseline_ && !member->setup.baseline.empty())
+        baseline_.emplace(Arm::Baseline, *member->cell, member->setup, answers_, EnergyCounter{});
+    for (Member* member : running_)
+      if (!(baseline_ && member->cell->is_baseline))
+        member->arm.emplace(Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, EnergyCounter{});
+    warm_up(*running_.front());
+    catch_up();
   }
 
-  void keep(std::vector<GenerationRecord> records) {
-    store_.append(records);
-    if (setup_.workload.type == "spec_bench") {
-      for (const AnswerRow& row : answer_rows(records, cell_)) store_.append_answer(row);
-    }
-    std::move(records.begin(), records.end(), std::back_inserter(out_.records));
+  int conversations() const { return static_cast<int>(members_.front()->setup.workload.conversations.size()); }
+  int repeats() const { return members_.front()->cell->run.repeats; }
+  int missing_conversations() const {
+    int missing = 0;
+    for (int b = 0; b < static_cast<int>(batches_.size()); ++b)
+      if (!missing_at(b).empty()) missing += batches_[b].last - batches_[b].first;
+    return missing;
   }
 
-  std::vector<GenerationRecord> run_group(const Group& group, Arm arm, int repeat) {
-    std::vector<GenerationRecord> records;
-    int turns = 0;
-    for (int i = group.first; i < group.last; ++i) turns = std::max(turns, static_cast<int>(conversations()[i].turns.size()));
-    for (int turn = 0; turn < turns; ++turn) run_turn(group, turn, arm, repeat, records);
-    return records;
+  void warm_up(const Member& first) {
+    if (!first.setup.timed()) return;
+    const Batch batch{0, std::min(first.cell->run.batch_size, conversations())};
+    for (int i = 0; i < first.cell->run.warmup && !interrupted(); ++i) {
+      if (baseline_) baseline_->warm_up(batch);
+      for (Member* member : running_)
+        if (member->arm) member->arm->warm_up(batch);
+    }
+    answers_.forget();
+    for (Member* member : running_) member->own_answers.forget();
   }
 
-  void run_turn(const Group& group, int turn, Arm arm, int repeat, std::vector<GenerationRecord>& records) {
-    std::vector<Request> requests;
-    std::vector<int> owners;
-    for (int i = group.first; i < group.last; ++i) {
-      if (turn >= static_cast<int>(conversations()[i].turns.size())) continue;
-      requests.push_back(request(i, turn, arm));
-      owners.push_back(i);
-    }
-    const Stopwatch watch;
-    const std::vector<Generation> generations = decode(requests, arm, owners.front());
-    const std::int64_t share = watch.elapsed_ns() / static_cast<std::int64_t>(requests.size());
-    for (std::size_t k = 0; k < requests.size(); ++k) {
-      records.push_back(record(owners[k], turn, arm, repeat, requests[k], generations[k], share));
-      remember(owners[k], turn, records.back());
-    }
-  }
-
-  std::vector<Generation> decode(const std::vector<Request>& requests, Arm arm, int first) {
-    try {
-      return (arm == Arm::Method ? method_ : *baseline_).run(requests);
-    } catch (const Error& error) {
-      fail("cell '{}', prompt {}: {}", cell_.name, conversations()[first].id, error.what());
+  void catch_up() {
+    for (int b = 0; b < static_cast<int>(batches_.size()); ++b) {
+      // What is complete everywhere is a prefix, and the baseline goes on where that ends.
+      const bool everywhere = std::none_of(running_.begin(), running_.end(), [&](const Member* m) { return m->misses(b); });
+      const auto paired = std::find_if(running_.begin(), running_.end(), [](const Member* m) { return !m->setup.baseline.empty(); });
+      if (baseline_ && everywhere) baseline_->catch_up(batches_[b], (*paired)->complete.at(b));
+      for (Member* member : running_)
+        if (member->arm && !member->misses(b)) member->arm->catch_up(batches_[b], member->complete.at(b));
     }
   }
 
-  Request request(int index, int turn, Arm arm) {
-    const Conversation& conversation = conversations()[index];
-    Request out;
-    out.id = static_cast<std::uint64_t>(index) * 1024 + static_cast<std::uint64_t>(turn);
-    out.max_new_tokens = setup_.workload.max_new_tokens;
-    out.stop_tokens = setup_.stop_tokens;
-    out.sampling = cell_.sampling;
-    out.seed = static_cast<std::uint64_t>(cell_.run.seed);
-    out.prompt = setup_.dialogue.prompt(conversation, turn, answers(index, turn));
-    if (setup_.recording)
-      out.reference = setup_.recording->tokens(conversation, turn, *setup_.tokenizer, out.max_new_tokens);
-    else if (arm == Arm::Method && baseline_ && cell_.sampling.greedy())
-      out.reference = progressed_[index].references[turn];
+  std::vector<Member*> missing_at(int batch) const {
+    std::vector<Member*> out;
+    std::copy_if(running_.begin(), running_.end(), std::back_inserter(out), [&](const Member* m) { return m->misses(batch); });
     return out;
   }
 
-  std::vector<std::string> answers(int index, int turn) const {
-    if (!setup_.recording) return {progressed_[index].answers.begin(), progressed_[index].answers.begin() + turn};
-    std::vector<std::string> recorded;
-    for (int t = 0; t < turn; ++t) recorded.push_back(setup_.recording->answer(conversations()[index], t).text);
-    return recorded;
+  // The order of the cells in one repeat of one batch.
+  void shuffle(std::vector<Member*>& members, int batch, int repeat) const {
+    PhiloxRng rng({.seed = static_cast<std::uint64_t>(members.front()->cell->run.seed),
+                   .request = static_cast<std::uint64_t>(batch) << 32 | static_cast<std::uint32_t>(repeat),
+                   .position = 2,
+                   .purpose = RngPurpose::Workload});
+    for (std::size_t i = members.size(); i > 1; --i) std::swap(members[i - 1], members[rng.below(i)]);
   }
 
-  void remember(int index, int turn, const GenerationRecord& record) {
-    Progressed& progressed = progressed_[index];
-    if (static_cast<int>(progressed.answers.size()) > turn) return;
-    progressed.answers.push_back(record.text);
-    progressed.references.push_back(record.tokens);
+  // False: an open loop was interrupted, and what it gave is no whole batch.
+  bool run_arm(ArmRunner& arm, int task, int batch, int repeat, Records& records) {
+    const Batch& conversations = batches_[batch];
+    const Stopwatch watch;
+    Records more = arm.run(conversations, repeat);
+    context_.progress.advance(task, conversations.last - conversations.first, static_cast<double>(watch.elapsed_ns()) * 1e-9,
+                              tokens_of(more));
+    std::move(more.begin(), more.end(), std::back_inserter(records));
+    return !(interrupted() && arm.cell().run.request_rate);
   }
 
-  GenerationRecord record(int index, int turn, Arm arm, int repeat, const Request& request, const Generation& generation,
-                          std::int64_t wall_ns) const {
-    const Conversation& conversation = conversations()[index];
-    const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
-    const std::optional<std::string>& right = conversation.turns[turn].answer;
-    return {.conversation = conversation.id,
-            .category = conversation.category,
-            .task = conversation.task,
-            .turn = turn,
-            .repeat = repeat,
-            .arm = arm,
-            .prompt_tokens = static_cast<int>(request.prompt.size()),
-            .tokens = generation.tokens,
-            .text = text,
-            .exact = right ? std::optional(exact_match(text, *right)) : std::nullopt,
-            .finish = to_string(generation.finish),
-            .prefill_ns = generation.prefill_ns,
-            .wall_ns = wall_ns,
-            .rounds = generation.rounds};
+  // `own` is empty for a cell that is the baseline itself.
+  void keep(Member& member, int batch, const Records& baseline, Records own) {
+    Records records = baseline;
+    if (!member.arm) {
+      for (GenerationRecord& record : records) record.arm = Arm::Method;
+      context_.progress.advance(member.task, (batches_[batch].last - batches_[batch].first) * repeats(), 0, 0);
+    }
+    std::move(own.begin(), own.end(), std::back_inserter(records));
+    member.store.append(records);
+    member.complete[batch] = std::move(records);
   }
 
-  const Cell& cell_;
-  CellSetup& setup_;
-  Store& store_;
-  const std::function<void(int)>& on_prompts_;
-  Decoder method_;
-  std::optional<Decoder> baseline_;
-  std::vector<Progressed> progressed_;
-  CellRun out_;
+  void run_interleaved() {
+    for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+      std::vector<Member*> members = missing_at(b);
+      if (members.empty()) continue;
+      Records baseline;
+      std::map<Member*, Records> own;
+      for (int repeat = 0; repeat < repeats(); ++repeat) {
+        if (baseline_ && !run_arm(*baseline_, plan_.baseline_task, b, repeat, baseline)) return;
+        shuffle(members, b, repeat);
+        for (Member* member : members)
+          if (member->arm && !run_arm(*member->arm, member->task, b, repeat, own[member])) return;
+      }
+      for (Member* member : missing_at(b)) keep(*member, b, baseline, std::move(own[member]));
+    }
+  }
+
+  void run_one_after_another() {
+    std::map<int, Records> baseline;
+    for (int b = 0; baseline_ && b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+      if (missing_at(b).empty()) continue;
+      for (int repeat = 0; repeat < repeats(); ++repeat)
+        if (!run_arm(*baseline_, plan_.baseline_task, b, repeat, baseline[b])) return;
+    }
+    for (Member* member : running_) {
+      for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+        if (!member->misses(b)) continue;
+        Records own;
+        for (int repeat = 0; member->arm && repeat < repeats(); ++repeat)
+          if (!run_arm(*member->arm, member->task, b, repeat, own)) return;
+        keep(*member, b, baseline[b], std::move(own));
+      }
+    }
+  }
+
+  // Folds what the cell has, and writes what is made of it.
+  CellResult conclude(Member& member) {
+    const Cell& cell = *member.cell;
+    CellSetup& setup = member.setup;
+    const bool complete = member.complete.size() == batches_.size();
+    Records records;
+    if (member.was_finished) {
+      records = read_records(member.store.folder());  // with their quality
+    } else {
+      for (auto& [batch, more] : member.complete) std::move(more.begin(), more.end(), std::back_inserter(records));
+      if (complete && setup.greedy) {
+        measure_quality(cell, setup, records, quality_counter(cell, records));
+        context_.progress.set_activity("");
+        member.store.write_quality(records);
+      }
+      if (setup.workload.type == "spec_bench") member.store.write_answers(answer_rows(records, cell));
+    }
+    CellResult result{cell,
+                      fold(records, {setup.timed(), !cell.sampling.greedy(), cell.is_baseline}),
+                      setup.workload.tasks,
+                      member.store.folder(),
+                      setup.timed(),
+                      setup.inflated()};
+    result.complete = complete;
+    if (complete) {
+      result.prediction =
+          member.was_finished ? prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
+      context_.progress.finish(member.task);
+    }
+    if (member.was_finished) return result;
+    if (result.prediction) member.store.write_prediction(to_json(result.prediction));
+    member.store.write_summary(summary_json(context_.study, result));
+    return result;
+  }
+
+  std::function<void()> quality_counter(const Cell& cell, const Records& records) {
+    return [this, name = cell.name, total = answers_to_measure(records), done = 0]() mutable {
+      context_.progress.set_activity(fmt::format("{}, quality: {}/{} answers", name, ++done, total));
+    };
+  }
+
+  const GroupPlan& plan_;
+  const RunContext& context_;
+  std::vector<Batch> batches_;
+  std::vector<std::unique_ptr<Member>> members_;  // in the order of the plan
+  std::vector<Member*> running_;                  // those that have something left to run
+  Answers answers_;
+  std::optional<ArmRunner> baseline_;
 };
 
 }  // namespace
 
-CellRun run_cell(const Cell& cell, CellSetup& setup, Store& store, const std::function<void(int)>& on_prompts) {
-  return CellRunner(cell, setup, store, on_prompts).run();
+std::vector<GroupPlan> plan_groups(const std::vector<Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress) {
+  std::vector<GroupPlan> plans;
+  std::map<std::string, std::size_t> known;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    const Cell& cell = cells[i];
+    const auto [it, added] = known.emplace(cell.group, plans.size());
+    if (added) plans.emplace_back();
+    GroupPlan& plan = plans[it->second];
+    const int runs = prompts[i] * cell.run.repeats;
+    plan.cells.push_back(&cell);
+    plan.tasks.push_back(progress.add(cell.name, runs));
+    if (cell.baseline && plan.baseline_task < 0 && model_type(cell.model.target) != "replay")
+      plan.baseline_task = progress.add("baseline", runs, false);
+  }
+  return plans;
 }
 
-int planned_prompts(const Cell& cell, const CellSetup& setup) {
-  return static_cast<int>(setup.workload.conversations.size()) * cell.run.repeats * (setup.baseline ? 2 : 1);
-}
+std::vector<CellResult> run_group(const GroupPlan& plan, const RunContext& context) { return GroupRunner(plan, context).run(); }
 
 }  // namespace foretell

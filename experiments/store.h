@@ -3,19 +3,21 @@
 // Contract: the folder <results>/<study>/<cell hash>/ holds
 //   config.resolved.yaml   the cell's sections as they were written, overrides included   } before the first prompt
 //   manifest.json          what ran it: revision, compiler, LibTorch, CPU, threads, hashes of the weights }
-//   rounds.jsonl           one object a round            } appended after each prompt and flushed, so that a killed run loses at most the prompt
-//   generations.jsonl      one object a generation       } that it was on
+//   rounds.jsonl           one object a round            } appended after each batch of prompts and flushed, so that a killed run loses at most
+//   generations.jsonl      one object a generation       } the prompts that it was on
 //   summary.json           the fold of the two, written whole or not at all
 //   quality.jsonl          where quality is measured: one object a generation of the first repeat
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
 //   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
-// Whatever cannot be written is an Error with the file's name. Opening a store starts the cell afresh.
+// The baseline's rows stand beside the method's: a cell is understood from its folder alone. Whatever cannot be written is an Error with the file's
+// name. A generation's rounds are on disk before it is.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,9 +30,8 @@ namespace foretell {
 
 class AppendFile {
  public:
-  explicit AppendFile(std::filesystem::path path);  // empties it
-  void append(const nlohmann::ordered_json& row);
-  void append_line(const std::string& line);  // with its newline
+  explicit AppendFile(std::filesystem::path path);  // keeps what is there
+  void append(const std::string& line);             // with its newline
   void flush();
 
  private:
@@ -42,11 +43,18 @@ class AppendFile {
 
 class Store {
  public:
-  Store(std::filesystem::path folder, const Cell& cell, const nlohmann::ordered_json& manifest);
+  explicit Store(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   const std::filesystem::path& folder() const { return folder_; }
+  // What an earlier run has left: null and nothing where there was none.
+  nlohmann::ordered_json manifest() const;
+  bool finished() const;  // its summary says that the cell is complete
+  nlohmann::ordered_json prediction() const;
+
+  // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
+  void begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
   void append(std::span<const GenerationRecord> records);
-  void append_answer(const AnswerRow& row);
+  void write_answers(std::span<const AnswerRow> rows);
   void write_quality(std::span<const GenerationRecord> records);  // of those that have one
   void write_summary(const nlohmann::ordered_json& summary);
   void write_prediction(const nlohmann::ordered_json& prediction);
@@ -55,11 +63,10 @@ class Store {
   void write_whole(const char* name, const nlohmann::ordered_json& content);
 
   std::filesystem::path folder_;
-  AppendFile rounds_, generations_;
-  std::optional<AppendFile> answers_;
+  std::optional<AppendFile> rounds_, generations_;
 };
 
-// The records of a cell's folder. A last line that was cut short by a kill is left out, and so are rounds whose generation is missing.
+// The records of a cell's folder, those of a kill left out: a last line that was cut short, rounds whose generation is missing. Empty without a folder.
 std::vector<GenerationRecord> read_records(const std::filesystem::path& folder);
 
 // "results/<study>/<hash>".

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "experiments/content_hash.h"
+#include "experiments/include.h"
 #include "experiments/paths.h"
 #include "experiments/pipeline.h"
 #include "experiments/plugins.h"
@@ -19,12 +20,13 @@ ConfigValue typed(const char* type) { return ConfigValue::map({{"type", ConfigVa
 
 struct StudySections {
   std::string study, description;
-  ConfigValue model, pipeline, sampling, workload, run, sweep, overlap, plugins;
+  ConfigValue include, model, pipeline, sampling, workload, run, sweep, overlap, plugins;
   ConfigValue baseline = ConfigValue::map({{"pipeline", ConfigValue::map({{"drafter", typed("none"), {}}}), {}}});
 
   void declare(Parameters& p) {
     p.add("study", study, "the study's name and its folder below the results", {.required = true});
     p.add("description", description, "free text");
+    p.add("include", include, "a study, or a list of them, that this one is built on");
     p.add("model", model, "target and draft models", {.required = true});
     p.add("pipeline", pipeline, "drafter, verifier, policy, tree");
     p.add("sampling", sampling, "from logits to a law");
@@ -95,9 +97,11 @@ PipelineSection read_pipeline(const ConfigValue& document) {
   return read_section<PipelineSection>(expanded, "pipeline");
 }
 
+// With nothing to verify and nothing to plan, verifier and policy do nothing: plain decoding is one thing.
 bool same_pipeline(const PipelineSection& a, const PipelineSection& b) {
-  return (same_value(a.drafter, b.drafter) || (drafts_nothing(a) && drafts_nothing(b))) && same_value(a.verifier, b.verifier) &&
-         same_value(a.policy, b.policy) && same_value(a.tree, b.tree);
+  if (drafts_nothing(a) && drafts_nothing(b)) return true;
+  return same_value(a.drafter, b.drafter) && same_value(a.verifier, b.verifier) && same_value(a.policy, b.policy) &&
+         same_value(a.tree, b.tree);
 }
 
 void read_baseline(Cell& cell, const ConfigValue& baseline) {
@@ -111,9 +115,34 @@ void read_baseline(Cell& cell, const ConfigValue& baseline) {
               entry.key);
     document.set_path(path, entry.value);
   }
-  const PipelineSection pipeline = read_pipeline(document);
+  PipelineSection pipeline = read_pipeline(document);
+  if (drafts_nothing(pipeline)) {
+    // All cells of a group share it, whatever their verifiers.
+    const PipelineSection plain;
+    const auto says = [&](const std::string& part) {
+      return std::any_of(baseline.entries().begin(), baseline.entries().end(),
+                         [&](const auto& e) { return full_path(e.key).rfind(part, 0) == 0; });
+    };
+    if (!says("pipeline.verifier")) pipeline.verifier = plain.verifier;
+    if (!says("pipeline.policy")) pipeline.policy = plain.policy;
+    pipeline.tree = plain.tree;
+  }
   cell.is_baseline = same_pipeline(pipeline, cell.pipeline);
-  if (!cell.is_baseline) cell.baseline = pipeline;
+  if (!cell.is_baseline) cell.baseline = std::move(pipeline);
+}
+
+// Everything but the pipeline; the draft model only where the baseline needs it too.
+std::string group_of(const Cell& cell, const ConfigValue& baseline) {
+  ConfigValue shared = ConfigValue::map({});
+  for (const auto& entry : cell.document.entries())
+    if (entry.key != "pipeline") shared.set(entry.key, entry.value);
+  std::string key;
+  const PipelineSection* pipeline = cell.baseline ? &*cell.baseline : cell.is_baseline ? &cell.pipeline : nullptr;
+  if (pipeline && drafts_nothing(*pipeline))
+    shared.set_path("model.draft", {});
+  else if (pipeline)
+    key = pipeline->drafter.to_flow() + pipeline->verifier.to_flow() + pipeline->policy.to_flow() + pipeline->tree.to_flow();
+  return content_hash(shared.to_flow() + baseline.to_flow() + key);
 }
 
 Cell read_cell(const ConfigValue& document, const StudySections& study) {
@@ -126,6 +155,7 @@ Cell read_cell(const ConfigValue& document, const StudySections& study) {
   cell.workload = *document.find("workload");
   cell.run = read_section<RunSection>(document, "run");
   read_baseline(cell, study.baseline);
+  cell.group = group_of(cell, study.baseline);
   return cell;
 }
 
@@ -155,7 +185,16 @@ void RunSection::declare(Parameters& p) {
   p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
   p.add("quality", quality, "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
         {.choices = {"auto", "always", "never"}});
-  p.add("interleave", interleave, "the baseline runs prompt by prompt beside the method; false: all of it first");
+  p.add("interleave", interleave, "baseline and methods run prompt by prompt beside one another; false: one after the other");
+  p.add("pin_threads", pin_threads, "each thread stays on one processor, where there are enough of them");
+  p.add("request_rate", request_rate,
+        "requests a second that arrive by themselves, at random times (Poisson); none: the next ones start when the last ones have ended",
+        {.min = 1e-6});
+  p.add("slo_ttft_ms", slo_ttft_ms, "a request is good if its first token comes within this time; goodput counts good requests",
+        {.min = 1e-6});
+  p.add("slo_tpot_ms", slo_tpot_ms, "and if a token takes no longer than this, the first one aside", {.min = 1e-6});
+  p.add("slo_latency_ms", slo_latency_ms, "and if it has ended within this time", {.min = 1e-6});
+  p.add("power_watts", power_watts, "what the machine draws, for energy where it cannot be measured", {.min = 1e-6});
 }
 
 std::string full_path(const std::string& dotted) {
@@ -165,17 +204,16 @@ std::string full_path(const std::string& dotted) {
 
 Study load_study(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
   const std::filesystem::path folder = file.parent_path();
-  ConfigValue document = load_yaml(file);
+  ConfigValue document = load_with_includes(file, inline_sections);
   if (!document.is_map())
     fail("{}: a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep", file.string());
-  inline_sections(document, folder);
   override_all(document, overrides, folder);
   StudySections sections;
   Parameters::read(document, "the study", sections);
   check_name(sections, document);
   load_plugins(sections.plugins, folder);
 
-  Study study{sections.study, file, sections.overlap};
+  Study study{sections.study, sections.description, file, sections.study, sections.overlap};
   const auto again = cell_overrides(overrides);
   std::set<std::string> hashes;
   for (const SweepPoint& point : expand_sweep(sections.sweep, again)) {
@@ -186,7 +224,10 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
     Cell cell = read_cell(chosen, sections);
     cell.settings = point.settings();
     cell.name = point.name().empty() ? short_name("drafter", cell.pipeline.drafter) : point.name();
-    if (!hashes.insert(cell.hash).second) fail_at(sections.sweep.where(), "sweep: the cell '{}' comes twice", cell.name);
+    if (!hashes.insert(cell.hash).second) {
+      if (point.may_repeat) continue;
+      fail_at(sections.sweep.where(), "sweep: the cell '{}' comes twice", cell.name);
+    }
     study.cells.push_back(std::move(cell));
   }
   // All cells of a table or none: a lossy one is to be compared with the others.

@@ -11,10 +11,11 @@
 //   sampling: {temperature: 0.0}
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
+//   include:  base.yaml                       # optional: a study that this one changes (experiments/include.h)
 //   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap predicts
 //   plugins:  [libmine.so]                    # optional: strategies out of shared libraries
 //   baseline: {pipeline.drafter: {type: none}}    # the default; `none` for no baseline
-//   sweep:    {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # the grid of all combinations
+//   sweep:    {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # or zip, lists, ...: experiments/sweep.h
 //
 // Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A path is looked for in the
 // current folder first, then beside the study; "${NAME}" in it is the environment variable NAME. In dotted paths drafter, verifier, policy and
@@ -53,6 +54,10 @@ struct RunSection {
   std::optional<int> threads = {};
   int batch_size = 1;
   bool interleave = true;
+  bool pin_threads = true;
+  std::optional<double> request_rate = {};  // [1/s] none: closed loop
+  std::optional<double> slo_ttft_ms = {}, slo_tpot_ms = {}, slo_latency_ms = {};
+  std::optional<double> power_watts = {};
   std::string quality = "auto";
   void declare(Parameters& p);
 };
@@ -62,6 +67,7 @@ struct Cell {
   ConfigValue settings;  // what the sweep chose: dotted path -> value
   ConfigValue document;  // the sections below as they were written
   std::string hash;      // of the document: names the cell's folder
+  std::string group;     // cells with the same one share models, prompts, sampling, threads and baseline: they are run beside one another
   ModelSection model;
   PipelineSection pipeline;
   SamplingOptions sampling;
@@ -74,7 +80,9 @@ struct Cell {
 
 struct Study {
   std::string name;
+  std::string description = {};
   std::filesystem::path file;
+  std::string folder = {};   // of its results; its name, or that of a shard
   ConfigValue overlap = {};  // what prediction.h reads; null for none
   std::vector<Cell> cells = {};
 };

@@ -1,6 +1,15 @@
-// The grid of a study: every combination of the values that the swept paths take.
+// The cells of a study: which values the swept paths take together.
 //
-// Contract: pure. The first path varies slowest, as it is written. A path that an override names is not swept any more.
+//   sweep: {a.b: [1, 2], c: [x, y]}                          # the grid of all combinations
+//   sweep:
+//     grid:          {a.b: [1, 2], c: [x, y]}                # the same
+//     zip:           {d: [1, 2], e: [10, 20]}                # the first values together, then the second ones
+//     one_at_a_time: {f: [1, 2], g: [3]}                     # the study as it is, then each value alone: f=1, f=2, g=3
+//     cells:         [{h: 1, i: 2}, {h: 5}]                  # these
+//   sweep: [{grid: ...}, {cells: ...}]                       # one after the other
+//
+// Contract: pure. Forms that stand in one mapping are multiplied, the first one varies slowest, as it is written; so does a grid's first path. A
+// path that an override names is not swept any more.
 #pragma once
 
 #include <string>
@@ -12,7 +21,9 @@
 namespace foretell {
 
 struct SweepPoint {
-  std::vector<std::pair<std::string, ConfigValue>> values;  // full dotted path -> value
+  std::vector<std::pair<std::string, ConfigValue>> values = {};  // full dotted path -> value
+  bool may_repeat =
+      false;  // one value at a time: the study's own value may be among them, and then it is the study as it is, not a second cell
 
   ConfigValue settings() const;  // the same as a mapping
   std::string name() const;      // for people: "prompt_lookup prompt_lookup_max=3, temperature=1.0"

@@ -17,6 +17,7 @@ void add_certify_command(Command app);
 void add_diff_command(Command app);
 void add_import_command(Command app);
 void add_inflate_command(Command app);
+void add_merge_command(Command app);
 void add_new_command(Command app);
 void add_overlap_command(Command app);
 void add_tasks_command(Command app);

@@ -1,17 +1,19 @@
-#include <ATen/Parallel.h>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/dry_run.h"
 #include "experiments/explanation.h"
 #include "experiments/interrupt.h"
-#include "experiments/manifest.h"
 #include "experiments/plugins.h"
 #include "experiments/prediction.h"
-#include "experiments/progress.h"
-#include "experiments/quality.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
+#include "experiments/shards.h"
+#include "experiments/study_lock.h"
+#include "framework/base/error.h"
+#include "framework/model/files/atomic_file.h"
 
 namespace foretell {
 namespace {
@@ -21,55 +23,14 @@ struct RunOptions {
   std::vector<std::string> overrides, plugins;
   std::optional<int> limit;
   std::string out = "results";
-  bool json = false;
+  std::optional<std::string> shard;
+  bool dry_run = false, fresh = false, json = false;
 };
 
 std::vector<std::string> all_overrides(const RunOptions& options) {
   std::vector<std::string> overrides = options.overrides;
   if (options.limit) overrides.push_back(fmt::format("workload.limit={}", *options.limit));
   return overrides;
-}
-
-// What the cells of a run share.
-struct RunContext {
-  const Study& study;
-  std::filesystem::path results;
-  ModelPool& pool;
-  Predictor& predictor;
-  Progress& progress;
-};
-
-// Runs one cell and writes its summary; records of an interrupted cell are summed up as far as they go.
-CellResult run_one(const Cell& cell, const RunContext& context) {
-  const auto& [study, results, pool, predictor, progress] = context;
-  CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool);
-  pool.forget_unused();
-  Store store(cell_folder(results, study, cell), cell, make_manifest(study, cell, setup));
-  progress.start_cell(cell.name, planned_prompts(cell, setup));
-  CellRun run = run_cell(cell, setup, store, [&](int prompts) { context.progress.advance(prompts); });
-  progress.finish_cell();
-  if (run.complete && setup.greedy) {
-    progress.start_part(cell.name + ", quality", answers_to_measure(run.records), "answers");
-    measure_quality(cell, setup, run.records, [&] { context.progress.advance(1); });
-    progress.finish_cell();
-    store.write_quality(run.records);
-  }
-  CellResult result{cell,
-                    fold(run.records, {setup.timed(), !cell.sampling.greedy(), cell.is_baseline}),
-                    setup.workload.tasks,
-                    store.folder(),
-                    setup.timed(),
-                    setup.inflated()};
-  if (run.complete) result.prediction = predictor.predict(cell, setup, run.records);
-  if (result.prediction) store.write_prediction(to_json(result.prediction));
-  store.write_summary({{"study", study.name},
-                       {"cell", cell.name},
-                       {"complete", run.complete},
-                       {"timed", setup.timed()},
-                       {"inflated_from", to_json(result.inflated)},
-                       {"settings", to_json(cell.settings)},
-                       {"tasks", to_json(result.summary, result.tasks)}});
-  return result;
 }
 
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
@@ -86,26 +47,52 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
+// The study's cells with their names, for `foretell report`, which reads nothing but files.
+nlohmann::ordered_json study_index(const Study& study) {
+  auto cells = nlohmann::ordered_json::array();
+  for (const Cell& cell : study.cells)
+    cells.push_back({{"name", cell.name},
+                     {"hash", cell.hash},
+                     {"group", cell.group},
+                     {"is_baseline", cell.is_baseline},
+                     {"settings", to_json(cell.settings)}});
+  return {{"study", study.name}, {"description", study.description}, {"file", study.file.string()}, {"cells", cells}};
+}
+
+std::vector<CellResult> in_order_of(const Study& study, std::vector<CellResult> results) {
+  const auto place = [&](const CellResult& result) {
+    return std::find_if(study.cells.begin(), study.cells.end(), [&](const Cell& cell) { return cell.hash == result.cell.hash; });
+  };
+  std::stable_sort(results.begin(), results.end(), [&](const CellResult& a, const CellResult& b) { return place(a) < place(b); });
+  return results;
+}
+
 void run_study(const RunOptions& options) {
   load_plugins(options.plugins);
-  const Study study = load_study(options.study, all_overrides(options));
-  const std::filesystem::path results = options.out;
+  Study study = load_study(options.study, all_overrides(options));
+  const nlohmann::ordered_json index = study_index(study);
+  if (options.shard) keep_shard(study, parse_shard(*options.shard));
+  const std::filesystem::path results = options.out, folder = results / study.folder;
   ModelPool pool(results / ".models");
+  if (options.dry_run) return print_out(dry_run(study, results, pool));
   Predictor predictor(study.overlap, study.file.parent_path(), pool);
-  check_cells(study, pool);
-  Progress progress(static_cast<int>(study.cells.size()));
+  const std::vector<int> prompts = check_cells(study, pool);
+  const StudyLock lock(folder);
+  write_file(folder / "study.json", index.dump(2) + "\n");
+  StudyProgress progress;
   std::vector<CellResult> done;
   const InterruptGuard guard;
-  for (const Cell& cell : study.cells) {
+  for (const GroupPlan& plan : plan_groups(study.cells, prompts, progress)) {
     if (interrupted()) break;
-    if (cell.run.threads) at::set_num_threads(*cell.run.threads);
-    done.push_back(run_one(cell, {study, results, pool, predictor, progress}));
+    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, options.fresh}))
+      done.push_back(std::move(result));
   }
-  print_results(study, done, results / study.name, options.json);
+  progress.close();
+  print_results(study, in_order_of(study, std::move(done)), folder, options.json);
   flush_out();
   if (interrupted())
-    throw Interrupted(fmt::format("interrupted; the prompts that were finished are kept in {}, and the same command starts the study again",
-                                  (results / study.name).string()));
+    throw Interrupted(fmt::format("interrupted; the prompts that were finished are kept in {}, and the same command goes on from there",
+                                  folder.string()));
 }
 
 }  // namespace
@@ -119,6 +106,9 @@ void add_run_command(Command app) {
   command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
   add_plugin_option(command, options->plugins);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
+  command.add_flag("--dry-run", options->dry_run, "print the cells and about how long they take, and run nothing");
+  command.add("--shard", options->shard, "only the I-th of N parts of the study; `foretell merge` puts them together", {.type = "I/N"});
+  command.add_flag("--fresh", options->fresh, "throw away what an earlier run of this study has left, instead of going on from there");
   command.add_flag("--json", options->json, "end with the results as one JSON object");
   command.run([options] { run_study(*options); });
 }

@@ -38,7 +38,7 @@ Cell load_cell(const OptimizeOptions& options) {
 }
 
 RankCounts measure(const OptimizeOptions& options, const Cell& cell, const CellSetup& setup) {
-  if (!setup.method.drafter->form().tree) fail("{}: its drafter makes no trees", options.study);
+  if (!setup.method.front().drafter->form().tree) fail("{}: its drafter makes no trees", options.study);
   Progress progress(1);
   const InterruptGuard guard;
   progress.start_cell("acceptance by rank", static_cast<int>(setup.workload.conversations.size()));
@@ -88,7 +88,7 @@ void optimize(const OptimizeOptions& options) {
   const Cell cell = load_cell(options);
   if (cell.run.threads) at::set_num_threads(*cell.run.threads);
   ModelPool pool("results/.models");
-  const CellSetup setup = set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool, Costs::Assumed);
+  const CellSetup setup = set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool, {.costs = Costs::Assumed});
   if (!setup.timed()) fail("{}: a recorded answer has no times, so no size is the fastest", options.study);
   const RankCounts counts = measure(options, cell, setup);
   print_out(fmt::format("accepted by rank, over {} rounds: {}\n\n", counts.rounds, rates_text(counts)));

@@ -184,7 +184,10 @@ void Decoder::step() {
     views.push_back({batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
   pipeline_.drafter.observe(views);
   ns.commit = watch.lap_ns() / share;
-  for (RoundRecord& record : records) record.ns = ns;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    records[i].ns = ns;
+    if (options_.edit_record) options_.edit_record(batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()), records[i]);
+  }
   pipeline_.policy.observe(records);
   for (std::size_t i = 0; i < batch.size(); ++i) {
     batch[i]->rounds.push_back(records[i]);

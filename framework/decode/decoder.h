@@ -34,6 +34,8 @@ struct RoundEvent {
 struct DecoderOptions {
   int max_batch = 1;
   std::function<void(const RoundEvent&)> on_round = {};
+  // Before the policy hears of a round: a run that is repeated from its record puts the recorded times in.
+  std::function<void(const Request&, int round, RoundRecord&)> edit_record = {};
   // Tests put an enumerator here; the default is Philox.
   std::function<std::unique_ptr<Rng>(const RngKey&)> make_rng = {};
 };

@@ -102,7 +102,7 @@ def main(folder):
         whole = os.path.join(results, "small")
         same = run("diff", whole)
         check(same.returncode == 0 and same.stdout.count("0 differ and are not explained") == 3, "diff: every cell of a study")
-        cell = next(os.path.join(whole, name) for name in sorted(os.listdir(whole))
+        cell = next(os.path.join(whole, name) for name in sorted(os.listdir(whole)) if os.path.isdir(os.path.join(whole, name))
                     if '"pipeline":"baseline"' in open(os.path.join(whole, name, "generations.jsonl"), encoding="utf-8").read())
         path = os.path.join(cell, "generations.jsonl")
         rows = [json.loads(line) for line in open(path, encoding="utf-8")]
@@ -160,7 +160,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         out, err = process.communicate(timeout=60)
         check(process.returncode == 130 and "interrupted" in err and "requests" in out, "run: Ctrl-C ends cleanly with 130 and a table")
         summaries = [os.path.join(at, n) for at, _, names in os.walk(results) for n in names if n == "summary.json"]
-        check(len(summaries) == 1 and json.load(open(summaries[0]))["complete"] is False, "run: an interrupted cell says so")
+        check(len(summaries) == 4 and all(json.load(open(path))["complete"] is False for path in summaries), "run: an interrupted cell says so")
 
     def lists():
         everything = json.loads(run_ok("list", "--json"))
@@ -205,7 +205,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         file = os.path.join(folder, "study.yaml")
 
         def tokens(*more):
-            cells = run_json("run", file, "--out", os.path.join(folder, "batches"), "--json", "--set", "run.repeats=1", *more)["cells"]
+            cells = run_json("run", file, "--fresh", "--out", os.path.join(folder, "batches"), "--json", "--set", "run.repeats=1", *more)["cells"]
             rows = [[json.loads(line) for line in open(os.path.join(cell["folder"], "generations.jsonl"))] for cell in cells]
             return [sorted((row["conversation"], row["pipeline"], row["tokens"]) for row in cell) for cell in rows]
 

@@ -1,6 +1,7 @@
 #include "experiments/study.h"
 
 #include <cstdlib>
+#include <set>
 
 #include "experiments/paths.h"
 #include "framework/base/error.h"
@@ -72,6 +73,69 @@ TEST_CASE("an override wins over file and sweep, and its path is not swept any m
   CHECK(study.cells[1].sampling.temperature == 0.5);
   CHECK(study.cells[1].pipeline.drafter.find("type")->text() == "b");
   CHECK(study.cells[1].pipeline.drafter.find("k")->text() == "3");
+}
+
+namespace {
+
+std::vector<std::string> names(const std::string& sweep, const std::vector<std::string>& overrides = {}) {
+  std::vector<std::string> out;
+  for (const Cell& cell : load(kMinimal + sweep, overrides).cells) out.push_back(cell.name);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a sweep may be zipped, one value at a time, a list of cells, or several of these together") {
+  using Names = std::vector<std::string>;
+  CHECK(names("sweep: {grid: {run.seed: [1, 2]}}\n") == Names{"seed=1", "seed=2"});
+  CHECK(names("sweep: {zip: {run.seed: [1, 2], run.repeats: [3, 4]}}\n") == Names{"seed=1, repeats=3", "seed=2, repeats=4"});
+  CHECK(names("run: {seed: 5}\nsweep: {one_at_a_time: {run.seed: [5, 6], run.repeats: [3]}}\n") == Names{"none", "seed=6", "repeats=3"});
+  CHECK(names("sweep: {cells: [{run.seed: 7}, {run.seed: 8, run.repeats: 2}]}\n") == Names{"seed=7", "seed=8, repeats=2"});
+  CHECK(names("sweep: {grid: {run.seed: [1, 2]}, zip: {run.repeats: [3, 4]}}\n").size() == 4);
+  CHECK(names("sweep: [{grid: {run.seed: [1, 2]}}, {cells: [{run.repeats: 9}]}]\n") == Names{"seed=1", "seed=2", "repeats=9"});
+  CHECK(names("sweep: {zip: {run.seed: [1, 2], run.repeats: [3, 4]}}\n", {"run.seed=9"}) == Names{"repeats=3", "repeats=4"});
+  CHECK(mistake(kMinimal + "sweep: {zip: {run.seed: [1, 2], run.repeats: [3]}}\n").find("study.yaml:4: sweep: zip: 'run.repeats' has 1") ==
+        0);
+  CHECK(mistake(kMinimal + "sweep: {grid: {run.seed: [1]}, run.repeats: [3]}\n").find("study.yaml:4: sweep: 'run.repeats' stands beside") ==
+        0);
+  CHECK(mistake(kMinimal + "sweep: {cells: {run.seed: 1}}\n").find("study.yaml:4: sweep: cells: expected a list") == 0);
+  CHECK(mistake(kMinimal + "sweep: [{grid: {run.seed: [1, 2]}}, {cells: [{run.seed: 2}]}]\n").find("comes twice") != std::string::npos);
+}
+
+TEST_CASE("cells that share everything but the pipeline are one group") {
+  const Study study =
+      load(kMinimal + "sweep: {drafter: [{type: none}, {type: a}], verifier: [{type: b}, {type: c}], sampling.temperature: [0.0, 1.0]}\n");
+  REQUIRE(study.cells.size() == 8);
+  std::set<std::string> groups;
+  for (const Cell& cell : study.cells) groups.insert(cell.group);
+  CHECK(groups.size() == 2);
+  CHECK(study.cells[0].group == study.cells[6].group);
+  CHECK(study.cells[0].is_baseline);
+  CHECK(study.cells[2].is_baseline);  // with nothing drafted the verifier makes no difference
+  const Study drafts = load(kMinimal + "sweep: {model.draft: [a, b], drafter: [{type: model}]}\n");
+  CHECK(drafts.cells[0].group == drafts.cells[1].group);
+  const Study drafting = load(kMinimal + "baseline: {drafter: {type: model}}\nsweep: {model.draft: [a, b], drafter: [{type: x}]}\n");
+  CHECK(drafting.cells[0].group != drafting.cells[1].group);
+}
+
+TEST_CASE("a study may be built on others: its own keys win, and mistakes name the file that they are in") {
+  const TemporaryFolder folder;
+  folder.write(
+      "base.yaml",
+      "study: base\nmodel: {target: m, dtype: f32}\nworkload: {type: prompts, prompts: [a]}\npipeline: {drafter: {type: x, k: 1}}\n");
+  folder.write("more.yaml", "run: {repeats: 3, seed: 4}\n");
+  const auto load_text = [&](const std::string& text) { return load_study(folder.write("study.yaml", text), {}); };
+  const Study study = load_text("include: [base.yaml, more.yaml]\nstudy: own\nrun: {seed: 9}\npipeline: {drafter: {type: none}}\n");
+  CHECK(study.name == "own");
+  CHECK(study.cells[0].run.repeats == 3);
+  CHECK(study.cells[0].run.seed == 9);
+  CHECK(study.cells[0].model.dtype == "f32");
+  CHECK_FALSE(study.cells[0].pipeline.drafter.find("k"));
+  folder.write("bad.yaml", "\nrun: {repaets: 3}\n");
+  CHECK_THROWS_WITH(load_text("include: [base.yaml, bad.yaml]\n"), Catch::Contains("bad.yaml:2: unknown key of section 'run' 'repaets'"));
+  folder.write("loop.yaml", "include: study.yaml\n");
+  CHECK_THROWS_WITH(load_text("include: loop.yaml\n"), Catch::Contains("loop.yaml:1: include: ") && Catch::Contains("includes itself"));
+  CHECK_THROWS_WITH(load_text("include: nothing.yaml\n"), Catch::Contains("study.yaml:1: nothing.yaml: no such file"));
 }
 
 TEST_CASE("sections may live in files of their own, beside the study") {

@@ -120,30 +120,66 @@ TEST_CASE("the fold depends on the set of records, not on their order") {
 TEST_CASE("what the store has written folds to the same numbers, also after a kill in the middle of a line") {
   const testing::TemporaryFolder folder;
   const Cell cell;
+  const auto path = folder.path() / "a" / "b";
+  CHECK(read_records(path).empty());
+  CHECK(Store(path).manifest().is_null());
   {
-    Store store(folder.path() / "a" / "b", cell, {{"revision", "x"}});
+    Store store(path);
+    store.begin(cell, {{"revision", "x"}}, {});
     store.append(sample());
     auto measured = sample();
     measured[0].quality = AnswerQuality{.log_probability = -1.25, .greedy_rouge_l = 0.75, .same_as_greedy = false};
     store.write_quality(measured);
-    store.write_summary(to_json(fold(measured, {}), {}));
+    auto summary = to_json(fold(measured, {}), {});
+    CHECK_FALSE(store.finished());
+    summary["complete"] = true;
+    store.write_summary(summary);
+    CHECK(store.finished());
+    CHECK(store.manifest()["revision"] == "x");
   }
-  const auto path = folder.path() / "a" / "b";
   const auto read = read_records(path);
   CHECK(read.size() == sample().size());
-  CHECK(to_json(fold(read, {}), {}) == nlohmann::ordered_json::parse(testing::read_file(path / "summary.json")));
+  auto written = nlohmann::ordered_json::parse(testing::read_file(path / "summary.json"));
+  written.erase("complete");
+  CHECK(to_json(fold(read, {}), {}) == written);
 
   std::ofstream(path / "generations.jsonl", std::ios::app) << "{\"conversation\": \"3\", \"tu";
   std::ofstream(path / "rounds.jsonl", std::ios::app) << "{\"conv";
   CHECK(to_json(fold(read_records(path), {}), {}) == to_json(fold(read, {}), {}));
 
-  Store(path, cell, {});
-  CHECK(read_records(path).empty());
+  // Gone on with: what is kept stays, and the line that was cut short is gone.
+  Store again(path);
+  again.begin(cell, {}, std::span(read).first(2));
+  again.append(std::span(read).subspan(2, 1));
+  CHECK(read_records(path).size() == 3);
   CHECK_FALSE(std::filesystem::exists(path / "summary.json"));
+  CHECK(testing::read_file(path / "generations.jsonl").find("\"tu\n") == std::string::npos);
+}
+
+TEST_CASE("every field of a record survives the disk") {
+  GenerationRecord record = sample().front();
+  record.arm = Arm::Method;
+  record.exact = false;
+  record.joules = 1.5;
+  record.text = "a\n\"b\"";
+  record.round_ends = {10, 20, 30, 40};
+  const testing::TemporaryFolder folder;
+  Store store(folder.path() / "c");
+  store.begin(Cell{}, {}, {});
+  store.append(std::span(&record, 1));
+  const auto read = read_records(folder.path() / "c");
+  REQUIRE(read.size() == 1);
+  CHECK(read[0].text == record.text);
+  CHECK(read[0].joules == record.joules);
+  CHECK(read[0].exact == record.exact);
+  CHECK(read[0].round_ends == record.round_ends);
+  CHECK(read[0].tokens == record.tokens);
+  CHECK(read[0].rounds.size() == 4);
+  CHECK(read[0].arm == Arm::Method);
 }
 
 TEST_CASE("a folder that cannot be written is an Error with its name") {
   const testing::TemporaryFolder folder;
   folder.write("file", "x");
-  CHECK_THROWS_WITH(Store(folder.path() / "file" / "cell", Cell{}, {}), Catch::Contains("file"));
+  CHECK_THROWS_WITH(Store(folder.path() / "file" / "cell").begin(Cell{}, {}, {}), Catch::Contains("file"));
 }

@@ -1,0 +1,35 @@
+#include <filesystem>
+
+#include "experiments/commands/commands.h"
+#include "experiments/console.h"
+#include "experiments/shards.h"
+#include "experiments/study_lock.h"
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+struct MergeOptions {
+  std::vector<std::string> folders;
+  std::string out;
+};
+
+void run_merge(const MergeOptions& options) {
+  const std::vector<std::filesystem::path> folders(options.folders.begin(), options.folders.end());
+  const StudyLock lock(options.out);
+  const Merged merged = merge_results(folders, options.out);
+  print_out(fmt::format("{}: {} of {} cells are complete in {}\n", merged.study, merged.complete, merged.cells, merged.folder.string()));
+}
+
+}  // namespace
+
+void add_merge_command(Command app) {
+  auto options = std::make_shared<MergeOptions>();
+  Command command = app.add_command("merge", "Put the shards of a study together");
+  command.add("folders", options->folders, "results/STUDY.shard-1-of-4 and so on", {.type = "DIR", .required = true, .many = true});
+  command.add("--out", options->out, "the folder of the whole study, as `foretell run` would have made it: results/STUDY",
+              {.type = "DIR", .required = true});
+  command.run([options] { run_merge(*options); });
+}
+
+}  // namespace foretell

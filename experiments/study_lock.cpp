@@ -1,0 +1,44 @@
+#include "experiments/study_lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "framework/base/error.h"
+#include "framework/model/files/atomic_file.h"
+
+namespace foretell {
+namespace {
+
+std::string holder(int descriptor) {
+  std::array<char, 32> text{};
+  const ssize_t got = ::pread(descriptor, text.data(), text.size() - 1, 0);
+  const std::string pid(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
+  return pid.empty() ? "another process" : "process " + pid.substr(0, pid.find('\n'));
+}
+
+}  // namespace
+
+StudyLock::StudyLock(const std::filesystem::path& folder) {
+  make_folder(folder);
+  const std::filesystem::path file = folder / ".lock";
+  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail("{}: cannot be opened: {}", file.string(), std::strerror(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    const std::string who = holder(descriptor_);
+    ::close(descriptor_);
+    fail("{}: {} is running this study into it; wait for it, name another --out, or give each its --shard", folder.string(), who);
+  }
+  const std::string pid = std::to_string(::getpid()) + "\n";
+  if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, pid.data(), pid.size(), 0) < 0)
+    return;  // a full disk: the lock holds, it only has no name
+}
+
+StudyLock::~StudyLock() { ::close(descriptor_); }
+
+}  // namespace foretell
