@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "framework/metrics/statistics.h"
+
 namespace foretell {
 namespace {
 
@@ -28,17 +30,33 @@ void count_into(std::vector<std::int64_t>& histogram, int accepted) {
   ++histogram[accepted];
 }
 
-// (rounds that accepted at least i) / (rounds for which evaluated(round, i)), for i = 1 .. the deepest draft.
-template <class Evaluated>
-std::vector<double> per_position(Rounds rounds, Evaluated evaluated) {
-  std::vector<double> rates;
-  for (int i = 1; i <= deepest(rounds); ++i) {
-    const auto accepted = sum(rounds, [i](const RoundRecord& r) { return r.accepted >= i; });
-    const auto tried = sum(rounds, [&](const RoundRecord& r) { return evaluated(r, i); });
-    if (tried == 0) break;
-    rates.push_back(static_cast<double>(accepted) / static_cast<double>(tried));
+// One count over another, position by position, up to the first position that no round reached.
+std::vector<double> rates(Rounds rounds, std::int64_t PositionCounts::*tried) {
+  std::vector<double> out;
+  for (const PositionCounts& position : position_counts(rounds)) {
+    if (position.*tried == 0) break;
+    out.push_back(static_cast<double>(position.accepted) / static_cast<double>(position.*tried));
   }
-  return rates;
+  return out;
+}
+
+// [unit / round] the mean of a count over all rounds.
+std::optional<double> per_round(std::int64_t total, Rounds rounds) {
+  return ratio(static_cast<double>(total), static_cast<double>(rounds.size()));
+}
+
+// The mean of a metric over the requests that have it.
+template <class Metric>
+std::optional<double> mean_over_requests(std::span<const Rounds> requests, Metric metric) {
+  double total = 0;
+  int counted = 0;
+  for (const Rounds rounds : requests) {
+    if (const std::optional<double> value = metric(rounds)) {
+      total += *value;
+      ++counted;
+    }
+  }
+  return ratio(total, counted);
 }
 
 }  // namespace
@@ -52,33 +70,48 @@ std::int64_t drafted_tokens(Rounds rounds) {
 std::int64_t accepted_tokens(Rounds rounds) {
   return sum(rounds, [](const RoundRecord& r) { return r.accepted; });
 }
-
-std::optional<double> mean_acceptance_length(Rounds rounds) {
-  return ratio(static_cast<double>(emitted_tokens(rounds)), static_cast<double>(rounds.size()));
+std::int64_t scored_rows(Rounds rounds) {
+  return sum(rounds, [](const RoundRecord& r) { return r.scored; });
 }
 
+std::optional<double> mean_acceptance_length(Rounds rounds) { return per_round(emitted_tokens(rounds), rounds); }
+
 std::optional<double> mean_acceptance_length_per_request(std::span<const Rounds> requests) {
-  double total = 0;
-  int counted = 0;
-  for (const Rounds rounds : requests) {
-    if (const auto mean = mean_acceptance_length(rounds)) {
-      total += *mean;
-      ++counted;
-    }
-  }
-  return ratio(total, counted);
+  return mean_over_requests(requests, mean_acceptance_length);
 }
 
 std::optional<double> draft_acceptance_rate(Rounds rounds) {
   return ratio(static_cast<double>(accepted_tokens(rounds)), static_cast<double>(drafted_tokens(rounds)));
 }
 
-std::vector<double> acceptance_rate_per_position(Rounds rounds) {
-  return per_position(rounds, [](const RoundRecord& r, int) { return r.drafted > 0; });
+std::optional<double> draft_acceptance_rate_per_request(std::span<const Rounds> requests) {
+  return mean_over_requests(requests, draft_acceptance_rate);
 }
 
-std::vector<double> conditional_acceptance_per_position(Rounds rounds) {
-  return per_position(rounds, [](const RoundRecord& r, int i) { return r.accepted >= i - 1 && r.depth >= i; });
+std::optional<double> accepted_per_round(Rounds rounds) { return per_round(accepted_tokens(rounds), rounds); }
+std::optional<double> scored_per_round(Rounds rounds) { return per_round(scored_rows(rounds), rounds); }
+std::optional<double> drafted_per_round(Rounds rounds) { return per_round(drafted_tokens(rounds), rounds); }
+
+std::optional<double> emitted_per_scored(Rounds rounds) {
+  return ratio(static_cast<double>(emitted_tokens(rounds)), static_cast<double>(scored_rows(rounds)));
+}
+
+std::optional<double> undrafted_round_share(Rounds rounds) {
+  return per_round(sum(rounds, [](const RoundRecord& r) { return r.drafted == 0; }), rounds);
+}
+
+std::vector<double> acceptance_rate_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::drafting); }
+std::vector<double> conditional_acceptance_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::evaluated); }
+
+std::vector<PositionCounts> position_counts(Rounds rounds) {
+  std::vector<PositionCounts> counts(deepest(rounds));
+  const auto drafting = sum(rounds, [](const RoundRecord& r) { return r.drafted > 0; });
+  for (int i = 1; i <= static_cast<int>(counts.size()); ++i) {
+    counts[i - 1].accepted = sum(rounds, [i](const RoundRecord& r) { return r.accepted >= i; });
+    counts[i - 1].drafting = drafting;
+    counts[i - 1].evaluated = sum(rounds, [i](const RoundRecord& r) { return r.accepted >= i - 1 && r.depth >= i; });
+  }
+  return counts;
 }
 
 std::vector<std::int64_t> acceptance_histogram(Rounds rounds) {
@@ -104,11 +137,13 @@ PhaseTimes phase_times(Rounds rounds) {
   return total;
 }
 
-std::optional<double> median(std::vector<double> sample) {
-  if (sample.empty()) return std::nullopt;
-  std::sort(sample.begin(), sample.end());
-  const std::size_t middle = sample.size() / 2;
-  return sample.size() % 2 == 1 ? sample[middle] : (sample[middle - 1] + sample[middle]) / 2;
+std::optional<MeanPhaseTimes> phase_times_per_round(Rounds rounds) {
+  if (rounds.empty()) return std::nullopt;
+  const PhaseTimes total = phase_times(rounds);
+  const auto mean = [&](std::int64_t ns) { return static_cast<double>(ns) / static_cast<double>(rounds.size()); };
+  return MeanPhaseTimes{mean(total.draft), mean(total.score), mean(total.verify), mean(total.commit)};
 }
+
+std::optional<double> median(std::vector<double> sample) { return percentile(std::move(sample), 0.5); }
 
 }  // namespace foretell

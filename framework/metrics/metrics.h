@@ -23,6 +23,8 @@ std::int64_t emitted_tokens(Rounds rounds);
 std::int64_t drafted_tokens(Rounds rounds);
 // [tokens] sum of accepted over all rounds.
 std::int64_t accepted_tokens(Rounds rounds);
+// [rows] sum of scored over all rounds: the drafted tokens that the target looked at, and the anchors.
+std::int64_t scored_rows(Rounds rounds);
 
 // [tokens / round] emitted / rounds, pooled. The target's own token counts: 1.0 is plain decoding.
 std::optional<double> mean_acceptance_length(Rounds rounds);
@@ -31,11 +33,31 @@ std::optional<double> mean_acceptance_length_per_request(std::span<const Rounds>
 
 // [1] accepted / drafted, pooled. For a tree, drafted counts all proposed nodes.
 std::optional<double> draft_acceptance_rate(Rounds rounds);
+// [1] the mean over requests of accepted / drafted; requests that drafted nothing are left out.
+std::optional<double> draft_acceptance_rate_per_request(std::span<const Rounds> requests);
+
+// [tokens / round], [rows / round], [tokens / round]: means over all rounds, those that drafted nothing included. Rows are what the target scored.
+std::optional<double> accepted_per_round(Rounds rounds);
+std::optional<double> scored_per_round(Rounds rounds);
+std::optional<double> drafted_per_round(Rounds rounds);
+// [tokens / row] emitted / scored, pooled: how much of the target's work became output. 1.0 is plain decoding, and the most that there can be.
+std::optional<double> emitted_per_scored(Rounds rounds);
+// [1] the share of rounds that drafted nothing.
+std::optional<double> undrafted_round_share(Rounds rounds);
 
 // [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and llama.cpp define it.
 std::vector<double> acceptance_rate_per_position(Rounds rounds);
 // [1] entry i - 1 is (rounds that accepted at least i) / (rounds that accepted at least i - 1 and whose draft was at least i deep).
 std::vector<double> conditional_acceptance_per_position(Rounds rounds);
+
+// [rounds] entry i - 1 is what the two above divide: how many rounds a rate rests on.
+struct PositionCounts {
+  std::int64_t accepted = 0;   // rounds that accepted at least i
+  std::int64_t drafting = 0;   // rounds that drafted anything
+  std::int64_t evaluated = 0;  // rounds that accepted at least i - 1 and whose draft was at least i deep
+  friend bool operator==(const PositionCounts&, const PositionCounts&) = default;
+};
+std::vector<PositionCounts> position_counts(Rounds rounds);
 
 // [rounds] entry j counts the rounds that accepted exactly j.
 std::vector<std::int64_t> acceptance_histogram(Rounds rounds);
@@ -44,6 +66,12 @@ std::map<int, std::vector<std::int64_t>> acceptance_histogram_by_depth(Rounds ro
 
 // [ns] the sum over all rounds, phase by phase.
 PhaseTimes phase_times(Rounds rounds);
+// [ns / round] the same as means.
+struct MeanPhaseTimes {
+  double draft = 0, score = 0, verify = 0, commit = 0;
+  double total() const { return draft + score + verify + commit; }
+};
+std::optional<MeanPhaseTimes> phase_times_per_round(Rounds rounds);
 
 // The middle value; the mean of the two middle ones where their number is even. Absent for an empty sample.
 std::optional<double> median(std::vector<double> sample);

@@ -38,6 +38,33 @@ TEST_CASE("acceptance by position: unconditional over drafting rounds, condition
   CHECK(conditional_acceptance_per_position(kRounds) == std::vector<double>{2.0 / 3, 1.0 / 2, 1.0, 1.0});
 }
 
+TEST_CASE("the counts behind the rates by position") {
+  const std::vector<PositionCounts> counts = position_counts(kRounds);
+  REQUIRE(counts.size() == 4);
+  CHECK(counts[0] == PositionCounts{.accepted = 2, .drafting = 3, .evaluated = 3});
+  CHECK(counts[1] == PositionCounts{.accepted = 1, .drafting = 3, .evaluated = 2});
+  CHECK(counts[3] == PositionCounts{.accepted = 1, .drafting = 3, .evaluated = 1});
+  // A position that no round reached has a rate of 0 among drafting rounds and none among those that got there.
+  const std::vector<RoundRecord> rejected = {round_of(2, 0, 1)};
+  CHECK(acceptance_rate_per_position(rejected) == std::vector<double>{0, 0});
+  CHECK(conditional_acceptance_per_position(rejected) == std::vector<double>{0});
+}
+
+TEST_CASE("means per round") {
+  CHECK(*accepted_per_round(kRounds) == Approx(5.0 / 4));
+  CHECK(*drafted_per_round(kRounds) == Approx(10.0 / 4));
+  CHECK(*scored_per_round(kRounds) == Approx(14.0 / 4));
+  CHECK(*emitted_per_scored(kRounds) == Approx(9.0 / 14));
+  CHECK(*undrafted_round_share(kRounds) == Approx(1.0 / 4));
+  CHECK(phase_times_per_round(kRounds)->score == Approx(2));
+  CHECK(phase_times_per_round(kRounds)->total() == Approx(10));
+  const std::vector<Rounds> requests = {Rounds(kRounds).first(1), Rounds(kRounds).subspan(1, 2), Rounds(kRounds).last(1)};
+  CHECK(*draft_acceptance_rate_per_request(requests) == Approx((1.0 + 1.0 / 6) / 2));
+  CHECK_FALSE(emitted_per_scored({}));
+  CHECK_FALSE(undrafted_round_share({}));
+  CHECK_FALSE(phase_times_per_round({}));
+}
+
 TEST_CASE("histograms count every round once") {
   CHECK(acceptance_histogram(kRounds) == std::vector<std::int64_t>{2, 1, 0, 0, 1});
   const auto by_depth = acceptance_histogram_by_depth(kRounds);

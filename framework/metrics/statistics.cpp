@@ -1,0 +1,194 @@
+#include "framework/metrics/statistics.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+#include "framework/base/error.h"
+#include "framework/base/rng.h"
+
+namespace foretell {
+namespace {
+
+double normal_below(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
+
+// Student's t: the probability of [-t, t]. Finite sums for whole degrees of freedom (Abramowitz, Stegun 1964, 26.7.3 and 26.7.4).
+double student_within(double t, int freedom) {
+  const double angle = std::atan(t / std::sqrt(freedom)), cosine2 = std::cos(angle) * std::cos(angle);
+  const bool odd = freedom % 2 == 1;
+  double term = odd ? std::cos(angle) : 1.0, sum = freedom > 1 ? term : 0.0;
+  for (int i = odd ? 3 : 2; i + 2 <= freedom; i += 2) {
+    term *= cosine2 * (i - 1) / i;
+    sum += term;
+  }
+  return odd ? 2 / std::numbers::pi * (angle + std::sin(angle) * sum) : std::sin(angle) * sum;
+}
+
+// The t of which [-t, t] has the given probability; it rises in both directions of the bisection.
+double student_quantile(double within, int freedom) {
+  double low = 0, high = 1;
+  while (student_within(high, freedom) < within && high < 1e12) high *= 2;
+  for (int i = 0; i < 100; ++i) {
+    const double middle = (low + high) / 2;
+    (student_within(middle, freedom) < within ? low : high) = middle;
+  }
+  return high;
+}
+
+double sorted_percentile(const std::vector<double>& sorted, double share) {
+  const double place = share * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  if (below + 1 >= sorted.size()) return sorted.back();
+  return sorted[below] + (sorted[below + 1] - sorted[below]) * (place - static_cast<double>(below));
+}
+
+std::vector<double> finite_sorted(std::vector<double> sample) {
+  std::erase_if(sample, [](double value) { return !std::isfinite(value); });
+  std::sort(sample.begin(), sample.end());
+  return sample;
+}
+
+template <std::size_t Columns>
+using Row = std::array<double, Columns>;
+
+template <std::size_t Columns>
+void add(Row<Columns>& sums, const Row<Columns>& row) {
+  for (std::size_t c = 0; c < Columns; ++c) sums[c] += row[c];
+}
+
+// A statistic of column sums, on all rows and on resamples of them.
+template <std::size_t Columns, class Statistic>
+Estimate bootstrap(const std::vector<Row<Columns>>& rows, Statistic statistic, const BootstrapOptions& options) {
+  FORETELL_CHECK(options.resamples > 0, "{} resamples", options.resamples);
+  FORETELL_CHECK(options.confidence > 0 && options.confidence < 1, "confidence {}", options.confidence);
+  Estimate out{.samples = static_cast<int>(rows.size())};
+  Row<Columns> sums{};
+  for (const Row<Columns>& row : rows) add(sums, row);
+  const double value = rows.empty() ? std::numeric_limits<double>::quiet_NaN() : statistic(sums);
+  if (std::isfinite(value)) out.value = value;
+  if (rows.size() < 2) {
+    out.no_interval = fmt::format("an interval needs at least 2 samples, there {} {}", rows.size() == 1 ? "is" : "are", rows.size());
+    return out;
+  }
+  // Results are resampled apart from all that was drawn to get them, so any purpose will do.
+  PhiloxRng rng({.seed = options.seed, .request = 0, .position = 0, .purpose = RngPurpose::Workload});
+  std::vector<double> resampled(options.resamples);
+  for (double& result : resampled) {
+    sums = {};
+    for (std::size_t i = 0; i < rows.size(); ++i) add(sums, rows[rng.below(rows.size())]);
+    result = statistic(sums);
+  }
+  resampled = finite_sorted(std::move(resampled));
+  if (!out.value || static_cast<int>(resampled.size()) < options.resamples) {
+    out.no_interval = "too few samples have a token";
+    return out;
+  }
+  const auto n = static_cast<double>(rows.size());
+  const double t = student_quantile(options.confidence, static_cast<int>(rows.size()) - 1),
+               tail = normal_below(-t * std::sqrt(n / (n - 1)));
+  out.interval = Interval{sorted_percentile(resampled, tail), sorted_percentile(resampled, 1 - tail), options.confidence};
+  return out;
+}
+
+bool amount(double value) { return std::isfinite(value) && value >= 0; }
+
+std::vector<Row<4>> usable(std::span<const PromptPair> prompts) {
+  std::vector<Row<4>> rows;
+  for (const PromptPair& p : prompts)
+    if (amount(p.method_tokens) && amount(p.baseline_tokens) && amount(p.method_ns) && amount(p.baseline_ns) && p.method_ns > 0 &&
+        p.baseline_ns > 0)
+      rows.push_back({p.method_tokens, p.method_ns, p.baseline_tokens, p.baseline_ns});
+  return rows;
+}
+
+double speed_ratio(const Row<4>& sums) { return (sums[0] / sums[1]) / (sums[2] / sums[3]); }
+
+std::string interval_words(const Estimate& speedup) {
+  return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {} prompts", 100 * speedup.interval->confidence, speedup.interval->low,
+                     speedup.interval->high, speedup.samples);
+}
+
+}  // namespace
+
+Estimate paired_speedup(std::span<const PromptPair> prompts, const BootstrapOptions& options) {
+  const std::vector<Row<4>> rows = usable(prompts);
+  Estimate out = bootstrap(rows, speed_ratio, options);
+  out.left_out = static_cast<int>(prompts.size() - rows.size());
+  return out;
+}
+
+Estimate mean_with_interval(std::span<const double> values, const BootstrapOptions& options) {
+  std::vector<Row<2>> rows;
+  for (const double value : values)
+    if (std::isfinite(value)) rows.push_back({value, 1});
+  Estimate out = bootstrap(
+      rows, [](const Row<2>& sums) { return sums[0] / sums[1]; }, options);
+  out.left_out = static_cast<int>(values.size() - rows.size());
+  return out;
+}
+
+std::optional<double> coefficient_of_variation(std::span<const double> values) {
+  if (values.size() < 2) return std::nullopt;
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  const double variation = std::sqrt(squares / (n - 1)) / mean;
+  if (!(mean > 0) || !std::isfinite(variation)) return std::nullopt;
+  return variation;
+}
+
+std::optional<double> speedup_noise(std::span<const std::vector<PromptPair>> repeats) {
+  std::vector<double> speedups;
+  for (const std::vector<PromptPair>& prompts : repeats) {
+    Row<4> sums{};
+    for (const Row<4>& row : usable(prompts)) add(sums, row);
+    speedups.push_back(speed_ratio(sums));
+  }
+  return coefficient_of_variation(speedups);
+}
+
+std::optional<double> percentile(std::vector<double> sample, double share) {
+  FORETELL_CHECK(share >= 0 && share <= 1, "share {}", share);
+  sample = finite_sorted(std::move(sample));
+  if (sample.empty()) return std::nullopt;
+  return sorted_percentile(sample, share);
+}
+
+std::optional<Percentiles> percentiles(std::vector<double> sample) {
+  sample = finite_sorted(std::move(sample));
+  if (sample.empty()) return std::nullopt;
+  return Percentiles{sorted_percentile(sample, 0.5), sorted_percentile(sample, 0.9), sorted_percentile(sample, 0.99)};
+}
+
+std::string_view name_of(SpeedupVerdict verdict) {
+  switch (verdict) {
+    case SpeedupVerdict::Faster: return "faster";
+    case SpeedupVerdict::Slower: return "slower";
+    case SpeedupVerdict::NoDifferenceShown: return "no difference shown";
+    case SpeedupVerdict::NoiseExceedsEffect: return "noise exceeds effect";
+  }
+  return "";
+}
+
+Judgement judge(const Estimate& speedup, std::optional<double> noise) {
+  if (!speedup.value) return {{}, "not judged: no prompt was timed on both sides"};
+  if (!speedup.interval) return {{}, fmt::format("not judged: {}", speedup.no_interval)};
+  const double effect = std::abs(*speedup.value - 1);
+  const std::string numbers = fmt::format("{:.3g}x, {}", *speedup.value, interval_words(speedup));
+  SpeedupVerdict verdict = speedup.interval->low > 1 ? SpeedupVerdict::Faster : SpeedupVerdict::Slower;
+  std::string remark;
+  if (speedup.interval->contains(1))
+    verdict = SpeedupVerdict::NoDifferenceShown;
+  else if (noise && *noise > effect)
+    verdict = SpeedupVerdict::NoiseExceedsEffect;
+  if (noise && *noise > effect) remark = fmt::format("; repeats vary by {:.1f} %, the effect is {:.1f} %", 100 * *noise, 100 * effect);
+  return {verdict, fmt::format("{}: {}{}", name_of(verdict), numbers, remark)};
+}
+
+}  // namespace foretell

@@ -1,0 +1,183 @@
+#include "framework/metrics/statistics.h"
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "framework/base/rng.h"
+
+#include "tests/support/catch.h"
+
+using namespace foretell;
+
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+double normal(PhiloxRng& rng) { return std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform()); }
+
+// Prompts whose lengths differ much and whose two times have that in common: the method is 1.3 times as fast in expectation.
+constexpr double kTrueRatio = 1.3;
+std::vector<PromptPair> lognormal_prompts(PhiloxRng& rng, int n, double spread) {
+  std::vector<PromptPair> prompts(n);
+  for (PromptPair& p : prompts) {
+    const double length = std::exp(0.8 * normal(rng));
+    p.method_tokens = p.baseline_tokens = 100 * length;
+    p.baseline_ns = 1e9 * length * std::exp(0.3 * normal(rng));
+    p.method_ns = p.baseline_ns / kTrueRatio * std::exp(spread * normal(rng) - spread * spread / 2);
+  }
+  return prompts;
+}
+
+double width(const Interval& interval) { return interval.high - interval.low; }
+
+}  // namespace
+
+TEST_CASE("a speed-up is the ratio of total speeds, and long prompts weigh more") {
+  const std::vector<PromptPair> prompts = {{10, 1e9, 10, 2e9}, {90, 9e9, 90, 9e9}};
+  const Estimate speedup = paired_speedup(prompts);
+  CHECK(*speedup.value == Approx(1.1));
+  REQUIRE(speedup.interval);
+  CHECK(speedup.interval->low >= 1.0);
+  CHECK(speedup.interval->high <= 2.0);
+  CHECK(speedup.samples == 2);
+}
+
+TEST_CASE("the 95 % interval of a speed-up covers the true ratio about as often as it says") {
+  for (const int n : {10, 40}) {
+    int covered = 0, trials = 400;
+    for (int trial = 0; trial < trials; ++trial) {
+      PhiloxRng rng({.seed = 11, .request = static_cast<std::uint64_t>(trial), .position = static_cast<std::uint32_t>(n)});
+      const Estimate speedup = paired_speedup(lognormal_prompts(rng, n, 0.25), {.resamples = 500});
+      covered += speedup.interval->contains(kTrueRatio);
+    }
+    INFO(n << " prompts");
+    CHECK(covered >= 0.90 * trials);
+    CHECK(covered <= 0.995 * trials);
+  }
+}
+
+TEST_CASE("pairing prompts makes the interval narrower") {
+  PhiloxRng rng({.seed = 3});
+  std::vector<PromptPair> prompts = lognormal_prompts(rng, 40, 0.1);
+  const Interval paired = *paired_speedup(prompts).interval;
+  // The same sums, but every baseline beside another prompt's method.
+  std::vector<PromptPair> apart = prompts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const PromptPair& other = prompts[(i + 7) % prompts.size()];
+    apart[i].baseline_tokens = other.baseline_tokens;
+    apart[i].baseline_ns = other.baseline_ns;
+  }
+  CHECK(*paired_speedup(apart).value == Approx(*paired_speedup(prompts).value));
+  CHECK(width(*paired_speedup(apart).interval) > 1.5 * width(paired));
+}
+
+TEST_CASE("an interval is the same for the same seed, and inverts with the ratio") {
+  PhiloxRng rng({.seed = 4});
+  const std::vector<PromptPair> prompts = lognormal_prompts(rng, 20, 0.2);
+  const Interval first = *paired_speedup(prompts).interval, again = *paired_speedup(prompts).interval;
+  CHECK(first.low == again.low);
+  CHECK(first.high == again.high);
+  CHECK(paired_speedup(prompts, {.seed = 1}).interval->low != first.low);
+  std::vector<PromptPair> inverted;
+  for (const PromptPair& p : prompts) inverted.push_back({p.baseline_tokens, p.baseline_ns, p.method_tokens, p.method_ns});
+  const Interval inverse = *paired_speedup(inverted).interval;
+  CHECK(inverse.low == Approx(1 / first.high).epsilon(1e-3));
+  CHECK(inverse.high == Approx(1 / first.low).epsilon(1e-3));
+  CHECK(width(*paired_speedup(prompts, {.confidence = 0.5}).interval) < width(first));
+}
+
+TEST_CASE("what cannot be estimated is absent and says why") {
+  CHECK_FALSE(paired_speedup({}).value);
+  CHECK(judge(paired_speedup({})).words == "not judged: no prompt was timed on both sides");
+
+  const std::vector<PromptPair> one = {{10, 1e9, 10, 2e9}};
+  const Estimate speedup = paired_speedup(one);
+  CHECK(*speedup.value == 2);
+  CHECK_FALSE(speedup.interval);
+  CHECK_FALSE(judge(speedup).verdict);
+  CHECK(judge(speedup).words == "not judged: an interval needs at least 2 samples, there is 1");
+
+  const std::vector<PromptPair> hostile = {{10, 0, 10, 1e9},   {10, kNan, 10, 1e9},
+                                           {-1, 1e9, 10, 1e9}, {10, 1e9, 10, 1e9},
+                                           {10, 1e9, 10, 1e9}, {10, 1e9, std::numeric_limits<double>::infinity(), 1e9}};
+  CHECK(paired_speedup(hostile).samples == 2);
+  CHECK(paired_speedup(hostile).left_out == 4);
+  CHECK(*paired_speedup(hostile).value == 1);
+  CHECK(width(*paired_speedup(hostile).interval) == 0);
+
+  const std::vector<PromptPair> silent(3, PromptPair{0, 1e9, 0, 1e9});
+  CHECK_FALSE(paired_speedup(silent).value);
+  CHECK_FALSE(paired_speedup(silent).interval);
+  CHECK_FALSE(paired_speedup(std::vector<PromptPair>{{1, 1, 0, 1}, {1, 1, 1, 1}}).interval);
+}
+
+TEST_CASE("a mean has an interval of about two standard errors") {
+  PhiloxRng rng({.seed = 5});
+  std::vector<double> values;
+  for (int i = 0; i < 400; ++i) values.push_back(10 + normal(rng));
+  values.push_back(kNan);
+  const Estimate mean = mean_with_interval(values);
+  CHECK(mean.samples == 400);
+  CHECK(mean.left_out == 1);
+  CHECK(width(*mean.interval) == Approx(2 * 1.96 / 20).epsilon(0.15));
+  CHECK(mean.interval->contains(*mean.value));
+  CHECK_FALSE(mean_with_interval(std::vector<double>{3}).interval);
+}
+
+TEST_CASE("few samples widen the interval by Student's t") {
+  // Of two values the widest interval is the two themselves: their resamples know no other.
+  const Interval two = *mean_with_interval(std::vector<double>{1, 3}).interval;
+  CHECK(two.low == 1);
+  CHECK(two.high == 3);
+  // With 5 samples sqrt(5 / 4) t(4) = 3.104 in place of 1.960: 0.19 % of each side is left out instead of 2.5 %.
+  PhiloxRng rng({.seed = 8});
+  std::vector<double> few, many;
+  for (int i = 0; i < 5; ++i) few.push_back(normal(rng));
+  for (int i = 0; i < 200; ++i) many.insert(many.end(), few.begin(), few.end());
+  const double standard_error = width(*mean_with_interval(many).interval) / (2 * 1.96) * std::sqrt(200);
+  CHECK(width(*mean_with_interval(few, {.resamples = 20000}).interval) > 2 * 2.5 * standard_error);
+}
+
+TEST_CASE("noise is the coefficient of variation of repeats") {
+  CHECK(*coefficient_of_variation(std::vector<double>{9, 10, 11}) == Approx(0.1));
+  CHECK(*coefficient_of_variation(std::vector<double>{5, 5}) == 0);
+  CHECK_FALSE(coefficient_of_variation(std::vector<double>{5}));
+  CHECK_FALSE(coefficient_of_variation(std::vector<double>{0, 0}));
+  CHECK_FALSE(coefficient_of_variation(std::vector<double>{1, kNan}));
+  const std::vector<std::vector<PromptPair>> repeats = {{{10, 10, 10, 9}}, {{10, 10, 10, 10}}, {{10, 10, 10, 11}}};
+  CHECK(*speedup_noise(repeats) == Approx(0.1));
+  CHECK_FALSE(speedup_noise(std::span(repeats).first(1)));
+  CHECK_FALSE(speedup_noise(std::vector<std::vector<PromptPair>>{{}, {}}));
+}
+
+TEST_CASE("a verdict names a difference only where interval and noise allow it") {
+  const auto of = [](double value, double low, double high) {
+    return Estimate{.value = value, .interval = Interval{low, high}, .samples = 80};
+  };
+  CHECK(judge(of(1.32, 1.25, 1.39)).verdict == SpeedupVerdict::Faster);
+  CHECK(judge(of(1.32, 1.25, 1.39), 0.04).words == "faster: 1.32x, 95 % interval 1.25 to 1.39 over 80 prompts");
+  CHECK(judge(of(0.8, 0.7, 0.9), 0.05).verdict == SpeedupVerdict::Slower);
+  CHECK(judge(of(1.02, 0.98, 1.06)).verdict == SpeedupVerdict::NoDifferenceShown);
+  CHECK(judge(of(1.03, 1.01, 1.05), 0.06).verdict == SpeedupVerdict::NoiseExceedsEffect);
+  CHECK(judge(of(1.03, 1.01, 1.05), 0.06).words ==
+        "noise exceeds effect: 1.03x, 95 % interval 1.01 to 1.05 over 80 prompts; repeats vary by 6.0 %, the effect is 3.0 %");
+  CHECK(judge(of(1.02, 0.98, 1.06), 0.1).verdict == SpeedupVerdict::NoDifferenceShown);
+  CHECK(name_of(SpeedupVerdict::NoDifferenceShown) == "no difference shown");
+}
+
+TEST_CASE("percentiles are linear between order statistics") {
+  CHECK(*percentile({4, 1, 3, 2}, 0) == 1);
+  CHECK(*percentile({4, 1, 3, 2}, 0.5) == 2.5);
+  CHECK(*percentile({4, 1, 3, 2}, 0.9) == Approx(3.7));
+  CHECK(*percentile({4, 1, 3, 2}, 1) == 4);
+  CHECK(*percentile({7, kNan}, 0.99) == 7);
+  CHECK_FALSE(percentile({}, 0.5));
+  std::vector<double> hundred_one;
+  for (int i = 0; i <= 100; ++i) hundred_one.push_back(i);
+  const Percentiles p = *percentiles(hundred_one);
+  CHECK(p.p50 == Approx(50));
+  CHECK(p.p90 == Approx(90));
+  CHECK(p.p99 == Approx(99));
+  CHECK_FALSE(percentiles({kNan}));
+}
