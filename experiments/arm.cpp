@@ -5,7 +5,6 @@
 
 #include "experiments/recorded_run.h"
 #include "framework/base/error.h"
-#include "framework/text/tasks.h"
 
 namespace foretell {
 
@@ -167,7 +166,7 @@ GenerationRecord ArmRunner::record(const Request& request, int index, int turn, 
                                    RequestTiming timing) const {
   const Conversation& conversation = conversations()[index];
   const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
-  const std::optional<std::string>& right = conversation.turns[static_cast<std::size_t>(turn)].answer;
+  const Turn& asked = conversation.turns[static_cast<std::size_t>(turn)];
   return {.conversation = conversation.id,
           .category = conversation.category,
           .task = conversation.task,
@@ -177,8 +176,9 @@ GenerationRecord ArmRunner::record(const Request& request, int index, int turn, 
           .prompt_tokens = static_cast<int>(request.prompt.size()),
           .tokens = generation.tokens,
           .text = text,
-          .exact = right ? std::optional(exact_match(text, *right)) : std::nullopt,
+          .exact = asked.answer ? std::optional(asked.is_right(text)) : std::nullopt,
           .finish = to_string(generation.finish),
+          .arrival_ns = timing.arrival_ns,
           .prefill_ns = generation.prefill_ns,
           .wall_ns = timing.wall_ns,
           .rounds = generation.rounds,

@@ -35,7 +35,7 @@ std::function<void(const RoundEvent&)> RoundClock::listener() {
 }
 
 RequestTiming RoundClock::take(std::uint64_t request) {
-  RequestTiming timing{watch_.elapsed_ns() - arrival_[request], std::move(ends_[request])};
+  RequestTiming timing{arrival_[request], watch_.elapsed_ns() - arrival_[request], std::move(ends_[request])};
   arrival_.erase(request);
   ends_.erase(request);
   return timing;

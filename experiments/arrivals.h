@@ -20,6 +20,7 @@ std::vector<std::int64_t> poisson_arrivals(int count, double rate_per_second, st
 
 // What a request's decoding took.
 struct RequestTiming {
+  std::int64_t arrival_ns = 0;
   std::int64_t wall_ns = 0;                   // from its arrival to its end
   std::vector<std::int64_t> round_ends = {};  // since its arrival
 };

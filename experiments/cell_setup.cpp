@@ -1,6 +1,7 @@
 #include "experiments/cell_setup.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "experiments/paths.h"
 #include "framework/base/error.h"
@@ -100,6 +101,29 @@ std::vector<BuiltPipeline> fitting_pipelines(const PipelineSection& section, boo
   return pipelines;
 }
 
+// Keeps the conversations whose first prompts have the lengths that the workload asks for, and cuts these.
+void fit_prompts(const ConfigValue& description, CellSetup& setup) {
+  Workload& workload = setup.workload;
+  if (!workload.selects_by_length()) return;
+  if (workload.prompt_tokens && workload.chat_template.value_or("none") != "none")
+    fail_at(description.find("prompt_tokens")->where(), "prompt_tokens: a prompt in a chat template cannot be cut; use max_prompt_tokens");
+  const int least = std::max(workload.min_prompt_tokens.value_or(1), workload.prompt_tokens.value_or(1));
+  const int most = workload.max_prompt_tokens.value_or(std::numeric_limits<int>::max());
+  std::erase_if(workload.conversations, [&](Conversation& conversation) {
+    Tokens prompt = setup.dialogue.prompt(conversation, 0, {});
+    const int length = static_cast<int>(prompt.size());
+    if (length < least || (length > most && !workload.prompt_tokens)) return true;
+    if (workload.prompt_tokens) {
+      prompt.resize(static_cast<std::size_t>(*workload.prompt_tokens));
+      conversation.turns.resize(1);
+      conversation.turns.front() = {.ids = std::move(prompt)};
+    }
+    return false;
+  });
+  if (workload.limit > 0 && static_cast<int>(workload.conversations.size()) > workload.limit) workload.conversations.resize(workload.limit);
+  if (workload.conversations.empty()) fail_at(description.where(), "the workload has no prompt of the length that is asked for");
+}
+
 // A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer to every turn.
 void check_prompts(const CellSetup& setup) {
   for (const Conversation& conversation : setup.workload.conversations) {
@@ -135,6 +159,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   const ChatTemplate& chat = ChatTemplate::get(setup.workload.chat_template.value_or(vocabulary.chat_template));
   setup.dialogue = Dialogue(setup.tokenizer, chat);
   if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
+  fit_prompts(cell.workload, setup);
   check_prompts(setup);
   const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, options);
   setup.method_has_state = has_state(cell.pipeline);

@@ -22,9 +22,6 @@ std::string settings_name(const Cell& cell, bool pipeline) {
   return point.name();
 }
 
-// What cells must share to be compared.
-std::string group_of(const Cell& cell) { return settings_name(cell, false); }
-
 std::string pipeline_of(const Cell& cell) {
   const std::string name = settings_name(cell, true);
   return name.empty() ? cell.name : name;
@@ -48,9 +45,12 @@ std::string explain_group(const std::string& group, const std::vector<const Cell
   const std::string where = group.empty() ? "" : group + ": ";
   const CellResult& best = *ranked.front();
   const double speedup = *overall(&best).speedup;
-  std::string text = speedup > 1 ? fmt::format("{}{} wins, {:.2f}x: {}.", where, pipeline_of(best.cell), speedup, reason(overall(&best)))
-                                 : fmt::format("{}nothing beats plain decoding; {} comes nearest, {:.2f}x: {}.", where,
-                                               pipeline_of(best.cell), speedup, reason(overall(&best)));
+  const auto& verdict = overall(&best).judgement.verdict;
+  const std::string wins = !verdict || *verdict == SpeedupVerdict::Faster ? "wins" : fmt::format("comes first ({})", name_of(*verdict));
+  std::string text = speedup > 1
+                         ? fmt::format("{}{} {}, {:.2f}x: {}.", where, pipeline_of(best.cell), wins, speedup, reason(overall(&best)))
+                         : fmt::format("{}nothing beats plain decoding; {} comes nearest, {:.2f}x: {}.", where, pipeline_of(best.cell),
+                                       speedup, reason(overall(&best)));
   const CellResult& worst = *ranked.back();
   if (ranked.size() > 1 && *overall(&worst).speedup < 1)
     text += fmt::format(" {} loses, {:.2f}x: {}.", pipeline_of(worst.cell), *overall(&worst).speedup, reason(overall(&worst)));
@@ -62,16 +62,16 @@ std::string explain_group(const std::string& group, const std::vector<const Cell
 std::string explain(const std::vector<CellResult>& results) {
   std::vector<std::string> groups;
   for (const CellResult& result : results)
-    if (std::find(groups.begin(), groups.end(), group_of(result.cell)) == groups.end()) groups.push_back(group_of(result.cell));
+    if (std::find(groups.begin(), groups.end(), result.cell.group) == groups.end()) groups.push_back(result.cell.group);
   std::string text;
   for (const std::string& group : groups) {
     std::vector<const CellResult*> ranked;
     for (const CellResult& result : results)
-      if (result.timed && !result.cell.is_baseline && group_of(result.cell) == group && overall(&result).speedup) ranked.push_back(&result);
+      if (result.timed && !result.cell.is_baseline && result.cell.group == group && overall(&result).speedup) ranked.push_back(&result);
     if (ranked.empty()) continue;
     std::stable_sort(ranked.begin(), ranked.end(),
                      [](const CellResult* a, const CellResult* b) { return *overall(a).speedup > *overall(b).speedup; });
-    text += explain_group(group, ranked);
+    text += explain_group(settings_name(ranked.front()->cell, false), ranked);
   }
   return text;
 }

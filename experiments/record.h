@@ -34,6 +34,7 @@ struct GenerationRecord {
   std::string text = {};           // of the tokens, stripped; ids joined by blanks where there is no tokenizer
   std::optional<bool> exact = {};  // the text is the workload's right answer; nothing where it knows none
   std::string finish = {};         // stop_token, stop_string, length, context
+  std::int64_t arrival_ns = 0;     // with open-loop arrivals: since the stream began
   std::int64_t prefill_ns = 0;
   // Of the whole request, prefill included; in a batch the batch's time divided by its sequences. With open-loop arrivals: from arrival to end.
   std::int64_t wall_ns = 0;

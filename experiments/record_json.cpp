@@ -36,6 +36,7 @@ Json generation_json(const GenerationRecord& record) {
               {"tokens", record.tokens},
               {"text", record.text}});
   if (record.exact) row["exact"] = *record.exact;
+  if (record.arrival_ns != 0) row["arrival_ns"] = record.arrival_ns;
   if (record.joules) row["joules"] = *record.joules;
   return row;
 }
@@ -75,6 +76,7 @@ GenerationRecord generation_from(const Json& row) {
   record.tokens = row.at("tokens").get<Tokens>();
   record.text = row.at("text");
   if (row.contains("exact")) record.exact = row.at("exact").get<bool>();
+  record.arrival_ns = row.value("arrival_ns", std::int64_t{0});
   if (row.contains("joules")) record.joules = row.at("joules").get<double>();
   record.finish = row.at("finish");
   record.prefill_ns = row.at("prefill_ns");

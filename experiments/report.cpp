@@ -90,6 +90,30 @@ std::string results_table(const std::vector<CellResult>& results) {
   return table.to_string();
 }
 
+std::string speedup_table(const std::vector<CellResult>& results) {
+  Table table({"<cell", "speed-up", "<95% interval", "<verdict", "decoding", "iid", "by position", "oracle", "acceptance", "break-even",
+               "<reason"});
+  bool any = false;
+  for (const CellResult& result : results) {
+    const TaskSummary& measured = result.summary.at("overall");
+    if (!measured.speedup || result.cell.is_baseline) continue;
+    any = true;
+    const auto& interval = measured.speedup_estimate.interval;
+    const std::optional<SpeedupPrediction>& p = result.performance.predicted;
+    const auto predicted = [&](const auto& field, const char* format) { return p ? shown(field(*p), format) : "-"; };
+    table.add({result.cell.name, shown(measured.speedup, "{:.2f}x"),
+               interval ? fmt::format("{:.2f} to {:.2f}", interval->low, interval->high) : "-",
+               measured.judgement.verdict ? std::string(name_of(*measured.judgement.verdict)) : "not judged",
+               shown(measured.decode_speedup, "{:.2f}x"), predicted([](const auto& of) { return of.iid; }, "{:.2f}x"),
+               predicted([](const auto& of) { return of.position_wise; }, "{:.2f}x"),
+               predicted([](const auto& of) { return std::optional(of.oracle); }, "{:.2f}x"),
+               predicted([](const auto& of) { return of.acceptance; }, "{:.2f}"),
+               predicted([](const auto& of) { return of.break_even; }, "{:.2f}"),
+               result.performance.reason.empty() ? "-" : result.performance.reason});
+  }
+  return any ? table.to_string() : "";
+}
+
 std::string prediction_table(const std::vector<CellResult>& results) {
   Table table(
       {"<cell", "first token accepted", "text predicts", "output predicts", "mean acc. length", "text predicts", "output predicts"});
@@ -129,8 +153,11 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"complete", result.complete},
           {"timed", result.timed},
           {"inflated_from", to_json(result.inflated)},
+          {"is_baseline", result.cell.is_baseline},
+          {"group", result.cell.group},
           {"settings", to_json(result.cell.settings)},
-          {"tasks", to_json(result.summary, result.tasks)}};
+          {"tasks", to_json(result.summary, result.tasks)},
+          {"performance", to_json(result.performance)}};
 }
 
 std::string inflation_note(const std::vector<CellResult>& results) {
@@ -181,6 +208,7 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"timed", result.timed},
                      {"inflated_from", to_json(result.inflated)},
                      {"prediction", to_json(result.prediction)},
+                     {"performance", to_json(result.performance)},
                      {"folder", result.folder.string()}});
   return {{"study", study.name}, {"cells", cells}};
 }

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/performance.h"
 #include "experiments/study.h"
 #include "experiments/summary.h"
 
@@ -35,6 +36,7 @@ struct CellResult {
   bool timed = true;
   InflatedModels inflated = {};
   std::optional<Prediction> prediction = {};
+  CellPerformance performance = {};
   bool complete = true;  // false: interrupted
 };
 
@@ -42,6 +44,8 @@ struct CellResult {
 nlohmann::ordered_json summary_json(const Study& study, const CellResult& result);
 
 std::string results_table(const std::vector<CellResult>& results);
+// Each timed cell's speed-up with its interval and verdict, beside what acceptance and the cost of n rows predict, and the reason; empty if none has one.
+std::string speedup_table(const std::vector<CellResult>& results);
 // Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);

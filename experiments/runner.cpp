@@ -15,6 +15,7 @@
 #include "experiments/store.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
+#include "framework/model/thread_pinning.h"
 
 namespace foretell {
 namespace {
@@ -42,6 +43,16 @@ struct Member {
   bool misses(int batch) const { return !complete.contains(batch); }
 };
 
+FoldOptions fold_options(const Cell& cell, const CellSetup& setup) {
+  const auto ns = [](const std::optional<double>& ms) { return ms ? std::optional(*ms * 1e6) : std::nullopt; };
+  return {.timed = setup.timed(),
+          .sampled = !cell.sampling.greedy(),
+          .is_baseline = cell.is_baseline,
+          .seed = static_cast<std::uint64_t>(cell.run.seed),
+          .targets = {ns(cell.run.slo_ttft_ms), ns(cell.run.slo_tpot_ms), ns(cell.run.slo_latency_ms)},
+          .stated_watts = cell.run.power_watts};
+}
+
 // The records of the batches that are complete: each turn of each conversation in each repeat, of both pipelines.
 std::map<int, Records> complete_batches(const Cell& cell, const CellSetup& setup, Records records) {
   const std::vector<Batch> batches = batches_of(cell, setup.workload);
@@ -67,11 +78,19 @@ std::map<int, Records> complete_batches(const Cell& cell, const CellSetup& setup
 
 class GroupRunner {
  public:
-  GroupRunner(const GroupPlan& plan, const RunContext& context) : plan_(plan), context_(context) {}
+  GroupRunner(const GroupPlan& plan, const RunContext& context) : plan_(plan), context_(context) {
+    if (context.energy.counts())
+      joules_ = [&energy = context.energy]() -> std::optional<double> {
+        energy.update();
+        return energy.used(0).joules();
+      };
+  }
 
   std::vector<CellResult> run() {
     const RunSection& run = plan_.cells.front()->run;
     if (run.threads) at::set_num_threads(*run.threads);
+    const PinnedThreads pinned(run.pin_threads);
+    pinned_ = pinned.pinned();
     for (std::size_t i = 0; i < plan_.cells.size(); ++i) open(*plan_.cells[i], plan_.tasks[i]);
     context_.pool.forget_unused();
     begin();
@@ -91,6 +110,7 @@ class GroupRunner {
     if (setup.timed() && !setup.costs)
       setup.costs = context_.pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
     member->manifest = make_manifest(context_.study, cell, setup);
+    member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (!old.is_null()) {
       if (const auto why = cannot_go_on(old, member->manifest))
         fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both", member->store.folder().string(), *why);
@@ -119,11 +139,10 @@ class GroupRunner {
     context_.progress.set_active(std::move(active));
     if (running_.empty()) return;
     for (Member* member : running_)
-      if (!baseline_ && !member->setup.baseline.empty())
-        baseline_.emplace(Arm::Baseline, *member->cell, member->setup, answers_, EnergyCounter{});
+      if (!baseline_ && !member->setup.baseline.empty()) baseline_.emplace(Arm::Baseline, *member->cell, member->setup, answers_, joules_);
     for (Member* member : running_)
       if (!(baseline_ && member->cell->is_baseline))
-        member->arm.emplace(Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, EnergyCounter{});
+        member->arm.emplace(Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, joules_);
     warm_up(*running_.front());
     catch_up();
   }
@@ -249,13 +268,11 @@ class GroupRunner {
       }
       if (setup.workload.type == "spec_bench") member.store.write_answers(answer_rows(records, cell));
     }
-    CellResult result{cell,
-                      fold(records, {setup.timed(), !cell.sampling.greedy(), cell.is_baseline}),
-                      setup.workload.tasks,
-                      member.store.folder(),
-                      setup.timed(),
-                      setup.inflated()};
+    CellResult result{
+        cell, fold(records, fold_options(cell, setup)), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
     result.complete = complete;
+    result.performance = member.was_finished ? performance_from(member.store.summary().value("performance", nlohmann::ordered_json()))
+                                             : performance_of(cell, setup, records, result.summary.at("overall"));
     if (complete) {
       result.prediction =
           member.was_finished ? prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
@@ -275,6 +292,8 @@ class GroupRunner {
 
   const GroupPlan& plan_;
   const RunContext& context_;
+  EnergyCounter joules_;  // empty where the machine counts none
+  bool pinned_ = false;
   std::vector<Batch> batches_;
   std::vector<std::unique_ptr<Member>> members_;  // in the order of the plan
   std::vector<Member*> running_;                  // those that have something left to run

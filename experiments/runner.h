@@ -17,6 +17,7 @@
 #include "experiments/prediction.h"
 #include "experiments/report.h"
 #include "experiments/study_progress.h"
+#include "framework/cost/energy.h"
 
 namespace foretell {
 
@@ -26,6 +27,7 @@ struct RunContext {
   ModelPool& pool;
   Predictor& predictor;
   StudyProgress& progress;
+  EnergyMeter& energy;
   bool fresh = false;  // what is on disk is thrown away
 };
 

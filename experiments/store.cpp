@@ -58,9 +58,11 @@ void AppendFile::check() const {
 
 nlohmann::ordered_json Store::manifest() const { return json_of(folder_ / "manifest.json"); }
 
+nlohmann::ordered_json Store::summary() const { return json_of(folder_ / "summary.json"); }
+
 bool Store::finished() const {
-  const Json summary = json_of(folder_ / "summary.json");
-  return summary.is_object() && summary.value("complete", false);
+  const Json written = summary();
+  return written.is_object() && written.value("complete", false);
 }
 
 nlohmann::ordered_json Store::prediction() const { return json_of(folder_ / "prediction.json"); }

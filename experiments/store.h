@@ -50,6 +50,7 @@ class Store {
   nlohmann::ordered_json manifest() const;
   bool finished() const;  // its summary says that the cell is complete
   nlohmann::ordered_json prediction() const;
+  nlohmann::ordered_json summary() const;
 
   // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
   void begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);

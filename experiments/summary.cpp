@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
@@ -118,7 +119,81 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.acceptance_rate_per_position = acceptance_rate_per_position(pooled);
   out.conditional_acceptance_per_position = conditional_acceptance_per_position(pooled);
   out.acceptance_histogram = acceptance_histogram(pooled);
+  out.acceptance_histogram_by_depth = acceptance_histogram_by_depth(pooled);
   out.phases = phase_times(pooled);
+}
+
+// What each prompt took in one repeat, or in the medians of all (no repeat named), its turns together.
+std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& baseline, std::optional<int> repeat) {
+  const auto ns = [&](const RequestRuns& runs) -> std::optional<double> {
+    if (!repeat) return runs.median_ns(true);
+    const auto run = runs.by_repeat.find(*repeat);
+    if (run == runs.by_repeat.end()) return std::nullopt;
+    return static_cast<double>(run->second->wall_ns);
+  };
+  std::map<std::string, PromptPair> pairs;
+  for (const auto& [key, runs] : method) {
+    const auto other = baseline.find(key);
+    if (other == baseline.end()) continue;
+    const auto own = ns(runs), against = ns(other->second);
+    if (!own || !against) continue;
+    PromptPair& pair = pairs[std::get<0>(key)];
+    pair.method_tokens += static_cast<double>(runs.first().tokens.size());
+    pair.method_ns += *own;
+    pair.baseline_tokens += static_cast<double>(other->second.first().tokens.size());
+    pair.baseline_ns += *against;
+  }
+  std::vector<PromptPair> out;
+  out.reserve(pairs.size());
+  for (const auto& [prompt, pair] : pairs) out.push_back(pair);
+  return out;
+}
+
+void fold_certainty(const Requests& method, const Requests& baseline, std::uint64_t seed, TaskSummary& out) {
+  out.speedup_estimate = paired_speedup(prompt_pairs(method, baseline, std::nullopt), {.seed = seed});
+  std::set<int> repeats;
+  for (const auto& [key, runs] : method)
+    for (const auto& [repeat, record] : runs.by_repeat) repeats.insert(repeat);
+  std::vector<std::vector<PromptPair>> by_repeat;
+  by_repeat.reserve(repeats.size());
+  for (const int repeat : repeats) by_repeat.push_back(prompt_pairs(method, baseline, repeat));
+  out.speedup_noise = speedup_noise(by_repeat);
+  out.judgement = judge(out.speedup_estimate, out.speedup_noise);
+}
+
+void fold_latency(const Requests& method, const LatencyTargets& targets, TaskSummary& out) {
+  std::vector<std::vector<Emission>> requests;
+  double one_after_another = 0;
+  std::int64_t first_arrival = std::numeric_limits<std::int64_t>::max(), last_end = 0;
+  bool open_loop = false;
+  for (const auto& [key, runs] : method) {
+    const GenerationRecord& record = runs.first();
+    if (record.round_ends.size() != record.rounds.size()) return;  // of an older run
+    std::vector<Emission> emissions;
+    emissions.reserve(record.rounds.size());
+    for (std::size_t i = 0; i < record.rounds.size(); ++i) emissions.push_back({record.round_ends[i], record.rounds[i].emitted});
+    requests.push_back(std::move(emissions));
+    one_after_another += static_cast<double>(record.wall_ns);
+    first_arrival = std::min(first_arrival, record.arrival_ns);
+    last_end = std::max(last_end, record.arrival_ns + record.wall_ns);
+    open_loop |= record.arrival_ns > 0;
+  }
+  out.latency = latency_summary(requests);
+  const bool asked = targets.time_to_first_token_ns || targets.time_per_output_token_ns || targets.end_to_end_ns;
+  if (asked) out.goodput = goodput(requests, targets, open_loop ? static_cast<double>(last_end - first_arrival) : one_after_another);
+}
+
+// [J / token] of the first repeats.
+std::optional<double> joules_per_token(const Requests& requests, const std::optional<double>& watts) {
+  double joules = 0, tokens = 0;
+  for (const auto& [key, runs] : requests) {
+    const GenerationRecord& record = runs.first();
+    if (!record.joules && !watts) return std::nullopt;
+    joules += record.joules ? *record.joules : *watts * static_cast<double>(record.wall_ns) * 1e-9;
+    tokens += static_cast<double>(record.tokens.size());
+  }
+  if (tokens == 0) return std::nullopt;
+  return joules / tokens;
 }
 
 void fold_speed(const Requests& method, const Requests& baseline, bool is_baseline, TaskSummary& out) {
@@ -132,9 +207,36 @@ void fold_speed(const Requests& method, const Requests& baseline, bool is_baseli
   out.baseline_decode_tokens_per_second = speed(baseline, false);
   const auto paired = speed(method, true, &baseline), against = speed(baseline, true, &method);
   if (paired && against) out.speedup = *paired / *against;
+  const auto decoded = speed(method, false, &baseline), decoded_against = speed(baseline, false, &method);
+  if (decoded && decoded_against) out.decode_speedup = *decoded / *decoded_against;
 }
 
 nlohmann::ordered_json number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+
+nlohmann::ordered_json text(const std::string& words) { return words.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(words); }
+
+nlohmann::ordered_json milliseconds(const std::optional<Percentiles>& of, const std::optional<double>& mean) {
+  if (!of || !mean) return nullptr;
+  return {{"p50", of->p50 * 1e-6}, {"p90", of->p90 * 1e-6}, {"p99", of->p99 * 1e-6}, {"mean", *mean * 1e-6}};
+}
+
+nlohmann::ordered_json to_json(const LatencySummary& l) {
+  return {{"ttft_ms", milliseconds(l.time_to_first_token, l.mean_time_to_first_token)},
+          {"tpot_ms", milliseconds(l.time_per_output_token, l.mean_time_per_output_token)},
+          {"itl_ms", milliseconds(l.gap_per_token, l.mean_gap_per_token)},
+          {"round_gap_ms", milliseconds(l.gap_per_round, l.mean_gap_per_round)},
+          {"e2e_ms", milliseconds(l.end_to_end, l.mean_end_to_end)}};
+}
+
+nlohmann::ordered_json interval(const std::optional<Interval>& of) {
+  return of ? nlohmann::ordered_json::array({of->low, of->high}) : nlohmann::ordered_json();
+}
+
+nlohmann::ordered_json histograms(const std::map<int, std::vector<std::int64_t>>& by_depth) {
+  auto out = nlohmann::ordered_json::object();
+  for (const auto& [depth, histogram] : by_depth) out[std::to_string(depth)] = histogram;
+  return out;
+}
 
 nlohmann::ordered_json to_json(const TaskSummary& s) {
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
@@ -146,6 +248,13 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"rounds", s.rounds},
       {"tokens_per_second", number(s.tokens_per_second)},
       {"speedup", number(s.speedup)},
+      {"decode_speedup", number(s.decode_speedup)},
+      {"speedup_interval", interval(s.speedup_estimate.interval)},
+      {"speedup_confidence", s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
+      {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
+      {"speedup_noise", number(s.speedup_noise)},
+      {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
+      {"verdict_words", text(s.judgement.words)},
       {"requests", s.requests},
       {"drafted", s.drafted},
       {"accepted", s.accepted},
@@ -161,6 +270,11 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"acceptance_rate_per_position", s.acceptance_rate_per_position},
       {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
       {"acceptance_histogram", s.acceptance_histogram},
+      {"acceptance_histogram_by_depth", histograms(s.acceptance_histogram_by_depth)},
+      {"latency", to_json(s.latency)},
+      {"goodput_per_second", number(s.goodput)},
+      {"joules_per_token", number(s.joules_per_token)},
+      {"baseline_joules_per_token", number(s.baseline_joules_per_token)},
       {"phase_ms",
        {{"draft", ms(s.phases.draft)}, {"score", ms(s.phases.score)}, {"verify", ms(s.phases.verify)}, {"commit", ms(s.phases.commit)}}}};
 }
@@ -175,7 +289,13 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     const Requests method = requests_of(records, Arm::Method, task), baseline = requests_of(records, Arm::Baseline, task);
     TaskSummary& out = summary[task];
     fold_acceptance(method, out);
-    if (options.timed) fold_speed(method, baseline, options.is_baseline, out);
+    if (options.timed) {
+      fold_speed(method, baseline, options.is_baseline, out);
+      if (!options.is_baseline) fold_certainty(method, baseline, options.seed, out);
+      fold_latency(method, options.targets, out);
+      out.joules_per_token = joules_per_token(method, options.stated_watts);
+      out.baseline_joules_per_token = joules_per_token(baseline, options.stated_watts);
+    }
     out.exact_match = exact_share(method);
     out.baseline_exact_match = exact_share(baseline);
     fold_quality(method, baseline, out);

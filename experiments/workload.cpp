@@ -21,12 +21,17 @@ struct CommonOptions {
   int max_new_tokens = 128;
   bool ignore_eos = false;
   std::optional<std::string> chat_template;
+  std::optional<int> prompt_tokens, min_prompt_tokens, max_prompt_tokens;
 
   void declare_common(Parameters& p) {
     p.add("limit", limit, "at most so many conversations, the first ones; 0 for all", {.min = 0});
     p.add("max_new_tokens", max_new_tokens, "of each answer", {.min = 1, .aliases = {"max_tokens", "output_len"}});
     p.add("ignore_eos", ignore_eos, "answers do not end at a stop token");
     p.add("chat_template", chat_template, "vicuna, llama-3, chatml or none; without it the bare text, or what the recorded target names");
+    p.add("prompt_tokens", prompt_tokens, "bare prompts are cut to exactly so many tokens, shorter ones are left out",
+          {.min = 1, .aliases = {"input_len", "random_input_len"}});
+    p.add("min_prompt_tokens", min_prompt_tokens, "conversations whose first prompt has fewer tokens are left out", {.min = 1});
+    p.add("max_prompt_tokens", max_prompt_tokens, "conversations whose first prompt has more tokens are left out", {.min = 1});
   }
 };
 
@@ -44,7 +49,37 @@ struct SpecBenchOptions : CommonOptions {
 struct JsonlOptions : CommonOptions {
   std::string file;
   void declare(Parameters& p) {
-    p.add("file", file, "one object a line with turns, prompt, question or text; optionally an id and a category", {.required = true});
+    p.add("file", file, "one object a line with turns, prompt, question or text; optionally an id, a category and the right answer",
+          {.required = true});
+    declare_common(p);
+  }
+};
+
+// Benchmarks whose files have a fixed layout.
+struct MtBenchOptions : CommonOptions {
+  std::string file;
+  MtBenchOptions() { max_new_tokens = 1024; }
+  void declare(Parameters& p) {
+    p.add("file", file, "MT-bench's question.jsonl: question_id, category, turns", {.required = true});
+    declare_common(p);
+  }
+};
+
+struct HumanEvalOptions : CommonOptions {
+  std::string file;
+  HumanEvalOptions() { max_new_tokens = 512; }
+  void declare(Parameters& p) {
+    p.add("file", file, "HumanEval.jsonl: task_id, prompt; the model continues the code", {.required = true});
+    declare_common(p);
+  }
+};
+
+struct Gsm8kOptions : CommonOptions {
+  std::string file;
+  Gsm8kOptions() { max_new_tokens = 512; }
+  void declare(Parameters& p) {
+    p.add("file", file, "GSM8K's test.jsonl: question, answer; an answer is right if its last number is the one behind ####",
+          {.required = true});
     declare_common(p);
   }
 };
@@ -105,6 +140,9 @@ Workload start(const CommonOptions& options) {
   workload.max_new_tokens = options.max_new_tokens;
   workload.ignore_eos = options.ignore_eos;
   workload.chat_template = options.chat_template;
+  workload.prompt_tokens = options.prompt_tokens;
+  workload.min_prompt_tokens = options.min_prompt_tokens;
+  workload.max_prompt_tokens = options.max_prompt_tokens;
   return workload;
 }
 
@@ -114,6 +152,7 @@ void add_prompts(const std::vector<Prompt>& prompts, bool spec_bench, const std:
     const std::string category = prompt.category.empty() ? fallback : prompt.category;
     Conversation conversation{prompt.id, category, spec_bench ? spec_bench_task(category) : category, {}};
     for (const std::string& text : prompt.turns) conversation.turns.push_back({.text = text});
+    if (!prompt.answer.empty()) conversation.turns.back().answer = prompt.answer;
     workload.conversations.push_back(std::move(conversation));
   }
 }
@@ -145,6 +184,32 @@ Workload load(const JsonlOptions& options, const ConfigValue& description, const
   Workload workload = start(options);
   const auto prompts = read_prompts(resolve_path(options.file, description.find("file")->where(), folder));
   add_prompts(prompts, false, "prompts", workload);
+  return workload;
+}
+
+Workload load(const MtBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  add_prompts(read_prompts(resolve_path(options.file, description.find("file")->where(), folder)), false, "mt_bench", workload);
+  return workload;
+}
+
+Workload load(const HumanEvalOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  add_prompts(read_prompts(resolve_path(options.file, description.find("file")->where(), folder)), false, "humaneval", workload);
+  return workload;
+}
+
+Workload load(const Gsm8kOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+  Workload workload = start(options);
+  const auto file = resolve_path(options.file, description.find("file")->where(), folder);
+  add_prompts(read_prompts(file), false, "gsm8k", workload);
+  for (Conversation& conversation : workload.conversations) {
+    Turn& last = conversation.turns.back();
+    if (!last.answer || last.answer->find("####") == std::string::npos)
+      fail("{}: prompt {}: expected an \"answer\" that ends with #### and a number", file.string(), conversation.id);
+    last.answer = last_number(last.answer->substr(last.answer->rfind("####")));
+    last.answer_is_number = true;
+  }
   return workload;
 }
 
@@ -209,7 +274,8 @@ Workload load(const GeneratedOptions& options, const ConfigValue& description, c
 
 void finish(int limit, const ConfigValue& description, Workload& workload) {
   auto& conversations = workload.conversations;
-  if (limit > 0 && static_cast<int>(conversations.size()) > limit) conversations.resize(limit);
+  workload.limit = limit;
+  if (limit > 0 && static_cast<int>(conversations.size()) > limit && !workload.selects_by_length()) conversations.resize(limit);
   if (conversations.empty()) fail_at(description.where(), "the workload holds no conversation");
   for (const Conversation& c : conversations)
     if (std::find(workload.tasks.begin(), workload.tasks.end(), c.task) == workload.tasks.end()) workload.tasks.push_back(c.task);
@@ -238,6 +304,9 @@ const std::vector<WorkloadKind>& workload_kinds() {
       workload_kind<SpecBenchOptions>("spec_bench",
                                       "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
       workload_kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
+      workload_kind<MtBenchOptions>("mt_bench", "MT-bench's question.jsonl, by its eight categories"),
+      workload_kind<HumanEvalOptions>("humaneval", "HumanEval's functions to complete"),
+      workload_kind<Gsm8kOptions>("gsm8k", "GSM8K's questions, with their right answers"),
       workload_kind<TextOptions>("text", "prompts cut out of a file of running text, which the model continues"),
       workload_kind<PromptsOptions>("prompts", "prompts written in the study itself"),
       workload_kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
@@ -247,6 +316,11 @@ const std::vector<WorkloadKind>& workload_kinds() {
 }
 
 }  // namespace
+
+bool Turn::is_right(std::string_view text) const {
+  FORETELL_CHECK(answer.has_value(), "no answer is known");
+  return answer_is_number ? last_number(text) == *answer : exact_match(text, *answer);
+}
 
 Workload load_workload(const ConfigValue& description, const std::filesystem::path& study_folder, int vocab) {
   const ConfigValue* type = description.find("type");

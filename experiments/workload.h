@@ -18,8 +18,10 @@ namespace foretell {
 
 struct Turn {
   std::string text = {};
-  Tokens ids = {};                         // used instead of the text where there are any
-  std::optional<std::string> answer = {};  // the one right answer, where the workload knows it
+  Tokens ids = {};                             // used instead of the text where there are any
+  std::optional<std::string> answer = {};      // the one right answer, where the workload knows it
+  bool answer_is_number = false;               // then the last number of a text is its answer
+  bool is_right(std::string_view text) const;  // an answer must be known
 };
 
 struct Conversation {
@@ -36,6 +38,10 @@ struct Workload {
   int max_new_tokens = 128;
   bool ignore_eos = false;
   std::optional<std::string> chat_template;
+  // Of first prompts; cell_setup.h applies them, since it takes a tokenizer, and then the limit.
+  std::optional<int> prompt_tokens = {}, min_prompt_tokens = {}, max_prompt_tokens = {};
+  int limit = 0;
+  bool selects_by_length() const { return prompt_tokens || min_prompt_tokens || max_prompt_tokens; }
 };
 
 // `vocab` bounds the ids of random prompts.

@@ -13,6 +13,7 @@
 #include "experiments/shards.h"
 #include "experiments/study_lock.h"
 #include "framework/base/error.h"
+#include "framework/cost/energy.h"
 #include "framework/model/files/atomic_file.h"
 
 namespace foretell {
@@ -35,6 +36,12 @@ std::vector<std::string> all_overrides(const RunOptions& options) {
 
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
   print_out(results_table(results));
+  if (const std::string table = speedup_table(results); !table.empty())
+    print_out(
+        "\nSpeed-up over the baseline with its interval over prompts, and without the prefill beside what acceptance and the measured cost "
+        "of rows "
+        "predict:\n\n" +
+        table);
   if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
   if (const std::string table = prediction_table(results); !table.empty())
     print_out(
@@ -80,11 +87,12 @@ void run_study(const RunOptions& options) {
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
   StudyProgress progress;
+  EnergyMeter energy;
   std::vector<CellResult> done;
   const InterruptGuard guard;
   for (const GroupPlan& plan : plan_groups(study.cells, prompts, progress)) {
     if (interrupted()) break;
-    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, options.fresh}))
+    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, options.fresh}))
       done.push_back(std::move(result));
   }
   progress.close();

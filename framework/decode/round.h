@@ -26,4 +26,15 @@ struct RoundRecord {
   PhaseTimes ns = {};
 };
 
+// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was drafted and rejected. A draft
+// that was cut by a stop token, or accepted to the end of a path, says nothing about the next one.
+struct ObservedRun {
+  int accepted = 0;
+  bool rejected = false;
+};
+inline ObservedRun observed_run(const RoundRecord& record) {
+  const bool own_token = record.emitted == record.accepted + 1;  // else the answer ended inside the accepted tokens
+  return {record.accepted, record.kind == NextKind::Correction && own_token && record.depth > record.accepted};
+}
+
 }  // namespace foretell

@@ -103,13 +103,21 @@ std::optional<double> undrafted_round_share(Rounds rounds) {
 std::vector<double> acceptance_rate_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::drafting); }
 std::vector<double> conditional_acceptance_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::evaluated); }
 
+std::optional<double> acceptance_per_trial(Rounds rounds) {
+  const auto trials = sum(rounds, [](const RoundRecord& r) { return r.accepted + (observed_run(r).rejected ? 1 : 0); });
+  return ratio(static_cast<double>(accepted_tokens(rounds)), static_cast<double>(trials));
+}
+
 std::vector<PositionCounts> position_counts(Rounds rounds) {
   std::vector<PositionCounts> counts(deepest(rounds));
   const auto drafting = sum(rounds, [](const RoundRecord& r) { return r.drafted > 0; });
   for (int i = 1; i <= static_cast<int>(counts.size()); ++i) {
     counts[i - 1].accepted = sum(rounds, [i](const RoundRecord& r) { return r.accepted >= i; });
     counts[i - 1].drafting = drafting;
-    counts[i - 1].evaluated = sum(rounds, [i](const RoundRecord& r) { return r.accepted >= i - 1 && r.depth >= i; });
+    counts[i - 1].evaluated = sum(rounds, [i](const RoundRecord& r) {
+      const ObservedRun run = observed_run(r);
+      return run.accepted + (run.rejected ? 1 : 0) >= i;
+    });
   }
   return counts;
 }

@@ -47,14 +47,17 @@ std::optional<double> undrafted_round_share(Rounds rounds);
 
 // [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and llama.cpp define it.
 std::vector<double> acceptance_rate_per_position(Rounds rounds);
-// [1] entry i - 1 is (rounds that accepted at least i) / (rounds that accepted at least i - 1 and whose draft was at least i deep).
+// [1] entry i - 1 is (rounds that accepted at least i) / (rounds in which position i was decided: accepted, or the first to be rejected). A draft
+// that ended before position i, or whose request ended, did not decide it.
 std::vector<double> conditional_acceptance_per_position(Rounds rounds);
+// [1] accepted / (accepted + first rejections): one probability for all positions, the maximum likelihood if they were alike and independent.
+std::optional<double> acceptance_per_trial(Rounds rounds);
 
 // [rounds] entry i - 1 is what the two above divide: how many rounds a rate rests on.
 struct PositionCounts {
   std::int64_t accepted = 0;   // rounds that accepted at least i
   std::int64_t drafting = 0;   // rounds that drafted anything
-  std::int64_t evaluated = 0;  // rounds that accepted at least i - 1 and whose draft was at least i deep
+  std::int64_t evaluated = 0;  // rounds in which position i was decided
   friend bool operator==(const PositionCounts&, const PositionCounts&) = default;
 };
 std::vector<PositionCounts> position_counts(Rounds rounds);

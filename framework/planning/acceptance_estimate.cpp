@@ -10,11 +10,6 @@ void AcceptanceOptions::declare(Parameters& p) {
   p.add("memory", memory, "weight of what was observed before at every new observation; 1 never forgets", {.min = 0.5, .max = 1});
 }
 
-ObservedRun observed_run(const RoundRecord& record) {
-  const bool own_token = record.emitted == record.accepted + 1;  // else the answer ended inside the accepted tokens
-  return {record.accepted, record.kind == NextKind::Correction && own_token && record.depth > record.accepted};
-}
-
 void AcceptanceEstimate::observe(const RoundRecord& record) {
   const ObservedRun run = observed_run(record);
   for (int depth = 1; depth <= run.accepted; ++depth) count(depth, true);

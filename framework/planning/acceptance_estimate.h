@@ -21,14 +21,6 @@ struct AcceptanceOptions {
   void declare(Parameters& p);
 };
 
-// What one round says: this many tokens were accepted one after the other, and whether the next one was drafted and rejected. A draft that was cut
-// by a stop token, or accepted to its end, says nothing about the next one.
-struct ObservedRun {
-  int accepted = 0;
-  bool rejected = false;
-};
-ObservedRun observed_run(const RoundRecord& record);
-
 class AcceptanceEstimate {
  public:
   static constexpr int kDepths = 64;

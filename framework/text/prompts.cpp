@@ -67,9 +67,11 @@ std::vector<std::string> read_turns(const JsonView& json) {
 }
 
 Prompt read_prompt(const JsonView& json) {
-  Prompt prompt{std::to_string(json.where().line.value_or(0)), json.string_or("category", ""), read_turns(json)};
+  Prompt prompt{std::to_string(json.where().line.value_or(0)), json.string_or("category", ""), read_turns(json), {}};
   for (const char* key : {"task_id", "id", "question_id"})
     if (const auto id = json.find(key)) prompt.id = id_text(*id);
+  // A list of answers, or anything else, is not the one right text.
+  if (const auto answer = json.find("answer"); answer && answer->raw().is_string()) prompt.answer = answer->string();
   return prompt;
 }
 

@@ -14,6 +14,7 @@ struct Prompt {
   std::string id;                  // question_id, id or task_id; the line's number where there is none
   std::string category;            // "" where there is none
   std::vector<std::string> turns;  // never empty
+  std::string answer = {};         // to the last turn, where the file has a text "answer"
 };
 
 // Spec-Bench's and MT-bench's question.jsonl ("turns"), or a text under "prompt", "question" or "text".

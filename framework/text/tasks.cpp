@@ -78,4 +78,21 @@ TaskExample make_task(std::string_view family, const TaskSettings& settings, Tas
 
 bool exact_match(std::string_view answer, std::string_view expected) { return trimmed(answer) == trimmed(expected); }
 
+std::string last_number(std::string_view text) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::size_t end = text.size();
+  while (end > 0 && !is_digit(text[end - 1])) --end;
+  std::size_t begin = end;
+  const auto inside = [&](std::size_t at) {
+    // A comma or a point belongs to the number only between digits.
+    return is_digit(text[at]) || ((text[at] == ',' || text[at] == '.') && at > 0 && is_digit(text[at - 1]));
+  };
+  while (begin > 0 && inside(begin - 1)) --begin;
+  if (begin > 0 && begin < end && text[begin - 1] == '-') --begin;
+  std::string out;
+  for (const char c : text.substr(begin, end - begin))
+    if (c != ',') out += c;
+  return out;
+}
+
 }  // namespace foretell

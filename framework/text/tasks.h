@@ -59,4 +59,7 @@ TaskExample make_task(std::string_view family, const TaskSettings& settings, Tas
 // An answer counts as exact if it is the expected text but for blanks at its ends.
 bool exact_match(std::string_view answer, std::string_view expected);
 
+// The last number in a text, as it is written but without thousands' commas; empty if there is none. "so 1,250 apples." -> "1250".
+std::string last_number(std::string_view text);
+
 }  // namespace foretell

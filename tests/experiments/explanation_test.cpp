@@ -11,6 +11,7 @@ CellResult cell(const std::string& settings, double acceptance_length, double sp
   CellResult result;
   result.cell.name = "cell";
   result.cell.settings = parse_yaml(settings, "settings");
+  if (const ConfigValue* temperature = result.cell.settings.find("sampling.temperature")) result.cell.group = temperature->text();
   TaskSummary& overall = result.summary["overall"];
   overall.mean_acceptance_length = acceptance_length;
   overall.speedup = speedup;

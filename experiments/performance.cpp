@@ -1,0 +1,184 @@
+#include "experiments/performance.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "experiments/cell_setup.h"
+#include "experiments/model_shape.h"
+#include "framework/metrics/metrics.h"
+
+namespace foretell {
+namespace {
+
+using RoundList = std::vector<RoundRecord>;
+
+RoundList first_rounds(std::span<const GenerationRecord> records, Arm arm) {
+  RoundList out;
+  for (const GenerationRecord& record : records)
+    if (record.arm == arm && record.repeat == 0) out.insert(out.end(), record.rounds.begin(), record.rounds.end());
+  return out;
+}
+
+// What a sequence's rows cost when `batch` sequences of as many rows share a forward.
+RowCosts in_batch(const RowCosts& costs, int batch) {
+  if (batch == 1) return costs;
+  const auto shared = [&](const std::vector<RowCost>& points, const auto& cost) {
+    std::vector<RowCost> out;
+    out.reserve(points.size());
+    for (const RowCost& point : points) out.push_back({point.rows, cost(point.rows * batch) / batch});
+    return out;
+  };
+  return RowCosts(shared(costs.target_points(), [&](double rows) { return costs.target(rows); }),
+                  shared(costs.draft_points(), [&](double rows) { return costs.draft(rows); }));
+}
+
+double number_bytes(const LanguageModel& model, const std::optional<std::string>& dtype) {
+  const std::string type = dtype.value_or(model.config().dtype.value_or("float32"));
+  if (type == "bf16" || type == "bfloat16" || type == "f16" || type == "float16") return 2;
+  return type == "f64" || type == "float64" ? 8 : 4;
+}
+
+struct Work {
+  double operations = 0, bytes = 0;
+  void add(const ForwardCost& cost, double batch, double times = 1) {
+    operations += times * cost.operations;
+    // The weights are read once for all sequences of a batch.
+    bytes += times * (cost.bytes() - cost.weight_bytes + cost.weight_bytes / batch);
+  }
+};
+
+struct Shapes {
+  ModelShape target;
+  std::optional<ModelShape> draft = {};
+};
+
+void fold_work(const Cell& cell, const Shapes& shapes, std::span<const GenerationRecord> records, CellPerformance& out) {
+  Work work;
+  double tokens = 0, longest = 0;
+  for (const GenerationRecord& record : records) {
+    if (record.arm != Arm::Method || record.repeat != 0) continue;
+    double context = record.prompt_tokens - 1;
+    for (const RoundRecord& round : record.rounds) {
+      work.add(forward_cost(shapes.target, round.scored, context), cell.run.batch_size);
+      if (shapes.draft && round.depth > 0)
+        work.add(forward_cost(*shapes.draft, static_cast<double>(round.drafted) / round.depth, context), cell.run.batch_size, round.depth);
+      context += round.emitted;
+      tokens += round.emitted;
+    }
+    longest = std::max(longest, context);
+  }
+  if (tokens > 0) {
+    out.operations_per_token = work.operations / tokens;
+    out.bytes_per_token = work.bytes / tokens;
+  }
+  MemoryUse memory{.weights = stored_weight_bytes(shapes.target),
+                   .caches = stored_cache_bytes(shapes.target, longest) * cell.run.batch_size,
+                   .process = peak_process_bytes()};
+  if (shapes.draft) {
+    memory.weights += stored_weight_bytes(*shapes.draft);
+    memory.caches += stored_cache_bytes(*shapes.draft, longest) * cell.run.batch_size;
+  }
+  out.memory = memory;
+}
+
+void predict(const Cell& cell, const RowCosts& costs, std::span<const GenerationRecord> records, const TaskSummary& measured,
+             CellPerformance& out) {
+  const RoundList rounds = first_rounds(records, Arm::Method), plain = first_rounds(records, Arm::Baseline);
+  if (rounds.empty() || drafted_tokens(rounds) == 0) return;
+  const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
+                              .conditional_per_position = conditional_acceptance_per_position(rounds)};
+  out.predicted = predict_speedup(in_batch(costs, cell.run.batch_size), plan_of(rounds, plain), facts);
+  out.reason = reason_of(*out.predicted, measured.decode_speedup);
+  const auto& verdict = measured.judgement.verdict;
+  const bool shown = !verdict || *verdict == SpeedupVerdict::Faster || *verdict == SpeedupVerdict::Slower;
+  // Nothing wins or loses by less than what can be told.
+  if (!shown) out.reason.replace(0, out.reason.find(':'), name_of(*verdict));
+}
+
+nlohmann::ordered_json json_number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+
+std::optional<double> number_at(const nlohmann::ordered_json& json, const char* key) {
+  if (!json.is_object() || !json.contains(key) || !json.at(key).is_number()) return std::nullopt;
+  return json.at(key).get<double>();
+}
+
+EnergySource energy_source(std::string_view name) {
+  for (const EnergySource source : {EnergySource::Counters, EnergySource::StatedPower})
+    if (name_of(source) == name) return source;
+  return EnergySource::None;
+}
+
+}  // namespace
+
+CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
+                               const TaskSummary& measured) {
+  CellPerformance out;
+  if (!setup.timed() || !setup.model) return out;
+  if (setup.costs) predict(cell, *setup.costs, records, measured, out);
+  const double bytes = number_bytes(*setup.model, cell.model.dtype);
+  Shapes shapes{model_shape(setup.model->config(), bytes)};
+  if (!setup.draft_folder.empty()) shapes.draft = model_shape(load_model_config(setup.draft_folder), bytes);
+  fold_work(cell, shapes, records, out);
+  const bool counted = std::any_of(records.begin(), records.end(), [](const auto& r) { return r.joules.has_value(); });
+  out.energy = counted ? EnergySource::Counters : cell.run.power_watts ? EnergySource::StatedPower : EnergySource::None;
+  return out;
+}
+
+nlohmann::ordered_json to_json(const CellPerformance& performance) {
+  nlohmann::ordered_json predicted = nullptr;
+  if (performance.predicted) {
+    const SpeedupPrediction& p = *performance.predicted;
+    predicted = {{"iid", json_number(p.iid)},
+                 {"position_wise", json_number(p.position_wise)},
+                 {"oracle", p.oracle},
+                 {"break_even_acceptance", json_number(p.break_even)},
+                 {"acceptance", json_number(p.acceptance)},
+                 {"score_cost", p.score_cost},
+                 {"draft_cost", p.draft_cost},
+                 {"other_cost", p.other_cost},
+                 {"plain_cost", p.plain_cost},
+                 {"rows", p.rows},
+                 {"depth", p.depth}};
+  }
+  nlohmann::ordered_json memory = nullptr;
+  if (performance.memory)
+    memory = {{"weights", performance.memory->weights},
+              {"caches", performance.memory->caches},
+              {"process", json_number(performance.memory->process)}};
+  return {{"predicted", predicted},
+          {"reason", performance.reason.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(performance.reason)},
+          {"operations_per_token", json_number(performance.operations_per_token)},
+          {"bytes_per_token", json_number(performance.bytes_per_token)},
+          {"memory", memory},
+          {"energy_source", std::string(name_of(performance.energy))}};
+}
+
+CellPerformance performance_from(const nlohmann::ordered_json& json) {
+  CellPerformance out;
+  if (!json.is_object()) return out;
+  if (json.contains("predicted") && json.at("predicted").is_object()) {
+    const auto& p = json.at("predicted");
+    out.predicted = SpeedupPrediction{.rows = number_at(p, "rows").value_or(1),
+                                      .depth = number_at(p, "depth").value_or(0),
+                                      .score_cost = number_at(p, "score_cost").value_or(1),
+                                      .draft_cost = number_at(p, "draft_cost").value_or(0),
+                                      .other_cost = number_at(p, "other_cost").value_or(0),
+                                      .plain_cost = number_at(p, "plain_cost").value_or(1),
+                                      .acceptance = number_at(p, "acceptance"),
+                                      .iid = number_at(p, "iid"),
+                                      .position_wise = number_at(p, "position_wise"),
+                                      .oracle = number_at(p, "oracle").value_or(1),
+                                      .break_even = number_at(p, "break_even_acceptance")};
+  }
+  if (json.contains("reason") && json.at("reason").is_string()) out.reason = json.at("reason");
+  out.operations_per_token = number_at(json, "operations_per_token");
+  out.bytes_per_token = number_at(json, "bytes_per_token");
+  if (json.contains("memory") && json.at("memory").is_object())
+    out.memory = MemoryUse{.weights = number_at(json.at("memory"), "weights").value_or(0),
+                           .caches = number_at(json.at("memory"), "caches").value_or(0),
+                           .process = number_at(json.at("memory"), "process")};
+  out.energy = energy_source(json.value("energy_source", ""));
+  return out;
+}
+
+}  // namespace foretell

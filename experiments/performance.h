@@ -1,0 +1,42 @@
+// What a cell's speed comes from: predicted beside measured, what the target computes and reads for a token, memory.
+//
+// Contract: made of a cell's records and of what was measured before it ran (the cost of n rows). Predictions are for decoding, without prefill, as
+// framework/cost/predicted_speedup.h has it; in a batch a row's cost is that of the batch's rows divided by its sequences. Operations and bytes
+// are arithmetic (framework/cost/model_costs.h), those of the rounds divided by the tokens that they emitted; drafting with a model counts, other drafting
+// does not. Peak memory of the process is that of all cells that have run in it so far.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <optional>
+#include <span>
+#include <string>
+
+#include "experiments/record.h"
+#include "experiments/summary.h"
+#include "framework/cost/energy.h"
+#include "framework/cost/model_costs.h"
+#include "framework/cost/predicted_speedup.h"
+
+namespace foretell {
+
+struct Cell;
+struct CellSetup;
+
+struct CellPerformance {
+  std::optional<SpeedupPrediction> predicted = {};  // none for a cell that drafted nothing
+  std::string reason = {};
+  std::optional<double> operations_per_token = {}, bytes_per_token = {};
+  std::optional<MemoryUse> memory = {};
+  EnergySource energy = EnergySource::None;
+};
+
+// `measured`: the fold of all the records.
+CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
+                               const TaskSummary& measured);
+
+nlohmann::ordered_json to_json(const CellPerformance& performance);
+// What to_json() gave; numbers that it does not know are absent.
+CellPerformance performance_from(const nlohmann::ordered_json& json);
+
+}  // namespace foretell

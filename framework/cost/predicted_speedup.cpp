@@ -1,0 +1,135 @@
+#include "framework/cost/predicted_speedup.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+double mean_of(std::span<const RoundRecord> rounds, auto field) {
+  double total = 0;
+  for (const RoundRecord& round : rounds) total += static_cast<double>(field(round));
+  return rounds.empty() ? 0.0 : total / static_cast<double>(rounds.size());
+}
+
+double other_of(std::span<const RoundRecord> rounds) {
+  return mean_of(rounds, [](const RoundRecord& r) { return r.ns.verify + r.ns.commit; });
+}
+
+// 1 + the sum over levels of the probability that all down to it are accepted.
+double sum_over_levels(int depth, auto acceptance_at) {
+  double emitted = 1, reached = 1;
+  for (int level = 1; level <= depth && reached > 0; ++level) emitted += reached *= acceptance_at(level);
+  return emitted;
+}
+
+double mean_over(const RoundPlan& plan, auto value) {
+  double total = 0;
+  for (const RoundShape& shape : plan.shapes) total += shape.share * value(shape);
+  return total;
+}
+
+double iid_of(const RoundPlan& plan, double acceptance) {
+  return mean_over(plan, [&](const RoundShape& shape) { return iid_emitted(acceptance, shape.depth); });
+}
+
+std::optional<double> break_even_of(const RoundPlan& plan, double cost) {
+  if (iid_of(plan, 1) < cost) return std::nullopt;
+  if (iid_of(plan, 0) >= cost) return 0.0;
+  double low = 0, high = 1;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    (iid_of(plan, middle) < cost ? low : high) = middle;
+  }
+  return high;
+}
+
+// "5", or "4.3" for a mean.
+std::string amount_words(double value) {
+  return std::abs(value - std::round(value)) < 0.05 ? fmt::format("{:.0f}", value) : fmt::format("{:.1f}", value);
+}
+
+std::string cost_words(const SpeedupPrediction& p) {
+  std::string words =
+      fmt::format("scoring {} rows costs {:.2g}x one row, drafting {:.2g}x", amount_words(p.rows), p.score_cost, p.draft_cost);
+  if (p.other_cost >= 0.05) words += fmt::format(", the rest {:.2g}x", p.other_cost);
+  return words;
+}
+
+std::string acceptance_words(const SpeedupPrediction& p) {
+  if (!p.break_even) return fmt::format("even full acceptance gives {:.2f}x", p.oracle);
+  const std::string needs = fmt::format("needs acceptance {:.2f}", *p.break_even);
+  return p.acceptance ? fmt::format("{}, has {:.2f}", needs, *p.acceptance) : needs;
+}
+
+}  // namespace
+
+double RoundPlan::mean_rows() const {
+  return mean_over(*this, [](const RoundShape& shape) { return shape.rows; });
+}
+
+double RoundPlan::mean_depth() const {
+  return mean_over(*this, [](const RoundShape& shape) { return shape.depth; });
+}
+
+RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundRecord> plain) {
+  std::map<std::pair<int, int>, int> counts;  // by rows and depth
+  for (const RoundRecord& round : rounds) ++counts[{round.scored, round.depth}];
+  RoundPlan plan{.draft_ns = mean_of(rounds, [](const RoundRecord& r) { return r.ns.draft; }),
+                 .other_ns = other_of(rounds),
+                 .plain_other_ns = other_of(plain)};
+  for (const auto& [shape, count] : counts)
+    plan.shapes.push_back({.rows = shape.first, .depth = shape.second, .share = count / static_cast<double>(rounds.size())});
+  if (plan.shapes.empty()) plan.shapes.emplace_back();
+  return plan;
+}
+
+RoundPlan chain_plan(const RowCosts& costs, int depth) {
+  return {.shapes = {{.rows = depth + 1, .depth = depth}}, .draft_ns = depth * costs.draft(1)};
+}
+
+double iid_emitted(double acceptance, int depth) {
+  return sum_over_levels(depth, [&](int) { return acceptance; });
+}
+
+double position_wise_emitted(std::span<const double> conditional, int depth) {
+  return sum_over_levels(depth, [&](int level) { return level <= static_cast<int>(conditional.size()) ? conditional[level - 1] : 0.0; });
+}
+
+SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, const AcceptanceFacts& acceptance) {
+  const double one = costs.target(1);
+  FORETELL_CHECK(one > 0 && std::isfinite(one), "scoring one row takes {} ns", one);
+  SpeedupPrediction out{.rows = plan.mean_rows(), .depth = plan.mean_depth(), .acceptance = acceptance.per_level};
+  out.score_cost = mean_over(plan, [&](const RoundShape& shape) { return costs.target(shape.rows); }) / one;
+  out.draft_cost = plan.draft_ns / one;
+  out.other_cost = plan.other_ns / one;
+  out.plain_cost = 1 + plan.plain_other_ns / one;
+  const double cost = out.round_cost();
+  if (acceptance.per_level) out.iid = iid_of(plan, *acceptance.per_level) / cost;
+  const std::vector<double>& conditional = acceptance.conditional_per_position;
+  if (!conditional.empty())
+    out.position_wise = mean_over(plan, [&](const RoundShape& shape) { return position_wise_emitted(conditional, shape.depth); }) / cost;
+  out.oracle = iid_of(plan, 1) / cost;
+  out.break_even = break_even_of(plan, cost);
+  return out;
+}
+
+std::string reason_of(const SpeedupPrediction& p, std::optional<double> measured_speedup) {
+  if (p.depth <= 0) return fmt::format("drafts nothing: a round costs {:.2f}x a plain one", p.round_cost());
+  const std::optional<double> predicted = p.position_wise ? p.position_wise : p.iid;
+  const std::optional<double> decides = measured_speedup ? measured_speedup : predicted;
+  std::string verdict = "not known to win or lose";
+  if (decides) verdict = *decides > 1 ? "wins" : "loses";
+  std::string words = fmt::format("{}: {}; {}", verdict, cost_words(p), acceptance_words(p));
+  if (measured_speedup && predicted && (*measured_speedup > 1) != (*predicted > 1))
+    words += fmt::format("; by this arithmetic {:.2f}x was to be expected", *predicted);
+  return words;
+}
+
+}  // namespace foretell

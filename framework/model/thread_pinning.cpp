@@ -1,0 +1,59 @@
+#include "framework/model/thread_pinning.h"
+
+#include <ATen/Parallel.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace foretell {
+namespace {
+
+std::vector<int> allowed_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return {};
+  std::vector<int> out;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(cpu, &set)) out.push_back(cpu);
+  return out;
+}
+
+// Once on each thread of the pool: a range of one index a thread, in pieces of one.
+template <class F>
+void on_each_thread(int threads, F&& f) {
+  at::parallel_for(0, threads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) f(static_cast<int>(i));
+  });
+}
+
+void let_run_on(const std::vector<int>& processors) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : processors) CPU_SET(cpu, &set);
+  ::sched_setaffinity(0, sizeof set, &set);  // refused: it stays where the system puts it
+}
+
+// What the process may use, as it was before anything was pinned.
+const std::vector<int>& processors() {
+  static const std::vector<int> all = allowed_processors();
+  return all;
+}
+
+}  // namespace
+
+PinnedThreads::PinnedThreads(bool wanted) {
+  const int threads = at::get_num_threads();
+  if (!wanted || static_cast<int>(processors().size()) < threads) return;
+  std::vector<int> order = processors();
+  const auto here = std::find(order.begin(), order.end(), ::sched_getcpu());
+  if (here != order.end()) std::rotate(order.begin(), here, order.end());
+  threads_ = threads;
+  on_each_thread(threads, [&](int thread) { let_run_on({order[static_cast<std::size_t>(thread)]}); });
+}
+
+PinnedThreads::~PinnedThreads() {
+  if (threads_ > 0) on_each_thread(threads_, [](int) { let_run_on(processors()); });
+}
+
+}  // namespace foretell
