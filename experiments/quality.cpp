@@ -4,6 +4,7 @@
 #include <map>
 
 #include "experiments/interrupt.h"
+#include "experiments/run_prompts.h"
 #include "experiments/text_reader.h"
 #include "framework/decode/decoder.h"
 #include "framework/metrics/rouge.h"
@@ -14,14 +15,10 @@ namespace {
 class QualityMeasure {
  public:
   QualityMeasure(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records)
-      : setup_(setup), records_(records), greedy_(*setup.target, setup.greedy->view(), {.max_batch = 1}) {
+      : setup_(setup), records_(records), prompts_(setup, records), greedy_(*setup.target, setup.greedy->view(), {.max_batch = 1}) {
     greedy_sampling_ = cell.sampling;
     greedy_sampling_.temperature = 0;
-    for (const Conversation& conversation : setup.workload.conversations) conversations_[conversation.id] = &conversation;
     for (const GenerationRecord& record : records) {
-      // As in the run: later turns see what was answered first.
-      std::vector<std::string>& said = answers_[record.conversation];
-      if (static_cast<int>(said.size()) == record.turn) said.push_back(record.text);
       const bool is_greedy = cell.sampling.greedy() && (record.arm == Arm::Baseline ? setup.baseline_is_plain : cell.is_baseline);
       if (is_greedy && record.repeat == 0) known_[{record.conversation, record.turn}] = record.tokens;
     }
@@ -38,11 +35,6 @@ class QualityMeasure {
 
  private:
   using Key = std::pair<std::string, int>;  // conversation, turn
-
-  Tokens prompt_of(const GenerationRecord& record) const {
-    return setup_.dialogue.prompt(*conversations_.at(record.conversation), record.turn,
-                                  std::span(answers_.at(record.conversation)).first(static_cast<std::size_t>(record.turn)));
-  }
 
   const Tokens& greedy_answer(const GenerationRecord& record, const Tokens& prompt) {
     const auto [it, added] = known_.try_emplace({record.conversation, record.turn});
@@ -69,7 +61,7 @@ class QualityMeasure {
   }
 
   AnswerQuality measured(const GenerationRecord& record) {
-    const Tokens prompt = prompt_of(record);
+    const Tokens prompt = prompts_.of(record);
     AnswerQuality quality{.log_probability = log_probability_of(prompt, record.tokens)};
     const Tokens& greedy = greedy_answer(record, prompt);
     quality.same_as_greedy = record.tokens == greedy;
@@ -79,10 +71,9 @@ class QualityMeasure {
 
   const CellSetup& setup_;
   std::span<GenerationRecord> records_;
+  RunPrompts prompts_;
   Decoder greedy_;
   SamplingOptions greedy_sampling_;
-  std::map<std::string, const Conversation*> conversations_;
-  std::map<std::string, std::vector<std::string>> answers_;
   std::map<Key, Tokens> known_;
 };
 
