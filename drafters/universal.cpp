@@ -160,6 +160,7 @@ class UniversalDrafter final : public Drafter {
 
   DraftBudget limits() const override { return drafter_->limits(); }
   DraftForm form() const override { return drafter_->form(); }
+  bool draws_through_context() const override { return drafter_->draws_through_context(); }
   bool rewinds() const override { return drafter_->rewinds(); }
   void begin(SlotId slot, const PromptView& prompt) override { drafter_->begin(slot, prompt); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override { return drafter_->draft(batch); }

@@ -106,7 +106,9 @@ Request ArmRunner::request(int index, int turn) const {
     earlier = recorded;
   }
   out.prompt = setup_.dialogue.prompt(conversation, turn, earlier.first(static_cast<std::size_t>(turn)));
-  if (setup_.recording)
+  if (setup_.laws)
+    setup_.laws->complete(conversation, turn, out);
+  else if (setup_.recording)
     out.reference = setup_.recording->tokens(conversation, turn, *setup_.tokenizer, out.max_new_tokens);
   else if (const Tokens* said = answers_.tokens(index, turn); said && arm_ == Arm::Method && cell_.baseline && cell_.sampling.greedy())
     out.reference = *said;

@@ -11,14 +11,25 @@
 namespace foretell {
 namespace {
 
-struct ReplayOptions {
+struct ReplayDescription {
   std::string answers, tokenizer, chat_template = "vicuna";
   std::optional<int> vocab;
   void declare(Parameters& p) {
-    p.add("answers", answers, "the recorded answers: FastChat's rows", {.required = true});
+    p.add("answers", answers, "the recorded answers: FastChat's rows; or `laws`", {.required = true});
     p.add("tokenizer", tokenizer, "the recorded model's tokenizer: a file or folder", {.required = true});
     p.add("chat_template", chat_template, "the recorded model's chat template");
     p.add("vocab", vocab, "the recorded model's vocabulary; without it the tokenizer's", {.min = 1});
+  }
+};
+
+struct LawReplayDescription {
+  std::string laws, cost = "recorded";
+  std::optional<std::string> tokenizer;
+  void declare(Parameters& p) {
+    p.add("laws", laws, "what `foretell run --record laws` wrote: the file, its cell's folder, or the study's if one cell was recorded",
+          {.required = true});
+    p.add("tokenizer", tokenizer, "with laws: where the recorded tokenizer is now; without it where it was");
+    p.add("cost", cost, "with laws: what forwards take, as recorded or (flat) the same for all rows", {.choices = {"recorded", "flat"}});
   }
 };
 
@@ -27,9 +38,47 @@ struct Vocabulary {
   std::string chat_template;
 };
 
+// The recorded tokenizer, where it is still to be had.
+std::shared_ptr<const Tokenizer> recorded_tokenizer(const LawReplayDescription& options, const ConfigValue& target,
+                                                    const std::filesystem::path& folder, ModelPool& pool, const RecordedSource& recorded) {
+  if (!options.tokenizer) {
+    std::error_code ignored;
+    const bool there = std::filesystem::is_regular_file(recorded.path, ignored) && tokenizer_source(recorded.path).hash == recorded.hash;
+    return there ? pool.tokenizer(std::filesystem::path(recorded.path).parent_path()) : nullptr;
+  }
+  const Location& where = target.find("tokenizer")->where();
+  const auto path = resolve_path(*options.tokenizer, where, folder);
+  if (tokenizer_source(path).hash != recorded.hash)
+    fail_at(where, "{}: is not the tokenizer of the recorded model, {}", path.string(),
+            recorded.path.empty() ? "which had none" : recorded.path);
+  return pool.tokenizer(path);
+}
+
+Vocabulary set_up_law_replay(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+  const ConfigValue& target = cell.model.target;
+  LawReplayDescription options;
+  Parameters::read(target, "target 'replay' of laws", options, {"type"});
+  const Location& where = target.find("laws")->where();
+  setup.laws = std::make_shared<LawReplay>(resolve_path(options.laws, where, folder), where);
+  const LawHeader& header = setup.laws->header();
+  setup.tokenizer = recorded_tokenizer(options, target, folder, pool, header.tokenizer);
+  if (setup.tokenizer && setup.tokenizer->vocab_size() > header.vocab)
+    fail_at(where, "{}: a vocabulary of {} tokens, the recorded tokenizer has {}", setup.laws->file(), header.vocab,
+            setup.tokenizer->vocab_size());
+  ReplayOptions replay{.recorded = header.sampling, .context = header.context};
+  if (options.cost == "recorded") {
+    setup.clock = std::make_shared<ReplayClock>(header, where);
+    replay.times = [clock = setup.clock](std::span<const RoundRecord> records) { return clock->times(records); };
+  }
+  setup.target = make_replay_target(header.vocab, std::move(replay));
+  setup.stop_tokens = header.stop_tokens;
+  return {header.vocab, "none"};
+}
+
 Vocabulary set_up_replay(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
-  ReplayOptions options;
+  if (target.find("laws")) return set_up_law_replay(cell, folder, pool, setup);
+  ReplayDescription options;
   Parameters::read(target, "target 'replay'", options, {"type"});
   setup.tokenizer = pool.tokenizer(resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
   if (!setup.tokenizer) fail_at(target.find("tokenizer")->where(), "{}: holds no tokenizer", options.tokenizer);
@@ -60,7 +109,8 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
   context.target = setup.model;
   context.tokenizer = setup.tokenizer;
   if (!setup.draft_folder.empty()) context.draft_model = setup.draft_folder.string();
-  context.load_model = [&pool, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
+  context.load_model = [&pool, clock = setup.clock, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
+    if (clock) clock->drafts_with(path);
     return pool.model(path, options);
   };
   context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
@@ -72,6 +122,7 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
     context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
       return setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, options);
     };
+  if (setup.clock) context.row_costs = [&setup] { return setup.costs = setup.clock->costs(setup.draft_folder); };
   return context;
 }
 
@@ -154,7 +205,7 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
   if (!cell.model.draft.is_null()) setup.draft_folder = pool.folder_of(cell.model.draft, "draft", study_folder);
   [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
-  setup.workload = load_workload(cell.workload, study_folder, vocabulary.size);
+  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
   const ChatTemplate& chat = ChatTemplate::get(setup.workload.chat_template.value_or(vocabulary.chat_template));
   setup.dialogue = Dialogue(setup.tokenizer, chat);
@@ -184,6 +235,12 @@ std::vector<int> check_cells(const Study& study, ModelPool& pool) {
   return prompts;
 }
 
-std::vector<ParameterDoc> replay_parameters() { return Parameters::describe<ReplayOptions>(); }
+std::vector<ParameterDoc> replay_parameters() {
+  std::vector<ParameterDoc> out = Parameters::describe<ReplayDescription>(), of_laws = Parameters::describe<LawReplayDescription>();
+  // The tokenizer is a parameter of both.
+  std::erase_if(of_laws, [](const ParameterDoc& doc) { return doc.name == "tokenizer"; });
+  out.insert(out.end(), of_laws.begin(), of_laws.end());
+  return out;
+}
 
 }  // namespace foretell

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "experiments/dialogue.h"
+#include "experiments/law_replay.h"
 #include "experiments/model_pool.h"
 #include "experiments/pipeline.h"
 #include "experiments/recording.h"
@@ -33,6 +34,8 @@ struct CellSetup {
   Workload workload;
   Dialogue dialogue;
   std::optional<Recording> recording;
+  std::shared_ptr<LawReplay> laws;     // of a recorded run
+  std::shared_ptr<ReplayClock> clock;  // its costs of rows, if they are used
   // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a repeat of a prompt must not find
   // what the run before it has learnt from the same prompt.
   std::vector<BuiltPipeline> method, baseline;
@@ -42,7 +45,7 @@ struct CellSetup {
   std::shared_ptr<const RowCosts> costs;      // if a strategy asked for them, or an earlier run of the cell had them
   std::map<std::string, std::string> inputs;  // files that were read besides the models, with their hashes
 
-  bool timed() const { return !recording; }
+  bool timed() const { return !recording && !laws; }
   InflatedModels inflated() const;
 };
 

@@ -86,6 +86,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"inflated_from", to_json(setup.inflated())},
           {"prompts", setup.workload.conversations.size()},
           {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
+          {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", file_hash(setup.laws->file())}} : nullptr},
           {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
           {"inputs", setup.inputs},
           {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}}})}};
@@ -106,6 +107,8 @@ std::optional<std::string> cannot_go_on(const nlohmann::ordered_json& old, const
   const auto inputs = at(fresh, "/inputs"), inputs_before = at(old, "/inputs");
   for (const auto& [file, hash] : inputs.items())
     if (inputs_before.contains(file) && inputs_before.at(file) != hash) return fmt::format("{} has changed since it was run", file);
+  if (at(old, "/laws/hash") != at(fresh, "/laws/hash"))
+    return fmt::format("{} has changed since it was run", shown(at(fresh, "/laws/file")));
   if (at(fresh, "/timed") != true) return std::nullopt;
   for (const auto& [path, what] : {std::pair{"/cpu/model", "processor"}, {"/threads", "number of threads"}, {"/device", "device"}})
     if (at(old, path) != at(fresh, path))

@@ -157,7 +157,8 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"group", result.cell.group},
           {"settings", to_json(result.cell.settings)},
           {"tasks", to_json(result.summary, result.tasks)},
-          {"performance", to_json(result.performance)}};
+          {"performance", to_json(result.performance)},
+          {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr}};
 }
 
 std::string inflation_note(const std::vector<CellResult>& results) {
@@ -173,6 +174,29 @@ std::string inflation_note(const std::vector<CellResult>& results) {
     add("draft model", result.inflated.draft);
   }
   return fmt::format("{}", fmt::join(notes, ""));
+}
+
+std::string laws_note(const std::vector<CellResult>& results) {
+  std::vector<std::string> notes;
+  for (const CellResult& result : results)
+    for (const std::string& note : result.notes)
+      if (!note.empty() && std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
+  Table table({"<cell", "speed-up by costs"});
+  bool any = false;
+  for (const CellResult& result : results) {
+    if (!result.speedup_by_costs) continue;
+    any = true;
+    table.add({result.cell.name, fmt::format("{:.2f}x", *result.speedup_by_costs)});
+  }
+  std::string text;
+  for (const std::string& note : notes) text += (text.empty() ? "\n" : "") + note + "\n";
+  if (any)
+    text +=
+        "\nWhat the recorded costs of rows give for these rounds, beside plain decoding; reading the prompt, verification and the loop are "
+        "not "
+        "in it:\n\n" +
+        table.to_string();
+  return text;
 }
 
 nlohmann::ordered_json to_json(const InflatedModels& inflated) {
@@ -209,6 +233,7 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"inflated_from", to_json(result.inflated)},
                      {"prediction", to_json(result.prediction)},
                      {"performance", to_json(result.performance)},
+                     {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},
                      {"folder", result.folder.string()}});
   return {{"study", study.name}, {"cells", cells}};
 }

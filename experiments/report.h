@@ -37,7 +37,9 @@ struct CellResult {
   InflatedModels inflated = {};
   std::optional<Prediction> prediction = {};
   CellPerformance performance = {};
-  bool complete = true;  // false: interrupted
+  bool complete = true;                         // false: interrupted
+  std::optional<double> speedup_by_costs = {};  // of a replay, by the recorded costs of rows (law_replay.h)
+  std::vector<std::string> notes = {};          // sentences that stand below the table
 };
 
 // What summary.json holds.
@@ -52,6 +54,8 @@ nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
 std::optional<Prediction> prediction_from(const nlohmann::ordered_json& json);  // what to_json() gave
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
+// What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.
+std::string laws_note(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none
 nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results);
 

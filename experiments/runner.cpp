@@ -273,6 +273,7 @@ class GroupRunner {
     result.complete = complete;
     result.performance = member.was_finished ? performance_from(member.store.summary().value("performance", nlohmann::ordered_json()))
                                              : performance_of(cell, setup, records, result.summary.at("overall"));
+    add_laws(member, records, result);
     if (complete) {
       result.prediction =
           member.was_finished ? prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
@@ -282,6 +283,20 @@ class GroupRunner {
     if (result.prediction) member.store.write_prediction(to_json(result.prediction));
     member.store.write_summary(summary_json(context_.study, result));
     return result;
+  }
+
+  // What the laws of a cell, recorded or replayed, add to its result.
+  void add_laws(const Member& member, const Records& records, CellResult& result) {
+    const CellSetup& setup = member.setup;
+    if (setup.laws) result.notes.push_back(setup.laws->words());
+    if (setup.clock && member.cell->run.batch_size == 1) result.speedup_by_costs = setup.clock->speedup(records);
+    const bool recorded = member.was_finished && std::filesystem::exists(member.store.folder() / "laws.bin");
+    if (!context_.recording || !result.complete || recorded) return;
+    const auto count = [this, name = member.cell->name, total = answers_to_record(records), done = 0]() mutable {
+      context_.progress.set_activity(fmt::format("{}, laws: {}/{} answers", name, ++done, total));
+    };
+    result.notes.push_back(record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
+    context_.progress.set_activity("");
   }
 
   std::function<void()> quality_counter(const Cell& cell, const Records& records) {

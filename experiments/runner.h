@@ -15,6 +15,7 @@
 
 #include "experiments/cell_setup.h"
 #include "experiments/prediction.h"
+#include "experiments/record_laws.h"
 #include "experiments/report.h"
 #include "experiments/study_progress.h"
 #include "framework/cost/energy.h"
@@ -28,7 +29,8 @@ struct RunContext {
   Predictor& predictor;
   StudyProgress& progress;
   EnergyMeter& energy;
-  bool fresh = false;  // what is on disk is thrown away
+  const std::optional<LawRecording>& recording;  // laws are recorded beside the cells
+  bool fresh = false;                            // what is on disk is thrown away
 };
 
 // Where a cell stands in the progress; made for all cells of a study before the first group runs.

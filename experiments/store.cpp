@@ -69,7 +69,8 @@ nlohmann::ordered_json Store::prediction() const { return json_of(folder_ / "pre
 
 void Store::begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept) {
   make_folder(folder_);
-  for (const char* stale : {"summary.json", "prediction.json", "answers.jsonl", kQuality}) std::filesystem::remove(folder_ / stale);
+  for (const char* stale : {"summary.json", "prediction.json", "answers.jsonl", "laws.bin", kQuality})
+    std::filesystem::remove(folder_ / stale);
   write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
   write_whole("manifest.json", manifest);
   rewrite(folder_ / kGenerations, kept, generation_line);

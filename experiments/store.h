@@ -8,6 +8,7 @@
 //   summary.json           the fold of the two, written whole or not at all
 //   quality.jsonl          where quality is measured: one object a generation of the first repeat
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
+//   laws.bin               with --record laws: the target's laws along the answers (law_record.h)
 //   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
 // The baseline's rows stand beside the method's: a cell is understood from its folder alone. Whatever cannot be written is an Error with the file's
 // name. A generation's rounds are on disk before it is.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "experiments/law_replay.h"
 #include "experiments/paths.h"
 #include "experiments/text_prompts.h"
 #include "framework/base/error.h"
@@ -326,6 +327,7 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
   const ConfigValue* type = description.find("type");
   if (!type) fail_at(description.where(), "a workload needs the key 'type'; see `foretell list workloads`");
   const std::string name = read_text(*type, "type");
+  if (name == "recorded") fail_at(type->where(), "workload 'recorded' needs the target {{type: replay, laws: ...}}");
   std::vector<std::string> known;
   for (const WorkloadKind& kind : workload_kinds()) {
     if (kind.doc.name == name) return kind.load(description, study_folder, vocab);
@@ -337,6 +339,8 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
 std::vector<WorkloadDoc> workload_docs() {
   std::vector<WorkloadDoc> docs;
   for (const WorkloadKind& kind : workload_kinds()) docs.push_back(kind.doc);
+  docs.push_back({"recorded", "the prompts of a recorded run, with target {type: replay, laws: ...} only",
+                  Parameters::describe<RecordedWorkloadOptions>()});
   return docs;
 }
 

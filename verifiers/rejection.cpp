@@ -8,6 +8,7 @@ class RejectionVerifier final : public RejectionWalk {
  public:
   using Options = NoOptions;
   RejectionVerifier(const Options&, const BuildContext&) {}
+  GivenOutput given_output() const override { return GivenOutput::Rejection; }
 };
 
 FORETELL_REGISTER(Verifier, RejectionVerifier, "rejection",

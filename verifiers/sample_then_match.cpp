@@ -12,6 +12,7 @@ class SampleThenMatch final : public WalkVerifier {
  public:
   using Options = NoOptions;
   SampleThenMatch(const Options&, const BuildContext&) {}
+  GivenOutput given_output() const override { return GivenOutput::Unchanged; }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {

@@ -14,6 +14,7 @@ class SequentialOneHot final : public WalkVerifier {
  public:
   using Options = NoOptions;
   SequentialOneHot(const Options&, const BuildContext&) {}
+  GivenOutput given_output() const override { return GivenOutput::Unchanged; }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {

@@ -60,8 +60,12 @@ std::vector<Listed> everything() {
   out.push_back({"model", "qwen2", "Qwen2ForCausalLM: as llama, with bias on query, key and value", {}, {}, {}});
   out.push_back({"model", "gpt2", "GPT2LMHeadModel: LayerNorm, learned positions, GELU", {}, {}, {}});
   out.push_back({"model", "bitllama", "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", {}, {}, {}});
-  out.push_back(
-      {"target", "replay", "a recorded greedy answer stands in for the target; its times mean nothing", {}, {}, replay_parameters()});
+  out.push_back({"target",
+                 "replay",
+                 "recorded answers, or a recorded run with its laws, stand in for the target; see docs/REPLAY.md",
+                 {},
+                 {},
+                 replay_parameters()});
   for (const MadeModelDoc& doc : made_model_docs()) out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
   for (const WorkloadDoc& doc : workload_docs()) out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
   out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<ModelSection>()});

@@ -8,6 +8,7 @@
 #include "experiments/interrupt.h"
 #include "experiments/plugins.h"
 #include "experiments/prediction.h"
+#include "experiments/record_laws.h"
 #include "experiments/report.h"
 #include "experiments/runner.h"
 #include "experiments/shards.h"
@@ -25,6 +26,8 @@ struct RunOptions {
   std::optional<int> limit;
   std::string out = "results";
   std::optional<std::string> shard;
+  std::optional<std::string> record;
+  std::optional<int> record_top_k;
   bool dry_run = false, fresh = false, json = false;
 };
 
@@ -49,6 +52,7 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
         table);
   const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
+  print_out(laws_note(results));
   if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
   print_out(fmt::format("\n{} in {}\n", results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string()));
   if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
@@ -76,6 +80,7 @@ std::vector<CellResult> in_order_of(const Study& study, std::vector<CellResult> 
 
 void run_study(const RunOptions& options) {
   load_plugins(options.plugins);
+  const std::optional<LawRecording> recording = law_recording(options.record, options.record_top_k);
   Study study = load_study(options.study, all_overrides(options));
   const nlohmann::ordered_json index = study_index(study);
   if (options.shard) keep_shard(study, parse_shard(*options.shard));
@@ -83,6 +88,7 @@ void run_study(const RunOptions& options) {
   ModelPool pool(results / ".models");
   if (options.dry_run) return print_out(dry_run(study, results, pool));
   Predictor predictor(study.overlap, study.file.parent_path(), pool);
+  if (recording) check_recordable(study);
   const std::vector<int> prompts = check_cells(study, pool);
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
@@ -92,7 +98,7 @@ void run_study(const RunOptions& options) {
   const InterruptGuard guard;
   for (const GroupPlan& plan : plan_groups(study.cells, prompts, progress)) {
     if (interrupted()) break;
-    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, options.fresh}))
+    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, recording, options.fresh}))
       done.push_back(std::move(result));
   }
   progress.close();
@@ -117,6 +123,11 @@ void add_run_command(Command app) {
   command.add_flag("--dry-run", options->dry_run, "print the cells and about how long they take, and run nothing");
   command.add("--shard", options->shard, "only the I-th of N parts of the study; `foretell merge` puts them together", {.type = "I/N"});
   command.add_flag("--fresh", options->fresh, "throw away what an earlier run of this study has left, instead of going on from there");
+  command.add("--record", options->record,
+              "laws: the target's most probable tokens along every answer of the method, into the cell's folder; {type: replay, laws: ...} "
+              "decodes from them without the model (docs/REPLAY.md)",
+              {.type = "WHAT"});
+  command.add("--record-top-k", options->record_top_k, "tokens stored of each law (64)", {.type = "N"});
   command.add_flag("--json", options->json, "end with the results as one JSON object");
   command.run([options] { run_study(*options); });
 }

@@ -40,13 +40,27 @@ void check_verdict(const DraftTree& draft, const Verdict& verdict) {
 }  // namespace
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
-  if (auto why = pipeline.verifier.refuses(pipeline.drafter.form(), sampling)) return why;
+  const DraftForm form = pipeline.drafter.form();
+  if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
   const bool verifier_needs = pipeline.verifier.needs_logits(), drafter_needs = pipeline.drafter.needs_logits();
-  return target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling);
+  if (auto why = target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling)) return why;
+  if (sampling.greedy() || !target.knows_output()) return std::nullopt;
+  if (pipeline.verifier.given_output() == GivenOutput::Unknown)
+    return "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: rejection, "
+           "sample_then_match, sequential_one_hot";
+  const bool drawn = form.independent || form.without_replacement;
+  if (drawn && pipeline.verifier.given_output() == GivenOutput::Rejection && !pipeline.drafter.draws_through_context())
+    return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can use drafters of chosen "
+           "tokens, model and universal, or the verifier sample_then_match";
+  return std::nullopt;
 }
 
 Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions options)
-    : target_(target), pipeline_(pipeline), options_(std::move(options)), rows_(pipeline.drafter.limits().nodes + 1) {
+    : target_(target),
+      pipeline_(pipeline),
+      options_(std::move(options)),
+      rows_(pipeline.drafter.limits().nodes + 1),
+      rejects_draws_(pipeline.verifier.given_output() == GivenOutput::Rejection) {
   FORETELL_CHECK(options_.max_batch >= 1, "max_batch {}", options_.max_batch);
   if (!options_.make_rng) options_.make_rng = [](const RngKey& key) { return std::make_unique<PhiloxRng>(key); };
   slots_.resize(static_cast<std::size_t>(options_.max_batch));
@@ -121,7 +135,7 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
     Running& r = *batch[i];
     rngs.push_back(rng(r, RngPurpose::Draft));
     contexts.push_back({r.slot, r.sequence.request(), r.sampler, r.sequence.committed(), budgets[i], *rngs[i], pipeline_.policy,
-                        r.session->view(), target_.vocab()});
+                        r.session->view(), target_.vocab(), rejects_draws_ ? r.session->given_draws() : nullptr});
   }
   std::vector<DraftTree> drafts = pipeline_.drafter.draft(contexts);
   FORETELL_CHECK(drafts.size() == batch.size(), "{} drafts for {} sequences", drafts.size(), batch.size());
@@ -184,6 +198,7 @@ void Decoder::step() {
     views.push_back({batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
   pipeline_.drafter.observe(views);
   ns.commit = watch.lap_ns() / share;
+  if (const auto said = target_.times(records)) ns = *said;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     records[i].ns = ns;
     if (options_.edit_record) options_.edit_record(batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()), records[i]);

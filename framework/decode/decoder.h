@@ -71,6 +71,7 @@ class Decoder {
   Pipeline pipeline_;
   DecoderOptions options_;
   int rows_;
+  bool rejects_draws_;  // what is drafted depends on the output, where that is known
   std::vector<std::unique_ptr<Running>> slots_;
 };
 

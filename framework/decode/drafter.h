@@ -63,6 +63,15 @@ struct PromptChunk {
   const HiddenStates* hidden;  // if the drafter wants any
 };
 
+// Draws a draft's tokens in a replay above temperature 0, where the output is known before the draft is made: from the draft's law given that
+// output (replay_target.h).
+class GivenDraws {
+ public:
+  virtual ~GivenDraws() = default;
+  // The next of the draws at `parent`, from q as the earlier ones have left it.
+  virtual Token draw(const DraftTree& tree, NodeId parent, const Law& q, const Sampler& sampler, Rng& rng) = 0;
+};
+
 struct DraftContext {
   SlotId slot;
   const Request& request;
@@ -74,7 +83,12 @@ struct DraftContext {
   TargetView* target;   // of this sequence; none if the target has no layers to lend (a recorded answer)
 
   int vocab = 0;
+  GivenDraws* given = nullptr;  // of this sequence, in such a replay
   TokenSpan generated() const { return committed.subspan(request.prompt.size()); }
+  // A draw from q, the law of proposals at `parent` as earlier draws there have left it.
+  Token draw(const DraftTree& tree, NodeId parent, const Law& q) const {
+    return given ? given->draw(tree, parent, q, sampler, rng) : q.draw(rng);
+  }
 };
 
 struct RoundView {
@@ -95,6 +109,8 @@ class Drafter {
   virtual HiddenRequest wants() const { return {}; }
   // Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded answer does not have.
   virtual bool needs_logits() const { return false; }
+  // Whether it draws its proposals through DraftContext::draw() alone, one node's after the other: then a replay may draw them given the output.
+  virtual bool draws_through_context() const { return false; }
   // Whether `committed` may have lost tokens since the last draft: only then can a cascade try this drafter on text that may be taken back.
   virtual bool rewinds() const { return false; }
   // Says why a request cannot be served (an Error) before anything has been computed for it.

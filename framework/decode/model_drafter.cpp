@@ -292,7 +292,7 @@ void ModelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int
                                        options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement);
   std::optional<Law> q = growth.tree.law(id).q;
   for (int i = 0; i < width && q; ++i) {
-    const Token token = q->draw(growth.context.rng);
+    const Token token = growth.context.draw(growth.tree, parent, *q);
     note(growth.tree.propose(parent, token, id), growth.tree.law(id).q[token]);
     if (!options_.replacement) q = without(*q, token);
   }

@@ -37,6 +37,7 @@ class ModelDrafter : public Drafter {
 
   DraftBudget limits() const override;
   DraftForm form() const override;
+  bool draws_through_context() const override { return true; }
   bool rewinds() const override { return true; }
   void begin(SlotId slot, const PromptView& prompt) override;
   void end(SlotId slot) override { sequences_.erase(slot); }

@@ -23,6 +23,8 @@ class StopWatcher {
   virtual bool push(Token token) = 0;
 };
 
+class RecordedLaws;  // framework/sampling/recorded_laws.h
+
 struct Request {
   std::uint64_t id = 0;
   Tokens prompt = {};  // at least one token
@@ -31,7 +33,8 @@ struct Request {
   std::shared_ptr<StopWatcher> stop_watcher = {};
   SamplingOptions sampling = {};
   std::uint64_t seed = 0;
-  Tokens reference = {};  // the answer that a recorded target or an oracle knows; empty: not known
+  Tokens reference = {};                          // the answer that a recorded target or an oracle knows; empty: not known
+  std::shared_ptr<const RecordedLaws> laws = {};  // the target's along that answer, where they were recorded
 };
 
 enum class FinishReason { StopToken, StopString, Length, Context };

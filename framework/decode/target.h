@@ -29,6 +29,8 @@ class TargetSession {
   virtual int room() const = 0;            // rows that can still be scored
   virtual int positions_left() const = 0;  // rows that can still follow in a line: the context's end
   virtual TargetView* view() { return nullptr; }
+  // If the output is known before it is drafted, and laws along it.
+  virtual GivenDraws* given_draws() { return nullptr; }
 };
 
 struct ScoreRequest {
@@ -46,6 +48,10 @@ class Target {
   // `rows` is the most that a round will score, `wants` what the drafter asked for.
   virtual std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) = 0;
   virtual std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) = 0;
+  // Whether what will be emitted is known beforehand: a recorded answer.
+  virtual bool knows_output() const { return false; }
+  // What a round of these sequences took, a share for each, where the clock cannot say it; none: the clock says.
+  virtual std::optional<PhaseTimes> times(std::span<const RoundRecord>) const { return std::nullopt; }
   // Why a strategy or sampling cannot be used with this target; none if it can. `needs_logits` names who needs them ("the verifier"), empty: nobody.
   virtual std::optional<std::string> refuses(std::string_view /*needs_logits*/, const SamplingOptions&) const { return std::nullopt; }
 };

@@ -16,6 +16,13 @@
 
 namespace foretell {
 
+// What is known of a draft's law once the tokens that were emitted are known; a replay above temperature 0 needs it (replay_target.h).
+enum class GivenOutput {
+  Unknown,    // nothing: such a replay is refused
+  Unchanged,  // the emitted token has the target's law whatever was drafted, and is matched with the draft
+  Rejection,  // the proposals of a node are tested one after the other as in rejection_walk.h
+};
+
 class Verifier {
  public:
   virtual ~Verifier() = default;
@@ -24,6 +31,7 @@ class Verifier {
   virtual std::optional<std::string> refuses(const DraftForm&, const SamplingOptions&) const { return std::nullopt; }
   // Whether it needs more of the target than the argmax at temperature 0: a recorded answer cannot give it.
   virtual bool needs_logits() const { return false; }
+  virtual GivenOutput given_output() const { return GivenOutput::Unknown; }
 };
 
 template <>
