@@ -13,8 +13,13 @@ using namespace foretell;
 namespace {
 
 RoundRecord chain_round(int drafted, int accepted) {
-  return {
-      .drafted = drafted, .scored = drafted + 1, .depth = drafted, .accepted = accepted, .emitted = accepted + 1, .ns = {10, 20, 30, 40}};
+  return {.drafted = drafted,
+          .scored = drafted + 1,
+          .depth = drafted,
+          .accepted = accepted,
+          .emitted = accepted + 1,
+          .kind = accepted < drafted ? NextKind::Correction : NextKind::Bonus,
+          .ns = {10, 20, 30, 40}};
 }
 
 GenerationRecord record(const std::string& id, const std::string& task, Arm arm, int repeat, std::int64_t ms,

@@ -8,7 +8,14 @@ using namespace foretell;
 namespace {
 
 RoundRecord round_of(int drafted, int accepted, int emitted) {
-  return {.drafted = drafted, .scored = drafted + 1, .depth = drafted, .accepted = accepted, .emitted = emitted, .ns = {1, 2, 3, 4}};
+  const NextKind kind = accepted < drafted ? NextKind::Correction : NextKind::Bonus;
+  return {.drafted = drafted,
+          .scored = drafted + 1,
+          .depth = drafted,
+          .accepted = accepted,
+          .emitted = emitted,
+          .kind = kind,
+          .ns = {1, 2, 3, 4}};
 }
 
 // Four drafted chains of length 4, 4, 2, 0 that accepted 4, 1, 0, 0.
@@ -48,6 +55,18 @@ TEST_CASE("the counts behind the rates by position") {
   const std::vector<RoundRecord> rejected = {round_of(2, 0, 1)};
   CHECK(acceptance_rate_per_position(rejected) == std::vector<double>{0, 0});
   CHECK(conditional_acceptance_per_position(rejected) == std::vector<double>{0});
+}
+
+TEST_CASE("what a request's end or a path's end left undecided is no rejection") {
+  // Of 4 drafted tokens the second one ended the answer; and a tree of depth 3 whose accepted path had no child at depth 2.
+  RoundRecord path = round_of(6, 1, 2);
+  path.depth = 3;
+  path.kind = NextKind::Bonus;
+  const std::vector<RoundRecord> rounds = {round_of(4, 2, 2), path, round_of(4, 2, 3)};
+  CHECK(conditional_acceptance_per_position(rounds) == std::vector<double>{1, 1, 0});
+  CHECK(*acceptance_per_trial(rounds) == Approx(5.0 / 6));
+  CHECK(*acceptance_per_trial(kRounds) == Approx(5.0 / 7));
+  CHECK_FALSE(acceptance_per_trial(std::vector<RoundRecord>{round_of(0, 0, 1)}));
 }
 
 TEST_CASE("means per round") {
