@@ -57,8 +57,8 @@ std::string amount_words(double value) {
 
 std::string cost_words(const SpeedupPrediction& p) {
   std::string words =
-      fmt::format("scoring {} rows costs {:.2g}x one row, drafting {:.2g}x", amount_words(p.rows), p.score_cost, p.draft_cost);
-  if (p.other_cost >= 0.05) words += fmt::format(", the rest {:.2g}x", p.other_cost);
+      fmt::format("scoring {} rows costs {:.1f}x one row, drafting {:.1f}x", amount_words(p.rows), p.score_cost, p.draft_cost);
+  if (p.other_cost >= 0.05) words += fmt::format(", the rest {:.1f}x", p.other_cost);
   return words;
 }
 
