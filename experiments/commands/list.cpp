@@ -14,6 +14,7 @@
 #include "framework/base/error.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/verifier.h"
+#include "framework/model/attention_policy.h"
 
 namespace foretell {
 namespace {
@@ -30,10 +31,11 @@ struct Kind {
   std::string plural, singular;
 };
 
-const std::array<Kind, 8> kKinds = {{{"drafters", "drafter"},
+const std::array<Kind, 9> kKinds = {{{"drafters", "drafter"},
                                      {"verifiers", "verifier"},
                                      {"policies", "policy"},
                                      {"trees", "tree"},
+                                     {"attention", "attention"},
                                      {"models", "model"},
                                      {"targets", "target"},
                                      {"workloads", "workload"},
@@ -55,6 +57,7 @@ std::vector<Listed> everything() {
   add_registered<Verifier>("verifier", out);
   add_registered<DraftPolicy>("policy", out);
   add_registered<TreePolicy>("tree", out);
+  add_registered<AttentionPolicy>("attention", out);
   out.push_back(
       {"model", "llama", "LlamaForCausalLM: RMSNorm, rotary positions (also llama3, linear and YaRN scaling), SwiGLU", {}, {}, {}});
   out.push_back({"model", "qwen2", "Qwen2ForCausalLM: as llama, with bias on query, key and value", {}, {}, {}});

@@ -8,6 +8,7 @@
 #include "framework/base/error.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/host_logits.h"
+#include "framework/decode/target_view.h"
 
 namespace foretell {
 namespace {
@@ -113,14 +114,25 @@ DraftForm ModelDrafter::form() const {
           .without_replacement = drawn && !options_.replacement};
 }
 
+void ModelDrafter::attend_by(std::unique_ptr<const AttentionPolicy> policy, DraftCache cache) {
+  attention_ = std::move(policy);
+  cache_ = cache;
+}
+
 int ModelDrafter::rows_drafted() const { return shape_ ? std::max(shape_->limits().nodes, shape_->grown_nodes()) : limits().nodes; }
 
 void ModelDrafter::begin(SlotId slot, const PromptView& prompt) {
+  SessionAttention attention{attention_ ? attention_->fresh() : nullptr, static_cast<int>(prompt.tokens.size())};
+  sequences_.erase(slot);
+  if (cache_ == DraftCache::Targets) {
+    sequences_.emplace(slot, Sequence(ModelSession(*model_, std::move(attention))));
+    return;
+  }
   // A text may take more of the draft's tokens than of the target's: then its context is what bounds it.
   const int context = model_->config().context;
   const auto reach = (static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens) * (vocabulary_ ? 4 : 1);
-  sequences_.erase(slot);
-  sequences_.try_emplace(slot, *model_, static_cast<int>(std::min<std::int64_t>(reach, context)) + rows_drafted() + 1);
+  const int capacity = static_cast<int>(std::min<std::int64_t>(reach, context)) + rows_drafted() + 1;
+  sequences_.emplace(slot, Sequence(ModelSession(*model_, capacity, std::move(attention))));
 }
 
 std::vector<DraftTree> ModelDrafter::draft(std::span<const DraftContext> batch) {
@@ -170,6 +182,10 @@ std::vector<ModelDrafter::Growth*> ModelDrafter::start(std::vector<Growth>& all,
     ModelSession& session = growth.sequence.session;
     const TokenSpan text = own_tokens(growth.sequence, growth.context.committed);
     if (static_cast<int>(text.size()) > model_->config().context) continue;
+    if (cache_ == DraftCache::Targets) {
+      FORETELL_CHECK(growth.context.target, "no target lends a cache for {} tokens", text.size());
+      session.borrow(growth.context.target->lend(), text);
+    }
     TokenSpan missing = text.subspan(static_cast<std::size_t>(session.align(text)));
     if (static_cast<int>(missing.size()) + rows_drafted() > session.room()) continue;
     for (; missing.size() > kPrefillChunk; missing = missing.subspan(kPrefillChunk))

@@ -4,7 +4,8 @@
 // replacement among siblings; or they are the top-k of it, as point masses. At temperature 0 they are always the top-k: a draw from a point mass has
 // no second child to give. All sequences of the batch go through one forward a level. Caches are pulled into step, so `committed` may also lose
 // tokens between two calls. With a vocabulary map the model has tokens of its own: what the target lacks is cut from its law, which is renormalised, and
-// tokens that it lacks are read as the tokens of their text.
+// tokens that it lacks are read as the tokens of their text. With an attention policy the rows see what it leaves of the cache, which may be the
+// target's own where the model is the target.
 #pragma once
 
 #include <map>
@@ -38,23 +39,29 @@ class ModelDrafter : public Drafter {
   DraftBudget limits() const override;
   DraftForm form() const override;
   bool draws_through_context() const override { return true; }
-  bool rewinds() const override { return true; }
+  bool rewinds() const override { return cache_ == DraftCache::Own; }
   void begin(SlotId slot, const PromptView& prompt) override;
   void end(SlotId slot) override { sequences_.erase(slot); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override;
+
+ protected:
+  enum class DraftCache { Own, Targets };
+  // Called once, by the constructor of a drafter whose model is the target.
+  void attend_by(std::unique_ptr<const AttentionPolicy> policy, DraftCache cache);
+  // Nodes that a draft may have before the tree policy cuts it to its limits.
+  int rows_drafted() const;
 
  private:
   struct Level;
   struct Growth;
   // The committed text in the model's own tokens, and its cache.
   struct Sequence {
-    Sequence(const LanguageModel& model, int capacity) : session(model, capacity) {}
+    explicit Sequence(ModelSession opened) : session(std::move(opened)) {}
     ModelSession session;
     Tokens source, tokens;          // the target's, and their translation; both empty without a map
     std::vector<std::size_t> ends;  // of each source token in `tokens`
   };
 
-  int rows_drafted() const;
   int node_limit(const Growth& growth) const;
   bool chooses(const Growth& growth) const;
   bool wants_laws(const Growth& growth) const;
@@ -76,6 +83,8 @@ class ModelDrafter : public Drafter {
   std::shared_ptr<const LanguageModel> model_;
   std::unique_ptr<TreePolicy> shape_;
   std::optional<VocabularyMap> vocabulary_;
+  std::unique_ptr<const AttentionPolicy> attention_;
+  DraftCache cache_ = DraftCache::Own;
   int target_vocab_;
   std::map<SlotId, Sequence> sequences_;
 };

@@ -7,6 +7,21 @@
 
 namespace foretell {
 
+void ModelSession::borrow(KvCache& cache, TokenSpan prefix) {
+  FORETELL_CHECK(!own_ && !prefix.empty(), "a cache is lent for {} tokens", prefix.size());
+  const auto held = static_cast<int>(prefix.size()) - 1;
+  cache.truncate(held);
+  FORETELL_CHECK(cache.length() == held, "the cache that is lent holds {} rows of {}", cache.length(), held);
+  cache_ = &cache;
+  if (attention_.policy) attention_.policy->keep(held, {});
+  tokens_.assign(prefix.begin(), prefix.end() - 1);
+  drafted_.clear();
+}
+
+ItemAttention ModelSession::attention(std::size_t first) const {
+  return {attention_.policy.get(), own_ && first < static_cast<std::size_t>(attention_.prompt)};
+}
+
 int ModelSession::align(TokenSpan prefix) {
   FORETELL_CHECK(!prefix.empty(), "a prefix of {} tokens", prefix.size());
   const std::size_t most = prefix.size() - 1;
@@ -31,6 +46,7 @@ int ModelSession::align(TokenSpan prefix) {
     cache_->keep(base, kept);
   else
     cache_->truncate(static_cast<int>(common));
+  if (attention_.policy) attention_.policy->keep(std::min(base, static_cast<int>(common)), kept);
   tokens_.assign(prefix.begin(), prefix.begin() + static_cast<std::ptrdiff_t>(common));
   drafted_.clear();
   return static_cast<int>(common);
@@ -39,8 +55,9 @@ int ModelSession::align(TokenSpan prefix) {
 ForwardItem ModelSession::extend(TokenSpan tokens, LogitRows logits) {
   FORETELL_CHECK(drafted_.empty(), "{} drafted rows are in the way", drafted_.size());
   pending_.assign(tokens.begin(), tokens.end());
+  const ItemAttention seen = attention(tokens_.size());
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  return {TokenSpan(pending_), ChainShape{}, cache_.get(), logits};
+  return {TokenSpan(pending_), ChainShape{}, cache_, logits, seen};
 }
 
 ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
@@ -52,13 +69,14 @@ ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
   }
   parents_.assign(1, kAnchor);
   for (const DraftNode& node : drafted_) parents_.push_back(node.parent);
-  return {TokenSpan(pending_), TreeShape{parents_, held}, cache_.get(), LogitRows::All};
+  return {TokenSpan(pending_), TreeShape{parents_, held}, cache_, LogitRows::All, attention(tokens_.size())};
 }
 
 ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes) {
   FORETELL_CHECK(drafted_.empty() && !tokens.empty(), "{} drafted rows are in the way of {} tokens", drafted_.size(), tokens.size());
   const auto anchor = static_cast<NodeId>(tokens.size()) - 1;
   pending_.assign(tokens.begin(), tokens.end());
+  const ItemAttention seen = attention(tokens_.size());
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   parents_.assign(1, kAnchor);
   for (NodeId row = 1; row <= anchor; ++row) parents_.push_back(row - 1);
@@ -67,7 +85,7 @@ ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const Draf
     drafted_.push_back(node);
     parents_.push_back(anchor + node.parent);
   }
-  return {TokenSpan(pending_), TreeShape{parents_, 0}, cache_.get(), LogitRows::All};
+  return {TokenSpan(pending_), TreeShape{parents_, 0}, cache_, LogitRows::All, seen};
 }
 
 }  // namespace foretell

@@ -89,7 +89,19 @@ ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> 
   return result;
 }
 
+KvCache& ModelTargetSession::lend() {
+  drop_provisional();
+  lent_ = true;
+  return *cache_;
+}
+
+void ModelTargetSession::take_back() {
+  if (lent_) cache_->truncate(committed_);
+  lent_ = false;
+}
+
 EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) {
+  take_back();
   FORETELL_CHECK(!early_set_ || *early_set_ == computed, "{} provisional rows of this round were computed with other sublayers",
                  early_.size());
   FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them", num_layers());
@@ -138,6 +150,7 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
 }
 
 int ModelTargetSession::begin_scoring(const DraftTree& draft) {
+  take_back();
   const std::optional<int> prefix = resumable_layers();
   resume_ = prefix.value_or(0);
   row_of_node_.assign(static_cast<std::size_t>(draft.size()), -1);

@@ -30,6 +30,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
 
   int num_layers() const override { return model_.config().num_layers; }
   EarlyResult forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) override;
+  KvCache& lend() override;
 
   const HiddenRequest& wants() const { return wants_; }
   // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through the layers below.
@@ -44,6 +45,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   ForwardResult append_provisional(std::span<const DraftNode> nodes, LogitRows logits);
   std::optional<int> resumable_layers() const;
   void drop_provisional();    // out of the cache too
+  void take_back();           // the cache, without what was appended while it was lent
   void forget_provisional();  // they have become committed rows
   void keep_named(const DraftTree& draft);
 
@@ -52,6 +54,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   HiddenRequest wants_;
   int prefill_chunk_;
   int committed_ = 0;
+  bool lent_ = false;
 
   // Provisional rows of this round.
   std::vector<DraftNode> early_;

@@ -1,6 +1,7 @@
 #include "framework/decode/drafter.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/verifier.h"
+#include "framework/model/attention_policy.h"
 
 namespace foretell {
 
@@ -20,5 +21,6 @@ FORETELL_DEFINE_REGISTRY(Drafter, "drafter")
 FORETELL_DEFINE_REGISTRY(Verifier, "verifier")
 FORETELL_DEFINE_REGISTRY(DraftPolicy, "policy")
 FORETELL_DEFINE_REGISTRY(TreePolicy, "tree")
+FORETELL_DEFINE_REGISTRY(AttentionPolicy, "sparse attention")
 
 }  // namespace foretell

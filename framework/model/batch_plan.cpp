@@ -136,7 +136,11 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
     FORETELL_CHECK(rows.start + rows.rows <= rows.cache->capacity(), "{} rows onto {} in a cache of {}", rows.rows, rows.start,
                    rows.cache->capacity());
     for (const ItemPlan& other : plan.items) FORETELL_CHECK(other.cache != rows.cache, "two items share a cache");
+    rows.attention = item.attention;
+    rows.below = rows.start;
     if (const auto* tree = std::get_if<TreeShape>(&item.shape)) {
+      rows.below -= tree->cached_rows;
+      rows.drafted = true;
       plan_tree(*tree, context.options, rows, plan.positions);
     } else if (const auto* masked = std::get_if<MaskedShape>(&item.shape)) {
       plan_masked(*masked, context.options, rows, plan.positions);

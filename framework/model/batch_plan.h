@@ -22,6 +22,9 @@ struct ItemPlan {
   TransformerCache* cache = nullptr;
   at::Tensor mask;      // additive [1, 1, rows, start + rows]; undefined if every row sees everything, or where `causal` says it
   bool causal = false;  // the rows are a chain over an empty cache
+  ItemAttention attention = {};
+  int below = 0;         // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
+  bool drafted = false;  // the rows are nodes of a tree
 };
 
 struct BatchPlan {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "framework/base/types.h"
+#include "framework/model/attention_policy.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
@@ -26,7 +27,7 @@ namespace foretell {
 // Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state above it.
 using Input = std::variant<TokenSpan, at::Tensor>;
 
-// How an item's rows follow one another. All of them see the whole cache below the item's rows.
+// How an item's rows follow one another. All of them see the whole cache below the item's rows, or what an attention policy leaves of it.
 struct ChainShape {};  // row 0 follows the cache, row i follows row i - 1
 
 struct TreeShape {
@@ -46,11 +47,17 @@ using Shape = std::variant<ChainShape, TreeShape, MaskedShape>;
 
 enum class LogitRows { None, Last, All };  // a long prefill never materialises [rows, vocab]
 
+struct ItemAttention {
+  AttentionPolicy* policy = nullptr;  // none: everything is seen, and nothing is asked
+  bool watched_only = false;          // everything is seen, and the policy gets the weights if it wants them: how a prompt is read
+};
+
 struct ForwardItem {
   Input input;
   Shape shape = ChainShape{};
   KvCache* cache = nullptr;
   LogitRows logits = LogitRows::All;
+  ItemAttention attention = {};
 };
 
 struct ForwardOptions {
