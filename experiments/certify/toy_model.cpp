@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "framework/base/error.h"
 
@@ -61,6 +62,40 @@ std::vector<std::vector<int>> ancestries(const ForwardItem& item, int rows) {
     out.push_back(std::move(line));
   }
   return out;
+}
+
+// The rows below `base` that the item attends to.
+std::vector<int> visible_rows(const ItemAttention& attention, int layer, int base, int rows) {
+  if (attention.policy && !attention.watched_only) return attention.policy->visible({layer, 1, base, rows}).rows;
+  std::vector<int> all(static_cast<std::size_t>(base));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
+}
+
+// Every row looks at all that it sees alike.
+void show_weights(const ForwardItem& item, int layer, int base, int held, std::vector<int> columns,
+                  std::span<const std::vector<int>> lines) {
+  AttentionPolicy* policy = item.attention.policy;
+  if (!policy || !policy->wants_weights()) return;
+  const std::size_t below = columns.size();
+  const auto count = static_cast<int>(lines.size()) - held;
+  for (std::size_t row = 0; row < lines.size(); ++row) columns.push_back(base + static_cast<int>(row));
+  std::vector<float> weights(static_cast<std::size_t>(count) * columns.size());
+  for (int query = 0; query < count; ++query) {
+    float* row = weights.data() + static_cast<std::size_t>(query) * columns.size();
+    const std::vector<int>& line = lines[static_cast<std::size_t>(held) + static_cast<std::size_t>(query)];
+    const float share = 1.0F / static_cast<float>(below + line.size());
+    std::fill(row, row + below, share);
+    for (const int own : line) row[below + static_cast<std::size_t>(own)] = share;
+  }
+  policy->observe({.layer = layer,
+                   .kv_heads = 1,
+                   .queries = count,
+                   .first_row = base + held,
+                   .drafted = std::holds_alternative<TreeShape>(item.shape),
+                   .columns = columns,
+                   .columns_per_head = false,
+                   .weights = weights});
 }
 
 }  // namespace
@@ -123,10 +158,13 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
     Tokens& rows = cache.layer(l);
     const bool attends = !options.computed || options.computed->attention(l);
     for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
+    const std::vector<int> visible = visible_rows(item.attention, l, base, count);
     for (int i = 0; i < count && attends; ++i) {
       const auto& line = lines[static_cast<std::size_t>(held) + static_cast<std::size_t>(i)];
       FORETELL_CHECK(base + static_cast<int>(line.size()) <= options_.context, "position {} of {}", base + line.size(), options_.context);
-      Tokens seen(rows.begin() + std::max(0, base - 3), rows.begin() + base);
+      Tokens seen;
+      for (const int r : std::span(visible).last(std::min<std::size_t>(3, visible.size())))
+        seen.push_back(rows.at(static_cast<std::size_t>(r)));
       for (const int r : line) seen.push_back(rows[static_cast<std::size_t>(base) + static_cast<std::size_t>(r)]);
       const std::uint64_t hash = path_hash(0, TokenSpan(seen).subspan(seen.size() > 3 ? seen.size() - 3 : 0));
       if (static_cast<int>(state.size()) <= i)
@@ -134,6 +172,7 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
       else if (state[i] != hash)
         state[i] = state[i] * 3 + hash;
     }
+    show_weights(item, l, base, held, visible, lines);
   }
   state.resize(tokens.size());
   return state;

@@ -52,6 +52,12 @@ constexpr Form kForms[] = {
     {"{type: ant_trie, num_nodes: 5, branch_length: 3, max_output_nodes: 8}", ""},
     {"{type: ant_trie, draft: chain, match_length: 4}", ""},
     {"{type: merged, drafters: [{type: model, num_speculative_tokens: 2}, {type: lookahead, window: 3, ngram: 3, guess_set_size: 2}]}", ""},
+    {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 2}}", ""},
+    {"{type: sparse_cache, attention: {type: streaming, sinks: 0, window: 3}, cache: own, num_speculative_tokens: 6}", ""},
+    {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 3}}", "{type: widths, widths: [3, 2, 1]}"},
+    {"{type: sparse_cache, attention: {type: h2o, heavy_hitters: 2, window: 2}}", "{type: widths, widths: [2, 2]}"},
+    {"{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 2}}, {type: sparse_cache, attention: h2o}]}", ""},
+    {"{type: cascade, drafter: {type: sparse_cache, cache: own, attention: {type: streaming, window: 2}}}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
 

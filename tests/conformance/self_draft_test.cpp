@@ -1,4 +1,6 @@
 // The target drafting with its own first layers (LayerSkip), and hidden states on the way to the drafter: the proof that forward_early closes.
+#include <numeric>
+
 #include "experiments/certify/checks.h"
 #include "tests/support/catch.h"
 #include "tests/support/self_drafter.h"
@@ -37,6 +39,25 @@ TEST_CASE("early layers are not computed twice", "[self-draft]") {
   long scored = 0;
   for (const RoundRecord& round : out.rounds) scored += round.drafted > 0 ? 2 * round.scored : 1;
   CHECK(target->rows() == 2 + scored);
+}
+
+TEST_CASE("drafting on the target's cache forwards one row a drafted token, and no prompt", "[self-draft]") {
+  const auto target = toy_target();
+  const Request request{.prompt = {1, 2, 3, 4, 5, 6, 7}, .max_new_tokens = 60};
+  for (const int window : {1, 2, 100}) {
+    const long before = target->rows();
+    const std::string drafter = fmt::format("{{type: sparse_cache, attention: {{type: streaming, sinks: 0, window: {}}}}}", window);
+    const Generation out = run(toy_setup(drafter, "rejection", "", target), {request}).front();
+    CHECK(out.tokens == reference_greedy(*target, request));
+    long rows = 6;
+    for (const RoundRecord& round : out.rounds) rows += round.drafted + round.scored;
+    CHECK(target->rows() - before == rows);
+    // The toy looks at three tokens: a window of two and the drafted row itself leave some of them out.
+    const auto accepted =
+        std::accumulate(out.rounds.begin(), out.rounds.end(), 0, [](int n, const RoundRecord& r) { return n + r.accepted; });
+    CHECK((accepted == 60 - static_cast<int>(out.rounds.size())));
+    CHECK((window == 100) == (out.rounds.size() == 12));
+  }
 }
 
 TEST_CASE("hidden states reach the drafter by node", "[self-draft]") {

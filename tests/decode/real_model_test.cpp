@@ -106,6 +106,50 @@ TEST_CASE("the transformer's own first layers draft for it", "[real]") {
     f.check_same(*testing::make_self_drafter(options));
 }
 
+TEST_CASE("the transformer drafts for itself with a part of its cache in sight", "[real]") {
+  Fixture f;
+  for (const char* attention : {"{type: streaming, sinks: 1, window: 4}, cache: own", "{type: streaming, sinks: 1, window: 4}",
+                                "{type: h2o, heavy_hitters: 3, window: 3}"}) {
+    INFO(attention);
+    f.check_same(*f.make(fmt::format("{{type: sparse_cache, attention: {}, num_speculative_tokens: 5}}", attention)));
+    f.check_same(*f.make(fmt::format("{{type: sparse_cache, attention: {}}}", attention), "{type: widths, widths: [3, 2, 1]}"));
+  }
+  f.check_same(
+      *f.make("{type: sparse_cache, attention: {type: streaming, window: 5}}", "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
+}
+
+TEST_CASE("a draft that sees the whole cache is accepted whole, on the target's cache and on its own", "[real]") {
+  Fixture f;
+  for (const char* cache : {"target", "own"})
+    for (const double temperature : {0.0, 1.0})
+      for (const Generation& g : f.run(*f.make(fmt::format("{{type: sparse_cache, cache: {}, num_speculative_tokens: 4}}", cache)), 3,
+                                       {.temperature = temperature}))
+        for (std::size_t i = 0; i + 1 < g.rounds.size(); ++i) CHECK(g.rounds[i].emitted == 5);
+  for (const Generation& g :
+       f.run(*f.make("{type: sparse_cache, attention: {type: h2o, heavy_hitters: 200}, num_speculative_tokens: 4}"), 1))
+    for (std::size_t i = 0; i + 1 < g.rounds.size(); ++i) CHECK(g.rounds[i].emitted == 5);
+}
+
+TEST_CASE("drafters that borrow the target's cache in turn, and one with its own beside them", "[real]") {
+  Fixture f;
+  f.check_same(
+      *f.make("{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 3}}, {type: sparse_cache, "
+              "attention: {type: streaming, window: 30}}, {type: sparse_cache, attention: h2o}]}"));
+}
+
+TEST_CASE("what sparse_cache cannot do is refused in one line", "[real]") {
+  Fixture f;
+  using Catch::Matchers::Contains;
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target, attention: {type: h2o}}"), Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target}", "{type: eagle2}"), Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: streaming, sinks: -1}}"), Contains("drafter:1") && Contains("from 0"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: snapkv}}"), Contains("drafter:1") && Contains("streaming"));
+  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: sparse_cache}}"), Contains("drafter:1") && Contains("take back"));
+  const BuildContext replay{.vocab = 97};
+  CHECK_THROWS_WITH(Registry<Drafter>::instance().make(parse_yaml("{type: sparse_cache}", "study.yaml"), replay),
+                    Contains("study.yaml:1") && Contains("recorded answer"));
+}
+
 TEST_CASE("penalties and bias follow each drafted path", "[real]") {
   Fixture f;
   SamplingOptions sampling{.temperature = 0, .repetition_penalty = 1.3, .presence_penalty = 0.4};

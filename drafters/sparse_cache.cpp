@@ -1,0 +1,66 @@
+// The target drafts for itself and looks at a part of its cache only (MagicDec, Chen et al. 2024, arXiv 2408.11049; the parts: StreamingLLM, Xiao et
+// al. 2023, arXiv 2309.17453, and H2O, Zhang et al. 2023, arXiv 2306.14048).
+//
+// All weights are read for every drafted row, so a draft step is cheaper than decoding only where the cache is a large part of what a forward
+// reads: long texts, many sequences at once. With W bytes of weights, B sequences and n and s rows of k bytes that full and sparse attention
+// see, it costs (W + B s k) / (W + B n k) of a plain step.
+//
+// A policy that does not ask for weights works on the target's own cache: no second one, nothing to read at the start, and every committed row is
+// the target's; what drafting appends is dropped before scoring. One that asks for them (H2O), and a tree that grows beyond what is scored, need a
+// second cache of the text's length: its prompt is read with full attention once more, and rows of accepted drafts stay as sparse attention made
+// them. Either way a policy saves reads of the cache, not its memory. Only a draft on a cache of its own can be taken back, as a cascade does.
+//
+// Deviation: MagicDec drafts on a small cache of a fixed size; here the rows that are seen are gathered out of the large one in every layer and step.
+#include "framework/base/error.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/model_drafter.h"
+
+namespace foretell {
+namespace {
+
+struct SparseCacheOptions {
+  ConfigValue attention = parse_yaml("{type: streaming}", "default");
+  std::string cache = "auto";
+  Location where = {};
+  ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("attention", attention, "which rows of the cache a draft sees: {type: streaming, sinks: 4, window: 256}, {type: h2o}");
+    p.add("cache", cache, "draft on the target's cache or on a second one; auto: the target's where that can be",
+          {.choices = {"auto", "target", "own"}});
+    where = p.where();
+    draft.declare(p);
+  }
+};
+
+class SparseCacheDrafter final : public ModelDrafter {
+ public:
+  using Options = SparseCacheOptions;
+  SparseCacheDrafter(const Options& options, const BuildContext& context)
+      : ModelDrafter(options.draft, target_of(options, context), context) {
+    auto policy = Registry<AttentionPolicy>::instance().make(options.attention, context);
+    const bool watches = policy->wants_weights(), grows = rows_drafted() > limits().nodes;
+    if (options.cache == "target" && watches)
+      fail_at(options.where,
+              "sparse_cache: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own");
+    if (options.cache == "target" && grows)
+      fail_at(options.where,
+              "sparse_cache: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
+              rows_drafted(), limits().nodes);
+    const bool own = options.cache == "own" || watches || grows;
+    attend_by(std::move(policy), own ? DraftCache::Own : DraftCache::Targets);
+  }
+
+ private:
+  static std::shared_ptr<const LanguageModel> target_of(const Options& options, const BuildContext& context) {
+    if (!context.target)
+      fail_at(options.where,
+              "drafter 'sparse_cache' drafts with the target's own weights: it needs a model as target, not a recorded answer");
+    return context.target;
+  }
+};
+
+FORETELL_REGISTER(Drafter, SparseCacheDrafter, "sparse_cache",
+                  {.summary = "the target drafts with a part of its cache in sight (StreamingLLM, H2O)"});
+
+}  // namespace
+}  // namespace foretell
