@@ -1,8 +1,10 @@
-// The conformance suite over policies: whatever decides how much is drafted, and in which shape, does not show in what comes out.
+// The conformance suite over policies: whatever decides how much is drafted, in which shape and with what in sight, does not show in what comes out.
+#include <map>
 #include <numeric>
 
 #include "experiments/certify/checks.h"
 #include "framework/decode/policy.h"
+#include "framework/model/attention_policy.h"
 #include "framework/model/files/safetensors.h"
 #include "framework/model/files/stored_numbers.h"
 #include "tests/support/catch.h"
@@ -103,6 +105,21 @@ TEST_CASE("every tree policy is lossless, drawn with and without replacement, an
       const auto on = [&](std::shared_ptr<const ToyModel> target) { return toy_setup(drafter, "rejection", tree, std::move(target)); };
       check_lossless(on(toy_target(11)), on, true);
       CHECK(check_identity(on(toy_target(11, 48))).value_or("") == "");
+    }
+  }
+}
+
+TEST_CASE("every attention policy is lossless, with less in sight than the toy looks at", "[conformance][policies]") {
+  const std::map<std::string, std::string> forms = {{"streaming", "{type: streaming, sinks: 1, window: 2}"},
+                                                    {"h2o", "{type: h2o, heavy_hitters: 1, window: 2}"}};
+  for (const auto& [name, entry] : Registry<AttentionPolicy>::instance().entries()) {
+    INFO(name);
+    REQUIRE(forms.contains(name));
+    for (const char* tree : {"", "{type: widths, widths: [2, 2]}"}) {
+      const auto on = [&](std::shared_ptr<const ToyModel> target) {
+        return toy_setup(fmt::format("{{type: sparse_cache, attention: {}}}", forms.at(name)), "rejection", tree, std::move(target));
+      };
+      check_lossless(on(toy_target(11)), on, true);
     }
   }
 }
