@@ -201,6 +201,16 @@ TEST_CASE("A match is exact but for blanks at the ends") {
   CHECK(exact_match("  ", ""));
 }
 
+TEST_CASE("The last number of a text is read as people write it") {
+  CHECK(last_number("so 1,250 apples.") == "1250");
+  CHECK(last_number("3, 4 and -7.") == "-7");
+  CHECK(last_number("it costs 2.50 dollars") == "2.50");
+  CHECK(last_number("#### 42") == "42");
+  CHECK(last_number("none at all").empty());
+  CHECK(last_number("").empty());
+  CHECK(last_number(",,,").empty());
+}
+
 TEST_CASE("A trained tokenizer gives back every text, keeps digits apart and learns frequent words") {
   std::vector<std::string> texts;
   for (const std::string_view family : task_families())
