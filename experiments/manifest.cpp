@@ -13,6 +13,7 @@
 #include "experiments/report.h"
 #include "framework/base/error.h"
 #include "framework/base/version.h"
+#include "framework/cost/machine_state.h"
 #include "framework/cost/row_costs.h"
 
 namespace foretell {
@@ -33,6 +34,14 @@ std::vector<std::string> vector_flags() {
   for (std::string flag; flags >> flag;)
     if (flag.rfind("avx", 0) == 0 || flag.rfind("amx", 0) == 0 || flag == "fma" || flag == "f16c") found.push_back(flag);
   return found;
+}
+
+// What the machine was like when this process began: whether its times can be trusted.
+nlohmann::ordered_json machine_now() {
+  const MachineState state = read_machine_state();
+  const auto number = [](const auto& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(); };
+  return {{"cpus", number(state.cpus)},     {"governors", state.governors},     {"load_1", number(state.load_1)},
+          {"load_5", number(state.load_5)}, {"load_15", number(state.load_15)}, {"doubts", timing_doubts(state, at::get_num_threads())}};
 }
 
 nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
@@ -89,7 +98,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", file_hash(setup.laws->file())}} : nullptr},
           {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
           {"inputs", setup.inputs},
-          {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}}})}};
+          {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
 }
 
 std::optional<std::string> cannot_go_on(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh) {

@@ -1,3 +1,5 @@
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -15,6 +17,7 @@
 #include "experiments/study_lock.h"
 #include "framework/base/error.h"
 #include "framework/cost/energy.h"
+#include "framework/cost/machine_state.h"
 #include "framework/model/files/atomic_file.h"
 
 namespace foretell {
@@ -78,6 +81,15 @@ std::vector<CellResult> in_order_of(const Study& study, std::vector<CellResult> 
   return results;
 }
 
+// Whether times can be trusted, before hours are spent on them.
+void note_doubts(const Study& study, StudyProgress& progress) {
+  const auto timed =
+      std::find_if(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return model_type(cell.model.target) != "replay"; });
+  if (timed == study.cells.end()) return;
+  for (const std::string& doubt : timing_doubts(read_machine_state(), timed->run.threads.value_or(at::get_num_threads())))
+    progress.note("note: times may be off: " + doubt);
+}
+
 void run_study(const RunOptions& options) {
   load_plugins(options.plugins);
   const std::optional<LawRecording> recording = law_recording(options.record, options.record_top_k);
@@ -93,6 +105,7 @@ void run_study(const RunOptions& options) {
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
   StudyProgress progress;
+  note_doubts(study, progress);
   EnergyMeter energy;
   std::vector<CellResult> done;
   const InterruptGuard guard;

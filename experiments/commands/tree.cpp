@@ -21,6 +21,7 @@ struct OptimizeOptions {
   std::vector<std::string> overrides;
   std::optional<int> limit;
   std::optional<double> draft_cost;
+  std::string row_cost = "measured";
   int max_nodes = 64, max_depth = 10, ranks = 16;
 };
 
@@ -94,8 +95,10 @@ void optimize(const OptimizeOptions& options) {
   print_out(fmt::format("accepted by rank, over {} rounds: {}\n\n", counts.rounds, rates_text(counts)));
 
   BuildContext context;
-  context.row_costs = [&] {
-    return pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+  context.row_costs = [&]() -> std::shared_ptr<const RowCosts> {
+    const auto measured = pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+    if (options.row_cost == "measured") return measured;
+    return std::make_shared<const RowCosts>(std::vector{measured->target_points().front()}, measured->draft_points());
   };
   const RoundCosts costs(context, options.draft_cost);
   const SequoiaTable table(counts.rates(), options.max_nodes, options.max_depth);
@@ -123,6 +126,9 @@ void add_tree_command(Command app) {
   best.add("--max-nodes", options->max_nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--max-depth", options->max_depth, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--ranks", options->ranks, "siblings whose acceptance is measured", {.type = "N", .show_default = true, .min = 1});
+  best.add("--row-cost", options->row_cost,
+           "measured, or flat: the target's rows cost nothing but the first, as on a machine with compute to spare",
+           {.show_default = true, .choices = {"measured", "flat"}});
   best.add("--draft-cost", options->draft_cost, "a level of the draft in units of a plain round; without it the draft model is measured",
            {.type = "C"});
   best.run([options] { optimize(*options); });
