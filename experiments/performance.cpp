@@ -1,8 +1,10 @@
 #include "experiments/performance.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "experiments/arm.h"
 #include "experiments/cell_setup.h"
 #include "experiments/model_shape.h"
 #include "framework/metrics/metrics.h"
@@ -19,9 +21,33 @@ RoundList first_rounds(std::span<const GenerationRecord> records, Arm arm) {
   return out;
 }
 
+// How many sequences a round shared its forward with, itself included, on average over the rounds. A batch's sequences start together and end one by one.
+double mean_occupancy(const Cell& cell, const Workload& workload, std::span<const GenerationRecord> records) {
+  std::map<std::string, int> batch_of;
+  const std::vector<Batch> batches = batches_of(cell, workload);
+  for (int b = 0; b < static_cast<int>(batches.size()); ++b)
+    for (int c = batches[b].first; c < batches[b].last; ++c) batch_of[workload.conversations[c].id] = b;
+  std::map<std::pair<int, int>, std::vector<std::size_t>> rounds;  // by batch and turn: of each sequence
+  for (const GenerationRecord& record : records)
+    if (record.arm == Arm::Method && record.repeat == 0)
+      rounds[{batch_of[record.conversation], record.turn}].push_back(record.rounds.size());
+  double together = 0, all = 0;
+  for (auto& [place, counts] : rounds) {
+    std::sort(counts.begin(), counts.end());
+    std::size_t before = 0;
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      const double running = static_cast<double>(counts.size() - i), steps = static_cast<double>(counts[i] - before);
+      together += steps * running * running;
+      all += steps * running;
+      before = counts[i];
+    }
+  }
+  return all > 0 ? together / all : 1;
+}
+
 // What a sequence's rows cost when `batch` sequences of as many rows share a forward.
-RowCosts in_batch(const RowCosts& costs, int batch) {
-  if (batch == 1) return costs;
+RowCosts in_batch(const RowCosts& costs, double batch) {
+  if (batch <= 1) return costs;
   const auto shared = [&](const std::vector<RowCost>& points, const auto& cost) {
     std::vector<RowCost> out;
     out.reserve(points.size());
@@ -81,13 +107,14 @@ void fold_work(const Cell& cell, const Shapes& shapes, std::span<const Generatio
   out.memory = memory;
 }
 
-void predict(const Cell& cell, const RowCosts& costs, std::span<const GenerationRecord> records, const TaskSummary& measured,
+void predict(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, const TaskSummary& measured,
              CellPerformance& out) {
+  if (cell.run.request_rate) return;  // who shares a forward with whom is up to the arrivals
   const RoundList rounds = first_rounds(records, Arm::Method), plain = first_rounds(records, Arm::Baseline);
   if (rounds.empty() || drafted_tokens(rounds) == 0) return;
   const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
                               .conditional_per_position = conditional_acceptance_per_position(rounds)};
-  out.predicted = predict_speedup(in_batch(costs, cell.run.batch_size), plan_of(rounds, plain), facts);
+  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan_of(rounds, plain), facts);
   out.reason = reason_of(*out.predicted, measured.decode_speedup);
   const auto& verdict = measured.judgement.verdict;
   const bool shown = !verdict || *verdict == SpeedupVerdict::Faster || *verdict == SpeedupVerdict::Slower;
@@ -114,7 +141,7 @@ CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::sp
                                const TaskSummary& measured) {
   CellPerformance out;
   if (!setup.timed() || !setup.model) return out;
-  if (setup.costs) predict(cell, *setup.costs, records, measured, out);
+  if (setup.costs) predict(cell, setup, records, measured, out);
   const double bytes = number_bytes(*setup.model, cell.model.dtype);
   Shapes shapes{model_shape(setup.model->config(), bytes)};
   if (!setup.draft_folder.empty()) shapes.draft = model_shape(load_model_config(setup.draft_folder), bytes);

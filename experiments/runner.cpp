@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "experiments/answer_rows.h"
 #include "experiments/arm.h"
@@ -202,7 +203,9 @@ class GroupRunner {
     context_.progress.advance(task, conversations.last - conversations.first, static_cast<double>(watch.elapsed_ns()) * 1e-9,
                               tokens_of(more));
     std::move(more.begin(), more.end(), std::back_inserter(records));
-    return !(interrupted() && arm.cell().run.request_rate);
+    if (!interrupted()) return true;
+    if (!std::exchange(told_, true)) context_.progress.note("interrupted: finishing this prompt; once more ends at once and loses it");
+    return !arm.cell().run.request_rate;
   }
 
   // `own` is empty for a cell that is the baseline itself.
@@ -308,7 +311,7 @@ class GroupRunner {
   const GroupPlan& plan_;
   const RunContext& context_;
   EnergyCounter joules_;  // empty where the machine counts none
-  bool pinned_ = false;
+  bool pinned_ = false, told_ = false;
   std::vector<Batch> batches_;
   std::vector<std::unique_ptr<Member>> members_;  // in the order of the plan
   std::vector<Member*> running_;                  // those that have something left to run

@@ -114,11 +114,11 @@ std::string StudyProgress::study_line() const {
   return line;
 }
 
+// Numbers first: names are long, and a screen ends somewhere.
 std::string StudyProgress::task_line(const Task& task) const {
-  std::string line = fmt::format("{}: {}/{} prompts", task.name, task.done, task.runs);
-  if (task.timed > 0) line += fmt::format(", {}", clock_time(task.seconds));
-  if (task.seconds > 0 && task.tokens > 0) line += fmt::format(", {:.1f} tokens/s", task.tokens / task.seconds);
-  return line;
+  const std::string time = task.timed > 0 ? clock_time(task.seconds) : "-";
+  const std::string speed = task.seconds > 0 && task.tokens > 0 ? fmt::format("{:.1f} tokens/s", task.tokens / task.seconds) : "";
+  return fmt::format("{:>5}/{} prompts {:>6} {:>15}  {}", task.done, task.runs, time, speed, task.name);
 }
 
 void StudyProgress::erase() {
