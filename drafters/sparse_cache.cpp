@@ -55,6 +55,9 @@ class SparseCacheDrafter final : public ModelDrafter {
     if (!context.target)
       fail_at(options.where,
               "drafter 'sparse_cache' drafts with the target's own weights: it needs a model as target, not a recorded answer");
+    if (const int window = context.target->config().sliding_window; window > 0)
+      fail_at(options.where, "drafter 'sparse_cache': the target sees a sliding window of {} tokens already: expected a model without one",
+              window);
     return context.target;
   }
 };

@@ -15,6 +15,7 @@
 #include "framework/decode/policy.h"
 #include "framework/decode/verifier.h"
 #include "framework/model/attention_policy.h"
+#include "framework/model/files/model_families.h"
 
 namespace foretell {
 namespace {
@@ -58,11 +59,8 @@ std::vector<Listed> everything() {
   add_registered<DraftPolicy>("policy", out);
   add_registered<TreePolicy>("tree", out);
   add_registered<AttentionPolicy>("attention", out);
-  out.push_back(
-      {"model", "llama", "LlamaForCausalLM: RMSNorm, rotary positions (also llama3, linear and YaRN scaling), SwiGLU", {}, {}, {}});
-  out.push_back({"model", "qwen2", "Qwen2ForCausalLM: as llama, with bias on query, key and value", {}, {}, {}});
-  out.push_back({"model", "gpt2", "GPT2LMHeadModel: LayerNorm, learned positions, GELU", {}, {}, {}});
-  out.push_back({"model", "bitllama", "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", {}, {}, {}});
+  for (const ModelFamily& family : model_families())
+    out.push_back({"model", family.name, fmt::format("{}: {}", family.architecture, family.summary), {}, {}, {}});
   out.push_back({"target",
                  "replay",
                  "recorded answers, or a recorded run with its laws, stand in for the target; see docs/REPLAY.md",

@@ -23,9 +23,12 @@ struct Attended {
   bool causal;
 };
 
-Attended whole_cache(const ItemPlan& item, int layer) {
-  const std::int64_t length = item.start + item.rows;
-  return {item.cache->keys(layer).narrow(1, 0, length), item.cache->values(layer).narrow(1, 0, length), item.mask, item.causal};
+// All that the item may see: in a windowed layer from the window's first row on.
+Attended whole_cache(const ItemPlan& item, const HeadLayout& layout, int layer) {
+  const bool windowed = layout.windowed && item.window.has_value();
+  const std::int64_t first = windowed ? item.window->first : 0, length = item.start + item.rows - first;
+  return {item.cache->keys(layer).narrow(1, first, length), item.cache->values(layer).narrow(1, first, length),
+          windowed ? item.window->mask : item.mask, item.causal && !windowed};
 }
 
 // The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then broadcast over the group by a
@@ -38,13 +41,13 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const Head
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim});
   if (rows == 1 && !seen.mask.defined()) {
     return at::scaled_dot_product_attention(grouped.transpose(0, 1), keys, values, {}, 0.0, false, scale)
-        .reshape({1, layout.heads * layout.head_dim});
+        .reshape({1, layout.heads * layout.value_dim()});
   }
   const auto broadcast = [group](const at::Tensor& t) { return t.expand({t.size(0), group, t.size(2), t.size(3)}); };
   const auto mask = seen.mask.defined() ? std::optional(seen.mask) : std::nullopt;
   const at::Tensor out = at::scaled_dot_product_attention(grouped.permute({1, 2, 0, 3}), broadcast(keys), broadcast(values), mask, 0.0,
                                                           seen.causal, scale);  // [kv_heads, group, rows, head_dim]
-  return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.head_dim});
+  return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
 // The policy's rows and then the item's own: for every key head, or one list for all. `count` of them are the policy's.
@@ -75,7 +78,7 @@ Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
 // Below the item's own rows a mask hides nothing, so it fits wherever the columns there come from.
 Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
   const at::Tensor &keys = item.cache->keys(layer), &values = item.cache->values(layer);
-  const std::int64_t heads = keys.size(0), capacity = keys.size(1), dim = keys.size(2);
+  const std::int64_t heads = keys.size(0), capacity = keys.size(1);
   const auto width = static_cast<std::int64_t>(columns.rows.size()) / (columns.per_head ? heads : 1);
   at::Tensor index = at::empty({heads * width}, at::kLong);
   auto* to = index.mutable_data_ptr<std::int64_t>();
@@ -85,7 +88,7 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
   }
   if (!keys.device().is_cpu()) index = index.to(keys.device());
   const auto rows_of = [&](const at::Tensor& all) {
-    return all.view({heads * capacity, dim}).index_select(0, index).view({heads, width, dim});
+    return all.view({heads * capacity, all.size(2)}).index_select(0, index).view({heads, width, all.size(2)});
   };
   return {rows_of(keys), rows_of(values), item.mask.defined() ? item.mask.narrow(3, item.below - columns.count, width) : at::Tensor(),
           item.causal};
@@ -97,7 +100,7 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
   const std::int64_t group = layout.heads / layout.kv_heads, rows = queries.size(0), width = seen.keys.size(1);
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim}).permute({1, 2, 0, 3});
   const at::Tensor keys = seen.keys.transpose(1, 2);
-  at::Tensor out = at::empty({rows, std::int64_t{layout.heads} * layout.head_dim}, queries.options());
+  at::Tensor out = at::empty({rows, std::int64_t{layout.heads} * layout.value_dim()}, queries.options());
   for (std::int64_t first = 0; first < rows; first += kWatchedQueries) {
     const std::int64_t count = std::min(kWatchedQueries, rows - first);
     const at::Tensor block = grouped.narrow(2, first, count).reshape({layout.kv_heads, group * count, layout.head_dim});
@@ -111,7 +114,7 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
     const at::Tensor weights = scores.softmax(-1);
     const at::Tensor mixed = weights.to(queries.scalar_type()).view({layout.kv_heads, group * count, width}).bmm(seen.values);
     out.narrow(0, first, count)
-        .copy_(mixed.view({layout.kv_heads, group, count, layout.head_dim}).permute({2, 0, 1, 3}).reshape({count, out.size(1)}));
+        .copy_(mixed.view({layout.kv_heads, group, count, layout.value_dim()}).permute({2, 0, 1, 3}).reshape({count, out.size(1)}));
     const at::Tensor summed = weights.sum(1).to(at::kCPU, at::kFloat).contiguous();  // [kv_heads, queries, columns]
     item.attention.policy->observe({.layer = layer,
                                     .kv_heads = layout.kv_heads,
@@ -128,7 +131,7 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
 at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
   AttentionPolicy& policy = *item.attention.policy;
   const bool chooses = !item.attention.watched_only && item.below > 0;
-  if (!chooses && !policy.wants_weights()) return attend_to(queries, whole_cache(item, layer), layout, scale);
+  if (!chooses && !policy.wants_weights()) return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
   VisibleRows chosen;
   if (chooses) {
     chosen = policy.visible({layer, layout.kv_heads, item.below, item.rows});
@@ -137,21 +140,21 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
     std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
   }
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
-  const Attended seen = columns.count == item.below ? whole_cache(item, layer) : gather(columns, item, layer);
+  const Attended seen = columns.count == item.below ? whole_cache(item, layout, layer) : gather(columns, item, layer);
   if (!policy.wants_weights()) return attend_to(queries, seen, layout, scale);
   return attend_watched(queries, seen, layout, scale, item, layer, columns);
 }
 
 at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
   if (item.attention.policy) return attend_by_policy(queries, item, layout, layer, scale);
-  return attend_to(queries, whole_cache(item, layer), layout, scale);
+  return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
 }
 
 }  // namespace
 
 at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer, double scale) {
-  const std::int64_t width = std::int64_t{layout.heads} * layout.head_dim;
-  const at::Tensor queries = qkv.narrow(1, 0, width);
+  const std::int64_t width = std::int64_t{layout.heads} * layout.value_dim();
+  const at::Tensor queries = qkv.narrow(1, 0, std::int64_t{layout.heads} * layout.head_dim);
   if (plan.items.size() == 1) return attend_item(queries, plan.items[0], layout, layer, scale);
   at::Tensor out = at::empty({plan.rows, width}, qkv.options());
   for (const ItemPlan& item : plan.items) {

@@ -12,7 +12,7 @@
 
 namespace foretell {
 
-// qkv [rows, (heads + 2 kv_heads) * head_dim] -> [rows, heads * head_dim]
+// qkv [rows, layout.width()] -> [rows, heads * value_dim]
 at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer, double scale);
 
 }  // namespace foretell

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -42,58 +43,103 @@ class Visible {
   std::vector<char> seen_;
 };
 
-void plan_chain(int first_position, const at::TensorOptions& options, ItemPlan& plan, std::vector<int>& positions) {
-  for (int row = 0; row < plan.rows; ++row) positions.push_back(first_position + row);
+// What is known about an item's rows while they are planned. The last cache rows, `own` of them, are the item's own: the rows of its tree that were
+// cached before, and those of this forward. All rows see all that lies below.
+struct PlannedRows {
+  std::vector<int> positions;      // of its own cache rows
+  std::optional<Visible> visible;  // without it row i sees rows 0 to i
+  int first_row = 0;               // of this forward
+  bool needs_mask = true;
+
+  bool sees(int row, int column) const { return visible ? visible->get(row, column) : column <= row; }
+};
+
+PlannedRows plan_chain(ItemPlan& plan) {
+  PlannedRows rows;
+  for (int row = 0; row < plan.rows; ++row) rows.positions.push_back(plan.start + row);
   plan.causal = plan.rows > 1 && plan.start == 0;
-  if (plan.rows <= 1 || plan.causal) return;
-  Visible visible(plan.rows, plan.rows);
+  rows.needs_mask = plan.rows > 1 && !plan.causal;
+  if (!rows.needs_mask) return rows;
+  rows.visible.emplace(plan.rows, plan.rows);
   for (int row = 0; row < plan.rows; ++row) {
-    for (int column = 0; column <= row; ++column) visible.set(row, column);
+    for (int column = 0; column <= row; ++column) rows.visible->set(row, column);
   }
-  plan.mask = visible.mask(0, plan.start + plan.rows, options);
+  return rows;
 }
 
-void plan_tree(const TreeShape& tree, const at::TensorOptions& options, ItemPlan& plan, std::vector<int>& positions) {
+PlannedRows plan_tree(const TreeShape& tree, const ItemPlan& plan) {
   const int size = static_cast<int>(tree.parents.size());
   const int base = plan.start - tree.cached_rows;
   FORETELL_CHECK(tree.cached_rows >= 0 && tree.cached_rows + plan.rows == size && base >= 0,
                  "a tree of {} rows, {} cached, {} given, {} in the cache", size, tree.cached_rows, plan.rows, plan.start);
-  Visible visible(size, size);
-  std::vector<int> depth(size, 0);
+  PlannedRows rows{std::vector<int>(static_cast<std::size_t>(size), base), Visible(size, size), tree.cached_rows};
   bool is_chain = true;
   for (int row = 0; row < size; ++row) {
     const int parent = tree.parents[row];
     FORETELL_CHECK(row == 0 ? parent == 0 : parent >= 0 && parent < row, "row {} of a tree follows row {}", row, parent);
     if (row > 0) {
-      visible.copy_row(row, parent);
-      depth[row] = depth[parent] + 1;
+      rows.visible->copy_row(row, parent);
+      rows.positions[row] = rows.positions[parent] + 1;
       is_chain = is_chain && parent == row - 1;
     }
-    visible.set(row, row);
-    if (row >= tree.cached_rows) positions.push_back(base + depth[row]);
+    rows.visible->set(row, row);
   }
-  if (is_chain && plan.rows == 1) return;
-  if (plan.rows > 0) plan.mask = visible.mask(tree.cached_rows, base + size, options);
+  rows.needs_mask = plan.rows > 0 && !(is_chain && plan.rows == 1);
+  return rows;
 }
 
-void plan_masked(const MaskedShape& shape, const at::TensorOptions& options, ItemPlan& plan, std::vector<int>& positions) {
+PlannedRows plan_masked(const MaskedShape& shape, const ItemPlan& plan) {
   FORETELL_CHECK(static_cast<int>(shape.positions.size()) == plan.rows, "{} positions for {} rows", shape.positions.size(), plan.rows);
   FORETELL_CHECK(shape.visible.dim() == 2 && shape.visible.size(0) == plan.rows && shape.visible.size(1) == plan.rows,
                  "a mask of {} dimensions for {} rows", shape.visible.dim(), plan.rows);
-  positions.insert(positions.end(), shape.positions.begin(), shape.positions.end());
   const at::Tensor seen = shape.visible.to(at::kCPU, at::kBool);
   const auto access = seen.accessor<bool, 2>();
-  Visible visible(plan.rows, plan.rows);
+  PlannedRows rows{shape.positions, Visible(plan.rows, plan.rows)};
   for (int row = 0; row < plan.rows; ++row) {
     bool any = plan.start > 0;
     for (int column = 0; column < plan.rows; ++column) {
       if (!access[row][column]) continue;
-      visible.set(row, column);
+      rows.visible->set(row, column);
       any = true;
     }
     FORETELL_CHECK(any, "row {} sees nothing", row);
   }
-  if (plan.rows > 0) plan.mask = visible.mask(0, plan.start + plan.rows, options);
+  rows.needs_mask = plan.rows > 0;
+  return rows;
+}
+
+PlannedRows plan_rows(const Shape& shape, ItemPlan& plan) {
+  if (const auto* tree = std::get_if<TreeShape>(&shape)) return plan_tree(*tree, plan);
+  if (const auto* masked = std::get_if<MaskedShape>(&shape)) return plan_masked(*masked, plan);
+  return plan_chain(plan);
+}
+
+// Cache rows below the item's own hold committed text, whose positions are their indices.
+std::optional<WindowPlan> plan_window(const PlannedRows& rows, const ItemPlan& plan, int window, const at::TensorOptions& options) {
+  const std::span<const int> own(rows.positions);
+  const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
+  if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
+  const int base = plan.start + plan.rows - static_cast<int>(own.size());
+  WindowPlan result;
+  result.first = std::clamp(std::ranges::min(asked) - window + 1, 0, base);
+  if (plan.rows == 1 && !rows.needs_mask && result.first == asked[0] - window + 1) return result;
+  const int width = plan.start + plan.rows - result.first;
+  at::Tensor mask = at::full({1, 1, plan.rows, width}, -std::numeric_limits<float>::infinity(), at::kFloat);
+  float* values = mask.mutable_data_ptr<float>();
+  for (int row = 0; row < plan.rows; ++row, values += width) {
+    const int oldest = asked[static_cast<std::size_t>(row)] - window + 1;
+    const int below = std::clamp(oldest, result.first, base);
+    std::fill(values + (below - result.first), values + (base - result.first), 0.0f);
+    bool any = below < base;
+    for (int column = 0; column < static_cast<int>(own.size()); ++column) {
+      if (own[static_cast<std::size_t>(column)] < oldest || !rows.sees(rows.first_row + row, column)) continue;
+      values[base - result.first + column] = 0;
+      any = true;
+    }
+    FORETELL_CHECK(any, "row {} sees nothing within a window of {}", row, window);
+  }
+  result.mask = mask.to(options);
+  return result;
 }
 
 TransformerCache* own_cache(KvCache* cache) {
@@ -141,12 +187,13 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
     if (const auto* tree = std::get_if<TreeShape>(&item.shape)) {
       rows.below -= tree->cached_rows;
       rows.drafted = true;
-      plan_tree(*tree, context.options, rows, plan.positions);
-    } else if (const auto* masked = std::get_if<MaskedShape>(&item.shape)) {
-      plan_masked(*masked, context.options, rows, plan.positions);
-    } else {
-      plan_chain(rows.start, context.options, rows, plan.positions);
     }
+    FORETELL_CHECK(!rows.attention.policy || context.window == 0, "an attention policy on a model with a sliding window of {}",
+                   context.window);
+    const PlannedRows planned = plan_rows(item.shape, rows);
+    plan.positions.insert(plan.positions.end(), planned.positions.begin() + planned.first_row, planned.positions.end());
+    if (planned.needs_mask) rows.mask = planned.visible->mask(planned.first_row, rows.start + rows.rows, context.options);
+    if (context.window > 0) rows.window = plan_window(planned, rows, context.window, context.options);
     plan.rows += rows.rows;
     plan.items.push_back(std::move(rows));
   }

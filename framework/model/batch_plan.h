@@ -1,11 +1,12 @@
 // What every layer of one forward needs to know about its rows, worked out once.
 //
 // Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row `start` on and see the cache
-// as far as `mask` allows. Cheap to build; masks are built once a forward, not once a layer.
+// as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree see equally far. Cheap to build; masks are built once a forward, not once a layer.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,12 @@
 #include "framework/model/transformer_cache.h"
 
 namespace foretell {
+
+// What an item's rows see in windowed layers, if that is less than elsewhere: cache rows from `first` on, as far as the mask allows.
+struct WindowPlan {
+  int first = 0;
+  at::Tensor mask;  // additive [1, 1, rows, start + rows - first]; undefined if every row sees all of them
+};
 
 struct ItemPlan {
   int offset = 0;  // of its first row in the batch
@@ -25,6 +32,7 @@ struct ItemPlan {
   ItemAttention attention = {};
   int below = 0;         // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
+  std::optional<WindowPlan> window;
 };
 
 struct BatchPlan {
@@ -42,6 +50,7 @@ struct PlanContext {
   std::span<const double> frequencies;
   double magnitude = 1;
   at::TensorOptions options;  // of the activations
+  int window = 0;             // positions that windowed layers see; 0: there are no such layers
 };
 
 // An Error for a position beyond the context; an InternalError for a shape or a cache that does not fit.

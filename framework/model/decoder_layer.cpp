@@ -1,49 +1,71 @@
 #include "framework/model/decoder_layer.h"
 
-#include <ATen/ops/layer_norm.h>
-
-#include <cmath>
-
 #include "framework/model/attention.h"
+#include "framework/model/mlp.h"
+#include "framework/model/rope.h"
 
 namespace foretell {
+namespace {
 
-at::Tensor Norm::forward(const at::Tensor& x) const {
-  if (!gain.defined()) return x;
-  if (kind == NormKind::Layer) return at::layer_norm(x, {x.size(1)}, gain, bias, eps);
-  return rms_norm(x, gain, eps);
+HeadLayout layout_of(const ModelConfig& config, int layer) {
+  HeadLayout layout{config.num_heads, config.num_kv_heads, config.head_dim, config.rope.interleaved};
+  layout.windowed = config.is_windowed(layer);
+  if (!config.latent) return layout;
+  layout.other_value_dim = config.latent->value_dim;
+  layout.rotary_first = config.latent->plain_dim;
+  return layout;
 }
+
+}  // namespace
 
 DecoderLayer::DecoderLayer(const ModelConfig& config, int layer, LayerWeights weights)
     : weights_(std::move(weights)),
-      layout_{config.num_heads, config.num_kv_heads, config.head_dim, config.rope.interleaved},
-      scale_(config.attention_scaled ? 1.0 / std::sqrt(config.head_dim) : 1.0),
+      layout_(layout_of(config, layer)),
+      scale_(attention_scale(config, layer)),
+      qkv_limit_(config.qkv_limit),
       activation_(config.activation),
-      gated_(config.gated_mlp) {
-  if (config.attention_scaled_by_layer) scale_ /= layer + 1;
-}
+      gated_(config.gated_mlp),
+      parallel_(config.parallel_residual) {}
 
 void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const {
-  const at::Tensor qkv = weights_.qkv.forward(weights_.attention_norm.forward(x));
+  const at::Tensor normed = weights_.attention_norm.forward(x);
+  const at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
+  norm_queries_and_keys(qkv);
   rotate_and_store(qkv, layout_, plan, cache_layer);
   x.add_(weights_.output.forward(attend(qkv, layout_, plan, cache_layer, scale_)));
 }
 
-void DecoderLayer::mlp(at::Tensor& x) const {
-  const at::Tensor up = weights_.up.forward(weights_.mlp_norm.forward(x));
-  if (!gated_) {
-    x.add_(weights_.down.forward(activate(up, activation_)));
-    return;
-  }
-  // Shazeer 2020, arXiv 2002.05202: activation(gate) * up.
-  const std::int64_t width = up.size(1) / 2;
-  const at::Tensor gate = activate(up.narrow(1, 0, width), activation_);
-  x.add_(weights_.down.forward(gate.mul(up.narrow(1, width, width))));
+void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
+  const std::int64_t queries = std::int64_t{layout_.heads} * layout_.head_dim, keys = std::int64_t{layout_.kv_heads} * layout_.head_dim;
+  const auto norm = [&](std::int64_t first, std::int64_t width, const Norm& part) {
+    if (part.gain.defined()) rms_norm_parts(qkv, first, width / part.gain.size(0), part.gain, part.eps);
+  };
+  norm(0, queries, weights_.query_norm);
+  norm(queries, keys, weights_.key_norm);
+  if (qkv_limit_) qkv.clamp_(-*qkv_limit_, *qkv_limit_);
+}
+
+at::Tensor DecoderLayer::mlp_of(const at::Tensor& x, const ExpertContext& context) const {
+  const at::Tensor normed = weights_.mlp_norm.forward(x);
+  if (weights_.experts) return weights_.experts->forward(normed, context);
+  return mlp_rows(normed, weights_.up, weights_.down, activation_, gated_);
+}
+
+void DecoderLayer::mlp(at::Tensor& x, const ExpertContext& context) const { x.add_(mlp_of(x, context)); }
+
+void DecoderLayer::forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context) const {
+  const at::Tensor beside = parallel_ ? mlp_of(x, context) : at::Tensor();
+  attention(x, plan, cache_layer);
+  parallel_ ? void(x.add_(beside)) : mlp(x, context);
 }
 
 std::size_t DecoderLayer::bytes() const {
   const LayerWeights& w = weights_;
-  return w.attention_norm.bytes() + w.qkv.bytes() + w.output.bytes() + w.mlp_norm.bytes() + w.up.bytes() + w.down.bytes();
+  std::size_t bytes = w.attention_norm.bytes() + w.qkv.bytes() + w.output.bytes() + w.mlp_norm.bytes() + w.up.bytes() + w.down.bytes();
+  bytes += w.query_norm.bytes() + w.key_norm.bytes();
+  if (w.latent) bytes += w.latent->bytes();
+  if (w.experts) bytes += w.experts->bytes_for_one_row();
+  return bytes;
 }
 
 }  // namespace foretell

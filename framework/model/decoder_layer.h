@@ -6,31 +6,28 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "framework/model/batch_plan.h"
+#include "framework/model/experts.h"
 #include "framework/model/files/model_config.h"
 #include "framework/model/kernels.h"
+#include "framework/model/latent_attention.h"
 #include "framework/model/linear.h"
+#include "framework/model/norm.h"
 
 namespace foretell {
 
-// Without a gain there is no norm here: rows go through as they are.
-struct Norm {
-  NormKind kind = NormKind::Rms;
-  double eps = 1e-5;
-  at::Tensor gain;  // [width]
-  at::Tensor bias;  // [width]; LayerNorm only (Ba et al. 2016, arXiv 1607.06450)
-
-  at::Tensor forward(const at::Tensor& x) const;  // [rows, width]
-  std::size_t bytes() const { return (gain.defined() ? gain.nbytes() : 0) + (bias.defined() ? bias.nbytes() : 0); }
-};
-
 struct LayerWeights {
   Norm attention_norm;
-  Linear qkv;     // [(heads + 2 kv_heads) * head_dim, hidden]
-  Linear output;  // [hidden, heads * head_dim]
-  Norm mlp_norm;
-  Linear up;    // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first
-  Linear down;  // [hidden, intermediate]
+  Linear qkv = {};     // [(heads + 2 kv_heads) * head_dim, hidden]; not used where `latent` is there
+  Linear output = {};  // [hidden, heads * value_dim]
+  Norm mlp_norm = {};
+  Linear up = {};    // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first; not used where `experts` is there
+  Linear down = {};  // [hidden, intermediate]
+  Norm query_norm = {}, key_norm = {};  // without gains where the config has no such norms
+  std::optional<LatentWeights> latent = {};
+  std::optional<ExpertBlock> experts = {};
 };
 
 class DecoderLayer {
@@ -39,16 +36,24 @@ class DecoderLayer {
   DecoderLayer(const ModelConfig& config, int layer, LayerWeights weights);
 
   void attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const;  // x [rows, hidden]
-  void mlp(at::Tensor& x) const;
+  void mlp(at::Tensor& x, const ExpertContext& context = {}) const;
+  // Both, in the order of the config: one after the other, or side by side.
+  void forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context = {}) const;
+  bool has_experts() const { return weights_.experts.has_value(); }
 
-  std::size_t bytes() const;
+  std::size_t bytes() const;  // that one row reads
 
  private:
+  void norm_queries_and_keys(const at::Tensor& qkv) const;
+  at::Tensor mlp_of(const at::Tensor& x, const ExpertContext& context) const;
+
   LayerWeights weights_;
   HeadLayout layout_;
   double scale_;
+  std::optional<double> qkv_limit_;
   Activation activation_;
   bool gated_;
+  bool parallel_;
 };
 
 }  // namespace foretell

@@ -74,6 +74,19 @@ void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, flo
   });
 }
 
+template <class T>
+void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, float eps) {
+  const std::int64_t width = gain.size(0), stride = x.size(1);
+  const T* gains = gain.const_data_ptr<T>();
+  T* values = x.mutable_data_ptr<T>() + first;
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / (count * width)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      T* part = values + row * stride;
+      for (std::int64_t i = 0; i < count; ++i, part += width) norm_one(part, gains, part, width, eps);
+    }
+  });
+}
+
 // Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864, equation 34).
 template <class T>
 void rotate_head(T* head, const float* cosines, const float* sines, std::int64_t pairs, bool interleaved) {
@@ -92,13 +105,14 @@ template <class T>
 void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
   const std::int64_t width = qkv.size(1);
   const std::int64_t dim = layout.head_dim;
+  const std::int64_t value_dim = layout.value_dim();
   const std::int64_t pairs = plan.cosines.defined() ? plan.cosines.size(1) : 0;
   const float* cosines = pairs > 0 ? plan.cosines.const_data_ptr<float>() : nullptr;
   const float* sines = pairs > 0 ? plan.sines.const_data_ptr<float>() : nullptr;
   for (const ItemPlan& item : plan.items) {
     T* keys = item.cache->keys(layer).mutable_data_ptr<T>();
     T* values = item.cache->values(layer).mutable_data_ptr<T>();
-    const std::int64_t head_stride = item.cache->capacity() * dim;
+    const std::int64_t capacity = item.cache->capacity();
     T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
     at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
@@ -106,14 +120,14 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
         const std::int64_t angle = (item.offset + r) * pairs;
         if (pairs > 0) {
           for (int h = 0; h < layout.heads + layout.kv_heads; ++h) {
-            rotate_head(row + h * dim, cosines + angle, sines + angle, pairs, layout.interleaved);
+            rotate_head(row + h * dim + layout.rotary_first, cosines + angle, sines + angle, pairs, layout.interleaved);
           }
         }
         const T* key = row + layout.heads * dim;
         const T* value = key + layout.kv_heads * dim;
         for (int h = 0; h < layout.kv_heads; ++h) {
-          std::memcpy(keys + h * head_stride + (item.start + r) * dim, key + h * dim, dim * sizeof(T));
-          std::memcpy(values + h * head_stride + (item.start + r) * dim, value + h * dim, dim * sizeof(T));
+          std::memcpy(keys + (h * capacity + item.start + r) * dim, key + h * dim, dim * sizeof(T));
+          std::memcpy(values + (h * capacity + item.start + r) * value_dim, value + h * value_dim, value_dim * sizeof(T));
         }
       }
     });
@@ -145,11 +159,25 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
   return out;
 }
 
+void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+  const at::Tensor parts = x.narrow(1, first, count * gain.size(0)).unflatten(1, {count, gain.size(0)});
+  parts.copy_(rms_norm_aten(parts, gain, eps));
+}
+
+void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+  if (!has_kernel(x)) return rms_norm_parts_aten(x, first, count, gain, eps);
+  x.scalar_type() == at::kFloat ? norm_parts<float>(x, first, count, gain, static_cast<float>(eps))
+                                : norm_parts<BFloat16>(x, first, count, gain, static_cast<float>(eps));
+}
+
 void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
-  const at::Tensor heads = qkv.view({qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim});
+  const std::int64_t turning = layout.heads + layout.kv_heads;
+  const at::Tensor heads = qkv.narrow(1, 0, turning * layout.head_dim).unflatten(1, {turning, layout.head_dim});
+  const at::Tensor kept = qkv.narrow(1, turning * layout.head_dim, std::int64_t{layout.kv_heads} * layout.value_dim())
+                              .unflatten(1, {layout.kv_heads, layout.value_dim()});
   if (plan.cosines.defined()) {
     const std::int64_t pairs = plan.cosines.size(1);
-    const at::Tensor turned = heads.narrow(1, 0, layout.heads + layout.kv_heads).narrow(2, 0, 2 * pairs);
+    const at::Tensor turned = heads.narrow(2, layout.rotary_first, 2 * pairs);
     const at::Tensor first = layout.interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
     const at::Tensor second = layout.interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
     const at::Tensor a = first.to(arithmetic_of(qkv), false, true);
@@ -161,11 +189,9 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
   }
   for (const ItemPlan& item : plan.items) {
     if (item.rows == 0) continue;
-    const at::Tensor rows = heads.narrow(0, item.offset, item.rows);
-    item.cache->keys(layer).narrow(1, item.start, item.rows).copy_(rows.narrow(1, layout.heads, layout.kv_heads).transpose(0, 1));
-    item.cache->values(layer)
-        .narrow(1, item.start, item.rows)
-        .copy_(rows.narrow(1, layout.heads + layout.kv_heads, layout.kv_heads).transpose(0, 1));
+    const at::Tensor keys = heads.narrow(0, item.offset, item.rows).narrow(1, layout.heads, layout.kv_heads);
+    item.cache->keys(layer).narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
+    item.cache->values(layer).narrow(1, item.start, item.rows).copy_(kept.narrow(0, item.offset, item.rows).transpose(0, 1));
   }
 }
 

@@ -17,15 +17,25 @@ namespace foretell {
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps);
 at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps);
 
-// How the columns of a fused query-key-value matrix are divided.
+// The same in place for each of `count` parts of every row, which lie side by side from column `first` on, each as wide as the gain.
+void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
+void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
+
+// How the columns of a fused query-key-value matrix are divided, and what a layer's rows see.
 struct HeadLayout {
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;
+  int head_dim = 0;          // of queries and keys
   bool interleaved = false;  // rotary pairs are neighbours, else one from each half of the rotated part
+  int other_value_dim = 0;   // of values, if not head_dim
+  int rotary_first = 0;      // of a head's elements the first that is rotated
+  bool windowed = false;     // rows see their item's WindowPlan
+
+  int value_dim() const { return other_value_dim > 0 ? other_value_dim : head_dim; }
+  std::int64_t width() const { return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim(); }
 };
 
-// Turns queries and keys of qkv [rows, (heads + 2 kv_heads) * head_dim] in place by the plan's angles (if it has any) and writes keys and values into
+// Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
 // the items' caches at `layer`.
 void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
 void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);

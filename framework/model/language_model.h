@@ -21,6 +21,7 @@
 #include "framework/model/files/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
+#include "framework/model/router.h"
 
 namespace foretell {
 
@@ -66,6 +67,8 @@ struct ForwardOptions {
   std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
   bool tap_final = false;            // the final normed state, the head's input
   bool tap_last = false;             // the un-normed state that leaves the range, to be finished later
+  const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
+  bool count_experts = false;        // whether experts_touched is filled
 };
 
 // Tensors are on the model's device; rows are those of all items, concatenated in the items' order.
@@ -74,6 +77,8 @@ struct ForwardResult {
   std::vector<at::Tensor> taps;  // one a requested tap, in the order of the request: [rows, hidden]
   at::Tensor final_state;        // [rows, hidden] if tap_final
   at::Tensor last_state;         // [rows, hidden] if tap_last
+  // If count_experts: for each layer of the range the distinct experts that its rows went through, 0 for a dense layer.
+  std::vector<int> experts_touched;
 };
 
 class LanguageModel {

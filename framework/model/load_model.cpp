@@ -45,6 +45,7 @@ class WeightSource {
     return raw;
   }
   at::Tensor layer(int layer, std::string_view part) const { return get(layer_weight_name(naming_, layer, part)); }
+  at::Tensor layer_raw(int layer, std::string_view part) const { return get_raw(layer_weight_name(naming_, layer, part)); }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
@@ -59,49 +60,125 @@ class Loader {
   Loader(const WeightSource& source, const ModelConfig& config) : source_(source), config_(config) {}
 
   TransformerWeights load() const {
-    const bool gpt2 = config_.naming == WeightNaming::Gpt2;
+    const WeightNames names = weight_names(config_.naming);
     TransformerWeights weights;
-    const at::Tensor embedding = source_.get(gpt2 ? "transformer.wte.weight" : "model.embed_tokens.weight");
+    const at::Tensor embedding = source_.get(names.embedding);
     weights.embedding = source_.on_device(embedding);
-    if (gpt2) weights.positions = source_.on_device(source_.get("transformer.wpe.weight"));
-    for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(gpt2 ? gpt2_layer(layer) : llama_layer(layer));
-    weights.final_norm = gpt2 ? norm(source_.get("transformer.ln_f.weight"), source_.get("transformer.ln_f.bias"))
-                              : norm(source_.get("model.norm.weight"), {});
-    weights.head = linear(config_.tie_embeddings ? embedding : source_.get("lm_head.weight"), {});
+    weights.positions = source_.on_device(source_.get("transformer.wpe.weight"));
+    for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
+    weights.final_norm =
+        norm(source_.get(fmt::format("{}.weight", names.final_norm)), source_.get(fmt::format("{}.bias", names.final_norm)));
+    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {});
     return weights;
   }
 
  private:
+  using Stems = std::initializer_list<std::string>;
+
+  LayerWeights load_layer(int layer) const {
+    switch (config_.naming) {
+      case WeightNaming::Gpt2: return gpt2_layer(layer);
+      case WeightNaming::GptNeoX: return gpt_neox_layer(layer);
+      default: return llama_layer(layer);
+    }
+  }
+
+  // The matrices (or biases) of `stems`, one below the other; undefined if the config has none of them.
+  at::Tensor joined(int layer, Stems stems, const char* suffix) const {
+    std::vector<at::Tensor> parts;
+    for (const std::string& stem : stems) parts.push_back(source_.layer(layer, stem + suffix));
+    return parts[0].defined() ? at::cat(parts) : at::Tensor();
+  }
+  Linear fused(int layer, Stems stems) const {
+    if (config_.ternary) return ternary(joined(layer, stems, ".weight"), layer, stems);
+    return linear(joined(layer, stems, ".weight"), joined(layer, stems, ".bias"));
+  }
+  Norm layer_norm(int layer, const std::string& stem) const {
+    return norm(source_.layer(layer, stem + ".weight"), source_.layer(layer, stem + ".bias"));
+  }
+
   LayerWeights llama_layer(int layer) const {
-    const auto get = [&](const char* part) { return source_.layer(layer, part); };
-    const auto joined = [&](std::initializer_list<const char*> stems, const char* suffix) {
-      std::vector<at::Tensor> parts;
-      for (const char* stem : stems) parts.push_back(get(fmt::format("{}.{}", stem, suffix).c_str()));
-      return parts[0].defined() ? at::cat(parts) : at::Tensor();
+    LayerWeights weights{.attention_norm = layer_norm(layer, "input_layernorm"), .mlp_norm = layer_norm(layer, "post_attention_layernorm")};
+    const bool fused_in_file = config_.naming == WeightNaming::Phi3;
+    if (config_.latent) {
+      weights.latent = latent(layer);
+    } else if (fused_in_file) {
+      weights.qkv = fused(layer, {"self_attn.qkv_proj"});
+    } else {
+      weights.qkv = fused(layer, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"});
+    }
+    weights.output = fused(layer, {"self_attn.o_proj"});
+    weights.query_norm = layer_norm(layer, "self_attn.q_norm");
+    weights.key_norm = layer_norm(layer, "self_attn.k_norm");
+    if (config_.is_sparse(layer)) {
+      weights.experts.emplace(config_, layer, experts(layer));
+      return weights;
+    }
+    weights.up = fused_in_file ? fused(layer, {"mlp.gate_up_proj"}) : fused(layer, {"mlp.gate_proj", "mlp.up_proj"});
+    weights.down = fused(layer, {"mlp.down_proj"});
+    return weights;
+  }
+
+  LatentWeights latent(int layer) const {
+    // These two norms keep a constant of their own, whatever rms_norm_eps is.
+    const auto inner_norm = [&](const char* name) {
+      return Norm{NormKind::Rms, 1e-6, source_.on_device(source_.layer(layer, name)), at::Tensor()};
     };
-    const auto fused = [&](std::initializer_list<const char*> stems) {
-      if (config_.ternary) return ternary(joined(stems, "weight"), layer, stems);
-      return linear(joined(stems, "weight"), joined(stems, "bias"));
+    const bool direct = config_.latent->query_rank == 0;
+    LatentWeights weights{.query_up = fused(layer, {direct ? "self_attn.q_proj" : "self_attn.q_b_proj"}),
+                          .kv_down = fused(layer, {"self_attn.kv_a_proj_with_mqa"}),
+                          .kv_norm = inner_norm("self_attn.kv_a_layernorm.weight"),
+                          .kv_up = fused(layer, {"self_attn.kv_b_proj"})};
+    if (direct) return weights;
+    weights.query_down = fused(layer, {"self_attn.q_a_proj"});
+    weights.query_norm = inner_norm("self_attn.q_a_layernorm.weight");
+    return weights;
+  }
+
+  ExpertWeights experts(int layer) const {
+    const ExpertNames names = expert_names(config_.naming);
+    const std::string block = names.block;
+    const auto get = [&](const std::string& name) { return source_.on_device(source_.layer(layer, block + name)); };
+    const auto expert = [&](const std::string& stem, const char* gate, const char* up, const char* down) {
+      return Expert{fused(layer, {stem + gate, stem + up}), fused(layer, {stem + down})};
     };
-    return {.attention_norm = norm(get("input_layernorm.weight"), {}),
-            .qkv = fused({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}),
-            .output = fused({"self_attn.o_proj"}),
-            .mlp_norm = norm(get("post_attention_layernorm.weight"), {}),
-            .up = fused({"mlp.gate_proj", "mlp.up_proj"}),
-            .down = fused({"mlp.down_proj"})};
+    ExpertWeights weights{.gate = get("gate.weight"), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
+    // Kept as stored: rounded to the model's type, biases of experts that are used alike would fall together.
+    if (config_.moe.selection_bias) weights.selection_bias = source_.layer_raw(layer, block + "gate.e_score_correction_bias");
+    for (int i = 0; i < config_.moe.experts; ++i)
+      weights.experts.push_back(expert(fmt::format("{}experts.{}.", block, i), names.gate, names.up, names.down));
+    if (config_.moe.shared_size == 0) return weights;
+    const std::string shared = block + (config_.moe.shared_gated ? "shared_expert." : "shared_experts.");
+    weights.shared = expert(shared, "gate_proj", "up_proj", "down_proj");
+    weights.shared_gate = get("shared_expert_gate.weight");
+    return weights;
   }
 
   LayerWeights gpt2_layer(int layer) const {
-    const auto get = [&](const char* part) { return source_.layer(layer, part); };
     const auto turned = [&](const std::string& stem) {
-      return linear(get((stem + ".weight").c_str()).t().contiguous(), get((stem + ".bias").c_str()));
+      return linear(source_.layer(layer, stem + ".weight").t().contiguous(), source_.layer(layer, stem + ".bias"));
     };
-    return {.attention_norm = norm(get("ln_1.weight"), get("ln_1.bias")),
+    return {.attention_norm = layer_norm(layer, "ln_1"),
             .qkv = turned("attn.c_attn"),
             .output = turned("attn.c_proj"),
-            .mlp_norm = norm(get("ln_2.weight"), get("ln_2.bias")),
+            .mlp_norm = layer_norm(layer, "ln_2"),
             .up = turned("mlp.c_fc"),
             .down = turned("mlp.c_proj")};
+  }
+
+  LayerWeights gpt_neox_layer(int layer) const {
+    // Stored head by head, each with its query, key and value.
+    const auto by_kind = [&](const at::Tensor& rows) {
+      if (!rows.defined()) return rows;
+      return rows.unflatten(0, {config_.num_heads, 3, config_.head_dim}).transpose(0, 1).flatten(0, 2).contiguous();
+    };
+    return {.attention_norm = layer_norm(layer, "input_layernorm"),
+            .qkv = linear(by_kind(source_.layer(layer, "attention.query_key_value.weight")),
+                          by_kind(source_.layer(layer, "attention.query_key_value.bias"))),
+            .output = fused(layer, {"attention.dense"}),
+            .mlp_norm = layer_norm(layer, "post_attention_layernorm"),
+            .up = fused(layer, {"mlp.dense_h_to_4h"}),
+            .down = fused(layer, {"mlp.dense_4h_to_h"})};
   }
 
   Norm norm(const at::Tensor& gain, const at::Tensor& bias) const {
@@ -109,9 +186,9 @@ class Loader {
   }
 
   // `weight` are the matrices of `stems`, one below the other; each has a scale of its own.
-  Linear ternary(const at::Tensor& weight, int layer, std::initializer_list<const char*> stems) const {
+  Linear ternary(const at::Tensor& weight, int layer, Stems stems) const {
     std::vector<at::Tensor> scales;
-    for (const char* stem : stems) {
+    for (const std::string& stem : stems) {
       const std::string name = layer_weight_name(config_.naming, layer, stem);
       scales.push_back(source_.get_raw(name + ".weight_scale").to(at::kDouble).expand({source_.get_raw(name + ".weight").size(0)}));
     }

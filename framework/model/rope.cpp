@@ -54,19 +54,32 @@ std::vector<double> rope_frequencies(const ModelConfig& config) {
       case RopeConfig::Scaling::Linear: frequency /= rope.factor; break;
       case RopeConfig::Scaling::Llama3: frequency = llama3_frequency(rope, frequency); break;
       case RopeConfig::Scaling::Yarn: frequency = yarn_frequency(rope, dim, pair, frequency); break;
+      case RopeConfig::Scaling::LongRope: frequency /= rope.short_factors[static_cast<std::size_t>(pair)]; break;
     }
     frequencies.push_back(frequency);
   }
   return frequencies;
 }
 
-// YaRN's section 3.4: attention is sharpened as if the logits were divided by a temperature, by scaling queries and keys alike.
+// YaRN's section 3.4: attention is sharpened as if the logits were divided by a temperature, by scaling queries and keys alike. LongRoPE scales as the
+// released models do.
 double rope_magnitude(const RopeConfig& rope) {
-  if (rope.scaling != RopeConfig::Scaling::Yarn) return 1.0;
   if (rope.attention_factor) return *rope.attention_factor;
+  if (rope.scaling == RopeConfig::Scaling::LongRope) {
+    return rope.factor <= 1 ? 1.0 : std::sqrt(1 + std::log(rope.factor) / std::log(rope.original_context));
+  }
+  if (rope.scaling != RopeConfig::Scaling::Yarn) return 1.0;
   const bool has_both = rope.mscale.value_or(0) != 0 && rope.mscale_all_dim.value_or(0) != 0;
   if (has_both) return yarn_mscale(rope.factor, *rope.mscale) / yarn_mscale(rope.factor, *rope.mscale_all_dim);
   return yarn_mscale(rope.factor, 1.0);
+}
+
+double attention_scale(const ModelConfig& config, int layer) {
+  double scale = config.attention_scaled ? 1.0 / std::sqrt(config.head_dim) : 1.0;
+  if (config.attention_scaled_by_layer) scale /= layer + 1;
+  if (!config.latent || config.rope.scaling != RopeConfig::Scaling::Yarn) return scale;
+  const double mscale = yarn_mscale(config.rope.factor, config.rope.mscale_all_dim.value_or(0));
+  return scale * mscale * mscale;
 }
 
 namespace {

@@ -14,8 +14,12 @@ namespace foretell {
 // Radians a position advances each rotated pair by: [rotary_dim / 2].
 std::vector<double> rope_frequencies(const ModelConfig& config);
 
-// What cosines and sines are multiplied with (yarn's attention temperature); 1 for all other kinds.
+// What cosines and sines are multiplied with (the attention temperature of yarn and longrope); 1 for all other kinds.
 double rope_magnitude(const RopeConfig& rope);
+
+// What a layer's products of queries and keys are multiplied with. Latent attention under yarn takes the temperature here, over whole heads: the part
+// of a head that is not rotated knows no cosines (mscale_all_dim of the released DeepSeek-V3 code).
+double attention_scale(const ModelConfig& config, int layer);
 
 // The cosine and sine of each position's angles, both [positions, frequencies], times `magnitude`. In float32 they are computed as checkpoints' own
 // code computes them, frequencies rounded first.

@@ -26,6 +26,18 @@ struct MatrixPart {
   std::int64_t rows;
 };
 
+// The graph has what llama, qwen2 and gpt2 are made of.
+void check_trainable(const ModelConfig& config) {
+  const char* reason = nullptr;
+  if (config.naming != WeightNaming::Llama && config.naming != WeightNaming::Gpt2) reason = "the layout of its weights";
+  if (config.parallel_residual) reason = "attention beside its MLP";
+  if (config.qk_norm != QkNorm::None || config.qkv_limit) reason = "norms on queries and keys";
+  if (config.sliding_window > 0 && config.sliding_window < config.context) reason = "a sliding window";
+  if (config.moe.experts > 0) reason = "a mixture of experts";
+  if (config.latent) reason = "latent attention";
+  if (reason != nullptr) fail("a {} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", config.family, reason);
+}
+
 at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
   return at::zeros(shape, at::TensorOptions().device(device)).requires_grad_();
 }
@@ -33,6 +45,7 @@ at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
 }  // namespace
 
 TrainableTransformer::TrainableTransformer(ModelConfig config, at::Device device) : config_(std::move(config)) {
+  check_trainable(config_);
   const std::int64_t hidden = config_.hidden_size;
   embedding_ = leaf({config_.vocab_size, hidden}, device);
   if (config_.position == PositionKind::Learned) positions_ = leaf({config_.context, hidden}, device);
@@ -244,7 +257,7 @@ void TrainableTransformer::mimic_attention(Layer& layer) const {
 
 void TrainableTransformer::load(const std::filesystem::path& folder) {
   const Checkpoint checkpoint = Checkpoint::open(folder);
-  const std::string_view prefix = weight_prefix(config_.naming);
+  const std::string_view prefix = weight_names(config_.naming).prefix;
   for (const NamedWeight& weight : named_weights()) {
     const std::string& name = weight.spec.name;
     auto stored = checkpoint.tensors().find(name);

@@ -55,7 +55,8 @@ Transformer::Transformer(ModelConfig config, TransformerWeights weights)
 
 std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
   const c10::InferenceMode inference;
-  return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim, options_);
+  return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim, options_,
+                                            config_.value_dim());
 }
 
 std::size_t Transformer::weight_bytes_per_forward() const {
@@ -65,7 +66,8 @@ std::size_t Transformer::weight_bytes_per_forward() const {
 }
 
 std::size_t Transformer::cache_bytes_per_row() const {
-  return std::size_t{2} * config_.num_layers * config_.num_kv_heads * config_.head_dim * options_.dtype().itemsize();
+  const std::size_t widths = std::size_t{1} * config_.head_dim + config_.value_dim();
+  return widths * config_.num_layers * config_.num_kv_heads * options_.dtype().itemsize();
 }
 
 at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) const {
@@ -111,9 +113,18 @@ void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const Forward
   };
   tap(layers.first);
   for (int layer = layers.first; layer < layers.last; ++layer) {
+    ExpertContext experts{options.router, plan.positions};
+    if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
+    const bool attention = !options.computed || options.computed->attention(layer);
+    const bool mlp = !options.computed || options.computed->mlp(layer);
     if (plan.rows > 0) {
-      if (!options.computed || options.computed->attention(layer)) layers_[layer].attention(x, plan, layer);
-      if (!options.computed || options.computed->mlp(layer)) layers_[layer].mlp(x);
+      if (attention && mlp) {
+        layers_[layer].forward(x, plan, layer, experts);
+      } else if (attention) {
+        layers_[layer].attention(x, plan, layer);
+      } else if (mlp) {
+        layers_[layer].mlp(x, experts);
+      }
     }
     tap(layer + 1);
   }
@@ -140,7 +151,7 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   FORETELL_CHECK(!batch.empty(), "a forward of no item");
   const LayerRange layers = options.layers.value_or(LayerRange{0, config_.num_layers});
   check_options(options, layers, config_.num_layers);
-  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_});
+  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_, config_.sliding_window});
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
   run_layers(x, plan, options, layers, result);

@@ -19,11 +19,12 @@ void check_range(LayerRange layers, int num_layers) {
 
 }  // namespace
 
-TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options)
+TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options,
+                                   std::optional<int> value_dim)
     : lengths_(num_layers, 0) {
   FORETELL_CHECK(capacity > 0, "a cache of {} rows", capacity);
   keys_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
-  values_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
+  values_ = at::zeros({num_layers, kv_heads, capacity, value_dim.value_or(head_dim)}, options);
   for (int layer = 0; layer < num_layers; ++layer) {
     layer_keys_.push_back(keys_.select(0, layer));
     layer_values_.push_back(values_.select(0, layer));

@@ -1,11 +1,12 @@
 // The keys and values of one sequence in a Transformer.
 //
-// Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, head_dim], allocated once and zeroed, so that a row that
+// Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, width], allocated once and zeroed, so that a row that
 // was never written (its attention was skipped) is finite.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,7 +16,9 @@ namespace foretell {
 
 class TransformerCache final : public KvCache {
  public:
-  TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options);
+  // Values are as wide as keys unless `value_dim` says otherwise.
+  TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options,
+                   std::optional<int> value_dim = std::nullopt);
 
   int num_layers() const override { return static_cast<int>(lengths_.size()); }
   int capacity() const override { return static_cast<int>(keys_.size(2)); }
@@ -27,7 +30,7 @@ class TransformerCache final : public KvCache {
   using KvCache::length;
   using KvCache::truncate;
 
-  // [kv_heads, capacity, head_dim]
+  // [kv_heads, capacity, head_dim], values [kv_heads, capacity, value_dim]
   const at::Tensor& keys(int layer) const { return layer_keys_[layer]; }
   const at::Tensor& values(int layer) const { return layer_values_[layer]; }
   void grow(LayerRange layers, int rows);

@@ -3,6 +3,8 @@
 #include "framework/model/files/model_config.h"
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"
+#include "framework/model/rope.h"
+#include "framework/model/trainable_transformer.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -13,6 +15,7 @@ namespace {
 using Catch::Matchers::Contains;
 using testing::gpt2_config;
 using testing::llama_config;
+using testing::small_config;
 
 ModelConfig parse(const std::string& text) { return parse_model_config(text, "config.json"); }
 
@@ -53,6 +56,59 @@ TEST_CASE("defaults are those of each family") {
   CHECK(named.qkv_bias);
   CHECK(named.eos.empty());
   CHECK_FALSE(named.dtype.has_value());
+  const std::string sizes = R"(, "vocab_size": 60000, "hidden_size": 1024, "intermediate_size": 64, "num_hidden_layers": 30,
+      "num_attention_heads": 16})";
+  const auto bare = [&](const char* family) { return parse(R"({"model_type": ")" + std::string(family) + '"' + sizes); };
+  CHECK((bare("mistral").num_kv_heads == 8 && bare("mistral").sliding_window == 4096 && bare("mistral").context == 131072));
+  CHECK(bare("qwen2").sliding_window == 0);
+  const ModelConfig qwen3 = parse(R"({"model_type": "qwen3", "vocab_size": 10, "hidden_size": 64, "intermediate_size": 8,
+      "num_hidden_layers": 1, "num_attention_heads": 32})");
+  CHECK((qwen3.head_dim == 128 && qwen3.num_kv_heads == 32 && qwen3.sliding_window == 0));
+  const ModelConfig neox = bare("gpt_neox");
+  CHECK((neox.rope.partial == 0.25 && neox.rotary_dim() == 16 && neox.parallel_residual && neox.qkv_bias &&
+         neox.activation == Activation::Gelu));
+  CHECK(bare("phi3").eos == std::vector<Token>{32000});
+  const ModelConfig mixtral = bare("mixtral");
+  CHECK((mixtral.rope.theta == 1e6 && mixtral.moe.experts == 8 && mixtral.moe.experts_per_token == 2 && mixtral.moe.normalised));
+  CHECK(mixtral.sliding_window == 0);
+  const ModelConfig qwen2_moe = bare("qwen2_moe");
+  CHECK((qwen2_moe.moe.experts == 60 && qwen2_moe.moe.experts_per_token == 4 && !qwen2_moe.moe.normalised && qwen2_moe.moe.shared_gated));
+  CHECK((bare("qwen3_moe").moe.experts == 128 && bare("qwen3_moe").num_kv_heads == 4));
+  CHECK((bare("olmoe").moe.experts == 64 && bare("olmoe").num_kv_heads == 16 && bare("olmoe").eos == std::vector<Token>{50279}));
+  const ModelConfig deepseek = bare("deepseek_v3");
+  CHECK((deepseek.head_dim == 192 && deepseek.value_dim() == 128 && deepseek.rope.interleaved && deepseek.moe.scale == 2.5));
+  CHECK((deepseek.moe.dense_layers == std::vector<int>{0, 1, 2} && deepseek.moe.groups == 8 && deepseek.moe.shared_size == 2048));
+}
+
+TEST_CASE("which layers have a window and which have experts is read as the families mean it") {
+  const auto windowed = [](const ModelConfig& config) {
+    std::string layers;
+    for (int layer = 0; layer < config.num_layers; ++layer) layers += config.is_windowed(layer) ? 'w' : '-';
+    return layers;
+  };
+  const std::string four = R"("num_hidden_layers": 4, "use_sliding_window": true, "sliding_window": 9, "max_window_layers": )";
+  CHECK(windowed(parse(small_config("qwen2", four + "1"))) == "-www");
+  CHECK(windowed(parse(small_config("qwen3", four + "9"))) == "----");
+  CHECK(windowed(parse(small_config("qwen2_moe", four + "3"))) == "w-w-");
+  CHECK(windowed(parse(small_config("qwen3_moe", four + "3"))) == "wwww");
+  CHECK(windowed(parse(small_config("mistral", R"("sliding_window": null)"))) == "---");
+  const auto sparse = [](const ModelConfig& config) {
+    std::string layers;
+    for (int layer = 0; layer < config.num_layers; ++layer) layers += config.is_sparse(layer) ? 's' : '-';
+    return layers;
+  };
+  CHECK(sparse(parse(small_config("qwen2_moe", R"("num_hidden_layers": 6, "decoder_sparse_step": 2, "mlp_only_layers": [3, 99, -1])"))) ==
+        "-s---s");
+  CHECK(sparse(parse(small_config("deepseek_v3", R"("first_k_dense_replace": 2)"))) == "--s");
+  CHECK(sparse(parse(small_config("deepseek_v3", R"("first_k_dense_replace": 5)"))) == "---");
+}
+
+TEST_CASE("LongRoPE ends with the context that its short factors are for") {
+  const ModelConfig config = parse(small_config("phi3", R"("max_position_embeddings": 4096, "original_max_position_embeddings": 128,
+      "rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]})"));
+  CHECK(config.context == 128);
+  CHECK(config.rope.factor == 32.0);
+  CHECK(rope_magnitude(config.rope) == Approx(std::sqrt(1 + std::log(32.0) / std::log(128.0))));
 }
 
 TEST_CASE("stop tokens come from generation_config.json where it is there") {
@@ -78,6 +134,25 @@ TEST_CASE("a config that is written is read back the same") {
     const ModelConfig config = parse(text);
     CHECK(parse(model_config_json(config)) == config);
   }
+  for (const auto& [name, text] : testing::family_configs()) {
+    INFO(name);
+    const ModelConfig config = parse(text);
+    CHECK(parse(model_config_json(config)) == config);
+  }
+  for (const std::string& text :
+       {small_config("mistral", R"("sliding_window": null)"),
+        small_config("gpt_neox", R"("rotary_pct": 1.0, "use_parallel_residual": false)"),
+        small_config("gpt_neox", R"("attention_bias": false, "rope_interleave": true)"),
+        small_config("phi3", R"("max_position_embeddings": 4096, "original_max_position_embeddings": 128, "sliding_window": 20,
+            "rope_scaling": {"type": "yarn", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]})"),
+        small_config("qwen2_moe", R"("use_sliding_window": true, "sliding_window": 9, "qkv_bias": false, "norm_topk_prob": true)"),
+        small_config("qwen3_moe", R"("use_sliding_window": true, "sliding_window": 9, "attention_bias": true)"),
+        small_config("olmoe", R"("clip_qkv": 8.0)"),
+        small_config("deepseek_v3", R"("q_lora_rank": null, "num_nextn_predict_layers": 1, "n_shared_experts": null, "attention_bias": true,
+            "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 64, "mscale": 1.0, "mscale_all_dim": 1.0})")}) {
+    const ModelConfig config = parse(text);
+    CHECK(parse(model_config_json(config)) == config);
+  }
 }
 
 TEST_CASE("configs that cannot be run are refused with the key") {
@@ -85,16 +160,21 @@ TEST_CASE("configs that cannot be run are refused with the key") {
     CHECK_THROWS_WITH(parse(text), Contains("config.json") && Contains(part));
   };
   refused("[]", "object is expected");
-  refused("{}", "known: llama, qwen2, gpt2");
+  refused("{}", "known: llama, mistral, qwen2, qwen3, phi3, gpt2, gpt_neox");
   refused(R"({"model_type": "lama"})", "did you mean 'llama'");
-  refused(R"({"model_type": "mamba"})", "known: llama, qwen2, gpt2");
+  refused(R"({"model_type": "mamba"})", "known: llama, mistral, qwen2, qwen3, phi3, gpt2, gpt_neox");
   refused(R"({"model_type": "llama"})", "'vocab_size' is missing");
   refused(llama_config(R"("head_dim": 7)"), "even number");
   refused(llama_config(R"("head_dim": -2)"), "'head_dim' is -2");
   refused(llama_config(R"("num_key_value_heads": 4)"), "does not divide the 6 attention heads");
   refused(llama_config(R"("hidden_act": "mish")"), "'hidden_act' is 'mish'");
   refused(llama_config(R"("rope_scaling": {"type": "dynamic", "factor": 2.0})"), "'rope_scaling.type' is 'dynamic'");
-  refused(llama_config(R"("rope_scaling": {"rope_type": "longrope"})"), "known: default, linear, llama3, yarn");
+  refused(llama_config(R"("rope_scaling": {"rope_type": "longest"})"), "known: default, linear, llama3, yarn, longrope");
+  refused(llama_config(R"("rope_scaling": {"rope_type": "longrope"})"), "'rope_scaling.short_factor' is missing");
+  refused(llama_config(R"("rope_scaling": {"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 1]})"),
+          "a list of 4 numbers");
+  refused(llama_config(R"("rope_scaling": {"rope_type": "longrope", "short_factor": [1, 1, 0, 1], "long_factor": [1, 1, 1, 1]})"),
+          "numbers above 0");
   refused(llama_config(R"("rope_scaling": {"rope_type": "linear"})"), "'rope_scaling.factor' is missing");
   refused(llama_config(R"("rope_scaling": {"rope_type": "llama3", "factor": 2.0, "high_freq_factor": 1.0})"),
           "must exceed low_freq_factor");
@@ -105,10 +185,29 @@ TEST_CASE("configs that cannot be run are refused with the key") {
   refused(gpt2_config(R"("add_cross_attention": true)"), "add_cross_attention");
   const std::string qwen2 = R"({"model_type": "qwen2", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 4,
       "num_attention_heads": 2, "max_position_embeddings": 512)";
-  refused(qwen2 + R"(, "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 2})",
-          "2 of 4 layers would use a window of 64");
-  refused(qwen2 + R"(, "layer_types": ["full_attention", "sliding_attention"]})", "sliding_attention");
-  CHECK(parse(qwen2 + R"(, "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 4})").num_layers == 4);
+  refused(qwen2 + R"(, "layer_types": ["full_attention", "sliding_attention"]})", "for each of 4 layers");
+  refused(small_config("qwen3", R"("layer_types": ["full_attention", "sliding_attention", "full_attention"])"),
+          "use_sliding_window is false");
+  refused(small_config("qwen3", R"("layer_types": ["full_attention", "linear_attention", "full_attention"])"), "holds 'linear_attention'");
+  refused(small_config("mistral", R"("layer_types": ["full_attention", "sliding_attention", "full_attention"])"), "names 2 full layers");
+  refused(small_config("mistral", R"("sliding_window": -1)"), "'sliding_window' is -1");
+  refused(llama_config(R"("quantization_config": {"quant_method": "fp8"})"), "'quantization_config' is given ('fp8')");
+  refused(small_config("phi3", R"("rope_scaling": {"type": "linear", "factor": 2.0})"), "known: default, longrope");
+  refused(small_config("gpt_neox", R"("rotary_pct": 0.4)"), "'rotary_pct' is 0.4: of 8 elements of a head it rotates 3");
+  refused(small_config("gpt_neox", R"("hidden_size": 50)"), "does not divide the hidden size 50");
+  refused(small_config("mixtral", R"("num_experts_per_tok": 6)"), "'num_experts_per_tok' is 6, there are 5 experts");
+  refused(small_config("mixtral", R"("num_local_experts": 0)"), "'num_local_experts' is 0");
+  refused(small_config("qwen3_moe", R"("num_experts": 16384, "num_hidden_layers": 4096)"), "more than 65536 experts");
+  refused(small_config("qwen2_moe", R"("mlp_only_layers": [0.5])"), "'mlp_only_layers' holds 0.5");
+  refused(small_config("olmoe", R"("head_dim": 10)"), "as wide as the hidden size");
+  refused(small_config("deepseek_v3", R"("num_key_value_heads": 2)"), "as many as it has attention heads");
+  refused(small_config("deepseek_v3", R"("scoring_func": "softmax")"), "'scoring_func' is 'softmax'; known: sigmoid");
+  refused(small_config("deepseek_v3", R"("topk_method": "greedy")"), "known: noaux_tc");
+  refused(small_config("deepseek_v3", R"("moe_layer_freq": 2)"), "'moe_layer_freq' is 2");
+  refused(small_config("deepseek_v3", R"("n_group": 5)"), "cannot be divided");
+  refused(small_config("deepseek_v3", R"("topk_group": 5)"), "there are 4 groups");
+  refused(small_config("deepseek_v3", R"("topk_group": 1, "num_experts_per_tok": 4)"), "the kept groups hold 3 experts");
+  refused(small_config("deepseek_v3", R"("qk_rope_head_dim": 5)"), "even number");
 }
 
 std::vector<NewTensor> zeros(const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& list) {
@@ -164,6 +263,41 @@ TEST_CASE("weights that do not fit the config are refused with name and shapes")
   CHECK_THROWS_WITH(load_model(folder.path()), Contains("'model.norm.weight' is stored as I32"));
   CHECK_THROWS_WITH(load_model(folder.path() / "none"), Contains("no such folder"));
   CHECK_THROWS_WITH(load_model(folder.path() / "config.json"), Contains("is not a folder"));
+}
+
+TEST_CASE("a mixture of experts is refused if one of its tensors is missing or too many") {
+  const testing::TemporaryFolder folder;
+  testing::make_model(folder.path(), small_config("deepseek_v3", R"("num_nextn_predict_layers": 1)"), 3);
+  const auto with = [&](const std::string& left_out, const std::string& added) {
+    const auto file = SafetensorsFile::open(folder.path() / "model.safetensors");
+    StoredTensors tensors = file.tensors();
+    if (!left_out.empty()) REQUIRE(tensors.erase(left_out) == 1);
+    if (!added.empty()) tensors[added] = tensors.at("model.norm.weight");
+    const auto other = folder.path() / "other";
+    std::filesystem::create_directories(other);
+    std::filesystem::copy(folder.path() / "config.json", other / "config.json", std::filesystem::copy_options::overwrite_existing);
+    write_safetensors(other / "model.safetensors", tensors);
+    return load_model(other);
+  };
+  CHECK(with("", "model.layers.3.enorm.weight")->config().num_layers == 3);
+  CHECK_THROWS_WITH(with("", "model.layers.4.enorm.weight"), Contains("'model.layers.4.enorm.weight' [48] has no place"));
+  CHECK_THROWS_WITH(with("", "model.layers.0.mlp.gate.weight"), Contains("has no place"));
+  CHECK_THROWS_WITH(with("model.layers.2.mlp.experts.11.up_proj.weight", ""),
+                    Contains("'model.layers.2.mlp.experts.11.up_proj.weight' [20, 48] is missing"));
+  CHECK_THROWS_WITH(with("model.layers.1.mlp.gate.e_score_correction_bias", ""), Contains("is missing"));
+}
+
+TEST_CASE("what training cannot do yet is said before it starts") {
+  const auto refused = [](const std::string& family, const std::string& reason) {
+    CHECK_THROWS_WITH(TrainableTransformer(parse(small_config(family)), at::kCPU), Contains("a " + family + " model") && Contains(reason));
+  };
+  refused("mistral", "a sliding window");
+  refused("qwen3", "norms on queries and keys");
+  refused("phi3", "the layout of its weights");
+  refused("gpt_neox", "attention beside its MLP");
+  refused("mixtral", "a mixture of experts");
+  refused("deepseek_v3", "latent attention");
+  CHECK(TrainableTransformer(parse(small_config("mistral", R"("sliding_window": null)")), at::kCPU).parameter_count() > 0);
 }
 
 TEST_CASE("the type of a model is the caller's, else the config's, else the weights'") {

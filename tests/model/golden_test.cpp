@@ -63,6 +63,10 @@ TEST_CASE("a llama checkpoint gives the expected logits", "[golden]") { check_go
 TEST_CASE("a llama checkpoint with llama3 rope scaling gives the expected logits", "[golden]") { check_golden("llama3-rope"); }
 TEST_CASE("a qwen2 checkpoint gives the expected logits", "[golden]") { check_golden("qwen2"); }
 TEST_CASE("a gpt2 checkpoint gives the expected logits", "[golden]") { check_golden("gpt2"); }
+TEST_CASE("a mistral checkpoint with a sliding window gives the expected logits", "[golden]") { check_golden("mistral"); }
+TEST_CASE("a qwen3 checkpoint gives the expected logits", "[golden]") { check_golden("qwen3"); }
+TEST_CASE("a mixtral checkpoint gives the expected logits", "[golden]") { check_golden("mixtral"); }
+TEST_CASE("a qwen2_moe checkpoint gives the expected logits", "[golden]") { check_golden("qwen2_moe"); }
 
 }  // namespace
 }  // namespace foretell

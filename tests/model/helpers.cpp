@@ -95,4 +95,48 @@ std::string gpt2_config(const std::string& more) {
       R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32"})", more);
 }
 
+namespace {
+
+// What a family's small model has beside or instead of llama's.
+std::string family_keys(const std::string& family) {
+  if (family == "mistral") return R"("sliding_window": 7)";
+  if (family == "qwen3") return R"("head_dim": 10)";
+  if (family == "gpt_neox") return R"("rotary_pct": 0.5, "intermediate_size": 80)";
+  if (family == "mixtral") return R"("num_local_experts": 5, "num_experts_per_tok": 2, "intermediate_size": 40)";
+  if (family == "qwen2_moe")
+    return R"("num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 40,
+        "mlp_only_layers": [1])";
+  if (family == "qwen3_moe")
+    return R"("head_dim": 10, "num_experts": 9, "num_experts_per_tok": 2, "moe_intermediate_size": 20, "norm_topk_prob": true,
+        "decoder_sparse_step": 2)";
+  if (family == "olmoe") return R"("num_experts": 6, "num_experts_per_tok": 3, "intermediate_size": 24)";
+  if (family == "deepseek_v3")
+    return R"("num_key_value_heads": 6, "q_lora_rank": 20, "kv_lora_rank": 16, "qk_nope_head_dim": 10, "qk_rope_head_dim": 6, "v_head_dim": 12,
+        "n_routed_experts": 12, "num_experts_per_tok": 3, "n_group": 4, "topk_group": 2, "moe_intermediate_size": 20, "n_shared_experts": 2,
+        "first_k_dense_replace": 1)";
+  return "";
+}
+
+}  // namespace
+
+std::string small_config(const std::string& family, const std::string& more) {
+  if (family == "gpt2") return gpt2_config(more);
+  const std::string keys = family_keys(family);
+  return updated(updated(llama_config("\"model_type\": \"" + family + "\"").c_str(), keys).c_str(), more);
+}
+
+const std::vector<NamedConfig>& family_configs() {
+  static const std::vector<NamedConfig> kConfigs = [] {
+    std::vector<NamedConfig> configs;
+    for (const char* family :
+         {"llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"})
+      configs.push_back({family, small_config(family)});
+    configs.push_back({"qwen3, two layers with a window",
+                       small_config("qwen3", R"("use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1)")});
+    configs.push_back({"mixtral with a window", small_config("mixtral", R"("sliding_window": 6)")});
+    return configs;
+  }();
+  return kConfigs;
+}
+
 }  // namespace foretell::testing

@@ -35,6 +35,13 @@ std::filesystem::path make_model(const std::filesystem::path& folder, const std:
 // The config.json of a small model; `more` are further keys, or other values of its own ("\"head_dim\": 10, ...").
 std::string llama_config(const std::string& more = "");
 std::string gpt2_config(const std::string& more = "");
+// Three layers and 97 tokens, for every family that can be loaded but bitllama: its keys, with `more` on top.
+std::string small_config(const std::string& family, const std::string& more = "");
+// One or two of each family, windows short and layers of both kinds where there are any.
+struct NamedConfig {
+  std::string name, config;
+};
+const std::vector<NamedConfig>& family_configs();
 std::string bitllama_config(const std::string& more = "");
 
 }  // namespace foretell::testing

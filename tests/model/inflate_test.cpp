@@ -108,6 +108,9 @@ TEST_CASE("shapes that a model cannot have are refused with the reason") {
   refused(large_config(R"("head_dim": 16)"), "'head_dim' is 16, that of small is 8");
   refused(testing::gpt2_config(), "a gpt2 model cannot be inflated");
   refused(testing::bitllama_config(), "a bitllama model cannot be inflated");
+  refused(testing::small_config("qwen3"), "its queries and keys have norms of their own");
+  refused(testing::small_config("phi3"), "its projections are fused");
+  refused(testing::small_config("mixtral"), "it is a mixture of experts");
   make_model(folder.path() / "small", small_config(R"("tie_word_embeddings": false)"), 34);
   refused(large_config(), "'tie_word_embeddings' is true");
   CHECK_THROWS_WITH(inflate({folder.path() / "small", folder.write("s.json", small_config()), folder.path() / "small"}),

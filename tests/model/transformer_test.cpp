@@ -23,6 +23,7 @@ namespace foretell {
 namespace {
 
 using Catch::Matchers::Contains;
+using testing::family_configs;
 using testing::gpt2_config;
 using testing::llama_config;
 using testing::logits_of;
@@ -30,6 +31,7 @@ using testing::make_model;
 using testing::max_difference;
 using testing::random_tokens;
 using testing::ReferenceTransformer;
+using testing::small_config;
 
 constexpr float kTolerance = 1e-4f;
 
@@ -41,13 +43,8 @@ at::Tensor as_tensor(const std::vector<std::vector<double>>& rows) {
   return tensor;
 }
 
-struct Case {
-  const char* name;
-  std::string config;
-};
-
-const std::vector<Case>& cases() {
-  static const std::vector<Case> kCases = {
+const std::vector<testing::NamedConfig>& cases() {
+  static const std::vector<testing::NamedConfig> kCases = {
       {"llama", llama_config()},
       {"llama, a head size of its own", llama_config(R"("head_dim": 10)")},
       {"llama, one key head", llama_config(R"("num_key_value_heads": 1, "tie_word_embeddings": true)")},
@@ -70,13 +67,53 @@ const std::vector<Case>& cases() {
           "tie_word_embeddings": false)")},
       {"gpt2, unscaled", gpt2_config(R"("scale_attn_weights": false, "activation_function": "gelu")")},
       {"float16 weights", llama_config(R"("dtype": "float16")")},
+      {"llama, longrope", llama_config(R"("head_dim": 12, "rope_scaling": {"rope_type": "longrope", "original_max_position_embeddings": 64,
+          "short_factor": [1.0, 1.1, 1.2, 1.5, 2.0, 2.5], "long_factor": [2, 3, 4, 5, 6, 7]})")},
+      {"mistral", small_config("mistral")},
+      {"mistral, a window of one", small_config("mistral", R"("sliding_window": 1, "head_dim": 12, "rms_norm_eps": 1e-3)")},
+      {"mistral, no window",
+       small_config("mistral", R"("sliding_window": null, "num_key_value_heads": null, "tie_word_embeddings": true)")},
+      {"qwen2, a window in the upper layers",
+       small_config("qwen2", R"("use_sliding_window": true, "sliding_window": 4, "max_window_layers": 2)")},
+      {"qwen3", small_config("qwen3")},
+      {"qwen3, biases, tied", small_config("qwen3", R"("attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 1)")},
+      {"qwen3, named layers", small_config("qwen3", R"("use_sliding_window": true, "sliding_window": 3,
+          "layer_types": ["sliding_attention", "full_attention", "sliding_attention"])")},
+      {"phi3", small_config("phi3", R"("sliding_window": 9)")},
+      {"phi3, longrope, partly rotated",
+       small_config("phi3", R"("head_dim": 16, "partial_rotary_factor": 0.75, "max_position_embeddings": 512,
+          "original_max_position_embeddings": 128, "rope_scaling": {"type": "su", "short_factor": [1.0, 1.2, 1.3, 1.7, 2.0, 3.0],
+          "long_factor": [1, 2, 3, 4, 5, 6]})")},
+      {"gpt_neox", small_config("gpt_neox")},
+      {"gpt_neox, one after the other, tied",
+       small_config("gpt_neox",
+                    R"("use_parallel_residual": false, "tie_word_embeddings": true, "rotary_pct": 1.0, "layer_norm_eps": 1e-3)")},
+      {"gpt_neox, no attention biases",
+       small_config("gpt_neox", R"("attention_bias": false, "hidden_act": "gelu_new", "rotary_pct": 0.25, "rotary_emb_base": 500)")},
+      {"mixtral", small_config("mixtral")},
+      {"mixtral, every expert", small_config("mixtral", R"("num_experts_per_tok": 5, "sliding_window": 6)")},
+      {"qwen2_moe", small_config("qwen2_moe")},
+      {"qwen2_moe, normalised, no biases", small_config("qwen2_moe", R"("norm_topk_prob": true, "qkv_bias": false, "num_experts_per_tok": 1,
+          "decoder_sparse_step": 2, "mlp_only_layers": [])")},
+      {"qwen2_moe, windows", small_config("qwen2_moe", R"("use_sliding_window": true, "sliding_window": 4, "max_window_layers": 3)")},
+      {"qwen3_moe", small_config("qwen3_moe")},
+      {"qwen3_moe, raw weights, a window",
+       small_config("qwen3_moe", R"("norm_topk_prob": false, "decoder_sparse_step": 1, "use_sliding_window": true, "sliding_window": 8)")},
+      {"olmoe", small_config("olmoe")},
+      {"olmoe, clipped", small_config("olmoe", R"("clip_qkv": 0.4, "norm_topk_prob": true, "attention_bias": true)")},
+      {"deepseek_v3", small_config("deepseek_v3")},
+      {"deepseek_v3, queries at once, one group, biases", small_config("deepseek_v3", R"("q_lora_rank": null, "n_group": 1, "topk_group": 1,
+          "norm_topk_prob": false, "routed_scaling_factor": 1.5, "attention_bias": true, "n_shared_experts": 1, "rope_interleave": false)")},
+      {"deepseek_v3, yarn",
+       small_config("deepseek_v3", R"("rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
+          "mscale": 0.7, "mscale_all_dim": 1.0}, "first_k_dense_replace": 0)")},
   };
   return kCases;
 }
 
 TEST_CASE("every family and shape agrees with the reference", "[reference]") {
   std::mt19937 random(5);
-  for (const Case& one : cases()) {
+  for (const auto& one : cases()) {
     INFO(one.name);
     const testing::TemporaryFolder folder;
     make_model(folder.path(), one.config, 7);
@@ -89,7 +126,8 @@ TEST_CASE("every family and shape agrees with the reference", "[reference]") {
 
 TEST_CASE("pieces of any size give what one forward gives") {
   std::mt19937 random(6);
-  for (const std::string& config : {llama_config(), gpt2_config()}) {
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
     const testing::TemporaryFolder folder;
     const auto model = load_model(make_model(folder.path(), config, 8));
     const Tokens tokens = random_tokens(60, model->config().vocab_size, random);
@@ -107,35 +145,39 @@ TEST_CASE("pieces of any size give what one forward gives") {
 
 TEST_CASE("a ragged batch gives what its items give alone") {
   std::mt19937 random(7);
-  const testing::TemporaryFolder folder;
-  const auto model = load_model(make_model(folder.path(), llama_config(), 9));
-  const Tokens first = random_tokens(11, 97, random);
-  const Tokens second = random_tokens(4, 97, random);
-  const Tokens third = random_tokens(1, 97, random);
-  const auto a = model->make_cache(32);
-  const auto b = model->make_cache(16);
-  const auto c = model->make_cache(8);
-  logits_of(*model, second, *c);
-  const auto alone = model->make_cache(8);
-  logits_of(*model, second, *alone);
-  ForwardOptions options;
-  options.taps = {0, 2};
-  options.tap_final = options.tap_last = true;
-  const std::vector<ForwardItem> items = {{TokenSpan(first), ChainShape{}, a.get(), LogitRows::Last},
-                                          {TokenSpan(second), ChainShape{}, b.get(), LogitRows::None},
-                                          {TokenSpan(third), ChainShape{}, c.get(), LogitRows::All}};
-  const ForwardResult result = model->forward(items, options);
-  CHECK(max_difference(result.logits[0], logits_of(*model, first)[10]) < kTolerance);
-  CHECK(max_difference(result.logits[1], logits_of(*model, third, *alone)[0]) < kTolerance);
-  CHECK(result.logits.size(0) == 2);
-  CHECK(result.taps[1].sizes() == at::IntArrayRef({16, 48}));
-  CHECK(result.final_state.size(0) == 16);
-  CHECK(result.last_state.size(0) == 16);
-  CHECK((a->length() == 11 && b->length() == 4 && c->length() == 5));
-  // The whole cache of the second item was filled although nobody asked for its logits.
-  const auto b2 = model->make_cache(16);
-  logits_of(*model, second, *b2);
-  CHECK(max_difference(logits_of(*model, third, *b), logits_of(*model, third, *b2)) < kTolerance);
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
+    const testing::TemporaryFolder folder;
+    const auto model = load_model(make_model(folder.path(), config, 9));
+    const int vocab = model->config().vocab_size, hidden = model->config().hidden_size;
+    const Tokens first = random_tokens(11, vocab, random);
+    const Tokens second = random_tokens(9, vocab, random);
+    const Tokens third = random_tokens(1, vocab, random);
+    const auto a = model->make_cache(32);
+    const auto b = model->make_cache(16);
+    const auto c = model->make_cache(12);
+    logits_of(*model, second, *c);
+    const auto alone = model->make_cache(12);
+    logits_of(*model, second, *alone);
+    ForwardOptions options;
+    options.taps = {0, 2};
+    options.tap_final = options.tap_last = true;
+    const std::vector<ForwardItem> items = {{TokenSpan(first), ChainShape{}, a.get(), LogitRows::Last},
+                                            {TokenSpan(second), ChainShape{}, b.get(), LogitRows::None},
+                                            {TokenSpan(third), ChainShape{}, c.get(), LogitRows::All}};
+    const ForwardResult result = model->forward(items, options);
+    CHECK(max_difference(result.logits[0], logits_of(*model, first)[10]) < kTolerance);
+    CHECK(max_difference(result.logits[1], logits_of(*model, third, *alone)[0]) < kTolerance);
+    CHECK(result.logits.size(0) == 2);
+    CHECK(result.taps[1].sizes() == at::IntArrayRef({21, hidden}));
+    CHECK(result.final_state.size(0) == 21);
+    CHECK(result.last_state.size(0) == 21);
+    CHECK((a->length() == 11 && b->length() == 9 && c->length() == 10));
+    // The whole cache of the second item was filled although nobody asked for its logits.
+    const auto b2 = model->make_cache(16);
+    logits_of(*model, second, *b2);
+    CHECK(max_difference(logits_of(*model, third, *b), logits_of(*model, third, *b2)) < kTolerance);
+  }
 }
 
 std::vector<NodeId> random_tree(int size, std::mt19937& random) {
@@ -153,7 +195,8 @@ std::vector<int> path_to(const std::vector<NodeId>& parents, int node) {
 
 TEST_CASE("a tree scores every path as if it stood alone, and keeping a path goes on from it") {
   std::mt19937 random(8);
-  for (const std::string& config : {llama_config(), gpt2_config(), llama_config(R"("num_key_value_heads": 6)")}) {
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
     const testing::TemporaryFolder folder;
     const auto model = load_model(make_model(folder.path(), config, 10));
     const int vocab = model->config().vocab_size;
@@ -185,48 +228,56 @@ TEST_CASE("a tree scores every path as if it stood alone, and keeping a path goe
 
 TEST_CASE("rows of a tree that the cache already holds are continued") {
   std::mt19937 random(9);
-  const testing::TemporaryFolder folder;
-  const auto model = load_model(make_model(folder.path(), llama_config(), 11));
-  const Tokens prompt = random_tokens(6, 97, random);
-  const std::vector<NodeId> parents = {0, 0, 1, 1, 0, 4, 5};
-  const Tokens nodes = random_tokens(7, 97, random);
-  const auto whole = model->make_cache(20);
-  logits_of(*model, prompt, *whole);
-  const at::Tensor expected = model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, whole.get(), LogitRows::All}).logits;
-  for (const int cached : {1, 3, 6}) {
-    const auto cache = model->make_cache(20);
-    logits_of(*model, prompt, *cache);
-    const std::span<const NodeId> first(parents.data(), cached);
-    model->forward(ForwardItem{TokenSpan(nodes).first(cached), TreeShape{first}, cache.get(), LogitRows::None});
-    const at::Tensor rest =
-        model->forward(ForwardItem{TokenSpan(nodes).subspan(cached), TreeShape{parents, cached}, cache.get(), LogitRows::All}).logits;
-    CHECK(max_difference(rest, expected.slice(0, cached)) < kTolerance);
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
+    const testing::TemporaryFolder folder;
+    const auto model = load_model(make_model(folder.path(), config, 11));
+    const int vocab = model->config().vocab_size;
+    const Tokens prompt = random_tokens(6, vocab, random);
+    const std::vector<NodeId> parents = {0, 0, 1, 1, 0, 4, 5};
+    const Tokens nodes = random_tokens(7, vocab, random);
+    const auto whole = model->make_cache(20);
+    logits_of(*model, prompt, *whole);
+    const at::Tensor expected = model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, whole.get(), LogitRows::All}).logits;
+    for (const int cached : {1, 3, 6}) {
+      const auto cache = model->make_cache(20);
+      logits_of(*model, prompt, *cache);
+      const std::span<const NodeId> first(parents.data(), cached);
+      model->forward(ForwardItem{TokenSpan(nodes).first(cached), TreeShape{first}, cache.get(), LogitRows::None});
+      const at::Tensor rest =
+          model->forward(ForwardItem{TokenSpan(nodes).subspan(cached), TreeShape{parents, cached}, cache.get(), LogitRows::All}).logits;
+      CHECK(max_difference(rest, expected.slice(0, cached)) < kTolerance);
+    }
   }
 }
 
 TEST_CASE("rows with positions and a mask of their own agree with the reference") {
   std::mt19937 random(10);
-  const testing::TemporaryFolder folder;
-  const auto model = load_model(make_model(folder.path(), llama_config(), 12));
-  const ReferenceTransformer reference(folder.path());
-  const Tokens tokens = random_tokens(9, 97, random);
-  const MaskedShape shape{{5, 9, 9, 20},
-                          at::tensor({1, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1}, at::kInt).reshape({4, 4}).to(at::kBool)};
-  const auto cache = model->make_cache(9);
-  logits_of(*model, TokenSpan(tokens).first(5), *cache);
-  const at::Tensor logits = model->forward(ForwardItem{TokenSpan(tokens).subspan(5), shape, cache.get(), LogitRows::All}).logits;
-  ReferenceTransformer::Options options;
-  options.positions = {0, 1, 2, 3, 4, 5, 9, 9, 20};
-  options.visible = [&](int row, int column) {
-    if (column < 5) return row >= 5 || column <= row;
-    return row >= 5 && shape.visible[row - 5][column - 5].item<bool>();
-  };
-  CHECK(max_difference(logits, as_tensor(reference.logits(tokens, options)).slice(0, 5)) < kTolerance);
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
+    const testing::TemporaryFolder folder;
+    const auto model = load_model(make_model(folder.path(), config, 12));
+    const ReferenceTransformer reference(folder.path());
+    const Tokens tokens = random_tokens(9, model->config().vocab_size, random);
+    const MaskedShape shape{{5, 9, 9, 20},
+                            at::tensor({1, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1}, at::kInt).reshape({4, 4}).to(at::kBool)};
+    const auto cache = model->make_cache(9);
+    logits_of(*model, TokenSpan(tokens).first(5), *cache);
+    const at::Tensor logits = model->forward(ForwardItem{TokenSpan(tokens).subspan(5), shape, cache.get(), LogitRows::All}).logits;
+    ReferenceTransformer::Options options;
+    options.positions = {0, 1, 2, 3, 4, 5, 9, 9, 20};
+    options.visible = [&](int row, int column) {
+      if (column < 5) return row >= 5 || column <= row;
+      return row >= 5 && shape.visible[row - 5][column - 5].item<bool>();
+    };
+    CHECK(max_difference(logits, as_tensor(reference.logits(tokens, options)).slice(0, 5)) < kTolerance);
+  }
 }
 
 TEST_CASE("layers run in two ranges give what one run gives, and a range that ends early is an early exit") {
   std::mt19937 random(11);
-  for (const std::string& config : {llama_config(), gpt2_config()}) {
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
     const testing::TemporaryFolder folder;
     const auto model = load_model(make_model(folder.path(), config, 13));
     const ReferenceTransformer reference(folder.path());
@@ -256,46 +307,56 @@ TEST_CASE("layers run in two ranges give what one run gives, and a range that en
 
 TEST_CASE("sublayers that are left out pass their input through") {
   std::mt19937 random(12);
-  const testing::TemporaryFolder folder;
-  const auto model = load_model(make_model(folder.path(), llama_config(), 14));
-  const ReferenceTransformer reference(folder.path());
-  const Tokens tokens = random_tokens(8, 97, random);
-  for (int bits = 0; bits < 64; bits += 5) {
-    LayerSet set = LayerSet::all(3);
-    for (int layer = 0; layer < 3; ++layer) {
-      set.set_attention(layer, bits >> layer & 1);
-      set.set_mlp(layer, bits >> (3 + layer) & 1);
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
+    const testing::TemporaryFolder folder;
+    const auto model = load_model(make_model(folder.path(), config, 14));
+    const ReferenceTransformer reference(folder.path());
+    const Tokens tokens = random_tokens(8, model->config().vocab_size, random);
+    for (int bits = 0; bits < 64; bits += 5) {
+      LayerSet set = LayerSet::all(3);
+      for (int layer = 0; layer < 3; ++layer) {
+        set.set_attention(layer, bits >> layer & 1);
+        set.set_mlp(layer, bits >> (3 + layer) & 1);
+      }
+      ForwardOptions options;
+      options.computed = set;
+      ReferenceTransformer::Options slow;
+      slow.computed = set;
+      const auto cache = model->make_cache(8);
+      std::vector<at::Tensor> parts;
+      for (const TokenSpan part : {TokenSpan(tokens).first(5), TokenSpan(tokens).subspan(5, 1), TokenSpan(tokens).subspan(6)}) {
+        parts.push_back(model->forward(ForwardItem{part, ChainShape{}, cache.get(), LogitRows::All}, options).logits);
+      }
+      CHECK(max_difference(at::cat(parts), as_tensor(reference.logits(tokens, slow))) < kTolerance);
+      CHECK(cache->length() == 8);
     }
-    ForwardOptions options;
-    options.computed = set;
-    ReferenceTransformer::Options slow;
-    slow.computed = set;
-    const auto cache = model->make_cache(8);
-    std::vector<at::Tensor> parts;
-    for (const TokenSpan part : {TokenSpan(tokens).first(5), TokenSpan(tokens).subspan(5, 1), TokenSpan(tokens).subspan(6)}) {
-      parts.push_back(model->forward(ForwardItem{part, ChainShape{}, cache.get(), LogitRows::All}, options).logits);
-    }
-    CHECK(max_difference(at::cat(parts), as_tensor(reference.logits(tokens, slow))) < kTolerance);
-    CHECK(cache->length() == 8);
   }
 }
 
 TEST_CASE("bfloat16 stays near the reference") {
   std::mt19937 random(13);
-  const testing::TemporaryFolder folder;
-  const auto model = load_model(make_model(folder.path(), llama_config(), 15), {.dtype = at::kBFloat16, .device = at::kCPU});
-  const ReferenceTransformer reference(folder.path());
-  const Tokens tokens = random_tokens(24, 97, random);
-  const at::Tensor expected = as_tensor(reference.logits(tokens));
-  const at::Tensor logits = logits_of(*model, tokens);
-  CHECK(logits.scalar_type() == at::kFloat);
-  // Eight bits of mantissa through three layers, on logits of deviation 3: 0.15 is 5% of it.
-  CHECK((logits - expected).abs().mean().item<float>() < 0.05f);
-  CHECK(max_difference(logits, expected) < 0.3f);
-  const auto cache = model->make_cache(24);
-  std::vector<at::Tensor> parts;
-  for (const Token& token : tokens) parts.push_back(logits_of(*model, std::span(&token, 1), *cache));
-  CHECK(max_difference(at::cat(parts), logits) < 0.3f);
+  for (const auto& [name, config] : family_configs()) {
+    INFO(name);
+    const testing::TemporaryFolder folder;
+    const auto model = load_model(make_model(folder.path(), config, 15), {.dtype = at::kBFloat16, .device = at::kCPU});
+    const ReferenceTransformer reference(folder.path());
+    const Tokens tokens = random_tokens(24, model->config().vocab_size, random);
+    const at::Tensor expected = as_tensor(reference.logits(tokens));
+    const at::Tensor logits = logits_of(*model, tokens);
+    CHECK(logits.scalar_type() == at::kFloat);
+    const auto cache = model->make_cache(24);
+    std::vector<at::Tensor> parts;
+    for (const Token& token : tokens) parts.push_back(logits_of(*model, std::span(&token, 1), *cache));
+    // Eight bits of mantissa through three layers, on logits of deviation 3: 0.15 is 5% of it. A mixture of experts sends rows that are nearly
+    // undecided elsewhere: most rows are near, but not all.
+    const bool sparse = model->config().moe.experts > 0;
+    CHECK((logits - expected).abs().mean().item<float>() < (sparse ? 0.2f : 0.05f));
+    CHECK((at::cat(parts) - logits).abs().mean().item<float>() < (sparse ? 0.2f : 0.05f));
+    if (sparse) continue;
+    CHECK(max_difference(logits, expected) < 0.3f);
+    CHECK(max_difference(at::cat(parts), logits) < 0.3f);
+  }
 }
 
 TEST_CASE("the fused operations do what their plain forms do") {
@@ -327,6 +388,13 @@ TEST_CASE("the fused operations do what their plain forms do") {
       CHECK(max_difference(fused.keys(0), plain.keys(0)) < tolerance);
       CHECK(max_difference(fused.values(0), plain.values(0)) == 0);
     }
+    const at::Tensor parts = at::randn({5, 70}).to(type);
+    const at::Tensor same = parts.clone();
+    const at::Tensor part_gain = at::rand({12}).add(0.5).to(type);
+    rms_norm_parts(parts, 8, 4, part_gain, 1e-5);
+    rms_norm_parts_aten(same, 8, 4, part_gain, 1e-5);
+    CHECK(max_difference(parts, same) < tolerance);
+    CHECK(at::equal(parts.narrow(1, 0, 8), same.narrow(1, 0, 8)));
   }
 }
 

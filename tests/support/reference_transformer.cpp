@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 
 #include "framework/model/files/safetensors.h"
@@ -13,6 +14,12 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 
 bool is_gpt2(const ModelConfig& config) { return config.family == "gpt2"; }
+bool is_neox(const ModelConfig& config) { return config.family == "gpt_neox"; }
+
+std::string layer_stem(const ModelConfig& config, int layer) {
+  const char* stem = is_gpt2(config) ? "transformer.h." : is_neox(config) ? "gpt_neox.layers." : "model.layers.";
+  return stem + std::to_string(layer) + ".";
+}
 
 double value_of(const StoredTensor& tensor, std::size_t i) {
   if (tensor.type == StoredType::F32) {
@@ -58,6 +65,10 @@ std::pair<double, double> angle(const RopeConfig& rope, int d, int i, int positi
       const double keep = std::clamp((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
       return {position * theta * (keep + (1 - keep) / rope.factor), 1};
     }
+    case RopeConfig::Scaling::LongRope: {
+      const double share = 1 + std::log(rope.factor) / std::log(static_cast<double>(rope.original_context));
+      return {position * theta / rope.short_factors[i], rope.attention_factor.value_or(rope.factor > 1 ? std::sqrt(share) : 1.0)};
+    }
     case RopeConfig::Scaling::Yarn: break;
   }
   // The pair (a real number) that makes r turns: theta^(-2 i / d) = 2 pi r / L.
@@ -69,6 +80,9 @@ std::pair<double, double> angle(const RopeConfig& rope, int d, int i, int positi
   to = std::min(to, d - 1.0);
   const double interpolate = std::clamp((i - from) / std::max(to - from, 0.001), 0.0, 1.0);
   double scale = rope.factor <= 1 ? 1 : 0.1 * std::log(rope.factor) + 1;
+  if (rope.mscale.value_or(0) > 0 && rope.mscale_all_dim.value_or(0) > 0 && rope.factor > 1) {
+    scale = (0.1 * *rope.mscale * std::log(rope.factor) + 1) / (0.1 * *rope.mscale_all_dim * std::log(rope.factor) + 1);
+  }
   if (rope.attention_factor) scale = *rope.attention_factor;
   return {position * theta * (1 - interpolate + interpolate / rope.factor), scale};
 }
@@ -128,7 +142,7 @@ ReferenceTransformer::Vector ReferenceTransformer::times(const std::string& stem
   return y;
 }
 
-ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem, const Vector& x) const {
+ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem, const Vector& x, std::optional<double> eps) const {
   if (!has(stem + ".weight")) return x;
   const double n = static_cast<double>(x.size());
   double mean = 0;
@@ -139,19 +153,21 @@ ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem,
   for (const double v : x) square += (v - mean) * (v - mean) / n;
   Vector y(x.size());
   for (std::size_t i = 0; i < x.size(); ++i) {
-    y[i] = (x[i] - mean) / std::sqrt(square + config_.norm_eps) * matrix(stem + ".weight").values[i];
+    y[i] = (x[i] - mean) / std::sqrt(square + eps.value_or(config_.norm_eps)) * matrix(stem + ".weight").values[i];
     if (has(stem + ".bias")) y[i] += matrix(stem + ".bias").values[i];
   }
   return y;
 }
 
+// The last `d` elements of a head whose first ones stay, or the first `d` of one whose last ones do.
 void ReferenceTransformer::rotate(Vector& head, int position) const {
   if (config_.position != PositionKind::Rope) return;
-  const int d = static_cast<int>(config_.head_dim * config_.rope.partial);
+  const int d = config_.latent ? config_.latent->rotary_dim : static_cast<int>(config_.head_dim * config_.rope.partial);
+  double* part = head.data() + (config_.latent ? head.size() - d : 0);
   for (int i = 0; i < d / 2; ++i) {
     const auto [turn, scale] = angle(config_.rope, d, i, position);
-    double& a = head[config_.rope.interleaved ? 2 * i : i];
-    double& b = head[config_.rope.interleaved ? 2 * i + 1 : i + d / 2];
+    double& a = part[config_.rope.interleaved ? 2 * i : i];
+    double& b = part[config_.rope.interleaved ? 2 * i + 1 : i + d / 2];
     const double c = std::cos(turn) * scale;
     const double s = std::sin(turn) * scale;
     const double turned = a * c - b * s;
@@ -160,36 +176,85 @@ void ReferenceTransformer::rotate(Vector& head, int position) const {
   }
 }
 
+ReferenceTransformer::Heads ReferenceTransformer::project(const std::string& stem, const Vector& x) const {
+  const int d = config_.head_dim;
+  Heads heads;
+  const auto split = [d](const Vector& row, std::size_t from, int count) {
+    std::vector<Vector> parts;
+    for (int h = 0; h < count; ++h)
+      parts.emplace_back(row.begin() + static_cast<std::ptrdiff_t>(from) + h * d,
+                         row.begin() + static_cast<std::ptrdiff_t>(from) + (h + 1) * d);
+    return parts;
+  };
+  if (is_neox(config_)) {
+    const std::vector<Vector> parts = split(times(stem + "query_key_value", x), 0, 3 * config_.num_heads);
+    for (int h = 0; h < config_.num_heads; ++h) {
+      heads.q.push_back(parts[3 * h]);
+      heads.k.push_back(parts[3 * h + 1]);
+      heads.v.push_back(parts[3 * h + 2]);
+    }
+    return heads;
+  }
+  Vector all;
+  if (is_gpt2(config_) || config_.family == "phi3") {
+    all = times(stem + (is_gpt2(config_) ? "c_attn" : "qkv_proj"), x);
+  } else {
+    for (const char* part : {"q", "k", "v"}) {
+      Vector y = times(stem + part + "_proj", x);
+      if (config_.qk_norm == QkNorm::Projection) y = norm(stem + part + "_norm", y);
+      if (config_.qkv_limit) {
+        for (double& value : y) value = std::clamp(value, -*config_.qkv_limit, *config_.qkv_limit);
+      }
+      all.insert(all.end(), y.begin(), y.end());
+    }
+  }
+  const std::size_t queries = static_cast<std::size_t>(config_.num_heads) * d, keys = static_cast<std::size_t>(config_.num_kv_heads) * d;
+  heads.q = split(all, 0, config_.num_heads);
+  heads.k = split(all, queries, config_.num_kv_heads);
+  heads.v = split(all, queries + keys, config_.num_kv_heads);
+  if (config_.qk_norm == QkNorm::Head) {
+    for (Vector& head : heads.q) head = norm(stem + "q_norm", head);
+    for (Vector& head : heads.k) head = norm(stem + "k_norm", head);
+  }
+  return heads;
+}
+
+// DeepSeek-AI 2024, arXiv 2405.04434, equations 9 to 13 and 14 to 19, with the released model's norms on both latent rows.
+ReferenceTransformer::Heads ReferenceTransformer::project_latent(const std::string& stem, const Vector& x) const {
+  const LatentConfig& latent = *config_.latent;
+  const Vector q = latent.query_rank == 0 ? times(stem + "q_proj", x)
+                                          : times(stem + "q_b_proj", norm(stem + "q_a_layernorm", times(stem + "q_a_proj", x), 1e-6));
+  const Vector both = times(stem + "kv_a_proj_with_mqa", x);
+  const Vector shared(both.begin() + latent.kv_rank, both.end());
+  const Vector kv = times(stem + "kv_b_proj", norm(stem + "kv_a_layernorm", Vector(both.begin(), both.begin() + latent.kv_rank), 1e-6));
+  Heads heads;
+  const int width = latent.plain_dim + latent.value_dim;
+  for (int h = 0; h < config_.num_heads; ++h) {
+    heads.q.emplace_back(q.begin() + h * config_.head_dim, q.begin() + (h + 1) * config_.head_dim);
+    Vector key(kv.begin() + h * width, kv.begin() + h * width + latent.plain_dim);
+    key.insert(key.end(), shared.begin(), shared.end());
+    heads.k.push_back(key);
+    heads.v.emplace_back(kv.begin() + h * width + latent.plain_dim, kv.begin() + (h + 1) * width);
+  }
+  return heads;
+}
+
 std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int layer, const std::vector<Vector>& x,
                                                                           const Options& options) const {
-  const int d = config_.head_dim;
   const int rows = static_cast<int>(x.size());
-  const std::string stem =
-      is_gpt2(config_) ? "transformer.h." + std::to_string(layer) + ".attn." : "model.layers." + std::to_string(layer) + ".self_attn.";
-  std::vector<std::vector<Vector>> q(rows), k(rows), v(rows);
+  const std::string stem = layer_stem(config_, layer) + (is_gpt2(config_) ? "attn." : is_neox(config_) ? "attention." : "self_attn.");
+  std::vector<Heads> projected;
   for (int row = 0; row < rows; ++row) {
-    Vector all;
-    if (is_gpt2(config_)) {
-      all = times(stem + "c_attn", x[row]);
-    } else {
-      for (const char* part : {"q_proj", "k_proj", "v_proj"}) {
-        const Vector y = times(stem + part, x[row]);
-        all.insert(all.end(), y.begin(), y.end());
-      }
-    }
-    auto at = all.begin();
-    const auto take = [&](std::vector<Vector>& heads, int count, bool turned) {
-      for (int h = 0; h < count; ++h, at += d) {
-        heads.emplace_back(at, at + d);
-        if (turned) rotate(heads.back(), options.positions[row]);
-      }
-    };
-    take(q[row], config_.num_heads, true);
-    take(k[row], config_.num_kv_heads, true);
-    take(v[row], config_.num_kv_heads, false);
+    projected.push_back(config_.latent ? project_latent(stem, x[row]) : project(stem, x[row]));
+    for (Vector& head : projected[row].q) rotate(head, options.positions[row]);
+    for (Vector& head : projected[row].k) rotate(head, options.positions[row]);
   }
-  double scale = config_.attention_scaled ? 1 / std::sqrt(d) : 1;
+  double scale = config_.attention_scaled ? 1 / std::sqrt(config_.head_dim) : 1;
   if (config_.attention_scaled_by_layer) scale /= layer + 1;
+  const RopeConfig& rope = config_.rope;
+  if (config_.latent && rope.scaling == RopeConfig::Scaling::Yarn && rope.factor > 1)
+    scale *= std::pow(0.1 * rope.mscale_all_dim.value_or(0) * std::log(rope.factor) + 1, 2);
+  const bool windowed = config_.sliding_window > 0 && std::ranges::find(config_.full_layers, layer) == config_.full_layers.end();
   std::vector<Vector> out;
   for (int row = 0; row < rows; ++row) {
     Vector joined;
@@ -199,32 +264,96 @@ std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int la
       double sum = 0;
       for (int column = 0; column < rows; ++column) {
         if (!options.visible(row, column)) continue;
-        weights[column] = std::exp(scale * dot(q[row][h].data(), k[column][shared].data(), d));
+        if (windowed && options.positions[row] - options.positions[column] >= config_.sliding_window) continue;
+        weights[column] = std::exp(scale * dot(projected[row].q[h].data(), projected[column].k[shared].data(), config_.head_dim));
         sum += weights[column];
       }
-      Vector mixed(d, 0.0);
+      Vector mixed(projected[row].v[shared].size(), 0.0);
       for (int column = 0; column < rows; ++column) {
-        for (int i = 0; i < d; ++i) mixed[i] += weights[column] / sum * v[column][shared][i];
+        for (std::size_t i = 0; i < mixed.size(); ++i) mixed[i] += weights[column] / sum * projected[column].v[shared][i];
       }
       joined.insert(joined.end(), mixed.begin(), mixed.end());
     }
-    out.push_back(times(stem + (is_gpt2(config_) ? "c_proj" : "o_proj"), joined));
+    out.push_back(times(stem + (is_gpt2(config_) ? "c_proj" : is_neox(config_) ? "dense" : "o_proj"), joined));
   }
   return out;
 }
 
-ReferenceTransformer::Vector ReferenceTransformer::mlp(int layer, const Vector& x) const {
-  if (is_gpt2(config_)) {
-    const std::string stem = "transformer.h." + std::to_string(layer) + ".mlp.";
-    Vector y = times(stem + "c_fc", x);
-    for (double& value : y) value = activated(value, config_.activation);
-    return times(stem + "c_proj", y);
-  }
-  const std::string stem = "model.layers." + std::to_string(layer) + ".mlp.";
-  Vector gate = times(stem + "gate_proj", x);
-  const Vector up = times(stem + "up_proj", x);
+ReferenceTransformer::Vector ReferenceTransformer::gated(const std::string& stem, const Vector& x,
+                                                         const std::array<const char*, 3>& names) const {
+  Vector gate = times(stem + names[0], x);
+  const Vector up = times(stem + names[1], x);
   for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = activated(gate[i], config_.activation) * up[i];
-  return times(stem + "down_proj", gate);
+  return times(stem + names[2], gate);
+}
+
+// Each expert's weight, 0 for those that were not chosen: by asking of every expert how many come before it.
+ReferenceTransformer::Vector ReferenceTransformer::expert_weights(const std::string& block, const Vector& x) const {
+  const MoeConfig& moe = config_.moe;
+  Vector score = times(block + "gate", x);
+  double sum = 0;
+  for (double& s : score) s = moe.score == MoeConfig::Score::Sigmoid ? 1 / (1 + std::exp(-s)) : std::exp(s);
+  for (const double s : score) sum += s;
+  if (moe.score == MoeConfig::Score::Softmax) {
+    for (double& s : score) s /= sum;
+  }
+  Vector wanted = score;
+  if (has(block + "gate.e_score_correction_bias")) {
+    for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] += matrix(block + "gate.e_score_correction_bias").values[i];
+  }
+  const auto rank_in = [](const Vector& values, std::size_t i) {
+    int rank = 0;
+    for (std::size_t j = 0; j < values.size(); ++j) rank += values[j] > values[i] || (values[j] == values[i] && j < i);
+    return rank;
+  };
+  const std::size_t size = wanted.size() / static_cast<std::size_t>(moe.groups);
+  Vector groups;
+  for (int g = 0; g < moe.groups; ++g) {
+    Vector members(wanted.begin() + static_cast<std::ptrdiff_t>(g * size), wanted.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+    std::ranges::sort(members, std::greater());
+    groups.push_back(members[0] + (size > 1 ? members[1] : 0));
+  }
+  for (std::size_t i = 0; i < wanted.size(); ++i)
+    if (moe.groups > 1 && rank_in(groups, i / size) >= moe.groups_kept) wanted[i] = -1e300;
+  Vector weights(score.size(), 0.0);
+  double chosen = 0;
+  for (std::size_t i = 0; i < score.size(); ++i) {
+    if (rank_in(wanted, i) < moe.experts_per_token) chosen += weights[i] = score[i];
+  }
+  for (double& w : weights) w *= moe.scale / (moe.normalised ? chosen : 1);
+  return weights;
+}
+
+ReferenceTransformer::Vector ReferenceTransformer::mlp(int layer, const Vector& x) const {
+  const std::string stem = layer_stem(config_, layer);
+  if (is_gpt2(config_) || is_neox(config_)) {
+    Vector y = times(stem + (is_gpt2(config_) ? "mlp.c_fc" : "mlp.dense_h_to_4h"), x);
+    for (double& value : y) value = activated(value, config_.activation);
+    return times(stem + (is_gpt2(config_) ? "mlp.c_proj" : "mlp.dense_4h_to_h"), y);
+  }
+  if (config_.family == "phi3") {
+    const Vector both = times(stem + "mlp.gate_up_proj", x);
+    Vector y(both.begin(), both.begin() + static_cast<std::ptrdiff_t>(both.size() / 2));
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = activated(y[i], config_.activation) * both[y.size() + i];
+    return times(stem + "mlp.down_proj", y);
+  }
+  const std::array<const char*, 3> usual = {"gate_proj", "up_proj", "down_proj"};
+  const bool mixtral = config_.family == "mixtral";
+  const std::string block = stem + (mixtral ? "block_sparse_moe." : "mlp.");
+  if (!has(block + "gate.weight")) return gated(block, x, usual);
+  const Vector weights = expert_weights(block, x);
+  Vector y(x.size(), 0.0);
+  const auto add = [&](const Vector& more, double weight) {
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] += weight * more[i];
+  };
+  for (std::size_t e = 0; e < weights.size(); ++e) {
+    const std::string expert = block + "experts." + std::to_string(e) + ".";
+    if (weights[e] != 0) add(gated(expert, x, mixtral ? std::array<const char*, 3>{"w1", "w3", "w2"} : usual), weights[e]);
+  }
+  if (has(block + "shared_expert.up_proj.weight"))
+    add(gated(block + "shared_expert.", x, usual), 1 / (1 + std::exp(-times(block + "shared_expert_gate", x)[0])));
+  if (has(block + "shared_experts.up_proj.weight")) add(gated(block + "shared_experts.", x, usual), 1);
+  return y;
 }
 
 std::vector<std::vector<double>> ReferenceTransformer::logits(TokenSpan tokens, const Options& given) const {
@@ -234,7 +363,8 @@ std::vector<std::vector<double>> ReferenceTransformer::logits(TokenSpan tokens, 
   if (!options.visible) options.visible = [](int row, int column) { return column <= row; };
 
   const bool gpt2 = is_gpt2(config_);
-  const std::string table = gpt2 ? "transformer.wte" : "model.embed_tokens";
+  const bool neox = is_neox(config_);
+  const std::string table = gpt2 ? "transformer.wte" : neox ? "gpt_neox.embed_in" : "model.embed_tokens";
   const auto row_of = [&](const std::string& name, int row) {
     const Matrix& m = matrix(name);
     return Vector(m.values.begin() + static_cast<std::ptrdiff_t>(row) * m.columns,
@@ -249,24 +379,27 @@ std::vector<std::vector<double>> ReferenceTransformer::logits(TokenSpan tokens, 
     if (gpt2) add(x.back(), row_of("transformer.wpe.weight", options.positions[row]));
   }
   for (int layer = 0; layer < options.layers.value_or(config_.num_layers); ++layer) {
-    const std::string stem = gpt2 ? "transformer.h." + std::to_string(layer) + "." : "model.layers." + std::to_string(layer) + ".";
+    const std::string stem = layer_stem(config_, layer);
     const auto normed = [&](const char* name) {
       std::vector<Vector> y;
       for (const Vector& row : x) y.push_back(norm(stem + name, row));
       return y;
     };
+    const bool beside = neox && config_.parallel_residual;
+    const auto before = beside ? normed("post_attention_layernorm") : std::vector<Vector>();
     if (!options.computed || options.computed->attention(layer)) {
       const auto mixed = attention(layer, normed(gpt2 ? "ln_1" : "input_layernorm"), options);
       for (int row = 0; row < rows; ++row) add(x[row], mixed[row]);
     }
     if (!options.computed || options.computed->mlp(layer)) {
-      const auto y = normed(gpt2 ? "ln_2" : "post_attention_layernorm");
+      const auto y = beside ? before : normed(gpt2 ? "ln_2" : "post_attention_layernorm");
       for (int row = 0; row < rows; ++row) add(x[row], mlp(layer, y[row]));
     }
   }
   std::vector<Vector> logits;
-  for (const Vector& row : x)
-    logits.push_back(times(config_.tie_embeddings ? table : "lm_head", norm(gpt2 ? "transformer.ln_f" : "model.norm", row)));
+  const char* last = gpt2 ? "transformer.ln_f" : neox ? "gpt_neox.final_layer_norm" : "model.norm";
+  const std::string head = config_.tie_embeddings ? table : neox ? "embed_out" : "lm_head";
+  for (const Vector& row : x) logits.push_back(times(head, norm(last, row)));
   return logits;
 }
 

@@ -5,6 +5,7 @@
 // sets are checked against.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -39,13 +40,20 @@ class ReferenceTransformer {
     std::vector<double> values;
   };
   using Vector = std::vector<double>;
+  struct Heads {
+    std::vector<Vector> q, k, v;
+  };
 
   const Matrix& matrix(const std::string& name) const;
   bool has(const std::string& name) const { return weights_.contains(name); }
   Vector times(const std::string& stem, const Vector& given) const;  // with the bias if the checkpoint has one
-  Vector norm(const std::string& stem, const Vector& x) const;
+  Vector norm(const std::string& stem, const Vector& x, std::optional<double> eps = std::nullopt) const;
   void rotate(Vector& head, int position) const;
+  Heads project(const std::string& stem, const Vector& x) const;
+  Heads project_latent(const std::string& stem, const Vector& x) const;
   std::vector<Vector> attention(int layer, const std::vector<Vector>& x, const Options& options) const;
+  Vector gated(const std::string& stem, const Vector& x, const std::array<const char*, 3>& names) const;
+  Vector expert_weights(const std::string& block, const Vector& x) const;
   Vector mlp(int layer, const Vector& x) const;
 
   ModelConfig config_;

@@ -6,10 +6,14 @@ namespace foretell {
 namespace {
 
 void check_kind(const ModelConfig& config, const std::string& name) {
-  if (config.naming != WeightNaming::Llama || config.norm != NormKind::Rms || config.ternary) {
-    fail("{}: a {} model cannot be inflated: {}; known: llama, qwen2", name, config.family,
-         config.ternary ? "ternary layers divide by the width of what they read" : "its LayerNorm subtracts a mean over the width");
-  }
+  const char* reason = nullptr;
+  if (config.norm != NormKind::Rms) reason = "its LayerNorm subtracts a mean over the width";
+  if (config.ternary) reason = "ternary layers divide by the width of what they read";
+  if (config.naming == WeightNaming::Phi3) reason = "its projections are fused";
+  if (config.qk_norm != QkNorm::None) reason = "its queries and keys have norms of their own";
+  if (config.moe.experts > 0) reason = "it is a mixture of experts";
+  if (!config.full_layers.empty()) reason = "only some of its layers have a sliding window";
+  if (reason != nullptr) fail("{}: a {} model cannot be inflated: {}; known: llama, mistral, qwen2", name, config.family, reason);
 }
 
 void check_sizes(const ModelConfig& small, const ModelConfig& shape, const std::string& name, const std::string& like) {

@@ -74,6 +74,11 @@ const json* JsonObject::find(const char* key) const {
   return it == object_->end() || it->is_null() ? nullptr : &*it;
 }
 
+bool JsonObject::is_null(const char* key) const {
+  const auto it = object_->find(key);
+  return it != object_->end() && it->is_null();
+}
+
 std::optional<std::int64_t> JsonObject::integer(const char* key, std::int64_t low, std::int64_t high) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;

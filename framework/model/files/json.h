@@ -32,6 +32,7 @@ class JsonObject {
   bool has(const char* key) const { return find(key) != nullptr; }
   bool empty() const;
   const nlohmann::json* find(const char* key) const;  // null if absent or null
+  bool is_null(const char* key) const;                // there, and null: some keys say "none" so, while their absence means a default
   std::optional<std::int64_t> integer(const char* key, std::int64_t low, std::int64_t high) const;
   std::optional<double> number(const char* key, double low, double high) const;
   std::optional<bool> boolean(const char* key) const;

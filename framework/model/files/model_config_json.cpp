@@ -3,7 +3,8 @@
 
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
-#include "framework/model/files/model_config.h"
+#include "framework/model/files/model_families.h"
+#include "framework/model/files/moe_config.h"
 #include "framework/model/files/rope_config.h"
 
 namespace foretell {
@@ -20,7 +21,6 @@ const char* activation_name(Activation activation) {
 }
 
 void write_gpt2(const ModelConfig& config, nlohmann::ordered_json& json) {
-  json["architectures"] = {"GPT2LMHeadModel"};
   json["n_embd"] = config.hidden_size;
   json["n_inner"] = config.intermediate_size;
   json["n_layer"] = config.num_layers;
@@ -32,30 +32,62 @@ void write_gpt2(const ModelConfig& config, nlohmann::ordered_json& json) {
   json["scale_attn_by_inverse_layer_idx"] = config.attention_scaled_by_layer;
 }
 
-const char* architecture_name(const ModelConfig& config) {
-  if (config.family == "qwen2") return "Qwen2ForCausalLM";
-  return config.ternary ? "BitLlamaForCausalLM" : "LlamaForCausalLM";
-}
-
-void write_llama_like(const ModelConfig& config, nlohmann::ordered_json& json) {
-  json["architectures"] = {architecture_name(config)};
+void write_sizes(const ModelConfig& config, nlohmann::ordered_json& json) {
   json["hidden_size"] = config.hidden_size;
   json["intermediate_size"] = config.intermediate_size;
   json["num_hidden_layers"] = config.num_layers;
   json["num_attention_heads"] = config.num_heads;
-  json["num_key_value_heads"] = config.num_kv_heads;
-  json["head_dim"] = config.head_dim;
   json["max_position_embeddings"] = config.context;
-  json["rms_norm_eps"] = config.norm_eps;
   json["hidden_act"] = activation_name(config.activation);
   json["rope_parameters"] = rope_json(config.rope);
-  if (config.rope.interleaved) json["rope_interleave"] = true;
-  if (config.family == "qwen2") {
-    json["use_sliding_window"] = false;
-  } else if (!config.ternary) {
-    json["attention_bias"] = config.qkv_bias;
-    json["mlp_bias"] = config.mlp_bias;
-  }
+  if (config.rope.interleaved || config.latent) json["rope_interleave"] = config.rope.interleaved;
+}
+
+void write_gpt_neox(const ModelConfig& config, nlohmann::ordered_json& json) {
+  write_sizes(config, json);
+  json["layer_norm_eps"] = config.norm_eps;
+  json["attention_bias"] = config.qkv_bias;
+  json["use_parallel_residual"] = config.parallel_residual;
+  // Older readers know these names only.
+  json["rotary_emb_base"] = config.rope.theta;
+  json["rotary_pct"] = config.rope.partial;
+}
+
+void write_latent(const LatentConfig& latent, nlohmann::ordered_json& json) {
+  json["q_lora_rank"] = latent.query_rank > 0 ? nlohmann::ordered_json(latent.query_rank) : nlohmann::ordered_json();
+  json["kv_lora_rank"] = latent.kv_rank;
+  json["qk_nope_head_dim"] = latent.plain_dim;
+  json["qk_rope_head_dim"] = latent.rotary_dim;
+  json["v_head_dim"] = latent.value_dim;
+}
+
+// Every family's own spelling of which layers have a window.
+void write_windows(const ModelConfig& config, nlohmann::ordered_json& json) {
+  const bool any = config.sliding_window > 0;
+  const bool switched = config.family.starts_with("qwen");
+  if (switched) json["use_sliding_window"] = any;
+  if (any || config.family == "mistral")
+    json["sliding_window"] = any ? nlohmann::ordered_json(config.sliding_window) : nlohmann::ordered_json();
+  if (!any || !switched) return;
+  for (int layer = 0; layer < config.num_layers; ++layer)
+    json["layer_types"].push_back(config.is_windowed(layer) ? "sliding_attention" : "full_attention");
+}
+
+void write_llama_like(const ModelConfig& config, nlohmann::ordered_json& json) {
+  write_sizes(config, json);
+  json["num_key_value_heads"] = config.num_kv_heads;
+  if (!config.latent) json["head_dim"] = config.head_dim;
+  json["rms_norm_eps"] = config.norm_eps;
+  if (config.naming == WeightNaming::Phi3 && config.rope.original_context > 0)
+    json["original_max_position_embeddings"] = config.rope.original_context;
+  write_windows(config, json);
+  if (config.latent) write_latent(*config.latent, json);
+  if (config.moe.experts > 0) write_experts(config, json);
+  if (config.prediction_layers > 0) json["num_nextn_predict_layers"] = config.prediction_layers;
+  if (config.qkv_limit) json["clip_qkv"] = *config.qkv_limit;
+  if (config.family == "qwen2_moe") json["qkv_bias"] = config.qkv_bias;
+  if (config.qkv_bias == config.output_bias && !config.ternary) json["attention_bias"] = config.qkv_bias;
+  if (config.family == "llama") json["mlp_bias"] = config.mlp_bias;
 }
 
 }  // namespace
@@ -66,10 +98,13 @@ std::string model_config_json(const ModelConfig& config) {
   json["vocab_size"] = config.vocab_rows();
   if (config.padded_vocab) json["vocab_valid"] = config.vocab_size;
   if (config.inflated_from) json["inflated_from"] = *config.inflated_from;
-  if (config.naming == WeightNaming::Gpt2) {
-    write_gpt2(config, json);
-  } else {
-    write_llama_like(config, json);
+  const auto families = model_families();
+  const auto family = std::ranges::find(families, config.family, &ModelFamily::name);
+  if (family != families.end()) json["architectures"] = {family->architecture};
+  switch (config.naming) {
+    case WeightNaming::Gpt2: write_gpt2(config, json); break;
+    case WeightNaming::GptNeoX: write_gpt_neox(config, json); break;
+    default: write_llama_like(config, json);
   }
   json["tie_word_embeddings"] = config.tie_embeddings;
   json["bos_token_id"] = config.bos ? nlohmann::ordered_json(*config.bos) : nlohmann::ordered_json();

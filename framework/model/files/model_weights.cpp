@@ -15,7 +15,7 @@ bool can_be_read(StoredType type, bool ternary) {
 // By its full name, or by the one without the prefix, which files may leave out.
 StoredTensors::const_iterator find_stored(const Checkpoint& checkpoint, const ModelConfig& config, const std::string& name) {
   const auto whole = checkpoint.tensors().find(name);
-  const std::string_view prefix = weight_prefix(config.naming);
+  const std::string_view prefix = weight_names(config.naming).prefix;
   return whole != checkpoint.tensors().end() || !name.starts_with(prefix) ? whole : checkpoint.tensors().find(name.substr(prefix.size()));
 }
 

@@ -8,24 +8,26 @@ namespace {
 constexpr double kLargest = 1e12;
 constexpr double kSmallest = 1e-12;
 
-RopeConfig::Scaling parse_scaling(const JsonObject& scaling) {
+constexpr const char* kKnown = "default, linear, llama3, yarn, longrope";
+
+RopeConfig::Scaling parse_scaling(const JsonObject& scaling, const RopeDefaults& defaults) {
   const char* key = scaling.has("rope_type") ? "rope_type" : "type";
   const std::string type = scaling.string(key).value_or("default");
   if (type == "default") return RopeConfig::Scaling::None;
   if (type == "linear") return RopeConfig::Scaling::Linear;
   if (type == "llama3") return RopeConfig::Scaling::Llama3;
+  if (type == "longrope" || (defaults.yarn_means_longrope && (type == "yarn" || type == "su"))) return RopeConfig::Scaling::LongRope;
   if (type == "yarn") return RopeConfig::Scaling::Yarn;
   if (type == "dynamic") {
-    scaling.refuse(
-        key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: default, linear, llama3, yarn");
+    scaling.refuse(key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: {}", kKnown);
   }
-  scaling.refuse(key, "is '{}'; known: default, linear, llama3, yarn", shown(type));
+  scaling.refuse(key, "is '{}'; known: {}", shown(type), kKnown);
 }
 
-int original_context(const JsonObject& config, const JsonObject& scaling, int context) {
+int original_context(const JsonObject& config, const JsonObject& scaling, int otherwise) {
   constexpr const char* kKey = "original_max_position_embeddings";
   const auto outer = config.integer(kKey, 1, 1 << 24);
-  return static_cast<int>(outer ? *outer : scaling.integer(kKey, 1, 1 << 24).value_or(context));
+  return static_cast<int>(outer ? *outer : scaling.integer(kKey, 1, 1 << 24).value_or(otherwise));
 }
 
 void parse_llama3(const JsonObject& scaling, RopeConfig& rope) {
@@ -45,31 +47,67 @@ void parse_yarn(const JsonObject& scaling, RopeConfig& rope) {
   rope.truncate = scaling.boolean("truncate").value_or(true);
 }
 
-void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, int context, RopeConfig& rope) {
+std::vector<double> parse_factors(const JsonObject& scaling, const char* key, int pairs) {
+  const nlohmann::json* list = scaling.find(key);
+  if (list == nullptr) scaling.refuse(key, "is missing");
+  if (!list->is_array() || static_cast<int>(list->size()) != pairs) {
+    scaling.refuse(key, "is {}, a list of {} numbers is expected, one for each rotated pair", shown(*list), pairs);
+  }
+  std::vector<double> factors;
+  for (const auto& value : *list) {
+    const double factor = value.is_number() ? value.get<double>() : 0.0;
+    if (!(factor >= kSmallest && factor <= kLargest)) scaling.refuse(key, "holds {}, numbers above 0 are expected", shown(value));
+    factors.push_back(factor);
+  }
+  return factors;
+}
+
+void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, int context, int otherwise, RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None) return;
-  if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, context);
+  if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, otherwise);
   const auto factor = scaling.number("factor", kSmallest, kLargest);
   if (factor) {
     rope.factor = *factor;
-  } else if (rope.scaling == RopeConfig::Scaling::Yarn && rope.original_context < context) {
+  } else if (rope.scaling == RopeConfig::Scaling::LongRope ||
+             (rope.scaling == RopeConfig::Scaling::Yarn && rope.original_context < context)) {
     rope.factor = static_cast<double>(context) / rope.original_context;
   } else {
     scaling.refuse("factor", "is missing");
   }
   if (rope.scaling == RopeConfig::Scaling::Llama3) parse_llama3(scaling, rope);
   if (rope.scaling == RopeConfig::Scaling::Yarn) parse_yarn(scaling, rope);
+  if (rope.scaling == RopeConfig::Scaling::LongRope) rope.attention_factor = scaling.number("attention_factor", 0.0, kLargest);
 }
 
-void parse_partial(const JsonObject& config, const JsonObject& parameters, int head_dim, RopeConfig& rope) {
+// The key of a family's own name counts before the usual one.
+const char* key_of(const JsonObject& config, const char* own, const char* usual) { return config.has(own) ? own : usual; }
+
+void parse_partial(const JsonObject& config, const JsonObject& parameters, int head_dim, const RopeDefaults& defaults, RopeConfig& rope) {
   constexpr const char* kKey = "partial_rotary_factor";
-  const JsonObject& holder = parameters.has(kKey) ? parameters : config;
-  rope.partial = holder.number(kKey, kSmallest, 1.0).value_or(1.0);
+  const bool inner = parameters.has(kKey);
+  const JsonObject& holder = inner ? parameters : config;
+  const char* key = inner ? kKey : key_of(config, defaults.partial_key, kKey);
+  rope.partial = holder.number(key, kSmallest, 1.0).value_or(defaults.partial);
   const int rotated = static_cast<int>(head_dim * rope.partial);
   if (rotated < 2 || rotated % 2 != 0) {
-    if (holder.has(kKey))
-      holder.refuse(kKey, "is {}: of {} elements of a head it rotates {}, an even number is needed", rope.partial, head_dim, rotated);
-    config.refuse("head_dim", "is {}, rotary embeddings need an even number", head_dim);
+    if (holder.has(key))
+      holder.refuse(key, "is {}: of {} elements of a head it rotates {}, an even number is needed", rope.partial, head_dim, rotated);
+    config.refuse("head_dim", "is {}, rotary embeddings need an even number of its elements, {} are rotated", head_dim, rotated);
   }
+}
+
+double parse_theta(const JsonObject& config, const JsonObject& parameters, const RopeDefaults& defaults) {
+  const bool inner = parameters.has("rope_theta");
+  const JsonObject& holder = inner ? parameters : config;
+  const char* key = inner ? "rope_theta" : key_of(config, defaults.theta_key, "rope_theta");
+  auto theta = holder.number(key, 1.0, kLargest);
+  if (!theta) {
+    const auto current = config.object("rope_parameters");
+    if (current) theta = current->number("rope_theta", 1.0, kLargest);
+  }
+  if (theta == 1.0 && parse_scaling(parameters, defaults) == RopeConfig::Scaling::Yarn)
+    holder.refuse(key, "is 1, which yarn cannot extend");
+  return theta.value_or(defaults.theta);
 }
 
 const char* scaling_name(RopeConfig::Scaling scaling) {
@@ -78,13 +116,14 @@ const char* scaling_name(RopeConfig::Scaling scaling) {
     case RopeConfig::Scaling::Linear: return "linear";
     case RopeConfig::Scaling::Llama3: return "llama3";
     case RopeConfig::Scaling::Yarn: return "yarn";
+    case RopeConfig::Scaling::LongRope: return "longrope";
   }
   return "default";
 }
 
 }  // namespace
 
-RopeConfig parse_rope(const JsonObject& config, int head_dim, int context) {
+RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults) {
   static const nlohmann::json kNothing = nlohmann::json::object();
   // A file that gives both spellings means the old one: tools that add an extension by hand still write rope_scaling.
   auto parameters = config.object("rope_scaling");
@@ -92,18 +131,18 @@ RopeConfig parse_rope(const JsonObject& config, int head_dim, int context) {
   if (!parameters) parameters = JsonObject(kNothing, config.name(), "rope_scaling.");
 
   RopeConfig rope;
-  rope.scaling = parse_scaling(*parameters);
-  const JsonObject& theta_holder = parameters->has("rope_theta") ? *parameters : config;
-  auto theta = theta_holder.number("rope_theta", 1.0, kLargest);
-  if (!theta) {
-    const auto current = config.object("rope_parameters");
-    if (current) theta = current->number("rope_theta", 1.0, kLargest);
+  rope.scaling = parse_scaling(*parameters, defaults);
+  rope.theta = parse_theta(config, *parameters, defaults);
+  rope.interleaved = config.boolean("rope_interleave").value_or(defaults.interleaved);
+  parse_partial(config, *parameters, head_dim, defaults, rope);
+  parse_scaling_values(config, *parameters, context, defaults.original_context.value_or(context), rope);
+  if (rope.scaling == RopeConfig::Scaling::LongRope) {
+    if (rope.original_context < 2)
+      parameters->refuse("original_max_position_embeddings", "is {}, at least 2 is needed", rope.original_context);
+    const int pairs = static_cast<int>(head_dim * rope.partial) / 2;
+    rope.short_factors = parse_factors(*parameters, "short_factor", pairs);
+    rope.long_factors = parse_factors(*parameters, "long_factor", pairs);
   }
-  rope.theta = theta.value_or(10000.0);
-  if (rope.scaling == RopeConfig::Scaling::Yarn && rope.theta == 1.0) theta_holder.refuse("rope_theta", "is 1, which yarn cannot extend");
-  rope.interleaved = config.boolean("rope_interleave").value_or(false);
-  parse_partial(config, *parameters, head_dim, rope);
-  parse_scaling_values(config, *parameters, context, rope);
   return rope;
 }
 
@@ -119,10 +158,15 @@ nlohmann::ordered_json rope_json(const RopeConfig& rope) {
     json["high_freq_factor"] = rope.high_freq_factor;
     return json;
   }
+  if (rope.attention_factor) json["attention_factor"] = *rope.attention_factor;
+  if (rope.scaling == RopeConfig::Scaling::LongRope) {
+    json["short_factor"] = rope.short_factors;
+    json["long_factor"] = rope.long_factors;
+    return json;
+  }
   json["beta_fast"] = rope.beta_fast;
   json["beta_slow"] = rope.beta_slow;
   json["truncate"] = rope.truncate;
-  if (rope.attention_factor) json["attention_factor"] = *rope.attention_factor;
   if (rope.mscale) json["mscale"] = *rope.mscale;
   if (rope.mscale_all_dim) json["mscale_all_dim"] = *rope.mscale_all_dim;
   return json;

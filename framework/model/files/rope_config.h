@@ -10,7 +10,18 @@
 
 namespace foretell {
 
-RopeConfig parse_rope(const JsonObject& config, int head_dim, int context);
+// What a family means where its file is silent, and the older names that it has for two of the keys.
+struct RopeDefaults {
+  double theta = 10000.0;
+  double partial = 1.0;
+  bool interleaved = false;
+  const char* theta_key = "rope_theta";
+  const char* partial_key = "partial_rotary_factor";
+  std::optional<int> original_context = {};  // without it the whole context
+  bool yarn_means_longrope = false;          // phi3's first files
+};
+
+RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults = {});
 
 // Hugging Face's "rope_parameters" object.
 nlohmann::ordered_json rope_json(const RopeConfig& rope);

@@ -1,7 +1,7 @@
 // Which tensors a checkpoint of a given config holds: the one place that knows names and shapes.
 //
-// Contract: names are those of Hugging Face's *ForCausalLM classes; the leading "model." or "transformer." is optional in files. Shapes are as
-// stored: GPT-2 keeps its matrices as [input, output], all others as [output, input]. Torch-free.
+// Contract: names are those of Hugging Face's *ForCausalLM classes; the leading "model.", "transformer." or "gpt_neox." is optional in files. Shapes
+// are as stored: GPT-2 keeps its matrices as [input, output], all others as [output, input]. Torch-free.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,23 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config);
 // "model.layers.3.self_attn.q_proj.weight" of (3, "self_attn.q_proj.weight").
 std::string layer_weight_name(WeightNaming naming, int layer, std::string_view part);
 
-// The prefix that files may leave out: "model." or "transformer.".
-std::string_view weight_prefix(WeightNaming naming);
+struct WeightNames {
+  const char* prefix;      // that files may leave out: "model.", "transformer."
+  const char* layers;      // "layers" or "h"
+  const char* embedding;   // in full
+  const char* final_norm;  // its stem
+  const char* head;
+};
+WeightNames weight_names(WeightNaming naming);
+
+// Of a layer's mixture of experts.
+struct ExpertNames {
+  const char* block;
+  const char* gate;
+  const char* up;
+  const char* down;
+};
+ExpertNames expert_names(WeightNaming naming);
 
 // Whether a file may hold this tensor although weight_list() does not: buffers that old exports stored, heads of other tasks. A tensor of a layer
 // is never among them: a weight that is there and not used means that the config does not describe the file.

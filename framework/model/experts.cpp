@@ -1,0 +1,106 @@
+#include "framework/model/experts.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include "framework/base/error.h"
+#include "framework/model/direct_product.h"
+#include "framework/model/mlp.h"
+
+namespace foretell {
+namespace {
+
+at::ScalarType sum_type(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+
+std::vector<float> to_floats(const at::Tensor& values) {
+  const at::Tensor host = values.to(at::kCPU, at::kFloat).contiguous();
+  const float* data = host.const_data_ptr<float>();
+  return {data, data + host.numel()};
+}
+
+// The rows of one expert and their weights.
+struct SentRows {
+  std::vector<std::int64_t> rows;
+  std::vector<float> weights;
+};
+
+std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, int experts) {
+  const std::size_t count = static_cast<std::size_t>(rows * routing.per_row);
+  FORETELL_CHECK(routing.experts.size() == count && routing.weights.size() == count, "a routing of {} entries for {} rows of {}",
+                 routing.experts.size(), rows, routing.per_row);
+  std::vector<SentRows> sent(static_cast<std::size_t>(experts));
+  for (std::size_t i = 0; i < count; ++i) {
+    const int expert = routing.experts[i];
+    if (expert < 0) continue;
+    FORETELL_CHECK(expert < experts, "expert {} of {}", expert, experts);
+    SentRows& to = sent[static_cast<std::size_t>(expert)];
+    const auto row = static_cast<std::int64_t>(i / static_cast<std::size_t>(routing.per_row));
+    FORETELL_CHECK(to.rows.empty() || to.rows.back() != row, "row {} goes to expert {} twice", row, expert);
+    to.rows.push_back(row);
+    to.weights.push_back(routing.weights[i]);
+  }
+  return sent;
+}
+
+}  // namespace
+
+ExpertBlock::ExpertBlock(const ModelConfig& config, int layer, ExpertWeights weights)
+    : moe_(config.moe), activation_(config.activation), layer_(layer), weights_(std::move(weights)) {
+  weights_.gate = weights_.gate.to(sum_type(weights_.gate)).contiguous();
+  if (weights_.shared_gate.defined()) weights_.shared_gate = weights_.shared_gate.to(sum_type(weights_.shared_gate)).contiguous();
+  if (weights_.selection_bias.defined()) selection_bias_ = to_floats(weights_.selection_bias);
+}
+
+std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const {
+  const at::Tensor wide = x.to(weights_.gate.scalar_type()).contiguous();
+  // One product of one row after the other on the CPU: a library's kernel may add up differently for other numbers of rows.
+  const bool direct = wide.device().is_cpu() && wide.scalar_type() == at::kFloat;
+  return to_floats(direct ? direct_product(wide, weights_.gate, {}) : at::linear(wide, weights_.gate));
+}
+
+Routing ExpertBlock::routing_of(const at::Tensor& x, const ExpertContext& context) const {
+  const std::vector<float> logits = logits_of(x);
+  const Router& router = context.router ? *context.router : checkpoint_router();
+  return router.route({static_cast<int>(x.size(0)), logits, context.positions}, {layer_, moe_, selection_bias_});
+}
+
+at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const {
+  return mlp_rows(x, expert.up, expert.down, activation_, true).to(sum_type(x));
+}
+
+void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
+  at::Tensor rows = rows_of(weights_.shared, x);
+  if (weights_.shared_gate.defined()) rows = rows.mul(at::linear(x.to(sum_type(x)), weights_.shared_gate).sigmoid());
+  sum.add_(rows);
+}
+
+at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& context) const {
+  const std::vector<SentRows> sent = sort_by_expert(routing_of(x, context), x.size(0), moe_.experts);
+  at::Tensor sum = at::zeros(x.sizes(), x.options().dtype(sum_type(x)));
+  int touched = 0;
+  for (std::size_t i = 0; i < sent.size(); ++i) {
+    const SentRows& one = sent[i];
+    if (one.rows.empty()) continue;
+    ++touched;
+    const Expert& expert = weights_.experts[i];
+    if (x.size(0) == 1) {
+      sum.add_(rows_of(expert, x), one.weights[0]);
+      continue;
+    }
+    const at::Tensor rows = at::tensor(one.rows, at::kLong).to(x.device());
+    const at::Tensor weights = at::tensor(one.weights, at::kFloat).to(sum.options()).unsqueeze(1);
+    sum.index_add_(0, rows, rows_of(expert, x.index_select(0, rows)).mul(weights));
+  }
+  if (context.touched != nullptr) *context.touched = touched;
+  if (moe_.shared_size > 0) add_shared(x, sum);
+  return sum.to(x.scalar_type());
+}
+
+std::size_t ExpertBlock::bytes_for_one_row() const {
+  const std::size_t gates = weights_.gate.nbytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
+  return gates + weights_.shared.bytes() + static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
+}
+
+}  // namespace foretell

@@ -1,0 +1,60 @@
+// The mixture of experts of one layer.
+//
+// Contract: inference only. Rows are sorted by expert and every expert that a row was sent to multiplies its rows once, so cost grows with the
+// experts touched and not with all there are. A row's sum is formed in float32 (float64 models: float64) in the experts' order and rounded once; the
+// gate's products are in float32 whatever the weights are, each row's by itself: near ties must fall alike in drafts and when they are verified.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "framework/model/files/model_config.h"
+#include "framework/model/linear.h"
+#include "framework/model/router.h"
+
+namespace foretell {
+
+struct Expert {
+  Linear up = {};    // [2 * size, hidden], the gate first
+  Linear down = {};  // [hidden, size]
+  std::size_t bytes() const { return up.bytes() + down.bytes(); }
+};
+
+struct ExpertWeights {
+  at::Tensor gate;            // [experts, hidden], in the model's type
+  at::Tensor selection_bias;  // [experts] or undefined
+  std::vector<Expert> experts;
+  Expert shared = {};      // empty if there is none
+  at::Tensor shared_gate;  // [1, hidden] or undefined
+};
+
+// What a forward tells its layers' experts.
+struct ExpertContext {
+  const Router* router = nullptr;  // null: the checkpoint's
+  std::span<const int> positions = {};
+  int* touched = nullptr;  // receives how many distinct experts were used
+};
+
+class ExpertBlock {
+ public:
+  ExpertBlock(const ModelConfig& config, int layer, ExpertWeights weights);
+
+  at::Tensor forward(const at::Tensor& x, const ExpertContext& context) const;  // [rows, hidden]
+
+  std::size_t bytes_for_one_row() const;
+
+ private:
+  std::vector<float> logits_of(const at::Tensor& x) const;
+  Routing routing_of(const at::Tensor& x, const ExpertContext& context) const;
+  at::Tensor rows_of(const Expert& expert, const at::Tensor& x) const;
+  void add_shared(const at::Tensor& x, at::Tensor& sum) const;
+
+  MoeConfig moe_;
+  Activation activation_;
+  int layer_;
+  ExpertWeights weights_;
+  std::vector<float> selection_bias_;
+};
+
+}  // namespace foretell

@@ -1,0 +1,16 @@
+// The two matrices of an MLP with the activation between them.
+//
+// Contract: for inference. Gated: the upper matrix has the gate's rows first, then those that it is multiplied with.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "framework/model/files/model_config.h"
+#include "framework/model/linear.h"
+
+namespace foretell {
+
+// x [rows, in] -> [rows, out]
+at::Tensor mlp_rows(const at::Tensor& x, const Linear& up, const Linear& down, Activation activation, bool gated);
+
+}  // namespace foretell
