@@ -123,7 +123,7 @@ def replay(folder):
 
 
 def main(folder):
-    for name in ("llama", "llama3-rope", "qwen2", "gpt2"):
+    for name in ("llama", "llama3-rope", "qwen2", "gpt2", "mistral", "qwen3", "mixtral", "qwen2_moe"):
         case(lambda: goldens(name, folder))
     case(lambda: stories(folder))
     case(lambda: other_imports(folder))
