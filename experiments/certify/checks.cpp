@@ -151,7 +151,9 @@ Complaint check_identity(const Setup& setup) {
   return compare(setup, batch, 3, "batch 3");
 }
 
-ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {
+ExactFindings enumerate(const Setup& setup, const ExactOptions& options) { return enumerate_up_to(setup, options).value(); }
+
+std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOptions& options) {
   Request request{.prompt = options.prompt, .max_new_tokens = options.tokens};
   request.sampling.temperature = options.temperature;
   const Law p = Law::dense(reference_law(*setup.model, options.prompt, options.temperature));
@@ -168,10 +170,13 @@ ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {
     for (const Proposal& proposal : event.view.draft.proposals(kAnchor))
       all_chosen = all_chosen && event.view.draft.law(proposal.law).kind == Draws::PointMass;
   };
-  enumerator.run([&] {
-    const Generation answer = run(setup, {request}, run_options).front();
-    law.add(answer, enumerator.weight());  // the weight is known when the answer is
-  });
+  const bool all = enumerator.run(
+      [&] {
+        const Generation answer = run(setup, {request}, run_options).front();
+        law.add(answer, enumerator.weight());  // the weight is known when the answer is
+      },
+      options.most_paths);
+  if (!all) return std::nullopt;
 
   ExactFindings findings;
   findings.total_variation = law.distance(reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature));

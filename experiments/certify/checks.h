@@ -5,6 +5,8 @@
 // the other checks draw as production does.
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -35,7 +37,11 @@ struct ExactOptions {
   Tokens prompt = {1, 2, 1};
   int tokens = 3;
   double temperature = 1.0;
+  // A verifier that draws anew where it could reuse a draw has more branches than anybody can walk; what need not be proven is given up on then.
+  std::int64_t most_paths = std::numeric_limits<std::int64_t>::max();
 };
+// None if there are more paths than that.
+std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOptions& options);
 ExactFindings enumerate(const Setup& setup, const ExactOptions& options = {});
 // What in the findings no lossless pipeline would show: a distance of 1e-12 or more, a bound that is exceeded.
 Complaint complaint_of(const ExactFindings& findings);

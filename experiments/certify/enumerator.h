@@ -1,10 +1,13 @@
 // Walks every branch of code that draws through Rng, with the exact probability of each.
 //
 // Contract: call run(body) with a body that constructs its generators with make_rng() and is deterministic otherwise. The body is executed once
-// for each sequence of decisions of positive probability; weight() is that sequence's probability at the end of the body.
+// for each sequence of decisions of positive probability; weight() is that sequence's probability at the end of the body. With a limit, run() gives up
+// after so many sequences: false.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -19,12 +22,14 @@ class Enumerator {
   double weight() const { return weight_; }
 
   template <class Body>
-  void run(Body&& body) {
+  bool run(Body&& body, std::int64_t limit = std::numeric_limits<std::int64_t>::max()) {
     do {
+      if (limit-- == 0) return false;
       at_ = 0;
       weight_ = 1.0;
       body();
     } while (advance());
+    return true;
   }
 
  private:

@@ -20,7 +20,7 @@ class Fixed final : public LanguageModel {
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions&) const override {
     std::vector<float> row = logits_;
     row[0] += jitter_ * static_cast<float>(std::get<TokenSpan>(batch[0].input).size() - 1);
-    return {.logits = at::tensor(row, at::kFloat).view({1, 4}), .taps = {}, .final_state = {}, .last_state = {}};
+    return {.logits = at::tensor(row, at::kFloat).view({1, 4}), .taps = {}, .final_state = {}, .last_state = {}, .experts_touched = {}};
   }
   using LanguageModel::forward;
 

@@ -7,7 +7,7 @@
 namespace foretell {
 namespace {
 
-constexpr std::int64_t kLargestSize = 1 << 24;
+constexpr std::int64_t kLargestExpertSize = 1 << 24;
 constexpr int kMostExperts = 1 << 14;
 constexpr std::int64_t kMostInModel = 1 << 16;  // of all layers
 
@@ -32,9 +32,9 @@ MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const
   const char* key = other ? defaults.other_count_key : defaults.count_key;
   moe.experts = count_of(json, key, kMostExperts, defaults.count);
   moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
-  if (defaults.size > 0) moe.expert_size = count_of(json, "moe_intermediate_size", kLargestSize, defaults.size);
+  if (defaults.size > 0) moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, defaults.size);
   if (defaults.shared_size > 0) {
-    moe.shared_size = count_of(json, "shared_expert_intermediate_size", kLargestSize, defaults.shared_size);
+    moe.shared_size = count_of(json, "shared_expert_intermediate_size", kLargestExpertSize, defaults.shared_size);
     moe.shared_gated = true;
   }
   moe.normalised = defaults.normalised.value_or(json.boolean("norm_topk_prob").value_or(false));
@@ -44,7 +44,7 @@ MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const
 
 std::vector<int> parse_dense_layers(const JsonObject& json, const ModelConfig& config) {
   constexpr const char* kKey = "mlp_only_layers";
-  const auto step = json.integer("decoder_sparse_step", 1, kLargestSize).value_or(1);
+  const auto step = json.integer("decoder_sparse_step", 1, kLargestExpertSize).value_or(1);
   std::vector<bool> dense(static_cast<std::size_t>(config.num_layers));
   for (std::size_t layer = 0; layer < dense.size(); ++layer) dense[layer] = (static_cast<std::int64_t>(layer) + 1) % step != 0;
   if (const nlohmann::json* list = json.find(kKey)) {
@@ -67,16 +67,16 @@ MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& confi
   };
   only("scoring_func", "sigmoid");
   only("topk_method", "noaux_tc");
-  const auto every = json.integer("moe_layer_freq", 1, kLargestSize).value_or(1);
+  const auto every = json.integer("moe_layer_freq", 1, kLargestExpertSize).value_or(1);
   if (every != 1) json.refuse("moe_layer_freq", "is {}; known: 1", every);
   MoeConfig moe;
   moe.score = MoeConfig::Score::Sigmoid;
   moe.selection_bias = true;
   moe.experts = count_of(json, "n_routed_experts", kMostExperts, 256);
   moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, 8);
-  moe.expert_size = count_of(json, "moe_intermediate_size", kLargestSize, 2048);
+  moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, 2048);
   const std::int64_t shared = json.integer("n_shared_experts", 0, kMostExperts).value_or(json.is_null("n_shared_experts") ? 0 : 1);
-  if (shared * moe.expert_size > kLargestSize)
+  if (shared * moe.expert_size > kLargestExpertSize)
     json.refuse("n_shared_experts", "is {}: with a size of {} that is too wide", shared, moe.expert_size);
   moe.shared_size = static_cast<int>(shared) * moe.expert_size;
   moe.groups = count_of(json, "n_group", kMostExperts, 8);
@@ -92,7 +92,7 @@ MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& confi
   if (moe.experts_per_token > allowed) {
     json.refuse("num_experts_per_tok", "is {}, the kept groups hold {} experts", moe.experts_per_token, allowed);
   }
-  const auto dense = json.integer("first_k_dense_replace", 0, kLargestSize).value_or(3);
+  const auto dense = json.integer("first_k_dense_replace", 0, kLargestExpertSize).value_or(3);
   moe.dense_layers.resize(static_cast<std::size_t>(std::min<std::int64_t>(dense, config.num_layers)));
   std::iota(moe.dense_layers.begin(), moe.dense_layers.end(), 0);
   return moe;
