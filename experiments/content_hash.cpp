@@ -69,6 +69,7 @@ std::vector<std::pair<std::string, std::string>> model_file_hashes(const std::fi
   }
   std::sort(paths.begin(), paths.end());
   std::vector<std::pair<std::string, std::string>> hashes;
+  hashes.reserve(paths.size());
   for (const auto& path : paths) hashes.emplace_back(path.filename().string(), file_hash(path));
   return hashes;
 }
@@ -77,7 +78,7 @@ std::string folder_hash(const std::filesystem::path& folder) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder, ignored)) fail("{}: is not a folder", folder.string());
   std::string all;
-  for (const auto& [name, hash] : model_file_hashes(folder)) all += name + ":" + hash + "\n";
+  for (const auto& [name, hash] : model_file_hashes(folder)) all.append(name).append(":").append(hash).append("\n");
   return content_hash(all);
 }
 

@@ -43,7 +43,7 @@ RankCounts measure(const OptimizeOptions& options, const Cell& cell, const CellS
   Progress progress(1);
   const InterruptGuard guard;
   progress.start_cell("acceptance by rank", static_cast<int>(setup.workload.conversations.size()));
-  const RankCounts counts = count_accepted_ranks(cell, setup, options.ranks, [&] { progress.advance(1); });
+  RankCounts counts = count_accepted_ranks(cell, setup, options.ranks, [&] { progress.advance(1); });
   progress.finish_cell();
   if (interrupted()) throw Interrupted("interrupted; no tree was written");
   if (counts.rounds == 0) fail("{}: its prompts gave no round with a draft", options.study);
@@ -96,7 +96,7 @@ void optimize(const OptimizeOptions& options) {
 
   BuildContext context;
   context.row_costs = [&]() -> std::shared_ptr<const RowCosts> {
-    const auto measured = pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+    auto measured = pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
     if (options.row_cost == "measured") return measured;
     return std::make_shared<const RowCosts>(std::vector{measured->target_points().front()}, measured->draft_points());
   };
