@@ -26,11 +26,11 @@ die() {
 # A tool counts as present wherever it comes from; a library only as its package.
 tools=(cmake:cmake ninja:ninja-build g++:g++ pkg-config:pkgconf)
 libraries=(libfmt-dev libyaml-cpp-dev libeigen3-dev libcli11-dev nlohmann-json3-dev catch2 libpcre2-dev libutf8proc-dev libsentencepiece-dev coinor-libclp-dev libdivsufsort-dev)
-# These only make the build quicker or add the micro-benchmarks, so their absence stops nobody who has no root.
+# These only make the build quicker or add micro-benchmarks, charts (Chart.js) and databases (SQLite) of reports, so their absence stops nobody who has no root.
 # shellcheck disable=SC2034  # used by name
 optional_tools=(ccache:ccache mold:mold)
 # shellcheck disable=SC2034
-optional_libraries=(libbenchmark-dev)
+optional_libraries=(libbenchmark-dev libjs-chart.js libsqlite3-dev)
 
 missing_packages() {  # NAME_OF_TOOL_LIST NAME_OF_LIBRARY_LIST
   local -n tool_list=$1 library_list=$2
@@ -61,7 +61,7 @@ install_packages() {
     if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 0 ]]; }; then
       root=(sudo)
     elif ((${#required[@]} == 0)); then
-      say "going on without ${optional[*]} (optional: a quicker build, micro-benchmarks)"
+      say "going on without ${optional[*]} (optional: a quicker build, micro-benchmarks, charts and databases of reports)"
       return
     else
       die "these Debian packages are missing and installing them needs root; ask an administrator for:

@@ -1,0 +1,236 @@
+#include "experiments/report/report_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "experiments/console.h"
+#include "experiments/report/measures.h"
+#include "experiments/table.h"
+#include "framework/base/version.h"
+
+namespace foretell {
+namespace {
+
+using ReportJson = nlohmann::ordered_json;
+
+constexpr std::size_t kPositionColumns = 32;  // in CSV; JSON has all positions
+
+// Text that a Markdown renderer shows as it is, in one line of a table.
+std::string markdown_text(const std::string& text) {
+  std::string out;
+  for (const char c : visible(text)) {
+    if (std::string_view("\\`*[]<>|&~").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+std::string csv_number(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; }
+
+std::string csv_line(const std::vector<std::string>& fields) {
+  std::string line;
+  for (std::size_t i = 0; i < fields.size(); ++i) line += (i ? "," : "") + csv_field(fields[i]);
+  return line + "\n";
+}
+
+// The settings of all cells, in the order in which they first appear.
+std::vector<std::string> setting_paths(const StudyFolder& study) {
+  std::vector<std::string> paths;
+  std::set<std::string> known;
+  for (const ReportCell& cell : study.cells)
+    for (const auto& [path, value] : cell.settings)
+      if (known.insert(path).second) paths.push_back(path);
+  return paths;
+}
+
+ReportJson numbers_json(const std::vector<std::optional<double>>& values, std::span<const Measure> measures) {
+  auto out = ReportJson::object();
+  for (std::size_t i = 0; i < measures.size(); ++i) out[measures[i].name] = values[i] ? ReportJson(*values[i]) : ReportJson(nullptr);
+  return out;
+}
+
+ReportJson text_or_null(const std::string& text) { return text.empty() ? ReportJson(nullptr) : ReportJson(text); }
+
+ReportJson facts_json(const Facts& facts) {
+  auto out = ReportJson::object();
+  for (const auto& [what, value] : facts) out[what] = value;
+  return out;
+}
+
+ReportJson task_json(const TaskNumbers& task) {
+  ReportJson out = numbers_json(task.values, task_measures());
+  out["verdict"] = text_or_null(task.verdict);
+  out["verdict_words"] = text_or_null(task.verdict_words);
+  out["acceptance_rate_per_position"] = task.acceptance_rate_per_position;
+  out["conditional_acceptance_per_position"] = task.conditional_acceptance_per_position;
+  return out;
+}
+
+ReportJson cell_json(const ReportCell& cell) {
+  auto tasks = ReportJson::object();
+  for (const TaskNumbers& task : cell.tasks) tasks[task.task] = task_json(task);
+  ReportJson out = {{"name", cell.name},
+                    {"hash", cell.hash},
+                    {"state", name_of(cell.state)},
+                    {"is_baseline", cell.is_baseline},
+                    {"timed", cell.timed},
+                    {"settings", facts_json(cell.settings)},
+                    {"started", text_or_null(cell.started)},
+                    {"reason", text_or_null(cell.reason)},
+                    {"energy_source", text_or_null(cell.energy_source)},
+                    {"inflated_from", facts_json(cell.inflated)},
+                    {"tasks", tasks}};
+  out.update(numbers_json(cell.values, cell_measures()));
+  return out;
+}
+
+ReportJson measures_json(std::span<const Measure> measures) {
+  auto out = ReportJson::object();
+  for (const Measure& measure : measures)
+    out[measure.name] = {{"heading", measure.heading}, {"format", name_of(measure.format)}, {"in_table", name_of(measure.in_table)}};
+  return out;
+}
+
+}  // namespace
+
+std::string aligned(const ReportTable& table) {
+  // A cell with several tasks is a title with its tasks below, as at the end of a run: the names are long.
+  const bool titled = table.headings.size() > 1 && table.headings[0] == "<cell" && table.headings[1] == "<task";
+  Table out(std::vector<std::string>(table.headings.begin() + titled, table.headings.end()));
+  std::string last;
+  for (std::vector<std::string> row : table.rows) {
+    for (std::string& cell : row) cell = visible(cell);
+    if (titled) {
+      if (row[0] != last) out.add_title(row[0]);
+      last = row[0];
+      row.erase(row.begin());
+      row[0] = "  " + row[0];
+    }
+    out.add(std::move(row));
+  }
+  return out.to_string();
+}
+
+std::string markdown_table(const ReportTable& table) {
+  std::string heading = "|", rule = "|", out;
+  for (const std::string& text : table.headings) {
+    const bool left = text.front() == '<';
+    heading += fmt::format(" {} |", markdown_text(left ? text.substr(1) : text));
+    rule += left ? " :-- |" : " --: |";
+  }
+  for (const auto& row : table.rows) {
+    out += "|";
+    for (const std::string& text : row) out += fmt::format(" {} |", markdown_text(text));
+    out += "\n";
+  }
+  return heading + "\n" + rule + "\n" + out;
+}
+
+std::string csv_field(const std::string& text) {
+  // No reader of CSV takes a zero byte.
+  std::string safe = text;
+  for (std::size_t at = 0; (at = safe.find('\0', at)) != std::string::npos;) safe.replace(at, 1, "\xEF\xBF\xBD");
+  const bool plain = safe.find_first_of(",\"\r\n") == std::string::npos && (safe.empty() || (safe.front() != ' ' && safe.back() != ' '));
+  if (plain) return safe;
+  std::string out = "\"";
+  for (const char c : safe) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + "\"";
+}
+
+std::string report_text(const StudyFolder& study) {
+  std::string out = aligned(results_rows(study));
+  if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
+    out += "\nMeasured speed-up beside what acceptance and the measured cost of rows predict:\n\n" + aligned(predicted);
+  out += "\n";
+  for (const auto& [cell, reason] : reasons(study)) out += visible(cell) + ": " + visible(reason) + "\n";
+  for (const std::string& note : notes(study)) out += visible(note) + "\n";
+  return out;
+}
+
+std::string report_markdown(const StudyFolder& study) {
+  std::string out = fmt::format("# {}\n\n", markdown_text(study.study));
+  if (!study.description.empty()) out += markdown_text(study.description) + "\n\n";
+  const auto complete =
+      std::count_if(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.state == CellState::Complete; });
+  out +=
+      fmt::format("{} of {} cells are complete.\n\n## Results\n\n{}\n", complete, study.cells.size(), markdown_table(results_rows(study)));
+  const Facts words = reasons(study);
+  if (!words.empty()) out += "## Reasons\n\n";
+  for (const auto& [cell, reason] : words) out += fmt::format("- **{}**: {}\n", markdown_text(cell), markdown_text(reason));
+  if (!words.empty()) out += "\n";
+  if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
+    out += fmt::format("## Predicted beside measured\n\n{}\n", markdown_table(predicted));
+  out += "## Machine\n\n";
+  ReportTable machine{.headings = {"<what", "<value"}};
+  for (const auto& [what, value] : machine_facts(study)) machine.rows.push_back({what, value});
+  out += machine.empty() ? "No cell has a manifest.\n\n" : markdown_table(machine) + "\n";
+  if (const std::string command = run_command(study); !command.empty())
+    out += fmt::format("Made by `{}`; what `--set` has changed stands in each cell's `config.resolved.yaml`.\n\n", one_line(command));
+  out += "## Notes\n\n";
+  for (const std::string& note : notes(study)) out += fmt::format("- {}\n", markdown_text(note));
+  return out;
+}
+
+std::string report_csv(const StudyFolder& study) {
+  std::vector<std::string> columns = {"study", "cell", "hash", "state", "is_baseline", "timed", "task"};
+  const std::vector<std::string> settings = setting_paths(study);
+  const auto tasks = task_measures(), cells = cell_measures();
+  std::size_t positions = 0;
+  for (const ReportCell& cell : study.cells)
+    for (const TaskNumbers& task : cell.tasks) positions = std::max(positions, task.acceptance_rate_per_position.size());
+  positions = std::min(positions, kPositionColumns);
+  std::vector<std::string> numbers;
+  for (const Measure& measure : tasks) numbers.emplace_back(measure.name);
+  numbers.insert(numbers.end(), {"verdict", "verdict_words"});
+  for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("acceptance_rate_at_{}", i));
+  for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("conditional_acceptance_at_{}", i));
+  for (const Measure& measure : cells) numbers.emplace_back(measure.name);
+  numbers.insert(numbers.end(), {"reason", "energy_source"});
+  // A setting never takes the name of another column.
+  for (const std::string& path : settings) {
+    const bool taken = std::find(columns.begin(), columns.end(), path) != columns.end() ||
+                       std::find(numbers.begin(), numbers.end(), path) != numbers.end();
+    columns.push_back(taken ? "setting." + path : path);
+  }
+  columns.insert(columns.end(), numbers.begin(), numbers.end());
+  std::string out = csv_line(columns);
+  for (const ReportCell& cell : study.cells) {
+    const std::map<std::string, std::string> values(cell.settings.begin(), cell.settings.end());
+    const TaskNumbers none{.values = std::vector<std::optional<double>>(tasks.size())};
+    const auto add = [&](const TaskNumbers& task) {
+      std::vector<std::string> fields = {
+          study.study, cell.name, cell.hash, name_of(cell.state), cell.is_baseline ? "true" : "false", cell.timed ? "true" : "false",
+          task.task};
+      for (const std::string& path : settings) fields.push_back(values.count(path) ? values.at(path) : "");
+      for (const auto& value : task.values) fields.push_back(csv_number(value));
+      fields.insert(fields.end(), {task.verdict, task.verdict_words});
+      for (const auto* rates : {&task.acceptance_rate_per_position, &task.conditional_acceptance_per_position})
+        for (std::size_t i = 0; i < positions; ++i) fields.push_back(i < rates->size() ? csv_number((*rates)[i]) : "");
+      for (const auto& value : cell.values) fields.push_back(csv_number(value));
+      fields.insert(fields.end(), {cell.reason, cell.energy_source});
+      out += csv_line(fields);
+    };
+    if (cell.tasks.empty()) add(none);
+    for (const TaskNumbers& task : cell.tasks) add(task);
+  }
+  return out;
+}
+
+ReportJson report_json(const StudyFolder& study) {
+  auto cells = ReportJson::array();
+  for (const ReportCell& cell : study.cells) cells.push_back(cell_json(cell));
+  return {{"study", study.study},
+          {"description", text_or_null(study.description)},
+          {"command", text_or_null(run_command(study))},
+          {"reported_by", fmt::format("foretell {}", version())},
+          {"machine", facts_json(machine_facts(study))},
+          {"notes", notes(study)},
+          {"measures", {{"task", measures_json(task_measures())}, {"cell", measures_json(cell_measures())}}},
+          {"cells", cells}};
+}
+
+}  // namespace foretell

@@ -1,0 +1,186 @@
+#include "experiments/report/report_tables.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+
+#include "experiments/console.h"
+#include "experiments/report/measures.h"
+#include "framework/base/error.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::size_t kNamed = 20;  // cells that a note names; the others are counted
+
+template <class F>
+void for_each_task(const StudyFolder& study, const F& f) {
+  for (const ReportCell& cell : study.cells)
+    for (const TaskNumbers& task : cell.tasks) f(cell, task);
+}
+
+// Whether tasks say more than "overall" alone.
+bool has_tasks(const StudyFolder& study) {
+  return std::any_of(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.tasks.size() > 2; });
+}
+
+bool is_shown(const Measure& measure, bool any) {
+  return measure.in_table == InTable::Always || (measure.in_table == InTable::IfAny && any);
+}
+
+std::string cell_title(const ReportCell& cell) {
+  std::string name = cell.name;
+  if (cell.is_baseline) name += " [A/A]";
+  if (cell.state != CellState::Complete) name += fmt::format(" [{}]", name_of(cell.state));
+  return name;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < std::min(names.size(), kNamed); ++i) out += (i ? "; " : "") + names[i];
+  return names.size() > kNamed ? fmt::format("{}; and {} more", out, names.size() - kNamed) : out;
+}
+
+std::vector<std::string> names_where(const StudyFolder& study, const std::function<bool(const ReportCell&)>& wanted) {
+  std::vector<std::string> names;
+  for (const ReportCell& cell : study.cells)
+    if (wanted(cell)) names.push_back(cell.name);
+  return names;
+}
+
+}  // namespace
+
+std::string interval_text(const TaskNumbers& task) {
+  const auto &low = task.at("speedup_interval_low"), &high = task.at("speedup_interval_high");
+  return low && high ? fmt::format("{:.2f} to {:.2f}", *low, *high) : "-";
+}
+
+ReportTable results_rows(const StudyFolder& study) {
+  const auto measures = task_measures();
+  const std::size_t speedup = task_measure("speedup"), low = task_measure("speedup_interval_low");
+  std::vector<bool> any(measures.size(), false);
+  bool judged = false;
+  for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
+    for (std::size_t i = 0; i < measures.size(); ++i) any[i] = any[i] || task.values[i];
+    judged |= !task.verdict.empty();
+  });
+  const bool by_task = has_tasks(study);
+  ReportTable table{.headings = {"<cell"}};
+  if (by_task) table.headings.push_back("<task");
+  for (std::size_t i = 0; i < measures.size(); ++i) {
+    if (!is_shown(measures[i], any[i])) continue;
+    table.headings.push_back(measures[i].heading);
+    if (i == speedup && any[low]) table.headings.push_back("interval");
+    if (i == speedup && judged) table.headings.push_back("<verdict");
+  }
+  for (const ReportCell& cell : study.cells) {
+    const auto add = [&](const std::string& name, const TaskNumbers* task) {
+      std::vector<std::string> row = {cell_title(cell)};
+      if (by_task) row.push_back(name);
+      for (std::size_t i = 0; i < measures.size(); ++i) {
+        if (!is_shown(measures[i], any[i])) continue;
+        row.push_back(task ? formatted(task->values[i], measures[i].format) : "-");
+        if (i == speedup && any[low]) row.push_back(task ? interval_text(*task) : "-");
+        if (i == speedup && judged) row.push_back(task && !task->verdict.empty() ? task->verdict : "-");
+      }
+      table.rows.push_back(std::move(row));
+    };
+    if (cell.tasks.empty()) add("-", nullptr);
+    for (const TaskNumbers& task : cell.tasks)
+      if (by_task || &task == &cell.tasks.back()) add(task.task, &task);
+  }
+  return table;
+}
+
+ReportTable predicted_rows(const StudyFolder& study) {
+  const auto measures = cell_measures();
+  const auto has_any = [](const ReportCell& cell) {
+    return std::any_of(cell.values.begin(), cell.values.end(), [](const auto& value) { return value.has_value(); });
+  };
+  std::vector<bool> any(measures.size(), false);
+  for (const ReportCell& cell : study.cells)
+    for (std::size_t i = 0; i < measures.size(); ++i) any[i] = any[i] || cell.values[i];
+  ReportTable table{.headings = {"<cell", "speed-up", "interval"}};
+  for (std::size_t i = 0; i < measures.size(); ++i)
+    if (is_shown(measures[i], any[i])) table.headings.push_back(measures[i].heading);
+  for (const ReportCell& cell : study.cells) {
+    const TaskNumbers* overall = cell.overall();
+    if (!overall || !has_any(cell)) continue;
+    std::vector<std::string> row = {cell_title(cell), formatted(overall->at("speedup"), NumberFormat::Ratio), interval_text(*overall)};
+    for (std::size_t i = 0; i < measures.size(); ++i)
+      if (is_shown(measures[i], any[i])) row.push_back(formatted(cell.values[i], measures[i].format));
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+Facts machine_facts(const StudyFolder& study) {
+  std::vector<std::string> order;
+  std::map<std::string, std::map<std::string, int>> values;
+  for (const ReportCell& cell : study.cells)
+    for (const auto& [what, value] : cell.machine) {
+      if (!values.count(what)) order.push_back(what);
+      ++values[what][value];
+    }
+  Facts out;
+  for (const std::string& what : order) {
+    std::string text;
+    for (const auto& [value, cells] : values[what])
+      text += (text.empty() ? "" : "; ") + (values[what].size() == 1 ? value : fmt::format("{} ({} cells)", value, cells));
+    out.emplace_back(what, text);
+  }
+  return out;
+}
+
+Facts reasons(const StudyFolder& study) {
+  Facts out;
+  for (const ReportCell& cell : study.cells)
+    if (!cell.reason.empty()) out.emplace_back(cell.name, cell.reason);
+  return out;
+}
+
+std::vector<std::string> notes(const StudyFolder& study) {
+  std::vector<std::string> out;
+  const auto add_cells = [&](const std::string& before, const std::vector<std::string>& names, const std::string& after) {
+    if (!names.empty()) out.push_back(before + listed(names) + after);
+  };
+  out.push_back(
+      "mean acc. length: tokens emitted per round, the target's own included; plain decoding has 1.0. Per request: every request weighs "
+      "alike.");
+  std::set<double> confidences;
+  for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
+    if (const auto& confidence = task.at("speedup_confidence"); confidence && task.at("speedup_interval_low"))
+      confidences.insert(*confidence);
+  });
+  for (const double confidence : confidences)
+    out.push_back(fmt::format(
+        "interval: of the speed-up, with {:.0f}% confidence, over prompts: prompts were drawn again, the baseline's and the method's "
+        "times of a prompt together. One that contains 1 shows no difference.",
+        100 * confidence));
+  add_cells("A/A, the baseline itself: ", names_where(study, [](const ReportCell& cell) { return cell.is_baseline; }),
+            ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone does.");
+  add_cells("Incomplete, numbers are those of the prompts that were finished if there are any: ",
+            names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Incomplete; }),
+            ". `foretell run` with the same study goes on from there.");
+  add_cells("Missing, never begun in this folder: ",
+            names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Missing; }), ".");
+  add_cells("Not timed, the target is a recorded answer: ", names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
+            ". Their times mean nothing and are left out.");
+  std::set<std::string> inflated;
+  for (const ReportCell& cell : study.cells)
+    for (const auto& [who, from] : cell.inflated)
+      inflated.insert(fmt::format(
+          "The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, its cost the large one's.",
+          who == "draft" ? "draft model" : who, from));
+  out.insert(out.end(), inflated.begin(), inflated.end());
+  std::set<std::string> energy;
+  for (const ReportCell& cell : study.cells)
+    if (!cell.energy_source.empty() && cell.energy_source != "none") energy.insert(cell.energy_source);
+  for (const std::string& source : energy) out.push_back(fmt::format("Energy: {}.", source));
+  return out;
+}
+
+std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + study.file; }
+
+}  // namespace foretell

@@ -1,0 +1,61 @@
+// A study's folder as reports read it: nothing but the files that a run has left, and never a model.
+//
+// Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
+// that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
+// a text where a number belongs, a hash that leads out of the folder, values nested deeper than 64) is an Error of one line with the file and the
+// key.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace foretell {
+
+enum class CellState { Complete, Incomplete, Missing };
+const char* name_of(CellState state);
+
+using Facts = std::vector<std::pair<std::string, std::string>>;  // what -> its value, in an order for people
+
+struct TaskNumbers {
+  std::string task = {};
+  std::vector<std::optional<double>> values = {};  // one for each of task_measures()
+  std::string verdict = {}, verdict_words = {};    // empty: not judged
+  std::vector<double> acceptance_rate_per_position = {}, conditional_acceptance_per_position = {};
+
+  const std::optional<double>& at(std::string_view measure) const;
+};
+
+struct ReportCell {
+  std::string name = {}, hash = {};
+  CellState state = CellState::Missing;
+  bool is_baseline = false, timed = true;
+  std::string settings_key = {};                   // the swept settings as they were written, to tell cells apart
+  Facts settings = {};                             // the same, one entry for each value: "pipeline.drafter.type" -> "model"
+  std::vector<TaskNumbers> tasks = {};             // "overall" last; empty without a summary
+  std::vector<std::optional<double>> values = {};  // one for each of cell_measures()
+  std::string reason = {}, energy_source = {};
+  Facts inflated = {};  // target, draft -> what it was
+  Facts machine = {};   // processor, threads, versions: what must be equal for times to be compared
+  Facts models = {};    // the hashes of weights: what must be equal for tokens to be compared
+  std::string started = {};
+
+  const TaskNumbers* overall() const;  // nullptr without a summary
+};
+
+struct StudyFolder {
+  std::filesystem::path folder;
+  std::string study = {}, description = {}, file = {};
+  std::vector<ReportCell> cells = {};
+};
+
+StudyFolder read_study_folder(const std::filesystem::path& folder);
+
+// JSON of a file that a report reads; an Error if it is none or nested too deeply.
+nlohmann::ordered_json read_report_json(const std::filesystem::path& file);
+
+}  // namespace foretell
