@@ -14,6 +14,7 @@ void add_list_command(Command app);
 void add_make_random_command(Command app);
 void add_bench_command(Command app);
 void add_certify_command(Command app);
+void add_compare_command(Command app);
 void add_diff_command(Command app);
 void add_import_command(Command app);
 void add_inflate_command(Command app);
