@@ -156,6 +156,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_diff_command(top);
   add_report_command(top);
   add_compare_command(top);
+  add_plot_command(top);
   add_bench_command(top);
   const auto arguments = arguments_of(argc, argv);
   return guarded([&] { return parse_and_run(app, arguments, action); });

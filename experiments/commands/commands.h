@@ -21,6 +21,7 @@ void add_inflate_command(Command app);
 void add_merge_command(Command app);
 void add_new_command(Command app);
 void add_overlap_command(Command app);
+void add_plot_command(Command app);
 void add_report_command(Command app);
 void add_tasks_command(Command app);
 void add_datastore_command(Command app);

@@ -1,0 +1,28 @@
+// Charts of a study as SVG or PNG, drawn by gnuplot.
+//
+// Contract: gnuplot runs without a shell in a temporary folder, on a script that holds numbers of ours and no text of the study; names of cells are
+// fields of a data file, in which gnuplot evaluates nothing. (Their quotes and backslashes are replaced and long ones are cut, for the picture
+// only.) The picture appears under its name only when it is complete. Cells without the numbers that a chart needs are left out; an Error if none is
+// left.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/report/study_folder.h"
+
+namespace foretell {
+
+std::vector<std::string> plot_kinds();
+
+struct PlotFiles {
+  std::string script, data;
+};
+// What gnuplot is given. `terminal`: svg or png.
+PlotFiles plot_files(const StudyFolder& study, const std::string& kind, const std::string& terminal);
+
+// `file` ends in .svg or .png.
+void draw_plot(const StudyFolder& study, const std::string& kind, const std::filesystem::path& file);
+
+}  // namespace foretell
