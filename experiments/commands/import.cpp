@@ -1,5 +1,6 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/report/spec_bench_import.h"
 #include "framework/base/error.h"
 #include "framework/model/files/bitllama.h"
 #include "framework/model/files/llama2c.h"
@@ -25,12 +26,32 @@ void add_format(Command command, const std::string& name, const std::string& sum
   });
 }
 
+struct AnswersOptions {
+  std::string answers, out;
+  std::optional<std::string> questions, baseline;
+};
+
+void add_spec_bench(Command command) {
+  auto options = std::make_shared<AnswersOptions>();
+  Command rows = command.add_command("spec-bench", "answer rows of Spec-Bench as a study's folder, for report and compare");
+  rows.add("answers", options->answers, "the method's rows: model_answer/METHOD.jsonl", {.type = "FILE", .required = true});
+  rows.add("--questions", options->questions, "question.jsonl, for the categories", {.type = "FILE"});
+  rows.add("--baseline", options->baseline, "the rows of plain decoding, for a speed-up", {.type = "FILE"});
+  rows.add("--out", options->out, "the study's folder to make", {.type = "DIR", .required = true});
+  rows.run([options] {
+    const std::string name = import_spec_bench(
+        {.answers = options->answers, .questions = options->questions, .baseline = options->baseline, .out = options->out});
+    print_out(fmt::format("{} in {}\n", one_line(name), options->out));
+  });
+}
+
 }  // namespace
 
 void add_import_command(Command app) {
-  Command command = app.add_command("import", "Turn another program's checkpoint into a model folder");
+  Command command = app.add_command("import", "Turn another program's files into ours: checkpoints, answer rows");
   command.require_command();
   add_format(command, "llama2c", "a llama2.c checkpoint, version 0 or 1", import_llama2c);
+  add_spec_bench(command);
   add_format(command, "bitllama", "a ternary checkpoint of bitllama2.c (BitNet b1.58)", import_bitllama);
 }
 

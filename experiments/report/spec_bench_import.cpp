@@ -1,0 +1,166 @@
+#include "experiments/report/spec_bench_import.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "experiments/content_hash.h"
+#include "experiments/record_json.h"
+#include "experiments/summary.h"
+#include "framework/base/error.h"
+#include "framework/model/files/atomic_file.h"
+#include "framework/text/file_bytes.h"
+#include "framework/text/prompts.h"
+
+namespace foretell {
+namespace {
+
+using ImportJson = nlohmann::ordered_json;
+
+constexpr int kLongestAnswer = 1 << 20;  // [tokens]
+constexpr std::int64_t kMostTokens = 1 << 28;
+constexpr double kLongestTime = 1e6;  // [s]
+
+int checked(const std::filesystem::path& file, const AnswerRow& row, const char* what, int value) {
+  if (value < 0 || value > kLongestAnswer)
+    fail("{}: question {}: {} is {}; expected 0 to {}", file.string(), row.question_id, what, value, kLongestAnswer);
+  return value;
+}
+
+// Spans of the rounds, one a turn; one for all turns if the rows do not say where one ends.
+std::vector<int> rounds_of_turns(const AnswerRow& row) {
+  const auto all = static_cast<std::int64_t>(row.accept_lengths.size());
+  const std::int64_t steps = std::accumulate(row.decoding_steps.begin(), row.decoding_steps.end(), std::int64_t{0});
+  const bool whole = row.decoding_steps.size() == row.turns.size() && row.new_tokens.size() == row.turns.size() && steps == all;
+  return whole ? row.decoding_steps : std::vector<int>{static_cast<int>(all)};
+}
+
+template <class T>
+T at_turn(const std::vector<T>& values, std::size_t turn, std::size_t turns) {
+  if (turns == 1) return std::accumulate(values.begin(), values.end(), T{});
+  return turn < values.size() ? values[turn] : T{};
+}
+
+void add_answer(const std::filesystem::path& file, const AnswerRow& row, const std::string& category, Arm arm,
+                std::vector<GenerationRecord>& records) {
+  for (const int steps : row.decoding_steps) checked(file, row, "decoding_steps", steps);
+  for (const int tokens : row.new_tokens) checked(file, row, "new_tokens", tokens);
+  for (const double seconds : row.wall_time)
+    if (!std::isfinite(seconds) || seconds < 0 || seconds > kLongestTime)
+      fail("{}: question {}: wall_time is {}; expected 0 to {} seconds", file.string(), row.question_id, seconds, kLongestTime);
+  const std::vector<int> turns = rounds_of_turns(row);
+  std::size_t round = 0;
+  for (std::size_t turn = 0; turn < turns.size(); ++turn) {
+    GenerationRecord record{
+        .conversation = row.question_id, .category = category, .task = spec_bench_task(category), .turn = static_cast<int>(turn)};
+    record.arm = arm;
+    if (turns.size() == 1)
+      for (const std::string& text : row.turns) record.text += (record.text.empty() ? "" : "\n") + text;
+    else
+      record.text = row.turns[turn];
+    // Their ids are unknown; what is folded counts them.
+    record.tokens.resize(at_turn(row.new_tokens, turn, turns.size()));
+    record.wall_ns = std::llround(1e9 * at_turn(row.wall_time, turn, turns.size()));
+    for (int i = 0; i < turns[turn]; ++i, ++round)
+      record.rounds.push_back({.emitted = checked(file, row, "an accept length", row.accept_lengths[round])});
+    records.push_back(std::move(record));
+  }
+}
+
+std::map<std::string, std::string> categories_of(const std::optional<std::filesystem::path>& questions) {
+  std::map<std::string, std::string> out;
+  if (questions)
+    for (const Prompt& prompt : read_prompts(*questions)) out[prompt.id] = prompt.category;
+  return out;
+}
+
+void add_answers(const std::filesystem::path& file, const std::vector<AnswerRow>& rows, const SpecBenchImport& options, Arm arm,
+                 std::vector<GenerationRecord>& records) {
+  const auto categories = categories_of(options.questions);
+  std::int64_t tokens = 0;
+  for (const AnswerRow& row : rows) {
+    const auto known = categories.find(row.question_id);
+    if (options.questions && known == categories.end())
+      fail("{}: question {} is not in {}", file.string(), row.question_id, options.questions->string());
+    add_answer(file, row, known == categories.end() || known->second.empty() ? row.category : known->second, arm, records);
+    for (const int of_turn : row.new_tokens) tokens += of_turn;
+    if (tokens > kMostTokens) fail("{}: holds more than {} tokens", file.string(), kMostTokens);
+  }
+}
+
+// The numbers that rows of this format support; everything else of a task is null, even where a fold of half-empty records gives one.
+ImportJson known_numbers(const Summary& summary, bool timed) {
+  static const std::vector<std::string> known = {"mean_acceptance_length", "mean_acceptance_length_per_request", "tokens", "rounds",
+                                                 "requests"};
+  static const std::vector<std::string> known_if_timed = {
+      "tokens_per_second", "speedup", "speedup_interval", "speedup_confidence", "verdict", "verdict_words", "baseline_tokens_per_second"};
+  ImportJson out = to_json(summary, {});
+  const auto among = [](const std::vector<std::string>& keys, const std::string& key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  for (auto& task : out)
+    for (auto& [key, value] : task.items())
+      if (!among(known, key) && !(timed && among(known_if_timed, key))) value = nullptr;
+  return out;
+}
+
+void write_records(const std::filesystem::path& folder, const std::vector<GenerationRecord>& records) {
+  AtomicFile generations(folder / "generations.jsonl"), rounds(folder / "rounds.jsonl");
+  for (const GenerationRecord& record : records) {
+    ImportJson row = generation_json(record);
+    row["tokens"] = nullptr;
+    row["new_tokens"] = record.tokens.size();
+    for (const char* unknown : {"prompt_tokens", "finish", "prefill_ns"}) row[unknown] = nullptr;
+    if (record.wall_ns == 0) row["wall_ns"] = nullptr;
+    generations.write(to_line(row));
+    for (int i = 0; i < static_cast<int>(record.rounds.size()); ++i) {
+      ImportJson round = round_json(record, i);
+      for (const char* unknown : {"drafted", "scored", "depth", "accepted", "next", "draft_ns", "score_ns", "verify_ns", "commit_ns"})
+        round[unknown] = nullptr;
+      rounds.write(to_line(round));
+    }
+  }
+  rounds.commit();
+  generations.commit();
+}
+
+// A file's name need not be UTF-8.
+void write_json(const std::filesystem::path& file, const ImportJson& json) {
+  write_file(file, json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace
+
+std::string import_spec_bench(const SpecBenchImport& options) {
+  if (std::filesystem::exists(options.out / "study.json")) fail("{}: holds a study already", options.out.string());
+  const std::vector<AnswerRow> rows = read_answers(options.answers);
+  std::vector<GenerationRecord> records;
+  add_answers(options.answers, rows, options, Arm::Method, records);
+  bool timed = false;
+  for (const GenerationRecord& record : records) timed |= record.wall_ns > 0;
+  if (options.baseline) add_answers(*options.baseline, read_answers(*options.baseline), options, Arm::Baseline, records);
+  const std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;
+  const std::string hash = content_hash(read_file_bytes(options.answers));
+  const std::filesystem::path folder = options.out / hash;
+  make_folder(folder);
+  write_records(folder, records);
+  write_json(folder / "manifest.json",
+             {{"study", name}, {"cell", name}, {"cell_hash", hash}, {"imported_from", options.answers.filename().string()}});
+  const auto settings = ImportJson::object();
+  write_json(folder / "summary.json", {{"study", name},
+                                       {"cell", name},
+                                       {"complete", true},
+                                       {"timed", timed},
+                                       {"settings", settings},
+                                       {"tasks", known_numbers(fold(records, {.timed = timed}), timed)}});
+  auto cells = ImportJson::array();
+  cells.push_back({{"name", name}, {"hash", hash}, {"group", hash}, {"is_baseline", false}, {"settings", settings}});
+  write_json(options.out / "study.json", {{"study", name}, {"description", "imported answer rows"}, {"file", ""}, {"cells", cells}});
+  return name;
+}
+
+}  // namespace foretell
