@@ -45,7 +45,7 @@ std::string installed_prefix() {
   return prefix.string();
 }
 
-void make_folder(const fs::path& folder) {
+void make_plugin_folder(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(fs::symlink_status(folder, error)) && !fs::is_directory(folder, error)) fail("{}: is no folder", folder.string());
   fs::create_directories(folder, error);
@@ -69,7 +69,7 @@ void new_plugin(const NewOptions& options) {
   const fs::path folder = options.folder.value_or(options.name);
   if (folder.empty()) fail("--dir: an empty name is no folder");
   const std::string prefix = installed_prefix();
-  make_folder(folder);
+  make_plugin_folder(folder);
   for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix)) write_file(folder / file.name, file.text);
   print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(), options.kind,
                         options.name, (folder / "README.md").string()));

@@ -57,7 +57,8 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
   print_out(laws_note(results));
   if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
-  print_out(fmt::format("\n{} in {}\n", results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string()));
+  print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n",
+                        results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string(), folder.string()));
   if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 

@@ -1,18 +1,12 @@
-// What other tools call the numbers of a report, so that two tables can be laid side by side.
+// What other tools call the numbers of a report (framework/metrics/aliases.h), by the columns of report.csv.
 //
 // Contract: constant. A note says where the other tool's definition is not quite ours.
 #pragma once
 
-#include <span>
 #include <string>
 
 namespace foretell {
 
-struct ReportAlias {
-  const char *measure, *tool, *their_name, *note;
-};
-
-std::span<const ReportAlias> report_aliases();
-std::string aliases_csv();  // measure, tool, their_name, note
+std::string aliases_csv();  // measure, column, tool, their_name, note; a column may be the first part of several columns' names
 
 }  // namespace foretell
