@@ -142,6 +142,7 @@ int run_command_line(int argc, const char* const* argv) {
   add_score_command(top);
   add_tokenize_command(top);
   add_merge_command(top);
+  add_table_command(top);
   add_make_random_command(top);
   add_import_command(top);
   add_inflate_command(top);

@@ -23,6 +23,7 @@ void add_new_command(Command app);
 void add_overlap_command(Command app);
 void add_plot_command(Command app);
 void add_report_command(Command app);
+void add_table_command(Command app);
 void add_tasks_command(Command app);
 void add_datastore_command(Command app);
 void add_train_command(Command app);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands/commands.h"
+#include "experiments/commands/run.h"
 #include "experiments/console.h"
 #include "experiments/dry_run.h"
 #include "experiments/explanation.h"
@@ -91,15 +92,20 @@ void note_doubts(const Study& study, StudyProgress& progress) {
     progress.note("note: times may be off: " + doubt);
 }
 
-void run_study(const RunOptions& options) {
-  load_plugins(options.plugins);
-  const std::optional<LawRecording> recording = law_recording(options.record, options.record_top_k);
-  Study study = load_study(options.study, all_overrides(options));
-  const nlohmann::ordered_json index = study_index(study);
-  if (options.shard) keep_shard(study, parse_shard(*options.shard));
-  const std::filesystem::path results = options.out, folder = results / study.folder;
-  ModelPool pool(results / ".models");
-  if (options.dry_run) return print_out(dry_run(study, results, pool));
+struct StudyRun {
+  const Study& study;
+  const nlohmann::ordered_json& index;  // of the whole study, whatever part of it is run
+  std::filesystem::path results;
+  ModelPool& pool;
+  const std::optional<LawRecording>& recording;
+  bool fresh;
+};
+
+// Hands the results on while an interrupt is still only a flag, so that what was finished is shown.
+template <class Show>
+void run_cells(const StudyRun& run, const Show& show) {
+  const auto& [study, index, results, pool, recording, fresh] = run;
+  const std::filesystem::path folder = results / study.folder;
   Predictor predictor(study.overlap, study.file.parent_path(), pool);
   if (recording) check_recordable(study);
   const std::vector<int> prompts = check_cells(study, pool);
@@ -112,18 +118,38 @@ void run_study(const RunOptions& options) {
   const InterruptGuard guard;
   for (const GroupPlan& plan : plan_groups(study.cells, prompts, progress)) {
     if (interrupted()) break;
-    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, recording, options.fresh}))
+    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, recording, fresh}))
       done.push_back(std::move(result));
   }
   progress.close();
-  print_results(study, in_order_of(study, std::move(done)), folder, options.json);
-  flush_out();
+  show(in_order_of(study, std::move(done)));
   if (interrupted())
     throw Interrupted(fmt::format("interrupted; the prompts that were finished are kept in {}, and the same command goes on from there",
                                   folder.string()));
 }
 
+void run_study(const RunOptions& options) {
+  load_plugins(options.plugins);
+  const std::optional<LawRecording> recording = law_recording(options.record, options.record_top_k);
+  Study study = load_study(options.study, all_overrides(options));
+  const nlohmann::ordered_json index = study_index(study);
+  if (options.shard) keep_shard(study, parse_shard(*options.shard));
+  const std::filesystem::path results = options.out;
+  ModelPool pool(results / ".models");
+  if (options.dry_run) return print_out(dry_run(study, results, pool));
+  run_cells({study, index, results, pool, recording, options.fresh}, [&](const std::vector<CellResult>& done) {
+    print_results(study, done, results / study.folder, options.json);
+    flush_out();
+  });
+}
+
 }  // namespace
+
+void run_study_file(const std::filesystem::path& file, const std::filesystem::path& results) {
+  const Study study = load_study(file, {});
+  ModelPool pool(results / ".models");
+  run_cells({study, study_index(study), results, pool, std::nullopt, false}, [](const std::vector<CellResult>&) {});
+}
 
 void add_run_command(Command app) {
   auto options = std::make_shared<RunOptions>();
