@@ -55,14 +55,14 @@ struct TableStudy {
 struct TableColumn {
   std::string name = {};
   std::string study = {}, task = {}, metric = {};  // empty: nothing is measured for it
-  Comparison how = {};
+  CellComparison how = {};
   Location where = {};
 };
 
 struct TableRow {
   std::string name = {};
   std::vector<std::optional<Published>> published = {};  // one a column
-  std::vector<Comparison> how = {};                      // one a column
+  std::vector<CellComparison> how = {};                      // one a column
   std::map<std::string, ConfigValue> measured = {};      // study -> the sweep's values of a cell
 };
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "experiments/report/report_files.h"
 #include "experiments/table.h"
 
 namespace foretell {
@@ -104,13 +105,6 @@ std::vector<std::string> setting_lines(const SurveyTable& table) {
     out.push_back(fmt::format("here, {}: {} ({})", study.name, study.setting, study.file.string()));
   if (!table.note.empty()) out.push_back(table.note);
   return out;
-}
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return out + "\"";
 }
 
 std::string cell_of_markdown(std::string text) {

@@ -37,7 +37,7 @@ struct Tolerance {
   std::optional<double> absolute = {}, relative = {};  // relative: a share of the published number
 };
 
-struct Comparison {
+struct CellComparison {
   Compare compare = Compare::None;
   std::string because = {};  // in words; empty for Value
   Tolerance tolerance = {};  // for Value and MayDiffer
@@ -48,7 +48,7 @@ struct ComparedCell {
   std::optional<Published> published = {};
   std::optional<double> measured = {};
   std::optional<Interval> interval = {};  // of the measured number, where it has one
-  Comparison how = {};
+  CellComparison how = {};
   std::string missing = {};  // why nothing is measured
 };
 
