@@ -8,9 +8,9 @@ namespace foretell {
 namespace {
 
 std::vector<RowCost> rising(std::vector<RowCost> points) {
-  for (std::size_t i = 1; i < points.size(); ++i) {
+  for (std::size_t i = points.size(); i-- > 1;) {
     FORETELL_CHECK(points[i].rows > points[i - 1].rows, "{} rows after {}", points[i].rows, points[i - 1].rows);
-    points[i].ns = std::max(points[i].ns, points[i - 1].ns);
+    points[i - 1].ns = std::min(points[i - 1].ns, points[i].ns);
   }
   return points;
 }
