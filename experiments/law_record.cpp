@@ -7,6 +7,7 @@
 #include <set>
 
 #include "experiments/content_hash.h"
+#include "experiments/measured_costs.h"
 #include "framework/base/error.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/text/json_reader.h"
@@ -68,12 +69,6 @@ class LawBytes {
   const std::string& name_;
 };
 
-Json points_json(const std::vector<RowCost>& points) {
-  Json out = Json::array();
-  for (const RowCost& point : points) out.push_back({{"rows", point.rows}, {"ns", point.ns}});
-  return out;
-}
-
 Json source_json(const RecordedSource& source) { return {{"path", source.path}, {"hash", source.hash}}; }
 
 Json header_json(const LawHeader& h) {
@@ -90,7 +85,7 @@ Json header_json(const LawHeader& h) {
               {"tokenizer", source_json(h.tokenizer)},
               {"target", source_json(h.target)},
               {"draft", source_json(h.draft)}};
-  if (h.costs) out["row_costs"] = {{"target", points_json(h.costs->target_points())}, {"draft", points_json(h.costs->draft_points())}};
+  if (h.costs) out["row_costs"] = to_json(*h.costs);
   return out;
 }
 

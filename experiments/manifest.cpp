@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "experiments/content_hash.h"
+#include "experiments/measured_costs.h"
 #include "experiments/plugins.h"
 #include "experiments/report.h"
 #include "framework/base/error.h"
@@ -60,17 +61,6 @@ std::string now_utc() {
   return text;
 }
 
-// Null where no strategy planned with them.
-nlohmann::ordered_json row_costs_of(const std::shared_ptr<const RowCosts>& costs) {
-  if (!costs) return nullptr;
-  const auto points = [](const std::vector<RowCost>& of) {
-    auto out = nlohmann::ordered_json::array();
-    for (const RowCost& point : of) out.push_back({{"rows", point.rows}, {"ns", point.ns}});
-    return out;
-  };
-  return {{"target", points(costs->target_points())}, {"draft", points(costs->draft_points())}};
-}
-
 }  // namespace
 
 nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup) {
@@ -90,7 +80,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"threads", at::get_num_threads()},
           {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
           {"timed", setup.timed()},
-          {"row_costs", row_costs_of(setup.costs)},
+          {"row_costs", setup.costs ? to_json(*setup.costs) : nullptr},
           {"is_baseline", cell.is_baseline},
           {"inflated_from", to_json(setup.inflated())},
           {"prompts", setup.workload.conversations.size()},
