@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "framework/base/error.h"
+#include "framework/model/few_row_attention.h"
 
 namespace foretell {
 namespace {
@@ -25,10 +26,11 @@ struct Attended {
 
 // All that the item may see: in a windowed layer from the window's first row on.
 Attended whole_cache(const ItemPlan& item, const HeadLayout& layout, int layer) {
-  const bool windowed = layout.windowed && item.window.has_value();
-  const std::int64_t first = windowed ? item.window->first : 0, length = item.start + item.rows - first;
-  return {item.cache->keys(layer).narrow(1, first, length), item.cache->values(layer).narrow(1, first, length),
-          windowed ? item.window->mask : item.mask, item.causal && !windowed};
+  const SeenRows& seen = seen_in_layer(item, layout);
+  const bool causal = seen.is_causal() && seen.rows > 1;
+  const std::int64_t length = seen.end - seen.first;
+  return {item.cache->keys(layer).narrow(1, seen.first, length), item.cache->values(layer).narrow(1, seen.first, length),
+          causal ? at::Tensor() : seen.mask(), causal};
 }
 
 // The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then broadcast over the group by a
@@ -48,6 +50,11 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const Head
   const at::Tensor out = at::scaled_dot_product_attention(grouped.permute({1, 2, 0, 3}), broadcast(keys), broadcast(values), mask, 0.0,
                                                           seen.causal, scale);  // [kv_heads, group, rows, head_dim]
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
+}
+
+at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
+  if (has_few_row_attention(queries)) return attend_few_rows(queries, item, layout, layer, scale);
+  return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
 }
 
 // The policy's rows and then the item's own: for every key head, or one list for all. `count` of them are the policy's.
@@ -90,8 +97,8 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
   const auto rows_of = [&](const at::Tensor& all) {
     return all.view({heads * capacity, all.size(2)}).index_select(0, index).view({heads, width, all.size(2)});
   };
-  return {rows_of(keys), rows_of(values), item.mask.defined() ? item.mask.narrow(3, item.below - columns.count, width) : at::Tensor(),
-          item.causal};
+  const at::Tensor& mask = item.seen.mask();
+  return {rows_of(keys), rows_of(values), mask.defined() ? mask.narrow(3, item.below - columns.count, width) : at::Tensor(), false};
 }
 
 // The same with the weights written out for the policy.
@@ -131,7 +138,7 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
 at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
   AttentionPolicy& policy = *item.attention.policy;
   const bool chooses = !item.attention.watched_only && item.below > 0;
-  if (!chooses && !policy.wants_weights()) return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
+  if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
   VisibleRows chosen;
   if (chooses) {
     chosen = policy.visible({layer, layout.kv_heads, item.below, item.rows});
@@ -140,6 +147,7 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
     std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
   }
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
+  if (columns.count == item.below && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
   const Attended seen = columns.count == item.below ? whole_cache(item, layout, layer) : gather(columns, item, layer);
   if (!policy.wants_weights()) return attend_to(queries, seen, layout, scale);
   return attend_watched(queries, seen, layout, scale, item, layer, columns);
@@ -147,7 +155,7 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
 
 at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
   if (item.attention.policy) return attend_by_policy(queries, item, layout, layer, scale);
-  return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
+  return attend_to_all(queries, item, layout, layer, scale);
 }
 
 }  // namespace

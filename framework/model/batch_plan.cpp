@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -23,19 +22,8 @@ class Visible {
     std::copy_n(seen_.begin() + std::ptrdiff_t(from) * columns_, columns_, seen_.begin() + std::ptrdiff_t(to) * columns_);
   }
 
-  // The additive mask of the rows from `first_row` on over `width` cache rows. [1, 1, rows, width]
-  at::Tensor mask(int first_row, int width, const at::TensorOptions& options) const {
-    const int rows = rows_ - first_row;
-    at::Tensor mask = at::zeros({1, 1, rows, width}, at::kFloat);
-    float* values = mask.mutable_data_ptr<float>();
-    for (int row = 0; row < rows; ++row) {
-      float* own = values + std::size_t(row) * width + (width - columns_);
-      for (int column = 0; column < columns_; ++column) {
-        if (!get(first_row + row, column)) own[column] = -std::numeric_limits<float>::infinity();
-      }
-    }
-    return mask.to(options);
-  }
+  // Of the rows from `first_row` on.
+  std::vector<char> marks_from(int first_row) const { return {seen_.begin() + std::ptrdiff_t(first_row) * columns_, seen_.end()}; }
 
  private:
   int rows_;
@@ -49,21 +37,15 @@ struct PlannedRows {
   std::vector<int> positions;      // of its own cache rows
   std::optional<Visible> visible;  // without it row i sees rows 0 to i
   int first_row = 0;               // of this forward
-  bool needs_mask = true;
+  bool all = false;                // every row sees everything
 
   bool sees(int row, int column) const { return visible ? visible->get(row, column) : column <= row; }
 };
 
-PlannedRows plan_chain(ItemPlan& plan) {
+PlannedRows plan_chain(const ItemPlan& plan) {
   PlannedRows rows;
   for (int row = 0; row < plan.rows; ++row) rows.positions.push_back(plan.start + row);
-  plan.causal = plan.rows > 1 && plan.start == 0;
-  rows.needs_mask = plan.rows > 1 && !plan.causal;
-  if (!rows.needs_mask) return rows;
-  rows.visible.emplace(plan.rows, plan.rows);
-  for (int row = 0; row < plan.rows; ++row) {
-    for (int column = 0; column <= row; ++column) rows.visible->set(row, column);
-  }
+  rows.all = plan.rows <= 1;
   return rows;
 }
 
@@ -84,7 +66,7 @@ PlannedRows plan_tree(const TreeShape& tree, const ItemPlan& plan) {
     }
     rows.visible->set(row, row);
   }
-  rows.needs_mask = plan.rows > 0 && !(is_chain && plan.rows == 1);
+  rows.all = is_chain && plan.rows <= 1;
   return rows;
 }
 
@@ -104,42 +86,48 @@ PlannedRows plan_masked(const MaskedShape& shape, const ItemPlan& plan) {
     }
     FORETELL_CHECK(any, "row {} sees nothing", row);
   }
-  rows.needs_mask = plan.rows > 0;
   return rows;
 }
 
-PlannedRows plan_rows(const Shape& shape, ItemPlan& plan) {
+PlannedRows plan_rows(const Shape& shape, const ItemPlan& plan) {
   if (const auto* tree = std::get_if<TreeShape>(&shape)) return plan_tree(*tree, plan);
   if (const auto* masked = std::get_if<MaskedShape>(&shape)) return plan_masked(*masked, plan);
   return plan_chain(plan);
 }
 
+SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
+  SeenRows seen;
+  seen.rows = plan.rows;
+  seen.end = plan.start + plan.rows;
+  seen.base = seen.end - static_cast<int>(rows.positions.size());
+  seen.all = rows.all;
+  seen.options = options;
+  if (rows.visible && !rows.all) seen.marks = rows.visible->marks_from(rows.first_row);
+  return seen;
+}
+
 // Cache rows below the item's own hold committed text, whose positions are their indices.
-std::optional<WindowPlan> plan_window(const PlannedRows& rows, const ItemPlan& plan, int window, const at::TensorOptions& options) {
+std::optional<SeenRows> seen_in_window(const PlannedRows& rows, const SeenRows& unlimited, int window) {
   const std::span<const int> own(rows.positions);
   const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
   if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
-  const int base = plan.start + plan.rows - static_cast<int>(own.size());
-  WindowPlan result;
-  result.first = std::clamp(std::ranges::min(asked) - window + 1, 0, base);
-  if (plan.rows == 1 && !rows.needs_mask && result.first == asked[0] - window + 1) return result;
-  const int width = plan.start + plan.rows - result.first;
-  at::Tensor mask = at::full({1, 1, plan.rows, width}, -std::numeric_limits<float>::infinity(), at::kFloat);
-  float* values = mask.mutable_data_ptr<float>();
-  for (int row = 0; row < plan.rows; ++row, values += width) {
-    const int oldest = asked[static_cast<std::size_t>(row)] - window + 1;
-    const int below = std::clamp(oldest, result.first, base);
-    std::fill(values + (below - result.first), values + (base - result.first), 0.0f);
-    bool any = below < base;
-    for (int column = 0; column < static_cast<int>(own.size()); ++column) {
-      if (own[static_cast<std::size_t>(column)] < oldest || !rows.sees(rows.first_row + row, column)) continue;
-      values[base - result.first + column] = 0;
+  SeenRows seen = unlimited;
+  seen.first = std::clamp(std::ranges::min(asked) - window + 1, 0, seen.base);
+  if (unlimited.all && seen.first == asked[0] - window + 1) return seen;
+  seen.all = false;
+  seen.marks.assign(asked.size() * own.size(), 0);
+  for (std::size_t row = 0; row < asked.size(); ++row) {
+    const int oldest = asked[row] - window + 1;
+    seen.lowest.push_back(std::clamp(oldest, seen.first, seen.base));
+    bool any = seen.lowest.back() < seen.base;
+    for (std::size_t column = 0; column < own.size(); ++column) {
+      if (own[column] < oldest || !rows.sees(rows.first_row + static_cast<int>(row), static_cast<int>(column))) continue;
+      seen.marks[row * own.size() + column] = 1;
       any = true;
     }
     FORETELL_CHECK(any, "row {} sees nothing within a window of {}", row, window);
   }
-  result.mask = mask.to(options);
-  return result;
+  return seen;
 }
 
 TransformerCache* own_cache(KvCache* cache) {
@@ -165,6 +153,19 @@ void add_angles(const PlanContext& context, BatchPlan& plan) {
 }
 
 }  // namespace
+
+const at::Tensor& SeenRows::mask() const {
+  if (all || mask_.defined()) return mask_;
+  const int width = end - first;
+  at::Tensor mask = at::zeros({1, 1, rows, width}, at::kFloat);
+  float* values = mask.mutable_data_ptr<float>();
+  for (int row = 0; row < rows; ++row, values += width) {
+    std::fill_n(values, lowest_of(row) - first, -std::numeric_limits<float>::infinity());
+    for (int column = base; column < end; ++column)
+      if (!sees(row, column)) values[column - first] = -std::numeric_limits<float>::infinity();
+  }
+  return mask_ = mask.to(options);
+}
 
 int input_rows(const Input& input) {
   if (const auto* tokens = std::get_if<TokenSpan>(&input)) return static_cast<int>(tokens->size());
@@ -192,8 +193,8 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
                    context.window);
     const PlannedRows planned = plan_rows(item.shape, rows);
     plan.positions.insert(plan.positions.end(), planned.positions.begin() + planned.first_row, planned.positions.end());
-    if (planned.needs_mask) rows.mask = planned.visible->mask(planned.first_row, rows.start + rows.rows, context.options);
-    if (context.window > 0) rows.window = plan_window(planned, rows, context.window, context.options);
+    rows.seen = seen_rows(planned, rows, context.options);
+    if (context.window > 0) rows.windowed = seen_in_window(planned, rows.seen, context.window);
     plan.rows += rows.rows;
     plan.items.push_back(std::move(rows));
   }

@@ -1,7 +1,8 @@
 // What every layer of one forward needs to know about its rows, worked out once.
 //
 // Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row `start` on and see the cache
-// as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree see equally far. Cheap to build; masks are built once a forward, not once a layer.
+// as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree see equally far. Cheap to build:
+// masks exist only where a library's operator asks for one, and then once a forward.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,10 +17,32 @@
 
 namespace foretell {
 
-// What an item's rows see in windowed layers, if that is less than elsewhere: cache rows from `first` on, as far as the mask allows.
-struct WindowPlan {
-  int first = 0;
-  at::Tensor mask;  // additive [1, 1, rows, start + rows - first]; undefined if every row sees all of them
+// Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r) to `base`, and of the item's
+// own, which are [base, end), those that are marked.
+class SeenRows {
+ public:
+  int rows = 0;
+  int first = 0;  // nobody sees what lies below
+  int base = 0;
+  int end = 0;
+  bool all = false;           // every row sees [first, end)
+  std::vector<int> lowest;    // one a row; empty: `first` for all
+  std::vector<char> marks;    // [rows, end - base]; empty: a chain, whose last row is end - 1
+  at::TensorOptions options;  // of the mask
+
+  int lowest_of(int row) const { return lowest.empty() ? first : lowest[static_cast<std::size_t>(row)]; }
+  bool sees(int row, int column) const {
+    if (column < base) return column >= lowest_of(row);
+    if (marks.empty()) return column >= lowest_of(row) && column <= end - rows + row;
+    return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) + static_cast<std::size_t>(column - base)] != 0;
+  }
+  // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
+  bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
+  // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread); undefined if `all`.
+  const at::Tensor& mask() const;
+
+ private:
+  mutable at::Tensor mask_;
 };
 
 struct ItemPlan {
@@ -27,12 +50,11 @@ struct ItemPlan {
   int rows = 0;
   int start = 0;  // the cache row that its first row is written to
   TransformerCache* cache = nullptr;
-  at::Tensor mask;      // additive [1, 1, rows, start + rows]; undefined if every row sees everything, or where `causal` says it
-  bool causal = false;  // the rows are a chain over an empty cache
+  SeenRows seen = {};
+  std::optional<SeenRows> windowed = {};  // in windowed layers, if that is less
   ItemAttention attention = {};
   int below = 0;         // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
-  std::optional<WindowPlan> window;
 };
 
 struct BatchPlan {

@@ -32,7 +32,7 @@ void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_lay
   const at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
   norm_queries_and_keys(qkv);
   rotate_and_store(qkv, layout_, plan, cache_layer);
-  x.add_(weights_.output.forward(attend(qkv, layout_, plan, cache_layer, scale_)));
+  weights_.output.add_to(x, attend(qkv, layout_, plan, cache_layer, scale_));
 }
 
 void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
@@ -51,7 +51,13 @@ at::Tensor DecoderLayer::mlp_of(const at::Tensor& x, const ExpertContext& contex
   return mlp_rows(normed, weights_.up, weights_.down, activation_, gated_);
 }
 
-void DecoderLayer::mlp(at::Tensor& x, const ExpertContext& context) const { x.add_(mlp_of(x, context)); }
+void DecoderLayer::mlp(at::Tensor& x, const ExpertContext& context) const {
+  if (weights_.experts) {
+    x.add_(mlp_of(x, context));
+    return;
+  }
+  weights_.down.add_to(x, mlp_inside(weights_.mlp_norm.forward(x), weights_.up, activation_, gated_));
+}
 
 void DecoderLayer::forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context) const {
   const at::Tensor beside = parallel_ ? mlp_of(x, context) : at::Tensor();

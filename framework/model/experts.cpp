@@ -6,7 +6,6 @@
 #include <ATen/ops/zeros.h>
 
 #include "framework/base/error.h"
-#include "framework/model/direct_product.h"
 #include "framework/model/mlp.h"
 
 namespace foretell {
@@ -48,17 +47,15 @@ std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, 
 
 ExpertBlock::ExpertBlock(const ModelConfig& config, int layer, ExpertWeights weights)
     : moe_(config.moe), activation_(config.activation), layer_(layer), weights_(std::move(weights)) {
-  weights_.gate = weights_.gate.to(sum_type(weights_.gate)).contiguous();
+  gate_ = Linear(weights_.gate.to(sum_type(weights_.gate)), {});
+  // Packed, a row's logits do not depend on the rows beside it.
+  gate_.pack();
+  weights_.gate = at::Tensor();
   if (weights_.shared_gate.defined()) weights_.shared_gate = weights_.shared_gate.to(sum_type(weights_.shared_gate)).contiguous();
   if (weights_.selection_bias.defined()) selection_bias_ = to_floats(weights_.selection_bias);
 }
 
-std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const {
-  const at::Tensor wide = x.to(weights_.gate.scalar_type()).contiguous();
-  // One product of one row after the other on the CPU: a library's kernel may add up differently for other numbers of rows.
-  const bool direct = wide.device().is_cpu() && wide.scalar_type() == at::kFloat;
-  return to_floats(direct ? direct_product(wide, weights_.gate, {}) : at::linear(wide, weights_.gate));
-}
+std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const { return to_floats(gate_.forward(x.to(sum_type(x)))); }
 
 Routing ExpertBlock::routing_of(const at::Tensor& x, const ExpertContext& context) const {
   const std::vector<float> logits = logits_of(x);
@@ -99,7 +96,7 @@ at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& contex
 }
 
 std::size_t ExpertBlock::bytes_for_one_row() const {
-  const std::size_t gates = weights_.gate.nbytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
+  const std::size_t gates = gate_.bytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
   return gates + weights_.shared.bytes() + static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
 }
 

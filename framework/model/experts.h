@@ -54,6 +54,7 @@ class ExpertBlock {
   Activation activation_;
   int layer_;
   ExpertWeights weights_;
+  Linear gate_;
   std::vector<float> selection_bias_;
 };
 

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "framework/model/cpu_clones.h"
+#include "framework/model/lanes.h"
 
 namespace foretell {
 namespace {
@@ -20,36 +21,21 @@ using at::BFloat16;
 
 constexpr std::int64_t kSerialElements = 32768;  // below, starting threads costs more than it saves
 
-inline float load(const float* at) { return *at; }
-inline float load(const BFloat16* at) {
-  const std::uint32_t bits = std::uint32_t{at->x} << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-// To the nearest, ties to even. NaN stays NaN because its high bits survive the carry of any payload that hardware makes.
-inline std::uint16_t rounded_bits(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-inline void store(float* at, float value) { *at = value; }
-inline void store(BFloat16* at, float value) { at->x = rounded_bits(value); }
 inline float rounded(float value, const float*) { return value; }
 inline float rounded(float value, const BFloat16*) {
   BFloat16 result;
-  result.x = rounded_bits(value);
-  return load(&result);
+  store_one(&result, value);
+  return load_one(&result);
 }
 
 template <class T>
 inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T* out, std::int64_t width, float eps) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = 0; i < width; ++i) sum += load(x + i) * load(x + i);
+  for (std::int64_t i = 0; i < width; ++i) sum += load_one(x + i) * load_one(x + i);
   const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
 #pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) store(out + i, load(gain + i) * rounded(load(x + i) * scale, x));
+  for (std::int64_t i = 0; i < width; ++i) store_one(out + i, load_one(gain + i) * rounded(load_one(x + i) * scale, x));
 }
 
 FORETELL_CLONES void norm_row_f32(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
@@ -94,10 +80,10 @@ void rotate_head(T* head, const float* cosines, const float* sines, std::int64_t
   const std::int64_t apart = interleaved ? 1 : pairs;
 #pragma omp simd
   for (std::int64_t i = 0; i < pairs; ++i) {
-    const float a = load(head + i * step);
-    const float b = load(head + i * step + apart);
-    store(head + i * step, a * cosines[i] - b * sines[i]);
-    store(head + i * step + apart, b * cosines[i] + a * sines[i]);
+    const float a = load_one(head + i * step);
+    const float b = load_one(head + i * step + apart);
+    store_one(head + i * step, a * cosines[i] - b * sines[i]);
+    store_one(head + i * step + apart, b * cosines[i] + a * sines[i]);
   }
 }
 

@@ -29,11 +29,16 @@ struct HeadLayout {
   bool interleaved = false;  // rotary pairs are neighbours, else one from each half of the rotated part
   int other_value_dim = 0;   // of values, if not head_dim
   int rotary_first = 0;      // of a head's elements the first that is rotated
-  bool windowed = false;     // rows see their item's WindowPlan
+  bool windowed = false;     // rows see what is in their window
 
   int value_dim() const { return other_value_dim > 0 ? other_value_dim : head_dim; }
   std::int64_t width() const { return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim(); }
 };
+
+// What the item's rows see in a layer of this layout.
+inline const SeenRows& seen_in_layer(const ItemPlan& item, const HeadLayout& layout) {
+  return layout.windowed && item.windowed ? *item.windowed : item.seen;
+}
 
 // Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
 // the items' caches at `layer`.

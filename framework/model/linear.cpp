@@ -3,20 +3,18 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
 
-#include <algorithm>
 #include <limits>
 #include <optional>
 #include <string_view>
 
 #include "framework/base/error.h"
-#include "framework/model/direct_product.h"
+#include "framework/model/kernels.h"
 #include "framework/model/ternary.h"
 
 namespace foretell {
 namespace {
 
-constexpr std::int64_t kDirectWork = 1 << 18;  // multiplications that take less time than the overhead of an operator
-// Weights that a cache holds: direct_product reads them once for so many rows. From memory the library's blocks arrive faster (f32).
+// Of matrices that a cache holds few rows are multiplied without an operator's overhead, whatever the processor has instructions for.
 constexpr std::int64_t kSmallMatrix = 1 << 19, kFewRows = 8;
 
 using ScalarList = c10::List<std::optional<at::Scalar>>;
@@ -33,6 +31,20 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& packed, const std::op
                                std::optional<std::string_view>);
   static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
   return op.call(x, packed, bias, "none", ScalarList(), std::string_view());
+}
+
+bool has_bfloat16_instructions() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return true;  // elsewhere the libraries know best
+#endif
+}
+
+at::Tensor gated_halves(const at::Tensor& wide, Activation activation) {
+  const std::int64_t width = wide.size(1) / 2;
+  const at::Tensor gate = activate(wide.narrow(1, 0, width), activation);
+  return gate.mul(wide.narrow(1, width, width));
 }
 
 }  // namespace
@@ -54,20 +66,28 @@ Linear Linear::ternary(at::Tensor weight, at::Tensor output_scales) {
   return result;
 }
 
-void Linear::pack() {
+void Linear::pack(const PackOptions& options) {
   if (is_packed_ || !weight_.device().is_cpu() || weight_.requires_grad()) return;
   is_packed_ = true;
   weight_ = weight_.contiguous();
-  if (weight_.scalar_type() == at::kDouble) return;  // neither has kernels for it
-  const std::int64_t size = inputs_ * outputs_;
-  direct_rows_ = size <= kSmallMatrix ? std::max(kFewRows, kDirectWork / std::max<std::int64_t>(size, 1)) : 0;
-  if (weight_.scalar_type() == at::kBFloat16 && !has_bfloat16_instructions()) {
-    direct_rows_ = std::numeric_limits<std::int64_t>::max();
-    return;
+  const bool ternary = output_scales_.defined();
+  if (!ternary && weight_.scalar_type() == at::kDouble) return;  // nobody has kernels for it
+  if (bias_.defined()) wide_bias_ = bias_.to(at::kFloat).contiguous();
+  packed_rows_ = std::numeric_limits<std::int64_t>::max();
+  if (ternary || options.int8) {
+    packed_ = PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, PackedMatrix::Type::Int8, options.gated && !ternary);
+    bytes_ = packed_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
+  } else if (type_ == at::kBFloat16 && has_bfloat16_instructions()) {
+    packed_rows_ = inputs_ * outputs_ <= kSmallMatrix ? kFewRows : 0;
+    if (packed_rows_ > 0) packed_ = PackedMatrix(weight_, PackedMatrix::Type::BFloat16, options.gated);
+    blocks_ = reorder(weight_);
+  } else {
+    packed_ = PackedMatrix(weight_, type_ == at::kFloat ? PackedMatrix::Type::Float32 : PackedMatrix::Type::BFloat16, options.gated);
   }
-  blocks_ = reorder(weight_);
-  if (direct_rows_ == 0) weight_ = at::Tensor();
+  weight_ = at::Tensor();
 }
+
+bool Linear::takes(const at::Tensor& x) const { return packed_.defined() && x.size(0) <= packed_rows_; }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   if (!output_scales_.defined()) return multiplied(x);
@@ -75,8 +95,18 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
 }
 
+void Linear::add_to(const at::Tensor& y, const at::Tensor& x) const {
+  if (!output_scales_.defined() && takes(x) && y.is_contiguous()) return packed_.add_product(x.contiguous(), wide_bias_, y);
+  y.add_(forward(x));
+}
+
+at::Tensor Linear::gated(const at::Tensor& x, Activation activation) const {
+  if (!output_scales_.defined() && takes(x)) return packed_.gated_product(x.contiguous(), wide_bias_, activation);
+  return gated_halves(forward(x), activation);
+}
+
 at::Tensor Linear::multiplied(const at::Tensor& x) const {
-  if (x.size(0) <= direct_rows_ && x.is_contiguous()) return direct_product(x, weight_, bias_);
+  if (takes(x)) return packed_.product(x.contiguous(), wide_bias_);
   const auto bias = bias_.defined() ? std::optional(bias_) : std::nullopt;
   return blocks_.defined() ? multiply(x, blocks_, bias) : at::linear(x, weight_, bias);
 }

@@ -57,7 +57,7 @@ class WeightSource {
 
 class Loader {
  public:
-  Loader(const WeightSource& source, const ModelConfig& config) : source_(source), config_(config) {}
+  Loader(const WeightSource& source, const ModelConfig& config, bool int8) : source_(source), config_(config), int8_(int8) {}
 
   TransformerWeights load() const {
     const WeightNames names = weight_names(config_.naming);
@@ -89,10 +89,11 @@ class Loader {
     for (const std::string& stem : stems) parts.push_back(source_.layer(layer, stem + suffix));
     return parts[0].defined() ? at::cat(parts) : at::Tensor();
   }
-  Linear fused(int layer, Stems stems) const {
+  Linear fused(int layer, Stems stems, PackOptions pack = {}) const {
     if (config_.ternary) return ternary(joined(layer, stems, ".weight"), layer, stems);
-    return linear(joined(layer, stems, ".weight"), joined(layer, stems, ".bias"));
+    return linear(joined(layer, stems, ".weight"), joined(layer, stems, ".bias"), pack);
   }
+  Linear gated(int layer, Stems stems) const { return fused(layer, stems, {.gated = config_.gated_mlp}); }
   Norm layer_norm(int layer, const std::string& stem) const {
     return norm(source_.layer(layer, stem + ".weight"), source_.layer(layer, stem + ".bias"));
   }
@@ -114,7 +115,7 @@ class Loader {
       weights.experts.emplace(config_, layer, experts(layer));
       return weights;
     }
-    weights.up = fused_in_file ? fused(layer, {"mlp.gate_up_proj"}) : fused(layer, {"mlp.gate_proj", "mlp.up_proj"});
+    weights.up = fused_in_file ? gated(layer, {"mlp.gate_up_proj"}) : gated(layer, {"mlp.gate_proj", "mlp.up_proj"});
     weights.down = fused(layer, {"mlp.down_proj"});
     return weights;
   }
@@ -140,7 +141,7 @@ class Loader {
     const std::string block = names.block;
     const auto get = [&](const std::string& name) { return source_.on_device(source_.layer(layer, block + name)); };
     const auto expert = [&](const std::string& stem, const char* gate, const char* up, const char* down) {
-      return Expert{fused(layer, {stem + gate, stem + up}), fused(layer, {stem + down})};
+      return Expert{gated(layer, {stem + gate, stem + up}), fused(layer, {stem + down})};
     };
     ExpertWeights weights{.gate = get("gate.weight"), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
     // Kept as stored: rounded to the model's type, biases of experts that are used alike would fall together.
@@ -199,14 +200,16 @@ class Loader {
     return result;
   }
 
-  Linear linear(const at::Tensor& weight, const at::Tensor& bias) const {
+  Linear linear(const at::Tensor& weight, const at::Tensor& bias, PackOptions pack = {}) const {
     Linear result(source_.on_device(weight), source_.on_device(bias));
-    result.pack();
+    pack.int8 = int8_;
+    result.pack(pack);
     return result;
   }
 
   const WeightSource& source_;
   const ModelConfig& config_;
+  bool int8_;
 };
 
 // What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in, so float32 stands in.
@@ -244,7 +247,7 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());
   const WeightSource source(checkpoint, config, dtype, options.device);
-  return std::make_shared<Transformer>(config, Loader(source, config).load());
+  return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load());
 }
 
 }  // namespace foretell

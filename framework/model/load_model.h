@@ -20,6 +20,7 @@ struct ModelLoadOptions {
   // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
   std::optional<at::ScalarType> dtype;
   at::Device device = at::kCPU;
+  bool int8 = false;  // matrices with 8-bit weights, a scale for each output; all else as above. On the CPU only
 };
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options = {});

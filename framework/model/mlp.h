@@ -10,6 +10,9 @@
 
 namespace foretell {
 
+// What the lower matrix is given: x [rows, in] -> [rows, width].
+at::Tensor mlp_inside(const at::Tensor& x, const Linear& up, Activation activation, bool gated);
+
 // x [rows, in] -> [rows, out]
 at::Tensor mlp_rows(const at::Tensor& x, const Linear& up, const Linear& down, Activation activation, bool gated);
 

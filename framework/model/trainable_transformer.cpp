@@ -274,9 +274,9 @@ void TrainableTransformer::load(const std::filesystem::path& folder) {
 std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {
   const auto copy = [&](const at::Tensor& t) { return t.defined() ? t.detach().to(stored, false, true).to(at::kFloat) : t; };
   const auto norm = [&](const NamedNorm& n) { return Norm{config_.norm, config_.norm_eps, copy(n.gain), copy(n.bias)}; };
-  const auto matrix = [&](const at::Tensor& weight, const at::Tensor& bias) {
+  const auto matrix = [&](const at::Tensor& weight, const at::Tensor& bias, bool gated = false) {
     Linear linear(copy(weight), copy(bias));
-    linear.pack();
+    linear.pack({.gated = gated});
     return linear;
   };
   TransformerWeights weights;
@@ -287,7 +287,7 @@ std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarTy
                               .qkv = matrix(layer.qkv.weight, layer.qkv.bias),
                               .output = matrix(layer.output.weight, layer.output.bias),
                               .mlp_norm = norm(layer.mlp_norm),
-                              .up = matrix(layer.up.weight, layer.up.bias),
+                              .up = matrix(layer.up.weight, layer.up.bias, config_.gated_mlp),
                               .down = matrix(layer.down.weight, layer.down.bias)});
   }
   weights.final_norm = norm(final_norm_);

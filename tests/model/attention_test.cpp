@@ -24,7 +24,7 @@
 namespace foretell {
 namespace {
 
-constexpr float kTolerance = 1e-4F;
+constexpr float kMaskTolerance = 1e-4F;
 
 struct Model {
   explicit Model(const std::string& more, const std::string& type = "llama") {
@@ -114,7 +114,7 @@ TEST_CASE("a small window is the reference under that mask, in pieces of any siz
                                 *cache, policy.get()));
         mask.start.insert(mask.start.end(), static_cast<std::size_t>(count), first);
       }
-      CHECK(difference(at::cat(parts), 0, m.expected(tokens, mask)) < kTolerance);
+      CHECK(difference(at::cat(parts), 0, m.expected(tokens, mask)) < kMaskTolerance);
     }
   }
 }
@@ -137,21 +137,21 @@ TEST_CASE("trees, rewinds and what follows them see the reference's mask") {
   path.insert(path.end(), {8, 9});
   HandMask on_path = mask;
   on_path.start.insert(on_path.start.end(), 2, 13);
-  CHECK(difference(deep, 15, m.expected(path, on_path)) < kTolerance);
+  CHECK(difference(deep, 15, m.expected(path, on_path)) < kMaskTolerance);
   // 8 and 9 are accepted, 3 follows; then the text is cut to before them and goes on otherwise.
   text = path;
   text.push_back(3);
   CHECK(session.align(text) == 16);
   const at::Tensor after = m.model->forward(session.extend(TokenSpan(text).last(1), LogitRows::All)).logits;
   on_path.start.push_back(16);
-  CHECK(difference(after, 16, m.expected(text, on_path)) < kTolerance);
+  CHECK(difference(after, 16, m.expected(text, on_path)) < kMaskTolerance);
   text.resize(15);
   text.insert(text.end(), {5, 6});
   CHECK(session.align(text) == 15);
   const at::Tensor again = m.model->forward(session.extend(TokenSpan(text).subspan(15), LogitRows::All)).logits;
   on_path.start.resize(15);
   on_path.start.insert(on_path.start.end(), 2, 15);
-  CHECK(difference(again, 15, m.expected(text, on_path)) < kTolerance);
+  CHECK(difference(again, 15, m.expected(text, on_path)) < kMaskTolerance);
 }
 
 TEST_CASE("a policy is one item's alone") {
@@ -167,8 +167,8 @@ TEST_CASE("a policy is one item's alone") {
   const std::vector<ForwardItem> batch = {{TokenSpan(next).first(1), ChainShape{}, one.get(), LogitRows::All, {policy.get()}},
                                           {TokenSpan(next), ChainShape{}, two.get(), LogitRows::All}};
   const at::Tensor both = m.model->forward(batch, {}).logits;
-  CHECK(difference(both.narrow(0, 0, 1), forward(*m.model, TokenSpan(next).first(1), *alone_one, policy.get())) < kTolerance);
-  CHECK(difference(both.narrow(0, 1, 2), forward(*m.model, next, *alone_two, nullptr)) < kTolerance);
+  CHECK(difference(both.narrow(0, 0, 1), forward(*m.model, TokenSpan(next).first(1), *alone_one, policy.get())) < kMaskTolerance);
+  CHECK(difference(both.narrow(0, 1, 2), forward(*m.model, next, *alone_two, nullptr)) < kMaskTolerance);
 }
 
 // Sees what it is told, remembers what was looked at, and asks another policy beside it.
@@ -220,7 +220,7 @@ TEST_CASE("weights that are handed over are those that were used") {
     for (const auto& [part, shape] : {std::pair<TokenSpan, Shape>{TokenSpan(tokens).first(90), ChainShape{}},
                                       {TokenSpan(tokens).subspan(90, 1), ChainShape{}},
                                       {TokenSpan(tokens).subspan(91, 4), TreeShape{parents}}})
-      CHECK(difference(forward(*m.model, part, *one, &spy, shape), forward(*m.model, part, *two, &silent, shape)) < kTolerance);
+      CHECK(difference(forward(*m.model, part, *one, &spy, shape), forward(*m.model, part, *two, &silent, shape)) < kMaskTolerance);
     CHECK(spy.looks.size() == 3 * 95);
     for (const Spy::Look& look : spy.looks) {
       float sum = 0;
@@ -271,7 +271,7 @@ TEST_CASE("h2o on a model keeps what its accumulated weights say, and attends to
     const std::vector<int>& chosen = spy.chosen[static_cast<std::size_t>(row - prompt)];
     return std::find(chosen.begin(), chosen.end(), column) != chosen.end();
   };
-  CHECK(difference(at::cat(rows), prompt, m.expected(tokens, visible)) < kTolerance);
+  CHECK(difference(at::cat(rows), prompt, m.expected(tokens, visible)) < kMaskTolerance);
 }
 
 // Every key head sees rows of its own.

@@ -18,13 +18,12 @@ namespace {
 
 using Catch::Matchers::Contains;
 using testing::bitllama_config;
+using testing::bytes_of;
 using testing::data_file;
 using testing::logits_of;
 using testing::make_model;
 using testing::max_difference;
 using testing::random_tokens;
-
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 template <class T>
 void append(std::string& to, T value) {

@@ -5,6 +5,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
+#include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 
@@ -32,8 +33,6 @@ std::vector<std::size_t> sorted_by_comparing(const Tokens& tokens) {
   });
   return order;
 }
-
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 // Vocabularies whose tokens need one, two, three and four bytes, the borders among them.
 TEST_CASE("a datastore's suffixes are in the order of their tokens, for tokens of every width") {
@@ -78,7 +77,7 @@ TEST_CASE("a datastore that is not what it says is refused, with the file's name
   const std::string good = testing::read_file(path);
   const auto refusal = [](const std::string& bytes) -> std::string {
     try {
-      Datastore::parse(bytes_of(bytes), "x.store");
+      Datastore::parse(testing::bytes_of(bytes), "x.store");
     } catch (const Error& error) {
       return error.what();
     }

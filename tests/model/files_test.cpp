@@ -23,14 +23,14 @@ std::string with_header(const std::string& header, const std::string& data = "")
   return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + data;
 }
 
-SafetensorsFile parse(const std::string& text) {
+SafetensorsFile parse_tensors(const std::string& text) {
   return SafetensorsFile::parse(std::as_bytes(std::span(text.data(), text.size())), "x.safetensors");
 }
 
 // The single line of the Error that `text` leads to.
 std::string refusal(const std::string& text) {
   try {
-    parse(text);
+    parse_tensors(text);
   } catch (const Error& error) {
     const std::string message = error.what();
     CHECK(message.find('\n') == std::string::npos);
@@ -62,8 +62,8 @@ TEST_CASE("what is written as safetensors is read back") {
   CHECK(file.at("scalar").shape.empty());
   CHECK(file.at("empty").bytes.empty());
   CHECK_THROWS_WITH(file.at("none"), Contains("no tensor 'none'") && Contains("scalar"));
-  CHECK(parse(with_header(R"({"__metadata__":{"a":"b"},"t":)" + entry("[1]", "[0,4]") + "}   ", "abcd")).at("t").bytes.size() == 4);
-  CHECK(parse(with_header("{}")).tensors().empty());
+  CHECK(parse_tensors(with_header(R"({"__metadata__":{"a":"b"},"t":)" + entry("[1]", "[0,4]") + "}   ", "abcd")).at("t").bytes.size() == 4);
+  CHECK(parse_tensors(with_header("{}")).tensors().empty());
 }
 
 TEST_CASE("a truncated safetensors file says how much is missing") {

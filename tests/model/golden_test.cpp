@@ -14,7 +14,7 @@ using testing::max_difference;
 using testing::to_rows;
 using testing::to_tensor;
 
-constexpr float kTolerance = 1e-4f;
+constexpr float kGoldenTolerance = 1e-4f;
 
 // What comes after the prompt if the model reads it in the given pieces and then one token at a time.
 Tokens greedy(const LanguageModel& model, TokenSpan prompt, int count, std::span<const int> pieces) {
@@ -49,8 +49,8 @@ void check_golden(const std::string& name) {
     options.taps = {1};
     const ForwardResult result =
         model->forward(ForwardItem{.input = TokenSpan(ids[row]), .shape = ChainShape{}, .cache = cache.get()}, options);
-    CHECK(max_difference(result.logits, logits[static_cast<std::int64_t>(row)]) < kTolerance);
-    CHECK(max_difference(result.taps[0], hidden[static_cast<std::int64_t>(row)]) < kTolerance);
+    CHECK(max_difference(result.logits, logits[static_cast<std::int64_t>(row)]) < kGoldenTolerance);
+    CHECK(max_difference(result.taps[0], hidden[static_cast<std::int64_t>(row)]) < kGoldenTolerance);
   }
   const Tokens expected = to_rows(golden.at("greedy"))[0];
   const int count = static_cast<int>(expected.size());

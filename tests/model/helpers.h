@@ -27,6 +27,9 @@ float max_difference(const at::Tensor& a, const at::Tensor& b);
 at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens, KvCache& cache);
 at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens);  // with a cache of its own
 
+// The bytes of a file that a test has written out as text.
+inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
 Token best_token(const at::Tensor& row);
 
 // Writes `config` (the text of a config.json) and random weights for it into the folder and returns it.

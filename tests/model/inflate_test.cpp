@@ -17,14 +17,14 @@ using testing::max_difference;
 using testing::random_tokens;
 
 // The bundled target's grouping: four query heads share one key head.
-std::string small_config(const std::string& more = "") {
+std::string small_llama(const std::string& more = "") {
   return llama_config(R"("hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 4,
       "tie_word_embeddings": true, "rope_theta": 5000.0)" +
                       (more.empty() ? "" : ", " + more));
 }
 
 // As SmolLM-135M's shape: nine query heads over three key heads, so that a group of four has to be split.
-std::string large_config(const std::string& more = "") {
+std::string large_llama(const std::string& more = "") {
   return llama_config(R"("hidden_size": 72, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 8, "num_hidden_layers": 11,
       "intermediate_size": 200, "vocab_size": 311, "tie_word_embeddings": true, "max_position_embeddings": 4096)" +
                       (more.empty() ? "" : ", " + more));
@@ -44,12 +44,12 @@ Pair inflated_pair(const testing::TemporaryFolder& folder, const std::string& sm
 TEST_CASE("an inflated model has the small one's logits, and no ids beside its own") {
   std::mt19937 random(32);
   const std::pair<std::string, std::string> cases[] = {
-      {small_config(), large_config()},
-      {small_config(), large_config(R"("num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": false)")},
-      {small_config(), small_config()},
-      {small_config(R"("tie_word_embeddings": false, "attention_bias": true, "mlp_bias": true, "num_key_value_heads": 2)"),
-       large_config(R"("tie_word_embeddings": false)")},
-      {small_config(R"("model_type": "qwen2")"), large_config()},
+      {small_llama(), large_llama()},
+      {small_llama(), large_llama(R"("num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": false)")},
+      {small_llama(), small_llama()},
+      {small_llama(R"("tie_word_embeddings": false, "attention_bias": true, "mlp_bias": true, "num_key_value_heads": 2)"),
+       large_llama(R"("tie_word_embeddings": false)")},
+      {small_llama(R"("model_type": "qwen2")"), large_llama()},
   };
   for (const auto& [small, like] : cases) {
     INFO(small << " like " << like);
@@ -69,7 +69,7 @@ TEST_CASE("an inflated model has the small one's logits, and no ids beside its o
 TEST_CASE("old layers are spread evenly: an exit between two of them gives the small model's exit there") {
   std::mt19937 random(33);
   const testing::TemporaryFolder folder;
-  const Pair models = inflated_pair(folder, small_config(), large_config(R"("num_hidden_layers": 8)"));
+  const Pair models = inflated_pair(folder, small_llama(), large_llama(R"("num_hidden_layers": 8)"));
   const Tokens tokens = random_tokens(12, 97, random);
   const auto exit_after = [&](const LanguageModel& model, int layers) {
     const auto cache = model.make_cache(12);
@@ -97,23 +97,23 @@ TEST_CASE("a split group of query heads finds a copy of its key head") {
 
 TEST_CASE("shapes that a model cannot have are refused with the reason") {
   const testing::TemporaryFolder folder;
-  make_model(folder.path() / "small", small_config(), 34);
+  make_model(folder.path() / "small", small_llama(), 34);
   const auto refused = [&](const std::string& like, const std::string& reason) {
     const auto shape = folder.write("shape.json", like);
     CHECK_THROWS_WITH(inflate({folder.path() / "small", shape, folder.path() / "large"}), Contains("shape.json") && Contains(reason));
   };
-  refused(large_config(R"("hidden_size": 16)"), "'hidden_size' is 16, smaller than the 32 of small");
-  refused(large_config(R"("num_hidden_layers": 3)"), "'num_hidden_layers' is 3");
-  refused(large_config(R"("vocab_size": 96)"), "'vocab_size' is 96");
-  refused(large_config(R"("head_dim": 16)"), "'head_dim' is 16, that of small is 8");
+  refused(large_llama(R"("hidden_size": 16)"), "'hidden_size' is 16, smaller than the 32 of small");
+  refused(large_llama(R"("num_hidden_layers": 3)"), "'num_hidden_layers' is 3");
+  refused(large_llama(R"("vocab_size": 96)"), "'vocab_size' is 96");
+  refused(large_llama(R"("head_dim": 16)"), "'head_dim' is 16, that of small is 8");
   refused(testing::gpt2_config(), "a gpt2 model cannot be inflated");
   refused(testing::bitllama_config(), "a bitllama model cannot be inflated");
   refused(testing::small_config("qwen3"), "its queries and keys have norms of their own");
   refused(testing::small_config("phi3"), "its projections are fused");
   refused(testing::small_config("mixtral"), "it is a mixture of experts");
-  make_model(folder.path() / "small", small_config(R"("tie_word_embeddings": false)"), 34);
-  refused(large_config(), "'tie_word_embeddings' is true");
-  CHECK_THROWS_WITH(inflate({folder.path() / "small", folder.write("s.json", small_config()), folder.path() / "small"}),
+  make_model(folder.path() / "small", small_llama(R"("tie_word_embeddings": false)"), 34);
+  refused(large_llama(), "'tie_word_embeddings' is true");
+  CHECK_THROWS_WITH(inflate({folder.path() / "small", folder.write("s.json", small_llama()), folder.path() / "small"}),
                     Contains("over the small one"));
 }
 

@@ -11,13 +11,12 @@ namespace foretell {
 namespace {
 
 using Catch::Matchers::Contains;
+using testing::bytes_of;
 using testing::data_file;
 
 std::string v0_header(std::vector<std::int32_t> values) {
   return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(std::int32_t)};
 }
-
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
 float value_of(const ImportedTensor& tensor, int index) {
   float value;

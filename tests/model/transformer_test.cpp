@@ -1,18 +1,22 @@
 // The transformer against the slow reference, over shapes, families and all the ways in which rows can enter it.
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/logspace.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
 #include "framework/model/transformer.h"
 
 #include "framework/base/error.h"
-#include "framework/model/direct_product.h"
+#include "framework/model/packed_matrix.h"
 #include "framework/model/transformer_cache.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
@@ -417,22 +421,65 @@ TEST_CASE("packed and plain matrices agree") {
   }
 }
 
-TEST_CASE("the direct product agrees with ATen's for every remainder of rows, outputs and inputs") {
+double relative_error(const at::Tensor& y, const at::Tensor& expected) {
+  return ((y.to(at::kDouble) - expected).abs() / (1 + expected.abs())).max().item<double>();
+}
+
+TEST_CASE("a packed matrix's products are ATen's, for every remainder of rows, outputs and inputs") {
   at::manual_seed(5);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
-    for (const int rows : {1, 2, 3, 4, 5, 11}) {
-      for (const int outputs : {1, 3, 4, 21, 700}) {
-        const int inputs = 16 * (rows % 3) + outputs % 7 + 1;
+    const double tolerance = type == at::kFloat ? 1e-5 : 0.008;
+    const auto stored = type == at::kFloat ? PackedMatrix::Type::Float32 : PackedMatrix::Type::BFloat16;
+    for (const int rows : {1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 30}) {
+      for (const int outputs : {2, 30, 32, 34, 130, 700}) {
+        const int inputs = outputs == 130 ? 2051 : 16 * (rows % 3) + outputs % 7 + 1;
         const at::Tensor x = at::randn({rows, inputs}).to(type);
-        const at::Tensor weight = at::randn({outputs, inputs}).to(type);
-        const at::Tensor bias = rows % 2 ? at::randn({outputs}).to(type) : at::Tensor();
+        const at::Tensor weight = at::randn({outputs, inputs}).div(std::sqrt(static_cast<double>(inputs))).to(type);
+        const at::Tensor bias = rows % 2 ? at::randn({outputs}) : at::Tensor();
         at::Tensor expected = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
         if (bias.defined()) expected = expected + bias.to(at::kDouble);
-        const at::Tensor y = direct_product(x, weight, bias);
-        CHECK(((y.to(at::kDouble) - expected).abs() / (1 + expected.abs())).max().item<double>() < (type == at::kFloat ? 1e-5 : 0.008));
+        const PackedMatrix matrix(weight, stored, false);
+        CHECK(relative_error(matrix.product(x, bias), expected) < tolerance);
+        const at::Tensor y = at::randn({rows, outputs}).to(type);
+        const at::Tensor sum = y.to(at::kDouble) + expected;
+        matrix.add_product(x, bias, y);
+        CHECK(relative_error(y, sum) < tolerance);
+        const at::Tensor gate = expected.narrow(1, 0, outputs / 2), other = expected.narrow(1, outputs / 2, outputs / 2);
+        const PackedMatrix gated(weight, stored, true);
+        CHECK(relative_error(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < tolerance);
+        CHECK(relative_error(gated.gated_product(x, bias, Activation::Relu), gate.clamp_min(0) * other) < tolerance);
       }
     }
   }
+}
+
+TEST_CASE("a row's product does not depend on the rows beside it or on the threads, to the bit") {
+  at::manual_seed(6);
+  for (const auto stored : {PackedMatrix::Type::Float32, PackedMatrix::Type::BFloat16, PackedMatrix::Type::Int8}) {
+    const auto type = stored == PackedMatrix::Type::BFloat16 ? at::kBFloat16 : at::kFloat;
+    const PackedMatrix matrix(at::randn({203, 2500}).to(type), stored, false);
+    const at::Tensor x = at::randn({40, 2500}).to(type);
+    const at::Tensor all = matrix.product(x, {});
+    for (const int rows : {1, 2, 4, 5, 7, 12, 13, 25}) {
+      CHECK(at::equal(matrix.product(x.narrow(0, 3, rows).contiguous(), {}), all.narrow(0, 3, rows)));
+    }
+    const int threads = at::get_num_threads();
+    at::set_num_threads(1);
+    CHECK(at::equal(matrix.product(x, {}), all));
+    at::set_num_threads(threads);
+  }
+}
+
+TEST_CASE("weights in 8 bits are within half a step of what they were, and whole numbers are kept") {
+  at::manual_seed(7);
+  const at::Tensor weight = at::randn({45, 70}) * at::logspace(-3, 3, 45).unsqueeze(1);
+  weight.select(0, 7).zero_();
+  const PackedMatrix matrix(weight, PackedMatrix::Type::Int8, false);
+  const at::Tensor read_back = matrix.product(at::eye(70), {}).t();
+  CHECK(((read_back - weight).abs() <= weight.abs().amax(1, true) / 127 * 0.501).all().item<bool>());
+  CHECK(matrix.bytes() < 72U * 64U + 45U * 4U + 1U);
+  const at::Tensor whole = at::randint(-127, 128, {45, 70}, at::kFloat);
+  CHECK(at::equal(PackedMatrix(whole.to(at::kChar), PackedMatrix::Type::Int8, false).product(at::eye(70), {}).t(), whole));
 }
 
 TEST_CASE("what a caller gets wrong is said") {

@@ -1,0 +1,290 @@
+#include "framework/model/few_row_attention.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "framework/model/cpu_clones.h"
+#include "framework/model/lanes.h"
+#include "framework/model/quick_exp.h"
+
+namespace foretell {
+namespace {
+
+using at::BFloat16;
+
+constexpr std::int64_t kMostRows = 64;         // above, products of large matrices are worth their preparation
+constexpr int kPiece = 64;                     // cache rows whose softmax is taken together
+constexpr int kSegment = 8 * kPiece;           // cache rows that one task goes over
+constexpr int kQueries = 4;                    // that are multiplied side by side
+constexpr int kTile = 32;                      // queries of a task, at most
+constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
+constexpr float kHidden = -std::numeric_limits<float>::infinity();
+
+std::int64_t whole_lanes(std::int64_t width) { return (width + kLanes - 1) / kLanes * kLanes; }
+
+// One layer of one item. Query q of a key head is query head q % group of row q / group.
+template <class T>
+struct Job {
+  const T* queries;
+  std::int64_t row_stride;  // of the queries
+  const T* keys;            // [kv_heads, capacity, dim]
+  const T* values;          // [kv_heads, capacity, value_dim]
+  std::int64_t capacity, dim, value_dim;
+  int kv_heads, group;
+  const SeenRows* seen;
+  float scale;
+  int first_segment, segments, tiles;
+
+  int count() const { return seen->rows * group; }
+  int tasks() const { return kv_heads * segments * tiles; }
+  // What a task leaves: for each query the sum of weighted values, then the largest score, then the sum of weights.
+  std::int64_t part_width() const { return whole_lanes(value_dim) + kLanes; }
+};
+
+struct Room {
+  std::vector<float> queries, block, scores, factors;
+};
+
+// `count` rows of the cache in float32, as wide as whole lanes: where they lie, if they are that already.
+template <class T>
+FORETELL_INLINE const float* widened(const T* rows, int count, std::int64_t width, std::vector<float>& room) {
+  const std::int64_t wide = whole_lanes(width);
+  if constexpr (std::is_same_v<T, float>) {
+    if (wide == width && count % kQueries == 0) return rows;
+  }
+  room.resize(static_cast<std::size_t>(kPiece * wide));
+  for (int row = 0; row < count; ++row) {
+    float* to = room.data() + row * wide;
+    const T* from = rows + row * width;
+    std::int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+      Lanes lanes;
+      load(from + i, lanes);
+      store(to + i, lanes);
+    }
+    for (; i < wide; ++i) to[i] = i < width ? load_one(from + i) : 0.0f;
+  }
+  const int padded = (count + kQueries - 1) / kQueries * kQueries;
+  std::fill(room.data() + count * wide, room.data() + padded * wide, 0.0f);
+  return room.data();
+}
+
+// scores[q][c] = query q . key c for four queries and four keys at a time.
+FORETELL_INLINE void score(const float* queries, int query_count, const float* keys, int key_count, std::int64_t wide, float* scores) {
+  for (int q = 0; q < query_count; q += kQueries) {
+    for (int c = 0; c < key_count; c += kQueries) {
+      Lanes sums[kLanes] = {};
+      for (std::int64_t i = 0; i < wide; i += kLanes) {
+        Lanes key[kQueries];
+#pragma GCC unroll 4
+        for (int b = 0; b < kQueries; ++b) load(keys + (c + b) * wide + i, key[b]);
+#pragma GCC unroll 4
+        for (int a = 0; a < kQueries; ++a) {
+          Lanes query;
+          load(queries + (q + a) * wide + i, query);
+#pragma GCC unroll 4
+          for (int b = 0; b < kQueries; ++b) sums[a * kQueries + b] += query * key[b];
+        }
+      }
+      Lanes all;
+      sums_of_lanes(sums, all);
+      float out[kLanes];
+      store(out, all);
+      for (int a = 0; a < kQueries; ++a) std::memcpy(scores + (q + a) * kPiece + c, out + a * kQueries, kQueries * sizeof(float));
+    }
+  }
+}
+
+// Scores of one query become weights; returns what the sums so far are to be multiplied with.
+FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum) {
+  float top = largest;
+  for (int c = 0; c < count; ++c) top = std::max(top, scores[c]);
+  if (top == kHidden) {
+    std::fill_n(scores, count, 0.0f);
+    return 1.0f;
+  }
+  float total = 0;
+#pragma omp simd reduction(+ : total)
+  for (int c = 0; c < count; ++c) {
+    const float weight = scores[c] == kHidden ? 0.0f : quick_exp(scores[c] - top);
+    scores[c] = weight;
+    total += weight;
+  }
+  const float factor = largest == kHidden ? 0.0f : largest == top ? 1.0f : quick_exp(largest - top);
+  sum = sum * factor + total;
+  largest = top;
+  return factor;
+}
+
+// sums[q] = sums[q] * factor[q] + weights[q] . values, over N lanes of the values' width.
+template <int N>
+FORETELL_INLINE void mix(const float* weights, const float* factors, const float* values, int count, std::int64_t wide, float* sums,
+                         std::int64_t stride) {
+  Lanes total[kQueries][N];
+#pragma GCC unroll 4
+  for (int a = 0; a < kQueries; ++a) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      load(sums + a * stride + n * kLanes, total[a][n]);
+      total[a][n] *= factors[a];
+    }
+  }
+  for (int c = 0; c < count; ++c) {
+    Lanes value[N];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) load(values + c * wide + n * kLanes, value[n]);
+#pragma GCC unroll 4
+    for (int a = 0; a < kQueries; ++a) {
+      const float weight = weights[a * kPiece + c];
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) total[a][n] += weight * value[n];
+    }
+  }
+#pragma GCC unroll 4
+  for (int a = 0; a < kQueries; ++a) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) store(sums + a * stride + n * kLanes, total[a][n]);
+  }
+}
+
+template <class T>
+FORETELL_INLINE void hide(const Job<T>& job, int query, int begin, int count, float* scores) {
+  const SeenRows& seen = *job.seen;
+  if (seen.all && begin >= seen.first) return;
+  const int row = query / job.group;
+  if (begin >= seen.lowest_of(row) && begin + count <= seen.base) return;
+  for (int c = 0; c < count; ++c)
+    if (begin + c < seen.first || !(seen.all || seen.sees(row, begin + c))) scores[c] = kHidden;
+}
+
+template <class T>
+FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& room) {
+  const int head = task / (job.segments * job.tiles), tile = task / job.segments % job.tiles;
+  const int segment = job.first_segment + task % job.segments;
+  const int first_query = tile * kTile, queries = std::min(kTile, job.count() - first_query);
+  const int padded = (queries + kQueries - 1) / kQueries * kQueries;
+  const std::int64_t wide = whole_lanes(job.dim), value_wide = whole_lanes(job.value_dim), width = job.part_width();
+
+  room.queries.assign(static_cast<std::size_t>(padded * wide), 0.0f);
+  for (int q = 0; q < queries; ++q) {
+    const int query = first_query + q;
+    const T* from = job.queries + query / job.group * job.row_stride + (head * job.group + query % job.group) * job.dim;
+    for (std::int64_t i = 0; i < job.dim; ++i) room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
+  }
+  room.scores.resize(static_cast<std::size_t>(padded * kPiece));
+  room.factors.assign(static_cast<std::size_t>(padded), 0.0f);
+  std::fill_n(part, padded * width, 0.0f);
+  for (int q = 0; q < padded; ++q) part[q * width + value_wide] = kHidden;
+
+  const int begin = std::max(segment * kSegment, job.seen->first / kPiece * kPiece),
+            end = std::min((segment + 1) * kSegment, job.seen->end);
+  for (int piece = begin; piece < end; piece += kPiece) {
+    const int count = std::min(kPiece, end - piece);
+    const T* keys = job.keys + (head * job.capacity + piece) * job.dim;
+    score(room.queries.data(), padded, widened(keys, count, job.dim, room.block), count, wide, room.scores.data());
+    for (int q = 0; q < queries; ++q) {
+      float* scores = room.scores.data() + q * kPiece;
+      float* state = part + q * width + value_wide;
+      hide(job, first_query + q, piece, count, scores);
+      room.factors[static_cast<std::size_t>(q)] = weigh(scores, count, state[0], state[1]);
+    }
+    const T* from = job.values + (head * job.capacity + piece) * job.value_dim;
+    const float* values = widened(from, count, job.value_dim, room.block);
+    for (int q = 0; q < padded; q += kQueries) {
+      const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
+      std::int64_t i = 0;
+      for (; i + 4 * kLanes <= value_wide; i += 4 * kLanes) {
+        mix<4>(weights, factors, values + i, count, value_wide, part + q * width + i, width);
+      }
+      for (; i < value_wide; i += kLanes) mix<1>(weights, factors, values + i, count, value_wide, part + q * width + i, width);
+    }
+  }
+}
+
+FORETELL_CLONES void run_f32(const Job<float>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
+FORETELL_CLONES void run_bf16(const Job<BFloat16>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
+void run(const Job<float>& job, int task, float* part, Room& room) { run_f32(job, task, part, room); }
+void run(const Job<BFloat16>& job, int task, float* part, Room& room) { run_bf16(job, task, part, room); }
+
+// The segments of one query, in their order; a segment in which it saw nothing changes nothing.
+void join(const float* parts, std::int64_t stride, int segments, std::int64_t width, std::int64_t value_dim, float* out) {
+  const std::int64_t state = width - kLanes;
+  float largest = kHidden, sum = 0;
+  for (int s = 0; s < segments; ++s) largest = std::max(largest, parts[s * stride + state]);
+  std::fill_n(out, value_dim, 0.0f);
+  for (int s = 0; s < segments; ++s) {
+    const float* part = parts + s * stride;
+    if (part[state] == kHidden) continue;
+    const float factor = part[state] == largest ? 1.0f : quick_exp(part[state] - largest);
+    sum += factor * part[state + 1];
+    for (std::int64_t i = 0; i < value_dim; ++i) out[i] += factor * part[i];
+  }
+  const float inverse = 1.0f / sum;
+  for (std::int64_t i = 0; i < value_dim; ++i) out[i] *= inverse;
+}
+
+template <class T>
+void attend_rows(const Job<T>& job, T* out) {
+  static thread_local std::vector<float> parts, joined;
+  const std::int64_t width = job.part_width(), part_size = kTile * width;
+  parts.resize(static_cast<std::size_t>(job.tasks() * part_size));
+  float* const to = parts.data();
+  const std::int64_t work = std::int64_t{kTile} * kSegment * job.dim;
+  const std::int64_t whole = std::int64_t{job.count()} * (job.seen->end - job.seen->first) * job.dim * job.kv_heads;
+  const std::int64_t grain = whole < kSerialWork ? job.tasks() : std::max<std::int64_t>(1, kSerialWork / work);
+  at::parallel_for(0, job.tasks(), grain, [&](std::int64_t begin, std::int64_t end) {
+    static thread_local Room room;
+    for (std::int64_t task = begin; task < end; ++task) run(job, static_cast<int>(task), to + task * part_size, room);
+  });
+  joined.resize(static_cast<std::size_t>(job.value_dim));
+  for (int head = 0; head < job.kv_heads; ++head) {
+    for (int query = 0; query < job.count(); ++query) {
+      const std::int64_t first = (std::int64_t{head} * job.tiles + query / kTile) * job.segments;
+      join(to + first * part_size + query % kTile * width, part_size, job.segments, width, job.value_dim, joined.data());
+      T* row = out + ((query / job.group) * std::int64_t{job.kv_heads * job.group} + head * job.group + query % job.group) * job.value_dim;
+      for (std::int64_t i = 0; i < job.value_dim; ++i) store_one(row + i, joined[static_cast<std::size_t>(i)]);
+    }
+  }
+}
+
+template <class T>
+void attend_typed(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale, at::Tensor& out) {
+  const SeenRows& seen = seen_in_layer(item, layout);
+  Job<T> job{.queries = queries.const_data_ptr<T>(),
+             .row_stride = queries.stride(0),
+             .keys = item.cache->keys(layer).const_data_ptr<T>(),
+             .values = item.cache->values(layer).const_data_ptr<T>(),
+             .capacity = item.cache->capacity(),
+             .dim = layout.head_dim,
+             .value_dim = layout.value_dim(),
+             .kv_heads = layout.kv_heads,
+             .group = layout.heads / layout.kv_heads,
+             .seen = &seen,
+             .scale = static_cast<float>(scale),
+             .first_segment = seen.first / kSegment,
+             .segments = 0,
+             .tiles = 0};
+  job.segments = (seen.end + kSegment - 1) / kSegment - job.first_segment;
+  job.tiles = (job.count() + kTile - 1) / kTile;
+  attend_rows(job, out.mutable_data_ptr<T>());
+}
+
+}  // namespace
+
+bool has_few_row_attention(const at::Tensor& queries) {
+  return queries.device().is_cpu() && queries.size(0) <= kMostRows && queries.stride(1) == 1 &&
+         (queries.scalar_type() == at::kFloat || queries.scalar_type() == at::kBFloat16);
+}
+
+at::Tensor attend_few_rows(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
+  at::Tensor out = at::empty({queries.size(0), std::int64_t{layout.heads} * layout.value_dim()}, queries.options());
+  queries.scalar_type() == at::kFloat ? attend_typed<float>(queries, item, layout, layer, scale, out)
+                                      : attend_typed<BFloat16>(queries, item, layout, layer, scale, out);
+  return out;
+}
+
+}  // namespace foretell

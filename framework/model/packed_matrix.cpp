@@ -1,0 +1,407 @@
+#include "framework/model/packed_matrix.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "framework/base/error.h"
+#include "framework/model/cpu_clones.h"
+#include "framework/model/lanes.h"
+#include "framework/model/quick_exp.h"
+
+namespace foretell {
+namespace {
+
+using at::BFloat16;
+using Type = PackedMatrix::Type;
+
+constexpr int kPanel = 2 * kLanes;             // outputs
+constexpr int kMostRows = 12;                  // of a block: 24 sums stay in registers
+constexpr int kSideBySide = 4;                 // panels that few rows pass over at once, so that sums do not wait for one another
+constexpr int kAhead = 1024;                   // bytes of a panel that are on their way
+constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB
+constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
+
+// Two inputs of one output lie in 32 bits, which a shift and a mask widen.
+struct Bfloat16Panel {
+  static constexpr int kStep = 2;
+  static constexpr std::int64_t kStepBytes = kStep * kPanel * 2;
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
+    using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      Words words;
+      std::memcpy(&words, at + half * sizeof words, sizeof words);
+      const Words low = words << 16, high = words & 0xffff0000u;
+      std::memcpy(&weights[0][half], &low, sizeof low);
+      std::memcpy(&weights[1][half], &high, sizeof high);
+    }
+  }
+};
+
+struct Float32Panel {
+  static constexpr int kStep = 1;
+  static constexpr std::int64_t kStepBytes = kPanel * sizeof(float);
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
+    std::memcpy(&weights[0][0], at, sizeof(Lanes));
+    std::memcpy(&weights[0][1], at + sizeof(Lanes), sizeof(Lanes));
+  }
+};
+
+// Four inputs of one output lie in 32 bits: two shifts take one of them out with its sign.
+struct Int8Panel {
+  static constexpr int kStep = 4;
+  static constexpr std::int64_t kStepBytes = kStep * kPanel;
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
+    using Integers = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      Integers four;
+      std::memcpy(&four, at + half * sizeof four, sizeof four);
+      weights[0][half] = __builtin_convertvector((four << 24) >> 24, Lanes);
+      weights[1][half] = __builtin_convertvector((four << 16) >> 24, Lanes);
+      weights[2][half] = __builtin_convertvector((four << 8) >> 24, Lanes);
+      weights[3][half] = __builtin_convertvector(four >> 24, Lanes);
+    }
+  }
+};
+
+int step_of(Type type) {
+  return type == Type::Float32 ? Float32Panel::kStep : type == Type::BFloat16 ? Bfloat16Panel::kStep : Int8Panel::kStep;
+}
+std::int64_t steps_of(Type type, std::int64_t inputs) { return (inputs + step_of(type) - 1) / step_of(type); }
+std::int64_t panel_bytes(Type type, std::int64_t inputs) {
+  const std::int64_t size = type == Type::Float32 ? 4 : type == Type::BFloat16 ? 2 : 1;
+  return steps_of(type, inputs) * step_of(type) * kPanel * size;
+}
+
+// Rows of x that pass over a panel together, turned: the `rows` numbers that one input needs lie side by side. Unused ones are zero.
+struct RowBlock {
+  const float* x = nullptr;  // [inputs, rows]
+  int first = 0;
+  int used = 0;
+  int rows = 0;  // that there is code for
+};
+
+struct Job {
+  const std::byte* panels;
+  std::int64_t panel_stride, steps;
+  std::span<const RowBlock> blocks;
+};
+
+// sums[p][r] += panel p . row r, for the steps [begin, end). Sums: [P][R][32].
+template <class Panel, int R, int P>
+FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const float* x, std::int64_t begin, std::int64_t end, float* sums) {
+  Lanes total[P][R][2];
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      load(sums + (p * R + r) * kPanel, total[p][r][0]);
+      load(sums + (p * R + r) * kPanel + kLanes, total[p][r][1]);
+    }
+  }
+  for (std::int64_t step = begin; step < end; ++step) {
+    const float* from = x + step * Panel::kStep * R;
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      const std::byte* at = panels + p * stride + step * Panel::kStepBytes;
+      // The processor's own prefetcher stops at the end of each page.
+      for (int line = 0; line < Panel::kStepBytes; line += 64) __builtin_prefetch(at + kAhead + line);
+      Lanes weights[Panel::kStep][2];
+      Panel::load_step(at, weights);
+#pragma GCC unroll 4
+      for (int i = 0; i < Panel::kStep; ++i) {
+#pragma GCC unroll 12
+        for (int r = 0; r < R; ++r) {
+          total[p][r][0] += from[i * R + r] * weights[i][0];
+          total[p][r][1] += from[i * R + r] * weights[i][1];
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      store(sums + (p * R + r) * kPanel, total[p][r][0]);
+      store(sums + (p * R + r) * kPanel + kLanes, total[p][r][1]);
+    }
+  }
+}
+
+// As many panels side by side as there are registers for.
+constexpr int panels_at_once(int rows) { return rows <= 3 ? kSideBySide : rows <= 6 ? 2 : 1; }
+
+template <class Panel, int R>
+FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, int count, std::int64_t begin, std::int64_t end,
+                           float* sums) {
+  constexpr int P = panels_at_once(R);
+  const std::byte* at = job.panels + panel * job.panel_stride;
+  int p = 0;
+  for (; p + P <= count; p += P) tile<Panel, R, P>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
+  if constexpr (P > 1) {
+    for (; p < count; ++p) tile<Panel, R, 1>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
+  }
+}
+
+// The numbers of rows that there is code for; a block is filled up to the next one.
+constexpr int kBlockRows[] = {1, 2, 3, 4, 5, 6, 8, 10, 12};
+
+template <class Panel>
+FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, std::int64_t panel, int count, std::int64_t begin,
+                                        std::int64_t end, float* sums) {
+  switch (block.rows) {
+    case 1: tiles<Panel, 1>(job, block, panel, count, begin, end, sums); break;
+    case 2: tiles<Panel, 2>(job, block, panel, count, begin, end, sums); break;
+    case 3: tiles<Panel, 3>(job, block, panel, count, begin, end, sums); break;
+    case 4: tiles<Panel, 4>(job, block, panel, count, begin, end, sums); break;
+    case 5: tiles<Panel, 5>(job, block, panel, count, begin, end, sums); break;
+    case 6: tiles<Panel, 6>(job, block, panel, count, begin, end, sums); break;
+    case 8: tiles<Panel, 8>(job, block, panel, count, begin, end, sums); break;
+    case 10: tiles<Panel, 10>(job, block, panel, count, begin, end, sums); break;
+    default: tiles<Panel, kMostRows>(job, block, panel, count, begin, end, sums); break;
+  }
+}
+
+// All rows over `count` panels from `panel` on. Sums: for each block [count][rows][32], one after the other.
+template <class Panel>
+FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, int count, float* sums) {
+  const std::int64_t piece = job.blocks.size() == 1 ? job.steps : kInputs / Panel::kStep;
+  for (std::int64_t begin = 0; begin < job.steps; begin += piece) {
+    float* to = sums;
+    for (const RowBlock& block : job.blocks) {
+      panels_times_block<Panel>(job, block, panel, count, begin, std::min(job.steps, begin + piece), to);
+      to += count * block.rows * kPanel;
+    }
+  }
+}
+
+FORETELL_CLONES void run_f32(const Job& job, std::int64_t panel, int count, float* sums) {
+  panels_times_rows<Float32Panel>(job, panel, count, sums);
+}
+FORETELL_CLONES void run_bf16(const Job& job, std::int64_t panel, int count, float* sums) {
+  panels_times_rows<Bfloat16Panel>(job, panel, count, sums);
+}
+FORETELL_CLONES void run_int8(const Job& job, std::int64_t panel, int count, float* sums) {
+  panels_times_rows<Int8Panel>(job, panel, count, sums);
+}
+void run(Type type, const Job& job, std::int64_t panel, int count, float* sums) {
+  switch (type) {
+    case Type::Float32: return run_f32(job, panel, count, sums);
+    case Type::BFloat16: return run_bf16(job, panel, count, sums);
+    case Type::Int8: return run_int8(job, panel, count, sums);
+  }
+}
+
+int rows_with_code(int rows) { return *std::lower_bound(std::begin(kBlockRows), std::end(kBlockRows), rows); }
+
+// Blocks of nearly equal size: a single row that is left over would cost as much as many.
+std::vector<RowBlock> blocks_of(int rows) {
+  const int count = (rows + kMostRows - 1) / kMostRows;
+  std::vector<RowBlock> blocks;
+  for (int first = 0; first < rows;) {
+    const int left = count - static_cast<int>(blocks.size());
+    const int used = (rows - first + left - 1) / left;
+    blocks.push_back({nullptr, first, used, rows_with_code(used)});
+    first += used;
+  }
+  return blocks;
+}
+
+template <class T>
+void turn(const T* x, std::int64_t inputs, std::int64_t padded, const RowBlock& block, float* to) {
+  for (int r = 0; r < block.rows; ++r) {
+    const T* row = x + (block.first + r) * inputs;
+    if (r >= block.used) {
+      for (std::int64_t i = 0; i < padded; ++i) to[i * block.rows + r] = 0;
+      continue;
+    }
+    for (std::int64_t i = 0; i < inputs; ++i) to[i * block.rows + r] = load_one(row + i);
+    for (std::int64_t i = inputs; i < padded; ++i) to[i * block.rows + r] = 0;
+  }
+}
+
+FORETELL_INLINE float activated(float x, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return x / (1.0f + quick_exp(-x));
+    case Activation::Gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+    case Activation::GeluTanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+    case Activation::Relu: return std::max(x, 0.0f);
+  }
+  return x;
+}
+
+FORETELL_CLONES void gate(const float* gates, const float* others, Activation activation, float* out) {
+  if (activation == Activation::Silu) {
+    for (int i = 0; i < kLanes; ++i) out[i] = activated(gates[i], Activation::Silu) * others[i];
+    return;
+  }
+  for (int i = 0; i < kLanes; ++i) out[i] = activated(gates[i], activation) * others[i];
+}
+
+// What becomes of the sums.
+struct Output {
+  enum class Kind { Store, Add, Gate } kind = Kind::Store;
+  Activation activation = Activation::Silu;
+  const float* bias = nullptr;
+  const float* scales = nullptr;  // one an output
+  std::int64_t outputs = 0;       // of the matrix
+  std::int64_t width = 0;         // of a row of y
+};
+
+template <class T>
+FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float* sums, T* y) {
+  // In a gated matrix a panel is sixteen gates and the sixteen that they are multiplied with.
+  const bool gated = output.kind == Output::Kind::Gate;
+  const std::int64_t lanes = gated ? kLanes : kPanel, first = panel * lanes;
+  const std::int64_t count = std::min(lanes, output.width - first);
+  const std::int64_t apart = gated ? output.outputs / 2 : kLanes;  // of output numbers, from one half of the panel to the other
+  for (int half = 0; half < 2; ++half) {
+    const std::int64_t number = first + half * apart;
+    const std::int64_t known = std::min<std::int64_t>(kLanes, gated ? count : output.outputs - number);
+    float* part = sums + half * kLanes;
+    for (std::int64_t i = 0; output.scales && i < known; ++i) part[i] *= output.scales[number + i];
+    for (std::int64_t i = 0; output.bias && i < known; ++i) part[i] += output.bias[number + i];
+  }
+  if (gated) gate(sums, sums + kLanes, output.activation, sums);
+  T* to = y + first;
+  if (output.kind == Output::Kind::Add) {
+    for (std::int64_t i = 0; i < count; ++i) store_one(to + i, load_one(to + i) + sums[i]);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) store_one(to + i, sums[i]);
+  }
+}
+
+template <class T>
+void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
+  const int rows = static_cast<int>(x.size(0));
+  if (rows == 0) return;
+  static thread_local std::vector<float> turned;
+  std::vector<RowBlock> blocks = blocks_of(rows);
+  const std::int64_t steps = steps_of(type, inputs), padded = steps * step_of(type);
+  int all_rows = 0;
+  for (const RowBlock& block : blocks) all_rows += block.rows;
+  turned.resize(static_cast<std::size_t>(all_rows * padded));
+  float* to = turned.data();
+  for (RowBlock& block : blocks) {
+    turn(x.const_data_ptr<T>(), inputs, padded, block, to);
+    block.x = to;
+    to += block.rows * padded;
+  }
+  const std::int64_t stride = panel_bytes(type, inputs);
+  const Job job{static_cast<const std::byte*>(storage.const_data_ptr()), stride, steps, blocks};
+  const std::int64_t panels = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride, 1);
+  const std::int64_t groups = (panels + kSideBySide - 1) / kSideBySide;
+  const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kSideBySide;
+  T* const out = y.mutable_data_ptr<T>();
+  at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work), [&](std::int64_t begin, std::int64_t end) {
+    static thread_local std::vector<float> sums;
+    for (std::int64_t group = begin; group < end; ++group) {
+      const std::int64_t panel = group * kSideBySide;
+      const int count = static_cast<int>(std::min<std::int64_t>(kSideBySide, panels - panel));
+      sums.assign(static_cast<std::size_t>(all_rows * count * kPanel), 0.0f);
+      run(type, job, panel, count, sums.data());
+      float* from = sums.data();
+      for (const RowBlock& block : job.blocks) {
+        for (int p = 0; p < count; ++p, from += block.rows * kPanel)
+          for (int r = 0; r < block.used; ++r) finish_row(output, panel + p, from + r * kPanel, out + (block.first + r) * output.width);
+      }
+    }
+  });
+}
+
+// Copies weight rows [begin, begin + 16) into one half of a panel; rows beyond `end` stay zero.
+template <class T, class To>
+void fill_half(const T* weight, std::int64_t inputs, std::int64_t begin, std::int64_t end, int half, int step, To* panel) {
+  for (std::int64_t o = begin; o < std::min(begin + kLanes, end); ++o) {
+    const T* row = weight + o * inputs;
+    To* to = panel + half * kLanes * step + (o - begin) * step;
+    for (std::int64_t i = 0; i < inputs; ++i) to[i / step * step * kPanel + i % step] = static_cast<To>(row[i]);
+  }
+}
+
+// Each output's weights divided by its scale and rounded.
+at::Tensor rounded_to_int8(const at::Tensor& weight, at::Tensor& scales) {
+  const at::Tensor wide = weight.to(at::kFloat);
+  scales = wide.abs().amax(1).div(127.0);
+  scales = scales.where(scales > 0, at::ones_like(scales));
+  return wide.div(scales.unsqueeze(1)).round().to(at::kChar);
+}
+
+}  // namespace
+
+PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
+    : type_(type), gated_(gated), inputs_(weight.size(1)), outputs_(weight.size(0)) {
+  FORETELL_CHECK(weight.device().is_cpu() && weight.is_contiguous(), "a matrix that is not contiguous, or not on the CPU");
+  FORETELL_CHECK(!gated || outputs_ % 2 == 0, "a gated matrix of {} outputs", outputs_);
+  FORETELL_CHECK(type == Type::Int8 || weight.scalar_type() == (type == Type::Float32 ? at::kFloat : at::kBFloat16),
+                 "weights of another type");
+  scales_ = at::empty({0}, at::kFloat);
+  const at::Tensor source = type == Type::Int8 && weight.scalar_type() != at::kChar ? rounded_to_int8(weight, scales_) : weight;
+  const std::int64_t lanes = gated ? kLanes : kPanel, width = gated ? outputs_ / 2 : outputs_;
+  const std::int64_t panels = (width + lanes - 1) / lanes, stride = panel_bytes(type, inputs_);
+  storage_ = at::zeros({panels * stride}, at::kByte);
+  auto* bytes = static_cast<std::byte*>(storage_.mutable_data_ptr());
+  at::parallel_for(0, panels, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t first = gated ? half * width + panel * kLanes : panel * kPanel + half * kLanes;
+        const std::int64_t last = gated ? (half + 1) * width : outputs_;
+        std::byte* to = bytes + panel * stride;
+        switch (type) {
+          case Type::Float32: fill_half(source.const_data_ptr<float>(), inputs_, first, last, half, 1, reinterpret_cast<float*>(to)); break;
+          case Type::BFloat16:
+            fill_half(source.const_data_ptr<BFloat16>(), inputs_, first, last, half, 2, reinterpret_cast<BFloat16*>(to));
+            break;
+          case Type::Int8:
+            fill_half(source.const_data_ptr<std::int8_t>(), inputs_, first, last, half, 4, reinterpret_cast<std::int8_t*>(to));
+            break;
+        }
+      }
+    }
+  });
+}
+
+namespace {
+
+void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const at::Tensor& x, Output output, const at::Tensor& bias,
+                   const at::Tensor& scales, const at::Tensor& y) {
+  FORETELL_CHECK(x.dim() == 2 && x.size(1) == matrix.inputs() && x.is_contiguous(), "rows of another width than {}", matrix.inputs());
+  output.outputs = matrix.outputs();
+  output.width = y.size(1);
+  if (bias.defined()) output.bias = bias.const_data_ptr<float>();
+  if (scales.numel() > 0) output.scales = scales.const_data_ptr<float>();
+  x.scalar_type() == at::kFloat ? multiply<float>(matrix.type(), storage, matrix.inputs(), x, output, y)
+                                : multiply<BFloat16>(matrix.type(), storage, matrix.inputs(), x, output, y);
+}
+
+}  // namespace
+
+at::Tensor PackedMatrix::product(const at::Tensor& x, const at::Tensor& bias) const {
+  FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
+  const at::Tensor y = at::empty({x.size(0), outputs_}, x.options());
+  multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
+  return y;
+}
+
+void PackedMatrix::add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const {
+  FORETELL_CHECK(!gated_ && y.is_contiguous() && y.scalar_type() == x.scalar_type() && y.size(0) == x.size(0) && y.size(1) == outputs_,
+                 "rows that a product of {} outputs cannot be added to", outputs_);
+  multiply_into(*this, storage_, x, {.kind = Output::Kind::Add}, bias, scales_, y);
+}
+
+at::Tensor PackedMatrix::gated_product(const at::Tensor& x, const at::Tensor& bias, Activation activation) const {
+  FORETELL_CHECK(gated_, "a matrix without a gate");
+  const at::Tensor y = at::empty({x.size(0), outputs_ / 2}, x.options());
+  multiply_into(*this, storage_, x, {.kind = Output::Kind::Gate, .activation = activation}, bias, scales_, y);
+  return y;
+}
+
+}  // namespace foretell
