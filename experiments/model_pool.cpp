@@ -23,19 +23,22 @@ std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& pat
   return std::filesystem::is_directory(path, ignored) ? try_load_tokenizer(path) : load_tokenizer(path);
 }
 
+std::string type_name(const ModelLoadOptions& options) {
+  if (options.int8) return "int8";
+  return options.dtype ? c10::toString(*options.dtype) : "auto";
+}
+
 }  // namespace
 
 std::shared_ptr<const LanguageModel> ModelPool::model(const std::filesystem::path& folder, const ModelLoadOptions& options) {
-  const std::string dtype = options.dtype ? c10::toString(*options.dtype) : "auto";
-  auto& model = models_[fmt::format("{}|{}|{}", real_path(folder), dtype, options.device.str())];
+  auto& model = models_[fmt::format("{}|{}|{}", real_path(folder), type_name(options), options.device.str())];
   if (!model) model = load_model(folder, options);
   return model;
 }
 
 std::shared_ptr<const RowCosts> ModelPool::row_costs(const std::filesystem::path& target, const std::filesystem::path& draft,
                                                      const ModelLoadOptions& options) {
-  const std::string dtype = options.dtype ? c10::toString(*options.dtype) : "auto";
-  const std::string key = fmt::format("{}|{}|{}|{}|{}", real_path(target), draft.empty() ? "" : real_path(draft), dtype,
+  const std::string key = fmt::format("{}|{}|{}|{}|{}", real_path(target), draft.empty() ? "" : real_path(draft), type_name(options),
                                       options.device.str(), at::get_num_threads());
   auto& costs = costs_[key];
   if (!costs) costs = measure_row_costs(*model(target, options), draft.empty() ? nullptr : model(draft, options).get());
@@ -59,7 +62,8 @@ std::filesystem::path ModelPool::folder_of(const ConfigValue& description, std::
 
 ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device) {
   ModelLoadOptions options;
-  if (dtype) options.dtype = parse_dtype(*dtype);
+  options.int8 = dtype == "int8";
+  if (dtype && !options.int8) options.dtype = parse_dtype(*dtype);
   options.device = parse_device(device);
   return options;
 }

@@ -108,6 +108,14 @@ ToyModel::ToyModel(const ToyOptions& options) : options_(options) {
   config_.context = options.context;
 }
 
+std::shared_ptr<const LanguageModel> ToyModel::quantised() const {
+  ToyOptions options = options_;
+  options.seed += 1;
+  options.blend = 0.9;
+  options.like = std::make_shared<ToyModel>(*this);
+  return std::make_shared<ToyModel>(options);
+}
+
 std::unique_ptr<KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
 
 std::vector<float> ToyModel::logits(std::uint64_t hash, double noise) const {

@@ -29,6 +29,8 @@ class ToyModel : public LanguageModel {
   using LanguageModel::forward;
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
   at::Device device() const override { return at::kCPU; }
+  // Most of its logits are this model's.
+  std::shared_ptr<const LanguageModel> quantised() const override;
 
   // The logits after a text, straight from the definition. [vocab]
   std::vector<float> logits_after(TokenSpan text) const;

@@ -19,7 +19,7 @@ namespace {
 struct BenchOptions {
   std::string model, rows = "1,2,4,8,16,32,64", device = "cpu";
   std::optional<std::string> dtype;
-  int context = 128, repeats = 11;
+  int context = 128, repeats = 11, batch = 1;
   std::optional<int> threads;
   bool json = false;
 };
@@ -27,12 +27,20 @@ struct BenchOptions {
 nlohmann::ordered_json to_json(const BenchModelReport& report) {
   auto rows = nlohmann::ordered_json::array();
   for (const BenchModelRow& row : report.rows) rows.push_back({{"rows", row.rows}, {"median_ms", row.median_ms}, {"gbs", row.gbs}});
-  return {{"read_bandwidth_gbs", report.read_bandwidth_gbs},
-          {"rows", rows},
-          {"weight_bytes", report.weight_bytes},
-          {"dtype", report.dtype},
-          {"threads", report.threads},
-          {"notes", report.notes}};
+  nlohmann::ordered_json json{{"read_bandwidth_gbs", report.read_bandwidth_gbs},
+                              {"rows", rows},
+                              {"weight_bytes", report.weight_bytes},
+                              {"dtype", report.dtype},
+                              {"threads", report.threads},
+                              {"batch", report.batch},
+                              {"notes", report.notes}};
+  if (const auto& error = report.rounding)
+    json["rounding"] = {{"rows", error->rows},
+                        {"mean", error->mean},
+                        {"largest", error->largest},
+                        {"spread", error->spread},
+                        {"same_top", error->same_top}};
+  return json;
 }
 
 void print_report(const BenchModelReport& report) {
@@ -44,6 +52,11 @@ void print_report(const BenchModelReport& report) {
   print_out(table.to_string());
   print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {} threads, read bandwidth {:.1f} GB/s\n", report.dtype,
                         report.weight_bytes / 1e6, report.threads, report.read_bandwidth_gbs));
+  if (const auto& error = report.rounding)
+    print_out(fmt::format(
+        "logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; the same first token in "
+        "{:.0f}% of {} rows of random text\n",
+        error->mean, error->largest, error->spread, 100 * error->same_top, error->rows));
   for (const std::string& note : report.notes) print_out(note + "\n");
 }
 
@@ -52,6 +65,7 @@ void bench(const BenchOptions& options) {
   bench_options.rows = parse_positive_list(options.rows, "--rows");
   bench_options.context = options.context;
   bench_options.repeats = options.repeats;
+  bench_options.batch = options.batch;
   bench_options.threads = options.threads;
   const BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
   if (options.json)
@@ -114,7 +128,7 @@ void add_bench_verify(Command parent) {
   verify.add("--nodes", options->bench.nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   verify.add("--context", options->bench.context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
   verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier", {.type = "N", .show_default = true, .min = 1});
-  verify.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoint says", {.type = "T"});
+  verify.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   verify.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   verify.add_flag("--json", options->json, "as JSON");
@@ -195,8 +209,10 @@ void add_bench_command(Command app) {
   model.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
   model.add("--rows", options->rows, "row counts", {.type = "N,N,...", .show_default = true});
   model.add("--context", options->context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
+  model.add("--batch", options->batch, "sequences, each with so many rows and its own context",
+            {.type = "N", .show_default = true, .min = 1});
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
-  model.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoint says", {.type = "T"});
+  model.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   model.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   model.add_flag("--json", options->json, "as JSON");

@@ -227,7 +227,7 @@ void add_generate_command(Command app) {
   command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});
   add_sampling_options(command, *options);
   add_pipeline_options(command, *options);
-  command.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoint says", {.type = "T"});
+  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   add_output_options(command, *options);

@@ -76,7 +76,7 @@ void add_overlap_command(Command app) {
   command.add("--windows", options->windows, "passages, spread evenly over the text", {.type = "N", .show_default = true, .min = 1});
   command.add("--window-tokens", options->window_tokens, "tokens of each", {.type = "N", .show_default = true, .min = 2});
   command.add("--temperature", options->temperature, "of both models; 0 is greedy", {.type = "T", .show_default = true, .min = 0});
-  command.add("--dtype", options->dtype, "f32, bf16 or f64; without it what the checkpoints say", {.type = "T"});
+  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoints say", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
   command.add_flag("--json", options->json, "as one JSON object");

@@ -46,7 +46,7 @@ class ModelDrafter : public Drafter {
 
  protected:
   enum class DraftCache { Own, Targets };
-  // Called once, by the constructor of a drafter whose model is the target.
+  // Called once, by the constructor of a drafter whose model is the target, or has its shape. No policy: all of the cache is seen.
   void attend_by(std::unique_ptr<const AttentionPolicy> policy, DraftCache cache);
   // Nodes that a draft may have before the tree policy cuts it to its limits.
   int rows_drafted() const;

@@ -21,6 +21,7 @@ constexpr std::size_t kReadBytes = std::size_t{2} << 30;
 constexpr std::size_t kFewestReadBytes = std::size_t{64} << 20;
 constexpr int kReadRepeats = 5;
 constexpr int kPrefillChunk = 256;
+constexpr int kComparedRows = 64;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -74,6 +75,7 @@ double median(std::vector<double> values) {
 
 void check_options(const BenchModelOptions& options, const ModelConfig& config) {
   if (options.rows.empty()) fail("bench model: no row count is given");
+  if (options.batch < 1) fail("bench model: a batch of {}", options.batch);
   if (options.repeats < 1) fail("bench model: {} repeats, at least 1 is needed", options.repeats);
   if (options.context < 0) fail("bench model: a context of {} tokens", options.context);
   for (const int rows : options.rows) {
@@ -84,45 +86,75 @@ void check_options(const BenchModelOptions& options, const ModelConfig& config) 
   }
 }
 
-// One model with a filled cache, to be asked for forwards of any size.
+// The same tokens on every machine.
+class RandomText {
+ public:
+  Tokens tokens(int count, int vocab) {
+    Tokens tokens(static_cast<std::size_t>(count));
+    for (Token& token : tokens) token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % vocab;
+    return tokens;
+  }
+
+ private:
+  std::uint64_t state_ = 1;
+};
+
+// One model with filled caches, to be asked for forwards of any size.
 class Bench {
  public:
-  Bench(const LanguageModel& model, const std::vector<int>& rows, int context) : model_(model), context_(context) {
+  Bench(const LanguageModel& model, const std::vector<int>& rows, int context, int batch) : model_(model), context_(context) {
     const int most = *std::max_element(rows.begin(), rows.end());
-    cache_ = model.make_cache(context_ + std::max(most, 1));
-    while (cache_->length() < context_) forward(std::min(kPrefillChunk, context_ - cache_->length()), LogitRows::None);
+    for (int i = 0; i < batch; ++i) caches_.push_back(model.make_cache(context_ + std::max(most, 1)));
+    while (caches_[0]->length() < context_) forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), LogitRows::None);
   }
 
   double seconds(int rows) {
     const auto start = Clock::now();
     forward(rows, LogitRows::All);
     const double seconds = seconds_since(start);
-    cache_->truncate(context_);
+    for (const auto& cache : caches_) cache->truncate(context_);
     return seconds;
   }
 
  private:
   void forward(int rows, LogitRows logits) {
-    Tokens tokens(rows);
-    for (Token& token : tokens)
-      token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % model_.config().vocab_size;
-    const ForwardResult result =
-        model_.forward(ForwardItem{.input = TokenSpan(tokens), .shape = ChainShape{}, .cache = cache_.get(), .logits = logits});
+    const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
+    std::vector<ForwardItem> items;
+    for (const auto& cache : caches_)
+      items.push_back({.input = TokenSpan(tokens), .shape = ChainShape{}, .cache = cache.get(), .logits = logits});
+    const ForwardResult result = model_.forward(items, ForwardOptions{});
     // A CUDA device works on its own; asking for a value waits for it.
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
   }
 
   const LanguageModel& model_;
   int context_;
-  std::unique_ptr<KvCache> cache_;
-  std::uint64_t state_ = 1;
+  std::vector<std::unique_ptr<KvCache>> caches_;
+  RandomText random_;
 };
+
+at::Tensor logits_of_text(const LanguageModel& model, const Tokens& text) {
+  const auto cache = model.make_cache(static_cast<int>(text.size()));
+  return model.forward(ForwardItem{.input = TokenSpan(text), .cache = cache.get()}).logits;
+}
+
+RoundingError rounding_error(const LanguageModel& exact, const LanguageModel& rounded) {
+  RandomText random;
+  const Tokens text = random.tokens(std::min(kComparedRows, exact.config().context), exact.config().vocab_size);
+  const at::Tensor a = logits_of_text(exact, text), b = logits_of_text(rounded, text);
+  const at::Tensor difference = a.sub(b).abs();
+  return {.rows = static_cast<int>(text.size()),
+          .mean = difference.mean().item<double>(),
+          .largest = difference.max().item<double>(),
+          .spread = a.std(1).mean().item<double>(),
+          .same_top = a.argmax(1).eq(b.argmax(1)).to(at::kDouble).mean().item<double>()};
+}
 
 }  // namespace
 
 std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats,
-                                                  std::optional<double> longest_ms) {
-  Bench bench(model, rows, context);
+                                                  std::optional<double> longest_ms, int batch) {
+  Bench bench(model, rows, context, batch);
   std::vector<std::vector<double>> times;
   for (const int count : rows) {
     times.emplace_back();
@@ -142,17 +174,25 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoa
   }
   BenchModelReport report;
   report.threads = at::get_num_threads();
+  report.batch = options.batch;
   measure_bandwidth(report);
 
-  const auto loaded = load_model(folder, load);
+  std::shared_ptr<const LanguageModel> loaded = load_model(folder, {.dtype = load.dtype, .device = load.device});
+  if (load.int8) {
+    const auto rounded = loaded->quantised();
+    if (!rounded) fail("bench model: weights of 8 bits are computed on the CPU only");
+    report.rounding = rounding_error(*loaded, *rounded);
+    loaded = rounded;
+  }
   const auto* model = dynamic_cast<const Transformer*>(loaded.get());
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
-  report.dtype = model->dtype() == at::kFloat ? "f32" : "bf16";
+  report.dtype = load.int8 ? "int8" : model->dtype() == at::kFloat ? "f32" : model->dtype() == at::kDouble ? "f64" : "bf16";
   report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
-  std::vector<std::vector<double>> times = forward_times_ms(*model, options.rows, options.context, options.repeats);
+  std::vector<std::vector<double>> times =
+      forward_times_ms(*model, options.rows, options.context, options.repeats, std::nullopt, options.batch);
   for (std::size_t i = 0; i < options.rows.size(); ++i) {
     const int rows = options.rows[i];
-    const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * (options.context + rows);
+    const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * options.batch * (options.context + rows);
     const double middle = median(std::move(times[i]));
     report.rows.push_back({rows, middle, bytes / middle / 1e6});
   }

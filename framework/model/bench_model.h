@@ -18,7 +18,15 @@ struct BenchModelOptions {
   std::vector<int> rows = {1, 2, 4, 8, 16, 32, 64};
   int context = 128;           // cache rows before the measured ones
   int repeats = 11;            // of each row count
+  int batch = 1;               // sequences, each with so many rows and a context of its own
   std::optional<int> threads;  // default: LibTorch's
+};
+
+// How far the logits of a model with weights of 8 bits are from those of the model that it was made of.
+struct RoundingError {
+  int rows = 0;                              // compared, of random text
+  double mean = 0, largest = 0, spread = 0;  // of |difference|; the logits' own standard deviation
+  double same_top = 0;                       // share of rows with the same most likely token
 };
 
 struct BenchModelRow {
@@ -28,11 +36,13 @@ struct BenchModelRow {
 };
 
 struct BenchModelReport {
-  double read_bandwidth_gbs = 0;  // the best of 5 sums over `read_bytes` with all threads
-  double read_bytes = 0;          // 2 GiB; less where memory is short
-  double weight_bytes = 0;        // read by every forward
-  std::string dtype;              // "f32" or "bf16"
+  double read_bandwidth_gbs = 0;          // the best of 5 sums over `read_bytes` with all threads
+  double read_bytes = 0;                  // 2 GiB; less where memory is short
+  double weight_bytes = 0;                // read by every forward
+  std::string dtype;                      // "f32", "bf16" or "int8"
+  std::optional<RoundingError> rounding;  // int8 only
   int threads = 0;
+  int batch = 1;
   std::vector<BenchModelRow> rows;
   std::vector<std::string> notes;  // what the reader should know: memory was short, ...
 };
@@ -40,7 +50,7 @@ struct BenchModelReport {
 // Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. `context` rows are in the cache before. Counts that
 // follow one whose warm-up took more than `longest_ms` are left out: the result is shorter by them.
 std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats,
-                                                  std::optional<double> longest_ms = std::nullopt);
+                                                  std::optional<double> longest_ms = std::nullopt, int batch = 1);
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
 

@@ -65,6 +65,19 @@ void DecoderLayer::forward(at::Tensor& x, const BatchPlan& plan, int cache_layer
   parallel_ ? void(x.add_(beside)) : mlp(x, context);
 }
 
+DecoderLayer DecoderLayer::int8_copy() const {
+  DecoderLayer copy = *this;
+  LayerWeights& w = copy.weights_;
+  for (Linear* matrix : {&w.qkv, &w.output, &w.down}) *matrix = matrix->int8_copy(false);
+  w.up = w.up.int8_copy(gated_);
+  if (w.latent) {
+    for (Linear* matrix : {&w.latent->query_down, &w.latent->query_up, &w.latent->kv_down, &w.latent->kv_up})
+      *matrix = matrix->int8_copy(false);
+  }
+  if (w.experts) w.experts->round_to_int8();
+  return copy;
+}
+
 std::size_t DecoderLayer::bytes() const {
   const LayerWeights& w = weights_;
   std::size_t bytes = w.attention_norm.bytes() + w.qkv.bytes() + w.output.bytes() + w.mlp_norm.bytes() + w.up.bytes() + w.down.bytes();

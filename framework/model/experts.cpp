@@ -95,6 +95,12 @@ at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& contex
   return sum.to(x.scalar_type());
 }
 
+void ExpertBlock::round_to_int8() {
+  const auto round = [](Expert& expert) { expert = {expert.up.int8_copy(true), expert.down.int8_copy(false)}; };
+  for (Expert& expert : weights_.experts) round(expert);
+  round(weights_.shared);
+}
+
 std::size_t ExpertBlock::bytes_for_one_row() const {
   const std::size_t gates = gate_.bytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
   return gates + weights_.shared.bytes() + static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();

@@ -49,13 +49,17 @@ struct Room {
   std::vector<float> queries, block, scores, factors;
 };
 
-// `count` rows of the cache in float32, as wide as whole lanes: where they lie, if they are that already.
+// Whether rows of the cache are used where they lie: others are widened first, which pays if several groups of queries use them, and makes up for
+// widths that are not whole lanes.
+template <class T>
+FORETELL_INLINE bool fits(int count, std::int64_t width, int queries) {
+  return whole_lanes(width) == width && count % kQueries == 0 && (std::is_same_v<T, float> || queries <= kQueries);
+}
+
+// `count` rows of the cache in float32, as wide as whole lanes and filled up with zeros.
 template <class T>
 FORETELL_INLINE const float* widened(const T* rows, int count, std::int64_t width, std::vector<float>& room) {
   const std::int64_t wide = whole_lanes(width);
-  if constexpr (std::is_same_v<T, float>) {
-    if (wide == width && count % kQueries == 0) return rows;
-  }
   room.resize(static_cast<std::size_t>(kPiece * wide));
   for (int row = 0; row < count; ++row) {
     float* to = room.data() + row * wide;
@@ -74,7 +78,8 @@ FORETELL_INLINE const float* widened(const T* rows, int count, std::int64_t widt
 }
 
 // scores[q][c] = query q . key c for four queries and four keys at a time.
-FORETELL_INLINE void score(const float* queries, int query_count, const float* keys, int key_count, std::int64_t wide, float* scores) {
+template <class K>
+FORETELL_INLINE void score(const float* queries, int query_count, const K* keys, int key_count, std::int64_t wide, float* scores) {
   for (int q = 0; q < query_count; q += kQueries) {
     for (int c = 0; c < key_count; c += kQueries) {
       Lanes sums[kLanes] = {};
@@ -121,8 +126,8 @@ FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum
 }
 
 // sums[q] = sums[q] * factor[q] + weights[q] . values, over N lanes of the values' width.
-template <int N>
-FORETELL_INLINE void mix(const float* weights, const float* factors, const float* values, int count, std::int64_t wide, float* sums,
+template <int N, class V>
+FORETELL_INLINE void mix(const float* weights, const float* factors, const V* values, int count, std::int64_t wide, float* sums,
                          std::int64_t stride) {
   Lanes total[kQueries][N];
 #pragma GCC unroll 4
@@ -148,6 +153,19 @@ FORETELL_INLINE void mix(const float* weights, const float* factors, const float
   for (int a = 0; a < kQueries; ++a) {
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) store(sums + a * stride + n * kLanes, total[a][n]);
+  }
+}
+
+// The same over the whole width.
+template <class V>
+FORETELL_INLINE void mix_all(const Room& room, int queries, const V* values, int count, std::int64_t wide, float* sums,
+                             std::int64_t stride) {
+  for (int q = 0; q < queries; q += kQueries) {
+    const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
+    float* to = sums + q * stride;
+    std::int64_t i = 0;
+    for (; i + 4 * kLanes <= wide; i += 4 * kLanes) mix<4>(weights, factors, values + i, count, wide, to + i, stride);
+    for (; i < wide; i += kLanes) mix<1>(weights, factors, values + i, count, wide, to + i, stride);
   }
 }
 
@@ -185,22 +203,22 @@ FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& ro
   for (int piece = begin; piece < end; piece += kPiece) {
     const int count = std::min(kPiece, end - piece);
     const T* keys = job.keys + (head * job.capacity + piece) * job.dim;
-    score(room.queries.data(), padded, widened(keys, count, job.dim, room.block), count, wide, room.scores.data());
+    if (fits<T>(count, job.dim, padded)) {
+      score(room.queries.data(), padded, keys, count, wide, room.scores.data());
+    } else {
+      score(room.queries.data(), padded, widened(keys, count, job.dim, room.block), count, wide, room.scores.data());
+    }
     for (int q = 0; q < queries; ++q) {
       float* scores = room.scores.data() + q * kPiece;
       float* state = part + q * width + value_wide;
       hide(job, first_query + q, piece, count, scores);
       room.factors[static_cast<std::size_t>(q)] = weigh(scores, count, state[0], state[1]);
     }
-    const T* from = job.values + (head * job.capacity + piece) * job.value_dim;
-    const float* values = widened(from, count, job.value_dim, room.block);
-    for (int q = 0; q < padded; q += kQueries) {
-      const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
-      std::int64_t i = 0;
-      for (; i + 4 * kLanes <= value_wide; i += 4 * kLanes) {
-        mix<4>(weights, factors, values + i, count, value_wide, part + q * width + i, width);
-      }
-      for (; i < value_wide; i += kLanes) mix<1>(weights, factors, values + i, count, value_wide, part + q * width + i, width);
+    const T* values = job.values + (head * job.capacity + piece) * job.value_dim;
+    if (fits<T>(count, job.value_dim, padded)) {
+      mix_all(room, padded, values, count, value_wide, part, width);
+    } else {
+      mix_all(room, padded, widened(values, count, job.value_dim, room.block), count, value_wide, part, width);
     }
   }
 }

@@ -88,6 +88,8 @@ class LanguageModel {
   virtual std::unique_ptr<KvCache> make_cache(int capacity) const = 0;
   virtual ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const = 0;
   virtual at::Device device() const = 0;
+  // The same model with weights of 8 bits, as a draft of itself; null where there is no such form.
+  virtual std::shared_ptr<const LanguageModel> quantised() const { return nullptr; }
 
   ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const { return forward(std::span(&item, 1), options); }
 };

@@ -87,6 +87,15 @@ void Linear::pack(const PackOptions& options) {
   weight_ = at::Tensor();
 }
 
+Linear Linear::int8_copy(bool gated) const {
+  if (output_scales_.defined() || inputs_ == 0) return *this;
+  Linear copy(weight_.defined() ? weight_ : packed_.defined() ? packed_.dense() : blocks_.to_dense(), bias_);
+  FORETELL_CHECK(copy.weight_.device().is_cpu(), "weights of 8 bits on {}", copy.weight_.device().str());
+  copy.type_ = type_;
+  copy.pack({.gated = gated, .int8 = true});
+  return copy;
+}
+
 bool Linear::takes(const at::Tensor& x) const { return packed_.defined() && x.size(0) <= packed_rows_; }
 
 at::Tensor Linear::forward(const at::Tensor& x) const {

@@ -31,6 +31,8 @@ class Linear {
   // Prepares for inference: on the CPU, outside of training; elsewhere nothing happens.
   void pack(const PackOptions& options = {});
   bool is_packed() const { return is_packed_; }
+  // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
+  Linear int8_copy(bool gated) const;
 
   at::Tensor forward(const at::Tensor& x) const;                // x [rows, in] -> [rows, out]
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
 #include "framework/base/error.h"
@@ -27,8 +28,19 @@ std::optional<at::ScalarType> scalar_type(StoredType type) {
 // The tensors of a checkpoint as ATen's.
 class WeightSource {
  public:
-  WeightSource(const Checkpoint& checkpoint, const ModelConfig& config, at::ScalarType dtype, at::Device device)
-      : weights_(checkpoint, config), naming_(config.naming), dtype_(dtype), device_(device) {}
+  WeightSource(std::shared_ptr<const Checkpoint> checkpoint, const ModelConfig& config, at::ScalarType dtype, at::Device device)
+      : checkpoint_(std::move(checkpoint)), weights_(*checkpoint_, config), naming_(config.naming), dtype_(dtype), device_(device) {}
+
+  // The tensor where it lies in the mapped file, if it can be used there: rows that are looked up need no memory of their own.
+  at::Tensor in_place(const std::string& name) const {
+    const StoredTensor* stored = weights_.find(name);
+    if (stored == nullptr || !device_.is_cpu() || *scalar_type(stored->type) != dtype_) return get(name);
+    const std::byte* bytes = stored->bytes.data();
+    if (reinterpret_cast<std::uintptr_t>(bytes) % c10::elementSize(dtype_) != 0) return get(name);
+    // The mapping is read-only, and nobody writes to an embedding.
+    return at::from_blob(
+        const_cast<std::byte*>(bytes), stored->shape, [held = checkpoint_](void*) {}, at::TensorOptions().dtype(dtype_));
+  }
 
   // In the model's type; undefined if the config has no such tensor.
   at::Tensor get(const std::string& name) const {
@@ -49,6 +61,7 @@ class WeightSource {
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
+  std::shared_ptr<const Checkpoint> checkpoint_;
   ModelWeights weights_;
   WeightNaming naming_;
   at::ScalarType dtype_;
@@ -62,7 +75,7 @@ class Loader {
   TransformerWeights load() const {
     const WeightNames names = weight_names(config_.naming);
     TransformerWeights weights;
-    const at::Tensor embedding = source_.get(names.embedding);
+    const at::Tensor embedding = source_.in_place(names.embedding);
     weights.embedding = source_.on_device(embedding);
     weights.positions = source_.on_device(source_.get("transformer.wpe.weight"));
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
@@ -228,7 +241,7 @@ at::ScalarType parse_dtype(std::string_view text) {
   if (text == "f32" || text == "float32") return at::kFloat;
   if (text == "bf16" || text == "bfloat16") return at::kBFloat16;
   if (text == "f64" || text == "float64") return at::kDouble;
-  fail("unknown dtype '{}'; known: f32, bf16, f64", text);
+  fail("unknown dtype '{}'; known: f32, bf16, f64, and int8 for the weights alone", text);
 }
 
 at::Device parse_device(std::string_view text) {
@@ -242,10 +255,11 @@ at::Device parse_device(std::string_view text) {
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options) {
   const ModelConfig config = load_model_config(folder);
-  const Checkpoint checkpoint = Checkpoint::open(folder);
-  const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, checkpoint));
+  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder));
+  const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, *checkpoint));
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());
+  if (options.int8 && !options.device.is_cpu()) fail("{}: dtype int8 is computed on the CPU only", folder.string());
   const WeightSource source(checkpoint, config, dtype, options.device);
   return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load());
 }

@@ -2,7 +2,8 @@
 //
 // Contract: the folder holds config.json, optionally generation_config.json, and model.safetensors or model.safetensors.index.json with its
 // shards. What is missing, damaged, of a wrong shape or of an unknown architecture is an Error of one line that names the file. The weights are
-// copied (converted, fused, packed) out of the mapped files, which are closed again on return.
+// copied (converted, fused, packed) out of the mapped files. An embedding table of the model's own type stays where it is in its file, which is mapped as
+// long as the model lives.
 #pragma once
 
 #include <ATen/core/Tensor.h>

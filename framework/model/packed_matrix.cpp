@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 
@@ -238,8 +240,9 @@ FORETELL_INLINE float activated(float x, Activation activation) {
   return x;
 }
 
-FORETELL_CLONES void gate(const float* gates, const float* others, Activation activation, float* out) {
+FORETELL_INLINE void gate(const float* gates, const float* others, Activation activation, float* out) {
   if (activation == Activation::Silu) {
+#pragma omp simd
     for (int i = 0; i < kLanes; ++i) out[i] = activated(gates[i], Activation::Silu) * others[i];
     return;
   }
@@ -273,11 +276,17 @@ FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float*
   if (gated) gate(sums, sums + kLanes, output.activation, sums);
   T* to = y + first;
   if (output.kind == Output::Kind::Add) {
+#pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) store_one(to + i, load_one(to + i) + sums[i]);
   } else {
+#pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) store_one(to + i, sums[i]);
   }
 }
+
+FORETELL_CLONES void finish(const Output& output, std::int64_t panel, float* sums, float* y) { finish_row(output, panel, sums, y); }
+FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_row(output, panel, sums, y); }
+void finish(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_bf16(output, panel, sums, y); }
 
 template <class T>
 void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
@@ -311,7 +320,7 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
       float* from = sums.data();
       for (const RowBlock& block : job.blocks) {
         for (int p = 0; p < count; ++p, from += block.rows * kPanel)
-          for (int r = 0; r < block.used; ++r) finish_row(output, panel + p, from + r * kPanel, out + (block.first + r) * output.width);
+          for (int r = 0; r < block.used; ++r) finish(output, panel + p, from + r * kPanel, out + (block.first + r) * output.width);
       }
     }
   });
@@ -367,6 +376,20 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
       }
     }
   });
+}
+
+// A product with the unit matrix is exact: each sum has one term.
+at::Tensor PackedMatrix::dense() const {
+  if (!gated_) return product(at::eye(inputs_), {}).t().contiguous();
+  PackedMatrix plain = *this;
+  plain.gated_ = false;
+  plain.outputs_ = static_cast<std::int64_t>(storage_.nbytes()) / panel_bytes(type_, inputs_) * kPanel;
+  plain.scales_ = at::empty({0}, at::kFloat);
+  const at::Tensor panels = plain.product(at::eye(inputs_), {}).t().unflatten(0, {-1, 2, kLanes});  // [panels, gate or other, lanes, in]
+  const std::int64_t half = outputs_ / 2;
+  const auto part = [&](std::int64_t which) { return panels.select(1, which).flatten(0, 1).narrow(0, 0, half); };
+  const at::Tensor dense = at::cat({part(0), part(1)});
+  return scales_.numel() > 0 ? dense.mul(scales_.unsqueeze(1)) : dense;
 }
 
 namespace {

@@ -33,6 +33,9 @@ class PackedMatrix {
   std::size_t bytes() const { return storage_.defined() ? storage_.nbytes() + scales_.nbytes() : 0; }
   Type type() const { return type_; }
 
+  // The weights as they are multiplied with, float32 [out, in].
+  at::Tensor dense() const;
+
   // x [rows, in], contiguous; bias [out], float32, or undefined. -> [rows, out] in x's type.
   at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const;
   // y [rows, out] += the product, in y's type.

@@ -59,6 +59,15 @@ std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
                                             config_.value_dim());
 }
 
+std::shared_ptr<const Transformer> Transformer::int8_copy() const {
+  const c10::InferenceMode inference;
+  if (!device().is_cpu()) fail("weights of 8 bits are computed on the CPU, this model is on {}", device().str());
+  auto copy = std::make_shared<Transformer>(*this);
+  for (DecoderLayer& layer : copy->layers_) layer = layer.int8_copy();
+  copy->head_ = head_.int8_copy(false);
+  return copy;
+}
+
 std::size_t Transformer::weight_bytes_per_forward() const {
   std::size_t bytes = final_norm_.bytes() + head_.bytes();
   for (const DecoderLayer& layer : layers_) bytes += layer.bytes();

@@ -31,7 +31,11 @@ class Transformer final : public LanguageModel {
   std::unique_ptr<KvCache> make_cache(int capacity) const override;
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
   at::Device device() const override { return options_.device(); }
+  std::shared_ptr<const LanguageModel> quantised() const override { return device().is_cpu() ? int8_copy() : nullptr; }
   using LanguageModel::forward;
+
+  // The same model with weights of 8 bits in its matrices (packed_matrix.h); everything else is shared. An Error unless it is on the CPU.
+  std::shared_ptr<const Transformer> int8_copy() const;
 
   at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
   // What one forward of one row reads of the weights, and of the cache for each row that is attended to.

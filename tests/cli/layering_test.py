@@ -45,7 +45,8 @@ STRATEGIES = ("drafters/", "verifiers/", "policies/")
 TORCH_FREE = ("framework/base/", "framework/text/", "framework/sampling/", "framework/metrics/", "framework/cost/", "framework/plugin/",
               "framework/model/files/", "framework/planning/", "verifiers/", "policies/", "drafters/")
 # The drafters that run a model.
-TORCH_DRAFTERS = ("drafters/model.", "drafters/universal.", "drafters/cascade.", "drafters/sparse_cache.")
+TORCH_DRAFTERS = ("drafters/model.", "drafters/universal.", "drafters/cascade.", "drafters/sparse_cache.",
+                  "drafters/quantised_self.")
 # The headers of the loop are LibTorch-free too (their .cpp files need not be), but for those that hand out hidden states or wrap a model.
 TORCH_FREE_HEADERS = ("framework/decode/",)
 TORCH_HEADERS_OF_DECODE = ("framework/decode/model_", "framework/decode/host_logits.h", "framework/decode/target_view.h")

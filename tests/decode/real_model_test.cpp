@@ -150,6 +150,30 @@ TEST_CASE("what sparse_cache cannot do is refused in one line", "[real]") {
                     Contains("study.yaml:1") && Contains("recorded answer"));
 }
 
+TEST_CASE("the transformer drafts for itself with weights of 8 bits", "[real]") {
+  Fixture f;
+  using Catch::Matchers::Contains;
+  std::size_t tokens = 0, rounds = 0;
+  for (const char* cache : {"target", "own"}) {
+    INFO(cache);
+    f.check_same(*f.make(fmt::format("{{type: quantised_self, cache: {}, num_speculative_tokens: 5}}", cache)));
+    f.check_same(*f.make(fmt::format("{{type: quantised_self, cache: {}}}", cache), "{type: widths, widths: [3, 2, 1]}"));
+    for (const Generation& g : f.run(*f.make(fmt::format("{{type: quantised_self, cache: {}, num_speculative_tokens: 4}}", cache)), 3)) {
+      tokens += g.tokens.size();
+      rounds += g.rounds.size();
+    }
+  }
+  CHECK(static_cast<double>(tokens) > 3.5 * static_cast<double>(rounds));  // its own weights but for the rounding
+  f.check_same(*f.make("{type: quantised_self}", "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
+  f.check_same(
+      *f.make("{type: merged, drafters: [{type: quantised_self}, {type: sparse_cache, attention: {type: streaming, window: 3}}]}"));
+  CHECK_THROWS_WITH(f.make("{type: quantised_self, cache: target}", "{type: eagle2}"), Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: quantised_self}}"), Contains("drafter:1") && Contains("take back"));
+  const BuildContext replay{.vocab = 97};
+  CHECK_THROWS_WITH(Registry<Drafter>::instance().make(parse_yaml("{type: quantised_self}", "study.yaml"), replay),
+                    Contains("study.yaml:1") && Contains("recorded answer"));
+}
+
 TEST_CASE("penalties and bias follow each drafted path", "[real]") {
   Fixture f;
   SamplingOptions sampling{.temperature = 0, .repetition_penalty = 1.3, .presence_penalty = 0.4};

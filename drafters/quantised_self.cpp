@@ -1,0 +1,56 @@
+// The target drafts for itself with weights of 8 bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too).
+//
+// The copy has one scale for each output of a matrix and shares all else with the target, so there is no second checkpoint. Reading half of the weights
+// a draft step costs a little more than half of a plain step: with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for
+// n/2 steps and one scoring, so it pays where acceptance is high and rows are cheap to score.
+//
+// A draft works on the target's own cache: no second one, nothing to read at the start, and every committed row is the target's; what drafting appends
+// is dropped before scoring. A tree that grows beyond what is scored has a cache of its own. Contract: needs a model as target, on the CPU.
+#include "framework/base/error.h"
+#include "framework/decode/build_context.h"
+#include "framework/decode/model_drafter.h"
+
+namespace foretell {
+namespace {
+
+struct QuantisedSelfOptions {
+  std::string cache = "auto";
+  Location where = {};
+  ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("cache", cache, "draft on the target's cache or on a second one; auto: the target's where that can be",
+          {.choices = {"auto", "target", "own"}});
+    where = p.where();
+    draft.declare(p);
+  }
+};
+
+class QuantisedSelfDrafter final : public ModelDrafter {
+ public:
+  using Options = QuantisedSelfOptions;
+  QuantisedSelfDrafter(const Options& options, const BuildContext& context)
+      : ModelDrafter(options.draft, copy_of(options, context), context) {
+    const bool grows = rows_drafted() > limits().nodes;
+    if (options.cache == "target" && grows)
+      fail_at(options.where,
+              "quantised_self: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
+              rows_drafted(), limits().nodes);
+    attend_by(nullptr, options.cache == "own" || grows ? DraftCache::Own : DraftCache::Targets);
+  }
+
+ private:
+  static std::shared_ptr<const LanguageModel> copy_of(const Options& options, const BuildContext& context) {
+    if (!context.target)
+      fail_at(options.where,
+              "drafter 'quantised_self' drafts with the target's own weights: it needs a model as target, not a recorded answer");
+    auto copy = context.target->quantised();
+    if (!copy)
+      fail_at(options.where, "drafter 'quantised_self': this target has no form with weights of 8 bits: expected a model on the CPU");
+    return copy;
+  }
+};
+
+FORETELL_REGISTER(Drafter, QuantisedSelfDrafter, "quantised_self", {.summary = "the target drafts with its own weights rounded to 8 bits"});
+
+}  // namespace
+}  // namespace foretell
