@@ -53,7 +53,7 @@ constexpr Form kForms[] = {
     {"{type: ant_trie, draft: chain, match_length: 4}", ""},
     {"{type: merged, drafters: [{type: model, num_speculative_tokens: 2}, {type: lookahead, window: 3, ngram: 3, guess_set_size: 2}]}", ""},
     {"{type: quantised_self, num_speculative_tokens: 6, cache: own}", ""},
-    {"{type: quantised_self, method: top_k}", "{type: widths, widths: [3, 2, 1]}"},
+    {"{type: quantised_self, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"},
     {"{type: cascade, drafter: {type: quantised_self, cache: own}}", ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 2}}", ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 0, window: 3}, cache: own, num_speculative_tokens: 6}", ""},
