@@ -111,6 +111,34 @@ TEST_CASE("LongRoPE ends with the context that its short factors are for") {
   CHECK(rope_magnitude(config.rope) == Approx(std::sqrt(1 + std::log(32.0) / std::log(128.0))));
 }
 
+TEST_CASE("phi3's original context stands beside its scaling, not within it") {
+  const std::string scaling = R"("max_position_embeddings": 16384, "rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1],
+      "long_factor": [2, 2, 2, 2], "original_max_position_embeddings": 128})";
+  const ModelConfig inner = parse(small_config("phi3", scaling));
+  CHECK((inner.rope.original_context == 4096 && inner.context == 4096 && inner.rope.factor == 4.0));
+  const ModelConfig both = parse(small_config("phi3", scaling + R"(, "original_max_position_embeddings": 256)"));
+  CHECK((both.rope.original_context == 256 && both.context == 256 && both.rope.factor == 64.0));
+  const ModelConfig llama = parse(llama_config(scaling));
+  CHECK((llama.rope.original_context == 128 && llama.context == 128 && llama.rope.factor == 128.0));
+}
+
+TEST_CASE("a switch that is null is off, as Transformers reads it, one that is absent is the family's own") {
+  const ModelConfig absent = parse(small_config("deepseek_v3"));
+  CHECK((absent.rope.interleaved && absent.moe.normalised));
+  const ModelConfig null = parse(small_config("deepseek_v3", R"("rope_interleave": null, "norm_topk_prob": null)"));
+  CHECK_FALSE(null.rope.interleaved);
+  CHECK_FALSE(null.moe.normalised);
+  CHECK(parse(llama_config(R"("is_causal": true)")) == parse(llama_config()));
+}
+
+TEST_CASE("layers for prediction are counted by either of their names") {
+  const auto counted = [](const char* more) { return parse(small_config("deepseek_v3", more)).prediction_layers; };
+  CHECK(counted("") == 0);
+  CHECK(counted(R"("num_nextn_predict_layers": 2)") == 2);
+  CHECK(counted(R"("num_mtp_layers": 1)") == 1);
+  CHECK(counted(R"("num_nextn_predict_layers": 2, "num_mtp_layers": 1)") == 2);
+}
+
 TEST_CASE("stop tokens come from generation_config.json where it is there") {
   const testing::TemporaryFolder folder;
   folder.write("config.json", llama_config(R"("eos_token_id": [5, 6])"));
@@ -208,6 +236,19 @@ TEST_CASE("configs that cannot be run are refused with the key") {
   refused(small_config("deepseek_v3", R"("topk_group": 5)"), "there are 4 groups");
   refused(small_config("deepseek_v3", R"("topk_group": 1, "num_experts_per_tok": 4)"), "the kept groups hold 3 experts");
   refused(small_config("deepseek_v3", R"("qk_rope_head_dim": 5)"), "even number");
+  refused(small_config("deepseek_v3", R"("rope_scaling": {"type": "linear", "factor": 2.0, "mscale_all_dim": 0.5})"),
+          "'rope_scaling.mscale_all_dim' is 0.5, but the scaling is not yarn");
+  refused(small_config("deepseek_v3", R"("rope_parameters": {"rope_type": "llama3", "factor": 2.0, "mscale_all_dim": 1.5})"),
+          "'rope_parameters.mscale_all_dim' is 1.5, but the scaling is not yarn");
+  for (const char* family : {"llama", "qwen2", "gpt2", "gpt_neox", "mixtral", "deepseek_v3"}) {
+    refused(small_config(family, R"("is_causal": false)"), "'is_causal' is not true");
+    refused(small_config(family, R"("is_causal": null)"), "'is_causal' is not true");
+  }
+  refused(
+      small_config("qwen3", R"("rope_parameters": {"full_attention": {"rope_theta": 100.0}, "sliding_attention": {"rope_theta": 10.0}})"),
+      "'rope_parameters.full_attention' is given");
+  refused(llama_config(R"("rope_parameters": {"sliding_attention": {"rope_theta": 10.0}})"),
+          "'rope_parameters.sliding_attention' is given");
 }
 
 std::vector<NewTensor> zeros(const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& list) {
@@ -285,6 +326,10 @@ TEST_CASE("a mixture of experts is refused if one of its tensors is missing or t
   CHECK_THROWS_WITH(with("model.layers.2.mlp.experts.11.up_proj.weight", ""),
                     Contains("'model.layers.2.mlp.experts.11.up_proj.weight' [20, 48] is missing"));
   CHECK_THROWS_WITH(with("model.layers.1.mlp.gate.e_score_correction_bias", ""), Contains("is missing"));
+  for (const char* joined : {"model.layers.1.mlp.experts.gate_up_proj", "model.layers.1.mlp.experts.down_proj"}) {
+    CHECK_THROWS_WITH(with("model.layers.1.mlp.experts.0.up_proj.weight", joined),
+                      Contains(std::string("'") + joined + "' [48] holds all experts of a layer"));
+  }
 }
 
 TEST_CASE("what training cannot do yet is said before it starts") {

@@ -66,6 +66,12 @@ void refuse_quantization(const JsonObject& json) {
   }
 }
 
+// Models that embed texts see later tokens as well. Transformers takes null for false.
+void refuse_two_way_attention(const JsonObject& json) {
+  if (json.is_null("is_causal") || !json.boolean("is_causal").value_or(true))
+    json.refuse("is_causal", "is not true: attention that sees later tokens cannot be run");
+}
+
 }  // namespace
 
 std::vector<std::string> known_model_families() {
@@ -79,6 +85,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& name) {
   const JsonObject json(document, name);
   const ModelFamily& family = find_family(json);
   refuse_quantization(json);
+  refuse_two_way_attention(json);
   ModelConfig config = family.parse(json);
   config.family = family.name;
   parse_padding(json, config);

@@ -329,6 +329,17 @@ LatentConfig parse_latent(const JsonObject& json) {
   return latent;
 }
 
+// Transformers scales attention's scores with it beside any kind of scaling, yarn's definition is the only one that has it.
+void refuse_stray_mscale(const JsonObject& json, const RopeConfig& rope) {
+  if (rope.scaling == RopeConfig::Scaling::None || rope.scaling == RopeConfig::Scaling::Yarn) return;
+  constexpr const char* kKey = "mscale_all_dim";
+  for (const char* holder : {"rope_scaling", "rope_parameters"}) {
+    const auto scaling = json.object(holder);
+    const double value = scaling ? scaling->number(kKey, 0.0, 1e12).value_or(0.0) : 0.0;
+    if (value != 0) scaling->refuse(kKey, "is {}, but the scaling is not yarn: only there it is known what that means", value);
+  }
+}
+
 ModelConfig parse_deepseek_v3(const JsonObject& json) {
   ModelConfig config;
   parse_sizes(json, 4096, config);
@@ -345,8 +356,10 @@ ModelConfig parse_deepseek_v3(const JsonObject& json) {
   parse_attention_bias(json, config);
   config.moe = parse_grouped_experts(json, config);
   set_rope(json, config.latent->rotary_dim, {.interleaved = true}, config);
+  refuse_stray_mscale(json, config.rope);
   if (config.rope.partial != 1.0) json.refuse("partial_rotary_factor", "is {}: qk_rope_head_dim says what is rotated", config.rope.partial);
-  config.prediction_layers = static_cast<int>(json.integer("num_nextn_predict_layers", 0, kMostLayers).value_or(0));
+  const char* prediction_key = json.has("num_nextn_predict_layers") ? "num_nextn_predict_layers" : "num_mtp_layers";
+  config.prediction_layers = static_cast<int>(json.integer(prediction_key, 0, kMostLayers).value_or(0));
   config.bos = 0;
   config.eos = {1};
   return config;

@@ -19,9 +19,20 @@ StoredTensors::const_iterator find_stored(const Checkpoint& checkpoint, const Mo
   return whole != checkpoint.tensors().end() || !name.starts_with(prefix) ? whole : checkpoint.tensors().find(name.substr(prefix.size()));
 }
 
+// Transformers' own layout in memory; its save_pretrained() writes it when asked for, files on the hub have a tensor for each expert.
+void refuse_joined_experts(const Checkpoint& checkpoint) {
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj")) {
+      fail("{}: the tensor '{}' {} holds all experts of a layer; one tensor for each is read: save_pretrained(save_original_format=True)",
+           checkpoint.file_of(name), name, to_string(tensor.shape));
+    }
+  }
+}
+
 }  // namespace
 
 ModelWeights::ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config) {
+  if (config.moe.experts > 0) refuse_joined_experts(checkpoint);
   for (const WeightSpec& spec : weight_list(config)) check(checkpoint, config, spec);
   std::set<const StoredTensor*> used;
   for (const auto& [name, tensor] : stored_) used.insert(tensor);

@@ -81,7 +81,7 @@ MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& confi
   moe.shared_size = static_cast<int>(shared) * moe.expert_size;
   moe.groups = count_of(json, "n_group", kMostExperts, 8);
   moe.groups_kept = count_of(json, "topk_group", kMostExperts, 4);
-  moe.normalised = json.boolean("norm_topk_prob").value_or(true);
+  moe.normalised = json.boolean("norm_topk_prob").value_or(!json.is_null("norm_topk_prob"));
   moe.scale = json.number("routed_scaling_factor", 0.0, 1e30).value_or(2.5);
   check_experts(json, "n_routed_experts", config, moe);
   if (moe.experts % moe.groups != 0 || moe.experts / moe.groups < 2) {

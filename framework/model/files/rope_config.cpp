@@ -24,10 +24,12 @@ RopeConfig::Scaling parse_scaling(const JsonObject& scaling, const RopeDefaults&
   scaling.refuse(key, "is '{}'; known: {}", shown(type), kKnown);
 }
 
-int original_context(const JsonObject& config, const JsonObject& scaling, int otherwise) {
+// A family with a default of its own knows the outer key only: an inner one is not read there, nor does Transformers read it.
+int original_context(const JsonObject& config, const JsonObject& scaling, int context, const RopeDefaults& defaults) {
   constexpr const char* kKey = "original_max_position_embeddings";
-  const auto outer = config.integer(kKey, 1, 1 << 24);
-  return static_cast<int>(outer ? *outer : scaling.integer(kKey, 1, 1 << 24).value_or(otherwise));
+  if (const auto outer = config.integer(kKey, 1, 1 << 24)) return static_cast<int>(*outer);
+  if (defaults.original_context) return *defaults.original_context;
+  return static_cast<int>(scaling.integer(kKey, 1, 1 << 24).value_or(context));
 }
 
 void parse_llama3(const JsonObject& scaling, RopeConfig& rope) {
@@ -62,9 +64,10 @@ std::vector<double> parse_factors(const JsonObject& scaling, const char* key, in
   return factors;
 }
 
-void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, int context, int otherwise, RopeConfig& rope) {
+void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, int context, const RopeDefaults& defaults,
+                          RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None) return;
-  if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, otherwise);
+  if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, context, defaults);
   const auto factor = scaling.number("factor", kSmallest, kLargest);
   if (factor) {
     rope.factor = *factor;
@@ -129,13 +132,15 @@ RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const
   auto parameters = config.object("rope_scaling");
   if (!parameters || parameters->empty()) parameters = config.object("rope_parameters");
   if (!parameters) parameters = JsonObject(kNothing, config.name(), "rope_scaling.");
+  for (const char* kind : {"full_attention", "sliding_attention"})
+    if (parameters->has(kind)) parameters->refuse(kind, "is given: rotary positions that differ between kinds of layers cannot be read");
 
   RopeConfig rope;
   rope.scaling = parse_scaling(*parameters, defaults);
   rope.theta = parse_theta(config, *parameters, defaults);
-  rope.interleaved = config.boolean("rope_interleave").value_or(defaults.interleaved);
+  rope.interleaved = config.boolean("rope_interleave").value_or(defaults.interleaved && !config.is_null("rope_interleave"));
   parse_partial(config, *parameters, head_dim, defaults, rope);
-  parse_scaling_values(config, *parameters, context, defaults.original_context.value_or(context), rope);
+  parse_scaling_values(config, *parameters, context, defaults, rope);
   if (rope.scaling == RopeConfig::Scaling::LongRope) {
     if (rope.original_context < 2)
       parameters->refuse("original_max_position_embeddings", "is {}, at least 2 is needed", rope.original_context);

@@ -17,7 +17,7 @@ struct RopeDefaults {
   bool interleaved = false;
   const char* theta_key = "rope_theta";
   const char* partial_key = "partial_rotary_factor";
-  std::optional<int> original_context = {};  // without it the whole context
+  std::optional<int> original_context = {};  // without it what the scaling says, else the whole context
   bool yarn_means_longrope = false;          // phi3's first files
 };
 
