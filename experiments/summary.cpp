@@ -116,6 +116,12 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.mean_acceptance_length = mean_acceptance_length(pooled);
   out.mean_acceptance_length_per_request = mean_acceptance_length_per_request(apart);
   out.draft_acceptance_rate = draft_acceptance_rate(pooled);
+  out.accepted_per_round = accepted_per_round(pooled);
+  out.drafted_per_round = drafted_per_round(pooled);
+  out.scored_per_round = scored_per_round(pooled);
+  out.emitted_per_scored = emitted_per_scored(pooled);
+  out.undrafted_round_share = undrafted_round_share(pooled);
+  out.acceptance_per_trial = acceptance_per_trial(pooled);
   out.acceptance_rate_per_position = acceptance_rate_per_position(pooled);
   out.conditional_acceptance_per_position = conditional_acceptance_per_position(pooled);
   out.acceptance_histogram = acceptance_histogram(pooled);
@@ -267,6 +273,12 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"same_as_greedy", number(s.same_as_greedy)},
       {"perplexity", number(s.perplexity)},
       {"baseline_perplexity", number(s.baseline_perplexity)},
+      {"accepted_per_round", number(s.accepted_per_round)},
+      {"drafted_per_round", number(s.drafted_per_round)},
+      {"scored_per_round", number(s.scored_per_round)},
+      {"emitted_per_scored", number(s.emitted_per_scored)},
+      {"undrafted_round_share", number(s.undrafted_round_share)},
+      {"acceptance_per_trial", number(s.acceptance_per_trial)},
       {"acceptance_rate_per_position", s.acceptance_rate_per_position},
       {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
       {"acceptance_histogram", s.acceptance_histogram},

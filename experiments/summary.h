@@ -24,6 +24,8 @@ struct TaskSummary {
   int requests = 0;
   std::int64_t tokens = 0, rounds = 0, drafted = 0, accepted = 0;
   std::optional<double> mean_acceptance_length, mean_acceptance_length_per_request, draft_acceptance_rate;
+  std::optional<double> accepted_per_round, drafted_per_round, scored_per_round, emitted_per_scored, undrafted_round_share,
+      acceptance_per_trial;
   std::vector<double> acceptance_rate_per_position, conditional_acceptance_per_position;
   std::vector<std::int64_t> acceptance_histogram;
   std::map<int, std::vector<std::int64_t>> acceptance_histogram_by_depth;

@@ -67,6 +67,9 @@ ReportJson task_json(const TaskNumbers& task) {
   out["verdict_words"] = text_or_null(task.verdict_words);
   out["acceptance_rate_per_position"] = task.acceptance_rate_per_position;
   out["conditional_acceptance_per_position"] = task.conditional_acceptance_per_position;
+  auto depths = ReportJson::object();
+  for (const DepthCounts& counts : task.by_depth) depths[std::to_string(counts.depth)] = counts.rounds;
+  out["acceptance_histogram_by_depth"] = depths;
   return out;
 }
 
@@ -164,6 +167,9 @@ std::string report_markdown(const StudyFolder& study) {
   if (!words.empty()) out += "\n";
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
     out += fmt::format("## Predicted beside measured\n\n{}\n", markdown_table(predicted));
+  if (const ReportTable depths = depth_rows(study); !depths.empty())
+    out +=
+        fmt::format("## Accepted, by depth of the draft\n\nShares of the rounds whose draft was so deep.\n\n{}\n", markdown_table(depths));
   out += "## Machine\n\n";
   ReportTable machine{.headings = {"<what", "<value"}};
   for (const auto& [what, value] : machine_facts(study)) machine.rows.push_back({what, value});

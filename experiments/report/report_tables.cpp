@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "experiments/console.h"
@@ -12,6 +13,7 @@
 namespace foretell {
 namespace {
 
+constexpr int kShownDepth = 16;     // of drafts; deeper ones are in JSON
 constexpr std::size_t kNamed = 20;  // cells that a note names; the others are counted
 
 template <class F>
@@ -112,6 +114,29 @@ ReportTable predicted_rows(const StudyFolder& study) {
       if (is_shown(measures[i], any[i])) row.push_back(formatted(cell.values[i], measures[i].format));
     table.rows.push_back(std::move(row));
   }
+  return table;
+}
+
+ReportTable depth_rows(const StudyFolder& study) {
+  std::size_t most = 0;
+  const auto for_each_depth = [&](const auto& f) {
+    for (const ReportCell& cell : study.cells) {
+      const TaskNumbers* overall = cell.overall();
+      if (!overall) continue;
+      for (const DepthCounts& counts : overall->by_depth)
+        if (counts.depth > 0 && counts.depth <= kShownDepth) f(cell, counts);
+    }
+  };
+  for_each_depth([&](const ReportCell&, const DepthCounts& counts) { most = std::max(most, counts.rounds.size()); });
+  ReportTable table{.headings = {"<cell", "depth", "rounds"}};
+  for (std::size_t accepted = 0; accepted < most; ++accepted) table.headings.push_back(fmt::format("{} accepted", accepted));
+  for_each_depth([&](const ReportCell& cell, const DepthCounts& counts) {
+    const double rounds = std::accumulate(counts.rounds.begin(), counts.rounds.end(), 0.0);
+    std::vector<std::string> row = {cell_title(cell), std::to_string(counts.depth), fmt::format("{:.0f}", rounds)};
+    for (std::size_t accepted = 0; accepted < most; ++accepted)
+      row.push_back(accepted < counts.rounds.size() && rounds > 0 ? formatted(counts.rounds[accepted] / rounds, NumberFormat::Share) : "-");
+    table.rows.push_back(std::move(row));
+  });
   return table;
 }
 

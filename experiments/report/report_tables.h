@@ -20,6 +20,8 @@ struct ReportTable {
 ReportTable results_rows(const StudyFolder& study);
 // Measured speed-up beside what acceptance and costs predict, a row for each cell that drafted.
 ReportTable predicted_rows(const StudyFolder& study);
+// How many tokens of a draft were accepted, apart for each depth of the draft: a row for each cell and depth, in shares of its rounds.
+ReportTable depth_rows(const StudyFolder& study);
 // What ran the cells. A fact that differs between cells has all its values, with how many cells have each.
 Facts machine_facts(const StudyFolder& study);
 // Why each cell won or lost, as the run has said it: cell -> reason.

@@ -1,6 +1,7 @@
 #include "experiments/report/study_folder.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "experiments/console.h"
@@ -141,6 +142,17 @@ TaskNumbers read_task(const std::string& name, const Reader& task) {
   out.verdict_words = task.text("/verdict_words");
   out.acceptance_rate_per_position = task.numbers("/acceptance_rate_per_position");
   out.conditional_acceptance_per_position = task.numbers("/conditional_acceptance_per_position");
+  constexpr const char* kByDepth = "/acceptance_histogram_by_depth";
+  if (const ReportJson* depths = task.object(kByDepth)) {
+    for (const auto& [depth, counts] : depths->items()) {
+      int value = 0;
+      const auto [end, error] = std::from_chars(depth.data(), depth.data() + depth.size(), value);
+      if (error != std::errc() || end != depth.data() + depth.size() || value < 0)
+        fail("{}: '{}' in acceptance_histogram_by_depth is not a depth", task.where(), visible(depth));
+      out.by_depth.push_back({value, task.numbers(fmt::format("{}/{}", kByDepth, depth))});
+    }
+    std::sort(out.by_depth.begin(), out.by_depth.end(), [](const DepthCounts& a, const DepthCounts& b) { return a.depth < b.depth; });
+  }
   return out;
 }
 

@@ -21,11 +21,18 @@ const char* name_of(CellState state);
 
 using Facts = std::vector<std::pair<std::string, std::string>>;  // what -> its value, in an order for people
 
+// Rounds whose draft was so many tokens deep: entry j accepted exactly j of them.
+struct DepthCounts {
+  int depth = 0;
+  std::vector<double> rounds = {};
+};
+
 struct TaskNumbers {
   std::string task = {};
   std::vector<std::optional<double>> values = {};  // one for each of task_measures()
   std::string verdict = {}, verdict_words = {};    // empty: not judged
   std::vector<double> acceptance_rate_per_position = {}, conditional_acceptance_per_position = {};
+  std::vector<DepthCounts> by_depth = {};  // by depth
 
   const std::optional<double>& at(std::string_view measure) const;
 };

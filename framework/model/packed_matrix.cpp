@@ -25,7 +25,7 @@ using Type = PackedMatrix::Type;
 
 constexpr int kPanel = 2 * kLanes;             // outputs
 constexpr int kMostRows = 12;                  // of a block: 24 sums stay in registers
-constexpr int kSideBySide = 4;                 // panels that few rows pass over at once, so that sums do not wait for one another
+constexpr int kSideBySide = 2;                 // panels that few rows pass over at once, so that sums do not wait for one another
 constexpr int kAhead = 1024;                   // bytes of a panel that are on their way
 constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
@@ -139,66 +139,53 @@ FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const fl
 }
 
 // As many panels side by side as there are registers for.
-constexpr int panels_at_once(int rows) { return rows <= 3 ? kSideBySide : rows <= 6 ? 2 : 1; }
+constexpr int panels_at_once(int rows) { return rows <= 5 ? kSideBySide : 1; }
 
 template <class Panel, int R>
-FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, int count, std::int64_t begin, std::int64_t end,
-                           float* sums) {
+FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end, float* sums) {
   constexpr int P = panels_at_once(R);
   const std::byte* at = job.panels + panel * job.panel_stride;
-  int p = 0;
-  for (; p + P <= count; p += P) tile<Panel, R, P>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
-  if constexpr (P > 1) {
-    for (; p < count; ++p) tile<Panel, R, 1>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
-  }
+  for (int p = 0; p < kSideBySide; p += P)
+    tile<Panel, R, P>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
 }
 
 // The numbers of rows that there is code for; a block is filled up to the next one.
-constexpr int kBlockRows[] = {1, 2, 3, 4, 5, 6, 8, 10, 12};
+constexpr int kBlockRows[] = {1, 2, 4, 5, 8, 12};
 
 template <class Panel>
-FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, std::int64_t panel, int count, std::int64_t begin,
-                                        std::int64_t end, float* sums) {
+FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end,
+                                        float* sums) {
   switch (block.rows) {
-    case 1: tiles<Panel, 1>(job, block, panel, count, begin, end, sums); break;
-    case 2: tiles<Panel, 2>(job, block, panel, count, begin, end, sums); break;
-    case 3: tiles<Panel, 3>(job, block, panel, count, begin, end, sums); break;
-    case 4: tiles<Panel, 4>(job, block, panel, count, begin, end, sums); break;
-    case 5: tiles<Panel, 5>(job, block, panel, count, begin, end, sums); break;
-    case 6: tiles<Panel, 6>(job, block, panel, count, begin, end, sums); break;
-    case 8: tiles<Panel, 8>(job, block, panel, count, begin, end, sums); break;
-    case 10: tiles<Panel, 10>(job, block, panel, count, begin, end, sums); break;
-    default: tiles<Panel, kMostRows>(job, block, panel, count, begin, end, sums); break;
+    case 1: tiles<Panel, 1>(job, block, panel, begin, end, sums); break;
+    case 2: tiles<Panel, 2>(job, block, panel, begin, end, sums); break;
+    case 4: tiles<Panel, 4>(job, block, panel, begin, end, sums); break;
+    case 5: tiles<Panel, 5>(job, block, panel, begin, end, sums); break;
+    case 8: tiles<Panel, 8>(job, block, panel, begin, end, sums); break;
+    default: tiles<Panel, kMostRows>(job, block, panel, begin, end, sums); break;
   }
 }
 
-// All rows over `count` panels from `panel` on. Sums: for each block [count][rows][32], one after the other.
+// All rows over the panels side by side from `panel` on. Sums: for each block [panels][rows][32], one after the other.
 template <class Panel>
-FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, int count, float* sums) {
+FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, float* sums) {
   const std::int64_t piece = job.blocks.size() == 1 ? job.steps : kInputs / Panel::kStep;
   for (std::int64_t begin = 0; begin < job.steps; begin += piece) {
     float* to = sums;
     for (const RowBlock& block : job.blocks) {
-      panels_times_block<Panel>(job, block, panel, count, begin, std::min(job.steps, begin + piece), to);
-      to += count * block.rows * kPanel;
+      panels_times_block<Panel>(job, block, panel, begin, std::min(job.steps, begin + piece), to);
+      to += kSideBySide * block.rows * kPanel;
     }
   }
 }
 
-FORETELL_CLONES void run_f32(const Job& job, std::int64_t panel, int count, float* sums) {
-  panels_times_rows<Float32Panel>(job, panel, count, sums);
-}
-FORETELL_CLONES void run_bf16(const Job& job, std::int64_t panel, int count, float* sums) {
-  panels_times_rows<Bfloat16Panel>(job, panel, count, sums);
-}
-FORETELL_CLONES void run_int8(const Job& job, std::int64_t panel, int count, float* sums) {
-  panels_times_rows<Int8Panel>(job, panel, count, sums);
-}
-void run(Type type, const Job& job, std::int64_t panel, int count, float* sums) {
+FORETELL_CLONES void run_f32(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Float32Panel>(job, panel, sums); }
+FORETELL_CLONES void run_bf16(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Bfloat16Panel>(job, panel, sums); }
+FORETELL_CLONES void run_int8(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Int8Panel>(job, panel, sums); }
+void run(Type type, const Job& job, std::int64_t panel, float* sums) {
   switch (type) {
-    case Type::Float32: return run_f32(job, panel, count, sums);
-    case Type::BFloat16: return run_bf16(job, panel, count, sums);
-    case Type::Int8: return run_int8(job, panel, count, sums);
+    case Type::Float32: return run_f32(job, panel, sums);
+    case Type::BFloat16: return run_bf16(job, panel, sums);
+    case Type::Int8: return run_int8(job, panel, sums);
   }
 }
 
@@ -307,19 +294,18 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
   const std::int64_t stride = panel_bytes(type, inputs);
   const Job job{static_cast<const std::byte*>(storage.const_data_ptr()), stride, steps, blocks};
   const std::int64_t panels = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride, 1);
-  const std::int64_t groups = (panels + kSideBySide - 1) / kSideBySide;
+  const std::int64_t groups = panels / kSideBySide;
   const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kSideBySide;
   T* const out = y.mutable_data_ptr<T>();
   at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work), [&](std::int64_t begin, std::int64_t end) {
     static thread_local std::vector<float> sums;
     for (std::int64_t group = begin; group < end; ++group) {
       const std::int64_t panel = group * kSideBySide;
-      const int count = static_cast<int>(std::min<std::int64_t>(kSideBySide, panels - panel));
-      sums.assign(static_cast<std::size_t>(all_rows * count * kPanel), 0.0f);
-      run(type, job, panel, count, sums.data());
+      sums.assign(static_cast<std::size_t>(all_rows * kSideBySide * kPanel), 0.0f);
+      run(type, job, panel, sums.data());
       float* from = sums.data();
       for (const RowBlock& block : job.blocks) {
-        for (int p = 0; p < count; ++p, from += block.rows * kPanel)
+        for (int p = 0; p < kSideBySide; ++p, from += block.rows * kPanel)
           for (int r = 0; r < block.used; ++r) finish(output, panel + p, from + r * kPanel, out + (block.first + r) * output.width);
       }
     }
@@ -355,7 +341,9 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
   scales_ = at::empty({0}, at::kFloat);
   const at::Tensor source = type == Type::Int8 && weight.scalar_type() != at::kChar ? rounded_to_int8(weight, scales_) : weight;
   const std::int64_t lanes = gated ? kLanes : kPanel, width = gated ? outputs_ / 2 : outputs_;
-  const std::int64_t panels = (width + lanes - 1) / lanes, stride = panel_bytes(type, inputs_);
+  // Filled up with zeros, so that no kernel has to ask whether there is a panel beside its own.
+  const std::int64_t lanes_at_once = lanes * kSideBySide;
+  const std::int64_t panels = (width + lanes_at_once - 1) / lanes_at_once * kSideBySide, stride = panel_bytes(type, inputs_);
   storage_ = at::zeros({panels * stride}, at::kByte);
   auto* bytes = static_cast<std::byte*>(storage_.mutable_data_ptr());
   at::parallel_for(0, panels, 1, [&](std::int64_t begin, std::int64_t end) {

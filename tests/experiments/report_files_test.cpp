@@ -28,6 +28,8 @@ Json made_task(double speedup) {
           {"speedup_confidence", 0.95},
           {"verdict", "faster"},
           {"acceptance_rate_per_position", {0.75, 0.5}},
+          {"emitted_per_scored", 0.625},
+          {"acceptance_histogram_by_depth", {{"10", {0, 1}}, {"2", {1, 1, 2}}, {"0", {5}}}},
           {"phase_ms", {{"draft", 1.0}, {"score", 2.0}, {"verify", 0.5}, {"commit", 0.25}}}};
 }
 
@@ -66,6 +68,13 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   CHECK_THAT(text, Contains("1.25 to 1.75") && Contains("begun [incomplete]") && Contains("never [missing]") && !Contains(kEvilName));
   const std::string markdown = report_markdown(study);
   CHECK_THAT(markdown, Contains("\\</script\\> \"a\", b\\|c") && Contains("1 of 3 cells are complete"));
+  const ReportTable depths = depth_rows(study);
+  REQUIRE(depths.rows.size() == 2);  // a round without a draft has no depth
+  CHECK(std::vector<std::string>(depths.rows[0].begin() + 1, depths.rows[0].end()) ==
+        std::vector<std::string>{"2", "4", "25.0%", "25.0%", "50.0%"});
+  CHECK(std::vector<std::string>(depths.rows[1].begin() + 1, depths.rows[1].end()) ==
+        std::vector<std::string>{"10", "1", "0.0%", "100.0%", "-"});
+  CHECK_THAT(markdown, Contains("Accepted, by depth of the draft"));
 }
 
 TEST_CASE("CSV: one line a cell and task, settings as columns, fields quoted") {
@@ -104,6 +113,9 @@ TEST_CASE("a folder that cannot be used is one line with the file") {
   refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})", "/speedup is \"fast\"; expected number");
   refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "is no JSON");
   refused("aa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
+  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})", "not a depth");
+  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
+          "list of numbers");
   refused("aa/manifest.json", R"({"threads": [1]})", "/threads");
 }
 
