@@ -22,7 +22,7 @@ struct TokenTimes {
 TokenTimes token_times(const LanguageModel& model) {
   const int context = model.config().context;
   const int many = std::clamp(context / 2, 1, 128);
-  const auto times = forward_times_ms(model, {1, many}, std::min(64, context - many), 3);
+  const auto times = forward_times_ms(model, {1, many}, {.context = std::min(64, context - many), .repeats = 3});
   const auto fastest = [](const std::vector<double>& of) { return *std::min_element(of.begin(), of.end()) * 1e6; };
   return {fastest(times[1]) / many, fastest(times[0])};
 }

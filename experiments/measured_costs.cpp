@@ -14,29 +14,38 @@ constexpr int kContext = 64;
 constexpr double kLongestMs = 1000;
 constexpr int kRowCounts[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 
-std::vector<RowCost> measure(const LanguageModel& model) {
+double median(std::vector<double> of) {
+  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+  std::nth_element(of.begin(), middle, of.end());
+  return *middle;
+}
+
+// Medians, because what they are compared with are whole runs, in which a busy machine has its slow spells too.
+std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* draft) {
   const int context = std::min(kContext, model.config().context / 2);
   std::vector<int> rows;
   for (const int count : kRowCounts)
     if (count <= model.config().context - context) rows.push_back(count);
-  auto times = forward_times_ms(model, rows, context, kRepeats, kLongestMs);
+  ForwardTimesOptions options{.context = context, .repeats = kRepeats, .longest_ms = kLongestMs, .draft = draft};
+  auto times = forward_times_ms(model, rows, options);
   double once = 0;
-  for (const auto& of : times) once += *std::min_element(of.begin(), of.end());
+  for (const auto& of : times) once += 2 * median(of);
   rows.resize(times.size());
   if (const int more = std::min(kMostRepeats, static_cast<int>(kBudgetMs / once)) - kRepeats; more > 0) {
-    const auto again = forward_times_ms(model, rows, context, more);
+    options.repeats = more;
+    const auto again = forward_times_ms(model, rows, options);
     for (std::size_t i = 0; i < times.size(); ++i) times[i].insert(times[i].end(), again[i].begin(), again[i].end());
   }
   std::vector<RowCost> out;
   out.reserve(times.size());
-  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], *std::min_element(times[i].begin(), times[i].end()) * 1e6});
+  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], median(times[i]) * 1e6});
   return out;
 }
 
 }  // namespace
 
 std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft) {
-  return std::make_shared<RowCosts>(measure(target), draft ? measure(*draft) : std::vector<RowCost>{});
+  return std::make_shared<RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<RowCost>{});
 }
 
 nlohmann::ordered_json to_json(const RowCosts& costs) {

@@ -1,8 +1,9 @@
 // Measures what policies plan with: the cost of a forward of n rows.
 //
-// Contract: the fastest of several interleaved forwards of the models as they are loaded, with the threads that are set: on a busy machine a median would
-// hold its neighbours' work too. Small models are measured more often, for about a second and a half: their forwards are short beside a slow spell. The
-// largest forwards of a large model take seconds, so row counts end where one takes longer than a second.
+// Contract: medians of interleaved forwards of the models as they are loaded, with the threads that are set, as rounds have them: one row follows one row,
+// as plain decoding does; more rows follow a forward of the draft, if there is one, which takes caches from the target. Small models are measured more
+// often, for about a second and a half: their forwards are short beside a slow spell. The largest forwards of a large model take seconds, so row counts
+// end where one takes longer than a second.
 #pragma once
 
 #include <memory>

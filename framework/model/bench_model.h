@@ -47,10 +47,20 @@ struct BenchModelReport {
   std::vector<std::string> notes;  // what the reader should know: memory was short, ...
 };
 
-// Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. `context` rows are in the cache before. Counts that
-// follow one whose warm-up took more than `longest_ms` are left out: the result is shorter by them.
-std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows, int context, int repeats,
-                                                  std::optional<double> longest_ms = std::nullopt, int batch = 1);
+struct ForwardTimesOptions {
+  int context = 0;  // rows in the cache before
+  int repeats = 1;
+  int batch = 1;
+  // Counts that follow one whose warm-up took more are left out: the result is shorter by them.
+  std::optional<double> longest_ms = std::nullopt;
+  // A draft: what a target's caches hold when it scores more than one row. One row of it is run before each such forward.
+  const LanguageModel* draft = nullptr;
+};
+
+// Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. A short forward follows an untimed one of its own count,
+// because what it finds in the caches is a good part of what it takes.
+std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows,
+                                                  const ForwardTimesOptions& options);
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
 

@@ -31,28 +31,21 @@ class WeightSource {
   WeightSource(std::shared_ptr<const Checkpoint> checkpoint, const ModelConfig& config, at::ScalarType dtype, at::Device device)
       : checkpoint_(std::move(checkpoint)), weights_(*checkpoint_, config), naming_(config.naming), dtype_(dtype), device_(device) {}
 
-  // The tensor where it lies in the mapped file, if it can be used there: rows that are looked up need no memory of their own.
-  at::Tensor in_place(const std::string& name) const {
-    const StoredTensor* stored = weights_.find(name);
-    if (stored == nullptr || !device_.is_cpu() || *scalar_type(stored->type) != dtype_) return get(name);
-    const std::byte* bytes = stored->bytes.data();
-    if (reinterpret_cast<std::uintptr_t>(bytes) % c10::elementSize(dtype_) != 0) return get(name);
-    // The mapping is read-only, and nobody writes to an embedding.
-    return at::from_blob(
-        const_cast<std::byte*>(bytes), stored->shape, [held = checkpoint_](void*) {}, at::TensorOptions().dtype(dtype_));
-  }
-
   // In the model's type; undefined if the config has no such tensor.
   at::Tensor get(const std::string& name) const {
     const at::Tensor raw = get_raw(name);
     return raw.defined() ? raw.to(dtype_) : raw;
   }
-  // As it is stored.
+  // As it is stored, and where: in the mapped file, which lives as long as the tensor does. Nobody writes to weights. Copied only if it lies unaligned.
   at::Tensor get_raw(const std::string& name) const {
     const StoredTensor* stored = weights_.find(name);
     if (stored == nullptr) return {};
-    // Copied first: tensors may lie unaligned in the file.
-    at::Tensor raw = at::empty(stored->shape, at::TensorOptions().dtype(*scalar_type(stored->type)));
+    const at::TensorOptions options = at::TensorOptions().dtype(*scalar_type(stored->type));
+    const std::byte* bytes = stored->bytes.data();
+    if (reinterpret_cast<std::uintptr_t>(bytes) % options.dtype().itemsize() == 0)
+      return at::from_blob(
+          const_cast<std::byte*>(bytes), stored->shape, [held = checkpoint_](void*) {}, options);
+    at::Tensor raw = at::empty(stored->shape, options);
     std::copy(stored->bytes.begin(), stored->bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
     return raw;
   }
@@ -75,7 +68,7 @@ class Loader {
   TransformerWeights load() const {
     const WeightNames names = weight_names(config_.naming);
     TransformerWeights weights;
-    const at::Tensor embedding = source_.in_place(names.embedding);
+    const at::Tensor embedding = source_.get(names.embedding);
     weights.embedding = source_.on_device(embedding);
     weights.positions = source_.on_device(source_.get("transformer.wpe.weight"));
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));

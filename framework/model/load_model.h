@@ -1,9 +1,9 @@
 // Loading a checkpoint folder in the Hugging Face layout as a LanguageModel.
 //
 // Contract: the folder holds config.json, optionally generation_config.json, and model.safetensors or model.safetensors.index.json with its
-// shards. What is missing, damaged, of a wrong shape or of an unknown architecture is an Error of one line that names the file. The weights are
-// copied (converted, fused, packed) out of the mapped files. An embedding table of the model's own type stays where it is in its file, which is mapped as
-// long as the model lives.
+// shards. What is missing, damaged, of a wrong shape or of an unknown architecture is an Error of one line that names the file. Matrices are
+// copied (converted, fused, packed) out of the mapped files; an embedding table and norms of the model's own type stay where they are in their file, which
+// is mapped as long as the model lives.
 #pragma once
 
 #include <ATen/core/Tensor.h>
