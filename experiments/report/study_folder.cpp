@@ -90,7 +90,7 @@ class Reader {
 // A value of the settings, maps taken apart: {type: model, k: 4} gives two entries.
 void add_setting(const std::string& path, const ReportJson& value, Facts& out) {
   if (value.is_object() && !value.empty()) {
-    for (const auto& [key, item] : value.items()) add_setting(path + "." + key, item, out);
+    for (const auto& [key, item] : value.items()) add_setting(fmt::format("{}.{}", path, key), item, out);
     return;
   }
   out.emplace_back(path, value.is_string() ? value.get<std::string>() : value.dump());

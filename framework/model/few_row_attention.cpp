@@ -193,7 +193,7 @@ FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& ro
     const T* from = job.queries + query / job.group * job.row_stride + (head * job.group + query % job.group) * job.dim;
     for (std::int64_t i = 0; i < job.dim; ++i) room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
   }
-  room.scores.resize(static_cast<std::size_t>(padded * kPiece));
+  room.scores.resize(std::size_t{kPiece} * static_cast<std::size_t>(padded));
   room.factors.assign(static_cast<std::size_t>(padded), 0.0f);
   std::fill_n(part, padded * width, 0.0f);
   for (int q = 0; q < padded; ++q) part[q * width + value_wide] = kHidden;

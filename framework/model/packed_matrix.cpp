@@ -301,7 +301,7 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
     static thread_local std::vector<float> sums;
     for (std::int64_t group = begin; group < end; ++group) {
       const std::int64_t panel = group * kSideBySide;
-      sums.assign(static_cast<std::size_t>(all_rows * kSideBySide * kPanel), 0.0f);
+      sums.assign(std::size_t{kSideBySide} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
       run(type, job, panel, sums.data());
       float* from = sums.data();
       for (const RowBlock& block : job.blocks) {
@@ -397,7 +397,7 @@ void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const 
 
 at::Tensor PackedMatrix::product(const at::Tensor& x, const at::Tensor& bias) const {
   FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
-  const at::Tensor y = at::empty({x.size(0), outputs_}, x.options());
+  at::Tensor y = at::empty({x.size(0), outputs_}, x.options());
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
   return y;
 }
@@ -410,7 +410,7 @@ void PackedMatrix::add_product(const at::Tensor& x, const at::Tensor& bias, cons
 
 at::Tensor PackedMatrix::gated_product(const at::Tensor& x, const at::Tensor& bias, Activation activation) const {
   FORETELL_CHECK(gated_, "a matrix without a gate");
-  const at::Tensor y = at::empty({x.size(0), outputs_ / 2}, x.options());
+  at::Tensor y = at::empty({x.size(0), outputs_ / 2}, x.options());
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Gate, .activation = activation}, bias, scales_, y);
   return y;
 }
