@@ -14,13 +14,10 @@ namespace foretell {
 namespace {
 
 struct QuantisedSelfOptions {
-  std::string cache = "auto";
-  Location where = {};
+  DraftCacheOption cache;
   ModelDraftOptions draft;
   void declare(Parameters& p) {
-    p.add("cache", cache, "draft on the target's cache or on a second one; auto: the target's where that can be",
-          {.choices = {"auto", "target", "own"}});
-    where = p.where();
+    cache.declare(p);
     draft.declare(p);
   }
 };
@@ -30,22 +27,17 @@ class QuantisedSelfDrafter final : public ModelDrafter {
   using Options = QuantisedSelfOptions;
   QuantisedSelfDrafter(const Options& options, const BuildContext& context)
       : ModelDrafter(options.draft, copy_of(options, context), context) {
-    const bool grows = rows_drafted() > limits().nodes;
-    if (options.cache == "target" && grows)
-      fail_at(options.where,
-              "quantised_self: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
-              rows_drafted(), limits().nodes);
-    attend_by(nullptr, options.cache == "own" || grows ? DraftCache::Own : DraftCache::Targets);
+    draft_for_itself(nullptr, options.cache, "quantised_self");
   }
 
  private:
   static std::shared_ptr<const LanguageModel> copy_of(const Options& options, const BuildContext& context) {
     if (!context.target)
-      fail_at(options.where,
+      fail_at(options.cache.where,
               "drafter 'quantised_self' drafts with the target's own weights: it needs a model as target, not a recorded answer");
     auto copy = context.target->quantised();
     if (!copy)
-      fail_at(options.where, "drafter 'quantised_self': this target has no form with weights of 8 bits: expected a model on the CPU");
+      fail_at(options.cache.where, "drafter 'quantised_self': this target has no form with weights of 8 bits: expected a model on the CPU");
     return copy;
   }
 };

@@ -20,14 +20,11 @@ namespace {
 
 struct SparseCacheOptions {
   ConfigValue attention = parse_yaml("{type: streaming}", "default");
-  std::string cache = "auto";
-  Location where = {};
+  DraftCacheOption cache;
   ModelDraftOptions draft;
   void declare(Parameters& p) {
     p.add("attention", attention, "which rows of the cache a draft sees: {type: streaming, sinks: 4, window: 256}, {type: h2o}");
-    p.add("cache", cache, "draft on the target's cache or on a second one; auto: the target's where that can be",
-          {.choices = {"auto", "target", "own"}});
-    where = p.where();
+    cache.declare(p);
     draft.declare(p);
   }
 };
@@ -37,27 +34,17 @@ class SparseCacheDrafter final : public ModelDrafter {
   using Options = SparseCacheOptions;
   SparseCacheDrafter(const Options& options, const BuildContext& context)
       : ModelDrafter(options.draft, target_of(options, context), context) {
-    auto policy = Registry<AttentionPolicy>::instance().make(options.attention, context);
-    const bool watches = policy->wants_weights(), grows = rows_drafted() > limits().nodes;
-    if (options.cache == "target" && watches)
-      fail_at(options.where,
-              "sparse_cache: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own");
-    if (options.cache == "target" && grows)
-      fail_at(options.where,
-              "sparse_cache: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
-              rows_drafted(), limits().nodes);
-    const bool own = options.cache == "own" || watches || grows;
-    attend_by(std::move(policy), own ? DraftCache::Own : DraftCache::Targets);
+    draft_for_itself(Registry<AttentionPolicy>::instance().make(options.attention, context), options.cache, "sparse_cache");
   }
 
  private:
   static std::shared_ptr<const LanguageModel> target_of(const Options& options, const BuildContext& context) {
     if (!context.target)
-      fail_at(options.where,
+      fail_at(options.cache.where,
               "drafter 'sparse_cache' drafts with the target's own weights: it needs a model as target, not a recorded answer");
     if (const int window = context.target->config().sliding_window; window > 0)
-      fail_at(options.where, "drafter 'sparse_cache': the target sees a sliding window of {} tokens already: expected a model without one",
-              window);
+      fail_at(options.cache.where,
+              "drafter 'sparse_cache': the target sees a sliding window of {} tokens already: expected a model without one", window);
     return context.target;
   }
 };

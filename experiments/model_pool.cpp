@@ -60,6 +60,10 @@ std::filesystem::path ModelPool::folder_of(const ConfigValue& description, std::
   return model_folder(description, key, study_folder, made_folder_);
 }
 
+std::string number_type(const std::optional<std::string>& dtype, const ModelConfig& config) {
+  return dtype && *dtype != "int8" ? *dtype : config.dtype.value_or("float32");
+}
+
 ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device) {
   ModelLoadOptions options;
   options.int8 = dtype == "int8";

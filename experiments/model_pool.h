@@ -39,6 +39,8 @@ class ModelPool {
   std::map<std::string, std::shared_ptr<const RowCosts>> costs_;
 };
 
+// What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which weights of 8 bits leave as it is.
+std::string number_type(const std::optional<std::string>& dtype, const ModelConfig& config);
 ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);
 
 // An Error unless every id of the tokenizer has a row in the model. A model may have more rows: padding.

@@ -59,7 +59,7 @@ RowCosts in_batch(const RowCosts& costs, double batch) {
 }
 
 double number_bytes(const LanguageModel& model, const std::optional<std::string>& dtype) {
-  const std::string type = dtype.value_or(model.config().dtype.value_or("float32"));
+  const std::string type = number_type(dtype, model.config());
   if (type == "bf16" || type == "bfloat16" || type == "f16" || type == "float16") return 2;
   return type == "f64" || type == "float64" ? 8 : 4;
 }

@@ -76,7 +76,7 @@ class Prompts {
  public:
   Prompts(const Run& run, ModelPool& pool) : run_(run) {
     model_ = pool.model(run.target, load_options(run.model.dtype, run.model.device));
-    precision_ = Precision::of(run.model.dtype.value_or(model_->config().dtype.value_or("float32")));
+    precision_ = Precision::of(number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);
     dialogue_ = Dialogue(tokenizer_, ChatTemplate::get(workload_.chat_template.value_or("none")));

@@ -114,9 +114,22 @@ DraftForm ModelDrafter::form() const {
           .without_replacement = drawn && !options_.replacement};
 }
 
-void ModelDrafter::attend_by(std::unique_ptr<const AttentionPolicy> policy, DraftCache cache) {
+void DraftCacheOption::declare(Parameters& p) {
+  p.add("cache", choice, "draft on the target's cache or on a second one; auto: the target's where that can be",
+        {.choices = {"auto", "target", "own"}});
+  where = p.where();
+}
+
+void ModelDrafter::draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache, const char* drafter) {
+  const bool watches = policy && policy->wants_weights(), grows = rows_drafted() > limits().nodes;
+  if (cache.choice == "target" && watches)
+    fail_at(cache.where, "{}: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own",
+            drafter);
+  if (cache.choice == "target" && grows)
+    fail_at(cache.where, "{}: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
+            drafter, rows_drafted(), limits().nodes);
   attention_ = std::move(policy);
-  cache_ = cache;
+  cache_ = cache.choice == "own" || watches || grows ? DraftCache::Own : DraftCache::Targets;
 }
 
 int ModelDrafter::rows_drafted() const { return shape_ ? std::max(shape_->limits().nodes, shape_->grown_nodes()) : limits().nodes; }

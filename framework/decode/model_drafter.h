@@ -30,6 +30,13 @@ struct ModelDraftOptions {
   void declare(Parameters& p);
 };
 
+// Where a target that drafts for itself puts the rows it drafts: on its own cache, which drops them before they are scored, or on a second one.
+struct DraftCacheOption {
+  std::string choice = "auto";
+  Location where = {};
+  void declare(Parameters& p);
+};
+
 class ModelDrafter : public Drafter {
  public:
   // `context` for the pipeline's tree policy; `vocabulary` where the model's is not the target's.
@@ -45,13 +52,14 @@ class ModelDrafter : public Drafter {
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override;
 
  protected:
-  enum class DraftCache { Own, Targets };
-  // Called once, by the constructor of a drafter whose model is the target, or has its shape. No policy: all of the cache is seen.
-  void attend_by(std::unique_ptr<const AttentionPolicy> policy, DraftCache cache);
-  // Nodes that a draft may have before the tree policy cuts it to its limits.
-  int rows_drafted() const;
+  // Called once, by the constructor of a drafter whose model is the target, or has its shape. No policy: all of the cache is seen. A second cache is taken
+  // where it is asked for, where the policy looks at weights, and for trees that grow beyond what is scored; if the option forbids it there, an Error.
+  void draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache, const char* drafter);
 
  private:
+  enum class DraftCache { Own, Targets };
+  // Nodes that a draft may have before the tree policy cuts it to its limits.
+  int rows_drafted() const;
   struct Level;
   struct Growth;
   // The committed text in the model's own tokens, and its cache.

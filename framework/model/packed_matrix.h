@@ -6,7 +6,7 @@
 // (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16.
 //
 // Why panels: with an output in each lane, a number of x is used for 32 products when it is read once, and there are no sums over lanes. Measured with
-// LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions; docs/PERFORMANCE.md has the numbers.
+// LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions; results/reference/speed.md has the numbers.
 #pragma once
 
 #include <ATen/core/Tensor.h>
