@@ -1,6 +1,7 @@
 #include "framework/base/rng.h"
 
 #include "framework/base/error.h"
+#include "framework/base/long_rows.h"
 #include "framework/base/mix.h"
 
 namespace foretell {
@@ -49,17 +50,8 @@ bool PhiloxRng::bernoulli(double probability) {
 }
 
 std::size_t PhiloxRng::pick(std::span<const double> weights) {
-  double total = 0;
-  for (const double w : weights) total += w;
-  FORETELL_CHECK(total > 0, "total weight {} of {} entries", total, weights.size());
-  double left = uniform() * total;
-  std::size_t last = 0;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    if (weights[i] <= 0) continue;
-    last = i;
-    if ((left -= weights[i]) < 0) return i;
-  }
-  return last;  // rounding can leave a sliver after the last weight
+  FORETELL_CHECK(sum_of(weights) > 0, "no weight among {} entries", weights.size());
+  return pick_index(weights, uniform());
 }
 
 }  // namespace foretell

@@ -7,7 +7,7 @@
 #include <limits>
 #include <vector>
 
-#include "framework/model/cpu_clones.h"
+#include "framework/base/cpu_clones.h"
 #include "framework/model/lanes.h"
 #include "framework/model/quick_exp.h"
 
@@ -19,7 +19,7 @@ using at::BFloat16;
 constexpr std::int64_t kMostRows = 64;         // above, products of large matrices are worth their preparation
 constexpr int kPiece = 64;                     // cache rows whose softmax is taken together
 constexpr int kSegment = 8 * kPiece;           // cache rows that one task goes over
-constexpr int kQueries = 4;                    // that are multiplied side by side
+constexpr int kQueries = 4;                    // that are multiplied side by side, at most
 constexpr int kTile = 32;                      // queries of a task, at most
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
@@ -50,10 +50,10 @@ struct Room {
 };
 
 // Whether rows of the cache are used where they lie: others are widened first, which pays if several groups of queries use them, and makes up for
-// widths that are not whole lanes.
+// widths and numbers of rows that are not whole lanes.
 template <class T>
 FORETELL_INLINE bool fits(int count, std::int64_t width, int queries) {
-  return whole_lanes(width) == width && count % kQueries == 0 && (std::is_same_v<T, float> || queries <= kQueries);
+  return whole_lanes(width) == width && count % kLanes == 0 && (std::is_same_v<T, float> || queries <= kQueries);
 }
 
 // `count` rows of the cache in float32, as wide as whole lanes and filled up with zeros.
@@ -72,42 +72,54 @@ FORETELL_INLINE const float* widened(const T* rows, int count, std::int64_t widt
     }
     for (; i < wide; ++i) to[i] = i < width ? load_one(from + i) : 0.0f;
   }
-  const int padded = (count + kQueries - 1) / kQueries * kQueries;
-  std::fill(room.data() + count * wide, room.data() + padded * wide, 0.0f);
+  std::fill(room.data() + count * wide, room.data() + whole_lanes(count) * wide, 0.0f);
   return room.data();
 }
 
-// scores[q][c] = query q . key c for four queries and four keys at a time.
-template <class K>
-FORETELL_INLINE void score(const float* queries, int query_count, const K* keys, int key_count, std::int64_t wide, float* scores) {
-  for (int q = 0; q < query_count; q += kQueries) {
-    for (int c = 0; c < key_count; c += kQueries) {
-      Lanes sums[kLanes] = {};
-      for (std::int64_t i = 0; i < wide; i += kLanes) {
-        Lanes key[kQueries];
+// scores[q][c] = query q . key c for Q queries and as many keys at a time as there are sums for.
+template <int Q, class K>
+FORETELL_INLINE void score(const float* queries, const K* keys, int key_count, std::int64_t wide, float* scores) {
+  constexpr int kKeys = kLanes / Q;
+  for (int c = 0; c < key_count; c += kKeys) {
+    Lanes sums[kLanes] = {};
+    for (std::int64_t i = 0; i < wide; i += kLanes) {
+      Lanes query[Q];
 #pragma GCC unroll 4
-        for (int b = 0; b < kQueries; ++b) load(keys + (c + b) * wide + i, key[b]);
+      for (int a = 0; a < Q; ++a) load(queries + a * wide + i, query[a]);
+#pragma GCC unroll 16
+      for (int b = 0; b < kKeys; ++b) {
+        Lanes key;
+        load(keys + (c + b) * wide + i, key);
 #pragma GCC unroll 4
-        for (int a = 0; a < kQueries; ++a) {
-          Lanes query;
-          load(queries + (q + a) * wide + i, query);
-#pragma GCC unroll 4
-          for (int b = 0; b < kQueries; ++b) sums[a * kQueries + b] += query * key[b];
-        }
+        for (int a = 0; a < Q; ++a) sums[a * kKeys + b] += query[a] * key;
       }
-      Lanes all;
-      sums_of_lanes(sums, all);
-      float out[kLanes];
-      store(out, all);
-      for (int a = 0; a < kQueries; ++a) std::memcpy(scores + (q + a) * kPiece + c, out + a * kQueries, kQueries * sizeof(float));
     }
+    Lanes all;
+    sums_of_lanes(sums, all);
+    float out[kLanes];
+    store(out, all);
+    for (int a = 0; a < Q; ++a) std::memcpy(scores + a * kPiece + c, out + a * kKeys, kKeys * sizeof(float));
   }
+}
+
+template <class K>
+FORETELL_INLINE void score_all(Room& room, int queries, const K* keys, int count, std::int64_t wide) {
+  const float* from = room.queries.data();
+  float* scores = room.scores.data();
+  int q = 0;
+  for (; q + kQueries <= queries; q += kQueries) score<kQueries>(from + q * wide, keys, count, wide, scores + q * kPiece);
+  if (q + 2 <= queries) {
+    score<2>(from + q * wide, keys, count, wide, scores + q * kPiece);
+    q += 2;
+  }
+  if (q < queries) score<1>(from + q * wide, keys, count, wide, scores + q * kPiece);
 }
 
 // Scores of one query become weights; returns what the sums so far are to be multiplied with.
 FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum) {
   float top = largest;
-  for (int c = 0; c < count; ++c) top = std::max(top, scores[c]);
+#pragma omp simd reduction(max : top)
+  for (int c = 0; c < count; ++c) top = scores[c] > top ? scores[c] : top;
   if (top == kHidden) {
     std::fill_n(scores, count, 0.0f);
     return 1.0f;
@@ -125,13 +137,13 @@ FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum
   return factor;
 }
 
-// sums[q] = sums[q] * factor[q] + weights[q] . values, over N lanes of the values' width.
-template <int N, class V>
+// sums[q] = sums[q] * factor[q] + weights[q] . values, for Q queries over N lanes of the values' width.
+template <int Q, int N, class V>
 FORETELL_INLINE void mix(const float* weights, const float* factors, const V* values, int count, std::int64_t wide, float* sums,
                          std::int64_t stride) {
-  Lanes total[kQueries][N];
+  Lanes total[Q][N];
 #pragma GCC unroll 4
-  for (int a = 0; a < kQueries; ++a) {
+  for (int a = 0; a < Q; ++a) {
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
       load(sums + a * stride + n * kLanes, total[a][n]);
@@ -143,30 +155,40 @@ FORETELL_INLINE void mix(const float* weights, const float* factors, const V* va
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) load(values + c * wide + n * kLanes, value[n]);
 #pragma GCC unroll 4
-    for (int a = 0; a < kQueries; ++a) {
+    for (int a = 0; a < Q; ++a) {
       const float weight = weights[a * kPiece + c];
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) total[a][n] += weight * value[n];
     }
   }
 #pragma GCC unroll 4
-  for (int a = 0; a < kQueries; ++a) {
+  for (int a = 0; a < Q; ++a) {
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) store(sums + a * stride + n * kLanes, total[a][n]);
   }
 }
 
 // The same over the whole width.
+template <int Q, class V>
+FORETELL_INLINE void mix_wide(const Room& room, int q, const V* values, int count, std::int64_t wide, float* part, std::int64_t stride) {
+  const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
+  float* to = part + q * stride;
+  std::int64_t i = 0;
+  for (; i + 4 * kLanes <= wide; i += 4 * kLanes) mix<Q, 4>(weights, factors, values + i, count, wide, to + i, stride);
+  for (; i + 2 * kLanes <= wide; i += 2 * kLanes) mix<Q, 2>(weights, factors, values + i, count, wide, to + i, stride);
+  for (; i < wide; i += kLanes) mix<Q, 1>(weights, factors, values + i, count, wide, to + i, stride);
+}
+
 template <class V>
-FORETELL_INLINE void mix_all(const Room& room, int queries, const V* values, int count, std::int64_t wide, float* sums,
+FORETELL_INLINE void mix_all(const Room& room, int queries, const V* values, int count, std::int64_t wide, float* part,
                              std::int64_t stride) {
-  for (int q = 0; q < queries; q += kQueries) {
-    const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
-    float* to = sums + q * stride;
-    std::int64_t i = 0;
-    for (; i + 4 * kLanes <= wide; i += 4 * kLanes) mix<4>(weights, factors, values + i, count, wide, to + i, stride);
-    for (; i < wide; i += kLanes) mix<1>(weights, factors, values + i, count, wide, to + i, stride);
+  int q = 0;
+  for (; q + kQueries <= queries; q += kQueries) mix_wide<kQueries>(room, q, values, count, wide, part, stride);
+  if (q + 2 <= queries) {
+    mix_wide<2>(room, q, values, count, wide, part, stride);
+    q += 2;
   }
+  if (q < queries) mix_wide<1>(room, q, values, count, wide, part, stride);
 }
 
 template <class T>
@@ -184,29 +206,28 @@ FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& ro
   const int head = task / (job.segments * job.tiles), tile = task / job.segments % job.tiles;
   const int segment = job.first_segment + task % job.segments;
   const int first_query = tile * kTile, queries = std::min(kTile, job.count() - first_query);
-  const int padded = (queries + kQueries - 1) / kQueries * kQueries;
   const std::int64_t wide = whole_lanes(job.dim), value_wide = whole_lanes(job.value_dim), width = job.part_width();
 
-  room.queries.assign(static_cast<std::size_t>(padded * wide), 0.0f);
+  room.queries.assign(static_cast<std::size_t>(queries * wide), 0.0f);
   for (int q = 0; q < queries; ++q) {
     const int query = first_query + q;
     const T* from = job.queries + query / job.group * job.row_stride + (head * job.group + query % job.group) * job.dim;
     for (std::int64_t i = 0; i < job.dim; ++i) room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
   }
-  room.scores.resize(std::size_t{kPiece} * static_cast<std::size_t>(padded));
-  room.factors.assign(static_cast<std::size_t>(padded), 0.0f);
-  std::fill_n(part, padded * width, 0.0f);
-  for (int q = 0; q < padded; ++q) part[q * width + value_wide] = kHidden;
+  room.scores.resize(std::size_t{kPiece} * static_cast<std::size_t>(queries));
+  room.factors.assign(static_cast<std::size_t>(queries), 0.0f);
+  std::fill_n(part, queries * width, 0.0f);
+  for (int q = 0; q < queries; ++q) part[q * width + value_wide] = kHidden;
 
   const int begin = std::max(segment * kSegment, job.seen->first / kPiece * kPiece),
             end = std::min((segment + 1) * kSegment, job.seen->end);
   for (int piece = begin; piece < end; piece += kPiece) {
     const int count = std::min(kPiece, end - piece);
     const T* keys = job.keys + (head * job.capacity + piece) * job.dim;
-    if (fits<T>(count, job.dim, padded)) {
-      score(room.queries.data(), padded, keys, count, wide, room.scores.data());
+    if (fits<T>(count, job.dim, queries)) {
+      score_all(room, queries, keys, count, wide);
     } else {
-      score(room.queries.data(), padded, widened(keys, count, job.dim, room.block), count, wide, room.scores.data());
+      score_all(room, queries, widened(keys, count, job.dim, room.block), count, wide);
     }
     for (int q = 0; q < queries; ++q) {
       float* scores = room.scores.data() + q * kPiece;
@@ -215,10 +236,10 @@ FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& ro
       room.factors[static_cast<std::size_t>(q)] = weigh(scores, count, state[0], state[1]);
     }
     const T* values = job.values + (head * job.capacity + piece) * job.value_dim;
-    if (fits<T>(count, job.value_dim, padded)) {
-      mix_all(room, padded, values, count, value_wide, part, width);
+    if (fits<T>(count, job.value_dim, queries)) {
+      mix_all(room, queries, values, count, value_wide, part, width);
     } else {
-      mix_all(room, padded, widened(values, count, job.value_dim, room.block), count, value_wide, part, width);
+      mix_all(room, queries, widened(values, count, job.value_dim, room.block), count, value_wide, part, width);
     }
   }
 }
@@ -228,22 +249,44 @@ FORETELL_CLONES void run_bf16(const Job<BFloat16>& job, int task, float* part, R
 void run(const Job<float>& job, int task, float* part, Room& room) { run_f32(job, task, part, room); }
 void run(const Job<BFloat16>& job, int task, float* part, Room& room) { run_bf16(job, task, part, room); }
 
-// The segments of one query, in their order; a segment in which it saw nothing changes nothing.
-void join(const float* parts, std::int64_t stride, int segments, std::int64_t width, std::int64_t value_dim, float* out) {
-  const std::int64_t state = width - kLanes;
+// The segments of one query, in their order; a segment in which it saw nothing changes nothing. `joined` has room for a row of values.
+template <class T>
+FORETELL_INLINE void join(const Job<T>& job, const float* parts, float* joined, T* out) {
+  const std::int64_t width = job.part_width(), stride = kTile * width, state = width - kLanes;
   float largest = kHidden, sum = 0;
-  for (int s = 0; s < segments; ++s) largest = std::max(largest, parts[s * stride + state]);
-  std::fill_n(out, value_dim, 0.0f);
-  for (int s = 0; s < segments; ++s) {
+  for (int s = 0; s < job.segments; ++s) largest = std::max(largest, parts[s * stride + state]);
+  std::fill_n(joined, job.value_dim, 0.0f);
+  for (int s = 0; s < job.segments; ++s) {
     const float* part = parts + s * stride;
     if (part[state] == kHidden) continue;
     const float factor = part[state] == largest ? 1.0f : quick_exp(part[state] - largest);
     sum += factor * part[state + 1];
-    for (std::int64_t i = 0; i < value_dim; ++i) out[i] += factor * part[i];
+#pragma omp simd
+    for (std::int64_t i = 0; i < job.value_dim; ++i) joined[i] += factor * part[i];
   }
   const float inverse = 1.0f / sum;
-  for (std::int64_t i = 0; i < value_dim; ++i) out[i] *= inverse;
+#pragma omp simd
+  for (std::int64_t i = 0; i < job.value_dim; ++i) store_one(out + i, joined[i] * inverse);
 }
+
+template <class T>
+FORETELL_INLINE void join_heads(const Job<T>& job, const float* parts, float* joined, T* out) {
+  const std::int64_t width = job.part_width();
+  for (int head = 0; head < job.kv_heads; ++head) {
+    for (int query = 0; query < job.count(); ++query) {
+      const std::int64_t first = (std::int64_t{head} * job.tiles + query / kTile) * job.segments * kTile;
+      T* row = out + ((query / job.group) * std::int64_t{job.kv_heads * job.group} + head * job.group + query % job.group) * job.value_dim;
+      join(job, parts + (first + query % kTile) * width, joined, row);
+    }
+  }
+}
+
+FORETELL_CLONES void join_f32(const Job<float>& job, const float* parts, float* joined, float* out) { join_heads(job, parts, joined, out); }
+FORETELL_CLONES void join_bf16(const Job<BFloat16>& job, const float* parts, float* joined, BFloat16* out) {
+  join_heads(job, parts, joined, out);
+}
+void join_all(const Job<float>& job, const float* parts, float* joined, float* out) { join_f32(job, parts, joined, out); }
+void join_all(const Job<BFloat16>& job, const float* parts, float* joined, BFloat16* out) { join_bf16(job, parts, joined, out); }
 
 template <class T>
 void attend_rows(const Job<T>& job, T* out) {
@@ -259,14 +302,7 @@ void attend_rows(const Job<T>& job, T* out) {
     for (std::int64_t task = begin; task < end; ++task) run(job, static_cast<int>(task), to + task * part_size, room);
   });
   joined.resize(static_cast<std::size_t>(job.value_dim));
-  for (int head = 0; head < job.kv_heads; ++head) {
-    for (int query = 0; query < job.count(); ++query) {
-      const std::int64_t first = (std::int64_t{head} * job.tiles + query / kTile) * job.segments;
-      join(to + first * part_size + query % kTile * width, part_size, job.segments, width, job.value_dim, joined.data());
-      T* row = out + ((query / job.group) * std::int64_t{job.kv_heads * job.group} + head * job.group + query % job.group) * job.value_dim;
-      for (std::int64_t i = 0; i < job.value_dim; ++i) store_one(row + i, joined[static_cast<std::size_t>(i)]);
-    }
-  }
+  join_all(job, to, joined.data(), out);
 }
 
 template <class T>

@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "framework/model/cpu_clones.h"
+#include "framework/base/cpu_clones.h"
 #include "framework/model/lanes.h"
 
 namespace foretell {
@@ -73,19 +73,44 @@ void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, con
   });
 }
 
+struct Angles {
+  const float* cosines;
+  const float* sines;
+  std::int64_t pairs;
+  bool interleaved;
+};
+
 // Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864, equation 34).
-template <class T>
-void rotate_head(T* head, const float* cosines, const float* sines, std::int64_t pairs, bool interleaved) {
-  const std::int64_t step = interleaved ? 2 : 1;
-  const std::int64_t apart = interleaved ? 1 : pairs;
+template <int Step, class T>
+FORETELL_INLINE void rotate_head(T* head, const Angles& angles, std::int64_t apart) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < pairs; ++i) {
-    const float a = load_one(head + i * step);
-    const float b = load_one(head + i * step + apart);
-    store_one(head + i * step, a * cosines[i] - b * sines[i]);
-    store_one(head + i * step + apart, b * cosines[i] + a * sines[i]);
+  for (std::int64_t i = 0; i < angles.pairs; ++i) {
+    const float a = load_one(head + i * Step);
+    const float b = load_one(head + i * Step + apart);
+    store_one(head + i * Step, a * angles.cosines[i] - b * angles.sines[i]);
+    store_one(head + i * Step + apart, b * angles.cosines[i] + a * angles.sines[i]);
   }
 }
+
+template <class T>
+FORETELL_INLINE void rotate_heads(T* first, int count, std::int64_t dim, const Angles& angles) {
+  for (int h = 0; h < count; ++h, first += dim) {
+    if (angles.interleaved) {
+      rotate_head<2>(first, angles, 1);
+    } else {
+      rotate_head<1>(first, angles, angles.pairs);
+    }
+  }
+}
+
+FORETELL_CLONES void rotate_f32(float* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_heads(first, count, dim, angles);
+}
+FORETELL_CLONES void rotate_bf16(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_heads(first, count, dim, angles);
+}
+void rotate(float* first, int count, std::int64_t dim, const Angles& angles) { rotate_f32(first, count, dim, angles); }
+void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) { rotate_bf16(first, count, dim, angles); }
 
 template <class T>
 void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
@@ -105,9 +130,8 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
         T* row = rows + r * width;
         const std::int64_t angle = (item.offset + r) * pairs;
         if (pairs > 0) {
-          for (int h = 0; h < layout.heads + layout.kv_heads; ++h) {
-            rotate_head(row + h * dim + layout.rotary_first, cosines + angle, sines + angle, pairs, layout.interleaved);
-          }
+          rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
+                 {cosines + angle, sines + angle, pairs, layout.interleaved});
         }
         const T* key = row + layout.heads * dim;
         const T* value = key + layout.kv_heads * dim;

@@ -44,6 +44,15 @@ FORETELL_INLINE std::uint16_t bfloat16_bits(float value) {
 FORETELL_INLINE void store_one(float* to, float value) { *to = value; }
 FORETELL_INLINE void store_one(at::BFloat16* to, float value) { to->x = bfloat16_bits(value); }
 
+FORETELL_INLINE void store(at::BFloat16* to, const Lanes& from) {
+  using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+  using Halves = std::uint16_t __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
+  Words words;
+  std::memcpy(&words, &from, sizeof words);
+  const Halves halves = __builtin_convertvector((words + 0x7fff + ((words >> 16) & 1)) >> 16, Halves);
+  std::memcpy(to, &halves, sizeof halves);
+}
+
 // Halves are added to halves: one lane after the other would take as long as a short row's products.
 FORETELL_INLINE float sum_of_lanes(const Lanes& v) {
   using Lanes8 = float __attribute__((vector_size(32)));

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "framework/model/cpu_clones.h"
+#include "framework/base/cpu_clones.h"
 
 namespace foretell {
 namespace {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/model/cpu_clones.h"
+#include "framework/base/cpu_clones.h"
 #include "framework/model/quick_exp.h"
 
 namespace foretell::training {

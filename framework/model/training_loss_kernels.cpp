@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/model/cpu_clones.h"
+#include "framework/base/cpu_clones.h"
 #include "framework/model/quick_exp.h"
 #include "framework/model/training_kernels.h"
 

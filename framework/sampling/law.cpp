@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "framework/base/error.h"
+#include "framework/base/long_rows.h"
 
 namespace foretell {
 namespace {
@@ -44,10 +45,10 @@ Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weight
 }
 
 bool Law::normalise() {
-  const double sum = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  const double sum = sum_of(weights_);
   FORETELL_CHECK(std::isfinite(sum), "sum of weights {}", sum);
   if (!(sum > 0)) return false;
-  for (double& w : weights_) w /= sum;
+  scale(weights_, 1 / sum);
   return true;
 }
 
@@ -103,12 +104,12 @@ Excess excess(const Law& p, const Law& q, double weight) {
   Law out = p;
   double sum = 0;
   if (q.storage_ == Law::Storage::Dense && p.storage_ == Law::Storage::Dense) {
-    for (std::size_t t = 0; t < out.weights_.size(); ++t) sum += out.weights_[t] = std::max(weight * p.weights_[t] - q.weights_[t], 0.0);
+    sum = positive_part(p.weights_, q.weights_, weight, out.weights_);
   } else if (p.storage_ == Law::Storage::Dense) {
     if (weight != 1.0)
       for (double& w : out.weights_) w *= weight;
     q.for_each([&](Token t, double mass) { out.weights_[t] = std::max(out.weights_[t] - mass, 0.0); });
-    sum = std::accumulate(out.weights_.begin(), out.weights_.end(), 0.0);
+    sum = sum_of(out.weights_);
   } else {
     for (std::size_t i = 0; i < out.tokens_.size(); ++i) sum += out.weights_[i] = std::max(weight * p.weights_[i] - q[p.tokens_[i]], 0.0);
   }

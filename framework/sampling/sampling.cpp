@@ -4,10 +4,10 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <unordered_set>
 
 #include "framework/base/error.h"
+#include "framework/base/long_rows.h"
 
 namespace foretell {
 namespace {
@@ -29,14 +29,15 @@ bool before(const Candidate& a, const Candidate& b) {
   return a.probability != b.probability ? a.probability > b.probability : a.token < b.token;
 }
 
-std::vector<double> softmax(std::span<const float> logits, double temperature) {
-  const double top = logits[argmax_checked(logits)];
+// The softmax but for a common factor: the largest weight is 1.
+std::vector<double> softmax_weights(std::span<const float> logits, double temperature) {
   std::vector<double> weights(logits.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) sum += weights[i] = std::exp((logits[i] - top) / temperature);
-  for (double& w : weights) w /= sum;
+  exponentials(logits, logits[argmax_checked(logits)], 1 / temperature, weights);
   return weights;
 }
+
+// Above so many, putting each in its place costs more than partitioning them all.
+constexpr int kFewKept = 256;
 
 // Keeps the k first candidates in the order of probability.
 void cut_top_k(std::vector<Candidate>& kept, int k) {
@@ -45,14 +46,30 @@ void cut_top_k(std::vector<Candidate>& kept, int k) {
   kept.resize(static_cast<std::size_t>(k));
 }
 
-// Keeps the shortest prefix, in the order of probability, whose mass reaches top_p of what is there.
-void cut_top_p(std::vector<Candidate>& kept, double top_p) {
+// The tokens that top-k leaves, and of those the ones that top-p and min-p could leave: a vocabulary's worth of candidates would cost more than the
+// softmax. The largest weight is 1.
+std::vector<Candidate> candidates(std::span<const float> logits, std::span<const double> weights, const SamplingOptions& options) {
+  std::vector<Candidate> kept;
+  if (options.top_k > 0 && options.top_k <= kFewKept) {
+    for (const Token t : highest(logits, options.top_k))
+      if (weights[static_cast<std::size_t>(t)] > 0) kept.push_back({t, weights[static_cast<std::size_t>(t)]});
+    return kept;
+  }
+  double floor = 0;
+  if (options.top_k == 0) {
+    // Tokens below this weight together have less mass than what may be cut.
+    if (options.top_p < 1.0) floor = (1.0 - options.top_p) * sum_of(weights) / static_cast<double>(weights.size());
+    floor = std::max(floor, options.min_p) * (1 - 1e-9);
+  }
+  for (std::size_t t = 0; t < weights.size(); ++t)
+    if (weights[t] > 0 && weights[t] >= floor) kept.push_back({static_cast<Token>(t), weights[t]});
+  cut_top_k(kept, options.top_k);
+  return kept;
+}
+
+// Keeps the shortest prefix, in the order of probability, that reaches top_p of `mass`, which candidates left out before may have had a part of.
+void cut_top_p(std::vector<Candidate>& kept, double top_p, double mass) {
   if (top_p >= 1.0) return;
-  double mass = 0;
-  for (const Candidate& c : kept) mass += c.probability;
-  // All tokens below this probability together have less mass than what may be cut, so none of them can be reached: no need to sort them.
-  const double floor = (1.0 - top_p) * mass / static_cast<double>(kept.size());
-  std::erase_if(kept, [&](const Candidate& c) { return c.probability < floor * (1 - 1e-9); });
   std::sort(kept.begin(), kept.end(), before);
   double sum = 0;
   std::size_t count = 0;
@@ -117,16 +134,18 @@ void Sampler::adjust(std::span<float> logits, const SamplingContext& context) co
 Law Sampler::law(std::span<const float> adjusted) const {
   const int vocab = static_cast<int>(adjusted.size());
   if (greedy()) return Law::point_mass(vocab, argmax_checked(adjusted));
-  std::vector<double> weights = softmax(adjusted, options_.temperature);
+  std::vector<double> weights = softmax_weights(adjusted, options_.temperature);
   const bool cuts = options_.top_k > 0 || options_.top_p < 1.0 || options_.min_p > 0;
   if (!cuts) return Law::dense(std::move(weights));
 
-  std::vector<Candidate> kept;
-  kept.reserve(weights.size());
-  for (int t = 0; t < vocab; ++t)
-    if (weights[t] > 0) kept.push_back({t, weights[t]});
-  cut_top_k(kept, options_.top_k);
-  cut_top_p(kept, options_.top_p);
+  std::vector<Candidate> kept = candidates(adjusted, weights, options_);
+  double mass = 0;
+  if (options_.top_k > 0) {
+    for (const Candidate& c : kept) mass += c.probability;
+  } else {
+    mass = sum_of(weights);
+  }
+  cut_top_p(kept, options_.top_p, mass);
   cut_min_p(kept, options_.min_p);
   std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.token < b.token; });
   std::vector<Token> tokens;
@@ -139,29 +158,29 @@ Law Sampler::law(std::span<const float> adjusted) const {
 }
 
 Token argmax_checked(std::span<const float> logits) {
-  Token best = 0;
-  bool nan = false;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    nan |= std::isnan(logits[i]);
-    if (logits[i] > logits[best]) best = static_cast<Token>(i);
-  }
-  if (nan || logits.empty() || !std::isfinite(logits[best])) bad_logits(logits);
-  return best;
+  const Peak peak = peak_of(logits);
+  if (peak.nan || !std::isfinite(peak.value)) bad_logits(logits);
+  return static_cast<Token>(peak.index);
 }
 
-// One pass that keeps the best so far in order: few rows' entries get past the comparison with the last of them.
+// One pass that keeps the best so far in order: few blocks, and few entries of those, get past the comparison with the last of them.
 std::vector<Token> highest(std::span<const float> logits, int k) {
   if (k <= 1) return {argmax_checked(logits)};
   std::vector<Token> best;
   float bar = -std::numeric_limits<float>::infinity();
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const float value = logits[i];
-    if (value <= bar) continue;
-    if (std::isnan(value)) bad_logits(logits);
-    const auto place = std::upper_bound(best.begin(), best.end(), value, [&](float v, Token t) { return v > logits[t]; });
-    best.insert(place, static_cast<Token>(i));
-    if (best.size() > static_cast<std::size_t>(k)) best.pop_back();
-    if (best.size() == static_cast<std::size_t>(k)) bar = logits[best.back()];
+  for (std::size_t first = 0; first < logits.size(); first += kRowBlock) {
+    const std::size_t last = std::min(first + kRowBlock, logits.size());
+    const Peak peak = peak_of(logits.subspan(first, last - first));
+    if (peak.nan) bad_logits(logits);
+    if (peak.value <= bar) continue;
+    for (std::size_t i = first; i < last; ++i) {
+      const float value = logits[i];
+      if (value <= bar) continue;
+      const auto place = std::upper_bound(best.begin(), best.end(), value, [&](float v, Token t) { return v > logits[t]; });
+      best.insert(place, static_cast<Token>(i));
+      if (best.size() > static_cast<std::size_t>(k)) best.pop_back();
+      if (best.size() == static_cast<std::size_t>(k)) bar = logits[best.back()];
+    }
   }
   if (best.empty() || !std::isfinite(logits[best.front()])) bad_logits(logits);
   return best;

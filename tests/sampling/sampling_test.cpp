@@ -1,5 +1,7 @@
 #include "framework/sampling/sampling.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -81,6 +83,52 @@ TEST_CASE("top-p on a large vocabulary equals sorting all of it") {
     const auto cut = dense(law_of(logits, {.temperature = 1, .top_p = top_p}));
     CHECK(std::count_if(cut.begin(), cut.end(), [](double x) { return x > 0; }) == static_cast<long>(count));
     CHECK(cut[order[count - 1]] == Approx(full[order[count - 1]] / mass));
+  }
+}
+
+// The cuts from their definitions, on all tokens in the order of probability.
+std::vector<double> cut_in_full(const std::vector<double>& full, const SamplingOptions& options) {
+  std::vector<std::size_t> order(full.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return full[a] > full[b]; });
+  if (options.top_k > 0) order.resize(std::min(order.size(), static_cast<std::size_t>(options.top_k)));
+  double mass = 0, sum = 0;
+  for (const std::size_t t : order) mass += full[t];
+  std::size_t count = 0;
+  while (count < order.size() && (count == 0 || sum < options.top_p * mass || options.top_p >= 1.0)) sum += full[order[count++]];
+  order.resize(count);
+  std::erase_if(order, [&, top = full[order[0]]](std::size_t t) { return full[t] < options.min_p * top; });
+  std::vector<double> out(full.size(), 0.0);
+  double left = 0;
+  for (const std::size_t t : order) left += full[t];
+  for (const std::size_t t : order) out[t] = full[t] / left;
+  return out;
+}
+
+TEST_CASE("all cuts together equal their definitions, with many and with few tokens kept") {
+  std::mt19937_64 random(5);
+  for (const float spread : {0.1f, 2.0f}) {
+    std::normal_distribution<float> normal(0, spread);
+    std::vector<float> logits(3000);
+    for (float& x : logits) x = normal(random);
+    logits[17] = -std::numeric_limits<float>::infinity();
+    const auto full = dense(law_of(logits, {.temperature = 0.8}));
+    for (const int top_k : {0, 1, 40, 1000, 5000}) {
+      for (const double top_p : {0.3, 0.9, 1.0}) {
+        for (const double min_p : {0.0, 0.02, 0.7}) {
+          const SamplingOptions options{.temperature = 0.8, .top_k = top_k, .top_p = top_p, .min_p = min_p};
+          INFO(fmt::format("spread {}, top_k {}, top_p {}, min_p {}", spread, top_k, top_p, min_p));
+          const auto expected = cut_in_full(full, options), got = dense(law_of(logits, options));
+          int kept = 0, wrong = 0;
+          for (std::size_t t = 0; t < full.size(); ++t) {
+            kept += (expected[t] > 0) != (got[t] > 0);
+            wrong += std::abs(expected[t] - got[t]) > 1e-12;
+          }
+          CHECK(kept == 0);
+          CHECK(wrong == 0);
+        }
+      }
+    }
   }
 }
 
