@@ -12,10 +12,11 @@
 #include <cmath>
 #include <vector>
 
+#include "framework/base/cpu_clones.h"
 #include "framework/base/error.h"
-#include "framework/model/cpu_clones.h"
 #include "framework/model/lanes.h"
 #include "framework/model/quick_exp.h"
+#include "framework/model/tile_product.h"
 
 namespace foretell {
 namespace {
@@ -28,6 +29,7 @@ constexpr int kMostRows = 12;                  // of a block: 24 sums stay in re
 constexpr int kSideBySide = 2;                 // panels that few rows pass over at once, so that sums do not wait for one another
 constexpr int kAhead = 1024;                   // bytes of a panel that are on their way
 constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB
+constexpr int kVectorRows = 4;                 // up to so many rows a panel arrives no faster than vectors multiply it
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 
 // Two inputs of one output lie in 32 bits, which a shift and a mask widen.
@@ -253,7 +255,7 @@ FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float*
   const std::int64_t lanes = gated ? kLanes : kPanel, first = panel * lanes;
   const std::int64_t count = std::min(lanes, output.width - first);
   const std::int64_t apart = gated ? output.outputs / 2 : kLanes;  // of output numbers, from one half of the panel to the other
-  for (int half = 0; half < 2; ++half) {
+  for (int half = 0; half < 2 && (output.scales || output.bias); ++half) {
     const std::int64_t number = first + half * apart;
     const std::int64_t known = std::min<std::int64_t>(kLanes, gated ? count : output.outputs - number);
     float* part = sums + half * kLanes;
@@ -262,23 +264,51 @@ FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float*
   }
   if (gated) gate(sums, sums + kLanes, output.activation, sums);
   T* to = y + first;
-  if (output.kind == Output::Kind::Add) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) store_one(to + i, load_one(to + i) + sums[i]);
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) store_one(to + i, sums[i]);
+  const bool adds = output.kind == Output::Kind::Add;
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    Lanes values, before;
+    load(sums + i, values);
+    if (adds) {
+      load(to + i, before);
+      values = before + values;
+    }
+    store(to + i, values);
   }
+  for (; i < count; ++i) store_one(to + i, adds ? load_one(to + i) + sums[i] : sums[i]);
 }
 
 FORETELL_CLONES void finish(const Output& output, std::int64_t panel, float* sums, float* y) { finish_row(output, panel, sums, y); }
 FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_row(output, panel, sums, y); }
 void finish(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_bf16(output, panel, sums, y); }
 
+// The processor's tiles take rows as they are, up to 32 at a time over a panel.
+void multiply_by_tiles(const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
+  const std::int64_t rows = x.size(0), stride = panel_bytes(Type::BFloat16, inputs);
+  const auto* const from = x.const_data_ptr<BFloat16>();
+  const auto* const panels = static_cast<const std::byte*>(storage.const_data_ptr());
+  const std::int64_t lanes = output.kind == Output::Kind::Gate ? kLanes : kPanel;
+  auto* const out = y.mutable_data_ptr<BFloat16>();
+  const std::int64_t grain = std::max<std::int64_t>(1, kSerialWork / (rows * inputs * kPanel));
+  at::parallel_for(0, (output.width + lanes - 1) / lanes, grain, [&](std::int64_t begin, std::int64_t end) {
+    static thread_local std::vector<float> sums;
+    sums.resize(static_cast<std::size_t>(rows * kPanel));
+    TileSession tiles(static_cast<int>(rows));
+    for (std::int64_t panel = begin; panel < end; ++panel) {
+      tiles.multiply(from, panels + panel * stride, inputs, sums.data());
+      for (std::int64_t r = 0; r < rows; ++r) finish(output, panel, sums.data() + r * kPanel, out + r * output.width);
+    }
+  });
+}
+
 template <class T>
 void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
   const int rows = static_cast<int>(x.size(0));
   if (rows == 0) return;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (type == Type::BFloat16 && rows > kVectorRows && inputs % kTileInputs == 0 && has_tiles())
+      return multiply_by_tiles(storage, inputs, x, output, y);
+  }
   static thread_local std::vector<float> turned;
   std::vector<RowBlock> blocks = blocks_of(rows);
   const std::int64_t steps = steps_of(type, inputs), padded = steps * step_of(type);
