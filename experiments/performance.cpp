@@ -114,7 +114,14 @@ void predict(const Cell& cell, const CellSetup& setup, std::span<const Generatio
   if (rounds.empty() || drafted_tokens(rounds) == 0) return;
   const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
                               .conditional_per_position = conditional_acceptance_per_position(rounds)};
-  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan_of(rounds, plain), facts);
+  RoundPlan plan = plan_of(rounds, plain);
+  for (const GenerationRecord& record : records) {
+    if (record.arm != Arm::Method || record.repeat != 0) continue;
+    int tokens = 0;
+    for (const RoundRecord& round : record.rounds) tokens += round.emitted;
+    if (tokens > 0) ++plan.answers[tokens];
+  }
+  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan, facts);
   out.reason = reason_of(*out.predicted, measured.decode_speedup);
   const auto& verdict = measured.judgement.verdict;
   const bool shown = !verdict || *verdict == SpeedupVerdict::Faster || *verdict == SpeedupVerdict::Slower;
@@ -143,8 +150,13 @@ CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::sp
   if (!setup.timed() || !setup.model) return out;
   if (setup.costs) predict(cell, setup, records, measured, out);
   const double bytes = number_bytes(*setup.model, cell.model.dtype);
-  Shapes shapes{model_shape(setup.model->config(), bytes)};
-  if (!setup.draft_folder.empty()) shapes.draft = model_shape(load_model_config(setup.draft_folder), bytes);
+  const auto shape_of = [&](const ModelConfig& config) {
+    ModelShape shape = model_shape(config, bytes);
+    if (cell.model.dtype == "int8") shape.weight_bytes = shape.head_bytes = 1;
+    return shape;
+  };
+  Shapes shapes{shape_of(setup.model->config())};
+  if (!setup.draft_folder.empty()) shapes.draft = shape_of(load_model_config(setup.draft_folder));
   fold_work(cell, shapes, records, out);
   const bool counted = std::any_of(records.begin(), records.end(), [](const auto& r) { return r.joules.has_value(); });
   out.energy = counted ? EnergySource::Counters : cell.run.power_watts ? EnergySource::StatedPower : EnergySource::None;

@@ -35,8 +35,28 @@ double mean_over(const RoundPlan& plan, auto value) {
   return total;
 }
 
+// Entry x: the probability that a round emits x tokens.
+std::vector<double> tokens_of_round(const RoundPlan& plan, std::span<const double> conditional) {
+  int deepest = 0;
+  for (const RoundShape& shape : plan.shapes) deepest = std::max(deepest, shape.depth);
+  std::vector<double> out(static_cast<std::size_t>(deepest) + 2, 0.0);
+  for (const RoundShape& shape : plan.shapes) {
+    double reached = shape.share;
+    for (int level = 1; level <= shape.depth; ++level) {
+      const auto i = static_cast<std::size_t>(level);
+      const double next = i <= conditional.size() ? reached * conditional[i - 1] : 0.0;
+      out[i] += reached - next;
+      reached = next;
+    }
+    out[static_cast<std::size_t>(shape.depth) + 1] += reached;
+  }
+  return out;
+}
+
 double iid_of(const RoundPlan& plan, double acceptance) {
-  return mean_over(plan, [&](const RoundShape& shape) { return iid_emitted(acceptance, shape.depth); });
+  int deepest = 0;
+  for (const RoundShape& shape : plan.shapes) deepest = std::max(deepest, shape.depth);
+  return emitted_by(plan, std::vector<double>(static_cast<std::size_t>(deepest), acceptance));
 }
 
 std::optional<double> break_even_of(const RoundPlan& plan, double cost) {
@@ -90,6 +110,27 @@ RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundReco
   return plan;
 }
 
+double emitted_by(const RoundPlan& plan, std::span<const double> conditional) {
+  const std::vector<double> tokens = tokens_of_round(plan, conditional);
+  if (plan.answers.empty()) {
+    double mean = 0;
+    for (std::size_t x = 1; x < tokens.size(); ++x) mean += static_cast<double>(x) * tokens[x];
+    return mean;
+  }
+  // Entry l: the rounds that l tokens need: one, and those for what it leaves.
+  std::vector<double> rounds(static_cast<std::size_t>(plan.answers.rbegin()->first) + 1, 0.0);
+  for (std::size_t left = 1; left < rounds.size(); ++left) {
+    rounds[left] = 1;
+    for (std::size_t x = 1; x < std::min(left, tokens.size()); ++x) rounds[left] += tokens[x] * rounds[left - x];
+  }
+  double all_tokens = 0, all_rounds = 0;
+  for (const auto& [length, count] : plan.answers) {
+    all_tokens += static_cast<double>(length) * count;
+    all_rounds += rounds[static_cast<std::size_t>(length)] * count;
+  }
+  return all_rounds > 0 ? all_tokens / all_rounds : 1.0;
+}
+
 RoundPlan chain_plan(const RowCosts& costs, int depth) {
   return {.shapes = {{.rows = depth + 1, .depth = depth}}, .draft_ns = depth * costs.draft(1)};
 }
@@ -113,8 +154,7 @@ SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, 
   const double cost = out.round_cost();
   if (acceptance.per_level) out.iid = iid_of(plan, *acceptance.per_level) / cost;
   const std::vector<double>& conditional = acceptance.conditional_per_position;
-  if (!conditional.empty())
-    out.position_wise = mean_over(plan, [&](const RoundShape& shape) { return position_wise_emitted(conditional, shape.depth); }) / cost;
+  if (!conditional.empty()) out.position_wise = emitted_by(plan, conditional) / cost;
   out.oracle = iid_of(plan, 1) / cost;
   out.break_even = break_even_of(plan, cost);
   return out;

@@ -5,11 +5,16 @@
 // what it takes: the denominator is (draft + v(rows) + the rest) / (v(1) + a plain round's rest). With v flat, no rest and draft = c k v(1) it is
 // theirs.
 //
+// An answer's end cuts its last round: the tokens that were accepted behind a stop token are thrown away, which costs short answers much (with nine
+// tokens a round and answers of fourteen, a fifth). Where the lengths of answers are known, the tokens of a round are all tokens over the number of
+// rounds that independent rounds need for them.
+//
 // Contract: pure. Times are nanoseconds, costs are in units of scoring one row. Rounds of one pipeline differ, and a mean depth would not do: a
 // drafter that has ten tokens in every other round emits less than one that always has five. So a plan holds the shapes of rounds with their
 // shares. A tree is its rows and its depth, and acceptance is then that of a level. Predictions leave out the prefill, as decode speeds do.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,6 +37,7 @@ struct RoundPlan {
   double draft_ns = 0;                  // of the whole draft
   double other_ns = 0;                  // verification and commit
   double plain_other_ns = 0;            // of a plain round
+  std::map<int, int> answers = {};      // how many answers have so many tokens; none: they do not end
 
   double mean_rows() const;
   double mean_depth() const;
@@ -40,6 +46,9 @@ struct RoundPlan {
 // What was measured. `plain`: rounds of the baseline, if there are any; without them `other` is taken to cost a plain round nothing. No round at
 // all is a plan of plain decoding.
 RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundRecord> plain = {});
+// [tokens / round] of a plan, if level i of a draft is accepted with probability conditional[i - 1] once it is reached; levels behind the last one
+// that is given are rejected.
+double emitted_by(const RoundPlan& plan, std::span<const double> conditional);
 // A chain of `depth` tokens of the draft model that `costs` knows, before anything ran.
 RoundPlan chain_plan(const RowCosts& costs, int depth);
 

@@ -83,6 +83,25 @@ TEST_CASE("rounds that differ emit less than rounds of their mean depth") {
         1.3 * *predict_speedup(flat, plan_of(uneven), {.per_level = 0.5}).iid);
 }
 
+TEST_CASE("an answer's end cuts its last round") {
+  RoundPlan plan{.shapes = {{.rows = 5, .depth = 4}}};
+  // Rounds of five tokens: answers of 1, 5, 6 and 12 tokens need 1, 1, 2 and 3.
+  plan.answers = {{1, 1}, {5, 1}, {6, 1}, {12, 1}};
+  const std::vector<double> all(4, 1.0), none(4, 0.0);
+  CHECK(emitted_by(plan, all) == Approx(24.0 / 7));
+  CHECK(emitted_by(plan, none) == 1);
+  // Three tokens, each drafted one accepted with 1/2, one drafted a round: 2 rounds after a hit or a miss and a hit, 3 after two misses.
+  const RoundPlan one{.shapes = {{.rows = 2, .depth = 1}}, .answers = {{3, 7}}};
+  CHECK(emitted_by(one, std::vector<double>{0.5}) == Approx(3 / (0.5 * 2 + 0.25 * 2 + 0.25 * 3)));
+  // Long answers hardly feel it.
+  plan.answers = {{100000, 1}};
+  CHECK(emitted_by(plan, std::vector<double>(4, 0.8)) == Approx(iid_emitted(0.8, 4)).epsilon(1e-4));
+  plan.answers = {};
+  CHECK(emitted_by(plan, std::vector<double>(4, 0.8)) == Approx(iid_emitted(0.8, 4)));
+  CHECK(emitted_by(plan, std::vector<double>{0.8, 0.5}) == Approx(position_wise_emitted(std::vector<double>{0.8, 0.5}, 4)));
+  CHECK(*predict_speedup(kSteep, one, {.per_level = 0.5}).iid == Approx(3 / 2.25 / (kSteep.target(2) / 10)));
+}
+
 TEST_CASE("plain decoding costs what it costs") {
   const SpeedupPrediction p = predict_speedup(kSteep, plan_of({}), {});
   CHECK(p.round_cost() == 1);
