@@ -116,6 +116,26 @@ def main(folder):
         none = run("diff", folder)
         check(none.returncode == 2 and "neither the folder of a cell" in none.stderr, "diff: a folder that is none")
 
+    def weights_of_8_bits():
+        study = os.path.join(folder, "int8.yaml")
+        with open(study, "w", encoding="utf-8") as file:
+            file.write("""
+study: int8
+model: {target: %s}
+pipeline: {drafter: {type: prompt_lookup, num_speculative_tokens: 3, whole_continuation: false}}
+workload: {type: random_ids, count: 2, length: 24, max_new_tokens: 20, ignore_eos: true}
+sweep: {model.dtype: [f32, int8, bf16]}
+""" % target)
+        results = os.path.join(folder, "int8_results")
+        study = run_json("run", study, "--out", results, "--json")
+        cells = {cell["settings"]["model.dtype"]: cell for cell in study["cells"]}
+        read = {name: json.load(open(os.path.join(cell["folder"], "summary.json")))["performance"]["bytes_per_token"] for name, cell in cells.items()}
+        check(0.25 * read["f32"] < read["int8"] < 0.5 * read["f32"] and 0.45 * read["f32"] < read["bf16"] < 0.55 * read["f32"],
+              f"int8: a byte a weight is read, the cache keeps the checkpoint's numbers: {read}")
+        check(all(cell["tasks"]["overall"]["same_as_baseline"] == 1.0 for name, cell in cells.items() if name != "bf16"), "int8: drafting changes no token")
+        judged = run("diff", cells["int8"]["folder"])
+        check(judged.returncode == 0 and "0 differ and are not explained" in judged.stdout, "int8: diff loads the weights that the run had")
+
     def lossy_decoding_is_measured():
         study, results = os.path.join(folder, "lossy.yaml"), os.path.join(folder, "lossy_results")
         with open(study, "w") as file:
@@ -261,7 +281,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 
