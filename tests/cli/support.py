@@ -16,12 +16,14 @@ SOURCE = os.environ.get("FORETELL_SOURCE_DIR", ".")
 DATA = os.environ.get("FORETELL_DATA")
 # Threads that wait for one another by spinning make a busy machine ten times slower.
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+# A run under sanitizers takes many times as long: FORETELL_TEST_PATIENCE=20 waits as many times longer.
+PATIENCE = float(os.environ.get("FORETELL_TEST_PATIENCE", "1"))
 failures = []
 
 
 def run(*arguments, env=None, timeout=300, preexec_fn=None):
     """Runs foretell; standard output and standard error as text."""
-    return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=timeout,
+    return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=timeout * PATIENCE,
                           env={**ENVIRONMENT, **(env or {})}, preexec_fn=preexec_fn)
 
 
