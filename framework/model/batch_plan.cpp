@@ -15,7 +15,7 @@ namespace {
 // Which of the last `columns` cache rows each row of an item sees; all see what lies below.
 class Visible {
  public:
-  Visible(int rows, int columns) : rows_(rows), columns_(columns), seen_(std::size_t(rows) * columns, 0) {}
+  Visible(int rows, int columns) : columns_(columns), seen_(std::size_t(rows) * columns, 0) {}
   void set(int row, int column) { seen_[std::size_t(row) * columns_ + column] = 1; }
   bool get(int row, int column) const { return seen_[std::size_t(row) * columns_ + column] != 0; }
   void copy_row(int to, int from) {
@@ -26,7 +26,6 @@ class Visible {
   std::vector<char> marks_from(int first_row) const { return {seen_.begin() + std::ptrdiff_t(first_row) * columns_, seen_.end()}; }
 
  private:
-  int rows_;
   int columns_;
   std::vector<char> seen_;
 };

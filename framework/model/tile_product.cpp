@@ -14,6 +14,9 @@
 namespace foretell {
 namespace {
 
+constexpr int kTileRows = 16;             // of x, in one tile
+constexpr int kMostRows = 2 * kTileRows;  // that a panel is multiplied with at a time
+
 std::optional<bool>& assumed() {
   static std::optional<bool> present;
   return present;
@@ -26,8 +29,6 @@ void assume_tiles(std::optional<bool> present) { assumed() = present; }
 #ifdef FORETELL_TILES
 namespace {
 
-constexpr int kTileRows = 16;               // of x, in one tile
-constexpr int kMostRows = 2 * kTileRows;    // that a panel is multiplied with at a time
 constexpr std::int64_t kBlockBytes = 2048;  // 32 inputs of a panel
 constexpr std::int64_t kRowBytes = 128;     // two inputs of a panel: 16 pairs and 16 pairs
 constexpr std::int64_t kAhead = 2 * kBlockBytes;
@@ -103,12 +104,25 @@ FORETELL_TILE_CODE void multiply_both(const at::BFloat16* x, const std::byte* pa
   _tile_stored(3, sums + kTileRows * 32 + 16, kRowBytes);
 }
 
-bool system_grants_tiles() {
+// And the system grants them.
+bool machine_has_tiles() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // arch_prctl(2): ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return __builtin_cpu_supports("amx-bf16") != 0 && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
 }  // namespace
+
+#else
+namespace {
+
+bool machine_has_tiles() { return false; }
+void shape_tiles(int) {}
+void release_tiles() {}
+void multiply_upper(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
+void multiply_both(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
+
+}  // namespace
+#endif
 
 // A hypervisor that gets tiles wrong shall cost speed, not results.
 bool tiles_come_out_right() {
@@ -132,7 +146,7 @@ bool tiles_come_out_right() {
 }
 
 bool has_tiles() {
-  static const bool usable = __builtin_cpu_supports("amx-bf16") != 0 && system_grants_tiles() && tiles_come_out_right();
+  static const bool usable = machine_has_tiles() && tiles_come_out_right();
   return assumed().value_or(usable);
 }
 
@@ -149,15 +163,5 @@ void TileSession::multiply(const at::BFloat16* x, const std::byte* panel, std::i
     (rows <= kTileRows ? multiply_upper : multiply_both)(x + first * inputs, panel, inputs, sums + first * 32);
   }
 }
-
-#else
-
-bool has_tiles() { return assumed().value_or(false); }
-bool tiles_come_out_right() { return false; }
-TileSession::TileSession(int rows) : rows_(rows) {}
-TileSession::~TileSession() = default;
-void TileSession::multiply(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
-
-#endif
 
 }  // namespace foretell

@@ -255,6 +255,7 @@ void TrainableTransformer::mimic_attention(Layer& layer) const {
   }
 }
 
+// NOLINTNEXTLINE(readability-make-member-function-const): it changes what the tensors hold
 void TrainableTransformer::load(const std::filesystem::path& folder) {
   const Checkpoint checkpoint = Checkpoint::open(folder);
   const std::string_view prefix = weight_names(config_.naming).prefix;

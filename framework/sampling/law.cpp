@@ -120,7 +120,8 @@ Excess excess(const Law& p, const Law& q, double weight) {
 
 Law residual(const Law& p, const Law& q) {
   Excess left = excess(p, q);
-  return left.law ? std::move(*left.law) : p;
+  if (!left.law) return p;
+  return std::move(*left.law);
 }
 
 std::optional<Law> without(const Law& q, Token token) {
