@@ -62,7 +62,7 @@ struct TableColumn {
 struct TableRow {
   std::string name = {};
   std::vector<std::optional<Published>> published = {};  // one a column
-  std::vector<CellComparison> how = {};                      // one a column
+  std::vector<CellComparison> how = {};                  // one a column
   std::map<std::string, ConfigValue> measured = {};      // study -> the sweep's values of a cell
 };
 

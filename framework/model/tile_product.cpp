@@ -126,20 +126,19 @@ void multiply_both(const at::BFloat16*, const std::byte*, std::int64_t, float*) 
 
 // A hypervisor that gets tiles wrong shall cost speed, not results.
 bool tiles_come_out_right() {
-  constexpr int kRows = 21, kInputs = 64, kOutputs = 32;
+  constexpr std::size_t kRows = 21, kInputs = 64, kOutputs = 32;
   std::vector<at::BFloat16> x(kRows * kInputs), panel(kInputs * kOutputs);
   // Small whole numbers: all sums are exact.
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(static_cast<int>(i * 7 % 13) - 6);
-  for (std::size_t i = 0; i < panel.size(); ++i) panel[i] = static_cast<float>(static_cast<int>(i * 5 % 11) - 5);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;
+  for (std::size_t i = 0; i < panel.size(); ++i) panel[i] = static_cast<float>(i * 5 % 11) - 5;
   std::vector<float> sums(kRows * kOutputs);
   TileSession(kRows).multiply(x.data(), reinterpret_cast<const std::byte*>(panel.data()), kInputs, sums.data());
-  for (int r = 0; r < kRows; ++r) {
-    for (int o = 0; o < kOutputs; ++o) {
+  for (std::size_t r = 0; r < kRows; ++r) {
+    for (std::size_t o = 0; o < kOutputs; ++o) {
       float expected = 0;
-      for (int i = 0; i < kInputs; ++i)
-        expected += static_cast<float>(x[static_cast<std::size_t>(r * kInputs + i)]) *
-                    static_cast<float>(panel[static_cast<std::size_t>(i / 2 * 64 + o * 2 + i % 2)]);
-      if (sums[static_cast<std::size_t>(r * kOutputs + o)] != expected) return false;
+      for (std::size_t i = 0; i < kInputs; ++i)
+        expected += static_cast<float>(x[r * kInputs + i]) * static_cast<float>(panel[i / 2 * 64 + o * 2 + i % 2]);
+      if (sums[r * kOutputs + o] != expected) return false;
     }
   }
   return true;
