@@ -130,8 +130,8 @@ double positive_part(std::span<const double> p, std::span<const double> q, doubl
   return sum_of(out);
 }
 
-std::size_t pick_index(std::span<const double> weights, double u) {
-  double left = u * sum_of(weights);
+std::size_t pick_index(std::span<const double> weights, double mass) {
+  double left = mass;
   std::size_t first = 0;
   for (; weights.size() - first > kRowBlock; first += kRowBlock) {
     const double block = sum_of(weights.subspan(first, kRowBlock));

@@ -28,7 +28,7 @@ void exponentials(std::span<const float> logits, double top, double factor, std:
 // out[i] = max(weight * p[i] - q[i], 0); returns their sum. `out` may be p.
 double positive_part(std::span<const double> p, std::span<const double> q, double weight, std::span<double> out);
 
-// The first i whose weights up to it sum to more than u * sum(weights), 0 <= u < 1; never one without weight. At least one is positive.
-std::size_t pick_index(std::span<const double> weights, double u);
+// The first i whose weights up to it sum to more than `mass`, 0 <= mass < sum(weights); never one without weight. At least one is positive.
+std::size_t pick_index(std::span<const double> weights, double mass);
 
 }  // namespace foretell

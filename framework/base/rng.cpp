@@ -50,8 +50,9 @@ bool PhiloxRng::bernoulli(double probability) {
 }
 
 std::size_t PhiloxRng::pick(std::span<const double> weights) {
-  FORETELL_CHECK(sum_of(weights) > 0, "no weight among {} entries", weights.size());
-  return pick_index(weights, uniform());
+  const double total = sum_of(weights);
+  FORETELL_CHECK(total > 0, "total weight {} of {} entries", total, weights.size());
+  return pick_index(weights, uniform() * total);
 }
 
 }  // namespace foretell

@@ -22,24 +22,21 @@ double other_of(std::span<const RoundRecord> rounds) {
   return mean_of(rounds, [](const RoundRecord& r) { return r.ns.verify + r.ns.commit; });
 }
 
-// 1 + the sum over levels of the probability that all down to it are accepted.
-double sum_over_levels(int depth, auto acceptance_at) {
-  double emitted = 1, reached = 1;
-  for (int level = 1; level <= depth && reached > 0; ++level) emitted += reached *= acceptance_at(level);
-  return emitted;
-}
-
 double mean_over(const RoundPlan& plan, auto value) {
   double total = 0;
   for (const RoundShape& shape : plan.shapes) total += shape.share * value(shape);
   return total;
 }
 
+std::size_t deepest(const RoundPlan& plan) {
+  int depth = 0;
+  for (const RoundShape& shape : plan.shapes) depth = std::max(depth, shape.depth);
+  return static_cast<std::size_t>(depth);
+}
+
 // Entry x: the probability that a round emits x tokens.
 std::vector<double> tokens_of_round(const RoundPlan& plan, std::span<const double> conditional) {
-  int deepest = 0;
-  for (const RoundShape& shape : plan.shapes) deepest = std::max(deepest, shape.depth);
-  std::vector<double> out(static_cast<std::size_t>(deepest) + 2, 0.0);
+  std::vector<double> out(deepest(plan) + 2, 0.0);
   for (const RoundShape& shape : plan.shapes) {
     double reached = shape.share;
     for (int level = 1; level <= shape.depth; ++level) {
@@ -53,11 +50,7 @@ std::vector<double> tokens_of_round(const RoundPlan& plan, std::span<const doubl
   return out;
 }
 
-double iid_of(const RoundPlan& plan, double acceptance) {
-  int deepest = 0;
-  for (const RoundShape& shape : plan.shapes) deepest = std::max(deepest, shape.depth);
-  return emitted_by(plan, std::vector<double>(static_cast<std::size_t>(deepest), acceptance));
-}
+double iid_of(const RoundPlan& plan, double acceptance) { return emitted_by(plan, std::vector<double>(deepest(plan), acceptance)); }
 
 std::optional<double> break_even_of(const RoundPlan& plan, double cost) {
   if (iid_of(plan, 1) < cost) return std::nullopt;
@@ -133,14 +126,6 @@ double emitted_by(const RoundPlan& plan, std::span<const double> conditional) {
 
 RoundPlan chain_plan(const RowCosts& costs, int depth) {
   return {.shapes = {{.rows = depth + 1, .depth = depth}}, .draft_ns = depth * costs.draft(1)};
-}
-
-double iid_emitted(double acceptance, int depth) {
-  return sum_over_levels(depth, [&](int) { return acceptance; });
-}
-
-double position_wise_emitted(std::span<const double> conditional, int depth) {
-  return sum_over_levels(depth, [&](int level) { return level <= static_cast<int>(conditional.size()) ? conditional[level - 1] : 0.0; });
 }
 
 SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, const AcceptanceFacts& acceptance) {

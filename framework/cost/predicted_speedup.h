@@ -71,11 +71,6 @@ struct SpeedupPrediction {
   std::optional<double> break_even = {};
 };
 
-// [tokens / round] 1 + a + ... + a^depth.
-double iid_emitted(double acceptance, int depth);
-// [tokens / round] 1 + c1 + c1 c2 + ... down to `depth`; positions behind the last one that is given are rejected.
-double position_wise_emitted(std::span<const double> conditional, int depth);
-
 SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, const AcceptanceFacts& acceptance);
 
 // One sentence without its period: "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.71, has 0.55". Whether it wins is

@@ -62,31 +62,17 @@ FORETELL_TILE_CODE void shape_tiles(int rows) {
 
 FORETELL_TILE_CODE void release_tiles() { _tile_release(); }
 
-// Up to 16 rows.
-FORETELL_TILE_CODE void multiply_upper(const at::BFloat16* x, const std::byte* panel, std::int64_t inputs, float* sums) {
-  const auto row_stride = static_cast<std::size_t>(inputs) * sizeof(at::BFloat16);
-  _tile_zero(0);
-  _tile_zero(1);
-  for (std::int64_t i = 0; i < inputs; i += kTileInputs, panel += kBlockBytes) {
-    for (std::int64_t line = 0; line < kBlockBytes; line += 64) __builtin_prefetch(panel + kAhead + line);
-    _tile_loadd(4, x + i, row_stride);
-    _tile_loadd(6, panel, kRowBytes);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, panel + 64, kRowBytes);
-    _tile_dpbf16ps(1, 4, 7);
-  }
-  _tile_stored(0, sums, kRowBytes);
-  _tile_stored(1, sums + 16, kRowBytes);
-}
-
-// 17 to 32 rows.
-FORETELL_TILE_CODE void multiply_both(const at::BFloat16* x, const std::byte* panel, std::int64_t inputs, float* sums) {
+// Up to 16 rows, or 17 to 32.
+template <bool kBoth>
+FORETELL_TILE_CODE void multiply_rows(const at::BFloat16* x, const std::byte* panel, std::int64_t inputs, float* sums) {
   const auto row_stride = static_cast<std::size_t>(inputs) * sizeof(at::BFloat16);
   const at::BFloat16* lower = x + kTileRows * inputs;
   _tile_zero(0);
   _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  if constexpr (kBoth) {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   for (std::int64_t i = 0; i < inputs; i += kTileInputs, panel += kBlockBytes) {
     for (std::int64_t line = 0; line < kBlockBytes; line += 64) __builtin_prefetch(panel + kAhead + line);
     _tile_loadd(4, x + i, row_stride);
@@ -94,14 +80,18 @@ FORETELL_TILE_CODE void multiply_both(const at::BFloat16* x, const std::byte* pa
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, panel + 64, kRowBytes);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, lower + i, row_stride);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    if constexpr (kBoth) {
+      _tile_loadd(5, lower + i, row_stride);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
   }
   _tile_stored(0, sums, kRowBytes);
   _tile_stored(1, sums + 16, kRowBytes);
-  _tile_stored(2, sums + kTileRows * 32, kRowBytes);
-  _tile_stored(3, sums + kTileRows * 32 + 16, kRowBytes);
+  if constexpr (kBoth) {
+    _tile_stored(2, sums + kTileRows * 32, kRowBytes);
+    _tile_stored(3, sums + kTileRows * 32 + 16, kRowBytes);
+  }
 }
 
 // And the system grants them.
@@ -118,8 +108,8 @@ namespace {
 bool machine_has_tiles() { return false; }
 void shape_tiles(int) {}
 void release_tiles() {}
-void multiply_upper(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
-void multiply_both(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
+template <bool>
+void multiply_rows(const at::BFloat16*, const std::byte*, std::int64_t, float*) {}
 
 }  // namespace
 #endif
@@ -159,7 +149,7 @@ void TileSession::multiply(const at::BFloat16* x, const std::byte* panel, std::i
     const int rows = std::min(kMostRows, rows_ - first);
     if (rows != shaped_) shape_tiles(rows);
     shaped_ = rows;
-    (rows <= kTileRows ? multiply_upper : multiply_both)(x + first * inputs, panel, inputs, sums + first * 32);
+    (rows <= kTileRows ? multiply_rows<false> : multiply_rows<true>)(x + first * inputs, panel, inputs, sums + first * 32);
   }
 }
 

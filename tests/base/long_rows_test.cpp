@@ -86,7 +86,7 @@ TEST_CASE("a picked index is where the running sum passes, and never one without
     for (std::size_t i = 0; i < count; i += 3) weights[i] = static_cast<double>(i % 5 + 1);
     const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
     for (const double u : {0.0, 1e-9, 0.1, 0.25, 0.5, 0.77, 0.999999, 1 - 0x1.0p-53}) {
-      const std::size_t picked = pick_index(weights, u);
+      const std::size_t picked = pick_index(weights, u * total);
       REQUIRE(picked < count);
       CHECK(weights[picked] > 0);
       // Whole numbers: these sums are exact.
@@ -99,7 +99,7 @@ TEST_CASE("a picked index is where the running sum passes, and never one without
   std::vector<double> one(3000, 0.0);
   one[1500] = 1e-300;
   CHECK(pick_index(one, 0.0) == 1500);
-  CHECK(pick_index(one, 1 - 0x1.0p-53) == 1500);
+  CHECK(pick_index(one, 1e-300 * (1 - 0x1.0p-53)) == 1500);
 }
 
 }  // namespace

@@ -11,6 +11,17 @@ namespace {
 // One row takes 10, five rows 21; a draft token takes 1.
 const RowCosts kSteep({{1, 10}, {5, 21}}, {{1, 1}});
 
+// 1 + a + ... + a^depth, the formula itself.
+double iid_emitted(double acceptance, int depth) {
+  double emitted = 1;
+  for (int level = 1; level <= depth; ++level) emitted += std::pow(acceptance, level);
+  return emitted;
+}
+
+double emitted_by_chain(const std::vector<double>& conditional, int depth) {
+  return emitted_by({.shapes = {{.rows = depth + 1, .depth = depth}}}, conditional);
+}
+
 }  // namespace
 
 TEST_CASE("where rows cost nothing the i.i.d. prediction is the paper's formula") {
@@ -48,13 +59,13 @@ TEST_CASE("a draft that costs nothing breaks even without acceptance") {
 }
 
 TEST_CASE("emitted tokens by depth") {
-  CHECK(iid_emitted(0.5, 0) == 1);
-  CHECK(iid_emitted(0.5, 3) == Approx(1.875));
-  CHECK(iid_emitted(1, 7) == 8);
-  CHECK(iid_emitted(0, 7) == 1);
-  CHECK(position_wise_emitted(std::vector<double>{0.5, 1.0}, 2) == Approx(2.0));
-  CHECK(position_wise_emitted(std::vector<double>{0.5, 1.0}, 9) == Approx(2.0));
-  CHECK(position_wise_emitted({}, 4) == 1);
+  CHECK(emitted_by_chain({}, 0) == 1);
+  CHECK(emitted_by_chain({0.5, 0.5, 0.5}, 3) == Approx(1.875));
+  CHECK(emitted_by_chain(std::vector<double>(7, 1.0), 7) == 8);
+  CHECK(emitted_by_chain(std::vector<double>(7, 0.0), 7) == 1);
+  CHECK(emitted_by_chain({0.5, 1.0}, 2) == Approx(2.0));
+  CHECK(emitted_by_chain({0.5, 1.0}, 9) == Approx(2.0));
+  CHECK(emitted_by_chain({}, 4) == 1);
 }
 
 TEST_CASE("a tree and a drafter without a model are planned from what was measured") {
@@ -98,7 +109,7 @@ TEST_CASE("an answer's end cuts its last round") {
   CHECK(emitted_by(plan, std::vector<double>(4, 0.8)) == Approx(iid_emitted(0.8, 4)).epsilon(1e-4));
   plan.answers = {};
   CHECK(emitted_by(plan, std::vector<double>(4, 0.8)) == Approx(iid_emitted(0.8, 4)));
-  CHECK(emitted_by(plan, std::vector<double>{0.8, 0.5}) == Approx(position_wise_emitted(std::vector<double>{0.8, 0.5}, 4)));
+  CHECK(emitted_by(plan, std::vector<double>{0.8, 0.5}) == Approx(1 + 0.8 + 0.4));
   CHECK(*predict_speedup(kSteep, one, {.per_level = 0.5}).iid == Approx(3 / 2.25 / (kSteep.target(2) / 10)));
 }
 
