@@ -4,10 +4,12 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <vector>
 
 #include "framework/base/cpu_clones.h"
+#include "framework/model/attention_tiles.h"
 #include "framework/model/lanes.h"
 #include "framework/model/quick_exp.h"
 
@@ -17,7 +19,7 @@ namespace {
 using at::BFloat16;
 
 constexpr std::int64_t kMostRows = 64;         // above, products of large matrices are worth their preparation
-constexpr int kPiece = 64;                     // cache rows whose softmax is taken together
+constexpr int kPiece = kAttendedPiece;         // cache rows whose softmax is taken together
 constexpr int kSegment = 8 * kPiece;           // cache rows that one task goes over
 constexpr int kQueries = 4;                    // that are multiplied side by side, at most
 constexpr int kTile = 32;                      // queries of a task, at most
@@ -38,6 +40,7 @@ struct Job {
   const SeenRows* seen;
   float scale;
   int first_segment, segments, tiles;
+  bool by_tiles;  // the processor's
 
   int count() const { return seen->rows * group; }
   int tasks() const { return kv_heads * segments * tiles; }
@@ -47,6 +50,9 @@ struct Job {
 
 struct Room {
   std::vector<float> queries, block, scores, factors;
+  // By tiles: rows and weights as blocks, keys and values as panels.
+  std::vector<BFloat16> query_tiles, weight_tiles;
+  std::vector<std::uint32_t> panels;
 };
 
 // Whether rows of the cache are used where they lie: others are widened first, which pays if several groups of queries use them, and makes up for
@@ -201,53 +207,121 @@ FORETELL_INLINE void hide(const Job<T>& job, int query, int begin, int count, fl
     if (begin + c < seen.first || !(seen.all || seen.sees(row, begin + c))) scores[c] = kHidden;
 }
 
-template <class T>
-FORETELL_INLINE void run_task(const Job<T>& job, int task, float* part, Room& room) {
-  const int head = task / (job.segments * job.tiles), tile = task / job.segments % job.tiles;
-  const int segment = job.first_segment + task % job.segments;
-  const int first_query = tile * kTile, queries = std::min(kTile, job.count() - first_query);
-  const std::int64_t wide = whole_lanes(job.dim), value_wide = whole_lanes(job.value_dim), width = job.part_width();
+// What a task goes over: some queries of one head, in one segment of the cache.
+struct Task {
+  int head, first_query, queries, begin, end;
+};
 
-  room.queries.assign(static_cast<std::size_t>(queries * wide), 0.0f);
-  for (int q = 0; q < queries; ++q) {
-    const int query = first_query + q;
-    const T* from = job.queries + query / job.group * job.row_stride + (head * job.group + query % job.group) * job.dim;
+template <class T>
+Task task_of(const Job<T>& job, int task) {
+  const int tile = task / job.segments % job.tiles, segment = job.first_segment + task % job.segments;
+  return {.head = task / (job.segments * job.tiles),
+          .first_query = tile * kTile,
+          .queries = std::min(kTile, job.count() - tile * kTile),
+          .begin = std::max(segment * kSegment, job.seen->first / kPiece * kPiece),
+          .end = std::min((segment + 1) * kSegment, job.seen->end)};
+}
+
+template <class T>
+const T* query_of(const Job<T>& job, const Task& task, int q) {
+  const int query = task.first_query + q;
+  return job.queries + query / job.group * job.row_stride + (task.head * job.group + query % job.group) * job.dim;
+}
+
+template <class T>
+FORETELL_INLINE void begin_task(const Job<T>& job, const Task& task, float* part, Room& room) {
+  const std::int64_t width = job.part_width(), state = width - kLanes;
+  room.scores.resize(std::size_t{kPiece} * static_cast<std::size_t>(task.queries));
+  room.factors.assign(static_cast<std::size_t>(task.queries), 0.0f);
+  std::fill_n(part, task.queries * width, 0.0f);
+  for (int q = 0; q < task.queries; ++q) part[q * width + state] = kHidden;
+}
+
+// Scores become weights, and each query's factor what its sums so far are to be multiplied with.
+template <class T>
+FORETELL_INLINE void weigh_all(const Job<T>& job, const Task& task, int piece, int count, float* part, Room& room) {
+  const std::int64_t width = job.part_width();
+  for (int q = 0; q < task.queries; ++q) {
+    float* scores = room.scores.data() + q * kPiece;
+    float* state = part + (q + 1) * width - kLanes;
+    hide(job, task.first_query + q, piece, count, scores);
+    room.factors[static_cast<std::size_t>(q)] = weigh(scores, count, state[0], state[1]);
+  }
+}
+
+template <class T>
+FORETELL_INLINE void run_task(const Job<T>& job, int number, float* part, Room& room) {
+  const Task task = task_of(job, number);
+  const std::int64_t wide = whole_lanes(job.dim), value_wide = whole_lanes(job.value_dim), width = job.part_width();
+  room.queries.assign(static_cast<std::size_t>(task.queries * wide), 0.0f);
+  for (int q = 0; q < task.queries; ++q) {
+    const T* from = query_of(job, task, q);
     for (std::int64_t i = 0; i < job.dim; ++i) room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
   }
-  room.scores.resize(std::size_t{kPiece} * static_cast<std::size_t>(queries));
-  room.factors.assign(static_cast<std::size_t>(queries), 0.0f);
-  std::fill_n(part, queries * width, 0.0f);
-  for (int q = 0; q < queries; ++q) part[q * width + value_wide] = kHidden;
+  begin_task(job, task, part, room);
+  for (int piece = task.begin; piece < task.end; piece += kPiece) {
+    const int count = std::min(kPiece, task.end - piece);
+    const T* keys = job.keys + (task.head * job.capacity + piece) * job.dim;
+    if (fits<T>(count, job.dim, task.queries)) {
+      score_all(room, task.queries, keys, count, wide);
+    } else {
+      score_all(room, task.queries, widened(keys, count, job.dim, room.block), count, wide);
+    }
+    weigh_all(job, task, piece, count, part, room);
+    const T* values = job.values + (task.head * job.capacity + piece) * job.value_dim;
+    if (fits<T>(count, job.value_dim, task.queries)) {
+      mix_all(room, task.queries, values, count, value_wide, part, width);
+    } else {
+      mix_all(room, task.queries, widened(values, count, job.value_dim, room.block), count, value_wide, part, width);
+    }
+  }
+}
 
-  const int begin = std::max(segment * kSegment, job.seen->first / kPiece * kPiece),
-            end = std::min((segment + 1) * kSegment, job.seen->end);
-  for (int piece = begin; piece < end; piece += kPiece) {
-    const int count = std::min(kPiece, end - piece);
-    const T* keys = job.keys + (head * job.capacity + piece) * job.dim;
-    if (fits<T>(count, job.dim, queries)) {
-      score_all(room, queries, keys, count, wide);
-    } else {
-      score_all(room, queries, widened(keys, count, job.dim, room.block), count, wide);
-    }
+// The same by the processor's tiles: weights are rounded before values are multiplied with them, their sum is not.
+FORETELL_INLINE void run_by_tiles(const Job<BFloat16>& job, int number, float* part, Room& room) {
+  const Task task = task_of(job, number);
+  const int queries = task.queries, tiles = TileBlock{nullptr, queries}.tiles();
+  const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileInputs, value_panel = std::int64_t{kPiece} / 2 * kTileInputs;
+  room.query_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * job.dim));
+  room.weight_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * kPiece));
+  room.panels.resize(static_cast<std::size_t>(std::max(2 * key_panel, job.value_dim / kTileInputs * value_panel)));
+  for (int q = 0; q < queries; ++q) lay_out_query(query_of(job, task, q), q, queries, job.dim, room.query_tiles.data());
+  begin_task(job, task, part, room);
+  const auto panels_at = [&](std::int64_t number_of_words, std::int64_t stride, std::int64_t steps) {
+    return TileSession::Panels{reinterpret_cast<const std::byte*>(room.panels.data() + number_of_words),
+                               stride * static_cast<std::int64_t>(sizeof(std::uint32_t)), steps, false};
+  };
+  TileSession session;
+  for (int piece = task.begin; piece < task.end; piece += kPiece) {
+    const int count = std::min(kPiece, task.end - piece);
+    lay_out_keys(job.keys + (task.head * job.capacity + piece) * job.dim, count, job.dim, room.panels.data());
+    session.multiply(std::array{TileBlock{room.query_tiles.data(), queries}}, panels_at(0, key_panel, job.dim / kTileInputs), false,
+                     {room.scores.data(), kPiece, kTileInputs});
+    float* const scores = room.scores.data();
+#pragma omp simd
+    for (int i = 0; i < queries * kPiece; ++i) scores[i] *= job.scale;
+    weigh_all(job, task, piece, count, part, room);
     for (int q = 0; q < queries; ++q) {
-      float* scores = room.scores.data() + q * kPiece;
-      float* state = part + q * width + value_wide;
-      hide(job, first_query + q, piece, count, scores);
-      room.factors[static_cast<std::size_t>(q)] = weigh(scores, count, state[0], state[1]);
+      const float factor = room.factors[static_cast<std::size_t>(q)];
+      float* const sums = part + q * width;
+      std::fill(scores + q * kPiece + count, scores + (q + 1) * kPiece, 0.0f);
+#pragma omp simd
+      for (std::int64_t i = 0; i < job.value_dim; ++i) sums[i] *= factor;
     }
-    const T* values = job.values + (head * job.capacity + piece) * job.value_dim;
-    if (fits<T>(count, job.value_dim, queries)) {
-      mix_all(room, queries, values, count, value_wide, part, width);
-    } else {
-      mix_all(room, queries, widened(values, count, job.value_dim, room.block), count, value_wide, part, width);
-    }
+    lay_out_weights(scores, queries, room.weight_tiles.data());
+    lay_out_values(job.values + (task.head * job.capacity + piece) * job.value_dim, count, job.value_dim, room.panels.data());
+    for (std::int64_t column = 0; column < job.value_dim; column += 2 * kTileInputs)
+      session.multiply(std::array{TileBlock{room.weight_tiles.data(), queries}},
+                       panels_at(column / kTileInputs * value_panel, value_panel, kPiece / kTileInputs), true,
+                       {part + column, width, kTileInputs});
   }
 }
 
 FORETELL_CLONES void run_f32(const Job<float>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
 FORETELL_CLONES void run_bf16(const Job<BFloat16>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
+FORETELL_CLONES void run_tiles(const Job<BFloat16>& job, int task, float* part, Room& room) { run_by_tiles(job, task, part, room); }
 void run(const Job<float>& job, int task, float* part, Room& room) { run_f32(job, task, part, room); }
-void run(const Job<BFloat16>& job, int task, float* part, Room& room) { run_bf16(job, task, part, room); }
+void run(const Job<BFloat16>& job, int task, float* part, Room& room) { (job.by_tiles ? run_tiles : run_bf16)(job, task, part, room); }
 
 // The segments of one query, in their order; a segment in which it saw nothing changes nothing. `joined` has room for a row of values.
 template <class T>
@@ -321,7 +395,9 @@ void attend_typed(const at::Tensor& queries, const ItemPlan& item, const HeadLay
              .scale = static_cast<float>(scale),
              .first_segment = seen.first / kSegment,
              .segments = 0,
-             .tiles = 0};
+             .tiles = 0,
+             .by_tiles = std::is_same_v<T, BFloat16> && seen.rows > kVectorRows && has_tiles() && layout.head_dim % kTileInputs == 0 &&
+                         layout.value_dim() % (2 * kTileInputs) == 0};
   job.segments = (seen.end + kSegment - 1) / kSegment - job.first_segment;
   job.tiles = (job.count() + kTile - 1) / kTile;
   attend_rows(job, out.mutable_data_ptr<T>());

@@ -105,6 +105,10 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
 }
 
+at::Tensor Linear::forward_wide(const at::Tensor& x) const {
+  return !output_scales_.defined() && takes(x) ? packed_.wide_product(x.contiguous(), wide_bias_) : forward(x).to(at::kFloat);
+}
+
 void Linear::add_to(const at::Tensor& y, const at::Tensor& x) const {
   if (!output_scales_.defined() && takes(x) && y.is_contiguous()) return packed_.add_product(x.contiguous(), wide_bias_, y);
   y.add_(forward(x));

@@ -35,6 +35,7 @@ class Linear {
   Linear int8_copy(bool gated) const;
 
   at::Tensor forward(const at::Tensor& x) const;                // x [rows, in] -> [rows, out]
+  at::Tensor forward_wide(const at::Tensor& x) const;           // the same in float32, rounded before only where a library's kernel does
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place
   // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows, out / 2]
   at::Tensor gated(const at::Tensor& x, Activation activation) const;

@@ -5,11 +5,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/ones_like.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <vector>
 
 #include "framework/base/cpu_clones.h"
@@ -17,6 +18,10 @@
 #include "framework/model/lanes.h"
 #include "framework/model/quick_exp.h"
 #include "framework/model/tile_product.h"
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 namespace foretell {
 namespace {
@@ -29,7 +34,6 @@ constexpr int kMostRows = 12;                  // of a block: 24 sums stay in re
 constexpr int kSideBySide = 2;                 // panels that few rows pass over at once, so that sums do not wait for one another
 constexpr int kAhead = 1024;                   // bytes of a panel that are on their way
 constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB
-constexpr int kVectorRows = 4;                 // up to so many rows a panel arrives no faster than vectors multiply it
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 
 // Two inputs of one output lie in 32 bits, which a shift and a mask widen.
@@ -278,36 +282,134 @@ FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float*
   for (; i < count; ++i) store_one(to + i, adds ? load_one(to + i) + sums[i] : sums[i]);
 }
 
-FORETELL_CLONES void finish(const Output& output, std::int64_t panel, float* sums, float* y) { finish_row(output, panel, sums, y); }
-FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_row(output, panel, sums, y); }
-void finish(const Output& output, std::int64_t panel, float* sums, BFloat16* y) { finish_bf16(output, panel, sums, y); }
+template <class T>
+FORETELL_INLINE void finish_rows(const Output& output, std::int64_t panel, int rows, float* sums, T* y) {
+  for (int r = 0; r < rows; ++r) finish_row(output, panel, sums + r * kPanel, y + r * output.width);
+}
 
-// The processor's tiles take rows as they are, up to 32 at a time over a panel.
-void multiply_by_tiles(const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
-  const std::int64_t rows = x.size(0), stride = panel_bytes(Type::BFloat16, inputs);
-  const auto* const from = x.const_data_ptr<BFloat16>();
-  const auto* const panels = static_cast<const std::byte*>(storage.const_data_ptr());
-  const std::int64_t lanes = output.kind == Output::Kind::Gate ? kLanes : kPanel;
-  auto* const out = y.mutable_data_ptr<BFloat16>();
-  const std::int64_t grain = std::max<std::int64_t>(1, kSerialWork / (rows * inputs * kPanel));
-  at::parallel_for(0, (output.width + lanes - 1) / lanes, grain, [&](std::int64_t begin, std::int64_t end) {
-    static thread_local std::vector<float> sums;
-    sums.resize(static_cast<std::size_t>(rows * kPanel));
-    TileSession tiles(static_cast<int>(rows));
-    for (std::int64_t panel = begin; panel < end; ++panel) {
-      tiles.multiply(from, panels + panel * stride, inputs, sums.data());
-      for (std::int64_t r = 0; r < rows; ++r) finish(output, panel, sums.data() + r * kPanel, out + r * output.width);
+// Of `rows` rows the sums with one panel.
+FORETELL_CLONES void finish(const Output& output, std::int64_t panel, int rows, float* sums, float* y) {
+  finish_rows(output, panel, rows, sums, y);
+}
+FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t panel, int rows, float* sums, BFloat16* y) {
+  finish_rows(output, panel, rows, sums, y);
+}
+void finish(const Output& output, std::int64_t panel, int rows, float* sums, BFloat16* y) { finish_bf16(output, panel, rows, sums, y); }
+
+// The processor's tiles. Rows go over a pair of panels in blocks; so many rows at a time, over so much of a panel, that they stay in the second cache.
+constexpr std::int64_t kChunkRows = 256;
+constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
+constexpr std::int64_t kWidenedInputs = 128;     // of an int8 pair that are widened at a time: 16 KiB
+
+struct alignas(64) SumLine {
+  float sums[kLanes];
+};
+struct alignas(64) WideLine {
+  std::uint32_t pairs[kLanes];
+};
+
+// Whole numbers are bfloat16 numbers as they are.
+FORETELL_CLONES void widen(const std::byte* panel, std::int64_t inputs, WideLine* to) {
+  for (std::int64_t step = 0; step < inputs / Int8Panel::kStep; ++step, panel += Int8Panel::kStepBytes, to += 4) {
+    __builtin_prefetch(panel + kAhead);
+    __builtin_prefetch(panel + kAhead + 64);
+    Lanes weights[Int8Panel::kStep][2];
+    Int8Panel::load_step(panel, weights);
+#pragma GCC unroll 4
+    for (int line = 0; line < 4; ++line) {
+      using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
+      Words even, odd;
+      std::memcpy(&even, &weights[line / 2 * 2][line % 2], sizeof even);
+      std::memcpy(&odd, &weights[line / 2 * 2 + 1][line % 2], sizeof odd);
+      const Words pairs = (even >> 16) | odd;  // the low halves of whole numbers this small are zero
+      std::memcpy(to[line].pairs, &pairs, sizeof pairs);
+    }
+  }
+}
+
+struct TileJob {
+  Type type;
+  const std::byte* panels;
+  std::int64_t stride, inputs;  // of a panel
+  std::span<const TileBlock> blocks;
+  std::int64_t rows, piece;  // of x in all blocks; inputs that are multiplied before the next pair's
+};
+
+// The rows' sums with a pair of panels over the inputs [begin, end): [panels][rows][32].
+void multiply_pair(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles, float* sums) {
+  static thread_local std::vector<WideLine> wide;
+  static thread_local std::vector<TileBlock> blocks;
+  const std::byte* const pair = job.panels + group * kSideBySide * job.stride;
+  const std::int64_t part = job.type == Type::Int8 ? kWidenedInputs : end - begin;
+  for (std::int64_t i = begin; i < end; i += part) {
+    const std::int64_t count = std::min(part, end - i);
+    TileSession::Panels panels{pair + i * job.stride / job.inputs, job.stride, count / kTileInputs, true};
+    if (job.type == Type::Int8) {
+      const std::int64_t lines = count * kPanel / 2 / kLanes;
+      wide.resize(static_cast<std::size_t>(kSideBySide * lines));
+      for (int p = 0; p < kSideBySide; ++p) widen(panels.first + p * job.stride, count, wide.data() + p * lines);
+      panels = {reinterpret_cast<const std::byte*>(wide.data()), lines * static_cast<std::int64_t>(sizeof(WideLine)), panels.steps, false};
+    }
+    blocks.clear();
+    for (const TileBlock& block : job.blocks) blocks.push_back(block.from(i / kTileInputs));
+    tiles.multiply(blocks, panels, i > 0, {sums, kPanel, job.rows * kPanel});
+  }
+}
+
+// Pairs of panels [begin, end), written to y from the rows' first on.
+template <class Y>
+void multiply_pairs(const TileJob& job, std::int64_t begin, std::int64_t end, const Output& output, Y* y) {
+  static thread_local std::vector<SumLine> room;
+  const std::int64_t pair_sums = kSideBySide * job.rows * kPanel;
+  // Sums wait for the next piece, where there is one.
+  const std::int64_t waiting = job.piece < job.inputs ? pair_sums : 0;
+  room.resize(static_cast<std::size_t>((waiting > 0 ? end - begin : 1) * pair_sums / kLanes));
+  TileSession tiles;
+  for (std::int64_t first = 0; first < job.inputs; first += job.piece) {
+    const std::int64_t last = std::min(job.inputs, first + job.piece);
+    for (std::int64_t group = begin; group < end; ++group) {
+      float* sums = room.data()->sums + (group - begin) * waiting;
+      multiply_pair(job, group, first, last, tiles, sums);
+      if (last < job.inputs) continue;
+      for (int p = 0; p < kSideBySide; ++p)
+        finish(output, group * kSideBySide + p, static_cast<int>(job.rows), sums + p * job.rows * kPanel, y);
+    }
+  }
+}
+
+template <class Y>
+void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output,
+                       const at::Tensor& y) {
+  static thread_local TileRows laid_out;
+  const std::int64_t rows = x.size(0), stride = panel_bytes(type, inputs);
+  laid_out.lay_out(x.const_data_ptr<BFloat16>(), rows, inputs);
+  const std::span<const TileBlock> blocks = laid_out.blocks();
+  const std::int64_t groups = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride * kSideBySide, 1);
+  const std::int64_t piece = std::max(kChunkNumbers / std::min(kChunkRows, rows) / kTileInputs, std::int64_t{1}) * kTileInputs;
+  const std::int64_t grain = std::max<std::int64_t>(1, kSerialWork / (rows * inputs * kPanel * kSideBySide));
+  Y* const out = y.mutable_data_ptr<Y>();
+  at::parallel_for(0, groups, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t chunk = 0; chunk < rows; chunk += kChunkRows) {
+      const auto first = static_cast<std::size_t>(chunk / kTileBlockRows), count = static_cast<std::size_t>(kChunkRows / kTileBlockRows);
+      const TileJob job{.type = type,
+                        .panels = static_cast<const std::byte*>(storage.const_data_ptr()),
+                        .stride = stride,
+                        .inputs = inputs,
+                        .blocks = blocks.subspan(first, std::min(count, blocks.size() - first)),
+                        .rows = std::min(kChunkRows, rows - chunk),
+                        .piece = piece};
+      multiply_pairs(job, begin, end, output, out + chunk * output.width);
     }
   });
 }
 
-template <class T>
+template <class T, class Y>
 void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
   const int rows = static_cast<int>(x.size(0));
   if (rows == 0) return;
   if constexpr (std::is_same_v<T, BFloat16>) {
-    if (type == Type::BFloat16 && rows > kVectorRows && inputs % kTileInputs == 0 && has_tiles())
-      return multiply_by_tiles(storage, inputs, x, output, y);
+    if (type != Type::Float32 && rows > kVectorRows && inputs % kTileInputs == 0 && has_tiles())
+      return multiply_by_tiles<Y>(type, storage, inputs, x, output, y);
   }
   static thread_local std::vector<float> turned;
   std::vector<RowBlock> blocks = blocks_of(rows);
@@ -326,7 +428,7 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
   const std::int64_t panels = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride, 1);
   const std::int64_t groups = panels / kSideBySide;
   const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kSideBySide;
-  T* const out = y.mutable_data_ptr<T>();
+  Y* const out = y.mutable_data_ptr<Y>();
   at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work), [&](std::int64_t begin, std::int64_t end) {
     static thread_local std::vector<float> sums;
     for (std::int64_t group = begin; group < end; ++group) {
@@ -336,7 +438,7 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
       float* from = sums.data();
       for (const RowBlock& block : job.blocks) {
         for (int p = 0; p < kSideBySide; ++p, from += block.rows * kPanel)
-          for (int r = 0; r < block.used; ++r) finish(output, panel + p, from + r * kPanel, out + (block.first + r) * output.width);
+          finish(output, panel + p, block.used, from, out + block.first * output.width);
       }
     }
   });
@@ -350,6 +452,22 @@ void fill_half(const T* weight, std::int64_t inputs, std::int64_t begin, std::in
     To* to = panel + half * kLanes * step + (o - begin) * step;
     for (std::int64_t i = 0; i < inputs; ++i) to[i / step * step * kPanel + i % step] = static_cast<To>(row[i]);
   }
+}
+
+// Large matrices lie in large pages where the system has them: 7% less time to read 2.4 GB, because translations of addresses are found, and logits of
+// 64 rows have 16 pages to ask for, not 8,000.
+at::Tensor room_for(std::int64_t bytes) {
+  constexpr std::int64_t kLargePage = 2 << 20;
+#ifdef MADV_HUGEPAGE
+  if (bytes >= 2 * kLargePage) {
+    void* memory = std::aligned_alloc(kLargePage, static_cast<std::size_t>((bytes + kLargePage - 1) / kLargePage * kLargePage));
+    FORETELL_CHECK(memory, "no memory for {} bytes", bytes);
+    madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // advice: what comes of it does not matter
+    return at::from_blob(
+        memory, {bytes}, [](void* held) { std::free(held); }, at::kByte);
+  }
+#endif
+  return at::empty({bytes}, at::kByte);
 }
 
 // Each output's weights divided by its scale and rounded.
@@ -374,10 +492,11 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
   // Filled up with zeros, so that no kernel has to ask whether there is a panel beside its own.
   const std::int64_t lanes_at_once = lanes * kSideBySide;
   const std::int64_t panels = (width + lanes_at_once - 1) / lanes_at_once * kSideBySide, stride = panel_bytes(type, inputs_);
-  storage_ = at::zeros({panels * stride}, at::kByte);
+  storage_ = room_for(panels * stride);
   auto* bytes = static_cast<std::byte*>(storage_.mutable_data_ptr());
   at::parallel_for(0, panels, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
+      std::fill_n(bytes + panel * stride, stride, std::byte{0});
       for (int half = 0; half < 2; ++half) {
         const std::int64_t first = gated ? half * width + panel * kLanes : panel * kPanel + half * kLanes;
         const std::int64_t last = gated ? (half + 1) * width : outputs_;
@@ -419,8 +538,9 @@ void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const 
   output.width = y.size(1);
   if (bias.defined()) output.bias = bias.const_data_ptr<float>();
   if (scales.numel() > 0) output.scales = scales.const_data_ptr<float>();
-  x.scalar_type() == at::kFloat ? multiply<float>(matrix.type(), storage, matrix.inputs(), x, output, y)
-                                : multiply<BFloat16>(matrix.type(), storage, matrix.inputs(), x, output, y);
+  const auto run = [&](auto kernel) { kernel(matrix.type(), storage, matrix.inputs(), x, output, y); };
+  if (x.scalar_type() == at::kFloat) return run(multiply<float, float>);
+  y.scalar_type() == at::kFloat ? run(multiply<BFloat16, float>) : run(multiply<BFloat16, BFloat16>);
 }
 
 }  // namespace
@@ -428,6 +548,13 @@ void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const 
 at::Tensor PackedMatrix::product(const at::Tensor& x, const at::Tensor& bias) const {
   FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
   at::Tensor y = at::empty({x.size(0), outputs_}, x.options());
+  multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
+  return y;
+}
+
+at::Tensor PackedMatrix::wide_product(const at::Tensor& x, const at::Tensor& bias) const {
+  FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
+  const at::Tensor y = room_for(x.size(0) * outputs_ * 4).view(at::kFloat).view({x.size(0), outputs_});
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
   return y;
 }

@@ -3,8 +3,8 @@
 // Contract: W is stored in panels of 32 outputs, which are read once from memory, in order, for up to twelve rows of x; more rows pass over a panel
 // while the cache holds it. Products are formed in float32, each output of each row as one sum over the inputs in their order: the result depends
 // neither on the rows beside it nor on the number of threads. It is rounded once. Weights are float32, bfloat16, or int8 with one scale an output
-// (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than four bfloat16
-// rows go through them (tile_product.h): still independent of the rows beside and of the threads, but not the same to the last bit as up to four.
+// (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than five bfloat16
+// rows go through them (tile_product.h), over bfloat16 or int8 weights: still independent of the rows beside and of the threads, but not the same to the last bit as up to five.
 //
 // Why panels: with an output in each lane, a number of x is used for 32 products when it is read once, and there are no sums over lanes. Measured with
 // LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions; results/reference/speed.md has the numbers.
@@ -37,8 +37,9 @@ class PackedMatrix {
   // The weights as they are multiplied with, float32 [out, in].
   at::Tensor dense() const;
 
-  // x [rows, in], contiguous; bias [out], float32, or undefined. -> [rows, out] in x's type.
+  // x [rows, in], contiguous; bias [out], float32, or undefined. -> [rows, out] in x's type, or not rounded at all.
   at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const;
+  at::Tensor wide_product(const at::Tensor& x, const at::Tensor& bias) const;  // float32
   // y [rows, out] += the product, in y's type.
   void add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const;
   // activation(gate) * other, [rows, out / 2] (Shazeer 2020, arXiv 2002.05202). For a gated matrix only, which has no other product.

@@ -149,10 +149,9 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
   at::Tensor asked = options.tap_final ? result.final_state : x;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
   if (!options.tap_final) asked = final_norm_.forward(asked);
-  result.logits = head_.forward(asked);
+  result.logits = head_.forward_wide(asked);
   // Ids that padding has added do not exist for anybody outside.
   if (config_.padded_vocab) result.logits = result.logits.narrow(1, 0, config_.vocab_size).contiguous();
-  result.logits = result.logits.to(at::kFloat);
 }
 
 ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {

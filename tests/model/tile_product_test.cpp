@@ -6,10 +6,14 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 
+#include <fstream>
 #include <optional>
 
+#include "framework/model/load_model.h"
+#include "framework/model/make_random.h"
 #include "framework/model/packed_matrix.h"
 #include "tests/support/catch.h"
+#include "tests/support/data.h"
 #include "tests/support/tile_emulator.h"
 
 namespace foretell {
@@ -51,7 +55,7 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
   constexpr double kRounding = 0.008;  // of bfloat16
   Tiles tiles;
   at::manual_seed(11);
-  for (const int rows : {5, 15, 16, 17, 31, 32, 33, 49, 64, 70}) {
+  for (const int rows : {6, 15, 16, 17, 31, 32, 33, 49, 64, 70}) {
     for (const int outputs : {2, 32, 34, 130}) {
       for (const int inputs : {32, 160}) {
         INFO(rows << " rows, " << outputs << " outputs, " << inputs << " inputs");
@@ -74,13 +78,46 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
   }
 }
 
+TEST_CASE("int8 weights go through tiles as the whole numbers that they are") {
+  if (!TileEmulator::possible()) return;
+  Tiles tiles;
+  at::manual_seed(13);
+  for (const int rows : {6, 16, 20, 40}) {
+    for (const int inputs : {32, 160, 288}) {
+      INFO(rows << " rows, " << inputs << " inputs");
+      const at::Tensor x = at::randn({rows, inputs}).to(at::kBFloat16);
+      const PackedMatrix matrix(at::randn({70, inputs}), PackedMatrix::Type::Int8, false);
+      CHECK(error_of(matrix.wide_product(x, {}), at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-5);
+      CHECK(tiles.used());
+      const PackedMatrix gated(at::randn({70, inputs}), PackedMatrix::Type::Int8, true);
+      const at::Tensor halves = at::matmul(x.to(at::kDouble), gated.dense().to(at::kDouble).t()), gate = halves.narrow(1, 0, 35);
+      CHECK(error_of(gated.gated_product(x, {}, Activation::Silu), gate * gate.sigmoid() * halves.narrow(1, 35, 35)) < 0.008);
+    }
+  }
+}
+
+TEST_CASE("many rows by tiles are few rows by tiles, in whatever chunks and pieces") {
+  if (!TileEmulator::possible()) return;
+  Tiles tiles;
+  at::manual_seed(14);
+  constexpr int kRows = 290, kInputs = 2112;  // more than one chunk of rows, and more than one piece of inputs
+  for (const auto type : {PackedMatrix::Type::BFloat16, PackedMatrix::Type::Int8}) {
+    const at::Tensor weight = at::randn({33, kInputs});
+    const PackedMatrix matrix(type == PackedMatrix::Type::Int8 ? weight : weight.to(at::kBFloat16), type, false);
+    const at::Tensor x = at::randn({kRows, kInputs}).to(at::kBFloat16), all = matrix.wide_product(x, {});
+    CHECK(error_of(all, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-4);
+    for (const int first : {0, 250, 284})
+      CHECK(at::equal(matrix.wide_product(x.narrow(0, first, 6).contiguous(), {}), all.narrow(0, first, 6)));
+  }
+}
+
 TEST_CASE("a row's product by tiles does not depend on the rows beside it") {
   if (!TileEmulator::possible()) return;
   Tiles tiles;
   at::manual_seed(12);
   const PackedMatrix matrix(at::randn({40, 352}).to(at::kBFloat16), PackedMatrix::Type::BFloat16, false);
   const at::Tensor x = at::randn({70, 352}).to(at::kBFloat16), all = matrix.product(x, {});
-  for (const int rows : {5, 16, 17, 32, 50})
+  for (const int rows : {6, 16, 17, 32, 50})
     CHECK(at::equal(matrix.product(x.narrow(0, 7, rows).contiguous(), {}), all.narrow(0, 7, rows)));
   CHECK(tiles.used());
 }
@@ -91,13 +128,51 @@ TEST_CASE("few rows, other types and odd numbers of inputs do not need tiles") {
   const auto multiply = [](PackedMatrix::Type stored, at::ScalarType type, int rows, int inputs) {
     PackedMatrix(at::randn({40, inputs}).to(type), stored, false).product(at::randn({rows, inputs}).to(type), {});
   };
-  multiply(PackedMatrix::Type::BFloat16, at::kBFloat16, 4, 64);
+  multiply(PackedMatrix::Type::BFloat16, at::kBFloat16, kVectorRows, 64);
   multiply(PackedMatrix::Type::BFloat16, at::kBFloat16, 9, 48);
   multiply(PackedMatrix::Type::Float32, at::kFloat, 9, 64);
   multiply(PackedMatrix::Type::Int8, at::kFloat, 9, 64);
   CHECK_FALSE(tiles.used());
-  multiply(PackedMatrix::Type::BFloat16, at::kBFloat16, 5, 64);
+  multiply(PackedMatrix::Type::BFloat16, at::kBFloat16, kVectorRows + 1, 64);
   CHECK(tiles.used());
+}
+
+// Everything in a forward that may go through tiles: with heads as wide as tiles want them, over more than one segment of the cache.
+TEST_CASE("attention by tiles is attention, for chains, trees and windows") {
+  if (!TileEmulator::possible()) return;
+  for (const auto* type : {R"("llama")", R"("mistral", "sliding_window": 40)"}) {
+    INFO(type);
+    const testing::TemporaryFolder folder;
+    std::ofstream(folder.path() / "source.json")
+        << R"({"vocab_size": 64, "hidden_size": 256, "intermediate_size": 96, "num_hidden_layers": 2,
+      "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 640, "rms_norm_eps": 1e-5, "dtype": "bfloat16", "model_type": )"
+        << type << "}";
+    make_random(folder.path() / "source.json", folder.path(), 4);
+    const auto exact = load_model(folder.path(), {.dtype = at::kFloat, .device = at::kCPU});
+    const auto model = load_model(folder.path(), {.dtype = at::kBFloat16, .device = at::kCPU});
+    Tokens text(575);
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<Token>(i * i * 7 % 61);
+    const auto logits = [&](const LanguageModel& of, int rows, const Shape& shape) {
+      const auto cache = of.make_cache(640);
+      of.forward(ForwardItem{.input = TokenSpan(text).first(555), .cache = cache.get(), .logits = LogitRows::None});
+      return of.forward(ForwardItem{TokenSpan(text).subspan(555, static_cast<std::size_t>(rows)), shape, cache.get(), LogitRows::All})
+          .logits;
+    };
+    const std::vector<int> parents = {0, 0, 0, 1, 1, 2, 3, 5, 5};
+    const TreeShape tree{parents};
+    Tiles tiles;
+    for (const auto& [rows, shape] : {std::pair<int, Shape>{20, ChainShape{}}, {7, ChainShape{}}, {9, tree}}) {
+      const at::Tensor by_tiles = logits(*model, rows, shape);
+      CHECK(tiles.used());
+      CHECK((by_tiles - logits(*exact, rows, shape)).abs().mean().item<float>() < 0.05f);
+      assume_tiles(false);
+      const at::Tensor by_vectors = logits(*model, rows, shape);
+      assume_tiles(std::nullopt);
+      if (!has_tiles()) assume_tiles(true);
+      CHECK((by_tiles - by_vectors).abs().mean().item<float>() < 0.05f);
+    }
+    CHECK(at::equal(logits(*model, 20, ChainShape{}).narrow(0, 0, 7), logits(*model, 7, ChainShape{})));
+  }
 }
 
 TEST_CASE("the product that decides whether tiles are used comes out right with right tiles") {
