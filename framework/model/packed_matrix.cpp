@@ -301,6 +301,8 @@ constexpr std::int64_t kChunkRows = 256;
 constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
 constexpr std::int64_t kWidenedInputs = 128;     // of an int8 pair that are widened at a time: 16 KiB
 
+constexpr std::int64_t kNextBytes = 12 << 10;  // of the next pair that are asked for before it is its turn
+
 struct alignas(64) SumLine {
   float sums[kLanes];
 };
@@ -371,6 +373,9 @@ void multiply_pairs(const TileJob& job, std::int64_t begin, std::int64_t end, co
       float* sums = room.data()->sums + (group - begin) * waiting;
       multiply_pair(job, group, first, last, tiles, sums);
       if (last < job.inputs) continue;
+      // Memory would rest while sums are finished.
+      for (std::int64_t line = 0; line < kNextBytes; line += 64)
+        __builtin_prefetch(job.panels + (group + 1) * kSideBySide * job.stride + line);
       for (int p = 0; p < kSideBySide; ++p)
         finish(output, group * kSideBySide + p, static_cast<int>(job.rows), sums + p * job.rows * kPanel, y);
     }
