@@ -283,7 +283,7 @@ FORETELL_INLINE void run_by_tiles(const Job<BFloat16>& job, int number, float* p
   const int queries = task.queries, tiles = TileBlock{nullptr, queries}.tiles();
   const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileInputs, value_panel = std::int64_t{kPiece} / 2 * kTileInputs;
   room.query_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * job.dim));
-  room.weight_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * kPiece));
+  room.weight_tiles.resize(static_cast<std::size_t>(tiles) * kTileRows * kPiece);
   room.panels.resize(static_cast<std::size_t>(std::max(2 * key_panel, job.value_dim / kTileInputs * value_panel)));
   for (int q = 0; q < queries; ++q) lay_out_query(query_of(job, task, q), q, queries, job.dim, room.query_tiles.data());
   begin_task(job, task, part, room);

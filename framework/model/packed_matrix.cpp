@@ -559,7 +559,7 @@ at::Tensor PackedMatrix::product(const at::Tensor& x, const at::Tensor& bias) co
 
 at::Tensor PackedMatrix::wide_product(const at::Tensor& x, const at::Tensor& bias) const {
   FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
-  const at::Tensor y = room_for(x.size(0) * outputs_ * 4).view(at::kFloat).view({x.size(0), outputs_});
+  at::Tensor y = room_for(x.size(0) * outputs_ * 4).view(at::kFloat).view({x.size(0), outputs_});
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
   return y;
 }
