@@ -5,7 +5,8 @@
 // pieces that a sum is formed in.
 //
 // Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set of the first cache. As tiles one
-// after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in place (2 processors of a 2.6 GHz Xeon; reading alone takes 80).
+// after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in place (the loop by itself on 2
+// processors of a 2.6 GHz Xeon; reading alone takes 80).
 //
 // Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, TDPBF16PS.
 #pragma once
