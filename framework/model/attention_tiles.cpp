@@ -11,7 +11,6 @@ namespace {
 
 using at::BFloat16;
 
-constexpr std::int64_t kPanelOutputs = 32;
 constexpr std::int64_t kPair = 2;  // inputs beside each other
 
 // Words as lanes: they are moved, never computed with.
@@ -54,7 +53,7 @@ FORETELL_INLINE void transpose(Lanes (&v)[kLanes]) {
 FORETELL_CLONES void lay_out_keys(const BFloat16* keys, int count, std::int64_t width, std::uint32_t* to) {
   const std::int64_t pairs = width / kPair;
   for (int first = 0; first < kAttendedPiece; first += kLanes) {
-    std::uint32_t* const panel = to + first / kPanelOutputs * pairs * kPanelOutputs + first % kPanelOutputs;
+    std::uint32_t* const panel = to + first * pairs;
     for (std::int64_t pair = 0; pair < pairs; pair += kLanes) {
       Lanes words[kLanes];
 #pragma GCC unroll 16
@@ -67,19 +66,19 @@ FORETELL_CLONES void lay_out_keys(const BFloat16* keys, int count, std::int64_t 
       }
       transpose(words);
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) store_words(panel + (pair + i) * kPanelOutputs, words[i]);
+      for (int i = 0; i < kLanes; ++i) store_words(panel + (pair + i) * kTileOutputs, words[i]);
     }
   }
 }
 
 FORETELL_CLONES void lay_out_values(const BFloat16* values, int count, std::int64_t width, std::uint32_t* to) {
-  static const BFloat16 kMissing[kPanelOutputs] = {};
-  for (std::int64_t first = 0; first < width; first += kPanelOutputs) {
-    for (int row = 0; row < kAttendedPiece; row += kPair, to += kPanelOutputs) {
+  static const BFloat16 kMissing[kTileOutputs] = {};
+  for (std::int64_t first = 0; first < width; first += kTileOutputs) {
+    for (int row = 0; row < kAttendedPiece; row += kPair, to += kTileOutputs) {
       const BFloat16* const even = row < count ? values + row * width + first : kMissing;
       const BFloat16* const odd = row + 1 < count ? values + (row + 1) * width + first : kMissing;
 #pragma omp simd
-      for (std::int64_t i = 0; i < kPanelOutputs; ++i) to[i] = even[i].x | std::uint32_t{odd[i].x} << 16;
+      for (std::int64_t i = 0; i < kTileOutputs; ++i) to[i] = even[i].x | std::uint32_t{odd[i].x} << 16;
     }
   }
 }

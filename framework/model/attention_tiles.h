@@ -11,11 +11,11 @@
 
 namespace foretell {
 
-constexpr int kAttendedPiece = 64;  // rows of the cache: two panels of keys, two steps of values
+constexpr int kAttendedPiece = 64;  // rows of the cache: four panels of keys, two steps of values
 
-// keys [count, width] -> two panels of 32 keys, [2][width / 2][32] pairs.
+// keys [count, width] -> four panels of 16 keys, [4][width / 2][16] pairs.
 void lay_out_keys(const at::BFloat16* keys, int count, std::int64_t width, std::uint32_t* to);
-// values [count, width] -> width / 32 panels of 32 columns, [width / 32][32][32] pairs.
+// values [count, width] -> width / 16 panels of 16 columns, [width / 16][32][16] pairs.
 void lay_out_values(const at::BFloat16* values, int count, std::int64_t width, std::uint32_t* to);
 // query [width], as row `row` of a block of so many rows.
 void lay_out_query(const at::BFloat16* query, int row, int rows, std::int64_t width, at::BFloat16* to);

@@ -281,10 +281,10 @@ FORETELL_INLINE void run_task(const Job<T>& job, int number, float* part, Room& 
 FORETELL_INLINE void run_by_tiles(const Job<BFloat16>& job, int number, float* part, Room& room) {
   const Task task = task_of(job, number);
   const int queries = task.queries, tiles = TileBlock{nullptr, queries}.tiles();
-  const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileInputs, value_panel = std::int64_t{kPiece} / 2 * kTileInputs;
+  const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileOutputs, value_panel = kPiece / 2 * kTileOutputs;
   room.query_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * job.dim));
   room.weight_tiles.resize(static_cast<std::size_t>(tiles) * kTileRows * kPiece);
-  room.panels.resize(static_cast<std::size_t>(std::max(2 * key_panel, job.value_dim / kTileInputs * value_panel)));
+  room.panels.resize(static_cast<std::size_t>(std::max(TileSession::kPanels * key_panel, job.value_dim / kTileOutputs * value_panel)));
   for (int q = 0; q < queries; ++q) lay_out_query(query_of(job, task, q), q, queries, job.dim, room.query_tiles.data());
   begin_task(job, task, part, room);
   const auto panels_at = [&](std::int64_t number_of_words, std::int64_t stride, std::int64_t steps) {
@@ -296,7 +296,7 @@ FORETELL_INLINE void run_by_tiles(const Job<BFloat16>& job, int number, float* p
     const int count = std::min(kPiece, task.end - piece);
     lay_out_keys(job.keys + (task.head * job.capacity + piece) * job.dim, count, job.dim, room.panels.data());
     session.multiply(std::array{TileBlock{room.query_tiles.data(), queries}}, panels_at(0, key_panel, job.dim / kTileInputs), false,
-                     {room.scores.data(), kPiece, kTileInputs});
+                     {room.scores.data(), kPiece, kTileOutputs});
     float* const scores = room.scores.data();
 #pragma omp simd
     for (int i = 0; i < queries * kPiece; ++i) scores[i] *= job.scale;
@@ -310,10 +310,10 @@ FORETELL_INLINE void run_by_tiles(const Job<BFloat16>& job, int number, float* p
     }
     lay_out_weights(scores, queries, room.weight_tiles.data());
     lay_out_values(job.values + (task.head * job.capacity + piece) * job.value_dim, count, job.value_dim, room.panels.data());
-    for (std::int64_t column = 0; column < job.value_dim; column += 2 * kTileInputs)
+    for (std::int64_t column = 0; column < job.value_dim; column += TileSession::kPanels * kTileOutputs)
       session.multiply(std::array{TileBlock{room.weight_tiles.data(), queries}},
-                       panels_at(column / kTileInputs * value_panel, value_panel, kPiece / kTileInputs), true,
-                       {part + column, width, kTileInputs});
+                       panels_at(column / kTileOutputs * value_panel, value_panel, kPiece / kTileInputs), true,
+                       {part + column, width, kTileOutputs});
   }
 }
 

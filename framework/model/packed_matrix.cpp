@@ -29,54 +29,42 @@ namespace {
 using at::BFloat16;
 using Type = PackedMatrix::Type;
 
-constexpr int kPanel = 2 * kLanes;             // outputs
+constexpr int kPanel = kLanes;                 // outputs
 constexpr int kMostRows = 12;                  // of a block: 24 sums stay in registers
-constexpr int kSideBySide = 2;                 // panels that few rows pass over at once, so that sums do not wait for one another
-constexpr int kAhead = 1024;                   // bytes of a panel that are on their way
-constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB
+constexpr int kGroup = 4;                      // panels whose products are finished together
+constexpr std::int64_t kLine = 64;             // bytes of a step of a panel, whatever the type
+constexpr std::int64_t kInputs = 1024;         // that a panel is cut into where many rows pass over it: 64 KiB of two
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 
 // Two inputs of one output lie in 32 bits, which a shift and a mask widen.
 struct Bfloat16Panel {
   static constexpr int kStep = 2;
-  static constexpr std::int64_t kStepBytes = kStep * kPanel * 2;
-  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep]) {
     using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      Words words;
-      std::memcpy(&words, at + half * sizeof words, sizeof words);
-      const Words low = words << 16, high = words & 0xffff0000u;
-      std::memcpy(&weights[0][half], &low, sizeof low);
-      std::memcpy(&weights[1][half], &high, sizeof high);
-    }
+    Words words;
+    std::memcpy(&words, at, sizeof words);
+    const Words low = words << 16, high = words & 0xffff0000u;
+    std::memcpy(&weights[0], &low, sizeof low);
+    std::memcpy(&weights[1], &high, sizeof high);
   }
 };
 
 struct Float32Panel {
   static constexpr int kStep = 1;
-  static constexpr std::int64_t kStepBytes = kPanel * sizeof(float);
-  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
-    std::memcpy(&weights[0][0], at, sizeof(Lanes));
-    std::memcpy(&weights[0][1], at + sizeof(Lanes), sizeof(Lanes));
-  }
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep]) { std::memcpy(&weights[0], at, sizeof(Lanes)); }
 };
 
 // Four inputs of one output lie in 32 bits: two shifts take one of them out with its sign.
 struct Int8Panel {
   static constexpr int kStep = 4;
-  static constexpr std::int64_t kStepBytes = kStep * kPanel;
-  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep][2]) {
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep]) {
     using Integers = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      Integers four;
-      std::memcpy(&four, at + half * sizeof four, sizeof four);
-      weights[0][half] = __builtin_convertvector((four << 24) >> 24, Lanes);
-      weights[1][half] = __builtin_convertvector((four << 16) >> 24, Lanes);
-      weights[2][half] = __builtin_convertvector((four << 8) >> 24, Lanes);
-      weights[3][half] = __builtin_convertvector(four >> 24, Lanes);
-    }
+    Integers four;
+    std::memcpy(&four, at, sizeof four);
+    weights[0] = __builtin_convertvector((four << 24) >> 24, Lanes);
+    weights[1] = __builtin_convertvector((four << 16) >> 24, Lanes);
+    weights[2] = __builtin_convertvector((four << 8) >> 24, Lanes);
+    weights[3] = __builtin_convertvector(four >> 24, Lanes);
   }
 };
 
@@ -84,10 +72,7 @@ int step_of(Type type) {
   return type == Type::Float32 ? Float32Panel::kStep : type == Type::BFloat16 ? Bfloat16Panel::kStep : Int8Panel::kStep;
 }
 std::int64_t steps_of(Type type, std::int64_t inputs) { return (inputs + step_of(type) - 1) / step_of(type); }
-std::int64_t panel_bytes(Type type, std::int64_t inputs) {
-  const std::int64_t size = type == Type::Float32 ? 4 : type == Type::BFloat16 ? 2 : 1;
-  return steps_of(type, inputs) * step_of(type) * kPanel * size;
-}
+std::int64_t panel_bytes(Type type, std::int64_t inputs) { return steps_of(type, inputs) * kLine; }
 
 // Rows of x that pass over a panel together, turned: the `rows` numbers that one input needs lie side by side. Unused ones are zero.
 struct RowBlock {
@@ -103,55 +88,49 @@ struct Job {
   std::span<const RowBlock> blocks;
 };
 
-// sums[p][r] += panel p . row r, for the steps [begin, end). Sums: [P][R][32].
+// Bytes of a panel that are on their way: the farther, the more panels side by side. Measured with one row.
+constexpr std::int64_t ahead(int panels) { return panels > 2 ? 2048 : 512; }
+
+// sums[p][r] += panel p . row r, for the steps [begin, end). Sums: [P][R][16].
 template <class Panel, int R, int P>
 FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const float* x, std::int64_t begin, std::int64_t end, float* sums) {
-  Lanes total[P][R][2];
+  Lanes total[P][R];
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      load(sums + (p * R + r) * kPanel, total[p][r][0]);
-      load(sums + (p * R + r) * kPanel + kLanes, total[p][r][1]);
-    }
+    for (int r = 0; r < R; ++r) load(sums + (p * R + r) * kPanel, total[p][r]);
   }
   for (std::int64_t step = begin; step < end; ++step) {
     const float* from = x + step * Panel::kStep * R;
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      const std::byte* at = panels + p * stride + step * Panel::kStepBytes;
+      const std::byte* at = panels + p * stride + step * kLine;
       // The processor's own prefetcher stops at the end of each page.
-      for (int line = 0; line < Panel::kStepBytes; line += 64) __builtin_prefetch(at + kAhead + line);
-      Lanes weights[Panel::kStep][2];
+      __builtin_prefetch(at + ahead(P));
+      Lanes weights[Panel::kStep];
       Panel::load_step(at, weights);
 #pragma GCC unroll 4
       for (int i = 0; i < Panel::kStep; ++i) {
 #pragma GCC unroll 12
-        for (int r = 0; r < R; ++r) {
-          total[p][r][0] += from[i * R + r] * weights[i][0];
-          total[p][r][1] += from[i * R + r] * weights[i][1];
-        }
+        for (int r = 0; r < R; ++r) total[p][r] += from[i * R + r] * weights[i];
       }
     }
   }
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 12
-    for (int r = 0; r < R; ++r) {
-      store(sums + (p * R + r) * kPanel, total[p][r][0]);
-      store(sums + (p * R + r) * kPanel + kLanes, total[p][r][1]);
-    }
+    for (int r = 0; r < R; ++r) store(sums + (p * R + r) * kPanel, total[p][r]);
   }
 }
 
-// As many panels side by side as there are registers for.
-constexpr int panels_at_once(int rows) { return rows <= 5 ? kSideBySide : 1; }
+// As many panels side by side as there are registers for, but with one row: two are enough for sums not to wait for one another, and quicker to read.
+constexpr int panels_at_once(int rows) { return rows > 1 && rows <= 5 ? 4 : 2; }
 
 template <class Panel, int R>
 FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end, float* sums) {
   constexpr int P = panels_at_once(R);
   const std::byte* at = job.panels + panel * job.panel_stride;
-  for (int p = 0; p < kSideBySide; p += P)
+  for (int p = 0; p < kGroup; p += P)
     tile<Panel, R, P>(at + p * job.panel_stride, job.panel_stride, block.x, begin, end, sums + p * R * kPanel);
 }
 
@@ -171,7 +150,7 @@ FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, s
   }
 }
 
-// All rows over the panels side by side from `panel` on. Sums: for each block [panels][rows][32], one after the other.
+// All rows over the group of panels from `panel` on. Sums: for each block [panels][rows][16], one after the other.
 template <class Panel>
 FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, float* sums) {
   const std::int64_t piece = job.blocks.size() == 1 ? job.steps : kInputs / Panel::kStep;
@@ -179,7 +158,7 @@ FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, float
     float* to = sums;
     for (const RowBlock& block : job.blocks) {
       panels_times_block<Panel>(job, block, panel, begin, std::min(job.steps, begin + piece), to);
-      to += kSideBySide * block.rows * kPanel;
+      to += kGroup * block.rows * kPanel;
     }
   }
 }
@@ -252,56 +231,63 @@ struct Output {
   std::int64_t width = 0;         // of a row of y
 };
 
+// Two panels' sums with a row. In a gated matrix they are sixteen gates and the sixteen that they are multiplied with.
 template <class T>
-FORETELL_INLINE void finish_row(const Output& output, std::int64_t panel, float* sums, T* y) {
-  // In a gated matrix a panel is sixteen gates and the sixteen that they are multiplied with.
-  const bool gated = output.kind == Output::Kind::Gate;
-  const std::int64_t lanes = gated ? kLanes : kPanel, first = panel * lanes;
-  const std::int64_t count = std::min(lanes, output.width - first);
-  const std::int64_t apart = gated ? output.outputs / 2 : kLanes;  // of output numbers, from one half of the panel to the other
-  for (int half = 0; half < 2 && (output.scales || output.bias); ++half) {
-    const std::int64_t number = first + half * apart;
-    const std::int64_t known = std::min<std::int64_t>(kLanes, gated ? count : output.outputs - number);
-    float* part = sums + half * kLanes;
-    for (std::int64_t i = 0; output.scales && i < known; ++i) part[i] *= output.scales[number + i];
-    for (std::int64_t i = 0; output.bias && i < known; ++i) part[i] += output.bias[number + i];
+FORETELL_INLINE void finish_pair(const Output& output, std::int64_t pair, float* const (&sums)[2], T* y) {
+  const bool gated = output.kind == Output::Kind::Gate, adds = output.kind == Output::Kind::Add;
+  const std::int64_t first = pair * (gated ? kPanel : 2 * kPanel);
+  const std::int64_t apart = gated ? output.outputs / 2 : kPanel;  // of output numbers, from one panel to the other
+  for (int p = 0; p < 2 && (output.scales || output.bias); ++p) {
+    const std::int64_t number = first + p * apart;
+    const std::int64_t known = std::min<std::int64_t>(kPanel, gated ? output.width - first : output.outputs - number);
+    for (std::int64_t i = 0; output.scales && i < known; ++i) sums[p][i] *= output.scales[number + i];
+    for (std::int64_t i = 0; output.bias && i < known; ++i) sums[p][i] += output.bias[number + i];
   }
-  if (gated) gate(sums, sums + kLanes, output.activation, sums);
-  T* to = y + first;
-  const bool adds = output.kind == Output::Kind::Add;
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    Lanes values, before;
-    load(sums + i, values);
-    if (adds) {
-      load(to + i, before);
-      values = before + values;
+  if (gated) gate(sums[0], sums[1], output.activation, sums[0]);
+  for (int p = 0; p < (gated ? 1 : 2); ++p) {
+    const std::int64_t count = std::min<std::int64_t>(kPanel, output.width - first - p * kPanel);
+    T* to = y + first + p * kPanel;
+    if (count == kPanel) {
+      Lanes values, before;
+      load(sums[p], values);
+      if (adds) {
+        load(to, before);
+        values = before + values;
+      }
+      store(to, values);
+      continue;
     }
-    store(to + i, values);
+    for (std::int64_t i = 0; i < count; ++i) store_one(to + i, adds ? load_one(to + i) + sums[p][i] : sums[p][i]);
   }
-  for (; i < count; ++i) store_one(to + i, adds ? load_one(to + i) + sums[i] : sums[i]);
 }
 
+// Of `used` rows the sums with a group of panels: [panels][rows][16].
 template <class T>
-FORETELL_INLINE void finish_rows(const Output& output, std::int64_t panel, int rows, float* sums, T* y) {
-  for (int r = 0; r < rows; ++r) finish_row(output, panel, sums + r * kPanel, y + r * output.width);
+FORETELL_INLINE void finish_rows(const Output& output, std::int64_t group, int used, int rows, float* sums, T* y) {
+  for (int r = 0; r < used; ++r, y += output.width) {
+    for (int p = 0; p < kGroup; p += 2)
+      finish_pair(output, (group * kGroup + p) / 2, {sums + (p * rows + r) * kPanel, sums + ((p + 1) * rows + r) * kPanel}, y);
+  }
 }
 
-// Of `rows` rows the sums with one panel.
-FORETELL_CLONES void finish(const Output& output, std::int64_t panel, int rows, float* sums, float* y) {
-  finish_rows(output, panel, rows, sums, y);
+FORETELL_CLONES void finish(const Output& output, std::int64_t group, int used, int rows, float* sums, float* y) {
+  finish_rows(output, group, used, rows, sums, y);
 }
-FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t panel, int rows, float* sums, BFloat16* y) {
-  finish_rows(output, panel, rows, sums, y);
+FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t group, int used, int rows, float* sums, BFloat16* y) {
+  finish_rows(output, group, used, rows, sums, y);
 }
-void finish(const Output& output, std::int64_t panel, int rows, float* sums, BFloat16* y) { finish_bf16(output, panel, rows, sums, y); }
+void finish(const Output& output, std::int64_t group, int used, int rows, float* sums, BFloat16* y) {
+  finish_bf16(output, group, used, rows, sums, y);
+}
 
-// The processor's tiles. Rows go over a pair of panels in blocks; so many rows at a time, over so much of a panel, that they stay in the second cache.
+// The processor's tiles. Rows go over a group of panels in blocks; so many rows at a time, over so much of a panel, that they stay in the second cache.
+static_assert(kGroup == TileSession::kPanels);
 constexpr std::int64_t kChunkRows = 256;
 constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
-constexpr std::int64_t kWidenedInputs = 128;     // of an int8 pair that are widened at a time: 16 KiB
-
-constexpr std::int64_t kNextBytes = 12 << 10;  // of the next pair that are asked for before it is its turn
+constexpr std::int64_t kPieceInputs = 2048;      // the least of a panel
+constexpr std::int64_t kWidenedInputs = 128;     // of an int8 group that are widened at a time: 16 KiB
+constexpr std::int64_t kWidenedAhead = 1024;     // bytes of an int8 panel that are on their way
+constexpr std::int64_t kNextBytes = 3 << 10;     // of the next group's panels that are asked for before it is their turn
 
 struct alignas(64) SumLine {
   float sums[kLanes];
@@ -312,17 +298,16 @@ struct alignas(64) WideLine {
 
 // Whole numbers are bfloat16 numbers as they are.
 FORETELL_CLONES void widen(const std::byte* panel, std::int64_t inputs, WideLine* to) {
-  for (std::int64_t step = 0; step < inputs / Int8Panel::kStep; ++step, panel += Int8Panel::kStepBytes, to += 4) {
-    __builtin_prefetch(panel + kAhead);
-    __builtin_prefetch(panel + kAhead + 64);
-    Lanes weights[Int8Panel::kStep][2];
+  for (std::int64_t step = 0; step < inputs / Int8Panel::kStep; ++step, panel += kLine, to += 2) {
+    __builtin_prefetch(panel + kWidenedAhead);
+    Lanes weights[Int8Panel::kStep];
     Int8Panel::load_step(panel, weights);
-#pragma GCC unroll 4
-    for (int line = 0; line < 4; ++line) {
+#pragma GCC unroll 2
+    for (int line = 0; line < 2; ++line) {
       using Words = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
       Words even, odd;
-      std::memcpy(&even, &weights[line / 2 * 2][line % 2], sizeof even);
-      std::memcpy(&odd, &weights[line / 2 * 2 + 1][line % 2], sizeof odd);
+      std::memcpy(&even, &weights[2 * line], sizeof even);
+      std::memcpy(&odd, &weights[2 * line + 1], sizeof odd);
       const Words pairs = (even >> 16) | odd;  // the low halves of whole numbers this small are zero
       std::memcpy(to[line].pairs, &pairs, sizeof pairs);
     }
@@ -334,22 +319,22 @@ struct TileJob {
   const std::byte* panels;
   std::int64_t stride, inputs;  // of a panel
   std::span<const TileBlock> blocks;
-  std::int64_t rows, piece;  // of x in all blocks; inputs that are multiplied before the next pair's
+  std::int64_t rows, piece;  // of x in all blocks; inputs that are multiplied before the next group's
 };
 
-// The rows' sums with a pair of panels over the inputs [begin, end): [panels][rows][32].
-void multiply_pair(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles, float* sums) {
+// The rows' sums with a group of panels over the inputs [begin, end): [panels][rows][16].
+void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles, float* sums) {
   static thread_local std::vector<WideLine> wide;
   static thread_local std::vector<TileBlock> blocks;
-  const std::byte* const pair = job.panels + group * kSideBySide * job.stride;
+  const std::byte* const first = job.panels + group * kGroup * job.stride;
   const std::int64_t part = job.type == Type::Int8 ? kWidenedInputs : end - begin;
   for (std::int64_t i = begin; i < end; i += part) {
     const std::int64_t count = std::min(part, end - i);
-    TileSession::Panels panels{pair + i * job.stride / job.inputs, job.stride, count / kTileInputs, true};
+    TileSession::Panels panels{first + i * job.stride / job.inputs, job.stride, count / kTileInputs, true};
     if (job.type == Type::Int8) {
-      const std::int64_t lines = count * kPanel / 2 / kLanes;
-      wide.resize(static_cast<std::size_t>(kSideBySide * lines));
-      for (int p = 0; p < kSideBySide; ++p) widen(panels.first + p * job.stride, count, wide.data() + p * lines);
+      const std::int64_t lines = count / 2;
+      wide.resize(static_cast<std::size_t>(kGroup * lines));
+      for (int p = 0; p < kGroup; ++p) widen(panels.first + p * job.stride, count, wide.data() + p * lines);
       panels = {reinterpret_cast<const std::byte*>(wide.data()), lines * static_cast<std::int64_t>(sizeof(WideLine)), panels.steps, false};
     }
     blocks.clear();
@@ -358,26 +343,26 @@ void multiply_pair(const TileJob& job, std::int64_t group, std::int64_t begin, s
   }
 }
 
-// Pairs of panels [begin, end), written to y from the rows' first on.
+// Groups of panels [begin, end), written to y from the rows' first on.
 template <class Y>
-void multiply_pairs(const TileJob& job, std::int64_t begin, std::int64_t end, const Output& output, Y* y) {
+void multiply_groups(const TileJob& job, std::int64_t begin, std::int64_t end, const Output& output, Y* y) {
   static thread_local std::vector<SumLine> room;
-  const std::int64_t pair_sums = kSideBySide * job.rows * kPanel;
+  const std::int64_t group_sums = kGroup * job.rows * kPanel;
   // Sums wait for the next piece, where there is one.
-  const std::int64_t waiting = job.piece < job.inputs ? pair_sums : 0;
-  room.resize(static_cast<std::size_t>((waiting > 0 ? end - begin : 1) * pair_sums / kLanes));
+  const std::int64_t waiting = job.piece < job.inputs ? group_sums : 0;
+  room.resize(static_cast<std::size_t>((waiting > 0 ? end - begin : 1) * group_sums / kLanes));
   TileSession tiles;
   for (std::int64_t first = 0; first < job.inputs; first += job.piece) {
     const std::int64_t last = std::min(job.inputs, first + job.piece);
     for (std::int64_t group = begin; group < end; ++group) {
       float* sums = room.data()->sums + (group - begin) * waiting;
-      multiply_pair(job, group, first, last, tiles, sums);
+      multiply_group(job, group, first, last, tiles, sums);
       if (last < job.inputs) continue;
       // Memory would rest while sums are finished.
-      for (std::int64_t line = 0; line < kNextBytes; line += 64)
-        __builtin_prefetch(job.panels + (group + 1) * kSideBySide * job.stride + line);
-      for (int p = 0; p < kSideBySide; ++p)
-        finish(output, group * kSideBySide + p, static_cast<int>(job.rows), sums + p * job.rows * kPanel, y);
+      for (std::int64_t panel = (group + 1) * kGroup; panel < (group + 2) * kGroup; ++panel) {
+        for (std::int64_t line = 0; line < kNextBytes; line += kLine) __builtin_prefetch(job.panels + panel * job.stride + line);
+      }
+      finish(output, group, static_cast<int>(job.rows), static_cast<int>(job.rows), sums, y);
     }
   }
 }
@@ -389,9 +374,9 @@ void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs
   const std::int64_t rows = x.size(0), stride = panel_bytes(type, inputs);
   laid_out.lay_out(x.const_data_ptr<BFloat16>(), rows, inputs);
   const std::span<const TileBlock> blocks = laid_out.blocks();
-  const std::int64_t groups = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride * kSideBySide, 1);
-  const std::int64_t piece = std::max(kChunkNumbers / std::min(kChunkRows, rows) / kTileInputs, std::int64_t{1}) * kTileInputs;
-  const std::int64_t grain = std::max<std::int64_t>(1, kSerialWork / (rows * inputs * kPanel * kSideBySide));
+  const std::int64_t groups = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride * kGroup, 1);
+  const std::int64_t piece = kChunkNumbers / std::min(kChunkRows, rows) / kPieceInputs * kPieceInputs;
+  const std::int64_t grain = std::max<std::int64_t>(1, kSerialWork / (rows * inputs * kPanel * kGroup));
   Y* const out = y.mutable_data_ptr<Y>();
   at::parallel_for(0, groups, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t chunk = 0; chunk < rows; chunk += kChunkRows) {
@@ -403,7 +388,7 @@ void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs
                         .blocks = blocks.subspan(first, std::min(count, blocks.size() - first)),
                         .rows = std::min(kChunkRows, rows - chunk),
                         .piece = piece};
-      multiply_pairs(job, begin, end, output, out + chunk * output.width);
+      multiply_groups(job, begin, end, output, out + chunk * output.width);
     }
   });
 }
@@ -431,30 +416,29 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
   const std::int64_t stride = panel_bytes(type, inputs);
   const Job job{static_cast<const std::byte*>(storage.const_data_ptr()), stride, steps, blocks};
   const std::int64_t panels = static_cast<std::int64_t>(storage.nbytes()) / std::max<std::int64_t>(stride, 1);
-  const std::int64_t groups = panels / kSideBySide;
-  const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kSideBySide;
+  const std::int64_t groups = panels / kGroup;
+  const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kGroup;
   Y* const out = y.mutable_data_ptr<Y>();
   at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work), [&](std::int64_t begin, std::int64_t end) {
     static thread_local std::vector<float> sums;
     for (std::int64_t group = begin; group < end; ++group) {
-      const std::int64_t panel = group * kSideBySide;
-      sums.assign(std::size_t{kSideBySide} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
-      run(type, job, panel, sums.data());
+      sums.assign(std::size_t{kGroup} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
+      run(type, job, group * kGroup, sums.data());
       float* from = sums.data();
       for (const RowBlock& block : job.blocks) {
-        for (int p = 0; p < kSideBySide; ++p, from += block.rows * kPanel)
-          finish(output, panel + p, block.used, from, out + block.first * output.width);
+        finish(output, group, block.used, block.rows, from, out + block.first * output.width);
+        from += kGroup * block.rows * kPanel;
       }
     }
   });
 }
 
-// Copies weight rows [begin, begin + 16) into one half of a panel; rows beyond `end` stay zero.
+// Copies weight rows [begin, begin + 16) into a panel; rows beyond `end` stay zero.
 template <class T, class To>
-void fill_half(const T* weight, std::int64_t inputs, std::int64_t begin, std::int64_t end, int half, int step, To* panel) {
-  for (std::int64_t o = begin; o < std::min(begin + kLanes, end); ++o) {
+void fill_panel(const T* weight, std::int64_t inputs, std::int64_t begin, std::int64_t end, int step, To* panel) {
+  for (std::int64_t o = begin; o < std::min(begin + kPanel, end); ++o) {
     const T* row = weight + o * inputs;
-    To* to = panel + half * kLanes * step + (o - begin) * step;
+    To* to = panel + (o - begin) * step;
     for (std::int64_t i = 0; i < inputs; ++i) to[i / step * step * kPanel + i % step] = static_cast<To>(row[i]);
   }
 }
@@ -493,28 +477,24 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
                  "weights of another type");
   scales_ = at::empty({0}, at::kFloat);
   const at::Tensor source = type == Type::Int8 && weight.scalar_type() != at::kChar ? rounded_to_int8(weight, scales_) : weight;
-  const std::int64_t lanes = gated ? kLanes : kPanel, width = gated ? outputs_ / 2 : outputs_;
+  const std::int64_t width = gated ? outputs_ / 2 : outputs_, panel_outputs = gated ? kPanel / 2 : kPanel;
   // Filled up with zeros, so that no kernel has to ask whether there is a panel beside its own.
-  const std::int64_t lanes_at_once = lanes * kSideBySide;
-  const std::int64_t panels = (width + lanes_at_once - 1) / lanes_at_once * kSideBySide, stride = panel_bytes(type, inputs_);
+  const std::int64_t group_outputs = kGroup * panel_outputs;
+  const std::int64_t panels = (width + group_outputs - 1) / group_outputs * kGroup, stride = panel_bytes(type, inputs_);
   storage_ = room_for(panels * stride);
   auto* bytes = static_cast<std::byte*>(storage_.mutable_data_ptr());
   at::parallel_for(0, panels, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t panel = begin; panel < end; ++panel) {
-      std::fill_n(bytes + panel * stride, stride, std::byte{0});
-      for (int half = 0; half < 2; ++half) {
-        const std::int64_t first = gated ? half * width + panel * kLanes : panel * kPanel + half * kLanes;
-        const std::int64_t last = gated ? (half + 1) * width : outputs_;
-        std::byte* to = bytes + panel * stride;
-        switch (type) {
-          case Type::Float32: fill_half(source.const_data_ptr<float>(), inputs_, first, last, half, 1, reinterpret_cast<float*>(to)); break;
-          case Type::BFloat16:
-            fill_half(source.const_data_ptr<BFloat16>(), inputs_, first, last, half, 2, reinterpret_cast<BFloat16*>(to));
-            break;
-          case Type::Int8:
-            fill_half(source.const_data_ptr<std::int8_t>(), inputs_, first, last, half, 4, reinterpret_cast<std::int8_t*>(to));
-            break;
-        }
+      std::byte* to = bytes + panel * stride;
+      std::fill_n(to, stride, std::byte{0});
+      const std::int64_t first = gated ? panel % 2 * width + panel / 2 * kPanel : panel * kPanel;
+      const std::int64_t last = gated ? (panel % 2 + 1) * width : outputs_;
+      switch (type) {
+        case Type::Float32: fill_panel(source.const_data_ptr<float>(), inputs_, first, last, 1, reinterpret_cast<float*>(to)); break;
+        case Type::BFloat16: fill_panel(source.const_data_ptr<BFloat16>(), inputs_, first, last, 2, reinterpret_cast<BFloat16*>(to)); break;
+        case Type::Int8:
+          fill_panel(source.const_data_ptr<std::int8_t>(), inputs_, first, last, 4, reinterpret_cast<std::int8_t*>(to));
+          break;
       }
     }
   });

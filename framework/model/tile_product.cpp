@@ -17,8 +17,7 @@ namespace {
 
 using at::BFloat16;
 
-constexpr std::int64_t kPanelOutputs = 32;
-constexpr std::int64_t kStepBytes = 2048;       // of a panel
+constexpr std::int64_t kStepBytes = 1024;       // of a panel: a tile
 constexpr std::int64_t kSerialLines = 1 << 12;  // below, a second thread is not worth its start
 
 std::optional<bool>& assumed() {
@@ -33,15 +32,18 @@ void assume_tiles(std::optional<bool> present) { assumed() = present; }
 #ifdef FORETELL_TILES
 namespace {
 
-constexpr std::int64_t kRowBytes = 128;  // two inputs of a panel: 16 pairs and 16 pairs
 constexpr std::int64_t kTileBytes = 1024;
-// Bytes of a panel that are on their way. With 4 KiB, even into the second cache only, 32 rows take 15% longer.
-constexpr std::int64_t kAhead = kTileBytes;
+constexpr std::size_t kLine = 64;
+// Bytes of a panel that are on their way to the first cache, and to the second.
+constexpr std::int64_t kNear = kTileBytes, kFar = 2 * kTileBytes;
+// A tall block goes over a panel in segments of so many steps, from several places of a segment in turns: the processor's own prefetcher, which looks
+// ahead within a page, has time for it then. With 4 x 16 steps 64 rows take 91 ms over 2.4 GB of panels, from one place to the next 105.
+constexpr std::int64_t kSegment = 64, kPlaces = 4;
 
 #define FORETELL_TILE_CODE __attribute__((target("amx-tile,amx-bf16"), noinline))
 
-// Tiles 0 to 3 are sums, 4 and 5 rows of x, 6 and 7 the halves of a panel. More than 16 rows: sums of the upper rows with both halves, then of the
-// lower. Up to 16: sums of both halves of one panel, then of the other.
+// Tiles 0 to 3 are sums. Up to 16 rows: those with four panels; 4 is rows of x, 6 and 7 are panels. Up to 32 rows: of the upper rows with two panels, then
+// of the lower; 4 and 5 are rows of x. More: of four times 16 rows with one panel; 4, 5 and, with the last rows, 7 are rows of x.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -52,16 +54,18 @@ struct alignas(64) TileShapes {
 static_assert(sizeof(TileShapes) == 64);
 
 FORETELL_TILE_CODE void shape_tiles(int rows) {
-  const int upper = std::min(rows, kTileRows), lower = std::max(rows - kTileRows, 0);
   TileShapes shapes;
   const auto set = [&](int tile, int count) {
-    shapes.row_bytes[tile] = count > 0 ? 64 : 0;
+    shapes.row_bytes[tile] = count > 0 ? kLine : 0;
     shapes.rows[tile] = static_cast<std::uint8_t>(count);
   };
-  for (const int tile : {0, 1, 4}) set(tile, upper);
-  for (const int tile : {2, 3}) set(tile, lower > 0 ? lower : upper);
-  set(5, lower);
-  for (const int tile : {6, 7}) set(tile, kTileRows);
+  const auto part = [&](int tile) { return std::clamp(rows - tile * kTileRows, 0, kTileRows); };
+  const int kind = TileBlock{nullptr, rows}.tiles();
+  for (int sum = 0; sum < 4; ++sum) set(sum, part(kind == 1 ? 0 : kind == 2 ? sum / 2 : sum));
+  set(4, part(0));
+  set(5, part(1));
+  set(6, kTileRows);
+  set(7, kind > 2 ? part(kind - 1) : kTileRows);
   // The intrinsic tells the compiler of eight bytes that are read: without this the others might never be written.
   asm volatile("" : : "r"(&shapes) : "memory");
   _tile_loadconfig(&shapes);
@@ -69,106 +73,171 @@ FORETELL_TILE_CODE void shape_tiles(int rows) {
 
 FORETELL_TILE_CODE void release_tiles() { _tile_release(); }
 
-// A quarter of a step: what is fetched ahead is spread between products, or they would wait for it.
+// Quarters of a panel's steps: what is fetched ahead is spread between products, or they would wait for it.
 template <bool kFetch>
-__attribute__((always_inline)) inline void fetch_quarter(const std::byte* step, int quarter) {
-  if constexpr (kFetch)
-#pragma GCC unroll 8
-    for (std::int64_t line = 0; line < kStepBytes / 4; line += 64) __builtin_prefetch(step + kAhead + quarter * kStepBytes / 4 + line);
+__attribute__((always_inline)) inline void fetch_quarters(const std::byte* near, const std::byte* far, int first, int count) {
+  if constexpr (kFetch) {
+#pragma GCC unroll 16
+    for (std::int64_t line = first * kStepBytes / 4; line < (first + count) * kStepBytes / 4; line += 64) {
+      __builtin_prefetch(near + line, 0, 3);
+      __builtin_prefetch(far + line, 0, 2);
+    }
+  }
+}
+template <bool kFetch>
+__attribute__((always_inline)) inline void fetch_quarters(const std::byte* step, int first, int count) {
+  fetch_quarters<kFetch>(step + kNear, step + kFar, first, count);
 }
 
-// Where the four tiles of sums lie.
-struct FourSums {
+// Where tiles of sums lie.
+struct TileSums {
   float* tile[4];
   std::size_t row_bytes;
 };
 
-FORETELL_TILE_CODE void begin_sums(const FourSums& sums, bool adds) {
+template <int kCount = 4>
+FORETELL_TILE_CODE void begin_sums(const TileSums& sums, bool adds) {
   if (!adds) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
-    _tile_zero(3);
+    if constexpr (kCount == 4) _tile_zero(3);
     return;
   }
   _tile_loadd(0, sums.tile[0], sums.row_bytes);
   _tile_loadd(1, sums.tile[1], sums.row_bytes);
   _tile_loadd(2, sums.tile[2], sums.row_bytes);
-  _tile_loadd(3, sums.tile[3], sums.row_bytes);
+  if constexpr (kCount == 4) _tile_loadd(3, sums.tile[3], sums.row_bytes);
 }
 
-FORETELL_TILE_CODE void end_sums(const FourSums& sums) {
+template <int kCount = 4>
+FORETELL_TILE_CODE void end_sums(const TileSums& sums) {
   _tile_stored(0, sums.tile[0], sums.row_bytes);
   _tile_stored(1, sums.tile[1], sums.row_bytes);
   _tile_stored(2, sums.tile[2], sums.row_bytes);
-  _tile_stored(3, sums.tile[3], sums.row_bytes);
+  if constexpr (kCount == 4) _tile_stored(3, sums.tile[3], sums.row_bytes);
 }
 
-// 17 to 32 rows over one panel.
+// Up to 16 rows over four panels: over fewer there would be too few sums, each waiting for its last product.
 template <bool kFetch>
-FORETELL_TILE_CODE void multiply_two_tiles(const BFloat16* x, const std::byte* panel, std::int64_t steps, bool adds, const FourSums& sums) {
+FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* panel, std::int64_t stride, std::int64_t steps, bool adds,
+                                        const TileSums& sums) {
   const auto* at = reinterpret_cast<const std::byte*>(x);
   begin_sums(sums, adds);
-  for (std::int64_t step = 0; step < steps; ++step, at += 2 * kTileBytes, panel += kStepBytes) {
-    _tile_loadd(4, at, 64);
-    _tile_loadd(6, panel, kRowBytes);
-    fetch_quarter<kFetch>(panel, 0);
+  for (std::int64_t step = 0; step < steps; ++step, at += kTileBytes, panel += kStepBytes) {
+    _tile_loadd(4, at, kLine);
+    _tile_loadd(6, panel, kLine);
+    fetch_quarters<kFetch>(panel, 0, 4);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, panel + 64, kRowBytes);
-    fetch_quarter<kFetch>(panel, 1);
+    _tile_loadd(7, panel + stride, kLine);
+    fetch_quarters<kFetch>(panel + stride, 0, 4);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, at + kTileBytes, 64);
-    fetch_quarter<kFetch>(panel, 2);
-    _tile_dpbf16ps(2, 5, 6);
-    fetch_quarter<kFetch>(panel, 3);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-  end_sums(sums);
-}
-
-// Up to 16 rows over two panels: over one there would be two sums only, each waiting for its last product.
-template <bool kFetch>
-FORETELL_TILE_CODE void multiply_one_tile(const BFloat16* x, const std::byte* panel, const std::byte* second, std::int64_t steps, bool adds,
-                                          const FourSums& sums) {
-  const auto* at = reinterpret_cast<const std::byte*>(x);
-  begin_sums(sums, adds);
-  for (std::int64_t step = 0; step < steps; ++step, at += kTileBytes, panel += kStepBytes, second += kStepBytes) {
-    _tile_loadd(4, at, 64);
-    _tile_loadd(6, panel, kRowBytes);
-    fetch_quarter<kFetch>(panel, 0);
-    fetch_quarter<kFetch>(panel, 1);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, panel + 64, kRowBytes);
-    fetch_quarter<kFetch>(panel, 2);
-    fetch_quarter<kFetch>(panel, 3);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(6, second, kRowBytes);
-    fetch_quarter<kFetch>(second, 0);
-    fetch_quarter<kFetch>(second, 1);
+    _tile_loadd(6, panel + 2 * stride, kLine);
+    fetch_quarters<kFetch>(panel + 2 * stride, 0, 4);
     _tile_dpbf16ps(2, 4, 6);
-    _tile_loadd(7, second + 64, kRowBytes);
-    fetch_quarter<kFetch>(second, 2);
-    fetch_quarter<kFetch>(second, 3);
+    _tile_loadd(7, panel + 3 * stride, kLine);
+    fetch_quarters<kFetch>(panel + 3 * stride, 0, 4);
     _tile_dpbf16ps(3, 4, 7);
   }
   end_sums(sums);
 }
 
+// 17 to 32 rows over two panels.
+template <bool kFetch>
+FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel, std::int64_t stride, std::int64_t steps, bool adds,
+                                      const TileSums& sums) {
+  const auto* at = reinterpret_cast<const std::byte*>(x);
+  const std::byte* second = panel + stride;
+  begin_sums(sums, adds);
+  for (std::int64_t step = 0; step < steps; ++step, at += 2 * kTileBytes, panel += kStepBytes, second += kStepBytes) {
+    _tile_loadd(4, at, kLine);
+    _tile_loadd(6, panel, kLine);
+    fetch_quarters<kFetch>(panel, 0, 2);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, second, kLine);
+    fetch_quarters<kFetch>(panel, 2, 2);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, at + kTileBytes, kLine);
+    fetch_quarters<kFetch>(second, 0, 2);
+    _tile_dpbf16ps(2, 5, 6);
+    fetch_quarters<kFetch>(second, 2, 2);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  end_sums(sums);
+}
+
+// A step of 33 to 64 rows; `near` and `far` are the steps to fetch.
+template <int kTiles, bool kFetch>
+__attribute__((always_inline, target("amx-tile,amx-bf16"))) inline void multiply_tall_step(const std::byte* x, const std::byte* panel,
+                                                                                           std::int64_t step, std::int64_t near,
+                                                                                           std::int64_t far) {
+  x += step * kTiles * kTileBytes;
+  const std::byte *const soon = panel + near * kStepBytes, *const later = panel + far * kStepBytes;
+  _tile_loadd(6, panel + step * kStepBytes, kLine);
+  _tile_loadd(4, x, kLine);
+  fetch_quarters<kFetch>(soon, later, 0, 1);
+  _tile_dpbf16ps(0, 4, 6);
+  _tile_loadd(5, x + kTileBytes, kLine);
+  fetch_quarters<kFetch>(soon, later, 1, 1);
+  _tile_dpbf16ps(1, 5, 6);
+  if constexpr (kTiles == 4) {
+    _tile_loadd(4, x + 2 * kTileBytes, kLine);
+    fetch_quarters<kFetch>(soon, later, 2, 1);
+    _tile_dpbf16ps(2, 4, 6);
+    _tile_loadd(7, x + 3 * kTileBytes, kLine);
+    fetch_quarters<kFetch>(soon, later, 3, 1);
+    _tile_dpbf16ps(3, 7, 6);
+  } else {
+    _tile_loadd(7, x + 2 * kTileBytes, kLine);
+    fetch_quarters<kFetch>(soon, later, 2, 2);
+    _tile_dpbf16ps(2, 7, 6);
+  }
+}
+
+// 33 to 64 rows over one panel, so that it comes from memory without a pause: with two passes of 32 rows memory would rest during the second.
+template <int kTiles, bool kFetch>
+FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel, std::int64_t steps, bool adds, const TileSums& sums) {
+  const auto* at = reinterpret_cast<const std::byte*>(x);
+  begin_sums<kTiles>(sums, adds);
+  for (std::int64_t first = 0; first < steps; first += kSegment) {
+    const std::int64_t count = std::min(kSegment, steps - first), apart = count / kPlaces;
+    for (std::int64_t step = 0; step < apart; ++step) {
+      // Of the first place; after the last step, where the next segment begins.
+      const bool last = step + 1 == apart;
+      const std::int64_t next = last ? count : step + 1, next_apart = last ? kSegment / kPlaces : apart;
+      multiply_tall_step<kTiles, kFetch>(at, panel, step, step + apart, step + 3 * apart);
+      multiply_tall_step<kTiles, kFetch>(at, panel, step + apart, step + 2 * apart, next);
+      multiply_tall_step<kTiles, kFetch>(at, panel, step + 2 * apart, step + 3 * apart, next + next_apart);
+      multiply_tall_step<kTiles, kFetch>(at, panel, step + 3 * apart, next, next + 2 * next_apart);
+    }
+    for (std::int64_t step = kPlaces * apart; step < count; ++step) multiply_tall_step<kTiles, kFetch>(at, panel, step, step + 1, step + 2);
+    at += count * kTiles * kTileBytes;
+    panel += count * kStepBytes;
+  }
+  end_sums<kTiles>(sums);
+}
+
 using Panels = TileSession::Panels;
 using Sums = TileSession::Sums;
 
-template <bool kFetch>
-void multiply_narrow(const TileBlock& block, const Panels& panels, bool adds, const Sums& sums) {
-  float *const first = sums.at, *const second = sums.at + sums.panel;
-  multiply_one_tile<kFetch>(block.x, panels.first, panels.first + panels.stride, panels.steps, adds,
-                            {{first, first + 16, second, second + 16}, static_cast<std::size_t>(sums.row) * sizeof(float)});
-}
-
-template <bool kFetch>
-void multiply_wide(const TileBlock& block, int panel, const Panels& panels, bool adds, const Sums& sums) {
-  float *const upper = sums.at + panel * sums.panel, *const lower = upper + kTileRows * sums.row;
-  multiply_two_tiles<kFetch>(block.x, panels.first + panel * panels.stride, panels.steps, adds,
-                             {{upper, upper + 16, lower, lower + 16}, static_cast<std::size_t>(sums.row) * sizeof(float)});
+// The panels from the numbered one on that a block of this height goes over at once.
+void multiply_block(const TileBlock& block, int panel, const Panels& panels, bool fetch, bool adds, const Sums& sums) {
+  const std::byte* const at = panels.first + panel * panels.stride;
+  float* const to = sums.at + panel * sums.panel;
+  TileSums four{{}, static_cast<std::size_t>(sums.row) * sizeof(float)};
+  const auto place = [&](std::int64_t columns) {
+    for (std::int64_t tile = 0; tile < 4; ++tile)
+      four.tile[tile] = to + tile % columns * sums.panel + tile / columns * kTileRows * sums.row;
+  };
+  switch (block.tiles()) {
+    case 1: place(4); return (fetch ? multiply_narrow<true> : multiply_narrow<false>)(block.x, at, panels.stride, panels.steps, adds, four);
+    case 2: place(2); return (fetch ? multiply_wide<true> : multiply_wide<false>)(block.x, at, panels.stride, panels.steps, adds, four);
+    case 3:
+      place(1);
+      four.tile[3] = nullptr;
+      return (fetch ? multiply_tall<3, true> : multiply_tall<3, false>)(block.x, at, panels.steps, adds, four);
+    default: place(1); return (fetch ? multiply_tall<4, true> : multiply_tall<4, false>)(block.x, at, panels.steps, adds, four);
+  }
 }
 
 // And the system grants them.
@@ -185,43 +254,41 @@ namespace {
 bool machine_has_tiles() { return false; }
 void shape_tiles(int) {}
 void release_tiles() {}
-using Panels = TileSession::Panels;
-using Sums = TileSession::Sums;
-template <bool>
-void multiply_narrow(const TileBlock&, const Panels&, bool, const Sums&) {}
-template <bool>
-void multiply_wide(const TileBlock&, int, const Panels&, bool, const Sums&) {}
+void multiply_block(const TileBlock&, int, const TileSession::Panels&, bool, bool, const TileSession::Sums&) {}
 
 }  // namespace
 #endif
 
 // A hypervisor that gets tiles wrong shall cost speed, not results.
 bool tiles_come_out_right() {
-  constexpr std::size_t kRows = kTileBlockRows + 5, kInputs = 2 * kTileInputs, kOutputs = 2 * kPanelOutputs;
-  constexpr std::size_t kPanelSize = kInputs * kPanelOutputs;
-  std::vector<BFloat16> x(kRows * kInputs), panels(kInputs * kOutputs);
-  // Small whole numbers: all sums are exact.
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;
-  for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = static_cast<float>(i * 5 % 11) - 5;
-  TileRows rows;
-  rows.lay_out(x.data(), kRows, kInputs);
-  std::vector<float> sums(kRows * kOutputs);
-  TileSession tiles;
-  const auto* const at = reinterpret_cast<const std::byte*>(panels.data());
-  // In two pieces, so that sums are taken up again.
-  for (std::int64_t step = 0; step < 2; ++step) {
-    std::vector<TileBlock> blocks;
-    for (const TileBlock& block : rows.blocks()) blocks.push_back(block.from(step));
-    tiles.multiply(blocks, {at + step * kStepBytes, kPanelSize * sizeof(BFloat16), 1, step == 0}, step > 0,
-                   {sums.data(), kPanelOutputs, kRows * kPanelOutputs});
-  }
-  for (std::size_t p = 0; p < 2; ++p) {
-    for (std::size_t r = 0; r < kRows; ++r) {
-      for (std::size_t o = 0; o < kPanelOutputs; ++o) {
-        float expected = 0;
-        for (std::size_t i = 0; i < kInputs; ++i)
-          expected += static_cast<float>(x[r * kInputs + i]) * static_cast<float>(panels[p * kPanelSize + i / 2 * 64 + o * 2 + i % 2]);
-        if (sums[(p * kRows + r) * kPanelOutputs + o] != expected) return false;
+  constexpr std::size_t kInputs = 6 * kTileInputs, kOutputs = TileSession::kPanels * kTileOutputs, kPanelSize = kInputs * kTileOutputs;
+  constexpr std::int64_t kFirstSteps = 5;
+  for (const std::size_t count : {7, 21, 37, 53}) {
+    std::vector<BFloat16> x(count * kInputs), panels(kInputs * kOutputs);
+    // Small whole numbers: all sums are exact.
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;
+    for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = static_cast<float>(i * 5 % 11) - 5;
+    TileRows rows;
+    rows.lay_out(x.data(), static_cast<std::int64_t>(count), kInputs);
+    std::vector<float> sums(count * kOutputs);
+    TileSession tiles;
+    // In two pieces, so that sums are taken up again.
+    for (const auto& [first, steps] : {std::pair{std::int64_t{0}, kFirstSteps}, {kFirstSteps, 1}}) {
+      const TileBlock block = rows.blocks().front().from(first);
+      tiles.multiply(
+          {&block, 1},
+          {reinterpret_cast<const std::byte*>(panels.data()) + first * kStepBytes, kPanelSize * sizeof(BFloat16), steps, first == 0},
+          first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(count) * kTileOutputs});
+    }
+    for (std::size_t p = 0; p < TileSession::kPanels; ++p) {
+      for (std::size_t r = 0; r < count; ++r) {
+        for (std::size_t o = 0; o < kTileOutputs; ++o) {
+          float expected = 0;
+          for (std::size_t i = 0; i < kInputs; ++i)
+            expected += static_cast<float>(x[r * kInputs + i]) *
+                        static_cast<float>(panels[p * kPanelSize + i / 2 * 2 * kTileOutputs + o * 2 + i % 2]);
+          if (sums[(p * count + r) * kTileOutputs + o] != expected) return false;
+        }
       }
     }
   }
@@ -235,16 +302,16 @@ bool has_tiles() {
 
 void TileRows::lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs) {
   const std::int64_t steps = inputs / kTileInputs, tiles = (rows + kTileRows - 1) / kTileRows;
+  const std::int64_t most = rows <= kTallRows ? kTallRows : kTileBlockRows;
   lines_.resize(static_cast<std::size_t>(tiles * steps * kTileRows));
   blocks_.clear();
-  for (std::int64_t first = 0; first < rows; first += kTileBlockRows)
-    blocks_.push_back(
-        {lines_[static_cast<std::size_t>(first * steps)].x, static_cast<int>(std::min<std::int64_t>(kTileBlockRows, rows - first))});
+  for (std::int64_t first = 0; first < rows; first += most)
+    blocks_.push_back({lines_[static_cast<std::size_t>(first * steps)].x, static_cast<int>(std::min(most, rows - first))});
   const std::int64_t grain = std::max<std::int64_t>(1, kSerialLines / (steps * kTileRows));
   at::parallel_for(0, tiles, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin * kTileRows; row < std::min(rows, end * kTileRows); ++row) {
-      const std::int64_t block = row / kTileBlockRows, lines = std::int64_t{kTileRows} * blocks_[static_cast<std::size_t>(block)].tiles();
-      Line* to = lines_.data() + block * kTileBlockRows * steps + row % kTileBlockRows;
+      const std::int64_t block = row / most, lines = std::int64_t{kTileRows} * blocks_[static_cast<std::size_t>(block)].tiles();
+      Line* to = lines_.data() + block * most * steps + row % most;
       for (std::int64_t step = 0; step < steps; ++step, to += lines)
         std::memcpy(to->x, x + row * inputs + step * kTileInputs, sizeof(Line));
     }
@@ -260,21 +327,21 @@ void TileSession::shape(int rows) {
   shaped_ = rows;
 }
 
-// All blocks of two tiles over one panel before the next: it is in the first two caches then.
+// All blocks over some panels before the next: those are in the first two caches then.
 void TileSession::multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums) {
-  const bool narrow = blocks.back().tiles() == 1;
-  const auto wide = blocks.first(blocks.size() - (narrow ? 1 : 0));
-  Sums to = sums;
-  for (int panel = 0; panel < 2; ++panel) {
-    to.at = sums.at;
-    for (std::size_t i = 0; i < wide.size(); ++i, to.at += kTileBlockRows * sums.row) {
-      shape(wide[i].rows);
-      (panels.from_memory && i == 0 ? multiply_wide<true> : multiply_wide<false>)(wide[i], panel, panels, adds, to);
+  for (auto rest = blocks; !rest.empty();) {
+    // Only the last block may be of another height.
+    const auto alike = rest.first(rest.size() > 1 && rest.back().tiles() != rest.front().tiles() ? rest.size() - 1 : rest.size());
+    for (int panel = 0; panel < kPanels; panel += kPanels / alike.front().tiles()) {
+      Sums to = sums;
+      to.at += (rest.data() - blocks.data()) * kTileBlockRows * sums.row;
+      for (std::size_t i = 0; i < alike.size(); ++i, to.at += kTileBlockRows * sums.row) {
+        shape(alike[i].rows);
+        multiply_block(alike[i], panel, panels, panels.from_memory && rest.size() == blocks.size() && i == 0, adds, to);
+      }
     }
+    rest = rest.subspan(alike.size());
   }
-  if (!narrow) return;
-  shape(blocks.back().rows);
-  (panels.from_memory && wide.empty() ? multiply_narrow<true> : multiply_narrow<false>)(blocks.back(), panels, adds, to);
 }
 
 }  // namespace foretell

@@ -1,8 +1,8 @@
 // Products of bfloat16 rows with panels of a PackedMatrix by the processor's matrix tiles (AMX).
 //
-// Contract: a panel is 32 outputs: for every two inputs 32 pairs, one an output (packed_matrix.h). The number of inputs is a multiple of 32. Products
-// of bfloat16 numbers are exact in float32; they are added in float32 in an order that the inputs alone decide, not the rows beside a row nor the
-// pieces that a sum is formed in.
+// Contract: a panel is 16 outputs: for every two inputs 16 pairs, one an output (packed_matrix.h). The number of inputs is a multiple of 32. Products
+// of bfloat16 numbers are exact in float32; they are added in float32 in an order that the inputs and the number of rows decide (33 to 64 rows: one;
+// all others: another), not the rows beside a row nor the pieces that a sum is formed in.
 //
 // Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set of the first cache. As tiles one
 // after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in place (the loop by itself on 2
@@ -21,10 +21,12 @@
 
 namespace foretell {
 
-constexpr std::int64_t kTileInputs = 32;  // a step: what one tile holds of a row
+constexpr std::int64_t kTileInputs = 32;   // a step: what one tile holds of a row
+constexpr std::int64_t kTileOutputs = 16;  // a panel
 constexpr int kTileRows = 16;
 constexpr int kVectorRows = 5;                 // up to so many rows weights arrive no faster than vectors multiply them: no tiles
-constexpr int kTileBlockRows = 2 * kTileRows;  // that one pass over a panel multiplies
+constexpr int kTileBlockRows = 2 * kTileRows;  // of a block, where there are several
+constexpr int kTallRows = 4 * kTileRows;       // up to so many are one block
 
 // Whether this process may use tiles: the processor has them, the system grants them, and a small product came out right. Asked once.
 bool has_tiles();
@@ -33,17 +35,17 @@ bool tiles_come_out_right();
 // What has_tiles() answers from now on, without an argument the truth again: for tests, which emulate tiles.
 void assume_tiles(std::optional<bool> present);
 
-// Up to 32 rows as tiles: for every step 16 rows, and where there are more, 16 others. Rows that are not used are undefined.
+// Up to 64 rows as tiles: for every step 16 rows, and where there are more, 16 others, and so on. Rows that are not used are undefined.
 struct TileBlock {
   const at::BFloat16* x = nullptr;
   int rows = 0;
 
-  int tiles() const { return rows > kTileRows ? 2 : 1; }
+  int tiles() const { return (rows + kTileRows - 1) / kTileRows; }
   // From a later step on.
   TileBlock from(std::int64_t step) const { return {x + step * tiles() * kTileRows * kTileInputs, rows}; }
 };
 
-// Rows laid out as blocks, the last one with what is left over. Kept by its owner, so that memory is asked for once.
+// Rows laid out as one block, or as several of which the last has what is left over. Kept by its owner, so that memory is asked for once.
 class TileRows {
  public:
   // x [rows, inputs].
@@ -66,20 +68,21 @@ class TileSession {
   TileSession(const TileSession&) = delete;
   TileSession& operator=(const TileSession&) = delete;
 
+  static constexpr int kPanels = 4;  // that are multiplied at a time
   struct Panels {
     const std::byte* first = nullptr;
-    std::int64_t stride = 0;  // bytes to the second
+    std::int64_t stride = 0;  // bytes from one to the next
     std::int64_t steps = 0;
     bool from_memory = false;  // rather than from a cache
   };
   // Where sums go: that of row r with output o of panel p to at[p * panel + r * row + o].
   struct Sums {
     float* at = nullptr;
-    std::int64_t row = 32;
+    std::int64_t row = kTileOutputs;
     std::int64_t panel = 0;
   };
-  // Row r . output o of two panels, which are added to what is there if `adds`. All blocks but the last have 32 rows; rows are counted through all.
-  // Quickest where sums lie at multiples of 64 bytes.
+  // Row r . output o of four panels, which are added to what is there if `adds`. Where there are several blocks, all but the last have 32 rows; rows are
+  // counted through all. Quickest where sums lie at multiples of 64 bytes.
   void multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums);
 
  private:
