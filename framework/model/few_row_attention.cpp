@@ -121,24 +121,36 @@ FORETELL_INLINE void score_all(Room& room, int queries, const K* keys, int count
   if (q < queries) score<1>(from + q * wide, keys, count, wide, scores + q * kPiece);
 }
 
-// Scores of one query become weights; returns what the sums so far are to be multiplied with.
+// Scores of one query become weights; returns what the sums so far are to be multiplied with. There is room for whole lanes. Lane by lane, because a
+// compiler's own reductions go through the sixteen lanes one after the other.
 FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum) {
-  float top = largest;
-#pragma omp simd reduction(max : top)
-  for (int c = 0; c < count; ++c) top = scores[c] > top ? scores[c] : top;
+  float tops[kLanes];
+  std::fill_n(tops, kLanes, largest);
+  std::fill(scores + count, scores + whole_lanes(count), kHidden);
+  for (int c = 0; c < count; c += kLanes) {
+#pragma omp simd
+    for (int i = 0; i < kLanes; ++i) tops[i] = scores[c + i] > tops[i] ? scores[c + i] : tops[i];
+  }
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+#pragma omp simd
+    for (int i = 0; i < half; ++i) tops[i] = tops[i + half] > tops[i] ? tops[i + half] : tops[i];
+  }
+  const float top = tops[0];
   if (top == kHidden) {
     std::fill_n(scores, count, 0.0f);
     return 1.0f;
   }
-  float total = 0;
-#pragma omp simd reduction(+ : total)
-  for (int c = 0; c < count; ++c) {
-    const float weight = scores[c] == kHidden ? 0.0f : quick_exp(scores[c] - top);
-    scores[c] = weight;
-    total += weight;
+  Lanes total{};
+  for (int c = 0; c < count; c += kLanes) {
+#pragma omp simd
+    for (int i = 0; i < kLanes; ++i) scores[c + i] = scores[c + i] == kHidden ? 0.0f : quick_exp(scores[c + i] - top);
+    Lanes weights;
+    load(scores + c, weights);
+    total += weights;
   }
   const float factor = largest == kHidden ? 0.0f : largest == top ? 1.0f : quick_exp(largest - top);
-  sum = sum * factor + total;
+  sum = sum * factor + sum_of_lanes(total);
   largest = top;
   return factor;
 }

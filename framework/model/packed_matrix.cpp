@@ -100,13 +100,16 @@ FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const fl
 #pragma GCC unroll 12
     for (int r = 0; r < R; ++r) load(sums + (p * R + r) * kPanel, total[p][r]);
   }
+  constexpr std::int64_t kAhead = ahead(P);
+  const std::int64_t turn = P * stride - (end - begin) * kLine;  // from where these panels end to where the next begin
   for (std::int64_t step = begin; step < end; ++step) {
     const float* from = x + step * Panel::kStep * R;
+    // The processor's own prefetcher stops at the end of each page.
+    const std::int64_t fetched = step * kLine + kAhead + (step + kAhead / kLine < end ? 0 : turn);
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
       const std::byte* at = panels + p * stride + step * kLine;
-      // The processor's own prefetcher stops at the end of each page.
-      __builtin_prefetch(at + ahead(P));
+      __builtin_prefetch(panels + p * stride + fetched);
       Lanes weights[Panel::kStep];
       Panel::load_step(at, weights);
 #pragma GCC unroll 4
@@ -123,8 +126,8 @@ FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const fl
   }
 }
 
-// As many panels side by side as there are registers for, but with one row: two are enough for sums not to wait for one another, and quicker to read.
-constexpr int panels_at_once(int rows) { return rows > 1 && rows <= 5 ? 4 : 2; }
+// As many panels side by side as there are registers for.
+constexpr int panels_at_once(int rows) { return rows <= 5 ? 4 : 2; }
 
 template <class Panel, int R>
 FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end, float* sums) {
@@ -287,7 +290,6 @@ constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
 constexpr std::int64_t kPieceInputs = 2048;      // the least of a panel
 constexpr std::int64_t kWidenedInputs = 128;     // of an int8 group that are widened at a time: 16 KiB
 constexpr std::int64_t kWidenedAhead = 1024;     // bytes of an int8 panel that are on their way
-constexpr std::int64_t kNextBytes = 3 << 10;     // of the next group's panels that are asked for before it is their turn
 
 struct alignas(64) SumLine {
   float sums[kLanes];
@@ -358,10 +360,6 @@ void multiply_groups(const TileJob& job, std::int64_t begin, std::int64_t end, c
       float* sums = room.data()->sums + (group - begin) * waiting;
       multiply_group(job, group, first, last, tiles, sums);
       if (last < job.inputs) continue;
-      // Memory would rest while sums are finished.
-      for (std::int64_t panel = (group + 1) * kGroup; panel < (group + 2) * kGroup; ++panel) {
-        for (std::int64_t line = 0; line < kNextBytes; line += kLine) __builtin_prefetch(job.panels + panel * job.stride + line);
-      }
       finish(output, group, static_cast<int>(job.rows), static_cast<int>(job.rows), sums, y);
     }
   }
