@@ -34,6 +34,8 @@ namespace {
 
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::size_t kLine = 64;
+// Bytes of a panel that are on their way, by how many rows it is multiplied with; what suits one suits no other.
+constexpr std::int64_t kNarrowNear = 768, kNarrowFar = 2048, kWideNear = 1280;
 // A tall block goes over a panel in segments of so many steps, from several places of a segment in turns: the processor's own prefetcher, which looks
 // ahead within a page, has time for it then. With 4 x 16 steps 64 rows take 91 ms over 2.4 GB of panels, from one place to the next 105.
 constexpr std::int64_t kSegment = 64, kPlaces = 4;
@@ -71,28 +73,23 @@ FORETELL_TILE_CODE void shape_tiles(int rows) {
 
 FORETELL_TILE_CODE void release_tiles() { _tile_release(); }
 
-// Quarters of a panel's steps: what is fetched ahead is spread between products, or they would wait for it.
-template <bool kFetch>
-__attribute__((always_inline)) inline void fetch_quarters(const std::byte* near, const std::byte* far, int first, int count) {
+// Quarters of a panel's step into the first cache (3) or the second (2): what is fetched is spread between products, or they would wait for it.
+template <bool kFetch, int kCache = 3>
+__attribute__((always_inline)) inline void fetch_quarters(const std::byte* step, int first, int count) {
   if constexpr (kFetch) {
 #pragma GCC unroll 16
-    for (std::int64_t line = first * kStepBytes / 4; line < (first + count) * kStepBytes / 4; line += 64) {
-      __builtin_prefetch(near + line, 0, 3);
-      __builtin_prefetch(far + line, 0, 2);
-    }
+    for (std::int64_t line = first * kStepBytes / 4; line < (first + count) * kStepBytes / 4; line += 64)
+      __builtin_prefetch(step + line, 0, kCache);
   }
 }
-// Of a step what is to be fetched during it: of the same panel, and near its end of the one that is multiplied after it.
-struct Fetched {
-  std::int64_t near, far;  // bytes from the step on
-};
-__attribute__((always_inline)) inline Fetched fetched(std::int64_t step, std::int64_t steps, std::int64_t turn) {
-  constexpr std::int64_t kNear = 1, kFar = 3;
-  return {kNear * kStepBytes + (step + kNear < steps ? 0 : turn), kFar * kStepBytes + (step + kFar < steps ? 0 : turn)};
-}
 template <bool kFetch>
-__attribute__((always_inline)) inline void fetch_quarters(const std::byte* step, const Fetched& fetched, int first, int count) {
-  fetch_quarters<kFetch>(step + fetched.near, step + fetched.far, first, count);
+__attribute__((always_inline)) inline void fetch_quarters(const std::byte* near, const std::byte* far, int first, int count) {
+  fetch_quarters<kFetch, 3>(near, first, count);
+  fetch_quarters<kFetch, 2>(far, first, count);
+}
+// So many bytes further in a panel; from near its end, in the panel that is multiplied after it, `turn` bytes behind the end.
+__attribute__((always_inline)) inline std::int64_t ahead(std::int64_t bytes, std::int64_t step, std::int64_t steps, std::int64_t turn) {
+  return bytes + ((steps - step) * kStepBytes > bytes ? 0 : turn);
 }
 
 // Where tiles of sums lie.
@@ -132,19 +129,19 @@ FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* pane
   const std::int64_t turn = 4 * stride - steps * kStepBytes;
   begin_sums(sums, adds);
   for (std::int64_t step = 0; step < steps; ++step, at += kTileBytes, panel += kStepBytes) {
-    const Fetched ahead = fetched(step, steps, turn);
+    const std::int64_t near = ahead(kNarrowNear, step, steps, turn), far = ahead(kNarrowFar, step, steps, turn);
     _tile_loadd(4, at, kLine);
     _tile_loadd(6, panel, kLine);
-    fetch_quarters<kFetch>(panel, ahead, 0, 4);
+    fetch_quarters<kFetch>(panel + near, panel + far, 0, 4);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, panel + stride, kLine);
-    fetch_quarters<kFetch>(panel + stride, ahead, 0, 4);
+    fetch_quarters<kFetch>(panel + stride + near, panel + stride + far, 0, 4);
     _tile_dpbf16ps(1, 4, 7);
     _tile_loadd(6, panel + 2 * stride, kLine);
-    fetch_quarters<kFetch>(panel + 2 * stride, ahead, 0, 4);
+    fetch_quarters<kFetch>(panel + 2 * stride + near, panel + 2 * stride + far, 0, 4);
     _tile_dpbf16ps(2, 4, 6);
     _tile_loadd(7, panel + 3 * stride, kLine);
-    fetch_quarters<kFetch>(panel + 3 * stride, ahead, 0, 4);
+    fetch_quarters<kFetch>(panel + 3 * stride + near, panel + 3 * stride + far, 0, 4);
     _tile_dpbf16ps(3, 4, 7);
   }
   end_sums(sums);
@@ -159,18 +156,18 @@ FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel,
   const std::int64_t turn = 2 * stride - steps * kStepBytes;
   begin_sums(sums, adds);
   for (std::int64_t step = 0; step < steps; ++step, at += 2 * kTileBytes, panel += kStepBytes, second += kStepBytes) {
-    const Fetched ahead = fetched(step, steps, turn);
+    const std::int64_t near = ahead(kWideNear, step, steps, turn);
     _tile_loadd(4, at, kLine);
     _tile_loadd(6, panel, kLine);
-    fetch_quarters<kFetch>(panel, ahead, 0, 2);
+    fetch_quarters<kFetch>(panel + near, 0, 2);
     _tile_dpbf16ps(0, 4, 6);
     _tile_loadd(7, second, kLine);
-    fetch_quarters<kFetch>(panel, ahead, 2, 2);
+    fetch_quarters<kFetch>(panel + near, 2, 2);
     _tile_dpbf16ps(1, 4, 7);
     _tile_loadd(5, at + kTileBytes, kLine);
-    fetch_quarters<kFetch>(second, ahead, 0, 2);
+    fetch_quarters<kFetch>(second + near, 0, 2);
     _tile_dpbf16ps(2, 5, 6);
-    fetch_quarters<kFetch>(second, ahead, 2, 2);
+    fetch_quarters<kFetch>(second + near, 2, 2);
     _tile_dpbf16ps(3, 5, 7);
   }
   end_sums(sums);
