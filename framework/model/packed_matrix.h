@@ -5,7 +5,7 @@
 // neither on the rows beside it nor on the number of threads. It is rounded once. Weights are float32, bfloat16, or int8 with one scale an output
 // (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than five bfloat16
 // rows go through them (tile_product.h), over bfloat16 or int8 weights: still independent of the threads and of what the rows beside are, but the sums of
-// up to five, of 33 to 64 and of any other number of rows differ in their order, so in their last bits.
+// up to five rows, of rows that go 33 to 64 at a time and of all others differ in their order, so in their last bits.
 //
 // Why panels: with an output in each lane, a number of x is used for 16 products when it is read once, and there are no sums over lanes. Measured with
 // LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions; results/reference/speed.md has the numbers.

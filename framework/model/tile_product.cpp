@@ -309,7 +309,7 @@ bool has_tiles() {
 
 void TileRows::lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs) {
   const std::int64_t steps = inputs / kTileInputs, tiles = (rows + kTileRows - 1) / kTileRows;
-  const std::int64_t most = rows <= kTallRows ? kTallRows : kTileBlockRows;
+  const std::int64_t most = rows <= 2 * kTallRows ? kTallRows : kTileBlockRows;
   const auto lines = static_cast<std::size_t>(tiles * steps * kTileRows);
   if (lines_.size() < lines) lines_.resize(lines);  // never smaller: it would be filled anew
   blocks_.clear();
@@ -342,8 +342,8 @@ void TileSession::multiply(std::span<const TileBlock> blocks, const Panels& pane
     const auto alike = rest.first(rest.size() > 1 && rest.back().tiles() != rest.front().tiles() ? rest.size() - 1 : rest.size());
     for (int panel = 0; panel < kPanels; panel += kPanels / alike.front().tiles()) {
       Sums to = sums;
-      to.at += (rest.data() - blocks.data()) * kTileBlockRows * sums.row;
-      for (std::size_t i = 0; i < alike.size(); ++i, to.at += kTileBlockRows * sums.row) {
+      to.at += (rest.data() - blocks.data()) * blocks.front().rows * sums.row;
+      for (std::size_t i = 0; i < alike.size(); ++i, to.at += blocks.front().rows * sums.row) {
         shape(alike[i].rows);
         multiply_block(alike[i], panel, panels, panels.from_memory && rest.size() == blocks.size() && i == 0, adds, to);
       }

@@ -1,8 +1,8 @@
 // Products of bfloat16 rows with panels of a PackedMatrix by the processor's matrix tiles (AMX).
 //
 // Contract: a panel is 16 outputs: for every two inputs 16 pairs, one an output (packed_matrix.h). The number of inputs is a multiple of 32. Products
-// of bfloat16 numbers are exact in float32; they are added in float32 in an order that the inputs and the number of rows decide (33 to 64 rows: one;
-// all others: another), not the rows beside a row nor the pieces that a sum is formed in.
+// of bfloat16 numbers are exact in float32; they are added in float32 in an order that the inputs and the height of a row's block decide (33 to 64 rows:
+// one; all others: another), not what the rows beside it are nor the pieces that a sum is formed in.
 //
 // Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set of the first cache. As tiles one
 // after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in place (the loop by itself on 2
@@ -25,8 +25,8 @@ constexpr std::int64_t kTileInputs = 32;   // a step: what one tile holds of a r
 constexpr std::int64_t kTileOutputs = 16;  // a panel
 constexpr int kTileRows = 16;
 constexpr int kVectorRows = 5;                 // up to so many rows weights arrive no faster than vectors multiply them: no tiles
-constexpr int kTileBlockRows = 2 * kTileRows;  // of a block, where there are several
-constexpr int kTallRows = 4 * kTileRows;       // up to so many are one block
+constexpr int kTileBlockRows = 2 * kTileRows;  // of a block, where there are many
+constexpr int kTallRows = 4 * kTileRows;       // of a block, where there are two at most
 
 // Whether this process may use tiles: the processor has them, the system grants them, and a small product came out right. Asked once.
 bool has_tiles();
@@ -81,7 +81,7 @@ class TileSession {
     std::int64_t row = kTileOutputs;
     std::int64_t panel = 0;
   };
-  // Row r . output o of four panels, which are added to what is there if `adds`. Where there are several blocks, all but the last have 32 rows; rows are
+  // Row r . output o of four panels, which are added to what is there if `adds`. All blocks but the last have the same number of rows; rows are
   // counted through all. Quickest where sums lie at multiples of 64 bytes.
   void multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums);
 

@@ -56,7 +56,7 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
   constexpr double kRounding = 0.008;  // of bfloat16
   Tiles tiles;
   at::manual_seed(11);
-  for (const int rows : {6, 15, 16, 17, 31, 32, 33, 48, 49, 64, 70}) {
+  for (const int rows : {6, 15, 16, 17, 31, 32, 33, 48, 49, 64, 70, 100, 130}) {
     for (const int outputs : {2, 32, 34, 130}) {
       for (const int inputs : {32, 160}) {
         INFO(rows << " rows, " << outputs << " outputs, " << inputs << " inputs");
@@ -120,10 +120,12 @@ TEST_CASE("a row's product by tiles does not depend on the rows beside it") {
   const PackedMatrix matrix(at::randn({70, 4416}).to(at::kBFloat16), PackedMatrix::Type::BFloat16, false);
   const at::Tensor x = at::randn({70, 4416}).to(at::kBFloat16);
   const auto product = [&](int first, int rows) { return matrix.wide_product(x.narrow(0, first, rows).contiguous(), {}); };
-  const at::Tensor all = product(0, 70), tall = product(0, 64);
-  CHECK(error_of(tall, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t()).narrow(0, 0, 64)) < 1e-4);
-  for (const int rows : {6, 16, 17, 32}) CHECK(at::equal(product(7, rows), all.narrow(0, 7, rows)));
+  const at::Tensor both = product(0, 70), tall = product(0, 64), wide = product(0, 32);
+  CHECK(error_of(both, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-4);
+  for (const int rows : {6, 16, 17, 25}) CHECK(at::equal(product(7, rows), wide.narrow(0, 7, rows)));
   for (const int rows : {33, 48, 49}) CHECK(at::equal(product(7, rows), tall.narrow(0, 7, rows)));
+  CHECK(at::equal(both.narrow(0, 0, 64), tall));
+  CHECK(at::equal(both.narrow(0, 64, 6), product(64, 6)));
   CHECK(tiles.used());
 }
 
