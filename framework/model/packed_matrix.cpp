@@ -106,16 +106,23 @@ FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const fl
     const float* from = x + step * Panel::kStep * R;
     // The processor's own prefetcher stops at the end of each page.
     const std::int64_t fetched = step * kLine + kAhead + (step + kAhead / kLine < end ? 0 : turn);
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) {
-      const std::byte* at = panels + p * stride + step * kLine;
-      __builtin_prefetch(panels + p * stride + fetched);
-      Lanes weights[Panel::kStep];
-      Panel::load_step(at, weights);
+    // Two panels for each number of x that is loaded: one load a product would be what twelve rows wait for.
+#pragma GCC unroll 2
+    for (int p = 0; p < P; p += 2) {
+      Lanes weights[2][Panel::kStep];
+#pragma GCC unroll 2
+      for (int both = 0; both < 2; ++both) {
+        const std::byte* panel = panels + (p + both) * stride;
+        __builtin_prefetch(panel + fetched);
+        Panel::load_step(panel + step * kLine, weights[both]);
+      }
 #pragma GCC unroll 4
       for (int i = 0; i < Panel::kStep; ++i) {
 #pragma GCC unroll 12
-        for (int r = 0; r < R; ++r) total[p][r] += from[i * R + r] * weights[i];
+        for (int r = 0; r < R; ++r) {
+          total[p][r] += from[i * R + r] * weights[0][i];
+          total[p + 1][r] += from[i * R + r] * weights[1][i];
+        }
       }
     }
   }
