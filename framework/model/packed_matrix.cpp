@@ -293,6 +293,7 @@ void finish(const Output& output, std::int64_t group, int used, int rows, float*
 // The processor's tiles. Rows go over a group of panels in blocks; so many rows at a time, over so much of a panel, that they stay in the second cache.
 static_assert(kGroup == TileSession::kPanels);
 constexpr std::int64_t kChunkRows = 256;
+static_assert(2 * kTallRows <= kChunkRows, "more than one chunk is cut where a block of 32 begins");
 constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
 constexpr std::int64_t kPieceInputs = 2048;      // the least of a panel
 constexpr std::int64_t kWidenedInputs = 128;     // of an int8 group that are widened at a time: 16 KiB
