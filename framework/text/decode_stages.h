@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string>
 
-#include "framework/text/decoder.h"
+#include "framework/text/token_decoder.h"
 #include "framework/text/pattern.h"
 #include "framework/text/unicode.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "framework/text/added_tokens.h"
-#include "framework/text/decoder.h"
+#include "framework/text/token_decoder.h"
 #include "framework/text/post_processor.h"
 #include "framework/text/token_model.h"
 #include "framework/text/tokenizer_files.h"
@@ -20,7 +20,7 @@ class JsonTokenizer : public Tokenizer {
     if (const auto part = json.find("normalizer")) normalizer_ = make_normalizer(*part);
     if (const auto part = json.find("pre_tokenizer")) pre_tokenizer_ = make_pre_tokenizer(*part);
     if (const auto part = json.find("post_processor")) post_processor_ = PostProcessor(*part);
-    if (const auto part = json.find("decoder")) decoder_ = Decoder(*part);
+    if (const auto part = json.find("decoder")) decoder_ = TokenDecoder(*part);
     const auto added = json.find("added_tokens");
     added_ = std::make_unique<AddedTokens>(added ? &*added : nullptr, model_->vocab(), normalizer_.get());
     if (const auto id = post_processor_.largest_id(); id && *id >= vocab_size())
@@ -119,7 +119,7 @@ class JsonTokenizer : public Tokenizer {
   std::unique_ptr<const Normalizer> normalizer_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;
   PostProcessor post_processor_;
-  Decoder decoder_;
+  TokenDecoder decoder_;
   std::unique_ptr<const AddedTokens> added_;
   EndTokens ends_;
 };

@@ -1,4 +1,4 @@
-#include "framework/text/decoder.h"
+#include "framework/text/token_decoder.h"
 
 #include "framework/text/decode_stages.h"
 
@@ -34,11 +34,11 @@ std::function<std::unique_ptr<DecodeStage>()> factory(Args... args) {
 
 }  // namespace
 
-Decoder::Decoder() { factories_.push_back(factory<JoinBySpace>()); }
+TokenDecoder::TokenDecoder() { factories_.push_back(factory<JoinBySpace>()); }
 
-Decoder::Decoder(const JsonView& json) { read(json); }
+TokenDecoder::TokenDecoder(const JsonView& json) { read(json); }
 
-void Decoder::read(const JsonView& json) {
+void TokenDecoder::read(const JsonView& json) {
   const std::string type = json.type();
   if (type == "ByteLevel") {
     factories_.push_back(factory<ByteLevelStage>());
@@ -71,7 +71,7 @@ void Decoder::read(const JsonView& json) {
   }
 }
 
-DecodeStages Decoder::make_stages() const {
+DecodeStages TokenDecoder::make_stages() const {
   DecodeStages stages;
   for (const auto& make : factories_) {
     stages.push_back(make());

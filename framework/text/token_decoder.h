@@ -1,6 +1,6 @@
 // The decoders of a tokenizer.json: token texts back to text, as a chain of stages.
 //
-// Contract: a Decoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages as begin, text (any number of
+// Contract: a TokenDecoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages as begin, text (any number of
 // parts, each of whole characters), end; a stage passes on what no later input can change and holds back the rest until its finish(). Decoding a
 // whole sequence is the same chain, so streaming and whole decoding cannot differ.
 #pragma once
@@ -36,10 +36,10 @@ class DecodeStage {
 
 using DecodeStages = std::vector<std::unique_ptr<DecodeStage>>;
 
-class Decoder {
+class TokenDecoder {
  public:
-  Decoder();  // a file without decoder: tokens joined by spaces
-  explicit Decoder(const JsonView& json);
+  TokenDecoder();  // a file without decoder: tokens joined by spaces
+  explicit TokenDecoder(const JsonView& json);
   DecodeStages make_stages() const;  // connected, the last one not yet
 
  private:
