@@ -11,6 +11,7 @@
 #include "experiments/interrupt.h"
 #include "experiments/negative_result.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/base/version.h"
 
 namespace foretell {
@@ -19,7 +20,7 @@ namespace {
 enum ExitCode { kDone = 0, kAnswerIsNo = 1, kUsersMistake = 2, kOurMistake = 70, kInterrupted = 130 };
 
 int report(ExitCode code, std::string_view message) {
-  print_error(fmt::format("foretell: {}\n", one_line(message)));
+  print_error(fmt::format("foretell: {}\n", printable(one_line(message))));
   return code;
 }
 

@@ -6,8 +6,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -20,13 +22,25 @@ void check_out(bool written) {
   reader_is_gone = true;
 }
 
-}  // namespace
-
-void print_out(std::string_view text) {
+void write_out(std::string_view text) {
   if (reader_is_gone) return;
   errno = 0;
   check_out(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
 }
+
+}  // namespace
+
+void print_out(std::string_view text) { write_out(printable_lines(text)); }
+
+void print_exact(std::string_view text) { out_is_terminal() ? print_out(text) : write_out(text); }
+
+void print_json(const nlohmann::ordered_json& value, int indent) {
+  const auto written = [&](bool ascii) { return value.dump(indent, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n"; };
+  const std::string text = written(false);
+  write_out(out_is_terminal() && printable_lines(text) != text ? written(true) : text);
+}
+
+void print_styled(std::string_view text) { write_out(text); }
 
 void flush_out() {
   if (reader_is_gone) return;
@@ -34,9 +48,16 @@ void flush_out() {
   check_out(std::fflush(stdout) == 0 && std::ferror(stdout) == 0);
 }
 
-void print_error(std::string_view text) {
+void print_error(std::string_view text) { print_error_styled(printable_lines(text)); }
+
+void print_error_styled(std::string_view sequence) {
   std::fflush(stdout);  // so that both streams keep their order on a terminal
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fwrite(sequence.data(), 1, sequence.size(), stderr);
+}
+
+void print_error_line(std::string_view text, bool open) {
+  const bool live = error_is_terminal();
+  print_error_styled((live ? "\r\033[K" : "") + printable(text) + (live && open ? "" : "\n"));
 }
 
 bool out_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }
@@ -53,23 +74,6 @@ std::string one_line(std::string_view text) {
     if (!out.empty() && out.back() != ' ') out += ' ';
   }
   while (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
-
-std::string visible(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '\n': out += "\\n"; break;
-      case '\t': out += "\\t"; break;
-      case '\r': out += "\\r"; break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-          out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-        else
-          out += c;
-    }
-  }
   return out;
 }
 

@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -22,7 +23,7 @@ int parse_one(std::string_view word, std::string_view option, int smallest) {
   int value = 0;
   const auto [stop, code] = std::from_chars(word.data(), word.data() + word.size(), value);
   if (code != std::errc{} || stop != word.data() + word.size() || value < smallest)
-    fail("{}: expected integers of at least {} such as \"1 2 3\", found '{}'", option, smallest, word.substr(0, 40));
+    fail("{}: expected integers of at least {} such as \"1 2 3\", found '{}'", option, smallest, excerpt(word, 40));
   return value;
 }
 

@@ -41,14 +41,13 @@ void Progress::advance(int count) {
 
 void Progress::finish_cell() { show(true); }
 
-void Progress::note(const std::string& text) { print_error((error_is_terminal() ? "\r\033[K" : "") + text + "\n"); }
+void Progress::note(const std::string& text) { print_error_line(text); }
 
 void Progress::show(bool final) {
   const double seconds = static_cast<double>(since_start_.elapsed_ns()) / kSecond;
   std::string line = fmt::format("[{}/{}] {}: {}/{} {}, {}", cell_, cells_, name_, done_, total_, unit_, clock_time(seconds));
   if (!final && done_ > 0) line += fmt::format(", {} left", clock_time(seconds / done_ * (total_ - done_)));
-  const bool live = error_is_terminal();
-  print_error((live ? "\r\033[K" : "") + line + (live && !final ? "" : "\n"));
+  print_error_line(line, !final);
 }
 
 }  // namespace foretell

@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "experiments/console.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 
 std::string RoundPrinter::shown(Token token) const {
   if (!tokenizer_) return std::to_string(token);
-  const std::string piece = token < tokenizer_->vocab_size() ? visible(tokenizer_->id_to_token(token)) : "";
+  const std::string piece = token < tokenizer_->vocab_size() ? printable(tokenizer_->id_to_token(token)) : "";
   return piece.empty() ? fmt::format("<{}>", token) : piece;
 }
 

@@ -8,6 +8,7 @@
 #include "experiments/console.h"
 #include "experiments/progress.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -74,7 +75,7 @@ void StudyProgress::set_activity(const std::string& text) {
 
 void StudyProgress::note(const std::string& text) {
   erase();
-  print_error(text + "\n");
+  print_error_line(text);
   if (error_is_terminal()) show(true);
 }
 
@@ -123,7 +124,7 @@ std::string StudyProgress::task_line(const Task& task) const {
 
 void StudyProgress::erase() {
   if (lines_ == 0) return;
-  print_error(fmt::format("\033[{}A\r\033[J", lines_));
+  print_error_styled(fmt::format("\033[{}A\r\033[J", lines_));
   lines_ = 0;
 }
 
@@ -138,7 +139,7 @@ void StudyProgress::show(bool now) {
   std::string text;
   int lines = 0;
   const auto add = [&](const std::string& line) {
-    text += cut(line, size.columns) + "\n";
+    text += cut(printable(line), size.columns) + "\n";
     ++lines;
   };
   for (std::size_t i = 0; i < std::min(active_.size(), room); ++i) add("  " + task_line(tasks_[active_[i]]));

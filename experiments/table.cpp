@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -24,12 +25,13 @@ Table::Table(std::vector<std::string> headings) {
 
 void Table::add(std::vector<std::string> cells) {
   FORETELL_CHECK(cells.size() == left_.size(), "{} cells in a table of {} columns", cells.size(), left_.size());
+  for (std::string& cell : cells) cell = printable(cell);
   rows_.push_back(std::move(cells));
 }
 
 void Table::add_rule() { rows_.emplace_back(); }
 
-void Table::add_title(const std::string& text) { rows_.push_back({text}); }
+void Table::add_title(const std::string& text) { rows_.push_back({printable(text)}); }
 
 std::string Table::to_string() const {
   std::vector<int> widths(left_.size(), 0);

@@ -14,10 +14,9 @@ void TrainProgressLine::show(const TrainProgress& progress) {
   const std::string line =
       fmt::format("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s, {} left", progress.step, progress.steps, progress.loss,
                   progress.learning_rate, progress.tokens_per_second, clock_time(progress.seconds_left));
-  const bool live = error_is_terminal();
-  print_error((live ? "\r\033[K" : "") + line + (live && !last ? "" : "\n"));
+  print_error_line(line, !last);
 }
 
-void TrainProgressLine::note(const std::string& text) { print_error((error_is_terminal() ? "\r\033[K" : "") + text + "\n"); }
+void TrainProgressLine::note(const std::string& text) { print_error_line(text); }
 
 }  // namespace foretell

@@ -69,7 +69,7 @@ void bench(const BenchOptions& options) {
   bench_options.threads = options.threads;
   const BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
   if (options.json)
-    print_out(to_json(report).dump(2) + "\n");
+    print_json(to_json(report), 2);
   else
     print_report(report);
 }
@@ -114,7 +114,7 @@ void bench_verification(const VerifyOptions& options) {
   const auto model = load_model(options.model, load_options(options.dtype, options.device));
   const BenchVerifyReport report = bench_verify(*model, options.bench);
   if (options.json)
-    print_out(to_json(report).dump(2) + "\n");
+    print_json(to_json(report), 2);
   else
     print_report(report, options.bench.nodes);
 }
@@ -179,7 +179,7 @@ void print_report(const BenchDrafterReport& report, const BenchDrafterOptions& o
 void bench_drafters(const DrafterOptions& options) {
   const BenchDrafterReport report = bench_drafter(options.bench);
   if (options.json)
-    print_out(to_json(report, options.bench).dump(2) + "\n");
+    print_json(to_json(report, options.bench), 2);
   else
     print_report(report, options.bench);
 }

@@ -80,7 +80,7 @@ void run_certify(const CertifyOptions& options) {
   auto json = nlohmann::ordered_json::array();
   for (const auto& row : rows)
     if (row.verdict != certify::Ruling::NotApplicable) json.push_back(json_of(row));
-  options.json ? print_out(json.dump() + "\n") : print_table(rows);
+  options.json ? print_json(json) : print_table(rows);
   std::string failed;
   for (const auto& row : rows)
     if (row.verdict == certify::Ruling::Failed) failed += fmt::format("FAILED {} on {}: {}\n", row.verifier, row.draft, row.reason);

@@ -16,7 +16,7 @@ void run_compare(const CompareOptions& options) {
   const StudyFolder a = read_study_folder(options.a), b = read_study_folder(options.b);
   const Comparison comparison = compare(a, b);
   if (options.json)
-    print_out(comparison_json(a, b, comparison).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    print_json(comparison_json(a, b, comparison), 2);
   else
     print_out(comparison_text(a, b, comparison));
 }

@@ -11,6 +11,7 @@
 #include "experiments/negative_result.h"
 #include "experiments/store.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -96,7 +97,7 @@ class Prompts {
 
   const LanguageModel& model() const { return *model_; }
   const Precision& precision() const { return precision_; }
-  std::string token_text(Token token) const { return tokenizer_ ? visible(tokenizer_->decode(Tokens{token})) : std::to_string(token); }
+  std::string token_text(Token token) const { return tokenizer_ ? printable(tokenizer_->decode(Tokens{token})) : std::to_string(token); }
 
  private:
   const Run& run_;
@@ -165,7 +166,7 @@ void print_text(const Comparison& found, const Prompts& prompts) {
   print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
 }
 
-void print_json(const Comparison& found) {
+nlohmann::ordered_json to_json(const Comparison& found) {
   auto list = nlohmann::ordered_json::array();
   const auto id = [](const std::optional<Token>& token) { return token ? nlohmann::ordered_json(*token) : nlohmann::ordered_json(); };
   for (const Divergence& d : found.differences)
@@ -180,8 +181,7 @@ void print_json(const Comparison& found) {
                     {"margin", d.margin},
                     {"eps", d.noise},
                     {"tie", d.is_tie}});
-  const nlohmann::ordered_json out = {{"compared", found.compared}, {"same", found.same}, {"behind", found.behind}, {"differences", list}};
-  print_out(out.dump() + "\n");
+  return {{"compared", found.compared}, {"same", found.same}, {"behind", found.behind}, {"differences", list}};
 }
 
 void check_greedy(const Run& run) {
@@ -198,7 +198,7 @@ bool diff_cell(const Run& a, const std::optional<Run>& b, ModelPool& pool, bool 
   if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
   const Prompts prompts(a, pool);
   const Comparison found = compare(of_arm(a, Arm::Method), right, prompts);
-  json ? print_json(found) : print_text(found, prompts);
+  json ? print_json(to_json(found)) : print_text(found, prompts);
   return std::all_of(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
 }
 

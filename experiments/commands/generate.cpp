@@ -133,9 +133,9 @@ class Generator {
     so_far_.tokens.insert(so_far_.tokens.end(), fresh.begin(), fresh.end());
     so_far_.rounds.push_back(event.record);
     if (options_.show_rounds) {
-      (options_.json ? print_error : print_out)(printer.print(event));
+      (options_.json ? print_error_styled : print_styled)(printer.print(event));
     } else if (stream_) {
-      print_out(stream_->push(fresh));
+      print_exact(stream_->push(fresh));
       flush_out();
     }
   }
@@ -143,7 +143,7 @@ class Generator {
   void finish(double seconds) {
     const Generation& generation = generation_ ? *generation_ : so_far_;
     if (options_.json)
-      print_out(to_json(generation, seconds).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+      print_json(to_json(generation, seconds));
     else
       print_answer(generation, seconds);
     if (!generation_) throw Interrupted(fmt::format("interrupted after {} tokens", generation.tokens.size()));
@@ -155,9 +155,9 @@ class Generator {
 
   void print_answer(const Generation& generation, double seconds) {
     if (options_.show_rounds)
-      print_out(tokenizer_ ? "\n" + text_of(generation.tokens) + "\n" : "\n");
+      print_exact(tokenizer_ ? "\n" + text_of(generation.tokens) + "\n" : "\n");
     else if (stream_)
-      print_out(stream_->finish() + "\n");
+      print_exact(stream_->finish() + "\n");
     if (!tokenizer_) print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
     const auto mean = mean_acceptance_length(generation.rounds);
     print_error(fmt::format("{} tokens in {} rounds, {:.3f} tokens a round, {:.1f} tokens/s\n", generation.tokens.size(),

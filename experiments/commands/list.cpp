@@ -12,6 +12,7 @@
 #include "experiments/table.h"
 #include "experiments/workload.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/verifier.h"
 #include "framework/model/attention_policy.h"
@@ -120,11 +121,11 @@ std::string to_text(const std::vector<Listed>& all) {
       const auto it = std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.singular == kind; });
       out += fmt::format("{}{}\n", out.empty() ? "" : "\n", painted(Colour::Blue, it->plural));
     }
-    out += fmt::format("  {:<18} {}{}\n", listed.name, listed.summary, remarks(listed));
+    out += printable(fmt::format("  {:<18} {}{}", listed.name, listed.summary, remarks(listed))) + "\n";
     for (const ParameterDoc& p : listed.parameters) {
       const std::string aliases = p.aliases.empty() ? "" : fmt::format(" (also {})", fmt::join(p.aliases, ", "));
-      out += fmt::format("    {:<30} {}; default {}: {}{}\n", p.name, p.type, p.default_value.empty() ? "\"\"" : p.default_value, p.doc,
-                         aliases);
+      const std::string value = p.default_value.empty() ? "\"\"" : p.default_value;
+      out += printable(fmt::format("    {:<30} {}; default {}: {}{}", p.name, p.type, value, p.doc, aliases)) + "\n";
     }
   }
   return out;
@@ -132,10 +133,10 @@ std::string to_text(const std::vector<Listed>& all) {
 
 void list(const std::string& what, bool json) {
   const std::vector<Listed> listed = chosen(what);
-  if (!json) return print_out(to_text(listed));
+  if (!json) return print_styled(to_text(listed));
   auto rows = nlohmann::ordered_json::array();
   for (const Listed& entry : listed) rows.push_back(to_json(entry));
-  print_out(rows.dump(2) + "\n");
+  print_json(rows, 2);
 }
 
 }  // namespace

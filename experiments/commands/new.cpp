@@ -7,6 +7,7 @@
 #include "experiments/console.h"
 #include "experiments/plugin_templates.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/verifier.h"
 
@@ -25,7 +26,7 @@ void check_strategy_name(const std::string& name) {
   const auto inner = [&](unsigned char c) { return letter(c) || (c >= '0' && c <= '9') || c == '_'; };
   if (name.empty() || name.size() > 64 || !letter(static_cast<unsigned char>(name.front())) ||
       !std::all_of(name.begin(), name.end(), inner))
-    fail("'{}' cannot name a strategy: a letter, then letters, digits and '_', at most 64 in all", visible(name));
+    fail("'{}' cannot name a strategy: a letter, then letters, digits and '_', at most 64 in all", printable(name));
   if (name == "all") fail("'all' cannot name a strategy: commands take it for all of them");
 }
 

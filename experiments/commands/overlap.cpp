@@ -37,17 +37,16 @@ void print_text(const OverlapOptions& options, const OverlapReport& report) {
                           depth == kDepths.back() ? "\n" : ", "));
 }
 
-void print_json(const OverlapOptions& options, const OverlapReport& report) {
+nlohmann::ordered_json to_json(const OverlapOptions& options, const OverlapReport& report) {
   auto lengths = nlohmann::ordered_json::object();
   for (const int depth : kDepths) lengths[std::to_string(depth)] = predicted_acceptance_length(report.expected_acceptance, depth);
-  const nlohmann::ordered_json out = {{"positions", report.positions},
-                                      {"temperature", options.temperature},
-                                      {"argmax_agreement", report.argmax_agreement},
-                                      {"expected_acceptance", report.expected_acceptance},
-                                      {"target_perplexity", report.target_perplexity},
-                                      {"draft_perplexity", report.draft_perplexity},
-                                      {"predicted_mean_acceptance_length", lengths}};
-  print_out(out.dump() + "\n");
+  return {{"positions", report.positions},
+          {"temperature", options.temperature},
+          {"argmax_agreement", report.argmax_agreement},
+          {"expected_acceptance", report.expected_acceptance},
+          {"target_perplexity", report.target_perplexity},
+          {"draft_perplexity", report.draft_perplexity},
+          {"predicted_mean_acceptance_length", lengths}};
 }
 
 void run_overlap(const OverlapOptions& options) {
@@ -62,7 +61,7 @@ void run_overlap(const OverlapOptions& options) {
   SamplingOptions sampling;
   sampling.temperature = options.temperature;
   const OverlapReport report = measure_overlap(*target, *draft, passages, sampling);
-  options.json ? print_json(options, report) : print_text(options, report);
+  options.json ? print_json(to_json(options, report)) : print_text(options, report);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
   print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n",
                         results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string(), folder.string()));
-  if (json) print_out(results_json(study, results).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  if (json) print_json(results_json(study, results), 2);
 }
 
 // The study's cells with their names, for `foretell report`, which reads nothing but files.

@@ -39,8 +39,8 @@ std::filesystem::path file_of(const std::string& name, const std::filesystem::pa
 }
 
 void print_compared(const ComparedTable& compared, const TableOptions& options) {
-  if (options.json) return print_out(to_json(compared).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-  print_out(options.format == "md" ? to_markdown(compared) : options.format == "csv" ? to_csv(compared) : to_text(compared));
+  if (options.json) return print_json(to_json(compared), 2);
+  print_exact(options.format == "md" ? to_markdown(compared) : options.format == "csv" ? to_csv(compared) : to_text(compared));
 }
 
 void show_table(const TableOptions& options) {

@@ -28,7 +28,7 @@ void print(const TaskExample& example, bool json) {
     row["turns"].push_back(turn.prompt);
     row["answers"].push_back(turn.answer);
   }
-  print_out(row.dump() + "\n");
+  print_json(row);
 }
 
 void show_tasks(const TasksOptions& options) {

@@ -16,21 +16,17 @@ struct TokenizeOptions {
   bool add_special = false, json = false;
 };
 
-std::string dump(const nlohmann::ordered_json& value) {
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-}
-
 void tokenize(const TokenizeOptions& options) {
   if (options.text.has_value() == options.decode.has_value()) fail("tokenize needs exactly one of --text and --decode");
   const auto tokenizer = load_tokenizer(options.model);
   if (options.text) {
     const Tokens ids = tokenizer->encode(*options.text, {.add_special = options.add_special});
-    print_out(options.json ? dump({{"ids", ids}}) : fmt::format("{}\n", fmt::join(ids, " ")));
+    options.json ? print_json({{"ids", ids}}) : print_out(fmt::format("{}\n", fmt::join(ids, " ")));
     return;
   }
   const Tokens ids = parse_ids(*options.decode, "--decode");
   const std::string text = tokenizer->decode(ids);
-  print_out(options.json ? dump({{"ids", ids}, {"text", text}}) : text + "\n");
+  options.json ? print_json({{"ids", ids}, {"text", text}}) : print_exact(text + "\n");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "experiments/report/measures.h"
 #include "experiments/report/report_files.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -174,7 +175,7 @@ Comparison compare(const StudyFolder& a, const StudyFolder& b) {
 }
 
 std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Comparison& comparison) {
-  std::string out = fmt::format("A: {} ({})\nB: {} ({})\n\n", a.folder.string(), visible(a.study), b.folder.string(), visible(b.study));
+  std::string out = fmt::format("A: {} ({})\nB: {} ({})\n\n", a.folder.string(), printable(a.study), b.folder.string(), printable(b.study));
   ReportTable facts{.headings = {"<different", "<A", "<B"}};
   for (const auto* list : {&comparison.machine, &comparison.models})
     for (const FactDifference& d : *list) facts.rows.push_back({d.what, known_or(d.a), known_or(d.b)});
@@ -202,7 +203,7 @@ std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Co
   out += table.empty() ? "No cell of A is in B, neither by its hash nor by its settings.\n" : aligned(table);
   if (by_settings) out += "* paired by equal settings: something else of the two cells differs (model, workload or run).\n";
   for (const auto& [cells, side] : {std::pair{&comparison.only_a, "A"}, {&comparison.only_b, "B"}})
-    for (const ReportCell* cell : *cells) out += fmt::format("only in {}: {}\n", side, visible(cell->name));
+    for (const ReportCell* cell : *cells) out += fmt::format("only in {}: {}\n", side, printable(cell->name));
   return out;
 }
 

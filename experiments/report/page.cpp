@@ -13,6 +13,7 @@
 #include "experiments/report/page_parts.h"
 #include "experiments/report/report_files.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -36,7 +37,7 @@ std::string script_json(const nlohmann::ordered_json& json) {
 std::string html_text(const std::string& text) {
   static const std::map<char, std::string> entities = {{'<', "&lt;"}, {'>', "&gt;"}, {'&', "&amp;"}, {'"', "&quot;"}, {'\'', "&#39;"}};
   std::string out;
-  for (const char c : visible(text)) out += entities.count(c) ? entities.at(c) : std::string(1, c);
+  for (const char c : printable(text)) out += entities.count(c) ? entities.at(c) : std::string(1, c);
   return out;
 }
 

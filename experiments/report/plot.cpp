@@ -13,6 +13,7 @@
 #include "experiments/console.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/text/file_bytes.h"
 
@@ -32,7 +33,7 @@ struct Chart {
 
 std::string plot_name(const std::string& name) {
   std::string out;
-  for (const char c : visible(name)) out += c == '"' ? '\'' : c == '\\' || c == '\t' ? '/' : c;
+  for (const char c : printable(name)) out += c == '"' ? '\'' : c == '\\' || c == '\t' ? '/' : c;
   if (out.size() <= kNameLength) return out;
   std::size_t end = kNameLength;
   while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xC0) == 0x80) --end;  // not in the middle of a character

@@ -10,6 +10,7 @@
 #include "experiments/console.h"
 #include "experiments/report/measures.h"
 #include "experiments/table.h"
+#include "framework/base/printable.h"
 #include "framework/base/version.h"
 
 namespace foretell {
@@ -22,7 +23,7 @@ constexpr std::size_t kPositionColumns = 32;  // in CSV; JSON has all positions
 // Text that a Markdown renderer shows as it is, in one line of a table.
 std::string markdown_text(const std::string& text) {
   std::string out;
-  for (const char c : visible(text)) {
+  for (const char c : printable(text)) {
     if (std::string_view("\\`*[]<>|&~").find(c) != std::string_view::npos) out += '\\';
     out += c;
   }
@@ -106,7 +107,7 @@ std::string aligned(const ReportTable& table) {
   Table out(std::vector<std::string>(table.headings.begin() + titled, table.headings.end()));
   std::string last;
   for (std::vector<std::string> row : table.rows) {
-    for (std::string& cell : row) cell = visible(cell);
+    for (std::string& cell : row) cell = printable(cell);
     if (titled) {
       if (row[0] != last) out.add_title(row[0]);
       last = row[0];
@@ -149,8 +150,8 @@ std::string report_text(const StudyFolder& study) {
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
     out += "\nMeasured speed-up beside what acceptance and the measured cost of rows predict:\n\n" + aligned(predicted);
   out += "\n";
-  for (const auto& [cell, reason] : reasons(study)) out += visible(cell) + ": " + visible(reason) + "\n";
-  for (const std::string& note : notes(study)) out += visible(note) + "\n";
+  for (const auto& [cell, reason] : reasons(study)) out += printable(cell) + ": " + printable(reason) + "\n";
+  for (const std::string& note : notes(study)) out += printable(note) + "\n";
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include "experiments/console.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -148,7 +149,7 @@ TaskNumbers read_task(const std::string& name, const Reader& task) {
       int value = 0;
       const auto [end, error] = std::from_chars(depth.data(), depth.data() + depth.size(), value);
       if (error != std::errc() || end != depth.data() + depth.size() || value < 0)
-        fail("{}: '{}' in acceptance_histogram_by_depth is not a depth", task.where(), visible(depth));
+        fail("{}: '{}' in acceptance_histogram_by_depth is not a depth", task.where(), printable(depth));
       out.by_depth.push_back({value, task.numbers(fmt::format("{}/{}", kByDepth, depth))});
     }
     std::sort(out.by_depth.begin(), out.by_depth.end(), [](const DepthCounts& a, const DepthCounts& b) { return a.depth < b.depth; });
@@ -164,7 +165,7 @@ void read_summary(const Reader& summary, const std::filesystem::path& folder, Re
       if (from.is_string()) cell.inflated.emplace_back(who, from.get<std::string>());
   if (const ReportJson* tasks = summary.object("/tasks"))
     for (const auto& [name, task] : tasks->items())
-      cell.tasks.push_back(read_task(name, Reader(task, fmt::format("{}: tasks/{}", summary.where(), visible(name)))));
+      cell.tasks.push_back(read_task(name, Reader(task, fmt::format("{}: tasks/{}", summary.where(), printable(name)))));
   std::stable_partition(cell.tasks.begin(), cell.tasks.end(), [](const TaskNumbers& task) { return task.task != "overall"; });
   ReportJson performance = ReportJson::object();
   if (const ReportJson* written = summary.object("/performance")) performance = *written;
@@ -185,7 +186,7 @@ ReportCell read_cell(const Reader& index, const std::filesystem::path& study) {
   ReportCell cell;
   cell.name = index.required_text("/name");
   cell.hash = index.required_text("/hash");
-  if (!is_plain_name(cell.hash)) fail("{}: /hash is '{}'; expected letters and digits", index.where(), visible(cell.hash));
+  if (!is_plain_name(cell.hash)) fail("{}: /hash is '{}'; expected letters and digits", index.where(), printable(cell.hash));
   cell.is_baseline = index.truth("/is_baseline", false);
   const ReportJson* settings = index.object("/settings");
   cell.settings = settings_of(settings);

@@ -7,13 +7,15 @@
 #include <cmath>
 #include <limits>
 
+#include "framework/base/printable.h"
+
 namespace foretell {
 namespace {
 
 std::string found(const ConfigValue& value) {
   switch (value.kind()) {
     case ConfigValue::Kind::Null: return "nothing";
-    case ConfigValue::Kind::Scalar: return fmt::format("'{}'", value.text().substr(0, 80));
+    case ConfigValue::Kind::Scalar: return fmt::format("'{}'", excerpt(value.text()));
     case ConfigValue::Kind::List: return "a list";
     case ConfigValue::Kind::Map: return "a mapping";
   }
@@ -41,7 +43,7 @@ void check_range(const ConfigValue& value, std::string_view key, double number, 
   const std::string allowed = limits.min && limits.max ? fmt::format("from {} to {}", *limits.min, *limits.max)
                               : limits.min             ? fmt::format("of at least {}", *limits.min)
                                                        : fmt::format("of at most {}", *limits.max);
-  fail_at(value.where(), "{}: expected a value {}, found {}", key, allowed, value.text());
+  fail_at(value.where(), "{}: expected a value {}, found {}", key, allowed, excerpt(value.text()));
 }
 
 void read_value(const ConfigValue& value, std::string_view key, bool& out, const Limits&) { out = read_bool(value, key); }

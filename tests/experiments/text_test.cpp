@@ -34,9 +34,17 @@ TEST_CASE("lists of numbers, and what is none") {
   CHECK_THROWS_WITH(parse_positive_list("", "--rows"), Catch::Contains("--rows"));
 }
 
-TEST_CASE("messages are one line, and control characters do not reach a terminal") {
-  CHECK(one_line("a\n  b\r\nc\n") == "a b c");
-  CHECK(visible("a\n\tb\x1b[31m") == "a\\n\\tb\\x1b[31m");
+TEST_CASE("messages are one line") { CHECK(one_line("a\n  b\r\nc\n") == "a b c"); }
+
+TEST_CASE("a cell of a table is one line without control characters, and as wide as it is printed") {
+  Table table({"<name", "value"});
+  table.add({"a\x1b[31m\nb", "1"});
+  table.add_title("\xe2\x80\xae title");
+  CHECK(table.to_string() ==
+        "name          value\n"
+        "-------------------\n"
+        "a\\x1b[31m\\nb      1\n"
+        "\\u{202e} title\n");
 }
 
 TEST_CASE("random prompts are the same for the same seed, in range, and repeat their n-grams") {
