@@ -12,7 +12,7 @@ std::vector<Batch> batches_of(const Cell& cell, const Workload& workload) {
   const int count = static_cast<int>(workload.conversations.size());
   const int size = cell.run.request_rate ? count : cell.run.batch_size;
   std::vector<Batch> batches;
-  for (int first = 0; first < count; first += size) batches.push_back({first, std::min(first + size, count)});
+  for (int first = 0; first < count; first += size) batches.push_back({first, std::min(first + size, count), first / size});
   return batches;
 }
 
@@ -125,6 +125,8 @@ std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, 
          error.what());
   }
   const std::optional<double> after = energy_ ? energy_() : std::nullopt;
+  if (batch.last - batch.first > 1)
+    for (GenerationRecord& record : records) record.batch = batch.index;
   if (before && after)
     for (GenerationRecord& record : records) record.joules = (*after - *before) / static_cast<double>(records.size());
   return records;

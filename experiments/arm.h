@@ -22,6 +22,7 @@ namespace foretell {
 // Conversations [first, last) of the workload: they are decoded at once, or, with open-loop arrivals, in one stream.
 struct Batch {
   int first = 0, last = 0;
+  int index = 0;  // among the batches of its cell
 };
 std::vector<Batch> batches_of(const Cell& cell, const Workload& workload);
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "framework/base/types.h"
@@ -28,6 +29,7 @@ struct GenerationRecord {
   std::string task = {};          // what results are grouped by
   int turn = 0;
   int repeat = 0;
+  std::optional<int> batch = {};  // that it shared a clock with others in; none for a prompt that was decoded by itself
   Arm arm = Arm::Method;
   int prompt_tokens = 0;
   Tokens tokens = {};
@@ -42,6 +44,9 @@ struct GenerationRecord {
   std::vector<RoundRecord> rounds = {};
   std::vector<std::int64_t> round_ends = {};  // [ns] since the request arrived, one a round: when its tokens were there
   std::optional<AnswerQuality> quality = {};  // of first repeats, where it was measured
+
+  // What has a time of its own: the batch that the record was made in, or its conversation (batch -1).
+  std::pair<int, std::string> timed_unit() const { return batch ? std::pair(*batch, std::string()) : std::pair(-1, conversation); }
 };
 
 }  // namespace foretell

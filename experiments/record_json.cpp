@@ -36,6 +36,7 @@ Json generation_json(const GenerationRecord& record) {
               {"tokens", record.tokens},
               {"text", record.text}});
   if (record.exact) row["exact"] = *record.exact;
+  if (record.batch) row["batch"] = *record.batch;
   if (record.arrival_ns != 0) row["arrival_ns"] = record.arrival_ns;
   if (record.joules) row["joules"] = *record.joules;
   return row;
@@ -76,6 +77,7 @@ GenerationRecord generation_from(const Json& row) {
   record.tokens = row.at("tokens").get<Tokens>();
   record.text = row.at("text");
   if (row.contains("exact")) record.exact = row.at("exact").get<bool>();
+  if (row.contains("batch")) record.batch = row.at("batch").get<int>();
   record.arrival_ns = row.value("arrival_ns", std::int64_t{0});
   if (row.contains("joules")) record.joules = row.at("joules").get<double>();
   record.finish = row.at("finish");

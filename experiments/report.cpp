@@ -60,6 +60,13 @@ std::vector<std::string> row(const std::string& name, const TaskSummary& s, cons
   return cells;
 }
 
+// Beside an interval stands what was resampled: prompts, or batches of them.
+std::string interval_words(const Estimate& estimate) {
+  if (estimate.samples == 0) return "-";
+  const std::string bounds = estimate.interval ? fmt::format("{:.2f} to {:.2f}", estimate.interval->low, estimate.interval->high) : "none";
+  return fmt::format("{} ({})", bounds, units_of(estimate));
+}
+
 nlohmann::ordered_json scalar_json(const ConfigValue& value) {
   if (value.quoted()) return value.text();
   const auto parsed = nlohmann::ordered_json::parse(value.text(), nullptr, false);
@@ -98,11 +105,9 @@ std::string speedup_table(const std::vector<CellResult>& results) {
     const TaskSummary& measured = result.summary.at("overall");
     if (!measured.speedup || result.cell.is_baseline) continue;
     any = true;
-    const auto& interval = measured.speedup_estimate.interval;
     const std::optional<SpeedupPrediction>& p = result.performance.predicted;
     const auto predicted = [&](const auto& field, const char* format) { return p ? shown(field(*p), format) : "-"; };
-    table.add({result.cell.name, shown(measured.speedup, "{:.2f}x"),
-               interval ? fmt::format("{:.2f} to {:.2f}", interval->low, interval->high) : "-",
+    table.add({result.cell.name, shown(measured.speedup, "{:.2f}x"), interval_words(measured.speedup_estimate),
                measured.judgement.verdict ? std::string(name_of(*measured.judgement.verdict)) : "not judged",
                shown(measured.decode_speedup, "{:.2f}x"), predicted([](const auto& of) { return of.iid; }, "{:.2f}x"),
                predicted([](const auto& of) { return of.position_wise; }, "{:.2f}x"),

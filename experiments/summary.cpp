@@ -129,7 +129,7 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.phases = phase_times(pooled);
 }
 
-// What each prompt took in one repeat, or in the medians of all (no repeat named), its turns together.
+// What each unit, a prompt with its turns or a batch of prompts, took in one repeat, or in the medians of all (no repeat named).
 std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& baseline, std::optional<int> repeat) {
   const auto ns = [&](const RequestRuns& runs) -> std::optional<double> {
     if (!repeat) return runs.median_ns(true);
@@ -137,13 +137,16 @@ std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& bas
     if (run == runs.by_repeat.end()) return std::nullopt;
     return static_cast<double>(run->second->wall_ns);
   };
-  std::map<std::string, PromptPair> pairs;
+  std::map<std::pair<int, std::string>, PromptPair> pairs;
+  std::map<std::pair<int, std::string>, std::set<std::string>> prompts;
   for (const auto& [key, runs] : method) {
     const auto other = baseline.find(key);
     if (other == baseline.end()) continue;
     const auto own = ns(runs), against = ns(other->second);
     if (!own || !against) continue;
-    PromptPair& pair = pairs[std::get<0>(key)];
+    const auto unit = runs.first().timed_unit();
+    prompts[unit].insert(std::get<0>(key));
+    PromptPair& pair = pairs[unit];
     pair.method_tokens += static_cast<double>(runs.first().tokens.size());
     pair.method_ns += *own;
     pair.baseline_tokens += static_cast<double>(other->second.first().tokens.size());
@@ -151,7 +154,10 @@ std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& bas
   }
   std::vector<PromptPair> out;
   out.reserve(pairs.size());
-  for (const auto& [prompt, pair] : pairs) out.push_back(pair);
+  for (auto& [unit, pair] : pairs) {
+    pair.prompts = static_cast<int>(prompts.at(unit).size());
+    out.push_back(pair);
+  }
   return out;
 }
 
@@ -257,6 +263,8 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"decode_speedup", number(s.decode_speedup)},
       {"speedup_interval", interval(s.speedup_estimate.interval)},
       {"speedup_confidence", s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
+      {"speedup_samples", s.speedup_estimate.samples},
+      {"speedup_units", s.speedup_estimate.samples > 0 ? text(units_of(s.speedup_estimate)) : nullptr},
       {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
       {"speedup_noise", number(s.speedup_noise)},
       {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},

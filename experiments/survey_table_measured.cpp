@@ -57,14 +57,16 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const Generat
     double rate() const { return tokens / ns; }
   };
   std::map<int, std::map<std::string, std::array<Side, 2>>> repeats;  // repeat -> conversation -> method, baseline
+  std::map<std::string, std::pair<int, std::string>> unit_of;         // by conversation
   for (const GenerationRecord& record : records) {
     if (task != "overall" && record.task != task) continue;
     Side& side = repeats[record.repeat][record.conversation][record.arm == Arm::Baseline];
     side.tokens += static_cast<double>(record.tokens.size());
     side.ns += static_cast<double>(record.wall_ns);
+    unit_of[record.conversation] = record.timed_unit();
   }
   QuestionSpeedup sum;
-  std::map<std::string, PromptPair> pairs;  // of all repeats: rates stand in for tokens, so that questions weigh alike
+  std::map<std::pair<int, std::string>, PromptPair> pairs;  // of all repeats: rates stand in for tokens, so that questions weigh alike
   int counted = 0;
   for (const auto& [repeat, questions] : repeats) {
     double method = 0, baseline = 0;
@@ -72,7 +74,7 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const Generat
       if (sides[0].ns <= 0 || sides[1].ns <= 0) continue;
       method += sides[0].rate();
       baseline += sides[1].rate();
-      PromptPair& pair = pairs[id];
+      PromptPair& pair = pairs[unit_of.at(id)];
       pair.method_tokens += sides[0].rate();
       pair.baseline_tokens += sides[1].rate();
       pair.method_ns = pair.baseline_ns = 1;
@@ -83,7 +85,7 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const Generat
   }
   if (!counted) return std::nullopt;
   std::vector<PromptPair> all;
-  for (const auto& [id, pair] : pairs) all.push_back(pair);
+  for (const auto& [unit, pair] : pairs) all.push_back(pair);
   return QuestionSpeedup{sum.value / counted, paired_speedup(all).interval};
 }
 

@@ -45,9 +45,8 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   print_out(results_table(results));
   if (const std::string table = speedup_table(results); !table.empty())
     print_out(
-        "\nSpeed-up over the baseline with its interval over prompts, and without the prefill beside what acceptance and the measured cost "
-        "of rows "
-        "predict:\n\n" +
+        "\nSpeed-up over the baseline with its interval over prompts (over batches, where prompts share a clock), and without the prefill "
+        "beside what acceptance and the measured cost of rows predict:\n\n" +
         table);
   if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
   if (const std::string table = prediction_table(results); !table.empty())

@@ -58,8 +58,10 @@
         value: (cell) => numbers(cell).speedup_interval_low,
         written: (cell) => {
           const n = numbers(cell);
-          return isNumber(n.speedup_interval_low) ? `${n.speedup_interval_low.toFixed(2)} to ${n.speedup_interval_high.toFixed(2)}` : "-";
+          const bounds = isNumber(n.speedup_interval_low) ? `${n.speedup_interval_low.toFixed(2)} to ${n.speedup_interval_high.toFixed(2)}` : "none";
+          return n.speedup_units ? `${bounds} (${n.speedup_units})` : bounds.replace("none", "-");
         },
+        title: (cell) => numbers(cell).speedup_no_interval ?? "",
       });
     }
     if (cells.some((cell) => Object.values(cell.tasks).some((numbers) => numbers.verdict)))

@@ -66,6 +66,8 @@ ReportJson task_json(const TaskNumbers& task) {
   ReportJson out = numbers_json(task.values, task_measures());
   out["verdict"] = text_or_null(task.verdict);
   out["verdict_words"] = text_or_null(task.verdict_words);
+  out["speedup_units"] = text_or_null(task.units);
+  out["speedup_no_interval"] = text_or_null(task.no_interval);
   out["acceptance_rate_per_position"] = task.acceptance_rate_per_position;
   out["conditional_acceptance_per_position"] = task.conditional_acceptance_per_position;
   auto depths = ReportJson::object();
@@ -192,7 +194,7 @@ std::string report_csv(const StudyFolder& study) {
   positions = std::min(positions, kPositionColumns);
   std::vector<std::string> numbers;
   for (const Measure& measure : tasks) numbers.emplace_back(measure.name);
-  numbers.insert(numbers.end(), {"verdict", "verdict_words"});
+  numbers.insert(numbers.end(), {"verdict", "verdict_words", "speedup_units", "speedup_no_interval"});
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("acceptance_rate_at_{}", i));
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("conditional_acceptance_at_{}", i));
   for (const Measure& measure : cells) numbers.emplace_back(measure.name);
@@ -214,7 +216,7 @@ std::string report_csv(const StudyFolder& study) {
           task.task};
       for (const std::string& path : settings) fields.push_back(values.count(path) ? values.at(path) : "");
       for (const auto& value : task.values) fields.push_back(csv_number(value));
-      fields.insert(fields.end(), {task.verdict, task.verdict_words});
+      fields.insert(fields.end(), {task.verdict, task.verdict_words, task.units, task.no_interval});
       for (const auto* rates : {&task.acceptance_rate_per_position, &task.conditional_acceptance_per_position})
         for (std::size_t i = 0; i < positions; ++i) fields.push_back(i < rates->size() ? csv_number((*rates)[i]) : "");
       for (const auto& value : cell.values) fields.push_back(csv_number(value));

@@ -55,7 +55,9 @@ std::vector<std::string> names_where(const StudyFolder& study, const std::functi
 
 std::string interval_text(const TaskNumbers& task) {
   const auto &low = task.at("speedup_interval_low"), &high = task.at("speedup_interval_high");
-  return low && high ? fmt::format("{:.2f} to {:.2f}", *low, *high) : "-";
+  if (!low || !high) return task.units.empty() ? "-" : fmt::format("none ({})", task.units);
+  const std::string bounds = fmt::format("{:.2f} to {:.2f}", *low, *high);
+  return task.units.empty() ? bounds : fmt::format("{} ({})", bounds, task.units);
 }
 
 ReportTable results_rows(const StudyFolder& study) {
@@ -178,11 +180,17 @@ std::vector<std::string> notes(const StudyFolder& study) {
     if (const auto& confidence = task.at("speedup_confidence"); confidence && task.at("speedup_interval_low"))
       confidences.insert(*confidence);
   });
+  std::set<std::string> none;
+  for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
+    if (!task.no_interval.empty()) none.insert(task.no_interval);
+  });
+  for (const std::string& why : none) out.push_back(fmt::format("no interval: {}.", why));
   for (const double confidence : confidences)
-    out.push_back(fmt::format(
-        "interval: of the speed-up, with {:.0f}% confidence, over prompts: prompts were drawn again, the baseline's and the method's "
-        "times of a prompt together. One that contains 1 shows no difference.",
-        100 * confidence));
+    out.push_back(
+        fmt::format("interval: of the speed-up, with {:.0f}% confidence, over the prompts or batches that it names: they were drawn "
+                    "again, the baseline's and the method's times of one together. Prompts of a batch share its clock. One that contains 1 "
+                    "shows no difference.",
+                    100 * confidence));
   add_cells("A/A, the baseline itself: ", names_where(study, [](const ReportCell& cell) { return cell.is_baseline; }),
             ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone does.");
   add_cells("Incomplete, numbers are those of the prompts that were finished if there are any: ",

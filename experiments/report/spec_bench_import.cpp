@@ -97,7 +97,8 @@ ImportJson known_numbers(const Summary& summary, bool timed) {
   static const std::vector<std::string> known = {"mean_acceptance_length", "mean_acceptance_length_per_request", "tokens", "rounds",
                                                  "requests"};
   static const std::vector<std::string> known_if_timed = {
-      "tokens_per_second", "speedup", "speedup_interval", "speedup_confidence", "verdict", "verdict_words", "baseline_tokens_per_second"};
+      "tokens_per_second",   "speedup", "speedup_interval", "speedup_confidence",        "speedup_samples", "speedup_units",
+      "speedup_no_interval", "verdict", "verdict_words",    "baseline_tokens_per_second"};
   ImportJson out = to_json(summary, {});
   const auto among = [](const std::vector<std::string>& keys, const std::string& key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();

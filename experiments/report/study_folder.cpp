@@ -141,6 +141,8 @@ TaskNumbers read_task(const std::string& name, const Reader& task) {
   for (const Measure& measure : task_measures()) out.values.push_back(task.number(measure.pointer));
   out.verdict = task.text("/verdict");
   out.verdict_words = task.text("/verdict_words");
+  out.units = task.text("/speedup_units");
+  out.no_interval = task.text("/speedup_no_interval");
   out.acceptance_rate_per_position = task.numbers("/acceptance_rate_per_position");
   out.conditional_acceptance_per_position = task.numbers("/conditional_acceptance_per_position");
   constexpr const char* kByDepth = "/acceptance_histogram_by_depth";

@@ -31,6 +31,7 @@ struct TaskNumbers {
   std::string task = {};
   std::vector<std::optional<double>> values = {};  // one for each of task_measures()
   std::string verdict = {}, verdict_words = {};    // empty: not judged
+  std::string units = {}, no_interval = {};        // what the speed-up's interval is over, or why there is none; empty in older folders
   std::vector<double> acceptance_rate_per_position = {}, conditional_acceptance_per_position = {};
   std::vector<DepthCounts> by_depth = {};  // by depth
 

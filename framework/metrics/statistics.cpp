@@ -97,20 +97,25 @@ Estimate bootstrap(const std::vector<Row<Columns>>& rows, Statistic statistic, c
 
 bool amount(double value) { return std::isfinite(value) && value >= 0; }
 
+bool is_usable(const PromptPair& p) {
+  return amount(p.method_tokens) && amount(p.baseline_tokens) && amount(p.method_ns) && amount(p.baseline_ns) && p.method_ns > 0 &&
+         p.baseline_ns > 0;
+}
+
 std::vector<Row<4>> usable(std::span<const PromptPair> prompts) {
   std::vector<Row<4>> rows;
   for (const PromptPair& p : prompts)
-    if (amount(p.method_tokens) && amount(p.baseline_tokens) && amount(p.method_ns) && amount(p.baseline_ns) && p.method_ns > 0 &&
-        p.baseline_ns > 0)
-      rows.push_back({p.method_tokens, p.method_ns, p.baseline_tokens, p.baseline_ns});
+    if (is_usable(p)) rows.push_back({p.method_tokens, p.method_ns, p.baseline_tokens, p.baseline_ns});
   return rows;
 }
+
+std::string count_of(int count, const char* one, const char* many) { return fmt::format("{} {}", count, count == 1 ? one : many); }
 
 double speed_ratio(const Row<4>& sums) { return (sums[0] / sums[1]) / (sums[2] / sums[3]); }
 
 std::string interval_words(const Estimate& speedup) {
-  return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {} prompts", 100 * speedup.interval->confidence, speedup.interval->low,
-                     speedup.interval->high, speedup.samples);
+  return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {}", 100 * speedup.interval->confidence, speedup.interval->low,
+                     speedup.interval->high, units_of(speedup));
 }
 
 }  // namespace
@@ -119,7 +124,15 @@ Estimate paired_speedup(std::span<const PromptPair> prompts, const BootstrapOpti
   const std::vector<Row<4>> rows = usable(prompts);
   Estimate out = bootstrap(rows, speed_ratio, options);
   out.left_out = static_cast<int>(prompts.size() - rows.size());
+  for (const PromptPair& p : prompts) out.prompts += is_usable(p) ? p.prompts : 0;
+  if (out.samples == 1 && out.prompts > 1)
+    out.no_interval = fmt::format("all {} prompts ran in one batch, which is one sample", out.prompts);
   return out;
+}
+
+std::string units_of(const Estimate& estimate) {
+  const std::string prompts = count_of(std::max(estimate.prompts, estimate.samples), "prompt", "prompts");
+  return estimate.prompts <= estimate.samples ? prompts : count_of(estimate.samples, "batch", "batches") + " of " + prompts;
 }
 
 Estimate mean_with_interval(std::span<const double> values, const BootstrapOptions& options) {
@@ -129,6 +142,7 @@ Estimate mean_with_interval(std::span<const double> values, const BootstrapOptio
   Estimate out = bootstrap(
       rows, [](const Row<2>& sums) { return sums[0] / sums[1]; }, options);
   out.left_out = static_cast<int>(values.size() - rows.size());
+  out.prompts = out.samples;
   return out;
 }
 

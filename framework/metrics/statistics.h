@@ -2,7 +2,8 @@
 //
 // Contract: pure functions of numbers; the same input and seed give the same result. What cannot be computed is absent, with the reason in words, and
 // never 0. The unit of resampling is the prompt: what one prompt cost the method and what it cost the baseline are drawn together, because prompts
-// differ from one another far more than two runs of one prompt do. Tokens of one prompt depend on one another and are never drawn apart.
+// differ from one another far more than two runs of one prompt do. Tokens of one prompt depend on one another and are never drawn apart. Prompts that were
+// decoded in one batch share its clock: none of them has a time of its own, so the batch is the unit, and prompts in a single batch have no interval.
 //
 // Interval: the percentile bootstrap (Efron, Tibshirani 1993, "An introduction to the bootstrap") with the wider levels that Hesterberg 2014 (arXiv
 // 1411.5279) gives for small samples: the normal quantile of the level is replaced by sqrt(n / (n - 1)) times Student's t with n - 1 degrees of
@@ -20,10 +21,12 @@
 
 namespace foretell {
 
-// What one prompt took, all its turns together. Times in ns (any unit, if the same in all); prefill in or out, but alike on both sides.
+// What one unit took: a prompt with all its turns, or the prompts of one batch. Times in ns (any unit, if the same in all); prefill in or out, but alike
+// on both sides.
 struct PromptPair {
   double method_tokens = 0, method_ns = 0;
   double baseline_tokens = 0, baseline_ns = 0;
+  int prompts = 1;
 };
 
 struct Interval {
@@ -41,10 +44,13 @@ struct BootstrapOptions {
 struct Estimate {
   std::optional<double> value = {};
   std::optional<Interval> interval = {};
-  int samples = 0;               // that were used
+  int samples = 0;               // units that were used
+  int prompts = 0;               // in them; more than samples where batches are the units
   int left_out = 0;              // not finite, negative, or without a time
   std::string no_interval = {};  // why there is none; empty if there is one
 };
+// "12 prompts", "3 batches of 12 prompts": what was resampled.
+std::string units_of(const Estimate& estimate);
 
 // [1] (sum of method tokens / sum of method ns) / (sum of baseline tokens / sum of baseline ns), with its interval over prompts. 1 is the baseline's
 // speed. Long prompts weigh more, as they do on a user's clock.

@@ -52,6 +52,23 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
 
 }  // namespace
 
+TEST_CASE("an interval says what it is over, and where there is none, why") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  Json task = made_task(1.5), lone = made_task(1.5);
+  task["speedup_units"] = "3 batches of 12 prompts";
+  lone["speedup_interval"] = nullptr;
+  lone["speedup_units"] = "1 batch of 12 prompts";
+  lone["speedup_no_interval"] = "all 12 prompts ran in one batch, which is one sample";
+  folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
+  folder.write("bb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", lone}}}}).dump());
+  const StudyFolder study = read_study_folder(folder.path());
+  CHECK(interval_text(*study.cells[0].overall()) == "1.25 to 1.75 (3 batches of 12 prompts)");
+  CHECK(interval_text(*study.cells[1].overall()) == "none (1 batch of 12 prompts)");
+  const std::vector<std::string> said = notes(study);
+  CHECK(std::count(said.begin(), said.end(), "no interval: all 12 prompts ran in one batch, which is one sample.") == 1);
+}
+
 TEST_CASE("a report has a row for each cell and task; what is not there is '-' or empty, never 0") {
   const testing::TemporaryFolder folder;
   write_study(folder);

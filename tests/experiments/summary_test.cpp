@@ -112,6 +112,34 @@ TEST_CASE("drawn tokens are not compared with the baseline's") {
   CHECK_FALSE(fold(sample(), {.sampled = true}).at("qa").same_as_baseline.has_value());
 }
 
+TEST_CASE("prompts of a batch share a clock: the batch is resampled, and a single one has no interval") {
+  std::vector<GenerationRecord> records;
+  const auto add = [&](int count, int batch_size) {
+    records.clear();
+    for (int i = 0; i < count; ++i)
+      for (const Arm arm : {Arm::Method, Arm::Baseline}) {
+        // Every sequence of a batch is booked with the same share of its time.
+        const int batch = i / batch_size, ms = arm == Arm::Method ? 20 + batch : 30;
+        records.push_back(record(std::to_string(i), "qa", arm, 0, ms, {chain_round(3, 3)}));
+        if (batch_size > 1) records.back().batch = batch;
+      }
+    return fold(records, {}).at("overall");
+  };
+  const TaskSummary whole = add(6, 6);
+  CHECK(whole.speedup == Approx(1.5));
+  CHECK_FALSE(whole.speedup_estimate.interval);
+  CHECK_FALSE(whole.judgement.verdict);
+  CHECK(whole.judgement.words == "not judged: all 6 prompts ran in one batch, which is one sample");
+  CHECK(to_json(fold(records, {}), {})["overall"]["speedup_units"] == "1 batch of 6 prompts");
+
+  const TaskSummary halves = add(6, 3), apart = add(6, 1);
+  CHECK(halves.speedup_estimate.samples == 2);
+  CHECK(units_of(halves.speedup_estimate) == "2 batches of 6 prompts");
+  CHECK(units_of(apart.speedup_estimate) == "6 prompts");
+  REQUIRE(halves.speedup_estimate.interval);
+  REQUIRE(apart.speedup_estimate.interval);
+}
+
 TEST_CASE("the fold depends on the set of records, not on their order") {
   auto records = sample();
   const auto expected = to_json(fold(records, {}), {"qa"});
@@ -166,6 +194,7 @@ TEST_CASE("every field of a record survives the disk") {
   record.arm = Arm::Method;
   record.exact = false;
   record.joules = 1.5;
+  record.batch = 3;
   record.text = "a\n\"b\"";
   record.round_ends = {10, 20, 30, 40};
   const testing::TemporaryFolder folder;
@@ -177,6 +206,7 @@ TEST_CASE("every field of a record survives the disk") {
   CHECK(read[0].text == record.text);
   CHECK(read[0].joules == record.joules);
   CHECK(read[0].exact == record.exact);
+  CHECK(read[0].batch == record.batch);
   CHECK(read[0].round_ends == record.round_ends);
   CHECK(read[0].tokens == record.tokens);
   CHECK(read[0].rounds.size() == 4);
