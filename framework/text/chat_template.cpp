@@ -34,7 +34,7 @@ std::string render_vicuna(std::span<const Message> messages, bool add_generation
 }
 
 std::string render_llama3(std::span<const Message> messages, bool add_generation_prompt) {
-  std::string text = "<|begin_of_text|>";
+  std::string text;
   const auto header = [](std::string_view role) { return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role); };
   for (const Message& message : messages) {
     text += header(message.role);
@@ -77,10 +77,10 @@ Frame frame_of(const Tokenizer& tokenizer) {
 
 const std::vector<ChatTemplate>& ChatTemplate::all() {
   static const std::vector<ChatTemplate> templates = {
-      ChatTemplate("vicuna", render_vicuna, {}, false),
-      ChatTemplate("llama-3", render_llama3, {"<|eot_id|>"}, true),
-      ChatTemplate("chatml", render_chatml, {"<|im_end|>"}, false),
-      ChatTemplate("none", render_none, {}, false),
+      ChatTemplate("vicuna", render_vicuna, {}, ""),
+      ChatTemplate("llama-3", render_llama3, {"<|eot_id|>"}, "<|begin_of_text|>"),
+      ChatTemplate("chatml", render_chatml, {"<|im_end|>"}, ""),
+      ChatTemplate("none", render_none, {}, ""),
   };
   return templates;
 }
@@ -99,7 +99,24 @@ const ChatTemplate& ChatTemplate::get(std::string_view name) {
 
 std::string ChatTemplate::render(std::span<const Message> messages, bool add_generation_prompt) const {
   check_roles(messages);
-  return render_(messages, add_generation_prompt);
+  if (!default_system_ || (!messages.empty() && messages.front().role == "system")) return lead_ + render_(messages, add_generation_prompt);
+  std::vector<Message> all = {{"system", *default_system_}};
+  all.insert(all.end(), messages.begin(), messages.end());
+  return lead_ + render_(all, add_generation_prompt);
+}
+
+std::vector<ChatTemplate> ChatTemplate::as_own(bool writes_bos_token) const {
+  ChatTemplate bare = *this, spelled = *this;
+  bare.bos_ = writes_bos_token ? Bos::Written : Bos::NotWritten;
+  bare.lead_.clear();
+  spelled.bos_ = Bos::NotWritten;
+  return writes_bos_token || lead_.empty() ? std::vector{bare} : std::vector{bare, spelled};
+}
+
+ChatTemplate ChatTemplate::with_default_system(std::string content) const {
+  ChatTemplate copy = *this;
+  copy.default_system_ = std::move(content);
+  return copy;
 }
 
 std::vector<Token> ChatTemplate::stop_tokens(const Tokenizer& tokenizer) const {
@@ -112,8 +129,18 @@ std::vector<Token> ChatTemplate::stop_tokens(const Tokenizer& tokenizer) const {
 }
 
 Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt) {
-  Tokens ids = tokenizer.encode(chat.render(messages, add_generation_prompt), {.add_special = false, .parse_special = true});
-  if (chat.starts_with_bos()) return ids;
+  const std::string text = chat.render(messages, add_generation_prompt);
+  const auto encode = [&](const std::string& whole) { return tokenizer.encode(whole, {.add_special = false, .parse_special = true}); };
+  const auto bos = chat.bos() == ChatTemplate::Bos::Written ? tokenizer.bos() : std::nullopt;
+  if (bos) {
+    Tokens ids = encode(tokenizer.id_to_token(*bos) + text);
+    if (!ids.empty() && ids.front() == *bos) return ids;
+    ids = encode(text);
+    ids.insert(ids.begin(), *bos);
+    return ids;
+  }
+  Tokens ids = encode(text);
+  if (chat.starts_with_bos() || chat.bos() != ChatTemplate::Bos::Tokenizers) return ids;
   const Tokens before = frame_of(tokenizer).before;
   ids.insert(ids.begin(), before.begin(), before.end());
   return ids;

@@ -1,0 +1,13 @@
+// One message of a conversation.
+#pragma once
+
+#include <string>
+
+namespace foretell {
+
+struct Message {
+  std::string role;  // system, user or assistant
+  std::string content;
+};
+
+}  // namespace foretell
