@@ -10,6 +10,7 @@
 
 #include "framework/base/error.h"
 #include "framework/decode/build_context.h"
+#include "framework/decode/composite_drafter.h"
 #include "framework/decode/model_drafter.h"
 #include "framework/decode/model_scores.h"
 #include "framework/decode/verifier.h"
@@ -44,7 +45,7 @@ class CascadeDrafter final : public Drafter {
       : depth_(options.num_speculative_tokens), model_(load_draft(options.model, context, "cascade")) {
     BuildContext inside = context;
     inside.tree.reset();
-    inner_ = Registry<Drafter>::instance().make(options.drafter, inside);
+    inner_ = make_member(options.drafter, inside, MemberUse::VerifiedInside);
     if (!inner_->rewinds())
       fail_at(options.drafter.where(),
               "cascade: this drafter cannot take back what the target rejects: expected 'model', 'prompt_lookup' or "

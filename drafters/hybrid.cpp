@@ -24,7 +24,7 @@ struct HybridOptions {
 
 std::vector<std::unique_ptr<Drafter>> hybrid_members(const HybridOptions& options, const BuildContext& context) {
   std::vector<std::unique_ptr<Drafter>> members;
-  for (const ConfigValue* part : {&options.copying, &options.model}) members.push_back(Registry<Drafter>::instance().make(*part, context));
+  for (const ConfigValue* part : {&options.copying, &options.model}) members.push_back(make_member(*part, context));
   return members;
 }
 

@@ -1,7 +1,6 @@
 #include "experiments/certify/certificate.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <numeric>
 
@@ -13,130 +12,227 @@ namespace foretell::certify {
 namespace {
 
 constexpr double kSignificance = 1e-3;
-constexpr std::int64_t kLossyPaths = 500'000;  // a minute or two: its distance is worth knowing, but proves nothing
+constexpr double kNoLoss = 1e-12;
+constexpr int kDeepTokens = 5;  // of an answer: four are drafted in its first round
 
-// Every form that a draft can take, small enough that all branches can be walked.
-const std::vector<DraftCase>& forms() {
-  static const std::vector<DraftCase> all = {
-      {"chain", "{type: model, num_speculative_tokens: 2}", ""},
-      {"chain, another temperature", "{type: model, num_speculative_tokens: 2, temperature: 0.6}", ""},
-      {"one token", "{type: model, num_speculative_tokens: 1}", ""},
-      {"tree, chosen", "{type: model, draft_sample_method: top_k}", "{type: widths, widths: [2, 2]}", true},
-      {"tree, without replacement", "{type: model}", "{type: widths, widths: [2, 2]}", true},
-      {"tree, with replacement", "{type: model, replacement: true}", "{type: widths, widths: [2, 1]}", true},
-      {"three draws, without replacement", "{type: model}", "{type: widths, widths: [3]}", true},
-      {"three draws, with replacement", "{type: model, replacement: true}", "{type: widths, widths: [3]}", true},
-  };
-  return all;
-}
-
-// Proposals at one node from several laws, drawn and chosen.
-const std::vector<DraftCase>& merged_forms() {
-  static const std::vector<DraftCase> all = {
-      {"two models, merged",
-       "{type: merged, drafters: [{type: model, replacement: true, num_speculative_tokens: 2}, "
-       "{type: model, model: other, replacement: true, num_speculative_tokens: 1}]}",
-       "", true},
-      {"drawn and chosen, merged",
-       "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, draft_sample_method: top_k, "
-       "num_speculative_tokens: 2}]}",
-       "", true},
-  };
-  return all;
-}
-
-// Other drafters whose defaults say little: those made of drafters, and those that match or collect n-grams, which have to be short, because an answer
-// that can be enumerated has six tokens with its prompt.
-const std::vector<DraftCase>& made_forms(const std::string& drafter) {
-  static const std::map<std::string, std::vector<DraftCase>> all = {
-      {"first_of",
-       {{"first_of: copies, then a model",
-         "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 2, num_speculative_tokens: 2}, "
-         "{type: model, num_speculative_tokens: 2}]}",
-         ""}}},
-      {"cascade",
-       {{"cascade of two models",
-         "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 1}, num_speculative_tokens: 2}", ""}}},
-      {"universal", {{"universal: shared tokens", "{type: universal, num_speculative_tokens: 2}", ""}}},
-      {"rest", {{"rest", "{type: rest, shortest_match: 1}", ""}}},
-      {"lookahead", {{"lookahead", "{type: lookahead, window: 2, ngram: 2, guess_set_size: 2}", ""}}},
-  };
-  static const std::vector<DraftCase> none;
-  const auto found = all.find(drafter);
-  return found == all.end() ? none : found->second;
-}
-
-// A model drafts in every form, alone and with others; the other drafters with their defaults.
-std::vector<DraftCase> cases(const std::string& drafter) {
-  std::vector<DraftCase> all;
-  for (const std::string& name : names_of<Drafter>(drafter)) {
-    if (name == "model")
-      all.insert(all.begin(), forms().begin(), forms().end());
-    else if (name == "merged")
-      all.insert(all.end(), merged_forms().begin(), merged_forms().end());
-    else if (const auto& made = made_forms(name); !made.empty())
-      all.insert(all.end(), made.begin(), made.end());
-    else
-      all.push_back({name, name, ""});
-  }
-  return all;
-}
-
-// Three tokens, so that the decisions of three tokens can all be walked; in full more laws and more tokens.
-struct ToyLaw {
+// One exact check.
+struct Trial {
   std::shared_ptr<const ToyModel> target;
-  double temperature;
+  Tokens prompt;
+  double temperature = 1.0;
+  int tokens = 3;
+  bool deep = false;
 };
-std::vector<ToyLaw> laws(bool full, bool many_branches, bool lossless) {
-  std::vector<ToyLaw> all;
-  all.push_back({toy_target(3, 4096, 7), 1.0});
-  // A proof needs every law; how far off a lossy verifier is can be said of one.
-  if (many_branches && !lossless) return all;
-  if (!many_branches || full) all.push_back({toy_target(3, 4096, 8), 0.6});
+
+std::vector<Trial> trials(const DraftCase& draft, bool full, bool lossless) {
+  const auto toy = [](int vocab, std::uint64_t seed) { return toy_target(vocab, 4096, seed); };
+  std::vector<Trial> all;
+  all.push_back({toy(3, 7), prompt_with_repeats(3)});
+  all.push_back({toy(draft.vocab, 13), prompt_with_repeats(draft.vocab), 1.0, kDeepTokens, true});
+  // A proof needs every toy; how far off a lossy verifier is can be said of one.
+  if (draft.many_branches && !(lossless && full)) return all;
+  all.push_back({toy(3, 8), {1, 2, 1}, 0.6});
   if (!full) return all;
-  for (const std::uint64_t seed : {9, 10, 11}) all.push_back({toy_target(3, 4096, seed), 1.0});
-  if (!many_branches) all.push_back({toy_target(4, 4096, 12), 1.0});
+  for (const std::uint64_t seed : {9, 10, 11}) all.push_back({toy(3, seed), prompt_with_repeats(3)});
+  all.push_back({toy(3, 14), prompt_with_repeats(3), 1.0, kDeepTokens, true});
+  if (!draft.many_branches) all.push_back({toy(4, 12), {1, 2, 1}});
   return all;
 }
 
 ExactFindings worst(const ExactFindings& a, const ExactFindings& b) {
-  ExactFindings out = a;  // expectations stay those of the first law
+  ExactFindings out = a;  // expectations stay those of the first toy
   out.total_variation = std::max(a.total_variation, b.total_variation);
   out.later_variation = std::max(a.later_variation, b.later_variation);
   if (b.residual_variation) out.residual_variation = std::max(a.residual_variation.value_or(0), *b.residual_variation);
+  out.exercise += b.exercise;
   return out;
 }
 
-CertificateRow certify_pair(const std::string& verifier, const DraftCase& draft, bool full) {
-  const auto& info = Registry<Verifier>::instance().find(verifier, {}).info;
-  CertificateRow row{.verifier = verifier, .draft = draft.name, .registered_lossless = info.lossless.value_or(false)};
-  const auto setup_on = [&](const std::shared_ptr<const ToyModel>& target) {
-    return toy_setup(draft.drafter, verifier, draft.tree, target);
+double variation(const ExactFindings& found) {
+  return std::max({found.total_variation, found.later_variation, found.residual_variation.value_or(0)});
+}
+
+// The checks of one pipeline, each when it is asked for.
+class Checks {
+ public:
+  Checks(SetupOn on, const PipelineClaim& claim) : on_(std::move(on)), claim_(claim) {}
+
+  std::optional<std::string> misfit(double temperature) const { return certify::misfit(large(), temperature); }
+  bool drafts_nothing() const { return large().drafter()->limits().nodes == 0; }
+  bool several_proposals() const {
+    const DraftForm form = large().drafter()->form();
+    return form.tree || form.several_laws;
+  }
+  Complaint identity(Exercise& exercise) const { return check_identity(large(), &exercise); }
+
+  ChiSquare sampled() const {
+    const int vocab = claim_.draft.vocab;
+    const bool one_level = vocab > 3;  // there six tokens are drafted from two or three in an answer of seven
+    return chi_square(
+        on_(toy_target(vocab, 4096, 13), one_level),
+        {.trials = claim_.full ? 20000 : 3000, .prompt = prompt_with_repeats(vocab), .tokens = one_level ? 3 : kDeepTokens + 2});
+  }
+
+  // One after the other; `take` says whether to go on.
+  void exact(const std::function<bool(const ExactFindings&)>& take, std::vector<std::string>& not_walked) const {
+    for (const Trial& trial : trials(claim_.draft, claim_.full, claim_.lossless)) {
+      const auto found = walk(trial, not_walked);
+      if (found && !take(*found)) return;
+    }
+  }
+
+ private:
+  Setup large() const { return on_(toy_target(11), false); }
+
+  // All rounds where that can be, else the first one alone.
+  std::optional<ExactFindings> walk(const Trial& trial, std::vector<std::string>& not_walked) const {
+    const Setup setup = on_(trial.target, trial.deep);
+    ExactOptions options{.prompt = trial.prompt, .tokens = trial.tokens, .temperature = trial.temperature};
+    options.most_paths = claim_.full ? 200'000 : 6'000;
+    const std::string what = fmt::format("{} tokens of {}", trial.tokens, trial.target->config().vocab_size);
+    if (!(trial.deep && claim_.draft.many_branches))
+      if (auto found = enumerate_up_to(setup, options)) return found;
+    options.rounds = 1;
+    auto found = enumerate_up_to(setup, options);
+    not_walked.push_back(what + (found ? ": too many branches behind the first round"
+                                       : fmt::format(": too many branches (more than {})", options.most_paths)));
+    return found;
+  }
+
+  SetupOn on_;
+  PipelineClaim claim_;
+};
+
+// What the biased verifiers do on one draft. Kept for all rows of it: they differ in the verifier only.
+class ControlGroup {
+ public:
+  ControlGroup(const SetupOn& on, const PipelineClaim& claim) {
+    for (const Control& control : controls()) {
+      const auto biased = [on, make = control.make](std::shared_ptr<const ToyModel> target, bool deep) {
+        Setup setup = on(std::move(target), deep);
+        setup.verifier = make;
+        return setup;
+      };
+      entries_.push_back({&control, Checks(biased, claim)});
+    }
+  }
+
+  // Those that are to be told from the verifier of that row, each with what the row's own checks say of it.
+  std::vector<ControlFinding> judge(const CertificateRow& row) {
+    std::vector<ControlFinding> out;
+    for (Entry& entry : entries_) {
+      if (entry.control->needs_siblings && !entry.checks.several_proposals()) continue;
+      if (!entry.control->greedy && !row.exact && !row.sampled) continue;
+      ControlFinding finding{.name = entry.control->name};
+      entry.control->greedy ? judge_greedy(entry, finding) : judge_sampled(entry, row, finding);
+      out.push_back(std::move(finding));
+    }
+    return out;
+  }
+
+ private:
+  struct Entry {
+    const Control* control;
+    Checks checks;
+    std::optional<bool> differs = {};
+    std::optional<double> variation = {}, p_value = {};
   };
 
-  const Setup large = setup_on(toy_target(11));
-  if (const auto why = misfit(large, 0.0)) {
+  static void judge_greedy(Entry& entry, ControlFinding& finding) {
+    Exercise exercise;
+    if (!entry.differs) entry.differs = entry.checks.identity(exercise).has_value();
+    finding.differs = entry.differs;
+    finding.caught = *entry.differs;
+  }
+
+  static void judge_sampled(Entry& entry, const CertificateRow& row, ControlFinding& finding) {
+    if (row.exact) {
+      if (!entry.variation) {
+        std::vector<std::string> not_walked;
+        entry.variation = 0;
+        entry.checks.exact(
+            [&](const ExactFindings& found) {
+              entry.variation = std::max(*entry.variation, variation(found));
+              return !complaint_of(found);
+            },
+            not_walked);
+      }
+      finding.variation = entry.variation;
+      finding.caught = *entry.variation > kNoLoss;
+    }
+    if (finding.caught) return;
+    if (!entry.p_value) entry.p_value = entry.checks.sampled().p_value;
+    finding.p_value = entry.p_value;
+    finding.caught = *entry.p_value < kSignificance;
+  }
+
+  std::vector<Entry> entries_;
+};
+
+// What was not exercised, in words; empty if all was.
+std::string idle_checks(const CertificateRow& row) {
+  std::string out;
+  const auto look = [&](const Exercise& exercise, const char* where) {
+    if (const std::string missing = exercise.missing(row.registered_lossless); !missing.empty())
+      out += fmt::format("{}{} {}", out.empty() ? "" : "; ", missing, where);
+  };
+  if (row.exact) look(row.exact->exercise, "in enumeration");
+  if (row.sampled) look(row.sampled->exercise, "in the chi-square test");
+  look(row.greedy, "at temperature 0");
+  return out;
+}
+
+std::string uncaught_controls(const CertificateRow& row) {
+  std::string out;
+  for (const ControlFinding& control : row.controls) {
+    if (control.caught) continue;
+    const std::string how = control.differs ? "the greedy text" : fmt::format("chi-square p {:.3f}", control.p_value.value_or(1));
+    out += fmt::format("{}a verifier that {} passes, too ({})", out.empty() ? "" : "; ", control.name, how);
+  }
+  return out;
+}
+
+bool shows_a_loss(const CertificateRow& row) {
+  return (row.exact && variation(*row.exact) > kNoLoss) || (row.sampled && row.sampled->p_value < kSignificance) || row.identical == false;
+}
+
+// `complaint`: what a check found wrong.
+void rule(CertificateRow& row, bool drafts_nothing, const std::string& complaint) {
+  const auto say = [&](Ruling verdict, std::string reason) {
+    row.verdict = verdict;
+    row.reason = std::move(reason);
+  };
+  if (row.registered_lossless && !complaint.empty()) return say(Ruling::Failed, complaint);
+  if (drafts_nothing) return say(Ruling::PlainDecoding, "the drafter drafts nothing: no verdict was reached");
+  if (std::string idle = idle_checks(row); !idle.empty()) return say(Ruling::NotExercised, std::move(idle));
+  if (!row.registered_lossless && shows_a_loss(row)) return say(Ruling::Lossy, "");
+  if (std::string passed = uncaught_controls(row); !passed.empty()) return say(Ruling::WithoutPower, std::move(passed));
+  if (!row.registered_lossless) return say(Ruling::NotExercised, "registered lossy, and no loss showed");
+  say(Ruling::Lossless, "");
+}
+
+CertificateRow certify_pair(const SetupOn& on, const PipelineClaim& claim, ControlGroup& control_group) {
+  CertificateRow row{.verifier = claim.verifier, .draft = claim.draft.name, .registered_lossless = claim.lossless};
+  const Checks checks(on, claim);
+  if (const auto why = checks.misfit(0.0)) {
     row.reason = *why;
     return row;
   }
-  const Complaint difference = check_identity(large);
-  row.identical = !difference;
-  if (difference) row.reason = *difference;
-
-  if (!misfit(large, 1.0)) {
-    for (const ToyLaw& law : laws(full, draft.many_branches, row.registered_lossless)) {
-      if (draft.many_branches && !row.registered_lossless && !full) break;
-      ExactOptions options{.temperature = law.temperature};
-      if (!row.registered_lossless) options.most_paths = kLossyPaths;
-      const auto found = enumerate_up_to(setup_on(law.target), options);
-      if (!found) break;
-      row.exact = row.exact ? worst(*row.exact, *found) : *found;
-      if (row.reason.empty()) row.reason = complaint_of(*found).value_or("");
-    }
-    row.p_value = chi_square(setup_on(toy_target(5)), full ? 100000 : 4000).p_value;
+  std::string complaint = checks.identity(row.greedy).value_or("");
+  row.identical = complaint.empty();
+  if (!checks.misfit(1.0)) {
+    checks.exact(
+        [&](const ExactFindings& found) {
+          row.exact = row.exact ? worst(*row.exact, found) : found;
+          if (complaint.empty()) complaint = complaint_of(found).value_or("");
+          return true;
+        },
+        row.not_walked);
+    row.sampled = checks.sampled();
   }
-  row.verdict = !row.registered_lossless ? Ruling::Lossy : row.reason.empty() ? Ruling::Lossless : Ruling::Failed;
-  if (!row.registered_lossless) row.reason.clear();
+  const bool drafts_nothing = checks.drafts_nothing();
+  if (!drafts_nothing) row.controls = control_group.judge(row);
+  rule(row, drafts_nothing, complaint);
   return row;
 }
 
@@ -144,14 +240,22 @@ CertificateRow certify_pair(const std::string& verifier, const DraftCase& draft,
 void judge_chi_squares(std::vector<CertificateRow>& rows) {
   std::vector<CertificateRow*> tested;
   for (CertificateRow& row : rows)
-    if (row.registered_lossless && row.p_value) tested.push_back(&row);
-  std::sort(tested.begin(), tested.end(), [](const auto* a, const auto* b) { return *a->p_value < *b->p_value; });
+    if (row.registered_lossless && row.sampled) tested.push_back(&row);
+  std::sort(tested.begin(), tested.end(), [](const auto* a, const auto* b) { return a->sampled->p_value < b->sampled->p_value; });
   for (std::size_t i = 0; i < tested.size(); ++i) {
-    if (*tested[i]->p_value >= kSignificance / static_cast<double>(tested.size() - i)) return;
+    const double p = tested[i]->sampled->p_value;
+    if (p >= kSignificance / static_cast<double>(tested.size() - i)) return;
+    if (tested[i]->verdict != Ruling::Failed)
+      tested[i]->reason = fmt::format("chi-square test with the production generator: p = {:.2g}", p);
     tested[i]->verdict = Ruling::Failed;
-    if (tested[i]->reason.empty())
-      tested[i]->reason = fmt::format("chi-square test with the production generator: p = {:.2g}", *tested[i]->p_value);
   }
+}
+
+SetupOn registered(const DraftCase& draft, const std::string& verifier) {
+  return [=](std::shared_ptr<const ToyModel> target, bool deep) {
+    const auto of = [deep](const std::string& deep_form, const std::string& form) { return deep && !deep_form.empty() ? deep_form : form; };
+    return toy_setup(of(draft.deep_drafter, draft.drafter), verifier, of(draft.deep_tree, draft.tree), std::move(target));
+  };
 }
 
 }  // namespace
@@ -160,21 +264,45 @@ const char* to_string(Ruling ruling) {
   switch (ruling) {
     case Ruling::Lossless: return "lossless";
     case Ruling::Lossy: return "lossy";
+    case Ruling::PlainDecoding: return "plain decoding";
+    case Ruling::NotExercised: return "not exercised";
+    case Ruling::WithoutPower: return "without power";
     case Ruling::Failed: return "FAILED";
     case Ruling::NotApplicable: break;
   }
   return "refused";
 }
 
+Exercise CertificateRow::exercise() const {
+  Exercise all = greedy;
+  if (exact) all += exact->exercise;
+  if (sampled) all += sampled->exercise;
+  return all;
+}
+
+CertificateRow certify_pipeline(const SetupOn& on, const PipelineClaim& claim) {
+  ControlGroup control_group(on, claim);
+  std::vector<CertificateRow> rows{certify_pair(on, claim, control_group)};
+  judge_chi_squares(rows);
+  return std::move(rows.front());
+}
+
 std::vector<CertificateRow> certify(const CertificateOptions& options) {
   const std::vector<std::string> names = names_of<Verifier>(options.verifier);
-  const std::vector<DraftCase> drafts = cases(options.drafter);
+  const std::vector<DraftCase> drafts = draft_cases(options.drafter);
   std::vector<CertificateRow> rows;
+  std::map<std::string, ControlGroup> control_groups;  // by draft
   const int count = static_cast<int>(names.size() * drafts.size());
   for (const std::string& name : names) {
+    const bool lossless = Registry<Verifier>::instance().find(name, {}).info.lossless.value_or(false);
     for (const DraftCase& draft : drafts) {
       if (options.on_row) options.on_row(static_cast<int>(rows.size()), count);
-      rows.push_back(certify_pair(name, draft, options.full));
+      const PipelineClaim claim{.verifier = name, .draft = draft, .lossless = lossless, .full = options.full};
+      // Controls stand in the verifier's place: which one is registered does not matter.
+      PipelineClaim of_control = claim;
+      of_control.lossless = true;  // as thorough as for those that claim to be
+      const auto group = control_groups.try_emplace(draft.name, registered(draft, "rejection"), of_control).first;
+      rows.push_back(certify_pair(registered(draft, name), claim, group->second));
     }
   }
   judge_chi_squares(rows);

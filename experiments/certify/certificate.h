@@ -1,8 +1,10 @@
-// The losslessness certificate: which verifier, on which draft, emits the target's law.
+// The losslessness certificate: which verifier, on which draft, emits the target's law, and whether the checks could have told.
 //
 // Contract: rows are made from the registries, so strategies of plug-ins are certified like our own. A verifier that is registered lossless and
-// deviates on any draft that it does not refuse has FAILED; one that is registered lossy shows how far it is off. The chi-square tests of all rows
-// are judged together (Holm 1979), so that many rows do not make a false alarm likely.
+// deviates on any draft that it does not refuse has FAILED; one that is registered lossy shows how far it is off. No row is called lossless
+// unless tokens were drafted, accepted and rejected in each of its checks and every member of a composition had a part ("not exercised"), and unless
+// the same checks fail biased verifiers on the same draft ("without power"); none is called lossy whose loss did not show. The chi-square tests of all rows are judged together (Holm 1979), so that
+// many rows do not make a false alarm likely.
 #pragma once
 
 #include <functional>
@@ -11,28 +13,45 @@
 #include <vector>
 
 #include "experiments/certify/checks.h"
+#include "experiments/certify/controls.h"
+#include "experiments/certify/draft_cases.h"
 
 namespace foretell::certify {
 
-// A drafter, configured; `tree` is a tree policy or empty.
-struct DraftCase {
-  std::string name;  // "tree, without replacement"
-  std::string drafter;
-  std::string tree;
-  bool many_branches = false;  // too many for whatever need not be proven
+enum class Ruling {
+  Lossless,
+  Lossy,
+  PlainDecoding,  // the drafter never drafts: nothing of a verifier but its draw from the target's law was tested
+  NotExercised,
+  WithoutPower,
+  Failed,
+  NotApplicable,
 };
-
-enum class Ruling { Lossless, Lossy, Failed, NotApplicable };
 const char* to_string(Ruling ruling);
+
+// The biased verifier that came closest to passing.
+struct ControlFinding {
+  std::string name = {};
+  bool caught = false;
+  std::optional<double> variation = {};  // that enumeration found
+  std::optional<double> p_value = {};    // of the chi-square test, where enumeration did not find it
+  std::optional<bool> differs = {};      // from the greedy text: of controls at temperature 0
+};
 
 struct CertificateRow {
   std::string verifier = {}, draft = {};
   Ruling verdict = Ruling::NotApplicable;
-  std::string reason = {};  // why it failed or does not apply; else empty
+  std::string reason = {};  // of every verdict but lossless
   bool registered_lossless = false;
-  std::optional<ExactFindings> exact = {};  // the worst over all toy laws; expectations of the first
-  std::optional<double> p_value = {};       // of the chi-square test
-  std::optional<bool> identical = {};       // at temperature 0, with the greedy text
+  std::optional<ExactFindings> exact = {};   // the worst over all toys; expectations of the first
+  std::vector<std::string> not_walked = {};  // exact checks that were given up or cut short, and why
+  std::optional<ChiSquare> sampled = {};
+  std::optional<bool> identical = {};  // at temperature 0, with the greedy text
+  Exercise greedy = {};                // of the runs at temperature 0
+  std::vector<ControlFinding> controls = {};
+
+  // Of all checks together.
+  Exercise exercise() const;
 };
 
 struct CertificateOptions {
@@ -44,5 +63,15 @@ struct CertificateOptions {
 
 // An Error for a name that nobody registered.
 std::vector<CertificateRow> certify(const CertificateOptions& options);
+
+// One pipeline that its maker puts on toys of our choice; `deep`: its drafts should reach four tokens with few branches.
+using SetupOn = std::function<Setup(std::shared_ptr<const ToyModel> target, bool deep)>;
+struct PipelineClaim {
+  std::string verifier = {};
+  DraftCase draft = {};
+  bool lossless = true;
+  bool full = false;
+};
+CertificateRow certify_pipeline(const SetupOn& on, const PipelineClaim& claim);
 
 }  // namespace foretell::certify

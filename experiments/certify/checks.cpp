@@ -11,9 +11,10 @@ namespace foretell::certify {
 namespace {
 
 constexpr double kExact = 1e-12;
+constexpr double kLeastWeight = 1e-9;  // of a branch that counts as something that was exercised
 
-Complaint compare(const Setup& setup, const std::vector<Request>& requests, int batch, const std::string& what) {
-  const std::vector<Generation> got = run(setup, requests, {.batch = batch});
+Complaint compare(const Setup& setup, const std::vector<Request>& requests, const RunOptions& options, const std::string& what) {
+  const std::vector<Generation> got = run(setup, requests, options);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Tokens want = reference_greedy(*setup.model, requests[i]);
     if (got[i].tokens != want)
@@ -31,11 +32,18 @@ Complaint compare(const Setup& setup, const std::vector<Request>& requests, int 
 // The probabilities of answers as enumeration finds them, and what the first round of each did.
 class AnswerLaw {
  public:
-  void add(const Generation& answer, double weight) {
-    joint_[{answer.rounds.front().emitted, answer.tokens}] += weight;
-    expected_tokens_ += weight * answer.rounds.front().emitted;
-    const bool drafted = answer.rounds.front().accepted > 0;
-    (drafted ? accepted_ : rejected_[answer.tokens.front()]) += weight;
+  void add(const RoundRecord& first, const Tokens& answer, double weight) {
+    joint_[{first.emitted, answer}] += weight;
+    expected_tokens_ += weight * first.emitted;
+    (first.accepted > 0 ? accepted_ : rejected_[answer.front()]) += weight;
+  }
+
+  // Answers that are not at their end go on by the target's law.
+  void complete(const Setup& setup, const ExactOptions& options) {
+    std::map<Key, double> whole;
+    for (const auto& [key, mass] : joint_)
+      for (const auto& [text, share] : answers_from(setup, options, key.second)) whole[{key.first, text}] += mass * share;
+    joint_ = std::move(whole);
   }
 
   double expected_tokens() const { return expected_tokens_; }
@@ -60,13 +68,8 @@ class AnswerLaw {
     for (const auto& [key, mass] : joint_) heads[{key.first, head(key)}] += mass;
     double sum = 0;
     for (const auto& [key, mass] : heads) {
-      Tokens text = options.prompt;
-      text.insert(text.end(), key.second.begin(), key.second.end());
-      const int rest = options.tokens - static_cast<int>(key.second.size());
-      for (const auto& [tail, share] : reference_joint_law(*setup.model, text, rest, options.temperature)) {
-        Tokens whole = key.second;
-        whole.insert(whole.end(), tail.begin(), tail.end());
-        const auto found = joint_.find({key.first, whole});
+      for (const auto& [text, share] : answers_from(setup, options, key.second)) {
+        const auto found = joint_.find({key.first, text});
         sum += std::abs((found == joint_.end() ? 0.0 : found->second) - mass * share);
       }
     }
@@ -77,6 +80,20 @@ class AnswerLaw {
   using Key = std::pair<int, Tokens>;  // tokens of the first round; all tokens
   static Tokens head(const Key& key) {
     return {key.second.begin(), key.second.begin() + std::min<std::ptrdiff_t>(key.first, static_cast<std::ptrdiff_t>(key.second.size()))};
+  }
+
+  // The answers that begin with `head`, with the target's probability of what follows it.
+  static std::map<Tokens, double> answers_from(const Setup& setup, const ExactOptions& options, const Tokens& head) {
+    Tokens text = options.prompt;
+    text.insert(text.end(), head.begin(), head.end());
+    std::map<Tokens, double> whole;
+    const int rest = options.tokens - static_cast<int>(head.size());
+    for (const auto& [tail, share] : reference_joint_law(*setup.model, text, rest, options.temperature)) {
+      Tokens answer = head;
+      answer.insert(answer.end(), tail.begin(), tail.end());
+      whole.emplace(std::move(answer), share);
+    }
+    return whole;
   }
 
   std::map<Key, double> joint_;
@@ -127,28 +144,29 @@ std::optional<double> residual_distance(const RootDraft& root, const Law& p, con
 
 }  // namespace
 
-Complaint check_identity(const Setup& setup) {
+Complaint check_identity(const Setup& setup, Exercise* exercise) {
   const Tokens prompt{1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2};
   const auto vocab = setup.model->config().vocab_size;
   const auto request = [&](Tokens tokens, int count, std::vector<Token> stops) {
     for (Token& t : tokens) t %= vocab;
     return Request{.prompt = std::move(tokens), .max_new_tokens = count, .stop_tokens = std::move(stops)};
   };
+  const RunOptions alone{.exercise = exercise};
   for (const int count : {1, 2, 7, 120})
-    if (auto bad = compare(setup, {request(prompt, count, {})}, 1, fmt::format("{} new tokens", count))) return bad;
+    if (auto bad = compare(setup, {request(prompt, count, {})}, alone, fmt::format("{} new tokens", count))) return bad;
   for (Token stop = 0; stop < vocab; ++stop)
-    if (auto bad = compare(setup, {request(prompt, 120, {stop})}, 1, fmt::format("stop token {}", stop))) return bad;
-  if (auto bad = compare(setup, {request({5}, 40, {})}, 1, "a prompt of one token")) return bad;
+    if (auto bad = compare(setup, {request(prompt, 120, {stop})}, alone, fmt::format("stop token {}", stop))) return bad;
+  if (auto bad = compare(setup, {request({5}, 40, {})}, alone, "a prompt of one token")) return bad;
   // A tree near the limit: the context ends while whole drafts would still be wanted.
   const int context = setup.model->config().context;
   if (context < 100)
-    if (auto bad = compare(setup, {request(prompt, 1000, {})}, 1, "a context that fills up")) return bad;
+    if (auto bad = compare(setup, {request(prompt, 1000, {})}, alone, "a context that fills up")) return bad;
   std::vector<Request> batch;
   for (Token first = 0; first < 7; ++first) {
     batch.push_back(request({first, 2, 3, first, 2}, 20 + 13 * first, {}));
     batch.back().id = static_cast<std::uint64_t>(first);
   }
-  return compare(setup, batch, 3, "batch 3");
+  return compare(setup, batch, {.batch = 3, .exercise = exercise}, "batch 3");
 }
 
 ExactFindings enumerate(const Setup& setup, const ExactOptions& options) { return enumerate_up_to(setup, options).value(); }
@@ -161,22 +179,40 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   AnswerLaw law;
   RootDraft root;
   bool all_chosen = true;
+  Exercise exercise, branch;
+  RoundRecord first;
+  Tokens answer;
   Enumerator enumerator;
-  RunOptions run_options;
-  run_options.decoder.make_rng = [&](const RngKey&) { return enumerator.make_rng(); };
-  run_options.decoder.on_round = [&](const RoundEvent& event) {
+  DecoderOptions decoder_options;
+  decoder_options.make_rng = [&](const RngKey&) { return enumerator.make_rng(); };
+  decoder_options.on_round = [&](const RoundEvent& event) {
+    const TokenSpan generated = event.view.committed.subspan(options.prompt.size());
+    answer.assign(generated.begin(), generated.end());
     if (event.round != 0) return;
+    first = event.record;
     root = look_at_root(event.view.draft, p);
     for (const Proposal& proposal : event.view.draft.proposals(kAnchor))
       all_chosen = all_chosen && event.view.draft.law(proposal.law).kind == Draws::PointMass;
   };
+  decoder_options = counting(setup, branch, std::move(decoder_options));
   const bool all = enumerator.run(
       [&] {
-        const Generation answer = run(setup, {request}, run_options).front();
-        law.add(answer, enumerator.weight());  // the weight is known when the answer is
+        const auto target = setup.target();
+        const auto drafter = setup.drafter();
+        const auto verifier = setup.verifier();
+        const auto policy = setup.policy();
+        Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
+        answer.clear();
+        branch = {};
+        decoder.admit(request);
+        for (int round = 0; (options.rounds == 0 || round < options.rounds) && static_cast<int>(answer.size()) < options.tokens; ++round)
+          decoder.step();
+        law.add(first, answer, enumerator.weight());  // the weight is known when the answer is
+        if (enumerator.weight() > kLeastWeight) exercise += branch;
       },
       options.most_paths);
   if (!all) return std::nullopt;
+  if (options.rounds > 0) law.complete(setup, options);
 
   ExactFindings findings;
   findings.total_variation = law.distance(reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature));
@@ -185,6 +221,7 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   if (root.proposals > 0) findings.first_drafted = law.accepted();
   findings.transport_bound = bound_of(root, p, all_chosen);
   findings.residual_variation = residual_distance(root, p, law);
+  findings.exercise = std::move(exercise);
   return findings;
 }
 
@@ -206,24 +243,40 @@ Complaint check_exact(const Setup& setup) {
   return std::nullopt;
 }
 
-ChiSquare chi_square(const Setup& setup, int trials, std::uint64_t seed) {
-  const Tokens prompt{1, 2, 1};
+ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
+  constexpr double kLeastExpected = 5;
   std::map<Tokens, double> seen;
+  Exercise exercise;
   const auto target = setup.target();
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  Decoder decoder(*target, {*drafter, *verifier, *policy});
-  for (int i = 0; i < trials; ++i) {
-    Request request{.id = static_cast<std::uint64_t>(i), .prompt = prompt, .max_new_tokens = 3, .seed = seed};
+  Decoder decoder(*target, {*drafter, *verifier, *policy}, counting(setup, exercise));
+  for (int i = 0; i < options.trials; ++i) {
+    Request request{.id = static_cast<std::uint64_t>(i), .prompt = options.prompt, .max_new_tokens = options.tokens, .seed = options.seed};
     request.sampling.temperature = 1.0;
     ++seen[decoder.run(request).tokens];
   }
   double statistic = 0;
-  const auto law = reference_joint_law(*setup.model, prompt, 3, 1.0);
-  for (const auto& [text, mass] : law) statistic += std::pow(seen[text] - trials * mass, 2) / (trials * mass);
-  const int freedom = static_cast<int>(law.size()) - 1;
-  return {statistic, freedom, Eigen::numext::igammac(freedom / 2.0, statistic / 2)};
+  int cells = 0;
+  const auto add_cell = [&](double count, double expected) {
+    if (count == 0 && expected == 0) return;
+    statistic += std::pow(count - expected, 2) / std::max(expected, 1e-300);
+    ++cells;
+  };
+  double rare = 0, rare_expected = 0;
+  for (const auto& [text, mass] : reference_joint_law(*setup.model, options.prompt, options.tokens, 1.0)) {
+    const double expected = options.trials * mass;
+    if (expected >= kLeastExpected) {
+      add_cell(seen[text], expected);
+    } else {
+      rare += seen[text];
+      rare_expected += expected;
+    }
+  }
+  add_cell(rare, rare_expected);
+  const int freedom = cells - 1;
+  return {statistic, freedom, freedom > 0 ? Eigen::numext::igammac(freedom / 2.0, statistic / 2) : 1.0, std::move(exercise)};
 }
 
 }  // namespace foretell::certify

@@ -18,7 +18,7 @@ namespace foretell::certify {
 using Complaint = std::optional<std::string>;
 
 // Token identity with the greedy reference at temperature 0: lengths, stop tokens inside drafts, a full context, batch 3, single-token prompts.
-Complaint check_identity(const Setup& setup);
+Complaint check_identity(const Setup& setup, Exercise* exercise = nullptr);
 
 // What the exact law of an answer says about a pipeline.
 struct ExactFindings {
@@ -31,12 +31,15 @@ struct ExactFindings {
   // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible law behind its rejection, norm(max(p - q, 0)): how far the
   // law of the correction is from it. None for other drafts and for verifiers that accept less.
   std::optional<double> residual_variation = {};
+  Exercise exercise = {};  // over all branches that are not negligible, each counted once
 };
 
 struct ExactOptions {
   Tokens prompt = {1, 2, 1};
   int tokens = 3;
   double temperature = 1.0;
+  // What follows this many rounds is not walked but has the target's law: deep drafts have too many branches otherwise. 0: all rounds are walked.
+  int rounds = 0;
   // A verifier that draws anew where it could reuse a draw has more branches than anybody can walk; what need not be proven is given up on then.
   std::int64_t most_paths = std::numeric_limits<std::int64_t>::max();
 };
@@ -49,12 +52,20 @@ Complaint complaint_of(const ExactFindings& findings);
 // Whether enumeration finds the target's law, at two temperatures: all distances below 1e-12.
 Complaint check_exact(const Setup& setup);
 
-// The chi-square test of the joint law of three tokens over `trials` answers, with the production generator.
+// The chi-square test of the joint law of all tokens over `trials` answers, with the production generator. Texts that are expected less than five times
+// count together.
 struct ChiSquare {
   double statistic;
   int freedom;
   double p_value;
+  Exercise exercise;
 };
-ChiSquare chi_square(const Setup& setup, int trials, std::uint64_t seed = 20240401);
+struct ChiSquareOptions {
+  int trials = 1000;
+  Tokens prompt = {1, 2, 1};
+  int tokens = 3;
+  std::uint64_t seed = 20240401;
+};
+ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options);
 
 }  // namespace foretell::certify

@@ -1,9 +1,12 @@
 #include "experiments/certify/toy_model.h"
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <numeric>
 
 #include "framework/base/error.h"
@@ -12,6 +15,8 @@ namespace foretell::certify {
 namespace {
 
 constexpr Token kGarbage = -7;  // what a skipped attention sublayer leaves in its cache
+constexpr std::size_t kSeen = 3;
+constexpr std::size_t kMostRemembered = 1 << 14;  // rows of logits
 
 std::uint64_t path_hash(std::uint64_t seed, TokenSpan last) {
   std::uint64_t h = seed;
@@ -49,41 +54,61 @@ class ToyCache final : public KvCache {
   int capacity_;
 };
 
-// For each row of the item its ancestors among the item's rows, itself last; row numbers count from the tree's row 0.
-std::vector<std::vector<int>> ancestries(const ForwardItem& item, int rows) {
-  std::vector<std::vector<int>> out;
-  const auto* tree = std::get_if<TreeShape>(&item.shape);
-  FORETELL_CHECK(tree || std::holds_alternative<ChainShape>(item.shape), "the toy knows {} shapes", 2);
-  const int total = tree ? static_cast<int>(tree->parents.size()) : rows;
-  for (int i = 0; i < total; ++i) {
-    std::vector<int> line;
-    if (i > 0) line = out[static_cast<std::size_t>(tree ? tree->parents[i] : i - 1)];
-    line.push_back(i);
-    out.push_back(std::move(line));
+// The rows of an item as a tree: row numbers count from the tree's row 0, the parent of which is -1.
+struct RowTree {
+  std::vector<int> parents, depths;
+
+  RowTree(const ForwardItem& item, int rows) {
+    const auto* tree = std::get_if<TreeShape>(&item.shape);
+    FORETELL_CHECK(tree || std::holds_alternative<ChainShape>(item.shape), "the toy knows {} shapes", 2);
+    const int total = tree ? static_cast<int>(tree->parents.size()) : rows;
+    for (int i = 0; i < total; ++i) {
+      parents.push_back(i == 0 ? -1 : tree ? tree->parents[i] : i - 1);
+      depths.push_back(i == 0 ? 1 : depths[static_cast<std::size_t>(parents.back())] + 1);
+    }
   }
-  return out;
+  // A row and its ancestors, the row first.
+  std::vector<int> line(int row) const {
+    std::vector<int> out;
+    for (; row >= 0; row = parents[static_cast<std::size_t>(row)]) out.push_back(row);
+    return out;
+  }
+};
+
+// The rows below `base` that the item attends to; none: all of them.
+std::optional<std::vector<int>> visible_rows(const ItemAttention& attention, int layer, int base, int rows) {
+  if (!attention.policy || attention.watched_only) return std::nullopt;
+  return attention.policy->visible({layer, 1, base, rows}).rows;
 }
 
-// The rows below `base` that the item attends to.
-std::vector<int> visible_rows(const ItemAttention& attention, int layer, int base, int rows) {
-  if (attention.policy && !attention.watched_only) return attention.policy->visible({layer, 1, base, rows}).rows;
-  std::vector<int> all(static_cast<std::size_t>(base));
-  std::iota(all.begin(), all.end(), 0);
-  return all;
+// The last tokens that a row sees, as a hash.
+std::uint64_t seen_hash(const Tokens& rows, const RowTree& tree, int row, int base, const std::optional<std::vector<int>>& visible) {
+  std::array<Token, kSeen> last{};
+  std::size_t count = 0;
+  const auto add = [&](int r) { last[kSeen - ++count] = rows.at(static_cast<std::size_t>(r)); };
+  for (int r = row; r >= 0 && count < kSeen; r = tree.parents[static_cast<std::size_t>(r)]) add(base + r);
+  for (int below = visible ? static_cast<int>(visible->size()) : base; below > 0 && count < kSeen;) {
+    --below;
+    add(visible ? (*visible)[static_cast<std::size_t>(below)] : below);
+  }
+  return path_hash(0, TokenSpan(last).last(count));
 }
 
 // Every row looks at all that it sees alike.
-void show_weights(const ForwardItem& item, int layer, int base, int held, std::vector<int> columns,
-                  std::span<const std::vector<int>> lines) {
+void show_weights(const ForwardItem& item, int layer, int base, int held, const std::optional<std::vector<int>>& visible,
+                  const RowTree& tree) {
   AttentionPolicy* policy = item.attention.policy;
   if (!policy || !policy->wants_weights()) return;
+  std::vector<int> columns(static_cast<std::size_t>(base));
+  std::iota(columns.begin(), columns.end(), 0);
+  if (visible) columns = *visible;
   const std::size_t below = columns.size();
-  const auto count = static_cast<int>(lines.size()) - held;
-  for (std::size_t row = 0; row < lines.size(); ++row) columns.push_back(base + static_cast<int>(row));
+  const auto count = static_cast<int>(tree.parents.size()) - held;
+  for (std::size_t row = 0; row < tree.parents.size(); ++row) columns.push_back(base + static_cast<int>(row));
   std::vector<float> weights(static_cast<std::size_t>(count) * columns.size());
   for (int query = 0; query < count; ++query) {
     float* row = weights.data() + static_cast<std::size_t>(query) * columns.size();
-    const std::vector<int>& line = lines[static_cast<std::size_t>(held) + static_cast<std::size_t>(query)];
+    const std::vector<int> line = tree.line(held + query);
     const float share = 1.0F / static_cast<float>(below + line.size());
     std::fill(row, row + below, share);
     for (const int own : line) row[below + static_cast<std::size_t>(own)] = share;
@@ -118,7 +143,14 @@ std::shared_ptr<const LanguageModel> ToyModel::quantised() const {
 
 std::unique_ptr<KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
 
-std::vector<float> ToyModel::logits(std::uint64_t hash, double noise) const {
+const std::vector<float>& ToyModel::logits(std::uint64_t hash, double noise) const {
+  if (remembered_.size() > kMostRemembered) remembered_.clear();
+  const auto [place, added] = remembered_.try_emplace({hash, std::bit_cast<std::uint64_t>(noise)});
+  if (added) place->second = make_logits(hash, noise);
+  return place->second;
+}
+
+std::vector<float> ToyModel::make_logits(std::uint64_t hash, double noise) const {
   std::vector<float> out(static_cast<std::size_t>(options_.vocab));
   const auto fill = [&](std::uint64_t h, double scale) {
     for (int t = 0; t < options_.vocab; ++t) {
@@ -130,15 +162,13 @@ std::vector<float> ToyModel::logits(std::uint64_t hash, double noise) const {
   fill(hash ^ options_.seed, 1.0);
   if (noise > 0) fill(hash * 31 + 5, noise);
   if (options_.like) {
-    const std::vector<float> base = options_.like->logits(hash, 0);
+    const std::vector<float>& base = options_.like->logits(hash, 0);
     for (std::size_t t = 0; t < out.size(); ++t) out[t] = static_cast<float>(options_.blend * base[t] + (1 - options_.blend) * out[t]);
   }
   return out;
 }
 
-std::vector<float> ToyModel::logits_after(TokenSpan text) const {
-  return logits(path_hash(0, text.subspan(text.size() > 3 ? text.size() - 3 : 0)), 0);
-}
+std::vector<float> ToyModel::logits_after(TokenSpan text) const { return logits(path_hash(0, text.last(std::min(text.size(), kSeen))), 0); }
 
 // The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache, and a layer that disagrees
 // spoils it for good.
@@ -159,28 +189,24 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
   }
   const int held = std::holds_alternative<TreeShape>(item.shape) ? std::get<TreeShape>(item.shape).cached_rows : 0;
   const auto count = static_cast<int>(tokens.size());
-  const auto lines = ancestries(item, count);
+  const RowTree tree(item, count);
   const int base = cache.length(range) - held;
   FORETELL_CHECK(base >= 0 && base + held + count <= cache.capacity(), "rows {} + {} of {}", base + held, count, cache.capacity());
   for (int l = range.first; l < range.last; ++l) {
     Tokens& rows = cache.layer(l);
     const bool attends = !options.computed || options.computed->attention(l);
     for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
-    const std::vector<int> visible = visible_rows(item.attention, l, base, count);
+    const auto visible = visible_rows(item.attention, l, base, count);
     for (int i = 0; i < count && attends; ++i) {
-      const auto& line = lines[static_cast<std::size_t>(held) + static_cast<std::size_t>(i)];
-      FORETELL_CHECK(base + static_cast<int>(line.size()) <= options_.context, "position {} of {}", base + line.size(), options_.context);
-      Tokens seen;
-      for (const int r : std::span(visible).last(std::min<std::size_t>(3, visible.size())))
-        seen.push_back(rows.at(static_cast<std::size_t>(r)));
-      for (const int r : line) seen.push_back(rows[static_cast<std::size_t>(base) + static_cast<std::size_t>(r)]);
-      const std::uint64_t hash = path_hash(0, TokenSpan(seen).subspan(seen.size() > 3 ? seen.size() - 3 : 0));
+      const int depth = tree.depths[static_cast<std::size_t>(held + i)];
+      FORETELL_CHECK(base + depth <= options_.context, "position {} of {}", base + depth, options_.context);
+      const std::uint64_t hash = seen_hash(rows, tree, held + i, base, visible);
       if (static_cast<int>(state.size()) <= i)
         state.push_back(hash);
       else if (state[i] != hash)
         state[i] = state[i] * 3 + hash;
     }
-    show_weights(item, l, base, held, visible, lines);
+    show_weights(item, l, base, held, visible, tree);
   }
   state.resize(tokens.size());
   return state;
@@ -195,7 +221,6 @@ ForwardResult ToyModel::forward(std::span<const ForwardItem> batch, const Forwar
   if (options.computed)
     for (int l = 0; l < options_.layers; ++l) skipped += !options.computed->attention(l) || !options.computed->mlp(l);
   const double noise = 0.3 * skipped / options_.layers;
-  std::int64_t logit_count = 0;
   for (const ForwardItem& item : batch) {
     Tokens tokens;
     const std::vector<std::uint64_t> state = run_layers(item, options, tokens);
@@ -204,15 +229,17 @@ ForwardResult ToyModel::forward(std::span<const ForwardItem> batch, const Forwar
       states.push_back(tokens[i]);
       states.push_back(static_cast<std::int64_t>(state[i]));
       if (item.logits == LogitRows::None || (item.logits == LogitRows::Last && i + 1 < tokens.size())) continue;
-      const std::vector<float> row = logits(state[i], noise);
+      const std::vector<float>& row = logits(state[i], noise);
       logit_rows.insert(logit_rows.end(), row.begin(), row.end());
-      ++logit_count;
     }
   }
   ForwardResult result;
-  const auto rows = static_cast<std::int64_t>(states.size() / 2);
-  const at::Tensor state = at::tensor(states, at::kLong).view({rows, 2});
-  if (logit_count > 0) result.logits = at::tensor(logit_rows, at::kFloat).view({logit_count, options_.vocab});
+  if (!logit_rows.empty()) {
+    result.logits = at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);
+    std::copy(logit_rows.begin(), logit_rows.end(), result.logits.mutable_data_ptr<float>());
+  }
+  if (options.taps.empty() && !options.tap_final && !options.tap_last) return result;
+  const at::Tensor state = at::tensor(states, at::kLong).view({static_cast<std::int64_t>(states.size() / 2), 2});
   for (std::size_t i = 0; i < options.taps.size(); ++i) result.taps.push_back(state.clone());
   if (options.tap_final) result.final_state = state.clone();
   if (options.tap_last) result.last_state = state;

@@ -2,7 +2,9 @@
 // several layers, so a wrong truncate or keep changes what comes out, and its exact law is known without any forward.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "framework/model/language_model.h"
@@ -38,12 +40,15 @@ class ToyModel : public LanguageModel {
   long rows() const { return rows_; }
 
  private:
-  std::vector<float> logits(std::uint64_t hash, double noise) const;
+  // Remembered: enumeration asks for the same few rows again and again. Valid until the next call.
+  const std::vector<float>& logits(std::uint64_t hash, double noise) const;
+  std::vector<float> make_logits(std::uint64_t hash, double noise) const;
   std::vector<std::uint64_t> run_layers(const ForwardItem& item, const ForwardOptions& options, Tokens& tokens) const;
 
   ToyOptions options_;
   ModelConfig config_;
   mutable long forwards_ = 0, rows_ = 0;
+  mutable std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<float>> remembered_;  // by hash and noise
 };
 
 }  // namespace foretell::certify

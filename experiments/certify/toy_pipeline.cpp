@@ -36,9 +36,8 @@ bool depends_on_the_run(const ConfigValue& description) {
 }
 
 template <class Interface>
-const StrategyInfo& info_of(const std::string& yaml) {
+const StrategyInfo& info_of(const ConfigValue& description) {
   const auto& registry = Registry<Interface>::instance();
-  const ConfigValue description = parse_yaml(yaml, Registry<Interface>::kind());
   return registry.find(registry.type_of(description), description.where()).info;
 }
 
@@ -50,23 +49,27 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
   setup.model = target;
   setup.target = [target] { return make_model_target(target); };
   const auto draft = toy_draft(target), other = toy_draft(target, 98);
-  const auto context = [=] {
-    BuildContext out;
-    out.vocab = target->config().vocab_size;
-    out.target = target;
-    out.draft_model = "toy";
-    out.tokenizer = toy_target_tokenizer(out.vocab);
-    out.load_tokenizer = [vocab = out.vocab](const std::string&) { return toy_draft_tokenizer(vocab); };
-    out.load_model = [draft, other](const std::string& path) { return path == "other" ? other : draft; };
-    out.row_costs = [costs = policy.costs] { return costs; };
-    if (!tree_yaml.empty()) out.tree = parse_yaml(tree_yaml, "tree");
-    return out;
+  BuildContext context;
+  context.vocab = target->config().vocab_size;
+  context.target = target;
+  context.draft_model = "toy";
+  context.tokenizer = toy_target_tokenizer(context.vocab);
+  context.load_tokenizer = [tokenizer = toy_draft_tokenizer(context.vocab)](const std::string&) { return tokenizer; };
+  context.load_model = [draft, other](const std::string& path) { return path == "other" ? other : draft; };
+  context.row_costs = [costs = policy.costs] { return costs; };
+  if (!tree_yaml.empty()) context.tree = parse_yaml(tree_yaml, "tree");
+  // Enumeration makes the parts anew for each of thousands of branches: their descriptions are read once.
+  const ConfigValue drafter = parse_yaml(drafter_yaml, "drafter"), verifier = parse_yaml(verifier_yaml, "verifier");
+  const ConfigValue length = parse_yaml(policy.yaml, "policy");
+  setup.drafter = [=, watch = setup.watch] {
+    BuildContext watched = context;
+    watch->attach(watched);
+    return Registry<Drafter>::instance().make(drafter, watched);
   };
-  setup.drafter = [=] { return Registry<Drafter>::instance().make(parse_yaml(drafter_yaml, "drafter"), context()); };
-  setup.verifier = [=] { return Registry<Verifier>::instance().make(parse_yaml(verifier_yaml, "verifier"), context()); };
-  setup.policy = [=] { return Registry<DraftPolicy>::instance().make(parse_yaml(policy.yaml, "policy"), context()); };
-  const StrategyInfo& policy_info = info_of<DraftPolicy>(policy.yaml);
-  setup.depends_on_the_run = depends_on_the_run(parse_yaml(drafter_yaml, "drafter")) || policy_info.run_state || policy_info.clock;
+  setup.verifier = [=] { return Registry<Verifier>::instance().make(verifier, context); };
+  setup.policy = [=] { return Registry<DraftPolicy>::instance().make(length, context); };
+  const StrategyInfo& policy_info = info_of<DraftPolicy>(length);
+  setup.depends_on_the_run = depends_on_the_run(drafter) || policy_info.run_state || policy_info.clock;
   const auto probe = setup.drafter();
   Request sampled{.prompt = {1}};
   sampled.sampling.temperature = 1.0;
@@ -92,8 +95,10 @@ Tokens reference_greedy(const ToyModel& model, const Request& request) {
 std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double temperature) {
   std::vector<double> law;
   double sum = 0;
-  for (const float logit : model.logits_after(text)) {
-    law.push_back(std::exp(logit / temperature));
+  const std::vector<float> logits = model.logits_after(text);
+  const double highest = *std::max_element(logits.begin(), logits.end());
+  for (const float logit : logits) {
+    law.push_back(std::exp((logit - highest) / temperature));
     sum += law.back();
   }
   for (double& p : law) p /= sum;
@@ -130,6 +135,14 @@ std::optional<std::string> misfit(const Setup& setup, double temperature) {
   return foretell::misfit(*target, {*drafter, *verifier, *policy}, sampling);
 }
 
+DecoderOptions counting(const Setup& setup, Exercise& exercise, DecoderOptions options) {
+  options.on_round = [watch = setup.watch, &exercise, next = std::move(options.on_round)](const RoundEvent& event) {
+    watch->count(event, exercise);
+    if (next) next(event);
+  };
+  return options;
+}
+
 std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, const RunOptions& options) {
   if (setup.needs_reference)
     for (Request& r : requests) r.reference = reference_greedy(*setup.model, r);
@@ -137,7 +150,7 @@ std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, c
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  DecoderOptions decoder_options = options.decoder;
+  DecoderOptions decoder_options = options.exercise ? counting(setup, *options.exercise, options.decoder) : options.decoder;
   decoder_options.max_batch = options.batch;
   Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
   return decoder.run(requests);

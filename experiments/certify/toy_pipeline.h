@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/certify/exercise.h"
 #include "experiments/certify/toy_model.h"
 #include "framework/cost/row_costs.h"
 #include "framework/decode/build_context.h"
@@ -25,6 +26,7 @@ struct Setup {
   std::function<std::unique_ptr<DraftPolicy>()> policy;
   bool needs_reference = false;     // the drafter knows the answer: temperature 0 only
   bool depends_on_the_run = false;  // the drafter or the policy keeps state across prompts, or looks at the clock
+  std::shared_ptr<MemberWatch> watch = std::make_shared<MemberWatch>();  // of the drafter that was made last
 };
 
 std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, std::uint64_t seed = 7);
@@ -52,7 +54,10 @@ std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens
 struct RunOptions {
   int batch = 1;
   DecoderOptions decoder = {};
+  Exercise* exercise = nullptr;  // counts what is drafted
 };
+// The options with a listener that counts, before their own.
+DecoderOptions counting(const Setup& setup, Exercise& exercise, DecoderOptions options = {});
 std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, const RunOptions& options = {});
 
 }  // namespace foretell::certify

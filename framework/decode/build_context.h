@@ -12,9 +12,16 @@
 
 namespace foretell {
 
+class Drafter;
 class LanguageModel;
 class RowCosts;
 class Tokenizer;
+
+// What a drafter does with the drafts of another one that it is made of.
+enum class MemberUse {
+  Proposed,        // proposes them as they are, alone or beside those of others
+  VerifiedInside,  // verifies them itself and proposes what comes out
+};
 
 struct BuildContext {
   int vocab = 0;                                     // the target's
@@ -33,6 +40,8 @@ struct BuildContext {
   // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first asked for, and once a run. Null or empty
   // where there is nothing to measure (a recorded answer).
   std::function<std::shared_ptr<const RowCosts>()> row_costs = {};
+  // Sees every drafter that another one is made of, by its name, and may wrap it: certification counts which of them had a part in what was scored.
+  std::function<std::unique_ptr<Drafter>(std::unique_ptr<Drafter>, const std::string& name, MemberUse)> on_member = {};
 };
 
 }  // namespace foretell

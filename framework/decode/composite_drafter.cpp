@@ -5,13 +5,20 @@
 #include "framework/base/error.h"
 
 namespace foretell {
+
+std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use) {
+  const auto& registry = Registry<Drafter>::instance();
+  std::unique_ptr<Drafter> member = registry.make(description, context);
+  return context.on_member ? context.on_member(std::move(member), registry.type_of(description), use) : std::move(member);
+}
+
 namespace {
 
 std::vector<std::unique_ptr<Drafter>> build_members(const ConfigValue& list, const char* key, const BuildContext& context) {
   if (!list.is_list() || list.items().size() < 2)
     fail_at(list.where(), "{}: expected a list of two drafters or more: [{{type: ...}}, {{type: ...}}]", key);
   std::vector<std::unique_ptr<Drafter>> members;
-  for (const ConfigValue& item : list.items()) members.push_back(Registry<Drafter>::instance().make(item, context));
+  for (const ConfigValue& item : list.items()) members.push_back(make_member(item, context));
   return members;
 }
 

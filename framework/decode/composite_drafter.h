@@ -12,6 +12,9 @@
 
 namespace foretell {
 
+// How a drafter builds another one that it is made of.
+std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use = MemberUse::Proposed);
+
 class CompositeDrafter : public Drafter {
  public:
   HiddenRequest wants() const override { return wants_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/decode/model_target.h"
+#include "framework/decode/walk_verifier.h"
 #include "framework/model/language_model.h"
 
 namespace foretell::testing {
@@ -49,6 +50,19 @@ class ResampledMismatch final : public Verifier {
       }
       verdict.accepted.push_back(at = *next);
     }
+  }
+};
+
+// From the fourth drafted token on takes the target's law for the draft's and the other way round, where they are drawn from.
+class SwappedFromFourth final : public WalkVerifier {
+ private:
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
+    const Proposal& proposal = draft.proposals(at).front();  // a chain
+    const Token token = draft.node(proposal.node).token;
+    const Law &target = scores.law(at), &drafted = draft.law(proposal.law).q;
+    const bool swapped = draft.depth(proposal.node) >= 4 && !target.is_point_mass();
+    const Law &p = swapped ? drafted : target, &q = swapped ? target : drafted;
+    return rng.bernoulli(p[token] / q[token]) ? accept(proposal.node) : end_with(residual(p, q).draw(rng));
   }
 };
 
@@ -105,6 +119,21 @@ class SelectedDraw final : public ChangedDrafter {
         if (token != q.mode()) return out;
         out.propose(parent, token, out.add_law(q, tree.law(proposal.law).kind));
       }
+    return out;
+  }
+};
+
+// A cascade that reports the law of its first token for all that follow the second.
+class FirstLawForAll final : public ChangedDrafter {
+ public:
+  using ChangedDrafter::ChangedDrafter;
+  DraftTree change(const DraftTree& tree) override {  // a chain
+    DraftTree out(tree.node(kAnchor).token);
+    for (NodeId node = 1; node < tree.size(); ++node) {
+      const auto law_of = [&](NodeId drafted) -> const DraftLaw& { return tree.law(tree.proposals(drafted - 1).front().law); };
+      const DraftLaw& law = node < 3 || law_of(node).q.is_point_mass() ? law_of(node) : law_of(1);
+      out.propose(node - 1, tree.node(node).token, out.add_law(law.q, law.kind));
+    }
     return out;
   }
 };
@@ -274,6 +303,23 @@ std::vector<Fault> planted_faults() {
   out.push_back({"no truncation", "rejected rows stay in the cache", with_cache(true, "{type: widths, widths: [1, 1, 1]}")});
   out.push_back({"stop ignored", "a stop token inside a draft does not end the answer", with_ignored_stops()});
   return out;
+}
+
+std::vector<DeepFault> deep_faults() {
+  const auto swapped = [](std::shared_ptr<const ToyModel> target, bool) {
+    Setup setup = toy_setup("{type: model, num_speculative_tokens: 6}", "rejection", "", std::move(target));
+    setup.verifier = [] { return std::make_unique<SwappedFromFourth>(); };
+    return setup;
+  };
+  const auto first_law = [](std::shared_ptr<const ToyModel> target, bool) {
+    const char* const cascade =
+        "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, num_speculative_tokens: 6}";
+    Setup setup = toy_setup(cascade, "rejection", "", std::move(target));
+    setup.drafter = [make = setup.drafter] { return std::make_unique<FirstLawForAll>(make()); };
+    return setup;
+  };
+  return {{"swapped from the 4th", "the laws of target and draft are swapped from the fourth drafted token on", swapped},
+          {"first law for all", "a cascade reports the law of its first token for all that follow the second", first_law}};
 }
 
 }  // namespace foretell::testing

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/certify/checks.h"
+#include "experiments/certify/certificate.h"
 
 namespace foretell::testing {
 
@@ -17,5 +17,13 @@ struct Fault {
 };
 
 std::vector<Fault> planted_faults();
+
+// Faults that drafts of one or two tokens do not show.
+struct DeepFault {
+  std::string name;
+  std::string what;
+  SetupOn on;
+};
+std::vector<DeepFault> deep_faults();
 
 }  // namespace foretell::testing

@@ -34,6 +34,19 @@ TEST_CASE("every planted fault is caught", "[faults]") {
   }
 }
 
+TEST_CASE("the certificate catches faults that only drafts of three tokens and more show", "[faults]") {
+  for (const DeepFault& fault : deep_faults()) {
+    INFO(fault.name << ": " << fault.what);
+    // An answer of three tokens has drafts of two: what is wrong behind them stays hidden.
+    CHECK(!check_exact(fault.on(toy_target(3), false)));
+    CHECK(!check_identity(fault.on(toy_target(11), false)));
+    const CertificateRow row = certify_pipeline(fault.on, {.draft = {.many_branches = true}});
+    CHECK(row.verdict == Ruling::Failed);
+    CHECK_THAT(row.reason, Catch::Contains("total variation"));
+    CHECK(row.exact->exercise.deepest == 4);
+  }
+}
+
 TEST_CASE("the checks pass on the same pipelines without a fault", "[faults]") {
   CHECK(!check_exact(toy_setup("{type: model, num_speculative_tokens: 2}", "rejection", "", toy_target(3, 48))));
   CHECK(!check_identity(toy_setup("{type: model, draft_sample_method: top_k}", "rejection", "{type: widths, widths: [3, 2]}")));

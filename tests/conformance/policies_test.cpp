@@ -62,7 +62,7 @@ const std::vector<std::string>& tree_policies() {
 void check_lossless(const Setup& large, const std::function<Setup(std::shared_ptr<const ToyModel>)>& on, bool exact) {
   CHECK(check_identity(large).value_or("") == "");
   if (exact) CHECK(complaint_of(enumerate(on(toy_target(3, 4096, 7)))).value_or("") == "");
-  CHECK(chi_square(on(toy_target(5)), 3000).p_value > 1e-5);
+  CHECK(chi_square(on(toy_target(5)), {.trials = 3000}).p_value > 1e-5);
 }
 
 TEST_CASE("every length policy is lossless on chains", "[conformance][policies]") {
@@ -85,7 +85,7 @@ TEST_CASE("every length policy is lossless on trees, drawn and chosen", "[confor
       INFO(policy << " " << drafter);
       const Setup setup = toy_setup(drafter, "rejection", "{type: eagle2, top_k: 3, depth: 4, total_tokens: 9}", toy_target(5), {policy});
       CHECK(check_identity(setup).value_or("") == "");
-      CHECK(chi_square(setup, 2000).p_value > 1e-5);
+      CHECK(chi_square(setup, {.trials = 2000}).p_value > 1e-5);
     }
   }
 }

@@ -1,0 +1,109 @@
+#include "experiments/certify/draft_cases.h"
+
+#include <map>
+
+#include "experiments/registry_names.h"
+#include "framework/decode/drafter.h"
+
+namespace foretell::certify {
+namespace {
+
+// Budgets cut every draft to the tokens that are left, less one: the same form is two, four or six tokens deep.
+const std::vector<DraftCase>& model_forms() {
+  const char* const narrow = "{type: static, paths: [[0], [1], [0, 0], [1, 0], [0, 0, 0], [0, 0, 0, 0]]}";
+  const char* const wide = "{type: widths, widths: [2, 2, 1, 1, 1, 1]}";
+  static const std::vector<DraftCase> all = {
+      {.name = "chain", .drafter = "{type: model, num_speculative_tokens: 6}"},
+      {.name = "chain, another temperature", .drafter = "{type: model, num_speculative_tokens: 6, temperature: 0.6}"},
+      {.name = "one token", .drafter = "{type: model, num_speculative_tokens: 1}"},
+      {.name = "tree, chosen",
+       .drafter = "{type: model, draft_sample_method: top_k}",
+       .tree = wide,
+       .deep_tree = narrow,
+       .vocab = 3,
+       .many_branches = true},
+      {.name = "tree, without replacement", .drafter = "{type: model}", .tree = wide, .deep_tree = narrow, .many_branches = true},
+      {.name = "tree, with replacement",
+       .drafter = "{type: model, replacement: true}",
+       .tree = "{type: widths, widths: [2, 1, 1, 1, 1, 1]}",
+       .deep_tree = narrow,
+       .many_branches = true},
+      // Three draws of a draft like the target cover it so well that the best of verifiers rejects none: the other one is too sure of itself.
+      {.name = "three draws, without replacement",
+       .drafter = "{type: model}",
+       .deep_drafter = "{type: model, temperature: 0.25}",
+       .tree = "{type: widths, widths: [3]}",
+       .vocab = 5,
+       .many_branches = true},
+      {.name = "three draws, with replacement",
+       .drafter = "{type: model, replacement: true}",
+       .deep_drafter = "{type: model, replacement: true, temperature: 0.25}",
+       .tree = "{type: widths, widths: [3]}",
+       .vocab = 5,
+       .many_branches = true},
+  };
+  return all;
+}
+
+// Drafters whose defaults say little: those made of drafters, those that look at more text than an answer that can be enumerated has, and those that
+// take long to build.
+const std::map<std::string, std::vector<DraftCase>>& made_forms() {
+  static const std::map<std::string, std::vector<DraftCase>> all = {
+      {"model", model_forms()},
+      // Proposals at one node from several laws, drawn and chosen.
+      {"merged",
+       {{.name = "two models, merged",
+         .drafter = "{type: merged, drafters: [{type: model, replacement: true, num_speculative_tokens: 6}, "
+                    "{type: model, model: other, replacement: true, num_speculative_tokens: 1}]}",
+         .many_branches = true},
+        {.name = "drawn and chosen, merged",
+         .drafter = "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, draft_sample_method: top_k, "
+                    "num_speculative_tokens: 6}]}",
+         .many_branches = true}}},
+      {"first_of",
+       {{.name = "first_of: copies, then a model",
+         .drafter =
+             "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 4, prompt_lookup_max: 4}, "
+             "{type: model, num_speculative_tokens: 6}]}"}}},
+      {"hybrid", {{.name = "hybrid", .drafter = "{type: hybrid, threshold: 1, model: {type: model, num_speculative_tokens: 6}}"}}},
+      {"cascade",
+       {{.name = "cascade of two models",
+         .drafter = "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, num_speculative_tokens: 6}",
+         .many_branches = true}}},
+      {"universal",
+       {{.name = "universal: shared tokens", .drafter = "{type: universal, num_speculative_tokens: 6}", .vocab = 3},
+        {.name = "universal: text", .drafter = "{type: universal, method: text, num_speculative_tokens: 6}", .vocab = 3}}},
+      {"sparse_cache",
+       {{.name = "sparse_cache: streaming",
+         .drafter = "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: streaming, sinks: 1, window: 1}}"},
+        {.name = "sparse_cache: h2o",
+         .drafter = "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: h2o, heavy_hitters: 1, window: 1}}"}}},
+      {"ngram_mod", {{.name = "ngram_mod", .drafter = "{type: ngram_mod, ngram_size: 2, log2_entries: 8}"}}},
+      {"rest", {{.name = "rest", .drafter = "{type: rest, longest_match: 2, shortest_match: 1}"}}},
+      // As many successors as there are tokens would be all of them, and no draft be rejected.
+      {"token_recycling", {{.name = "token_recycling", .drafter = "{type: token_recycling, top_k: 2}", .vocab = 3}}},
+      {"lookahead", {{.name = "lookahead", .drafter = "{type: lookahead, window: 2, ngram: 5, guess_set_size: 2}"}}},
+  };
+  return all;
+}
+
+}  // namespace
+
+std::vector<DraftCase> draft_cases(const std::string& drafter) {
+  std::vector<DraftCase> all;
+  for (const std::string& name : names_of<Drafter>(drafter)) {
+    const auto made = made_forms().find(name);
+    if (made == made_forms().end())
+      all.push_back({.name = name, .drafter = name});
+    else  // what a model drafts is what the others are laid beside
+      all.insert(name == "model" ? all.begin() : all.end(), made->second.begin(), made->second.end());
+  }
+  return all;
+}
+
+Tokens prompt_with_repeats(int vocab) {
+  if (vocab == 2) return {0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1};
+  return {1, 2, 1, 0, 2, 0, 0, 1, 1, 0, 2, 2, 1, 2, 1};
+}
+
+}  // namespace foretell::certify
