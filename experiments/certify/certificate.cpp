@@ -88,7 +88,7 @@ class Checks {
   std::optional<ExactFindings> walk(const Trial& trial, std::vector<std::string>& not_walked) const {
     const Setup setup = on_(trial.target, trial.deep);
     ExactOptions options{.prompt = trial.prompt, .tokens = trial.tokens, .temperature = trial.temperature};
-    options.most_paths = claim_.full ? 20'000 : 6'000;
+    options.most_paths = claim_.lossless && !trial.deep ? 200'000 : claim_.full ? 20'000 : 6'000;
     const std::string what = fmt::format("{} tokens of {}", trial.tokens, trial.target->config().vocab_size);
     if (!trial.deep || !claim_.draft.many_branches || claim_.full)
       if (auto found = enumerate_up_to(setup, options)) return found;
@@ -278,6 +278,11 @@ Exercise CertificateRow::exercise() const {
   if (exact) all += exact->exercise;
   if (sampled) all += sampled->exercise;
   return all;
+}
+
+bool passes(const CertificateRow& row, bool by_name) {
+  const bool untested = row.verdict == Ruling::NotExercised || row.verdict == Ruling::WithoutPower;
+  return row.verdict != Ruling::Failed && !(by_name && untested && row.registered_lossless);
 }
 
 CertificateRow certify_pipeline(const SetupOn& on, const PipelineClaim& claim) {

@@ -54,6 +54,10 @@ struct CertificateRow {
   Exercise exercise() const;
 };
 
+// Whether nothing contradicts the registration. Where the verifier or the drafter was asked for by name, a claim to be lossless that the checks could not test
+// does not pass either.
+bool passes(const CertificateRow& row, bool by_name);
+
 struct CertificateOptions {
   std::string verifier = "all", drafter = "all";
   bool full = false;

@@ -62,9 +62,9 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
          .many_branches = true}}},
       {"first_of",
        {{.name = "first_of: copies, then a model",
-         .drafter =
-             "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 4, prompt_lookup_max: 4}, "
-             "{type: model, num_speculative_tokens: 6}]}"}}},
+         .drafter = "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 3}, "
+                    "{type: model, num_speculative_tokens: 6}]}",
+         .vocab = 3}}},  // texts of two tokens have every three of them before
       {"hybrid", {{.name = "hybrid", .drafter = "{type: hybrid, threshold: 1, model: {type: model, num_speculative_tokens: 6}}"}}},
       {"cascade",
        {{.name = "cascade of two models",

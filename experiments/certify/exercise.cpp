@@ -126,15 +126,16 @@ Exercise& Exercise::operator+=(const Exercise& other) {
   return *this;
 }
 
-std::string Exercise::missing(bool rejections_too) const {
+std::string Exercise::missing(bool lossless) const {
   std::string out;
   const auto say = [&](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
   if (drafted == 0)
     say("no token was drafted");
   else if (accepted == 0)
     say("no drafted token was accepted");
-  else if (rejections_too && rejected == 0)
+  else if (lossless && rejected == 0)
     say("no drafted token was rejected");
+  if (!lossless) return out;
   for (const MemberCounts& member : members) {
     const bool inside = member.use == MemberUse::VerifiedInside;
     if (member.rounds == 0)

@@ -29,8 +29,8 @@ struct Exercise {
   std::vector<MemberCounts> members = {};
 
   Exercise& operator+=(const Exercise& other);
-  // What is 0 and must not be, in words; empty if nothing is. A lossy verifier may well accept everything.
-  std::string missing(bool rejections_too) const;
+  // What is 0 and must not be, in words; empty if nothing is. A lossy verifier may well accept everything, and so leave no turn to a member.
+  std::string missing(bool lossless) const;
 };
 
 // Watches the members of the pipeline that was built last.

@@ -67,8 +67,7 @@ TEST_CASE("chains and trees are walked four tokens deep, and drawn six deep", "[
 TEST_CASE("compositions draft with each of their members, so they are not one of them", "[certify]") {
   const double chain = row_of("rejection", "chain").exact->expected_tokens;
   CHECK(row_of("rejection", "hybrid").exact->expected_tokens != Approx(chain).margin(1e-6));
-  CHECK(row_of("rejection", "first_of: copies, then a model").exact->exercise.drafted !=
-        row_of("rejection", "chain").exact->exercise.drafted);
+  CHECK(row_of("rejection", "first_of: copies, then a model").exact->expected_tokens != Approx(chain).margin(1e-6));
   for (const char* draft : {"hybrid", "first_of: copies, then a model", "two models, merged", "drawn and chosen, merged"}) {
     INFO(draft);
     CHECK(row_of("rejection", draft).greedy.members.size() == 2);
@@ -88,8 +87,12 @@ TEST_CASE("a drafter that never drafts certifies nothing", "[certify]") {
   const CertificateRow row = certify_pipeline(on_toys("{type: prompt_lookup, prompt_lookup_max: 64, prompt_lookup_min: 60}"), {});
   CHECK(row.verdict == Ruling::NotExercised);
   CHECK_THAT(row.reason, Catch::Contains("no token was drafted in enumeration"));
+  CHECK(!passes(row, true));
+  CHECK(passes(row, false));  // of all pairs
   CHECK(row.exact->total_variation < 1e-12);
-  CHECK(certify_pipeline(on_toys("none"), {}).verdict == Ruling::PlainDecoding);
+  const CertificateRow plain = certify_pipeline(on_toys("none"), {});
+  CHECK(plain.verdict == Ruling::PlainDecoding);
+  CHECK(passes(plain, true));
 }
 
 TEST_CASE("a member that never has a part is named", "[certify]") {

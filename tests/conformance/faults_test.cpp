@@ -42,6 +42,7 @@ TEST_CASE("the certificate catches faults that only drafts of three tokens and m
     CHECK(!check_identity(fault.on(toy_target(11), false)));
     const CertificateRow row = certify_pipeline(fault.on, {.draft = {.many_branches = true}});
     CHECK(row.verdict == Ruling::Failed);
+    CHECK(!passes(row, false));
     CHECK_THAT(row.reason, Catch::Contains("total variation"));
     CHECK(row.exact->exercise.deepest == 4);
   }
