@@ -2,7 +2,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
-#include "experiments/shards.h"
+#include "experiments/merge.h"
 #include "experiments/study_lock.h"
 #include "framework/base/error.h"
 

@@ -95,7 +95,8 @@ std::vector<std::string> with_measures(std::vector<std::string> columns, std::sp
 // The rows of a JSON Lines file; `keys` are its columns.
 void add_rows(const std::filesystem::path& file, const std::string& hash, const std::vector<std::string>& keys, DatabaseTable& table) {
   if (!std::filesystem::exists(file)) return;
-  for_each_row(file, [&](const RowJson& json) {
+  for_each_row(file, [&](const OrderedJsonView& view, std::string_view) {
+    const RowJson& json = view.raw();
     std::vector<RowJson> row = {hash};
     for (const std::string& key : keys) row.push_back(json.contains(key) ? json.at(key) : RowJson(nullptr));
     table.add(row);

@@ -2,11 +2,8 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that leads out of the folder, values nested deeper than 64) is an Error of one line with the file and the
-// key.
+// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h).
 #pragma once
-
-#include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
 #include <optional>
@@ -16,7 +13,7 @@
 
 namespace foretell {
 
-enum class CellState { Complete, Incomplete, Missing };
+enum class CellState { Complete, Incomplete, Missing, Damaged };
 const char* name_of(CellState state);
 
 using Facts = std::vector<std::pair<std::string, std::string>>;  // what -> its value, in an order for people
@@ -51,6 +48,7 @@ struct ReportCell {
   Facts machine = {};   // processor, threads, versions: what must be equal for times to be compared
   Facts models = {};    // the hashes of weights: what must be equal for tokens to be compared
   std::string started = {};
+  std::string damage = {};  // of a damaged cell, whose numbers are left out: the first one, with file:line
 
   const TaskNumbers* overall() const;  // nullptr without a summary
 };
@@ -62,8 +60,5 @@ struct StudyFolder {
 };
 
 StudyFolder read_study_folder(const std::filesystem::path& folder);
-
-// JSON of a file that a report reads; an Error if it is none or nested too deeply.
-nlohmann::ordered_json read_report_json(const std::filesystem::path& file);
 
 }  // namespace foretell

@@ -38,16 +38,19 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
   const auto cell = [](const char* name, const char* hash, int k) -> Json {
     return {{"name", name}, {"hash", hash}, {"settings", {{"pipeline.drafter", {{"type", "model"}, {"k", k}}}}}};
   };
-  const Json index = {{"study", "made"}, {"cells", {cell(kEvilName, "aa", 1), cell("begun", "bb", 2), cell("never", "cc", 3)}}};
+  const Json index = {
+      {"study", "made"},
+      {"cells", {cell(kEvilName, "aaaaaaaaaaaaaaaa", 1), cell("begun", "bbbbbbbbbbbbbbbb", 2), cell("never", "cccccccccccccccc", 3)}}};
   folder.write("study.json", index.dump());
-  std::filesystem::create_directories(folder.path() / "aa");
-  std::filesystem::create_directories(folder.path() / "bb");
-  folder.write("aa/manifest.json", Json({{"cpu", {{"model", "P"}}}, {"threads", 2}}).dump());
+  std::filesystem::create_directories(folder.path() / "aaaaaaaaaaaaaaaa");
+  std::filesystem::create_directories(folder.path() / "bbbbbbbbbbbbbbbb");
+  folder.write("aaaaaaaaaaaaaaaa/manifest.json", Json({{"cpu", {{"model", "P"}}}, {"threads", 2}}).dump());
   folder.write(
-      "aa/summary.json",
+      "aaaaaaaaaaaaaaaa/summary.json",
       Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
-  folder.write("aa/generations.jsonl", R"({"conversation":"1","turn":0,"repeat":0,"pipeline":"method","tokens":[1,2],"text":"x"})"
-                                       "\n");
+  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl",
+               R"({"conversation":"1","turn":0,"repeat":0,"pipeline":"method","tokens":[1,2],"text":"x"})"
+               "\n");
 }
 
 }  // namespace
@@ -100,7 +103,7 @@ TEST_CASE("CSV: one line a cell and task, settings as columns, fields quoted") {
   const std::string csv = report_csv(read_study_folder(folder.path()));
   CHECK_THAT(csv, Contains("task,pipeline.drafter.type,pipeline.drafter.k,requests") &&
                       Contains("\"</script> \"\"a\"\", b|c\n<img src=x> \xC3\xA9\"") &&
-                      Contains("made,never,cc,missing,false,true,,model,3,,"));
+                      Contains("made,never,cccccccccccccccc,missing,false,true,,model,3,,"));
   CHECK(csv_field("plain") == "plain");
   CHECK(csv_field("a\rb") == "\"a\rb\"");
 }
@@ -122,29 +125,32 @@ TEST_CASE("a folder that cannot be used is one line with the file") {
     folder.write(name, content);
     CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains(message) && Contains(name) && !Contains("\n"));
   };
-  refused("study.json", "{\"study\": \"x\"", "is no JSON");
-  refused("study.json", "[]", "is no JSON object");
-  refused("study.json", R"({"study": "x"})", "no list of cells");
-  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "letters and digits");
-  refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aa"}]})", "expected text");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})", "/speedup is \"fast\"; expected number");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "is no JSON");
-  refused("aa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})", "not a depth");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
-          "list of numbers");
-  refused("aa/manifest.json", R"({"threads": [1]})", "/threads");
+  refused("study.json", "{\"study\": \"x\"", "not JSON");
+  refused("study.json", "[]", "expected an object, found an array");
+  refused("study.json", R"({"study": "x"})", "key 'cells' is missing");
+  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "/cells/0/hash: expected 16 hexadecimal digits");
+  refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aaaaaaaaaaaaaaaa"}]})",
+          "/cells/0/name: expected a string, found a number");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})",
+          "/tasks/overall/speedup: expected a number, found a string");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "not JSON");
+  refused("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
+          "/2x: its key is not a depth");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
+          "/2/0: expected a number, found a string");
+  refused("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
 }
 
 TEST_CASE("cells are compared by hash, then by settings that only one cell has") {
   const testing::TemporaryFolder one, two;
   write_study(one, 1.5);
   write_study(two, 2.5);
-  std::filesystem::rename(two.path() / "aa", two.path() / "dd");
+  std::filesystem::rename(two.path() / "aaaaaaaaaaaaaaaa", two.path() / "dddddddddddddddd");
   std::string index = testing::read_file(two.path() / "study.json");
-  index.replace(index.find("\"aa\""), 4, "\"dd\"");
+  index.replace(index.find("\"aaaaaaaaaaaaaaaa\""), 18, "\"dddddddddddddddd\"");
   two.write("study.json", index);
-  two.write("dd/manifest.json", Json({{"cpu", {{"model", "Q"}}}, {"threads", 2}}).dump());
+  two.write("dddddddddddddddd/manifest.json", Json({{"cpu", {{"model", "Q"}}}, {"threads", 2}}).dump());
   const StudyFolder a = read_study_folder(one.path()), b = read_study_folder(two.path());
   const Comparison comparison = compare(a, b);
   REQUIRE(comparison.pairs.size() == 3);

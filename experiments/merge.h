@@ -1,0 +1,21 @@
+// The shards of a study put together again.
+//
+// Contract: a cell that several folders have is taken from the one that is furthest; what `out` has already counts as one of them. Nothing but `out` is
+// written, and nothing in it but the cells of the study: a folder of another study, a hash that is none, a symbolic link that leads out of a folder are
+// Errors before anything is copied.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace foretell {
+
+struct Merged {
+  std::string study;
+  int cells = 0, complete = 0;  // of the study; of these, complete in what was merged
+  std::filesystem::path folder;
+};
+Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out);
+
+}  // namespace foretell
