@@ -3,6 +3,7 @@
 #include <map>
 #include <vector>
 
+#include "experiments/provenance.h"
 #include "experiments/result_files.h"
 #include "experiments/store.h"
 #include "framework/base/error.h"
@@ -53,20 +54,23 @@ StudyIndex common_index(std::span<const std::filesystem::path> folders, const st
 
 }  // namespace
 
-Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out) {
+Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
   FORETELL_CHECK(!folders.empty(), "nothing to merge");
   const StudyIndex index = common_index(folders, out);
   Merged merged{.study = index.study, .folder = out};
   std::map<std::string, std::filesystem::path> best;
+  std::vector<CellOrigin> origins;
   for (const IndexedCell& cell : index.cells) {
     refuse_link_out(out / cell.hash, out);
     std::filesystem::path& from = best[cell.hash] = out / cell.hash;
     for (const auto& folder : folders)
       if (progress_of(folder / cell.hash) > progress_of(from)) from = folder / cell.hash;
+    origins.push_back(read_origin(from));
     if (from == out / cell.hash) continue;
     refuse_link_out(from, from.parent_path());
     check_copyable(from);
   }
+  merged.notes = check_origins(origins, one_program);
   make_folder(out);
   write_file(out / "study.json", index.json.dump(2) + "\n");
   for (const IndexedCell& cell : index.cells) {

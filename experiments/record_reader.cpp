@@ -80,8 +80,10 @@ class RecordReader {
  private:
   void add(const OrderedJsonView& row) {
     Expected next{.record = generation_from(row), .row = row.raw(), .where = row.where()};
-    if (const auto rounds = row.find("rounds")) next.rounds = rounds->integer(0, 1 << 30);
-    if (const auto sum = row.find("checksum")) next.checksum = sum->string();
+    if (row.raw().contains("rounds") || row.raw().contains("checksum")) {
+      next.rounds = row.at("rounds").integer(0, 1 << 30);
+      next.checksum = row.at("checksum").string();
+    }
     if (row.find("tokens")) next.tokens = static_cast<std::int64_t>(next.record.tokens.size());
     const auto [at, added] = index_.try_emplace(key_of(next.record), generations_.size());
     if (added)

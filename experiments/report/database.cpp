@@ -1,6 +1,7 @@
 #include "experiments/report/database.h"
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 #ifdef FORETELL_SQLITE
 
@@ -125,15 +126,15 @@ void fill(Database& database, const StudyFolder& study) {
   DatabaseTable tasks(database, "tasks", with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, task_measures()));
   DatabaseTable generations(database, "generations", with_cell(generation_keys));
   DatabaseTable rounds(database, "rounds", with_cell(round_keys));
-  studies.add({study.study, study.description, study.file});
+  studies.add({printable_lines(study.study), printable_lines(study.description), printable_lines(study.file)});
   for (int i = 0; i < static_cast<int>(study.cells.size()); ++i) {
     const ReportCell& cell = study.cells[i];
-    cells.add(numbers_row(
-        {cell.hash, i, cell.name, name_of(cell.state), cell.is_baseline, cell.timed, cell.started, cell.reason, cell.energy_source},
-        cell.values));
-    for (const auto& [path, value] : cell.settings) settings.add({cell.hash, path, value});
+    cells.add(numbers_row({cell.hash, i, printable_lines(cell.name), name_of(cell.state), cell.is_baseline, cell.timed, cell.started,
+                           cell.reason, cell.energy_source},
+                          cell.values));
+    for (const auto& [path, value] : cell.settings) settings.add({cell.hash, printable_lines(path), printable_lines(value)});
     for (const TaskNumbers& task : cell.tasks)
-      tasks.add(numbers_row({cell.hash, task.task, task.verdict, task.verdict_words}, task.values));
+      tasks.add(numbers_row({cell.hash, printable_lines(task.task), task.verdict, task.verdict_words}, task.values));
     add_rows(study.folder / cell.hash / "generations.jsonl", cell.hash, generation_keys, generations);
     add_rows(study.folder / cell.hash / "rounds.jsonl", cell.hash, round_keys, rounds);
   }

@@ -204,6 +204,7 @@ std::vector<std::string> notes(const StudyFolder& study) {
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Missing; }), ".");
   add_cells("Not timed, the target is a recorded answer: ", names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
             ". Their times mean nothing and are left out.");
+  out.insert(out.end(), study.notes.begin(), study.notes.end());
   std::set<std::string> inflated;
   for (const ReportCell& cell : study.cells)
     for (const auto& [who, from] : cell.inflated)

@@ -4,9 +4,9 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "experiments/provenance.h"
 #include "experiments/record_reader.h"
 #include "experiments/report/measures.h"
-#include "experiments/result_files.h"
 #include "framework/base/error.h"
 
 namespace foretell {
@@ -135,7 +135,7 @@ void read_performance(const OrderedJsonView& performance, const std::optional<Re
   cell.energy_source = performance.string_or("energy_source", "");
 }
 
-void read_summary(const ResultJson& file, const std::filesystem::path& folder, ReportCell& cell) {
+void read_summary(const ResultJson& file, const std::optional<ResultJson>& prediction, ReportCell& cell) {
   const OrderedJsonView summary = file.view();
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
@@ -145,30 +145,13 @@ void read_summary(const ResultJson& file, const std::filesystem::path& folder, R
     for (const auto& [name, task] : tasks->entries()) cell.tasks.push_back(read_task(name, task));
   std::stable_partition(cell.tasks.begin(), cell.tasks.end(), [](const TaskNumbers& task) { return task.task != "overall"; });
   const ReportJson none = ReportJson::object();
-  read_performance(summary.find("performance").value_or(OrderedJsonView(none, "", file.where())),
-                   ResultJson::if_there(folder / "prediction.json"), cell);
+  read_performance(summary.find("performance").value_or(OrderedJsonView(none, "", file.where())), prediction, cell);
 }
 
-ReportCell read_cell(const IndexedCell& index, const std::filesystem::path& study) {
-  ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
-  cell.settings = settings_of(index.settings);
-  cell.settings_key = index.settings.dump();
-  cell.values.resize(cell_measures().size());
-  const std::filesystem::path folder = study / cell.hash;
-  if (!std::filesystem::exists(folder)) return cell;
-  cell.state = CellState::Incomplete;
-  if (const auto manifest = ResultJson::if_there(folder / "manifest.json")) read_manifest(manifest->view(), cell);
-  const auto summary = ResultJson::if_there(folder / "summary.json");
-  const RecordsRead read = read_records(folder);
-  if (!read.damage.empty())
-    cell.damage = read.damage.front();
-  else if (summary && !is_summary_of(summary->view(), read))
-    cell.damage = fmt::format("{}: was not made of the records beside it", summary->where().file);
-  if (!cell.damage.empty())
-    cell.state = CellState::Damaged;
-  else if (summary)
-    read_summary(*summary, folder, cell);
-  return cell;
+ReportCell cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder)) return report_cell(index, std::nullopt);
+  const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
+  return report_cell(index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), read_records(folder)});
 }
 
 }  // namespace
@@ -187,10 +170,34 @@ const std::optional<double>& TaskNumbers::at(std::string_view measure) const { r
 
 const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
 
+ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files) {
+  ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
+  cell.settings = settings_of(index.settings);
+  cell.settings_key = index.settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  cell.values.resize(cell_measures().size());
+  if (!files) return cell;
+  cell.state = CellState::Incomplete;
+  if (files->manifest) read_manifest(files->manifest->view(), cell);
+  if (!files->records.damage.empty())
+    cell.damage = files->records.damage.front();
+  else if (files->summary && !is_summary_of(files->summary->view(), files->records))
+    cell.damage = fmt::format("{}: was not made of the records beside it", files->summary->where().file);
+  if (!cell.damage.empty())
+    cell.state = CellState::Damaged;
+  else if (files->summary)
+    read_summary(*files->summary, files->prediction, cell);
+  return cell;
+}
+
 StudyFolder read_study_folder(const std::filesystem::path& folder) {
   const StudyIndex index = read_study_index(folder);
   StudyFolder out{.folder = folder, .study = index.study, .description = index.description, .file = index.file};
-  for (const IndexedCell& cell : index.cells) out.cells.push_back(read_cell(cell, folder));
+  std::vector<CellOrigin> origins;
+  for (const IndexedCell& cell : index.cells) {
+    out.cells.push_back(cell_of_folder(cell, folder / cell.hash));
+    origins.push_back(read_origin(folder / cell.hash));
+  }
+  out.notes = check_origins(origins, false);
   return out;
 }
 

@@ -11,6 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/record_reader.h"
+#include "experiments/result_files.h"
+
 namespace foretell {
 
 enum class CellState { Complete, Incomplete, Missing, Damaged };
@@ -57,8 +60,16 @@ struct StudyFolder {
   std::filesystem::path folder;
   std::string study = {}, description = {}, file = {};
   std::vector<ReportCell> cells = {};
+  std::vector<std::string> notes = {};  // what differs between the cells' machines and programs
 };
 
 StudyFolder read_study_folder(const std::filesystem::path& folder);
+
+// One cell, from what its folder holds; nothing for one that was never begun.
+struct CellFiles {
+  std::optional<ResultJson> manifest = {}, summary = {}, prediction = {};
+  RecordsRead records = {};
+};
+ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files);
 
 }  // namespace foretell

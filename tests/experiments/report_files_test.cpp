@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "experiments/record_json.h"
 #include "experiments/report/comparison.h"
 #include "experiments/report/page.h"
 #include "experiments/report/plot.h"
@@ -48,9 +49,10 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
   folder.write(
       "aaaaaaaaaaaaaaaa/summary.json",
       Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
-  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl",
-               R"({"conversation":"1","turn":0,"repeat":0,"pipeline":"method","tokens":[1,2],"text":"x"})"
-               "\n");
+  GenerationRecord record{.conversation = "1", .tokens = {1, 2}, .text = "x"};
+  record.rounds.push_back({.drafted = 1, .scored = 2, .depth = 1, .accepted = 1, .emitted = 2});
+  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", sealed_line(generation_json(record), 1, round_lines(record)));
+  folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", round_lines(record));
 }
 
 }  // namespace
@@ -63,8 +65,8 @@ TEST_CASE("an interval says what it is over, and where there is none, why") {
   lone["speedup_interval"] = nullptr;
   lone["speedup_units"] = "1 batch of 12 prompts";
   lone["speedup_no_interval"] = "all 12 prompts ran in one batch, which is one sample";
-  folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
-  folder.write("bb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", lone}}}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
+  folder.write("bbbbbbbbbbbbbbbb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", lone}}}}).dump());
   const StudyFolder study = read_study_folder(folder.path());
   CHECK(interval_text(*study.cells[0].overall()) == "1.25 to 1.75 (3 batches of 12 prompts)");
   CHECK(interval_text(*study.cells[1].overall()) == "none (1 batch of 12 prompts)");
@@ -105,7 +107,20 @@ TEST_CASE("CSV: one line a cell and task, settings as columns, fields quoted") {
                       Contains("\"</script> \"\"a\"\", b|c\n<img src=x> \xC3\xA9\"") &&
                       Contains("made,never,cccccccccccccccc,missing,false,true,,model,3,,"));
   CHECK(csv_field("plain") == "plain");
-  CHECK(csv_field("a\rb") == "\"a\rb\"");
+  CHECK(csv_field("a\rb") == "a\\rb");
+  CHECK(csv_field("a\nb") == "\"a\nb\"");
+}
+
+TEST_CASE("CSV: no text is a formula, and numbers stay numbers") {
+  for (const char* formula : {"=1+1", "+1+1", "-1+1", "@SUM(1)", "=HYPERLINK(1)", "-", "+", "--1", "++1", "-x", "\t=1"})
+    CHECK(csv_field(formula) == fmt::format("'{}", formula));
+  CHECK(csv_field("\n=1") == "\"'\n=1\"");
+  CHECK(csv_field("=cmd|' /C calc'!A0") == "'=cmd|' /C calc'!A0");
+  CHECK(csv_field("=a,\"b\"") == "\"'=a,\"\"b\"\"\"");
+  for (const char* number : {"-1", "+2", "-0.5", "1e-05", "-1e+300", "+0.25"}) CHECK(csv_field(number) == number);
+  CHECK(csv_field("\x1b[31mred\xC2\x9b"
+                  "1m\xE2\x80\xAE!") == "\\x1b[31mred\\u{9b}1m\\u{202e}!");
+  CHECK(csv_field(std::string("a\0b", 3)) == "a\\x00b");
 }
 
 TEST_CASE("the page holds no text that could end its script") {
@@ -140,6 +155,24 @@ TEST_CASE("a folder that cannot be used is one line with the file") {
   refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
           "/2/0: expected a number, found a string");
   refused("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
+}
+
+TEST_CASE("a cell whose records are damaged shows no number and is not compared") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", "");
+  const StudyFolder study = read_study_folder(folder.path());
+  CHECK(study.cells[0].state == CellState::Damaged);
+  CHECK(study.cells[0].overall() == nullptr);
+  CHECK_THAT(report_text(study),
+             Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") && Contains("0 of 1 rounds are there"));
+  CHECK_THROWS_WITH(compare(study, study), Contains("generations.jsonl:1") && Contains("0 of 1 rounds"));
+  // Rows that are whole, but not those that the summary was made of.
+  write_study(folder);
+  Json summary = Json::parse(testing::read_file(folder.path() / "aaaaaaaaaaaaaaaa/summary.json"));
+  summary["records"] = {{"generations", 2}, {"checksum", "xxh3:00"}};
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
+  CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was not made of the records"));
 }
 
 TEST_CASE("cells are compared by hash, then by settings that only one cell has") {
