@@ -175,6 +175,58 @@ TEST_CASE("a cell whose records are damaged shows no number and is not compared"
   CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was not made of the records"));
 }
 
+// Calls f for every place of a document with the document in which the place holds another kind of value.
+void for_each_wrong_type(const Json& document, const std::function<void(const Json& changed, const std::string& place)>& f) {
+  const std::vector<Json> wrong = {nullptr,        true,        -7, 1.5, 1e300, "text", Json::array(), Json::array({"a", 1}),
+                                   Json::object(), {{"a", {1}}}};
+  const Json flat = document.flatten();
+  for (const auto& [place, value] : flat.items()) {
+    for (std::string at = place; !at.empty(); at = at.substr(0, at.rfind('/'))) {
+      for (const Json& bad : wrong) {
+        Json changed = document;
+        changed[Json::json_pointer(at)] = bad;
+        f(changed, at + " = " + bad.dump());
+      }
+    }
+  }
+}
+
+TEST_CASE("every key of every file with a value of another type is read or is one line with the file") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  folder.write("aaaaaaaaaaaaaaaa/prediction.json", Json({{"num_speculative_tokens", 3}, {"expected_acceptance_on_text", 0.5}}).dump());
+  Json manifest = {{"started", "now"},
+                   {"foretell", {{"version", "1"}, {"revision", "r"}, {"compiler", "c"}}},
+                   {"cpu", {{"model", "P"}, {"flags", {"avx2"}}}},
+                   {"threads", 2},
+                   {"device", "cpu"},
+                   {"libtorch", "2"},
+                   {"plugins", {{{"file", "a.so"}, {"hash", "xxh3:0"}}}},
+                   {"target", {{"folder", "m"}, {"files", {{"model.safetensors", "xxh3:1"}}}}},
+                   {"inputs", {{"prompts.jsonl", "xxh3:2"}}},
+                   {"laws", {{"file", "laws.bin"}, {"hash", "xxh3:3"}}}};
+  folder.write("aaaaaaaaaaaaaaaa/manifest.json", manifest.dump());
+  const std::string cell = "aaaaaaaaaaaaaaaa/";
+  int read = 0, refused = 0;
+  for (const std::string& name : {std::string("study.json"), cell + "summary.json", cell + "manifest.json", cell + "prediction.json"}) {
+    const std::string whole = testing::read_file(folder.path() / name);
+    for_each_wrong_type(Json::parse(whole), [&](const Json& changed, const std::string& place) {
+      folder.write(name, changed.dump());
+      INFO(name << ": " << place);
+      try {
+        report_csv(read_study_folder(folder.path()));
+        ++read;
+      } catch (const Error& error) {
+        ++refused;
+        CHECK_THAT(error.what(), Contains(name) && !Contains("\n") && !Contains("json.exception"));
+      }
+    });
+    folder.write(name, whole);
+  }
+  CHECK(read > 100);
+  CHECK(refused > 500);
+}
+
 TEST_CASE("cells are compared by hash, then by settings that only one cell has") {
   const testing::TemporaryFolder one, two;
   write_study(one, 1.5);
