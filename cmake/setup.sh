@@ -25,7 +25,7 @@ die() {
 
 # A tool counts as present wherever it comes from; a library only as its package.
 tools=(cmake:cmake ninja:ninja-build g++:g++ pkg-config:pkgconf)
-libraries=(libfmt-dev libyaml-cpp-dev libeigen3-dev libcli11-dev nlohmann-json3-dev catch2 libpcre2-dev libutf8proc-dev libsentencepiece-dev coinor-libclp-dev libdivsufsort-dev)
+libraries=(libfmt-dev libyaml-cpp-dev libeigen3-dev libcli11-dev nlohmann-json3-dev catch2 libpcre2-dev libutf8proc-dev libsentencepiece-dev coinor-libclp-dev libdivsufsort-dev libxxhash-dev)
 # These only make the build quicker or add micro-benchmarks, charts (Chart.js) and databases (SQLite) of reports, so their absence stops nobody who has no root.
 # shellcheck disable=SC2034  # used by name
 optional_tools=(ccache:ccache mold:mold)

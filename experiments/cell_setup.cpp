@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "experiments/content_hash.h"
 #include "experiments/paths.h"
 #include "framework/base/error.h"
 #include "framework/decode/model_target.h"
@@ -42,13 +43,12 @@ struct Vocabulary {
 std::shared_ptr<const Tokenizer> recorded_tokenizer(const LawReplayDescription& options, const ConfigValue& target,
                                                     const std::filesystem::path& folder, ModelPool& pool, const RecordedSource& recorded) {
   if (!options.tokenizer) {
-    std::error_code ignored;
-    const bool there = std::filesystem::is_regular_file(recorded.path, ignored) && tokenizer_source(recorded.path).hash == recorded.hash;
+    const bool there = is_file_hash(recorded.hash, recorded.path);
     return there ? pool.tokenizer(std::filesystem::path(recorded.path).parent_path()) : nullptr;
   }
   const Location& where = target.find("tokenizer")->where();
   const auto path = resolve_path(*options.tokenizer, where, folder);
-  if (tokenizer_source(path).hash != recorded.hash)
+  if (!is_file_hash(recorded.hash, tokenizer_source(path).path))
     fail_at(where, "{}: is not the tokenizer of the recorded model, {}", path.string(),
             recorded.path.empty() ? "which had none" : recorded.path);
   return pool.tokenizer(path);

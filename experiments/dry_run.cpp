@@ -49,7 +49,7 @@ double pass_seconds(const CellSetup& setup, const TokenTimes& times) {
 
 // Requests of the method that are on disk.
 int done_of(const std::filesystem::path& folder) {
-  const auto records = read_records(folder);
+  const auto records = read_records(folder).records;
   return static_cast<int>(std::count_if(records.begin(), records.end(), [](const auto& record) { return record.arm == Arm::Method; }));
 }
 

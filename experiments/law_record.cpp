@@ -7,7 +7,7 @@
 #include <set>
 
 #include "experiments/content_hash.h"
-#include "experiments/measured_costs.h"
+#include "experiments/row_costs_json.h"
 #include "framework/base/error.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/text/json_reader.h"
@@ -104,15 +104,6 @@ double number_in(const JsonView& object, std::string_view key, double low, doubl
 
 RecordedSource source_from(const JsonView& object) { return {object.at("path").string(), object.at("hash").string()}; }
 
-std::vector<RowCost> points_from(const JsonView& list) {
-  std::vector<RowCost> points;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    const JsonView point = list.at(i);
-    points.push_back({integer_in(point, "rows", points.empty() ? 1 : points.back().rows + 1, 1 << 24), number_in(point, "ns", 0, 1e18)});
-  }
-  return points;
-}
-
 void read_header(const JsonView& json, LawHeader& h) {
   constexpr std::int64_t most = std::numeric_limits<int>::max() / 2;
   h.cell = json.at("cell").string();
@@ -133,11 +124,7 @@ void read_header(const JsonView& json, LawHeader& h) {
   h.tokenizer = source_from(json.at("tokenizer"));
   h.target = source_from(json.at("target"));
   h.draft = source_from(json.at("draft"));
-  if (const auto costs = json.find("row_costs")) {
-    auto target = points_from(costs->at("target"));
-    if (target.empty()) costs->at("target").expected("at least one point");
-    h.costs = std::make_shared<RowCosts>(std::move(target), points_from(costs->at("draft")));
-  }
+  if (const auto costs = json.find("row_costs")) h.costs = row_costs_from(*costs);
 }
 
 void check_tokens(TokenSpan tokens, int vocab, const std::string& where) {

@@ -88,7 +88,7 @@ void ReplayClock::drafts_with(const std::filesystem::path& model) {
 }
 
 bool ReplayClock::measured(const std::filesystem::path& draft) const {
-  return costs_ && !costs_->draft_points().empty() && folder_hash(draft) == draft_hash_;
+  return costs_ && !costs_->draft_points().empty() && is_folder_hash(draft_hash_, draft);
 }
 
 std::shared_ptr<const RowCosts> ReplayClock::costs(const std::filesystem::path& draft) const {

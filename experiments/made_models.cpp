@@ -7,6 +7,7 @@
 
 #include "experiments/content_hash.h"
 #include "experiments/paths.h"
+#include "experiments/result_files.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/bitllama.h"
@@ -31,6 +32,7 @@ struct Context {
 std::filesystem::path made(const Context& context, const std::string& name, const std::function<void(const std::filesystem::path&)>& make) {
   const auto folder = context.cache / name;
   if (std::filesystem::exists(folder)) return folder;
+  refuse_link_out(context.cache, context.cache.parent_path());
   const auto unfinished = context.cache / fmt::format("{}.{}", name, ::getpid());
   make_folder(unfinished);
   make(unfinished);
@@ -50,7 +52,7 @@ struct RandomModel {
   }
   std::filesystem::path make(const Context& context) const {
     const auto file = context.path(config, "config");
-    return made(context, fmt::format("random-{}-{}", file_hash(file), seed),
+    return made(context, fmt::format("random-{}-{}", digits_of(file_hash(file)), seed),
                 [&](const auto& folder) { make_random(file, folder, static_cast<std::uint64_t>(seed)); });
   }
 };
@@ -64,7 +66,7 @@ struct ImportedModel {
   }
   std::filesystem::path make(const Context& context) const {
     const auto from = context.path(file, "file"), words = context.path(tokenizer, "tokenizer");
-    return made(context, fmt::format("{}-{}-{}", format, file_hash(from), file_hash(words)),
+    return made(context, fmt::format("{}-{}-{}", format, digits_of(file_hash(from)), digits_of(file_hash(words))),
                 [&](const auto& folder) { (format == "llama2c" ? import_llama2c : import_bitllama)(from, words, folder); });
   }
 };
@@ -79,9 +81,10 @@ struct InflatedModel {
   std::filesystem::path make(const Context& context) const {
     const auto small = model_folder(model, "model", context.study_folder, context.cache);
     const auto shape = context.path(like, "like");
-    return made(context, fmt::format("inflated-{}-{}", folder_hash(small), file_hash(shape)), [&](const auto& folder) {
-      inflate({small, shape, folder});
-    });
+    return made(context, fmt::format("inflated-{}-{}", digits_of(folder_hash(small)), digits_of(file_hash(shape))),
+                [&](const auto& folder) {
+                  inflate({small, shape, folder});
+                });
   }
 };
 

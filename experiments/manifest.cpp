@@ -4,14 +4,15 @@
 #include <torch/version.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <sstream>
 
 #include "experiments/content_hash.h"
-#include "experiments/measured_costs.h"
 #include "experiments/plugins.h"
 #include "experiments/report.h"
+#include "experiments/row_costs_json.h"
 #include "framework/base/error.h"
 #include "framework/base/version.h"
 #include "framework/cost/machine_state.h"
@@ -50,6 +51,14 @@ nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
   if (folder.empty()) return files;
   for (const auto& [name, hash] : model_file_hashes(folder)) files[name] = hash;
   return files;
+}
+
+// Whether a model's files are those of the manifest of before; hashes that an older version wrote are made again.
+bool same_files(const OrderedJsonView& before, const nlohmann::ordered_json& now, const std::filesystem::path& folder) {
+  const auto files = before.entries();
+  return files.size() == now.size() && std::all_of(files.begin(), files.end(), [&](const auto& file) {
+           return now.contains(file.first) && is_file_hash(file.second.string(), folder / file.first);
+         });
 }
 
 std::string now_utc() {
@@ -91,55 +100,59 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
 }
 
-std::optional<std::string> cannot_go_on(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh) {
-  const auto at = [](const nlohmann::ordered_json& manifest, const char* path) {
-    const nlohmann::ordered_json::json_pointer pointer(path);
-    return manifest.contains(pointer) ? manifest.at(pointer) : nlohmann::ordered_json();
-  };
-  const auto shown = [](const nlohmann::ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); };
+std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::ordered_json& fresh) {
+  const OrderedJsonView before = old.view();
   for (const char* who : {"target", "draft"}) {
-    const auto before = at(old, fmt::format("/{}/files", who).c_str()), now = at(fresh, fmt::format("/{}/files", who).c_str());
-    if (before != now)
-      return fmt::format("the files of the {} model ({}) have changed since it was run", who,
-                         shown(at(fresh, fmt::format("/{}/folder", who).c_str())));
+    const nlohmann::ordered_json& now = fresh.at(who);
+    const std::filesystem::path folder = now.at("folder").get<std::string>();
+    if (!same_files(before.at(who).at("files"), now.at("files"), folder))
+      return fmt::format("the files of the {} model ({}) have changed since it was run", who, folder.string());
   }
-  const auto inputs = at(fresh, "/inputs"), inputs_before = at(old, "/inputs");
-  for (const auto& [file, hash] : inputs.items())
-    if (inputs_before.contains(file) && inputs_before.at(file) != hash) return fmt::format("{} has changed since it was run", file);
-  if (at(old, "/laws/hash") != at(fresh, "/laws/hash"))
-    return fmt::format("{} has changed since it was run", shown(at(fresh, "/laws/file")));
-  if (at(fresh, "/timed") != true) return std::nullopt;
-  for (const auto& [path, what] : {std::pair{"/cpu/model", "processor"}, {"/threads", "number of threads"}, {"/device", "device"}})
-    if (at(old, path) != at(fresh, path))
-      return fmt::format("it was run with another {} ({}, now {})", what, shown(at(old, path)), shown(at(fresh, path)));
+  if (const auto inputs = before.find("inputs"))
+    for (const auto& [file, hash] : inputs->entries())
+      if (fresh.at("inputs").contains(file) && !is_file_hash(hash.string(), file))
+        return fmt::format("{} has changed since it was run", file);
+  const auto laws = before.find("laws");
+  const bool has_laws = !fresh.at("laws").is_null();
+  if (has_laws != laws.has_value() ||
+      (has_laws && !is_file_hash(laws->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
+    return fmt::format("{} has changed since it was run",
+                       has_laws ? fresh.at("laws").at("file").get<std::string>() : laws->at("file").string());
+  if (fresh.at("timed") != true) return std::nullopt;
+  const auto shown = [](const nlohmann::ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); };
+  const std::string processor = before.at("cpu").at("model").string(), device = before.at("device").string();
+  const auto other = [&](const char* what, const std::string& then, const std::string& now) {
+    return fmt::format("it was run with another {} ({}, now {})", what, then, now);
+  };
+  if (const auto& now = fresh.at("cpu").at("model"); now != processor) return other("processor", processor, shown(now));
+  if (const auto& now = fresh.at("threads"); now != before.at("threads").integer())
+    return other("number of threads", std::to_string(before.at("threads").integer()), shown(now));
+  if (const auto& now = fresh.at("device"); now != device) return other("device", device, shown(now));
   return std::nullopt;
 }
 
-nlohmann::ordered_json continued(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh) {
+nlohmann::ordered_json continued(const ResultJson& old, const nlohmann::ordered_json& fresh) {
   nlohmann::ordered_json out = fresh;
-  out["started"] = old.value("started", "");
-  if (old.contains("passes") && old.at("passes").is_array()) {
-    out["passes"] = old.at("passes");
+  out["started"] = old.view().string_or("started", "");
+  if (const auto passes = old.view().find("passes")) {
+    static_cast<void>(passes->size());  // a list
+    out["passes"] = passes->raw();
     out["passes"].push_back(fresh.at("passes").front());
   }
   return out;
 }
 
-std::shared_ptr<const RowCosts> recorded_costs(const nlohmann::ordered_json& manifest) {
-  if (!manifest.is_object() || !manifest.contains("row_costs") || !manifest.at("row_costs").is_object()) return nullptr;
-  const auto points = [](const nlohmann::ordered_json& list) {
-    std::vector<RowCost> out;
-    for (const auto& point : list) out.push_back({point.at("rows"), point.at("ns")});
-    return out;
-  };
-  try {
-    const auto& costs = manifest.at("row_costs");
-    auto target = points(costs.at("target"));
-    if (target.empty()) return nullptr;
-    return std::make_shared<RowCosts>(std::move(target), points(costs.at("draft")));
-  } catch (const nlohmann::json::exception&) {
-    return nullptr;  // of another version: measured again
-  }
+std::shared_ptr<const RowCosts> recorded_costs(const ResultJson& manifest) {
+  const auto costs = manifest.view().find("row_costs");
+  return costs ? row_costs_from(*costs) : nullptr;
+}
+
+bool has_old_hashes(const ResultJson& manifest) {
+  const auto target = manifest.view().find("target");
+  const auto files = target ? target->find("files") : std::nullopt;
+  if (!files) return false;
+  const auto entries = files->entries();
+  return std::any_of(entries.begin(), entries.end(), [](const auto& entry) { return is_old_hash(entry.second.string()); });
 }
 
 }  // namespace foretell

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "experiments/cell_setup.h"
+#include "experiments/result_files.h"
 
 namespace foretell {
 
@@ -17,10 +18,12 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
 
 // Why a cell that `old` describes must not be gone on with as `fresh` describes it: other weights, other inputs, another processor, other threads. None
 // if nothing that changes numbers has changed. Another revision of Foretell is no reason: it is in `passes`.
-std::optional<std::string> cannot_go_on(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh);
+std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::ordered_json& fresh);
 // `old` with what is special about this process added to its list of passes.
-nlohmann::ordered_json continued(const nlohmann::ordered_json& old, const nlohmann::ordered_json& fresh);
+nlohmann::ordered_json continued(const ResultJson& old, const nlohmann::ordered_json& fresh);
 // The cost of n rows that a manifest holds; null if it holds none.
-std::shared_ptr<const RowCosts> recorded_costs(const nlohmann::ordered_json& manifest);
+std::shared_ptr<const RowCosts> recorded_costs(const ResultJson& manifest);
+// Its hashes are an older Foretell's, which did not see every change of a file.
+bool has_old_hashes(const ResultJson& manifest);
 
 }  // namespace foretell

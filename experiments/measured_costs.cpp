@@ -1,7 +1,6 @@
 #include "experiments/measured_costs.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "framework/model/bench_model.h"
 
@@ -46,15 +45,6 @@ std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* dr
 
 std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft) {
   return std::make_shared<RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<RowCost>{});
-}
-
-nlohmann::ordered_json to_json(const RowCosts& costs) {
-  const auto points = [](const std::vector<RowCost>& of) {
-    auto out = nlohmann::ordered_json::array();
-    for (const RowCost& point : of) out.push_back({{"rows", point.rows}, {"ns", point.ns}});
-    return out;
-  };
-  return {{"target", points(costs.target_points())}, {"draft", points(costs.draft_points())}};
 }
 
 }  // namespace foretell

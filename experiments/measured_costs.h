@@ -7,7 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 
 #include "framework/cost/row_costs.h"
 #include "framework/model/language_model.h"
@@ -16,8 +15,5 @@ namespace foretell {
 
 // `draft` may be null.
 std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft);
-
-// {"target": [{"rows", "ns"}, ...], "draft": [...]}: as manifests and recorded laws keep them.
-nlohmann::ordered_json to_json(const RowCosts& costs);
 
 }  // namespace foretell

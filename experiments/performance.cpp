@@ -131,9 +131,9 @@ void predict(const Cell& cell, const CellSetup& setup, std::span<const Generatio
 
 nlohmann::ordered_json json_number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
 
-std::optional<double> number_at(const nlohmann::ordered_json& json, const char* key) {
-  if (!json.is_object() || !json.contains(key) || !json.at(key).is_number()) return std::nullopt;
-  return json.at(key).get<double>();
+std::optional<double> number_at(const OrderedJsonView& json, std::string_view key) {
+  const auto value = json.find(key);
+  return value ? std::optional(value->number()) : std::nullopt;
 }
 
 EnergySource energy_source(std::string_view name) {
@@ -192,31 +192,30 @@ nlohmann::ordered_json to_json(const CellPerformance& performance) {
           {"energy_source", std::string(name_of(performance.energy))}};
 }
 
-CellPerformance performance_from(const nlohmann::ordered_json& json) {
+CellPerformance performance_from(const std::optional<OrderedJsonView>& json) {
   CellPerformance out;
-  if (!json.is_object()) return out;
-  if (json.contains("predicted") && json.at("predicted").is_object()) {
-    const auto& p = json.at("predicted");
-    out.predicted = SpeedupPrediction{.rows = number_at(p, "rows").value_or(1),
-                                      .depth = number_at(p, "depth").value_or(0),
-                                      .score_cost = number_at(p, "score_cost").value_or(1),
-                                      .draft_cost = number_at(p, "draft_cost").value_or(0),
-                                      .other_cost = number_at(p, "other_cost").value_or(0),
-                                      .plain_cost = number_at(p, "plain_cost").value_or(1),
-                                      .acceptance = number_at(p, "acceptance"),
-                                      .iid = number_at(p, "iid"),
-                                      .position_wise = number_at(p, "position_wise"),
-                                      .oracle = number_at(p, "oracle").value_or(1),
-                                      .break_even = number_at(p, "break_even_acceptance")};
+  if (!json) return out;
+  if (const auto p = json->find("predicted")) {
+    out.predicted = SpeedupPrediction{.rows = number_at(*p, "rows").value_or(1),
+                                      .depth = number_at(*p, "depth").value_or(0),
+                                      .score_cost = number_at(*p, "score_cost").value_or(1),
+                                      .draft_cost = number_at(*p, "draft_cost").value_or(0),
+                                      .other_cost = number_at(*p, "other_cost").value_or(0),
+                                      .plain_cost = number_at(*p, "plain_cost").value_or(1),
+                                      .acceptance = number_at(*p, "acceptance"),
+                                      .iid = number_at(*p, "iid"),
+                                      .position_wise = number_at(*p, "position_wise"),
+                                      .oracle = number_at(*p, "oracle").value_or(1),
+                                      .break_even = number_at(*p, "break_even_acceptance")};
   }
-  if (json.contains("reason") && json.at("reason").is_string()) out.reason = json.at("reason");
-  out.operations_per_token = number_at(json, "operations_per_token");
-  out.bytes_per_token = number_at(json, "bytes_per_token");
-  if (json.contains("memory") && json.at("memory").is_object())
-    out.memory = MemoryUse{.weights = number_at(json.at("memory"), "weights").value_or(0),
-                           .caches = number_at(json.at("memory"), "caches").value_or(0),
-                           .process = number_at(json.at("memory"), "process")};
-  out.energy = energy_source(json.value("energy_source", ""));
+  out.reason = json->string_or("reason", "");
+  out.operations_per_token = number_at(*json, "operations_per_token");
+  out.bytes_per_token = number_at(*json, "bytes_per_token");
+  if (const auto memory = json->find("memory"))
+    out.memory = MemoryUse{.weights = number_at(*memory, "weights").value_or(0),
+                           .caches = number_at(*memory, "caches").value_or(0),
+                           .process = number_at(*memory, "process")};
+  out.energy = energy_source(json->string_or("energy_source", ""));
   return out;
 }
 

@@ -18,6 +18,7 @@
 #include "framework/cost/energy.h"
 #include "framework/cost/model_costs.h"
 #include "framework/cost/predicted_speedup.h"
+#include "framework/text/json_reader.h"
 
 namespace foretell {
 
@@ -38,6 +39,6 @@ CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::sp
 
 nlohmann::ordered_json to_json(const CellPerformance& performance);
 // What to_json() gave; numbers that it does not know are absent.
-CellPerformance performance_from(const nlohmann::ordered_json& json);
+CellPerformance performance_from(const std::optional<OrderedJsonView>& json);
 
 }  // namespace foretell

@@ -4,12 +4,42 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "experiments/content_hash.h"
 #include "framework/base/error.h"
 
 namespace foretell {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::int64_t kMostCounted = 1 << 30;
+constexpr std::int64_t kLongestTime = 1'000'000'000'000'000;  // [ns] eleven days
+
+int count_at(const OrderedJsonView& row, std::string_view key) { return static_cast<int>(row.at(key).integer(0, kMostCounted)); }
+
+// Null is what an imported row does not know; a key that is missing is an Error.
+std::optional<OrderedJsonView> known(const OrderedJsonView& row, std::string_view key) {
+  if (row.raw().contains(key) && row.raw().at(key).is_null()) return std::nullopt;
+  return row.at(key);
+}
+
+int known_count(const OrderedJsonView& row, std::string_view key) { return known(row, key) ? count_at(row, key) : 0; }
+
+std::int64_t known_time(const OrderedJsonView& row, std::string_view key) {
+  const auto value = known(row, key);
+  return value ? value->integer(-kLongestTime, kLongestTime) : 0;
+}
+
+Tokens tokens_of(const OrderedJsonView& list) {
+  Tokens out;
+  out.reserve(list.size());
+  for (const Json& token : list.raw()) {
+    if (!token.is_number_integer() || token.get<std::int64_t>() < 0 || token.get<std::int64_t>() > std::numeric_limits<Token>::max())
+      list.expected("a list of tokens");
+    out.push_back(token.get<Token>());
+  }
+  return out;
+}
 
 const char* name_of(Arm arm) { return arm == Arm::Method ? "method" : "baseline"; }
 
@@ -21,8 +51,11 @@ Json key_json(const GenerationRecord& record) {
 
 GenerationKey key_of(const GenerationRecord& record) { return {record.conversation, record.turn, record.repeat, record.arm}; }
 
-GenerationKey key_of(const Json& row) {
-  return {row.at("conversation"), row.at("turn"), row.at("repeat"), row.at("pipeline") == "method" ? Arm::Method : Arm::Baseline};
+GenerationKey key_of(const OrderedJsonView& row) {
+  const std::string& pipeline = row.at("pipeline").string();
+  if (pipeline != "method" && pipeline != "baseline") row.at("pipeline").refuse("expected method or baseline");
+  return {row.at("conversation").string(), count_at(row, "turn"), count_at(row, "repeat"),
+          pipeline == "method" ? Arm::Method : Arm::Baseline};
 }
 
 Json generation_json(const GenerationRecord& record) {
@@ -68,57 +101,89 @@ Json quality_json(const GenerationRecord& record) {
   return row;
 }
 
-GenerationRecord generation_from(const Json& row) {
+GenerationRecord generation_from(const OrderedJsonView& row) {
   GenerationRecord record;
   std::tie(record.conversation, record.turn, record.repeat, record.arm) = key_of(row);
-  record.category = row.at("category");
-  record.task = row.at("task");
-  record.prompt_tokens = row.at("prompt_tokens");
-  record.tokens = row.at("tokens").get<Tokens>();
-  record.text = row.at("text");
-  if (row.contains("exact")) record.exact = row.at("exact").get<bool>();
-  if (row.contains("batch")) record.batch = row.at("batch").get<int>();
-  record.arrival_ns = row.value("arrival_ns", std::int64_t{0});
-  if (row.contains("joules")) record.joules = row.at("joules").get<double>();
-  record.finish = row.at("finish");
-  record.prefill_ns = row.at("prefill_ns");
-  record.wall_ns = row.at("wall_ns");
+  record.category = row.at("category").string();
+  record.task = row.at("task").string();
+  record.prompt_tokens = known_count(row, "prompt_tokens");
+  if (const auto tokens = known(row, "tokens")) record.tokens = tokens_of(*tokens);
+  record.text = row.at("text").string();
+  if (const auto exact = row.find("exact")) record.exact = exact->boolean();
+  if (row.find("batch")) record.batch = count_at(row, "batch");
+  if (const auto arrival = row.find("arrival_ns")) record.arrival_ns = arrival->integer(-kLongestTime, kLongestTime);
+  if (const auto joules = row.find("joules")) record.joules = joules->number();
+  if (const auto finish = known(row, "finish")) record.finish = finish->string();
+  record.prefill_ns = known_time(row, "prefill_ns");
+  record.wall_ns = known_time(row, "wall_ns");
   return record;
 }
 
-void add_round(const Json& row, GenerationRecord& record) {
-  record.rounds.push_back({.drafted = row.at("drafted"),
-                           .scored = row.at("scored"),
-                           .depth = row.at("depth"),
-                           .accepted = row.at("accepted"),
-                           .emitted = row.at("emitted"),
-                           .kind = row.at("next") == "bonus" ? NextKind::Bonus : NextKind::Correction,
-                           .ns = {row.at("draft_ns"), row.at("score_ns"), row.at("verify_ns"), row.at("commit_ns")}});
-  if (row.contains("end_ns")) record.round_ends.push_back(row.at("end_ns"));
+void add_round(const OrderedJsonView& row, GenerationRecord& record) {
+  const auto next = known(row, "next");
+  if (next && next->string() != "bonus" && next->string() != "correction") next->refuse("expected bonus or correction");
+  record.rounds.push_back(
+      {.drafted = known_count(row, "drafted"),
+       .scored = known_count(row, "scored"),
+       .depth = known_count(row, "depth"),
+       .accepted = known_count(row, "accepted"),
+       .emitted = count_at(row, "emitted"),
+       .kind = !next || next->string() == "bonus" ? NextKind::Bonus : NextKind::Correction,
+       .ns = {known_time(row, "draft_ns"), known_time(row, "score_ns"), known_time(row, "verify_ns"), known_time(row, "commit_ns")}});
+  if (const auto end = row.find("end_ns")) record.round_ends.push_back(end->integer(-kLongestTime, kLongestTime));
 }
 
-AnswerQuality quality_from(const Json& row) {
+AnswerQuality quality_from(const OrderedJsonView& row) {
   // JSON has no infinity: a text that the target rules out is written as null.
-  const Json& log_probability = row.at("log_probability");
-  return {.log_probability = log_probability.is_null() ? -std::numeric_limits<double>::infinity() : log_probability.get<double>(),
-          .greedy_rouge_l = row.at("greedy_rouge_l"),
-          .same_as_greedy = row.at("same_as_greedy")};
+  const auto log_probability = known(row, "log_probability");
+  return {.log_probability = log_probability ? log_probability->number() : -std::numeric_limits<double>::infinity(),
+          .greedy_rouge_l = row.at("greedy_rouge_l").number(),
+          .same_as_greedy = row.at("same_as_greedy").boolean()};
 }
 
-bool for_each_row(const std::filesystem::path& file, const std::function<void(const Json&)>& f) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail("{}: cannot be opened", file.string());
-  int line = 0;
-  for (std::string text; std::getline(in, text);) {
+std::string round_lines(const GenerationRecord& record) {
+  std::string lines;
+  for (int i = 0; i < static_cast<int>(record.rounds.size()); ++i) lines += to_line(round_json(record, i));
+  return lines;
+}
+
+std::string checksum_of(Json row, std::string_view round_lines) {
+  row.erase("checksum");
+  Checksum sum;
+  sum.add(to_line(row));
+  sum.add(round_lines);
+  return sum.text();
+}
+
+std::string sealed_line(Json row, std::size_t rounds, std::string_view round_lines) {
+  row["rounds"] = rounds;
+  row["checksum"] = checksum_of(row, round_lines);
+  return to_line(row);
+}
+
+bool for_each_row(std::istream& in, const std::string& name, const RowReader& f, const RowError& on_error) {
+  int number = 0;
+  for (std::string line; std::getline(in, line);) {
     if (in.eof()) return false;
-    ++line;
+    const Location where{name, ++number};
     try {
-      f(Json::parse(text));
-    } catch (const nlohmann::json::exception&) {
-      fail_at({file.string(), line}, "no row of a Foretell run");
+      const Json row = parse_ordered_json(line, where);
+      f(OrderedJsonView(row, "", where), line);
+    } catch (const Error& error) {
+      if (!on_error) throw;
+      on_error(error);
     }
   }
   return true;
+}
+
+bool for_each_row(const std::filesystem::path& file, const RowReader& f, const RowError& on_error) {
+  std::error_code ignored;
+  if (std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored))
+    fail("{}: is no ordinary file", file.string());
+  std::ifstream in(file, std::ios::binary);
+  if (!in) fail("{}: cannot be opened", file.string());
+  return for_each_row(in, file.string(), f, on_error);
 }
 
 std::string to_line(const Json& row) { return row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"; }

@@ -147,9 +147,11 @@ nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction) {
           {"mean_acceptance_length_on_output", predicted_acceptance_length(p.on_output, p.depth)}};
 }
 
-std::optional<Prediction> prediction_from(const nlohmann::ordered_json& json) {
-  if (!json.is_object()) return std::nullopt;
-  return Prediction{json.at("num_speculative_tokens"), json.at("expected_acceptance_on_text"), json.at("expected_acceptance_on_output")};
+std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file) {
+  if (!file) return std::nullopt;
+  const OrderedJsonView json = file->view();
+  return Prediction{static_cast<int>(json.at("num_speculative_tokens").integer(0, 1 << 20)),
+                    json.at("expected_acceptance_on_text").number(), json.at("expected_acceptance_on_output").number()};
 }
 
 nlohmann::ordered_json summary_json(const Study& study, const CellResult& result) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "experiments/performance.h"
+#include "experiments/result_files.h"
 #include "experiments/study.h"
 #include "experiments/summary.h"
 
@@ -51,7 +52,7 @@ std::string speedup_table(const std::vector<CellResult>& results);
 // Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
-std::optional<Prediction> prediction_from(const nlohmann::ordered_json& json);  // what to_json() gave
+std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file);  // what to_json() gave
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
 // What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.

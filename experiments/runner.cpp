@@ -105,21 +105,34 @@ class GroupRunner {
  private:
   void open(const Cell& cell, int task) {
     auto member = std::make_unique<Member>(Member{&cell, task, Store(cell_folder(context_.results, context_.study, cell)), {}, {}});
-    const nlohmann::ordered_json old = context_.fresh ? nullptr : member->store.manifest();
-    member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = recorded_costs(old)});
+    const std::optional<ResultJson> old = context_.fresh ? std::nullopt : member->store.manifest();
+    member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? recorded_costs(*old) : nullptr});
     CellSetup& setup = member->setup;
     if (setup.timed() && !setup.costs)
       setup.costs = context_.pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
     member->manifest = make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
-    if (!old.is_null()) {
-      if (const auto why = cannot_go_on(old, member->manifest))
+    if (old) {
+      if (const auto why = cannot_go_on(*old, member->manifest))
         fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both", member->store.folder().string(), *why);
-      member->manifest = continued(old, member->manifest);
-      member->complete = complete_batches(cell, setup, read_records(member->store.folder()));
-      member->was_finished = member->store.finished() && member->complete.size() == batches_of(cell, setup.workload).size();
+      if (has_old_hashes(*old))
+        context_.progress.note(old->where().file +
+                               ": has the hashes of an older Foretell, which miss some changes of weights; they are equal");
+      member->manifest = continued(*old, member->manifest);
+      take_up(*member, read_records(member->store.folder()));
     }
     members_.push_back(std::move(member));
+  }
+
+  // What an earlier run has left and is whole; what is damaged is run again.
+  void take_up(Member& member, RecordsRead read) {
+    constexpr std::size_t kNoted = 5;
+    for (std::size_t i = 0; i < std::min(kNoted, read.damage.size()); ++i)
+      context_.progress.note("damaged, and run again: " + read.damage[i]);
+    if (read.damage.size() > kNoted) context_.progress.note(fmt::format("and {} more", read.damage.size() - kNoted));
+    const bool as_summed_up = member.store.finished() && read.damage.empty() && member.store.is_of(read);
+    member.complete = complete_batches(*member.cell, member.setup, std::move(read.records));
+    member.was_finished = as_summed_up && member.complete.size() == batches_of(*member.cell, member.setup.workload).size();
   }
 
   void begin() {
@@ -261,7 +274,7 @@ class GroupRunner {
     const bool complete = member.complete.size() == batches_.size();
     Records records;
     if (member.was_finished) {
-      records = read_records(member.store.folder());  // with their quality
+      records = undamaged_records(member.store.folder());  // with their quality
     } else {
       for (auto& [batch, more] : member.complete) std::move(more.begin(), more.end(), std::back_inserter(records));
       if (complete && setup.greedy) {
@@ -274,7 +287,7 @@ class GroupRunner {
     CellResult result{
         cell, fold(records, fold_options(cell, setup)), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
     result.complete = complete;
-    result.performance = member.was_finished ? performance_from(member.store.summary().value("performance", nlohmann::ordered_json()))
+    result.performance = member.was_finished ? performance_from(member.store.summary()->view().find("performance"))
                                              : performance_of(cell, setup, records, result.summary.at("overall"));
     add_laws(member, records, result);
     if (complete) {

@@ -3,9 +3,9 @@
 // Contract: the folder <results>/<study>/<cell hash>/ holds
 //   config.resolved.yaml   the cell's sections as they were written, overrides included   } before the first prompt
 //   manifest.json          what ran it: revision, compiler, LibTorch, CPU, threads, hashes of the weights }
-//   rounds.jsonl           one object a round            } appended after each batch of prompts and flushed, so that a killed run loses at most
-//   generations.jsonl      one object a generation       } the prompts that it was on
-//   summary.json           the fold of the two, written whole or not at all
+//   rounds.jsonl           one object a round            } appended after each batch of prompts and on the disk before the next one begins, so that a
+//   generations.jsonl      one object a generation       } killed run, or a machine without power, loses at most the prompts that it was on
+//   summary.json           the fold of the two, written whole or not at all; a checksum says of which records
 //   quality.jsonl          where quality is measured: one object a generation of the first repeat
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
 //   laws.bin               with --record laws: the target's laws along the answers (law_record.h)
@@ -17,13 +17,14 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "experiments/record.h"
+#include "experiments/record_reader.h"
+#include "experiments/result_files.h"
 #include "experiments/study.h"
 #include "framework/text/prompts.h"
 
@@ -32,14 +33,17 @@ namespace foretell {
 class AppendFile {
  public:
   explicit AppendFile(std::filesystem::path path);  // keeps what is there
-  void append(const std::string& line);             // with its newline
-  void flush();
+  AppendFile(AppendFile&& other) noexcept;
+  AppendFile& operator=(AppendFile&&) = delete;
+  ~AppendFile();
+  void append(std::string_view lines);  // with their newlines
+  void sync();                          // returns when they are on the disk
 
  private:
-  void check() const;
+  [[noreturn]] void refuse() const;
 
   std::filesystem::path path_;
-  std::ofstream out_;
+  int descriptor_ = -1;
 };
 
 class Store {
@@ -47,18 +51,19 @@ class Store {
   explicit Store(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   const std::filesystem::path& folder() const { return folder_; }
-  // What an earlier run has left: null and nothing where there was none.
-  nlohmann::ordered_json manifest() const;
-  bool finished() const;  // its summary says that the cell is complete
-  nlohmann::ordered_json prediction() const;
-  nlohmann::ordered_json summary() const;
+  // What an earlier run has left: nothing where there was none.
+  std::optional<ResultJson> manifest() const;
+  bool finished() const;                      // its summary says that the cell is complete
+  bool is_of(const RecordsRead& read) const;  // whether these are the records that the summary was made of; yes where it does not say
+  std::optional<ResultJson> prediction() const;
+  std::optional<ResultJson> summary() const;
 
   // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
   void begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
   void append(std::span<const GenerationRecord> records);
   void write_answers(std::span<const AnswerRow> rows);
   void write_quality(std::span<const GenerationRecord> records);  // of those that have one
-  void write_summary(const nlohmann::ordered_json& summary);
+  void write_summary(nlohmann::ordered_json summary);
   void write_prediction(const nlohmann::ordered_json& prediction);
 
  private:
@@ -67,9 +72,6 @@ class Store {
   std::filesystem::path folder_;
   std::optional<AppendFile> rounds_, generations_;
 };
-
-// The records of a cell's folder, those of a kill left out: a last line that was cut short, rounds whose generation is missing. Empty without a folder.
-std::vector<GenerationRecord> read_records(const std::filesystem::path& folder);
 
 // "results/<study>/<hash>".
 std::filesystem::path cell_folder(const std::filesystem::path& results, const Study& study, const Cell& cell);

@@ -9,6 +9,7 @@
 #include "experiments/paths.h"
 #include "experiments/pipeline.h"
 #include "experiments/plugins.h"
+#include "experiments/result_files.h"
 #include "experiments/sweep.h"
 
 namespace foretell {
@@ -41,10 +42,8 @@ struct StudySections {
 
 void check_name(const StudySections& sections, const ConfigValue& document) {
   const std::string& name = sections.study;
-  const bool plain = !name.empty() && name.front() != '.' && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-  });
-  if (!plain) fail_at(document.find("study")->where(), "study: '{}' names a folder: letters, digits, '-', '_' and '.' only", name);
+  if (!is_study_name(name))
+    fail_at(document.find("study")->where(), "study: '{}' names a folder: letters, digits, '-', '_' and '.' only", name);
 }
 
 // Replaces sections that name a YAML file by what the file holds.

@@ -27,7 +27,8 @@ std::string holder(int descriptor) {
 StudyLock::StudyLock(const std::filesystem::path& folder) {
   make_folder(folder);
   const std::filesystem::path file = folder / ".lock";
-  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  // A link is not followed: the process id would be written over what it shows.
+  descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (descriptor_ < 0) fail("{}: cannot be opened: {}", file.string(), std::strerror(errno));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     const std::string who = holder(descriptor_);

@@ -32,7 +32,7 @@ MeasuredNumber measure_of(const std::string& metric, const JsonView& task, const
                           bool timed) {
   if (metric == "accepted_per_round") return {accepted_per_round(task)};
   if (metric != "speedup_mean_of_questions") return {number_of(task, metric.c_str()), interval_of(task, metric)};
-  const auto speedup = timed ? speedup_mean_of_questions(read_records(folder), name) : std::nullopt;
+  const auto speedup = timed ? speedup_mean_of_questions(undamaged_records(folder), name) : std::nullopt;
   return speedup ? MeasuredNumber{speedup->value, speedup->interval} : MeasuredNumber{};
 }
 

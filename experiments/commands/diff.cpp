@@ -26,8 +26,8 @@ struct DiffOptions {
 // One cell's folder: what it ran on, and what came out.
 struct Run {
   std::filesystem::path folder, target, study_folder;
-  std::string name;        // of the cell
-  nlohmann::json weights;  // the target's files with their hashes
+  std::string name;                // of the cell
+  nlohmann::ordered_json weights;  // the target's files with their hashes
   ModelSection model = {};
   SamplingOptions sampling = {};
   ConfigValue workload = {};
@@ -46,20 +46,17 @@ Run read_run(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(config) || !std::filesystem::exists(manifest))
     fail("{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in it", folder.string());
   Run run{folder, {}, {}, {}, {}};
-  try {
-    const nlohmann::json json = nlohmann::json::parse(read_file_bytes(manifest));
-    run.weights = json.at("target");
-    run.target = run.weights.at("folder").get<std::string>();
-    run.study_folder = std::filesystem::path(json.at("study_file").get<std::string>()).parent_path();
-    run.name = json.at("cell").get<std::string>();
-  } catch (const nlohmann::json::exception&) {
-    fail("{}: is not the manifest of a run of a model", manifest.string());
-  }
+  const ResultJson file(manifest);
+  const OrderedJsonView json = file.view();
+  run.weights = json.at("target").raw();
+  run.target = json.at("target").at("folder").string();
+  run.study_folder = std::filesystem::path(json.at("study_file").string()).parent_path();
+  run.name = json.at("cell").string();
   const ConfigValue document = parse_yaml(read_file_bytes(config), config.string());
   run.model = section_of<ModelSection>(document, "model");
   run.sampling = section_of<SamplingOptions>(document, "sampling");
   if (const ConfigValue* workload = document.find("workload")) run.workload = *workload;
-  run.records = read_records(folder);
+  run.records = undamaged_records(folder);
   return run;
 }
 

@@ -2,7 +2,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
-#include "experiments/shards.h"
+#include "experiments/merge.h"
 #include "experiments/study_lock.h"
 #include "framework/base/error.h"
 
@@ -12,13 +12,15 @@ namespace {
 struct MergeOptions {
   std::vector<std::string> folders;
   std::string out;
+  bool any_program = false;
 };
 
 void run_merge(const MergeOptions& options) {
   const std::vector<std::filesystem::path> folders(options.folders.begin(), options.folders.end());
   const StudyLock lock(options.out);
-  const Merged merged = merge_results(folders, options.out);
+  const Merged merged = merge_results(folders, options.out, !options.any_program);
   print_out(fmt::format("{}: {} of {} cells are complete in {}\n", merged.study, merged.complete, merged.cells, merged.folder.string()));
+  for (const std::string& note : merged.notes) print_error("note: " + note + "\n");
 }
 
 }  // namespace
@@ -29,6 +31,7 @@ void add_merge_command(Command app) {
   command.add("folders", options->folders, "results/STUDY.shard-1-of-4 and so on", {.type = "DIR", .required = true, .many = true});
   command.add("--out", options->out, "the folder of the whole study, as `foretell run` would have made it: results/STUDY",
               {.type = "DIR", .required = true});
+  command.add_flag("--any-revision", options->any_program, "also shards that were made by other revisions of Foretell or of a plug-in");
   command.run([options] { run_merge(*options); });
 }
 

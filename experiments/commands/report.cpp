@@ -32,7 +32,7 @@ void run_report(const ReportOptions& options) {
   write("md", "report.md", [&] { return report_markdown(study); });
   write("csv", "report.csv", [&] { return report_csv(study); });
   write("csv", "report_aliases.csv", aliases_csv);
-  write("json", "report.json", [&] { return report_json(study).dump(2) + "\n"; });
+  write("json", "report.json", [&] { return exported_json(report_json(study)); });
   bool without_charts = false;
   write("html", "report.html", [&] {
     const std::string charts = chart_js_source(options.chart_js);

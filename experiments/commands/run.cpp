@@ -13,6 +13,7 @@
 #include "experiments/prediction.h"
 #include "experiments/record_laws.h"
 #include "experiments/report.h"
+#include "experiments/result_files.h"
 #include "experiments/runner.h"
 #include "experiments/shards.h"
 #include "experiments/study_lock.h"
@@ -108,6 +109,7 @@ void run_cells(const StudyRun& run, const Show& show) {
   Predictor predictor(study.overlap, study.file.parent_path(), pool);
   if (recording) check_recordable(study);
   const std::vector<int> prompts = check_cells(study, pool);
+  refuse_link_out(folder, results);
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
   StudyProgress progress;

@@ -9,7 +9,7 @@
 #include <set>
 
 #include "experiments/console.h"
-#include "experiments/record_json.h"
+#include "experiments/record_reader.h"
 #include "experiments/report/measures.h"
 #include "experiments/report/report_files.h"
 #include "framework/base/error.h"
@@ -25,19 +25,21 @@ struct AnswerHash {
   std::optional<std::size_t> tokens = {};
   std::size_t text = 0;
 };
+std::size_t token_hash(const Tokens& tokens) {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(Token)});
+}
+
 using Answers = std::map<std::pair<std::string, int>, AnswerHash>;  // by conversation and turn
 
 Answers answers_of(const StudyFolder& study, const ReportCell& cell) {
   Answers out;
-  const auto file = study.folder / cell.hash / "generations.jsonl";
-  if (!std::filesystem::exists(file)) return out;
-  const std::hash<std::string> hash;
-  for_each_row(file, [&](const ComparedJson& row) {
-    if (row.at("pipeline") != "method" || row.at("repeat") != 0) return;
-    AnswerHash& answer = out[{row.at("conversation"), row.at("turn")}];
-    if (row.at("tokens").is_array()) answer.tokens = hash(row.at("tokens").dump());
-    answer.text = hash(row.at("text").get<std::string>());
-  });
+  for (const GenerationRecord& record : undamaged_records(study.folder / cell.hash)) {
+    if (record.arm != Arm::Method || record.repeat != 0) continue;
+    AnswerHash& answer = out[{record.conversation, record.turn}];
+    // Imported rows know a text and no tokens.
+    if (!record.tokens.empty() || record.text.empty()) answer.tokens = token_hash(record.tokens);
+    answer.text = std::hash<std::string>()(record.text);
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 #include "experiments/report/database.h"
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 #ifdef FORETELL_SQLITE
 
@@ -95,7 +96,8 @@ std::vector<std::string> with_measures(std::vector<std::string> columns, std::sp
 // The rows of a JSON Lines file; `keys` are its columns.
 void add_rows(const std::filesystem::path& file, const std::string& hash, const std::vector<std::string>& keys, DatabaseTable& table) {
   if (!std::filesystem::exists(file)) return;
-  for_each_row(file, [&](const RowJson& json) {
+  for_each_row(file, [&](const OrderedJsonView& view, std::string_view) {
+    const RowJson& json = view.raw();
     std::vector<RowJson> row = {hash};
     for (const std::string& key : keys) row.push_back(json.contains(key) ? json.at(key) : RowJson(nullptr));
     table.add(row);
@@ -124,15 +126,15 @@ void fill(Database& database, const StudyFolder& study) {
   DatabaseTable tasks(database, "tasks", with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, task_measures()));
   DatabaseTable generations(database, "generations", with_cell(generation_keys));
   DatabaseTable rounds(database, "rounds", with_cell(round_keys));
-  studies.add({study.study, study.description, study.file});
+  studies.add({printable_lines(study.study), printable_lines(study.description), printable_lines(study.file)});
   for (int i = 0; i < static_cast<int>(study.cells.size()); ++i) {
     const ReportCell& cell = study.cells[i];
-    cells.add(numbers_row(
-        {cell.hash, i, cell.name, name_of(cell.state), cell.is_baseline, cell.timed, cell.started, cell.reason, cell.energy_source},
-        cell.values));
-    for (const auto& [path, value] : cell.settings) settings.add({cell.hash, path, value});
+    cells.add(numbers_row({cell.hash, i, printable_lines(cell.name), name_of(cell.state), cell.is_baseline, cell.timed, cell.started,
+                           cell.reason, cell.energy_source},
+                          cell.values));
+    for (const auto& [path, value] : cell.settings) settings.add({cell.hash, printable_lines(path), printable_lines(value)});
     for (const TaskNumbers& task : cell.tasks)
-      tasks.add(numbers_row({cell.hash, task.task, task.verdict, task.verdict_words}, task.values));
+      tasks.add(numbers_row({cell.hash, printable_lines(task.task), task.verdict, task.verdict_words}, task.values));
     add_rows(study.folder / cell.hash / "generations.jsonl", cell.hash, generation_keys, generations);
     add_rows(study.folder / cell.hash / "rounds.jsonl", cell.hash, round_keys, rounds);
   }

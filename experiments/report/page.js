@@ -1,7 +1,14 @@
 // The script of a report's page: sorts and filters the table and feeds the charts. All texts of the study are set as text, never as HTML.
 "use strict";
 (() => {
-  const report = JSON.parse(document.getElementById("data").textContent);
+  // Characters that act instead of being seen, such as those that turn the direction of text, are shown by their numbers.
+  const shown = (text) => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (c) =>
+    "\n\t\u200c\u200d".includes(c) ? c : `\\u{${c.codePointAt(0).toString(16)}}`);
+  const report = JSON.parse(document.getElementById("data").textContent, (key, value) => {
+    if (typeof value === "string") return shown(value);
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [shown(name), item]));
+  });
   const cells = report.cells;
   const mostBars = 60, mostLines = 12, tickedAtFirst = 40;
   const narrow = () => window.innerWidth < 640;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -31,6 +32,15 @@ std::string markdown_text(const std::string& text) {
 }
 
 std::string csv_number(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; }
+
+// As a program or a person writes one: -1, +0.5, 1e-05.
+bool is_number(std::string_view text) {
+  double value = 0;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+')) return false;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
 
 std::string csv_line(const std::vector<std::string>& fields) {
   std::string line;
@@ -137,10 +147,11 @@ std::string markdown_table(const ReportTable& table) {
 }
 
 std::string csv_field(const std::string& text) {
-  // No reader of CSV takes a zero byte.
-  std::string safe = text;
-  for (std::size_t at = 0; (at = safe.find('\0', at)) != std::string::npos;) safe.replace(at, 1, "\xEF\xBF\xBD");
-  const bool plain = safe.find_first_of(",\"\r\n") == std::string::npos && (safe.empty() || (safe.front() != ' ' && safe.back() != ' '));
+  std::string safe = printable_lines(text);
+  // Spreadsheets take such a field for a formula, and obey it; an apostrophe says that it is text.
+  const bool is_formula = !safe.empty() && std::string_view("=+-@\t\n").find(safe.front()) != std::string_view::npos && !is_number(safe);
+  if (is_formula) safe.insert(0, "'");
+  const bool plain = safe.find_first_of(",\"\n") == std::string::npos && (safe.empty() || (safe.front() != ' ' && safe.back() != ' '));
   if (plain) return safe;
   std::string out = "\"";
   for (const char c : safe) out += c == '"' ? "\"\"" : std::string(1, c);
@@ -240,6 +251,12 @@ ReportJson report_json(const StudyFolder& study) {
           {"notes", notes(study)},
           {"measures", {{"task", measures_json(task_measures())}, {"cell", measures_json(cell_measures())}}},
           {"cells", cells}};
+}
+
+std::string exported_json(const ReportJson& json) {
+  const auto written = [&](bool ascii) { return json.dump(2, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n"; };
+  const std::string text = written(false);
+  return printable_lines(text) == text ? text : written(true);
 }
 
 }  // namespace foretell

@@ -17,11 +17,14 @@ std::string report_text(const StudyFolder& study);  // for a terminal
 std::string report_markdown(const StudyFolder& study);
 std::string report_csv(const StudyFolder& study);
 nlohmann::ordered_json report_json(const StudyFolder& study);
+// The text of a JSON file. Readers get every name as it was; where the bytes would act on a terminal they are written as \uNNNN.
+std::string exported_json(const nlohmann::ordered_json& json);
 
 // Aligned for a terminal, control characters made visible.
 std::string aligned(const ReportTable& table);
 std::string markdown_table(const ReportTable& table);
-// One field, quoted where its content asks for it.
+// One field, quoted where its content asks for it. Control characters are made visible, and what a spreadsheet would take for a formula begins with
+// an apostrophe.
 std::string csv_field(const std::string& text);
 
 }  // namespace foretell

@@ -196,10 +196,15 @@ std::vector<std::string> notes(const StudyFolder& study) {
   add_cells("Incomplete, numbers are those of the prompts that were finished if there are any: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Incomplete; }),
             ". `foretell run` with the same study goes on from there.");
+  for (const ReportCell& cell : study.cells)
+    if (cell.state == CellState::Damaged)
+      out.push_back(fmt::format("Damaged, numbers are left out: {}: {}. `foretell run` with the same study runs those prompts again.",
+                                cell.name, cell.damage));
   add_cells("Missing, never begun in this folder: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Missing; }), ".");
   add_cells("Not timed, the target is a recorded answer: ", names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
             ". Their times mean nothing and are left out.");
+  out.insert(out.end(), study.notes.begin(), study.notes.end());
   std::set<std::string> inflated;
   for (const ReportCell& cell : study.cells)
     for (const auto& [who, from] : cell.inflated)

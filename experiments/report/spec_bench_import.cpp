@@ -109,7 +109,7 @@ ImportJson known_numbers(const Summary& summary, bool timed) {
   return out;
 }
 
-void write_records(const std::filesystem::path& folder, const std::vector<GenerationRecord>& records) {
+void write_rows(const std::filesystem::path& folder, const std::vector<GenerationRecord>& records) {
   AtomicFile generations(folder / "generations.jsonl"), rounds(folder / "rounds.jsonl");
   for (const GenerationRecord& record : records) {
     ImportJson row = generation_json(record);
@@ -117,13 +117,15 @@ void write_records(const std::filesystem::path& folder, const std::vector<Genera
     row["new_tokens"] = record.tokens.size();
     for (const char* unknown : {"prompt_tokens", "finish", "prefill_ns"}) row[unknown] = nullptr;
     if (record.wall_ns == 0) row["wall_ns"] = nullptr;
-    generations.write(to_line(row));
+    std::string lines;
     for (int i = 0; i < static_cast<int>(record.rounds.size()); ++i) {
       ImportJson round = round_json(record, i);
       for (const char* unknown : {"drafted", "scored", "depth", "accepted", "next", "draft_ns", "score_ns", "verify_ns", "commit_ns"})
         round[unknown] = nullptr;
-      rounds.write(to_line(round));
+      lines += to_line(round);
     }
+    rounds.write(lines);
+    generations.write(sealed_line(row, record.rounds.size(), lines));
   }
   rounds.commit();
   generations.commit();
@@ -148,7 +150,7 @@ std::string import_spec_bench(const SpecBenchImport& options) {
   const std::string hash = content_hash(read_file_bytes(options.answers));
   const std::filesystem::path folder = options.out / hash;
   make_folder(folder);
-  write_records(folder, records);
+  write_rows(folder, records);
   write_json(folder / "manifest.json",
              {{"study", name}, {"cell", name}, {"cell_hash", hash}, {"imported_from", options.answers.filename().string()}});
   const auto settings = ImportJson::object();

@@ -4,89 +4,55 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "experiments/console.h"
+#include "experiments/provenance.h"
+#include "experiments/record_reader.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
-#include "framework/base/printable.h"
-#include "framework/text/file_bytes.h"
 
 namespace foretell {
 namespace {
 
 using ReportJson = nlohmann::ordered_json;
 
-constexpr int kDeepest = 64;            // of nested values; what a run writes has less than 16
-constexpr std::size_t kCells = 100000;  // of a study
+// The entry of a list or an object; nothing where it is missing or null.
+std::optional<OrderedJsonView> entry_of(const OrderedJsonView& view, std::string_view key) {
+  if (!view.raw().is_array()) return view.find(key);
+  std::size_t index = 0;
+  std::from_chars(key.data(), key.data() + key.size(), index);
+  if (index >= view.size() || view.at(index).raw().is_null()) return std::nullopt;
+  return view.at(index);
+}
 
-// A JSON object of a file, whose values are asked for with their types.
-class Reader {
- public:
-  Reader(const ReportJson& json, std::string where) : json_(json), where_(std::move(where)) {
-    if (!json.is_object()) fail("{}: is no JSON object", where_);
+// What stands at a JSON pointer; nothing where a part of the way is missing or null.
+std::optional<OrderedJsonView> at_pointer(OrderedJsonView view, std::string_view pointer) {
+  while (!pointer.empty()) {
+    pointer.remove_prefix(1);
+    const std::string_view key = pointer.substr(0, pointer.find('/'));
+    pointer.remove_prefix(key.size());
+    const auto next = entry_of(view, key);
+    if (!next) return std::nullopt;
+    view = *next;
   }
+  return view;
+}
 
-  std::optional<double> number(const std::string& pointer) const {
-    const ReportJson* value = find(pointer);
-    if (!value) return std::nullopt;
-    if (!value->is_number()) refuse(pointer, "number", *value);
-    return value->get<double>();
-  }
+std::optional<double> number_at_pointer(const OrderedJsonView& view, std::string_view pointer) {
+  const auto value = at_pointer(view, pointer);
+  if (!value) return std::nullopt;
+  return value->number();
+}
 
-  std::string text(const std::string& pointer) const {
-    const ReportJson* value = find(pointer);
-    if (!value) return "";
-    if (!value->is_string()) refuse(pointer, "text", *value);
-    return value->get<std::string>();
-  }
+std::string text_at(const OrderedJsonView& view, std::string_view pointer) {
+  const auto value = at_pointer(view, pointer);
+  return value ? value->string() : "";
+}
 
-  std::string required_text(const std::string& pointer) const {
-    if (!find(pointer)) fail("{}: has no {}", where_, pointer);
-    return text(pointer);
-  }
-
-  bool truth(const std::string& pointer, bool otherwise) const {
-    const ReportJson* value = find(pointer);
-    if (!value) return otherwise;
-    if (!value->is_boolean()) refuse(pointer, "true or false", *value);
-    return value->get<bool>();
-  }
-
-  std::vector<double> numbers(const std::string& pointer) const {
-    std::vector<double> out;
-    const ReportJson* value = find(pointer);
-    if (!value) return out;
-    if (!value->is_array()) refuse(pointer, "list of numbers", *value);
-    for (const ReportJson& item : *value) {
-      if (!item.is_number()) refuse(pointer, "list of numbers", *value);
-      out.push_back(item.get<double>());
-    }
-    return out;
-  }
-
-  // Null where there is none.
-  const ReportJson* object(const std::string& pointer) const {
-    const ReportJson* value = find(pointer);
-    if (value && !value->is_object()) refuse(pointer, "object", *value);
-    return value;
-  }
-
-  const ReportJson* find(const std::string& pointer) const {
-    const ReportJson::json_pointer at(pointer);
-    return json_.contains(at) && !json_.at(at).is_null() ? &json_.at(at) : nullptr;
-  }
-
-  const std::string& where() const { return where_; }
-
- private:
-  [[noreturn]] void refuse(const std::string& pointer, const char* expected, const ReportJson& found) const {
-    std::string text = found.dump(-1, ' ', true);
-    if (text.size() > 60) text = text.substr(0, 60) + "...";
-    fail("{}: {} is {}; expected {}", where_, pointer, text, expected);
-  }
-
-  const ReportJson& json_;
-  std::string where_;
-};
+std::vector<double> numbers_at(const OrderedJsonView& view, std::string_view key) {
+  std::vector<double> out;
+  if (const auto list = view.find(key))
+    for (std::size_t i = 0; i < list->size(); ++i) out.push_back(list->at(i).number());
+  return out;
+}
 
 // A value of the settings, maps taken apart: {type: model, k: 4} gives two entries.
 void add_setting(const std::string& path, const ReportJson& value, Facts& out) {
@@ -97,10 +63,9 @@ void add_setting(const std::string& path, const ReportJson& value, Facts& out) {
   out.emplace_back(path, value.is_string() ? value.get<std::string>() : value.dump());
 }
 
-Facts settings_of(const ReportJson* settings) {
+Facts settings_of(const ReportJson& settings) {
   Facts out;
-  if (settings)
-    for (const auto& [path, value] : settings->items()) add_setting(path, value, out);
+  for (const auto& [path, value] : settings.items()) add_setting(path, value, out);
   return out;
 }
 
@@ -115,93 +80,78 @@ void add_fact(const std::string& what, const std::string& value, Facts& facts) {
   if (!value.empty()) facts.emplace_back(what, value);
 }
 
-void read_manifest(const Reader& manifest, ReportCell& cell) {
-  cell.started = manifest.text("/started");
+void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
+  cell.started = text_at(manifest, "/started");
   Facts& m = cell.machine;
-  add_fact("processor", manifest.text("/cpu/model"), m);
-  if (const ReportJson* flags = manifest.find("/cpu/flags")) add_fact("vector units", joined(*flags), m);
-  if (const auto threads = manifest.number("/threads")) add_fact("threads", formatted(threads, NumberFormat::Count), m);
-  add_fact("device", manifest.text("/device"), m);
-  add_fact("Foretell", manifest.text("/foretell/version"), m);
-  add_fact("revision", manifest.text("/foretell/revision"), m);
-  add_fact("compiler", manifest.text("/foretell/compiler"), m);
-  add_fact("LibTorch", manifest.text("/libtorch"), m);
-  if (const ReportJson* plugins = manifest.find("/plugins")) add_fact("plug-ins", joined(*plugins), m);
+  add_fact("processor", text_at(manifest, "/cpu/model"), m);
+  if (const auto flags = at_pointer(manifest, "/cpu/flags")) add_fact("vector units", joined(flags->raw()), m);
+  if (const auto threads = number_at_pointer(manifest, "/threads")) add_fact("threads", formatted(threads, NumberFormat::Count), m);
+  add_fact("device", text_at(manifest, "/device"), m);
+  add_fact("Foretell", text_at(manifest, "/foretell/version"), m);
+  add_fact("revision", text_at(manifest, "/foretell/revision"), m);
+  add_fact("compiler", text_at(manifest, "/foretell/compiler"), m);
+  add_fact("LibTorch", text_at(manifest, "/libtorch"), m);
+  if (const auto plugins = manifest.find("plugins")) add_fact("plug-ins", joined(plugins->raw()), m);
   for (const char* who : {"target", "draft"}) {
-    const std::string at = fmt::format("/{}", who);
-    add_fact(fmt::format("{} folder", who), manifest.text(at + "/folder"), cell.models);
-    if (const ReportJson* files = manifest.object(at + "/files"))
-      for (const auto& [file, hash] : files->items())
-        if (hash.is_string()) add_fact(fmt::format("{} {}", who, file), hash.get<std::string>(), cell.models);
+    const auto model = manifest.find(who);
+    if (!model) continue;
+    add_fact(fmt::format("{} folder", who), model->string_or("folder", ""), cell.models);
+    if (const auto files = model->find("files"))
+      for (const auto& [file, hash] : files->entries()) add_fact(fmt::format("{} {}", who, file), hash.string(), cell.models);
   }
 }
 
-TaskNumbers read_task(const std::string& name, const Reader& task) {
+TaskNumbers read_task(const std::string& name, const OrderedJsonView& task) {
   TaskNumbers out{.task = name};
-  for (const Measure& measure : task_measures()) out.values.push_back(task.number(measure.pointer));
-  out.verdict = task.text("/verdict");
-  out.verdict_words = task.text("/verdict_words");
-  out.units = task.text("/speedup_units");
-  out.no_interval = task.text("/speedup_no_interval");
-  out.acceptance_rate_per_position = task.numbers("/acceptance_rate_per_position");
-  out.conditional_acceptance_per_position = task.numbers("/conditional_acceptance_per_position");
-  constexpr const char* kByDepth = "/acceptance_histogram_by_depth";
-  if (const ReportJson* depths = task.object(kByDepth)) {
-    for (const auto& [depth, counts] : depths->items()) {
+  for (const Measure& measure : task_measures()) out.values.push_back(number_at_pointer(task, measure.pointer));
+  out.verdict = task.string_or("verdict", "");
+  out.verdict_words = task.string_or("verdict_words", "");
+  out.units = task.string_or("speedup_units", "");
+  out.no_interval = task.string_or("speedup_no_interval", "");
+  out.acceptance_rate_per_position = numbers_at(task, "acceptance_rate_per_position");
+  out.conditional_acceptance_per_position = numbers_at(task, "conditional_acceptance_per_position");
+  if (const auto depths = task.find("acceptance_histogram_by_depth")) {
+    for (const auto& [depth, counts] : depths->entries()) {
       int value = 0;
       const auto [end, error] = std::from_chars(depth.data(), depth.data() + depth.size(), value);
-      if (error != std::errc() || end != depth.data() + depth.size() || value < 0)
-        fail("{}: '{}' in acceptance_histogram_by_depth is not a depth", task.where(), printable(depth));
-      out.by_depth.push_back({value, task.numbers(fmt::format("{}/{}", kByDepth, depth))});
+      if (error != std::errc() || end != depth.data() + depth.size() || value < 0) counts.refuse("its key is not a depth");
+      out.by_depth.push_back({value, numbers_at(*depths, depth)});
     }
     std::sort(out.by_depth.begin(), out.by_depth.end(), [](const DepthCounts& a, const DepthCounts& b) { return a.depth < b.depth; });
   }
   return out;
 }
 
-void read_summary(const Reader& summary, const std::filesystem::path& folder, ReportCell& cell) {
-  cell.state = summary.truth("/complete", false) ? CellState::Complete : CellState::Incomplete;
-  cell.timed = summary.truth("/timed", true);
-  if (const ReportJson* inflated = summary.object("/inflated_from"))
-    for (const auto& [who, from] : inflated->items())
-      if (from.is_string()) cell.inflated.emplace_back(who, from.get<std::string>());
-  if (const ReportJson* tasks = summary.object("/tasks"))
-    for (const auto& [name, task] : tasks->items())
-      cell.tasks.push_back(read_task(name, Reader(task, fmt::format("{}: tasks/{}", summary.where(), printable(name)))));
+void read_performance(const OrderedJsonView& performance, const std::optional<ResultJson>& prediction, ReportCell& cell) {
+  constexpr std::string_view kOverlap = "/overlap";
+  for (std::size_t i = 0; i < cell.values.size(); ++i) {
+    const std::string_view pointer = cell_measures()[i].pointer;
+    if (!pointer.starts_with(kOverlap))
+      cell.values[i] = number_at_pointer(performance, pointer);
+    else if (prediction)
+      cell.values[i] = number_at_pointer(prediction->view(), pointer.substr(kOverlap.size()));
+  }
+  cell.reason = performance.string_or("reason", "");
+  cell.energy_source = performance.string_or("energy_source", "");
+}
+
+void read_summary(const ResultJson& file, const std::optional<ResultJson>& prediction, ReportCell& cell) {
+  const OrderedJsonView summary = file.view();
+  cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
+  cell.timed = summary.boolean_or("timed", true);
+  if (const auto inflated = summary.find("inflated_from"))
+    for (const auto& [who, from] : inflated->entries()) cell.inflated.emplace_back(who, from.string());
+  if (const auto tasks = summary.find("tasks"))
+    for (const auto& [name, task] : tasks->entries()) cell.tasks.push_back(read_task(name, task));
   std::stable_partition(cell.tasks.begin(), cell.tasks.end(), [](const TaskNumbers& task) { return task.task != "overall"; });
-  ReportJson performance = ReportJson::object();
-  if (const ReportJson* written = summary.object("/performance")) performance = *written;
-  if (const auto file = folder / "prediction.json"; std::filesystem::exists(file)) performance["overlap"] = read_report_json(file);
-  const Reader reader(performance, summary.where() + ": performance");
-  for (std::size_t i = 0; i < cell.values.size(); ++i) cell.values[i] = reader.number(cell_measures()[i].pointer);
-  cell.reason = reader.text("/reason");
-  cell.energy_source = reader.text("/energy_source");
+  const ReportJson none = ReportJson::object();
+  read_performance(summary.find("performance").value_or(OrderedJsonView(none, "", file.where())), prediction, cell);
 }
 
-// The cell's folder is named by its hash; a name with a slash could lead anywhere.
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.size() <= 128 &&
-         std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
-}
-
-ReportCell read_cell(const Reader& index, const std::filesystem::path& study) {
-  ReportCell cell;
-  cell.name = index.required_text("/name");
-  cell.hash = index.required_text("/hash");
-  if (!is_plain_name(cell.hash)) fail("{}: /hash is '{}'; expected letters and digits", index.where(), printable(cell.hash));
-  cell.is_baseline = index.truth("/is_baseline", false);
-  const ReportJson* settings = index.object("/settings");
-  cell.settings = settings_of(settings);
-  cell.settings_key = settings ? settings->dump() : "{}";
-  cell.values.resize(cell_measures().size());
-  const std::filesystem::path folder = study / cell.hash;
-  if (!std::filesystem::exists(folder)) return cell;
-  cell.state = CellState::Incomplete;
-  if (const auto file = folder / "manifest.json"; std::filesystem::exists(file))
-    read_manifest(Reader(read_report_json(file), file.string()), cell);
-  if (const auto file = folder / "summary.json"; std::filesystem::exists(file))
-    read_summary(Reader(read_report_json(file), file.string()), folder, cell);
-  return cell;
+ReportCell cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder)) return report_cell(index, std::nullopt);
+  const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
+  return report_cell(index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), read_records(folder)});
 }
 
 }  // namespace
@@ -211,6 +161,7 @@ const char* name_of(CellState state) {
     case CellState::Complete: return "complete";
     case CellState::Incomplete: return "incomplete";
     case CellState::Missing: return "missing";
+    case CellState::Damaged: return "damaged";
   }
   return "";
 }
@@ -219,38 +170,34 @@ const std::optional<double>& TaskNumbers::at(std::string_view measure) const { r
 
 const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
 
-ReportJson read_report_json(const std::filesystem::path& file) {
-  const std::string bytes = read_file_bytes(file);
-  bool too_deep = false;
-  const auto shallow = [&](int depth, ReportJson::parse_event_t, ReportJson&) {
-    too_deep |= depth > kDeepest;
-    return depth <= kDeepest;
-  };
-  try {
-    ReportJson json = ReportJson::parse(bytes, shallow);
-    if (too_deep) fail("{}: is nested deeper than {} levels; no file of a Foretell run is", file.string(), kDeepest);
-    return json;
-  } catch (const nlohmann::json::exception&) {
-    fail("{}: is no JSON, or only half of a file", file.string());
-  }
+ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files) {
+  ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
+  cell.settings = settings_of(index.settings);
+  cell.settings_key = index.settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  cell.values.resize(cell_measures().size());
+  if (!files) return cell;
+  cell.state = CellState::Incomplete;
+  if (files->manifest) read_manifest(files->manifest->view(), cell);
+  if (!files->records.damage.empty())
+    cell.damage = files->records.damage.front();
+  else if (files->summary && !is_summary_of(files->summary->view(), files->records))
+    cell.damage = fmt::format("{}: was not made of the records beside it", files->summary->where().file);
+  if (!cell.damage.empty())
+    cell.state = CellState::Damaged;
+  else if (files->summary)
+    read_summary(*files->summary, files->prediction, cell);
+  return cell;
 }
 
 StudyFolder read_study_folder(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / "study.json";
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(file, ignored))
-    fail("{}: is not the folder of a study; expected results/STUDY with study.json in it", folder.string());
-  const ReportJson json = read_report_json(file);
-  const Reader index(json, file.string());
-  StudyFolder out{.folder = folder};
-  out.study = index.required_text("/study");
-  out.description = index.text("/description");
-  out.file = index.text("/file");
-  const ReportJson* cells = index.find("/cells");
-  if (!cells || !cells->is_array()) fail("{}: has no list of cells", file.string());
-  if (cells->size() > kCells) fail("{}: has {} cells; at most {} can be reported", file.string(), cells->size(), kCells);
-  for (const ReportJson& cell : *cells)
-    out.cells.push_back(read_cell(Reader(cell, fmt::format("{}: cell {}", file.string(), out.cells.size() + 1)), folder));
+  const StudyIndex index = read_study_index(folder);
+  StudyFolder out{.folder = folder, .study = index.study, .description = index.description, .file = index.file};
+  std::vector<CellOrigin> origins;
+  for (const IndexedCell& cell : index.cells) {
+    out.cells.push_back(cell_of_folder(cell, folder / cell.hash));
+    origins.push_back(read_origin(folder / cell.hash));
+  }
+  out.notes = check_origins(origins, false);
   return out;
 }
 

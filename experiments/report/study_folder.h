@@ -2,11 +2,8 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that leads out of the folder, values nested deeper than 64) is an Error of one line with the file and the
-// key.
+// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h).
 #pragma once
-
-#include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
 #include <optional>
@@ -14,9 +11,12 @@
 #include <utility>
 #include <vector>
 
+#include "experiments/record_reader.h"
+#include "experiments/result_files.h"
+
 namespace foretell {
 
-enum class CellState { Complete, Incomplete, Missing };
+enum class CellState { Complete, Incomplete, Missing, Damaged };
 const char* name_of(CellState state);
 
 using Facts = std::vector<std::pair<std::string, std::string>>;  // what -> its value, in an order for people
@@ -51,6 +51,7 @@ struct ReportCell {
   Facts machine = {};   // processor, threads, versions: what must be equal for times to be compared
   Facts models = {};    // the hashes of weights: what must be equal for tokens to be compared
   std::string started = {};
+  std::string damage = {};  // of a damaged cell, whose numbers are left out: the first one, with file:line
 
   const TaskNumbers* overall() const;  // nullptr without a summary
 };
@@ -59,11 +60,16 @@ struct StudyFolder {
   std::filesystem::path folder;
   std::string study = {}, description = {}, file = {};
   std::vector<ReportCell> cells = {};
+  std::vector<std::string> notes = {};  // what differs between the cells' machines and programs
 };
 
 StudyFolder read_study_folder(const std::filesystem::path& folder);
 
-// JSON of a file that a report reads; an Error if it is none or nested too deeply.
-nlohmann::ordered_json read_report_json(const std::filesystem::path& file);
+// One cell, from what its folder holds; nothing for one that was never begun.
+struct CellFiles {
+  std::optional<ResultJson> manifest = {}, summary = {}, prediction = {};
+  RecordsRead records = {};
+};
+ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files);
 
 }  // namespace foretell

@@ -24,7 +24,8 @@ void check_depth(std::string_view bytes, const Location& where) {
   }
 }
 
-const char* with_article(const nlohmann::json& value) {
+template <class Json>
+const char* with_article(const Json& value) {
   switch (value.type()) {
     case nlohmann::json::value_t::null: return "null";
     case nlohmann::json::value_t::object: return "an object";
@@ -42,12 +43,11 @@ std::string_view plain_message(std::string_view what) {
   return end == std::string_view::npos ? what : what.substr(end + 2);
 }
 
-}  // namespace
-
-nlohmann::json parse_json(std::string_view bytes, const Location& where) {
+template <class Json>
+Json parsed(std::string_view bytes, const Location& where) {
   check_depth(bytes, where);
   try {
-    return nlohmann::json::parse(bytes.begin(), bytes.end());
+    return Json::parse(bytes.begin(), bytes.end());
   } catch (const nlohmann::json::exception& error) {
     std::string message(plain_message(error.what()));
     for (char& c : message)
@@ -57,67 +57,118 @@ nlohmann::json parse_json(std::string_view bytes, const Location& where) {
   }
 }
 
-std::optional<JsonView> JsonView::find(std::string_view key) const {
+}  // namespace
+
+nlohmann::json parse_json(std::string_view bytes, const Location& where) { return parsed<nlohmann::json>(bytes, where); }
+
+nlohmann::ordered_json parse_ordered_json(std::string_view bytes, const Location& where) {
+  return parsed<nlohmann::ordered_json>(bytes, where);
+}
+
+template <class Json>
+std::optional<BasicJsonView<Json>> BasicJsonView<Json>::find(std::string_view key) const {
   if (!value_->is_object()) expected("an object");
   const auto found = value_->find(key);
   if (found == value_->end() || found->is_null()) return std::nullopt;
-  return JsonView(*found, fmt::format("{}/{}", path_, key), *where_);
+  return BasicJsonView(*found, fmt::format("{}/{}", path_, key), *where_);
 }
 
-JsonView JsonView::at(std::string_view key) const {
+template <class Json>
+BasicJsonView<Json> BasicJsonView<Json>::at(std::string_view key) const {
   if (auto found = find(key)) return *found;
   refuse(fmt::format("key '{}' is missing", key));
 }
 
-JsonView JsonView::at(std::size_t index) const {
+template <class Json>
+BasicJsonView<Json> BasicJsonView<Json>::at(std::size_t index) const {
   if (index >= size()) refuse(fmt::format("expected more than {} entries, found {}", index, size()));
-  return JsonView((*value_)[index], fmt::format("{}/{}", path_, index), *where_);
+  return BasicJsonView((*value_)[index], fmt::format("{}/{}", path_, index), *where_);
 }
 
-std::size_t JsonView::size() const {
+template <class Json>
+std::size_t BasicJsonView<Json>::size() const {
   if (!value_->is_array()) expected("an array");
   return value_->size();
 }
 
-const std::string& JsonView::string() const {
+template <class Json>
+std::vector<std::pair<std::string, BasicJsonView<Json>>> BasicJsonView<Json>::entries() const {
+  if (!value_->is_object()) expected("an object");
+  std::vector<std::pair<std::string, BasicJsonView>> out;
+  out.reserve(value_->size());
+  for (const auto& [key, value] : value_->items()) out.emplace_back(key, BasicJsonView(value, fmt::format("{}/{}", path_, key), *where_));
+  return out;
+}
+
+template <class Json>
+const std::string& BasicJsonView<Json>::string() const {
   if (!value_->is_string()) expected("a string");
-  return value_->get_ref<const std::string&>();
+  return value_->template get_ref<const std::string&>();
 }
 
-bool JsonView::boolean() const {
+template <class Json>
+bool BasicJsonView<Json>::boolean() const {
   if (!value_->is_boolean()) expected("true or false");
-  return value_->get<bool>();
+  return value_->template get<bool>();
 }
 
-std::int64_t JsonView::integer() const {
+template <class Json>
+std::int64_t BasicJsonView<Json>::integer() const {
   if (!value_->is_number_integer()) expected("an integer");
-  if (value_->is_number_unsigned() && value_->get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
+  if (value_->is_number_unsigned() && value_->template get<std::uint64_t>() > static_cast<std::uint64_t>(INT64_MAX))
     expected("an integer below 2^63");
-  return value_->get<std::int64_t>();
+  return value_->template get<std::int64_t>();
 }
 
-double JsonView::number() const {
+template <class Json>
+std::int64_t BasicJsonView<Json>::integer(std::int64_t low, std::int64_t high) const {
+  const std::int64_t value = integer();
+  if (value < low || value > high) refuse(fmt::format("expected an integer from {} to {}, found {}", low, high, value));
+  return value;
+}
+
+template <class Json>
+double BasicJsonView<Json>::number() const {
   if (!value_->is_number()) expected("a number");
-  return value_->get<double>();
+  return value_->template get<double>();
 }
 
-std::string JsonView::string_or(std::string_view key, std::string fallback) const {
+template <class Json>
+double BasicJsonView<Json>::number(double low, double high) const {
+  const double value = number();
+  if (!(value >= low && value <= high)) refuse(fmt::format("expected a number from {} to {}, found {}", low, high, value));
+  return value;
+}
+
+template <class Json>
+std::string BasicJsonView<Json>::string_or(std::string_view key, std::string fallback) const {
   const auto found = find(key);
   return found ? found->string() : std::move(fallback);
 }
 
-bool JsonView::boolean_or(std::string_view key, bool fallback) const {
+template <class Json>
+bool BasicJsonView<Json>::boolean_or(std::string_view key, bool fallback) const {
   const auto found = find(key);
   return found ? found->boolean() : fallback;
 }
 
-std::int64_t JsonView::integer_or(std::string_view key, std::int64_t fallback) const {
+template <class Json>
+std::int64_t BasicJsonView<Json>::integer_or(std::string_view key, std::int64_t fallback) const {
   const auto found = find(key);
   return found ? found->integer() : fallback;
 }
 
-void JsonView::expected(std::string_view what) const { refuse(fmt::format("expected {}, found {}", what, with_article(*value_))); }
+template <class Json>
+void BasicJsonView<Json>::expected(std::string_view what) const {
+  refuse(fmt::format("expected {}, found {}", what, with_article(*value_)));
+}
 
-void JsonView::refuse(std::string_view message) const { fail_at(*where_, "{}{}{}", path_, path_.empty() ? "" : ": ", message); }
+template <class Json>
+void BasicJsonView<Json>::refuse(std::string_view message) const {
+  fail_at(*where_, "{}{}{}", path_, path_.empty() ? "" : ": ", message);
+}
+
+template class BasicJsonView<nlohmann::json>;
+template class BasicJsonView<nlohmann::ordered_json>;
 
 }  // namespace foretell

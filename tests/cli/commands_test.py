@@ -108,8 +108,16 @@ def main(folder):
         rows = [json.loads(line) for line in open(path, encoding="utf-8")]
         changed = next(row for row in rows if row["pipeline"] == "method")
         changed["tokens"][5] = (changed["tokens"][5] + 1) % 100
-        with open(path, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+
+        def write_rows():
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+
+        write_rows()
+        damaged = run("diff", cell)
+        check(damaged.returncode == 2 and "generations.jsonl:" in damaged.stderr and "checksum" in damaged.stderr, "diff: a changed row is damage")
+        del changed["checksum"]  # as rows of older versions are
+        write_rows()
         bad = run("diff", cell)
         check(bad.returncode == 1 and "NOT explained by noise" in bad.stdout and "token 5" in bad.stdout, "diff: a wrong token is found")
         check(json.loads(run("diff", cell, "--json").stdout)["differences"][0]["position"] == 5, "diff: as JSON")

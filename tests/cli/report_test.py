@@ -38,8 +38,13 @@ def made_study(folder, names=tuple(NAMES), speedup=1.5):
         os.makedirs(cell)
         with open(os.path.join(cell, "manifest.json"), "w", encoding="utf-8") as file:
             json.dump({"cpu": {"model": "A processor", "flags": ["avx2"]}, "threads": 2, "foretell": {"version": "0.1.0", "revision": "r"}}, file)
+        key = {"conversation": "1", "turn": 0, "repeat": 0, "pipeline": "method"}
         with open(os.path.join(cell, "generations.jsonl"), "w", encoding="utf-8") as file:
-            file.write(json.dumps({"conversation": "1", "turn": 0, "repeat": 0, "pipeline": "method", "tokens": [1, 2, i], "text": name}) + "\n")
+            file.write(json.dumps({**key, "category": "c", "task": "t", "prompt_tokens": 3, "finish": "length", "prefill_ns": 1, "wall_ns": 2,
+                                   "tokens": [1, 2, i], "text": name}) + "\n")
+        with open(os.path.join(cell, "rounds.jsonl"), "w", encoding="utf-8") as file:
+            file.write(json.dumps({**key, "round": 0, "drafted": 2, "scored": 3, "depth": 2, "accepted": 2, "emitted": 3, "next": "bonus",
+                                   "draft_ns": 1, "score_ns": 1, "verify_ns": 1, "commit_ns": 1}) + "\n")
         if i == len(names) - 2:
             continue
         with open(os.path.join(cell, "summary.json"), "w", encoding="utf-8") as file:

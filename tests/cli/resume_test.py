@@ -22,7 +22,15 @@ sweep:
   pipeline.drafter: [{type: none}, {type: prompt_lookup, num_speculative_tokens: 3}, {type: model, num_speculative_tokens: 3}, {type: suffix_decoding},
                      {type: token_recycling, num_nodes: 6}]
 """
-TIMES = ("_ns", "joules")
+TIMES = ("_ns", "joules", "checksum")  # the checksum is over the times too
+
+
+def hash_of_before(content):
+    """What manifests had before XXH3: FNV-1a over words of 8 bytes, then over the length."""
+    value = 0xcbf29ce484222325
+    for at in range(0, len(content), 8):
+        value = ((value ^ int.from_bytes(content[at:at + 8], "little")) * 0x100000001b3) % 2 ** 64
+    return f"{((value ^ len(content)) * 0x100000001b3) % 2 ** 64:016x}"
 
 
 def is_time(key):
@@ -111,6 +119,53 @@ def main(folder):
         run_ok("run", study, "--out", out)
         check(rows_of(os.path.join(out, "killed")) == expected, "resume: a line that was cut short is made again")
 
+    def a_lost_line_is_told_and_its_prompt_run_again():
+        out = os.path.join(folder, "lost")
+        shutil.copytree(whole, out)
+        study_folder = os.path.join(out, "killed")
+        cell = next(os.path.join(study_folder, name) for name in sorted(expected) if any(row["drafted"] for row in expected[name]["rounds.jsonl"]))
+        path = os.path.join(cell, "rounds.jsonl")
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+        lost = next(i for i in range(len(lines) // 2, len(lines)) if json.loads(lines[i])["round"] == 2)
+        prompt = json.loads(lines[lost])["conversation"]
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(lines[:lost] + lines[lost + 1:])
+        said = run_ok("report", study_folder)
+        check("[damaged]" in said and f"rounds.jsonl:{lost + 1}: prompt '{prompt}'" in said and "round 2 is missing" in said,
+              "damage: report names the file, the line and the prompt")
+        refused = run("compare", study_folder, os.path.join(whole, "killed"))
+        check(refused.returncode == 2 and f"rounds.jsonl:{lost + 1}" in refused.stderr and refused.stderr.count("\n") == 1, "damage: compare refuses")
+        before = {json.dumps([row["conversation"], row["turn"], row["repeat"], row["pipeline"]]): row
+                  for row in map(json.loads, open(os.path.join(cell, "generations.jsonl"), encoding="utf-8"))}
+        again = run("run", study, "--out", out)
+        check(again.returncode == 0 and f"damaged, and run again: {path}:{lost + 1}: prompt '{prompt}'" in again.stderr, "damage: run says what it does")
+        check(rows_of(study_folder) == expected, "damage: the cell is whole again")
+        after = {json.dumps([row["conversation"], row["turn"], row["repeat"], row["pipeline"]]): row
+                 for row in map(json.loads, open(os.path.join(cell, "generations.jsonl"), encoding="utf-8"))}
+        changed = {json.loads(key)[0] for key in before if before[key] != after[key]}
+        check(changed == {prompt}, f"damage: exactly that prompt is run again: {changed}")
+        check("[damaged]" not in run_ok("report", study_folder), "damage: and the report has its numbers again")
+
+    def a_lost_answer_and_old_rows():
+        out = os.path.join(folder, "older")
+        shutil.copytree(whole, out)
+        cells = [os.path.join(out, "killed", name) for name in sorted(expected)]
+        # As before there were checksums: readable, and a gap is still seen.
+        for cell in cells:
+            path = os.path.join(cell, "generations.jsonl")
+            rows = [json.loads(line) for line in open(path, encoding="utf-8")]
+            for row in rows:
+                del row["rounds"], row["checksum"]
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in (rows[1:] if cell == cells[0] else rows))
+            summary = os.path.join(cell, "summary.json")
+            content = json.load(open(summary, encoding="utf-8"))
+            del content["records"]
+            with open(summary, "w", encoding="utf-8") as file:
+                json.dump(content, file)
+        check(run("run", study, "--out", out).returncode == 0 and rows_of(os.path.join(out, "killed")) == expected, "damage: a lost answer is run again")
+
     def one_runner_at_a_time():
         out = os.path.join(folder, "locked")
         process = started(study, out, "--set", "workload.count=100000")
@@ -148,6 +203,37 @@ def main(folder):
         changed = run("run", study, "--out", out, *small)
         check(changed.returncode == 2 and "have changed since it was run" in changed.stderr and "--fresh" in changed.stderr, "resume: other weights")
         check(run("run", study, "--out", out, *small, "--fresh").returncode == 0, "resume: --fresh starts again")
+        # Two flipped signs, in the top bits of two words of 8 bytes.
+        path = os.path.join(own, "model.safetensors")
+        with open(path, "rb") as file:
+            weights = bytearray(file.read())
+        for at in (len(weights) - 1, len(weights) - 801):
+            weights[at] ^= 0x80
+        with open(path, "wb") as file:
+            file.write(weights)
+        flipped = run("run", study, "--out", out, *small)
+        check(flipped.returncode == 2 and "have changed since it was run" in flipped.stderr, "resume: two flipped signs")
+        # A manifest with the hashes of before is gone on with, and that is said.
+        for at in (len(weights) - 1, len(weights) - 801):
+            weights[at] ^= 0x80
+        with open(path, "wb") as file:
+            file.write(weights)
+        cell = next(os.path.join(out, "killed", name) for name in os.listdir(os.path.join(out, "killed")) if len(name) == 16)
+        manifest = json.load(open(os.path.join(cell, "manifest.json"), encoding="utf-8"))
+        for name in manifest["target"]["files"]:
+            with open(os.path.join(own, name), "rb") as file:
+                manifest["target"]["files"][name] = hash_of_before(file.read())
+
+        def write_manifest():
+            with open(os.path.join(cell, "manifest.json"), "w", encoding="utf-8") as file:
+                json.dump(manifest, file)
+
+        write_manifest()
+        old = run("run", study, "--out", out, *small)
+        check(old.returncode == 0 and "the hashes of an older Foretell" in old.stderr, f"resume: old hashes: {old.stderr[-300:]}")
+        manifest["target"]["files"]["model.safetensors"] = "0" * 16
+        write_manifest()
+        check(run("run", study, "--out", out, *small).returncode == 2, "resume: an old hash of other weights")
 
     def shards_make_a_whole():
         out = os.path.join(folder, "shards")
@@ -165,14 +251,51 @@ def main(folder):
             check(bad.returncode == 2 and "--shard" in bad.stderr, f"--shard {wrong}: refused")
         check(run("merge", folder, "--out", os.path.join(folder, "nothing")).returncode == 2, "merge: a folder that is no study")
 
+    def shards_of_other_weights_are_refused():
+        out, own = os.path.join(folder, "mixed"), make_random(folder, "mixed-model", seed=5)
+        small = ("--set", f"model.target={own}", "--set", "sweep={drafter.type: [none, prompt_lookup]}", "--limit", 1, "--out", out)
+        parts = [os.path.join(out, f"killed.shard-{shard}-of-2") for shard in (1, 2)]
+        run_ok("run", study, *small, "--shard", "1/2")
+        run_ok("run", study, *small, "--shard", "2/2")
+        check("2 of 2 cells are complete" in run_ok("merge", *parts, "--out", os.path.join(out, "good")), "merge: of the same weights")
+        shutil.rmtree(parts[1])
+        make_random(folder, "mixed-model", seed=6)
+        run_ok("run", study, *small, "--shard", "2/2")
+        refused = run("merge", *parts, "--out", os.path.join(out, "bad"))
+        check(refused.returncode == 2 and refused.stderr.count("\n") == 1 and all(part in refused.stderr for part in parts)
+              and "model.safetensors" in refused.stderr, f"merge: of other weights: {refused.stderr}")
+        # The same cells in one folder: the report refuses too.
+        mixed = os.path.join(out, "by-hand")
+        shutil.copytree(parts[0], mixed)
+        for name in os.listdir(parts[1]):
+            if len(name) == 16:
+                shutil.copytree(os.path.join(parts[1], name), os.path.join(mixed, name))
+        by_hand = run("report", mixed)
+        check(by_hand.returncode == 2 and "model.safetensors" in by_hand.stderr and by_hand.stderr.count("\n") == 1, "report: of other weights")
+        # Another revision is refused where nobody has asked for it; another machine is a note.
+        shutil.rmtree(parts[1])
+        make_random(folder, "mixed-model", seed=5)
+        run_ok("run", study, *small, "--shard", "2/2")
+        path = next(os.path.join(parts[1], name, "manifest.json") for name in os.listdir(parts[1]) if len(name) == 16)
+        manifest = json.load(open(path, encoding="utf-8"))
+        manifest["cpu"]["model"] = "Another processor"
+        manifest["foretell"]["revision"] = "another"
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(manifest, file)
+        revision = run("merge", *parts, "--out", os.path.join(out, "revision"))
+        check(revision.returncode == 2 and "revision of Foretell" in revision.stderr, "merge: of another revision")
+        forced = run("merge", *parts, "--out", os.path.join(out, "revision"), "--any-revision")
+        check(forced.returncode == 0 and "another processor" in forced.stderr, "merge --any-revision: and the machines are noted")
+
     def dry_run_writes_nothing():
         out = os.path.join(folder, "dry")
         said = run_ok("run", study, "--out", out, "--dry-run")
         check("10 cells in 2 groups" in said and "at most" in said and not os.path.exists(os.path.join(out, "killed")), "--dry-run: cells and a time")
         check(" 24 " in run_ok("run", study, "--out", whole, "--dry-run").replace("  ", " "), "--dry-run: what is on disk already")
 
-    for test in (the_study_is_one_worth_killing, killed_three_times, a_finished_study_runs_nothing, torn_lines_are_dropped, one_runner_at_a_time,
-                 full_disk, other_weights_are_refused, shards_make_a_whole, dry_run_writes_nothing):
+    for test in (the_study_is_one_worth_killing, killed_three_times, a_finished_study_runs_nothing, torn_lines_are_dropped,
+                 a_lost_line_is_told_and_its_prompt_run_again, a_lost_answer_and_old_rows, one_runner_at_a_time, full_disk, other_weights_are_refused,
+                 shards_make_a_whole, shards_of_other_weights_are_refused, dry_run_writes_nothing):
         case(test)
 
 

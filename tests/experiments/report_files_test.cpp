@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "experiments/record_json.h"
 #include "experiments/report/comparison.h"
 #include "experiments/report/page.h"
 #include "experiments/report/plot.h"
@@ -38,16 +39,20 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
   const auto cell = [](const char* name, const char* hash, int k) -> Json {
     return {{"name", name}, {"hash", hash}, {"settings", {{"pipeline.drafter", {{"type", "model"}, {"k", k}}}}}};
   };
-  const Json index = {{"study", "made"}, {"cells", {cell(kEvilName, "aa", 1), cell("begun", "bb", 2), cell("never", "cc", 3)}}};
+  const Json index = {
+      {"study", "made"},
+      {"cells", {cell(kEvilName, "aaaaaaaaaaaaaaaa", 1), cell("begun", "bbbbbbbbbbbbbbbb", 2), cell("never", "cccccccccccccccc", 3)}}};
   folder.write("study.json", index.dump());
-  std::filesystem::create_directories(folder.path() / "aa");
-  std::filesystem::create_directories(folder.path() / "bb");
-  folder.write("aa/manifest.json", Json({{"cpu", {{"model", "P"}}}, {"threads", 2}}).dump());
+  std::filesystem::create_directories(folder.path() / "aaaaaaaaaaaaaaaa");
+  std::filesystem::create_directories(folder.path() / "bbbbbbbbbbbbbbbb");
+  folder.write("aaaaaaaaaaaaaaaa/manifest.json", Json({{"cpu", {{"model", "P"}}}, {"threads", 2}}).dump());
   folder.write(
-      "aa/summary.json",
+      "aaaaaaaaaaaaaaaa/summary.json",
       Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
-  folder.write("aa/generations.jsonl", R"({"conversation":"1","turn":0,"repeat":0,"pipeline":"method","tokens":[1,2],"text":"x"})"
-                                       "\n");
+  GenerationRecord record{.conversation = "1", .tokens = {1, 2}, .text = "x"};
+  record.rounds.push_back({.drafted = 1, .scored = 2, .depth = 1, .accepted = 1, .emitted = 2});
+  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", sealed_line(generation_json(record), 1, round_lines(record)));
+  folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", round_lines(record));
 }
 
 }  // namespace
@@ -60,8 +65,8 @@ TEST_CASE("an interval says what it is over, and where there is none, why") {
   lone["speedup_interval"] = nullptr;
   lone["speedup_units"] = "1 batch of 12 prompts";
   lone["speedup_no_interval"] = "all 12 prompts ran in one batch, which is one sample";
-  folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
-  folder.write("bb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", lone}}}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
+  folder.write("bbbbbbbbbbbbbbbb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", lone}}}}).dump());
   const StudyFolder study = read_study_folder(folder.path());
   CHECK(interval_text(*study.cells[0].overall()) == "1.25 to 1.75 (3 batches of 12 prompts)");
   CHECK(interval_text(*study.cells[1].overall()) == "none (1 batch of 12 prompts)");
@@ -100,9 +105,22 @@ TEST_CASE("CSV: one line a cell and task, settings as columns, fields quoted") {
   const std::string csv = report_csv(read_study_folder(folder.path()));
   CHECK_THAT(csv, Contains("task,pipeline.drafter.type,pipeline.drafter.k,requests") &&
                       Contains("\"</script> \"\"a\"\", b|c\n<img src=x> \xC3\xA9\"") &&
-                      Contains("made,never,cc,missing,false,true,,model,3,,"));
+                      Contains("made,never,cccccccccccccccc,missing,false,true,,model,3,,"));
   CHECK(csv_field("plain") == "plain");
-  CHECK(csv_field("a\rb") == "\"a\rb\"");
+  CHECK(csv_field("a\rb") == "a\\rb");
+  CHECK(csv_field("a\nb") == "\"a\nb\"");
+}
+
+TEST_CASE("CSV: no text is a formula, and numbers stay numbers") {
+  for (const char* formula : {"=1+1", "+1+1", "-1+1", "@SUM(1)", "=HYPERLINK(1)", "-", "+", "--1", "++1", "-x", "\t=1"})
+    CHECK(csv_field(formula) == fmt::format("'{}", formula));
+  CHECK(csv_field("\n=1") == "\"'\n=1\"");
+  CHECK(csv_field("=cmd|' /C calc'!A0") == "'=cmd|' /C calc'!A0");
+  CHECK(csv_field("=a,\"b\"") == "\"'=a,\"\"b\"\"\"");
+  for (const char* number : {"-1", "+2", "-0.5", "1e-05", "-1e+300", "+0.25"}) CHECK(csv_field(number) == number);
+  CHECK(csv_field("\x1b[31mred\xC2\x9b"
+                  "1m\xE2\x80\xAE!") == "\\x1b[31mred\\u{9b}1m\\u{202e}!");
+  CHECK(csv_field(std::string("a\0b", 3)) == "a\\x00b");
 }
 
 TEST_CASE("the page holds no text that could end its script") {
@@ -122,29 +140,102 @@ TEST_CASE("a folder that cannot be used is one line with the file") {
     folder.write(name, content);
     CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains(message) && Contains(name) && !Contains("\n"));
   };
-  refused("study.json", "{\"study\": \"x\"", "is no JSON");
-  refused("study.json", "[]", "is no JSON object");
-  refused("study.json", R"({"study": "x"})", "no list of cells");
-  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "letters and digits");
-  refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aa"}]})", "expected text");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})", "/speedup is \"fast\"; expected number");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "is no JSON");
-  refused("aa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})", "not a depth");
-  refused("aa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
-          "list of numbers");
-  refused("aa/manifest.json", R"({"threads": [1]})", "/threads");
+  refused("study.json", "{\"study\": \"x\"", "not JSON");
+  refused("study.json", "[]", "expected an object, found an array");
+  refused("study.json", R"({"study": "x"})", "key 'cells' is missing");
+  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "/cells/0/hash: expected 16 hexadecimal digits");
+  refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aaaaaaaaaaaaaaaa"}]})",
+          "/cells/0/name: expected a string, found a number");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})",
+          "/tasks/overall/speedup: expected a number, found a string");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "not JSON");
+  refused("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
+          "/2x: its key is not a depth");
+  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
+          "/2/0: expected a number, found a string");
+  refused("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
+}
+
+TEST_CASE("a cell whose records are damaged shows no number and is not compared") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", "");
+  const StudyFolder study = read_study_folder(folder.path());
+  CHECK(study.cells[0].state == CellState::Damaged);
+  CHECK(study.cells[0].overall() == nullptr);
+  CHECK_THAT(report_text(study),
+             Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") && Contains("0 of 1 rounds are there"));
+  CHECK_THROWS_WITH(compare(study, study), Contains("generations.jsonl:1") && Contains("0 of 1 rounds"));
+  // Rows that are whole, but not those that the summary was made of.
+  write_study(folder);
+  Json summary = Json::parse(testing::read_file(folder.path() / "aaaaaaaaaaaaaaaa/summary.json"));
+  summary["records"] = {{"generations", 2}, {"checksum", "xxh3:00"}};
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
+  CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was not made of the records"));
+}
+
+// Calls f for every place of a document with the document in which the place holds another kind of value.
+void for_each_wrong_type(const Json& document, const std::function<void(const Json& changed, const std::string& place)>& f) {
+  const std::vector<Json> wrong = {nullptr,        true,        -7, 1.5, 1e300, "text", Json::array(), Json::array({"a", 1}),
+                                   Json::object(), {{"a", {1}}}};
+  const Json flat = document.flatten();
+  for (const auto& [place, value] : flat.items()) {
+    for (std::string at = place; !at.empty(); at = at.substr(0, at.rfind('/'))) {
+      for (const Json& bad : wrong) {
+        Json changed = document;
+        changed[Json::json_pointer(at)] = bad;
+        f(changed, at + " = " + bad.dump());
+      }
+    }
+  }
+}
+
+TEST_CASE("every key of every file with a value of another type is read or is one line with the file") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  folder.write("aaaaaaaaaaaaaaaa/prediction.json", Json({{"num_speculative_tokens", 3}, {"expected_acceptance_on_text", 0.5}}).dump());
+  Json manifest = {{"started", "now"},
+                   {"foretell", {{"version", "1"}, {"revision", "r"}, {"compiler", "c"}}},
+                   {"cpu", {{"model", "P"}, {"flags", {"avx2"}}}},
+                   {"threads", 2},
+                   {"device", "cpu"},
+                   {"libtorch", "2"},
+                   {"plugins", {{{"file", "a.so"}, {"hash", "xxh3:0"}}}},
+                   {"target", {{"folder", "m"}, {"files", {{"model.safetensors", "xxh3:1"}}}}},
+                   {"inputs", {{"prompts.jsonl", "xxh3:2"}}},
+                   {"laws", {{"file", "laws.bin"}, {"hash", "xxh3:3"}}}};
+  folder.write("aaaaaaaaaaaaaaaa/manifest.json", manifest.dump());
+  const std::string cell = "aaaaaaaaaaaaaaaa/";
+  int read = 0, refused = 0;
+  for (const std::string& name : {std::string("study.json"), cell + "summary.json", cell + "manifest.json", cell + "prediction.json"}) {
+    const std::string whole = testing::read_file(folder.path() / name);
+    for_each_wrong_type(Json::parse(whole), [&](const Json& changed, const std::string& place) {
+      folder.write(name, changed.dump());
+      INFO(name << ": " << place);
+      try {
+        report_csv(read_study_folder(folder.path()));
+        ++read;
+      } catch (const Error& error) {
+        ++refused;
+        CHECK_THAT(error.what(), Contains(name) && !Contains("\n") && !Contains("json.exception"));
+      }
+    });
+    folder.write(name, whole);
+  }
+  CHECK(read > 100);
+  CHECK(refused > 500);
 }
 
 TEST_CASE("cells are compared by hash, then by settings that only one cell has") {
   const testing::TemporaryFolder one, two;
   write_study(one, 1.5);
   write_study(two, 2.5);
-  std::filesystem::rename(two.path() / "aa", two.path() / "dd");
+  std::filesystem::rename(two.path() / "aaaaaaaaaaaaaaaa", two.path() / "dddddddddddddddd");
   std::string index = testing::read_file(two.path() / "study.json");
-  index.replace(index.find("\"aa\""), 4, "\"dd\"");
+  index.replace(index.find("\"aaaaaaaaaaaaaaaa\""), 18, "\"dddddddddddddddd\"");
   two.write("study.json", index);
-  two.write("dd/manifest.json", Json({{"cpu", {{"model", "Q"}}}, {"threads", 2}}).dump());
+  two.write("dddddddddddddddd/manifest.json", Json({{"cpu", {{"model", "Q"}}}, {"threads", 2}}).dump());
   const StudyFolder a = read_study_folder(one.path()), b = read_study_folder(two.path());
   const Comparison comparison = compare(a, b);
   REQUIRE(comparison.pairs.size() == 3);

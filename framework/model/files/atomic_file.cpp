@@ -12,6 +12,17 @@
 #include "framework/base/error.h"
 
 namespace foretell {
+namespace {
+
+// So that the new name outlives a loss of power. Where a folder cannot be opened or synchronised the file system decides by itself.
+void sync_folder(const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  static_cast<void>(::fsync(descriptor));
+  ::close(descriptor);
+}
+
+}  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".XXXXXX") {
   descriptor_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
@@ -43,6 +54,7 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) refuse("put in place");
   ::close(descriptor_);
   descriptor_ = -1;
+  sync_folder(path_.parent_path());
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
