@@ -5,6 +5,7 @@
 
 #include "experiments/recorded_run.h"
 #include "framework/base/error.h"
+#include "framework/base/plugin_call.h"
 
 namespace foretell {
 
@@ -95,6 +96,7 @@ Request ArmRunner::request(int index, int turn) const {
   const Conversation& conversation = conversations()[index];
   Request out;
   out.id = static_cast<std::uint64_t>(index) * 1024 + static_cast<std::uint64_t>(turn);
+  out.name = conversation.turns.size() > 1 ? fmt::format("{}, turn {}", conversation.id, turn) : conversation.id;
   out.max_new_tokens = setup_.workload.max_new_tokens;
   out.stop_tokens = setup_.stop_tokens;
   out.sampling = cell_.sampling;
@@ -120,6 +122,8 @@ std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, 
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
   try {
     cell_.run.request_rate ? open_loop(batch, repeat, pipeline, records) : closed_loop(batch, repeat, pipeline, records);
+  } catch (const PluginError& error) {
+    fail("cell '{}': {}", cell_.name, error.what());  // which names the prompt
   } catch (const Error& error) {
     fail("cell '{}', {} {}: {}", cell_.name, batch.last - batch.first > 1 ? "prompts from" : "prompt", conversations()[batch.first].id,
          error.what());

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,12 +18,20 @@ namespace foretell {
 
 // The option is the same for every command in which strategies are named.
 void add_plugin_option(Command& command, std::vector<std::string>& files);
+// --trust-plugins, for commands that draft.
+void add_trust_option(Command& command);
 
-void load_plugins(const std::vector<std::string>& files);
+// Whether a drafter that was certified, or any with --trust-plugins, is spared the check that passes over its distributions.
+enum class DistributionChecks { UntilCertified, Always };
+
+void load_plugins(const std::vector<std::string>& files, DistributionChecks checks = DistributionChecks::UntilCertified);
 // A study's `plugins`: a list of paths, one path, or null.
 void load_plugins(const ConfigValue& files, const std::filesystem::path& study_folder);
 
-// [{file, hash, strategies}] of all plug-ins, in the order in which they were loaded.
+// Leaves a certificate (plugin_certificate.h) beside each loaded plug-in that has one of these drafters; returns the files' names.
+std::vector<std::string> certify_plugins(const std::set<std::string>& drafters);
+
+// [{file, hash, strategies, unchecked}] of all plug-ins, in the order in which they were loaded; `unchecked`: drafters whose distributions nobody checks.
 nlohmann::ordered_json plugin_manifest();
 
 }  // namespace foretell

@@ -211,6 +211,7 @@ void add_pipeline_options(Command& command, GenerateOptions& options) {
   command.add("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
               {.type = "PATH=VALUE"});
   add_plugin_option(command, options.plugins);
+  add_trust_option(command);
 }
 
 }  // namespace

@@ -160,6 +160,7 @@ void add_run_command(Command app) {
               {.type = "PATH=VALUE"});
   command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
   add_plugin_option(command, options->plugins);
+  add_trust_option(command);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
   command.add_flag("--dry-run", options->dry_run, "print the cells and about how long they take, and run nothing");
   command.add("--shard", options->shard, "only the I-th of N parts of the study; `foretell merge` puts them together", {.type = "I/N"});

@@ -30,6 +30,11 @@ void check_failed(const char* condition, const std::string& values, const char* 
   throw InternalError(fmt::format("internal error at {}:{}: expected {}; {}", file, line, condition, values));
 }
 
+ContractError::ContractError(std::string rule, const char* file, int line)
+    : InternalError(fmt::format("internal error at {}:{}: {}", file, line, rule)), rule_(std::move(rule)) {}
+
+void contract_broken(std::string rule, const char* file, int line) { throw ContractError(std::move(rule), file, line); }
+
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {
   std::optional<std::string> best;
   int best_distance = 0;

@@ -4,6 +4,8 @@
 //  - A user's mistake (a bad key, a missing file, hostile input) throws Error. Its what() is one line that says where (file:line where that
 //    is known), what was found, what was expected and what is allowed. The executable prints that line and exits with code 2.
 //  - A broken invariant, our own mistake, fails FORETELL_CHECK, which throws InternalError with the values; the executable exits with 70.
+//  - A strategy that breaks a rule of its contract fails FORETELL_CONTRACT: an internal error of ours, too, unless the strategy is a plug-in's. Then it
+//    becomes an Error that names the plug-in (framework/base/plugin_call.h).
 //  - No error is ever turned into a result.
 #pragma once
 
@@ -41,6 +43,17 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
+// What a strategy hands over is not what its interface demands.
+class ContractError : public InternalError {
+ public:
+  ContractError(std::string rule, const char* file, int line);
+  // What was found and what the contract says, without a place in our sources.
+  const std::string& rule() const { return rule_; }
+
+ private:
+  std::string rule_;
+};
+
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));
@@ -52,6 +65,7 @@ template <class... Args>
 }
 
 [[noreturn]] void check_failed(const char* condition, const std::string& values, const char* file, int line);
+[[noreturn]] void contract_broken(std::string rule, const char* file, int line);
 
 // The known name that is nearest to `name` by edit distance, if it is near enough to be what was meant (at most a third of its letters differ).
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known);
@@ -66,4 +80,11 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
   do {                                                                                      \
     if (!(condition)) [[unlikely]]                                                          \
       ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
+  } while (false)
+
+// FORETELL_CONTRACT(token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab): the same for what a strategy hands over.
+#define FORETELL_CONTRACT(condition, ...)                                                \
+  do {                                                                                   \
+    if (!(condition)) [[unlikely]]                                                       \
+      ::foretell::contract_broken(::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
   } while (false)

@@ -3,7 +3,8 @@
 // Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program is being
 // loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the executable and in
 // plug-ins meet in the same one. What a plug-in registers waits until its loader adds it (framework/plugin/plugin.h), because no exception can
-// leave a static initialiser: there a name registered twice is an Error.
+// leave a static initialiser: there a name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
+// interface's contract and names the plug-in where it is broken (framework/decode/plugin_guards.h), wherever the strategy is used.
 //
 // A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const BuildContext&):
 //
@@ -22,6 +23,7 @@
 #include "framework/base/config_value.h"
 #include "framework/base/error.h"
 #include "framework/base/parameters.h"
+#include "framework/base/plugin_call.h"
 
 namespace foretell {
 
@@ -32,6 +34,27 @@ struct StrategyInfo {
   std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
   bool run_state = false;             // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
   bool clock = false;                 // behaviour depends on measured time: likewise
+};
+
+// What all strategies have in common: the name that they were made by, for messages.
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  const std::string& label() const { return label_; }  // "drafter 'model'", "drafter 'bigram' of plug-in libbigram.so"
+  bool from_plugin() const { return from_plugin_; }
+  void set_label(std::string label, bool from_plugin) {
+    label_ = std::move(label);
+    from_plugin_ = from_plugin;
+  }
+
+ protected:
+  Strategy() = default;
+  Strategy(const Strategy&) = default;
+  Strategy& operator=(const Strategy&) = default;
+
+ private:
+  std::string label_ = "a strategy";  // no registry made it
+  bool from_plugin_ = false;
 };
 
 // A registration that a plug-in has made and that is not in its registry yet.
@@ -59,9 +82,7 @@ class Registry {
   bool add(const std::string& name, Entry entry) {
     if (std::vector<PendingStrategy>* pending = pending_strategies()) {
       pending->push_back({kind(), name, [this, name, entry = std::move(entry)](const std::string& plugin) {
-                            Entry from_plugin = entry;
-                            from_plugin.plugin = plugin;
-                            const auto [it, added] = entries_.emplace(name, std::move(from_plugin));
+                            const auto [it, added] = entries_.emplace(name, guarded(name, plugin, entry));
                             if (!added) throw Error(already_registered(it->first, it->second));
                           }});
       return true;
@@ -91,7 +112,11 @@ class Registry {
 
   // Builds what `{type: name, key: value, ...}` describes.
   std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
-    return find(description).make(description, context);
+    const Entry& entry = find(description);
+    std::unique_ptr<Interface> made = entry.make(description, context);
+    const PluginStrategy who{kind(), type_of(description), entry.plugin};
+    made->set_label(who.label(), !entry.plugin.empty());
+    return made;
   }
 
   // Whom it names; an Error where the name was written if that is nobody.
@@ -111,6 +136,20 @@ class Registry {
   static const char* kind();  // "drafter", "verifier", ... for messages
 
  private:
+  // Defined for each interface in framework/decode/plugin_guards.cpp.
+  static std::unique_ptr<Interface> guard(const PluginStrategy& who, std::unique_ptr<Interface> strategy);
+
+  static Entry guarded(const std::string& name, const std::string& plugin, const Entry& entry) {
+    const PluginStrategy who{kind(), name, plugin};
+    Entry out = entry;
+    out.plugin = plugin;
+    out.parameters = [who, list = entry.parameters] { return call_plugin(who, "the list of its parameters", list); };
+    out.make = [who, make = entry.make](const ConfigValue& description, const BuildContext& context) {
+      return guard(who, call_plugin(who, "its constructor", [&] { return make(description, context); }, description.where()));
+    };
+    return out;
+  }
+
   std::map<std::string, Entry> entries_;
 };
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "framework/base/at_work.h"
 #include "framework/base/error.h"
 #include "framework/base/stopwatch.h"
+#include "framework/decode/contract.h"
 
 namespace foretell {
 
@@ -19,25 +21,6 @@ struct Decoder::Running {
   std::vector<RoundRecord> rounds;
   std::int64_t prefill_ns = 0;
 };
-
-namespace {
-
-// A verifier or drafter that breaks its contract is our mistake, or a plug-in's: found here, not in a corrupted cache.
-void check_draft(const DraftTree& draft, const DraftBudget& budget, Token anchor) {
-  FORETELL_CHECK(draft.node(kAnchor).token == anchor, "the draft starts at token {}, the anchor is {}", draft.node(kAnchor).token, anchor);
-  FORETELL_CHECK(draft.size() - 1 <= budget.nodes, "{} nodes drafted, budget {}", draft.size() - 1, budget.nodes);
-  FORETELL_CHECK(draft.depth() <= budget.depth, "draft is {} deep, budget {}", draft.depth(), budget.depth);
-}
-
-void check_verdict(const DraftTree& draft, const Verdict& verdict) {
-  NodeId at = kAnchor;
-  for (const NodeId node : verdict.accepted) {
-    FORETELL_CHECK(node > 0 && node < draft.size() && draft.node(node).parent == at, "accepted node {} does not follow node {}", node, at);
-    at = node;
-  }
-}
-
-}  // namespace
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
   const DraftForm form = pipeline.drafter.form();
@@ -86,9 +69,16 @@ std::vector<Decoder::Running*> Decoder::unfinished() {
   return out;
 }
 
+std::vector<AtWork::Sequence> Decoder::at_work(std::span<Running* const> batch) {
+  std::vector<AtWork::Sequence> out;
+  for (const Running* r : batch) out.push_back({r->sequence.request().name, static_cast<int>(r->rounds.size())});
+  return out;
+}
+
 void Decoder::admit(const Request& request) {
   const auto free = std::find(slots_.begin(), slots_.end(), nullptr);
   FORETELL_CHECK(free != slots_.end(), "all {} slots are taken", slots_.size());
+  const AtWork work({{request.name, AtWork::kPrefill}});
   if (auto why = misfit(target_, pipeline_, request.sampling)) throw Error(*why);
   pipeline_.drafter.check(request);
 
@@ -115,7 +105,7 @@ std::vector<DraftBudget> Decoder::plan(std::span<Running* const> batch) {
     views.push_back({r->slot, r->sequence.request().id, static_cast<int>(r->sequence.committed().size()),
                      static_cast<int>(r->sequence.generated().size()), r->sequence.remaining(), static_cast<int>(batch.size())});
   std::vector<DraftBudget> budgets(batch.size(), pipeline_.drafter.limits());
-  pipeline_.policy.plan(views, budgets);
+  held_to_contract(pipeline_.policy, [&] { pipeline_.policy.plan(views, budgets); });
   for (std::size_t i = 0; i < batch.size(); ++i) budgets[i] = clip(budgets[i], *batch[i]);
   return budgets;
 }
@@ -137,10 +127,11 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
     contexts.push_back({r.slot, r.sequence.request(), r.sampler, r.sequence.committed(), budgets[i], *rngs[i], pipeline_.policy,
                         r.session->view(), target_.vocab(), rejects_draws_ ? r.session->given_draws() : nullptr});
   }
-  std::vector<DraftTree> drafts = pipeline_.drafter.draft(contexts);
-  FORETELL_CHECK(drafts.size() == batch.size(), "{} drafts for {} sequences", drafts.size(), batch.size());
-  for (std::size_t i = 0; i < batch.size(); ++i) check_draft(drafts[i], budgets[i], batch[i]->sequence.committed().back());
-  return drafts;
+  return held_to_contract(pipeline_.drafter, [&] {
+    std::vector<DraftTree> drafts = pipeline_.drafter.draft(contexts);
+    check_drafts(drafts, contexts);
+    return drafts;
+  });
 }
 
 std::vector<std::unique_ptr<Scores>> Decoder::score(std::span<Running* const> batch, std::span<const DraftTree> drafts) {
@@ -154,9 +145,13 @@ std::vector<Verdict> Decoder::verify(std::span<Running* const> batch, std::span<
                                      std::span<const std::unique_ptr<Scores>> scores) {
   std::vector<Verdict> verdicts;
   for (std::size_t i = 0; i < batch.size(); ++i) {
+    const AtWork work(at_work(batch.subspan(i, 1)));
     const auto random = rng(*batch[i], RngPurpose::Verify);
-    verdicts.push_back(pipeline_.verifier.verify(drafts[i], *scores[i], *random));
-    check_verdict(drafts[i], verdicts[i]);
+    verdicts.push_back(held_to_contract(pipeline_.verifier, [&] {
+      Verdict verdict = pipeline_.verifier.verify(drafts[i], *scores[i], *random);
+      check_verdict(drafts[i], verdict, target_.vocab());
+      return verdict;
+    }));
   }
   return verdicts;
 }
@@ -180,6 +175,7 @@ std::vector<RoundRecord> Decoder::commit(std::span<Running* const> batch, std::s
 void Decoder::step() {
   const std::vector<Running*> batch = unfinished();
   if (batch.empty()) return;
+  const AtWork work(at_work(batch));
   const auto share = static_cast<std::int64_t>(batch.size());
   PhaseTimes ns;
   Stopwatch watch;

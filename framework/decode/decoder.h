@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "framework/base/at_work.h"
 #include "framework/decode/drafter.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/sequence.h"
@@ -58,6 +59,7 @@ class Decoder {
  private:
   struct Running;
   std::vector<Running*> unfinished();
+  static std::vector<AtWork::Sequence> at_work(std::span<Running* const> batch);
   std::vector<DraftBudget> plan(std::span<Running* const> batch);
   DraftBudget clip(const DraftBudget& budget, const Running& running) const;
   std::vector<DraftTree> draft(std::span<Running* const> batch, std::span<const DraftBudget> budgets);

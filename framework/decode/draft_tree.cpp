@@ -6,15 +6,25 @@
 
 namespace foretell {
 
+void DraftTree::no_such_node(NodeId node) const {
+  contract_broken(fmt::format("node {} is asked for, the draft has nodes 0 to {}", node, size() - 1), __FILE__, __LINE__);
+}
+
+void DraftTree::no_such_law(LawId law) const {
+  contract_broken(fmt::format("distribution {} is asked for, the draft has {}", law, num_laws()), __FILE__, __LINE__);
+}
+
 std::optional<NodeId> DraftTree::child(NodeId parent, Token token) const {
-  for (NodeId id = parent + 1; id < size(); ++id)  // children come after their parent
+  for (NodeId id = existing(parent) + 1; id < size(); ++id)  // children come after their parent
     if (nodes_[id].parent == parent && nodes_[id].token == token) return id;
   return std::nullopt;
 }
 
 NodeId DraftTree::add(NodeId parent, Token token) {
-  FORETELL_CHECK(parent >= 0 && parent < size(), "parent {} of {} nodes", parent, size());
-  if (const auto existing = child(parent, token)) return *existing;
+  FORETELL_CONTRACT(parent >= 0 && parent < size(), "a token is added below node {}, the draft has nodes 0 to {}", parent, size() - 1);
+  FORETELL_CONTRACT(token >= 0, "token {} is negative", token);
+  if (const auto known = child(parent, token)) return *known;
+  FORETELL_CONTRACT(size() <= kMostNodes, "a draft grew beyond {} nodes", kMostNodes);
   nodes_.push_back({token, parent});
   depth_.push_back(depth_[parent] + 1);
   max_depth_ = std::max(max_depth_, depth_.back());
@@ -23,15 +33,24 @@ NodeId DraftTree::add(NodeId parent, Token token) {
 }
 
 LawId DraftTree::add_law(Law q, Draws kind) {
-  FORETELL_CHECK(kind != Draws::PointMass || q.is_point_mass(), "a chosen token needs a point mass, not {} tokens", q.vocab());
+  FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(), "a chosen token needs a point mass, not a distribution over {} tokens",
+                    q.vocab());
+  FORETELL_CONTRACT(laws_.empty() || laws_.front().q.vocab() == q.vocab(), "a distribution over {} tokens beside one over {}", q.vocab(),
+                    laws_.front().q.vocab());
+  FORETELL_CONTRACT(num_laws() < kMostNodes, "a draft has more than {} distributions", kMostNodes);
   laws_.push_back({std::move(q), kind});
   return num_laws() - 1;
 }
 
 NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
-  FORETELL_CHECK(law >= 0 && law < num_laws(), "law {} of {}", law, num_laws());
-  FORETELL_CHECK(laws_[law].q[token] > 0, "token {} has probability 0 under the law that it is said to come from", token);
+  FORETELL_CONTRACT(law >= 0 && law < num_laws(), "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law,
+                    num_laws());
+  const Law& q = laws_[law].q;
+  FORETELL_CONTRACT(token >= 0 && token < q.vocab(), "token {} is outside the vocabulary of {} tokens", token, q.vocab());
+  FORETELL_CONTRACT(q[token] > 0, "token {} has probability {} under the distribution that it is said to come from", token, q[token]);
+  FORETELL_CONTRACT(num_proposals_ < kMostNodes, "a draft has more than {} proposals", kMostNodes);
   const NodeId node = add(parent, token);
+  ++num_proposals_;
   if (!proposed(node)) ++drafted_;
   proposals_[parent].push_back({node, law});
   return node;
@@ -39,13 +58,13 @@ NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
 
 bool DraftTree::proposed(NodeId node) const {
   if (node == kAnchor) return false;
-  const auto& siblings = proposals_[nodes_[node].parent];
+  const auto& siblings = proposals_[nodes_[existing(node)].parent];
   return std::any_of(siblings.begin(), siblings.end(), [&](const Proposal& p) { return p.node == node; });
 }
 
 std::vector<NodeId> DraftTree::nodes_to(NodeId node) const {
   std::vector<NodeId> out;
-  for (; node != kAnchor; node = nodes_[node].parent) out.push_back(node);
+  for (existing(node); node != kAnchor; node = nodes_[node].parent) out.push_back(node);
   std::reverse(out.begin(), out.end());
   return out;
 }
@@ -70,7 +89,7 @@ DraftTree DraftTree::pruned(std::span<const NodeId> kept) const {
   std::vector<bool> stays(nodes_.size(), false);
   stays[kAnchor] = true;
   for (NodeId node : kept)
-    for (; !stays[node]; node = nodes_[node].parent) stays[node] = true;
+    for (existing(node); !stays[node]; node = nodes_[node].parent) stays[node] = true;
   DraftTree out(nodes_[kAnchor].token);
   out.laws_ = laws_;
   std::vector<NodeId> place(nodes_.size(), kAnchor);

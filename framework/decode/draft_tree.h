@@ -3,7 +3,8 @@
 // Contract: node 0 is the anchor. Siblings have distinct tokens and parents come before children, so a bare anchor is autoregressive decoding and
 // a chain is a tree of width one. A node may be proposed by several draws (with replacement, several draft models) or by none: then it is scored
 // only. The proposals of a node are verified in the order in which they were added. Every proposal names the law that its token was really drawn
-// from; a verifier trusts this, so it must be true.
+// from; a verifier trusts this, so it must be true. All laws have one vocabulary. Arguments that cannot be (a node, law or token that does not exist, more
+// than kMostNodes nodes, laws or proposals) are a ContractError at once: a strategy that never ends is stopped here.
 #pragma once
 
 #include <optional>
@@ -41,6 +42,8 @@ struct DraftLaw {
 
 class DraftTree {
  public:
+  static constexpr int kMostNodes = 1 << 16;
+
   explicit DraftTree(Token anchor) : nodes_{{anchor, kAnchor}}, depth_{0}, proposals_(1) {}
 
   // Adds a scored-only node, or finds the child that already has this token.
@@ -56,13 +59,17 @@ class DraftTree {
   int size() const { return static_cast<int>(nodes_.size()); }  // rows to score, the anchor included
   int drafted() const { return drafted_; }                      // nodes that at least one proposal names
   int depth() const { return max_depth_; }
-  int depth(NodeId node) const { return depth_[node]; }
+  int depth(NodeId node) const { return depth_[existing(node)]; }
   std::span<const DraftNode> nodes() const { return nodes_; }
-  const DraftNode& node(NodeId id) const { return nodes_[id]; }
+  const DraftNode& node(NodeId id) const { return nodes_[existing(id)]; }
   std::optional<NodeId> child(NodeId parent, Token token) const;
-  std::span<const Proposal> proposals(NodeId parent) const { return proposals_[parent]; }
+  std::span<const Proposal> proposals(NodeId parent) const { return proposals_[existing(parent)]; }
   bool proposed(NodeId node) const;
-  const DraftLaw& law(LawId id) const { return laws_[id]; }
+  const DraftLaw& law(LawId id) const {
+    if (id < 0 || id >= num_laws()) [[unlikely]]
+      no_such_law(id);
+    return laws_[id];
+  }
   int num_laws() const { return static_cast<int>(laws_.size()); }
   // The tokens from the first drafted node down to `node`.
   Tokens path(NodeId node) const;
@@ -77,11 +84,20 @@ class DraftTree {
   DraftTree pruned(std::span<const NodeId> kept) const;
 
  private:
+  NodeId existing(NodeId node) const {
+    if (node < 0 || node >= size()) [[unlikely]]
+      no_such_node(node);
+    return node;
+  }
+  [[noreturn]] void no_such_node(NodeId node) const;
+  [[noreturn]] void no_such_law(LawId law) const;
+
   std::vector<DraftNode> nodes_;
   std::vector<int> depth_;
   std::vector<std::vector<Proposal>> proposals_;  // by parent
   std::vector<DraftLaw> laws_;
   int drafted_ = 0;
+  int num_proposals_ = 0;
   int max_depth_ = 0;
   std::optional<double> expectation_;
 };

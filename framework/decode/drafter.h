@@ -100,9 +100,8 @@ struct RoundView {
   int emitted;  // tokens that the round added to `committed`
 };
 
-class Drafter {
+class Drafter : public Strategy {
  public:
-  virtual ~Drafter() = default;
   // The most that the configured strategy would draft in a round; policies start from here.
   virtual DraftBudget limits() const = 0;
   virtual DraftForm form() const = 0;
@@ -152,5 +151,7 @@ template <>
 Registry<Drafter>& Registry<Drafter>::instance();
 template <>
 const char* Registry<Drafter>::kind();
+template <>
+std::unique_ptr<Drafter> Registry<Drafter>::guard(const PluginStrategy& who, std::unique_ptr<Drafter> strategy);
 
 }  // namespace foretell

@@ -36,9 +36,8 @@ struct DraftStep {
   std::span<const float> hidden = {};
 };
 
-class DraftPolicy {
+class DraftPolicy : public Strategy {
  public:
-  virtual ~DraftPolicy() = default;
   virtual void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) = 0;
   virtual bool go_on(const DraftStep&) { return true; }
   // A law costs a softmax over the vocabulary at temperature 0, so it is computed only where this says so.
@@ -51,6 +50,8 @@ template <>
 Registry<DraftPolicy>& Registry<DraftPolicy>::instance();
 template <>
 const char* Registry<DraftPolicy>::kind();
+template <>
+std::unique_ptr<DraftPolicy> Registry<DraftPolicy>::guard(const PluginStrategy& who, std::unique_ptr<DraftPolicy> strategy);
 
 struct FrontierNode {
   NodeId node;
@@ -66,9 +67,8 @@ struct Frontier {
   std::span<const double> path_probability;  // of its nodes; 1 if the policy does not want laws
 };
 
-class TreePolicy {
+class TreePolicy : public Strategy {
  public:
-  virtual ~TreePolicy() = default;
   // The most that this shape has: nodes besides the anchor, depth, nodes per depth.
   virtual DraftBudget limits() const = 0;
   virtual bool wants_laws() const { return false; }
@@ -87,5 +87,7 @@ template <>
 Registry<TreePolicy>& Registry<TreePolicy>::instance();
 template <>
 const char* Registry<TreePolicy>::kind();
+template <>
+std::unique_ptr<TreePolicy> Registry<TreePolicy>::guard(const PluginStrategy& who, std::unique_ptr<TreePolicy> strategy);
 
 }  // namespace foretell

@@ -35,6 +35,7 @@ struct Request {
   std::uint64_t seed = 0;
   Tokens reference = {};                          // the answer that a recorded target or an oracle knows; empty: not known
   std::shared_ptr<const RecordedLaws> laws = {};  // the target's along that answer, where they were recorded
+  std::string name = {};                          // what messages call the prompt; may be empty
 };
 
 enum class FinishReason { StopToken, StopString, Length, Context };

@@ -23,9 +23,8 @@ enum class GivenOutput {
   Rejection,  // the proposals of a node are tested one after the other as in rejection_walk.h
 };
 
-class Verifier {
+class Verifier : public Strategy {
  public:
-  virtual ~Verifier() = default;
   virtual Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const = 0;
   // Why this verifier cannot judge drafts of that form under that sampling; none if it can.
   virtual std::optional<std::string> refuses(const DraftForm&, const SamplingOptions&) const { return std::nullopt; }
@@ -38,5 +37,7 @@ template <>
 Registry<Verifier>& Registry<Verifier>::instance();
 template <>
 const char* Registry<Verifier>::kind();
+template <>
+std::unique_ptr<Verifier> Registry<Verifier>::guard(const PluginStrategy& who, std::unique_ptr<Verifier> strategy);
 
 }  // namespace foretell

@@ -11,12 +11,12 @@ std::vector<float> WarpedScores::adjusted(NodeId node) {
 }
 
 Token WarpedScores::argmax(NodeId node) {
-  if (laws_[node] && sampler_.greedy()) return laws_[node]->mode();
+  if (laws_[existing(node)] && sampler_.greedy()) return laws_[node]->mode();
   return sampler_.adjusts() ? argmax_checked(adjusted(node)) : raw_argmax(node);
 }
 
 const Law& WarpedScores::law(NodeId node) {
-  std::optional<Law>& law = laws_[node];
+  std::optional<Law>& law = laws_[existing(node)];
   if (law) return *law;
   if (sampler_.greedy())
     law = Law::point_mass(vocab(), argmax(node));

@@ -21,7 +21,7 @@ class WarpedScores : public Scores {
 
   Token argmax(NodeId node) final;
   const Law& law(NodeId node) final;
-  std::span<const float> logits(NodeId node) final { return raw_row(node); }
+  std::span<const float> logits(NodeId node) final { return raw_row(existing(node)); }
 
  protected:
   virtual int vocab() const = 0;
@@ -30,6 +30,11 @@ class WarpedScores : public Scores {
 
  private:
   std::vector<float> adjusted(NodeId node);
+  // A verifier of a plug-in may ask for anything.
+  NodeId existing(NodeId node) const {
+    draft_.node(node);
+    return node;
+  }
 
   const DraftTree& draft_;
   const Sampler& sampler_;

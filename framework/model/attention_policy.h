@@ -45,9 +45,8 @@ struct AttentionWeights {
   std::span<const float> weights;  // [kv_heads, queries, columns]: softmax, summed over the query heads that share a key head
 };
 
-class AttentionPolicy {
+class AttentionPolicy : public Strategy {
  public:
-  virtual ~AttentionPolicy() = default;
   virtual std::unique_ptr<AttentionPolicy> fresh() const = 0;
   virtual VisibleRows visible(const AttentionView& view) = 0;
   // Weights cost a softmax that is written out, so they are handed over only where this says so.
@@ -61,5 +60,7 @@ template <>
 Registry<AttentionPolicy>& Registry<AttentionPolicy>::instance();
 template <>
 const char* Registry<AttentionPolicy>::kind();
+template <>
+std::unique_ptr<AttentionPolicy> Registry<AttentionPolicy>::guard(const PluginStrategy& who, std::unique_ptr<AttentionPolicy> strategy);
 
 }  // namespace foretell

@@ -16,7 +16,7 @@ constexpr double kNothing = 1e-12;
 }  // namespace
 
 Law Law::point_mass(int vocab, Token token) {
-  FORETELL_CHECK(token >= 0 && token < vocab, "token {} vocab {}", token, vocab);
+  FORETELL_CONTRACT(token >= 0 && token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab);
   Law law;
   law.vocab_ = vocab;
   law.token_ = token;
@@ -28,28 +28,48 @@ Law Law::dense(std::vector<double> weights) {
   law.storage_ = Storage::Dense;
   law.vocab_ = static_cast<int>(weights.size());
   law.weights_ = std::move(weights);
-  FORETELL_CHECK(law.normalise(), "no weight among {} tokens", law.vocab_);
+  law.normalise_given();
   return law;
 }
 
 Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
-  FORETELL_CHECK(tokens.size() == weights.size(), "{} tokens, {} weights", tokens.size(), weights.size());
+  FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} tokens with {} weights", tokens.size(), weights.size());
   Law law;
   law.storage_ = Storage::Sparse;
   law.vocab_ = vocab;
   law.tokens_ = std::move(tokens);
   law.weights_ = std::move(weights);
-  FORETELL_CHECK(law.normalise(), "no weight among {} tokens", law.tokens_.size());
-  if (law.tokens_.size() == 1) return point_mass(vocab, law.tokens_[0]);
-  return law;
+  law.normalise_given();
+  if (law.tokens_.size() > 1) return law;
+  Law point = point_mass(vocab, law.tokens_[0]);
+  point.given_sum_ = law.given_sum_;
+  return point;
 }
 
-bool Law::normalise() {
+// The sum of the weights before.
+double Law::normalise() {
   const double sum = sum_of(weights_);
-  FORETELL_CHECK(std::isfinite(sum), "sum of weights {}", sum);
-  if (!(sum > 0)) return false;
-  scale(weights_, 1 / sum);
-  return true;
+  FORETELL_CONTRACT(std::isfinite(sum), "the weights of a distribution are finite numbers; their sum is {}", sum);
+  if (sum > 0) scale(weights_, 1 / sum);
+  return sum;
+}
+
+void Law::normalise_given() {
+  given_sum_ = normalise();
+  FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} weights is {}", weights_.size(), given_sum_);
+}
+
+std::optional<std::string> Law::bad_entry() const {
+  for (std::size_t i = 0; i < tokens_.size(); ++i) {
+    if (tokens_[i] < 0 || tokens_[i] >= vocab_) return fmt::format("token {} is outside the vocabulary of {} tokens", tokens_[i], vocab_);
+    if (i > 0 && tokens_[i] <= tokens_[i - 1]) return fmt::format("token {} follows token {}", tokens_[i], tokens_[i - 1]);
+  }
+  bool negative = false;  // without a way out of the loop, which is then done in vectors
+  for (const double weight : weights_) negative |= weight < 0;
+  if (!negative) return std::nullopt;
+  const auto at = std::find_if(weights_.begin(), weights_.end(), [](double weight) { return weight < 0; }) - weights_.begin();
+  return fmt::format("token {} has the probability {:.6g}", storage_ == Storage::Sparse ? tokens_[at] : static_cast<Token>(at),
+                     weights_[at] * given_sum_);
 }
 
 double Law::operator[](Token token) const {

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "framework/base/rng.h"
@@ -17,12 +18,16 @@ namespace foretell {
 class Law {
  public:
   static Law point_mass(int vocab, Token token);
-  // weights[t] for every token t; normalised here. At least one is positive.
+  // weights[t] for every token t; normalised here. At least one is positive. What breaks that so that it shows in the sum is a ContractError.
   static Law dense(std::vector<double> weights);
   // Tokens in strictly increasing order with their weights; normalised here.
   static Law sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights);
 
   int vocab() const { return vocab_; }
+  // The sum of the weights that it was made of: 1 up to rounding if these were probabilities.
+  double given_sum() const { return given_sum_; }
+  // The first entry that no distribution can have: a negative probability, a token that is out of range or out of order. A pass over all entries.
+  std::optional<std::string> bad_entry() const;
   bool is_point_mass() const { return storage_ == Storage::Point; }
   double operator[](Token token) const;
   Token mode() const;  // the most probable token, the lowest id among equals
@@ -50,11 +55,13 @@ class Law {
   friend struct Excess excess(const Law& p, const Law& q, double weight);
   friend std::optional<Law> without(const Law& q, Token token);
   enum class Storage { Point, Sparse, Dense };
-  bool normalise();  // false if no weight is left
+  double normalise();
+  void normalise_given();
 
   Storage storage_ = Storage::Point;
   int vocab_ = 0;
   Token token_ = 0;
+  double given_sum_ = 1;
   std::vector<Token> tokens_;
   std::vector<double> weights_;
 };
