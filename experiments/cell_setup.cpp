@@ -36,7 +36,7 @@ struct LawReplayDescription {
 
 struct Vocabulary {
   int size;
-  std::string chat_template;
+  std::optional<std::string> chat_template;  // none: the model's own
 };
 
 // The recorded tokenizer, where it is still to be had.
@@ -98,7 +98,7 @@ Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, M
   check_vocabulary(*setup.model, setup.tokenizer.get(), setup.target_folder);
   setup.target = make_model_target(setup.model);
   setup.stop_tokens = stop_tokens_of(*setup.model, setup.tokenizer.get());
-  return {setup.model->config().vocab_size, "none"};
+  return {setup.model->config().vocab_size, std::nullopt};
 }
 
 BuildContext build_context(const Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
@@ -115,6 +115,7 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
   };
   context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
   context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
+  context.shared_ids = [&pool, target = setup.tokenizer](const std::string& path) { return pool.shared_ids(target.get(), path); };
   setup.costs = options.known;
   if (options.known)
     context.row_costs = [known = options.known] { return known; };
@@ -152,12 +153,24 @@ std::vector<BuiltPipeline> fitting_pipelines(const PipelineSection& section, boo
   return pipelines;
 }
 
+// What prompts are written in. A model's own template matters, and is looked for, where there is a text to write.
+ChatTemplate template_of(const CellSetup& setup, const Vocabulary& vocabulary, ModelPool& pool) {
+  const auto& chosen = setup.workload.chat_template ? setup.workload.chat_template : vocabulary.chat_template;
+  const auto has_text = [](const Conversation& c) {
+    return std::ranges::any_of(c.turns, [](const Turn& turn) { return turn.ids.empty(); });
+  };
+  const bool own = !chosen && setup.tokenizer && std::ranges::any_of(setup.workload.conversations, has_text);
+  return own ? pool.own_template(setup.target_folder) : ChatTemplate::get(chosen.value_or("none"));
+}
+
 // Keeps the conversations whose first prompts have the lengths that the workload asks for, and cuts these.
 void fit_prompts(const ConfigValue& description, CellSetup& setup) {
   Workload& workload = setup.workload;
   if (!workload.selects_by_length()) return;
-  if (workload.prompt_tokens && workload.chat_template.value_or("none") != "none")
-    fail_at(description.find("prompt_tokens")->where(), "prompt_tokens: a prompt in a chat template cannot be cut; use max_prompt_tokens");
+  if (workload.prompt_tokens && setup.chat_template != "none")
+    fail_at(description.find("prompt_tokens")->where(),
+            "prompt_tokens: a prompt in a chat template ({}) cannot be cut; use max_prompt_tokens, or chat_template: none",
+            setup.chat_template);
   const int least = std::max(workload.min_prompt_tokens.value_or(1), workload.prompt_tokens.value_or(1));
   const int most = workload.max_prompt_tokens.value_or(std::numeric_limits<int>::max());
   std::erase_if(workload.conversations, [&](Conversation& conversation) {
@@ -207,7 +220,8 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
   setup.workload = setup.laws ? setup.laws->workload(cell.workload) : load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
-  const ChatTemplate& chat = ChatTemplate::get(setup.workload.chat_template.value_or(vocabulary.chat_template));
+  const ChatTemplate chat = template_of(setup, vocabulary, pool);
+  setup.chat_template = chat.name();
   setup.dialogue = Dialogue(setup.tokenizer, chat);
   if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
   fit_prompts(cell.workload, setup);

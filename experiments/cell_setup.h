@@ -32,6 +32,7 @@ struct CellSetup {
   std::unique_ptr<Target> target;
   std::vector<Token> stop_tokens;
   Workload workload;
+  std::string chat_template;  // the name of the one that is used
   Dialogue dialogue;
   std::optional<Recording> recording;
   std::shared_ptr<LawReplay> laws;     // of a recorded run

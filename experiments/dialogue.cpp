@@ -7,7 +7,8 @@
 
 namespace foretell {
 
-Dialogue::Dialogue(std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplate& chat) : tokenizer_(std::move(tokenizer)), chat_(&chat) {}
+Dialogue::Dialogue(std::shared_ptr<const Tokenizer> tokenizer, ChatTemplate chat)
+    : tokenizer_(std::move(tokenizer)), chat_(std::move(chat)) {}
 
 Tokens Dialogue::prompt(const Conversation& conversation, int turn, std::span<const std::string> answers) const {
   if (!conversation.turns[turn].ids.empty()) return conversation.turns[turn].ids;

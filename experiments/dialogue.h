@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -17,7 +18,7 @@ namespace foretell {
 class Dialogue {
  public:
   Dialogue() = default;
-  Dialogue(std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplate& chat);
+  Dialogue(std::shared_ptr<const Tokenizer> tokenizer, ChatTemplate chat);
 
   Tokens prompt(const Conversation& conversation, int turn, std::span<const std::string> answers) const;
   // The text that `tokens` add after `prompt`; ids joined by spaces where there is no tokenizer.
@@ -25,7 +26,7 @@ class Dialogue {
 
  private:
   std::shared_ptr<const Tokenizer> tokenizer_;
-  const ChatTemplate* chat_ = nullptr;  // of static lifetime
+  std::optional<ChatTemplate> chat_;  // none: default constructed
 };
 
 }  // namespace foretell

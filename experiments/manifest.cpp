@@ -92,6 +92,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"row_costs", setup.costs ? to_json(*setup.costs) : nullptr},
           {"is_baseline", cell.is_baseline},
           {"inflated_from", to_json(setup.inflated())},
+          {"chat_template", setup.chat_template},
           {"prompts", setup.workload.conversations.size()},
           {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
           {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", file_hash(setup.laws->file())}} : nullptr},

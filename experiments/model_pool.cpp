@@ -2,11 +2,16 @@
 
 #include <ATen/Parallel.h>
 
+#include <fmt/ranges.h>
+
 #include <system_error>
 
+#include "experiments/console.h"
 #include "experiments/made_models.h"
 #include "experiments/measured_costs.h"
 #include "framework/base/parameters.h"
+#include "framework/text/map_vocabularies.h"
+#include "framework/text/own_template.h"
 
 namespace foretell {
 namespace {
@@ -21,6 +26,23 @@ std::string real_path(const std::filesystem::path& path) {
 std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::is_directory(path, ignored) ? try_load_tokenizer(path) : load_tokenizer(path);
+}
+
+// EOS as a template writes it.
+std::string eos_text(const Tokenizer* tokenizer) {
+  return tokenizer && !tokenizer->eos().empty() ? tokenizer->id_to_token(tokenizer->eos().front()) : "";
+}
+
+ChatTemplate read_own_template(const std::filesystem::path& folder, const Tokenizer* tokenizer) {
+  const ChatTemplate& bare = ChatTemplate::get("none");
+  const auto own = find_own_template(folder);
+  if (!own) return bare;
+  if (auto known = recognise_template(own->text, eos_text(tokenizer))) return *std::move(known);
+  print_error(fmt::format(
+      "note: {}: the model's own chat template is none of the known ones ({}), and Jinja is not run: prompts are given to the model "
+      "as they are. --chat-template or workload.chat_template chooses one\n",
+      own->file, fmt::join(ChatTemplate::names(), ", ")));
+  return bare;
 }
 
 std::string type_name(const ModelLoadOptions& options) {
@@ -43,6 +65,18 @@ std::shared_ptr<const RowCosts> ModelPool::row_costs(const std::filesystem::path
   auto& costs = costs_[key];
   if (!costs) costs = measure_row_costs(*model(target, options), draft.empty() ? nullptr : model(draft, options).get());
   return costs;
+}
+
+std::optional<int> ModelPool::shared_ids(const Tokenizer* target, const std::filesystem::path& draft) {
+  const auto of_draft = tokenizer(draft);
+  return target && of_draft ? foretell::shared_ids(*target, *of_draft) : std::nullopt;
+}
+
+const ChatTemplate& ModelPool::own_template(const std::filesystem::path& folder) {
+  const std::string key = real_path(folder);
+  const auto known = templates_.find(key);
+  if (known != templates_.end()) return known->second;
+  return templates_.emplace(key, read_own_template(folder, tokenizer(folder).get())).first->second;
 }
 
 void ModelPool::forget_unused() {

@@ -13,6 +13,7 @@
 #include "framework/base/config_value.h"
 #include "framework/cost/row_costs.h"
 #include "framework/model/load_model.h"
+#include "framework/text/chat_template.h"
 #include "framework/text/tokenizer.h"
 
 namespace foretell {
@@ -27,6 +28,11 @@ class ModelPool {
                                             const ModelLoadOptions& options);
   // Null where the folder has none.
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
+  // For BuildContext::shared_ids. `target` may be none.
+  std::optional<int> shared_ids(const Tokenizer* target, const std::filesystem::path& draft);
+  // What a folder's prompts are written in where the user has chosen nothing: the model's own chat template if it is a known one, else none. A
+  // template that is not known is named on standard error, once.
+  const ChatTemplate& own_template(const std::filesystem::path& folder);
   // Lets go of the models that nobody else holds.
   void forget_unused();
   // The folder that a study's model.target or model.draft stands for.
@@ -36,6 +42,7 @@ class ModelPool {
   std::filesystem::path made_folder_;
   std::map<std::string, std::shared_ptr<const LanguageModel>> models_;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
+  std::map<std::string, ChatTemplate> templates_;
   std::map<std::string, std::shared_ptr<const RowCosts>> costs_;
 };
 

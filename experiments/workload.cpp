@@ -28,7 +28,9 @@ struct CommonOptions {
     p.add("limit", limit, "at most so many conversations, the first ones; 0 for all", {.min = 0});
     p.add("max_new_tokens", max_new_tokens, "of each answer", {.min = 1, .aliases = {"max_tokens", "output_len"}});
     p.add("ignore_eos", ignore_eos, "answers do not end at a stop token");
-    p.add("chat_template", chat_template, "vicuna, llama-3, chatml or none; without it the bare text, or what the recorded target names");
+    p.add("chat_template", chat_template,
+          "vicuna, llama-3, chatml or none; without it the model's own if it is one of these, else the bare text; of a recorded target "
+          "what that names");
     p.add("prompt_tokens", prompt_tokens, "bare prompts are cut to exactly so many tokens, shorter ones are left out",
           {.min = 1, .aliases = {"input_len", "random_input_len"}});
     p.add("min_prompt_tokens", min_prompt_tokens, "conversations whose first prompt has fewer tokens are left out", {.min = 1});

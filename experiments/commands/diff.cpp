@@ -72,12 +72,14 @@ std::map<Place, const GenerationRecord*> of_arm(const Run& run, Arm arm) {
 // The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
 class Prompts {
  public:
-  Prompts(const Run& run, ModelPool& pool) : run_(run) {
-    model_ = pool.model(run.target, load_options(run.model.dtype, run.model.device));
+  Prompts(const Run& run, ModelPool& pool)
+      : run_(run),
+        model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))),
+        sampler_(run.sampling, model_->config().vocab_size) {
     precision_ = Precision::of(number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);
-    dialogue_ = Dialogue(tokenizer_, ChatTemplate::get(workload_.chat_template.value_or("none")));
+    dialogue_ = Dialogue(tokenizer_, workload_.chat_template ? ChatTemplate::get(*workload_.chat_template) : pool.own_template(run.target));
     for (const Conversation& c : workload_.conversations) conversations_[c.id] = &c;
     for (const GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
   }
@@ -93,12 +95,14 @@ class Prompts {
   }
 
   const LanguageModel& model() const { return *model_; }
+  const Sampler& sampler() const { return sampler_; }
   const Precision& precision() const { return precision_; }
   std::string token_text(Token token) const { return tokenizer_ ? printable(tokenizer_->decode(Tokens{token})) : std::to_string(token); }
 
  private:
   const Run& run_;
   std::shared_ptr<const LanguageModel> model_;
+  Sampler sampler_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Precision precision_;
   Workload workload_;
@@ -137,9 +141,8 @@ Comparison compare(const std::map<Place, const GenerationRecord*>& a, const std:
     Divergence difference{.conversation = left->conversation, .turn = left->turn, .repeat = left->repeat, .position = static_cast<int>(at)};
     difference.a = token_at(left->tokens, at);
     difference.b = token_at(right.tokens, at);
-    Tokens text = prompts.of(*left);
-    text.insert(text.end(), left->tokens.begin(), left->tokens.begin() + static_cast<std::ptrdiff_t>(at));
-    judge(prompts.model(), text, prompts.precision(), difference);
+    const Tokens prompt = prompts.of(*left);
+    judge(prompts.model(), {prompt, TokenSpan(left->tokens).first(at)}, prompts.sampler(), prompts.precision(), difference);
     out.differences.push_back(std::move(difference));
   }
   if (out.compared + out.behind == 0) fail("the two runs have no prompt in common");

@@ -4,6 +4,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/divergence.h"
 #include "experiments/interrupt.h"
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"
@@ -13,6 +14,7 @@
 #include "experiments/round_printer.h"
 #include "experiments/stops.h"
 #include "experiments/text_stream.h"
+#include "framework/base/printable.h"
 #include "framework/base/stopwatch.h"
 #include "framework/decode/model_target.h"
 #include "framework/metrics/metrics.h"
@@ -24,7 +26,8 @@ struct GenerateOptions {
   std::string model;
   std::optional<std::string> prompt, ids, draft_model, drafter, verifier, dtype;
   std::optional<std::string> temperature, top_k, top_p, min_p;
-  std::string chat_template = "none", device = "cpu";
+  std::optional<std::string> chat_template;
+  std::string device = "cpu";
   std::vector<std::string> overrides, plugins, stop;
   int max_new_tokens = 128;
   std::uint64_t seed = 0;
@@ -106,14 +109,17 @@ class Generator {
     context.load_model = [this](const std::string& path) { return pool_.model(path, load_options(options_.dtype, options_.device)); };
     context.find_file = [](const std::string& path) { return resolve_path(path, {}, {}).string(); };
     context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
+    context.shared_ids = [this](const std::string& path) { return pool_.shared_ids(tokenizer_.get(), path); };
     context.row_costs = [this] {
       return pool_.row_costs(options_.model, options_.draft_model.value_or(""), load_options(options_.dtype, options_.device));
     };
     pipeline_ = build_pipeline(pipeline, context);
+    speculates_ = !drafts_nothing(pipeline);
   }
 
   void make_request() {
-    const ChatTemplate& chat = ChatTemplate::get(options_.chat_template);
+    const ChatTemplate& chat = options_.chat_template || !options_.prompt ? ChatTemplate::get(options_.chat_template.value_or("none"))
+                                                                          : pool_.own_template(options_.model);
     if (!tokenizer_ && (options_.prompt || !options_.stop.empty()))
       fail("{}: has no tokenizer: give --ids instead of --prompt, and no --stop", options_.model);
     request_.prompt = options_.ids ? parse_ids(*options_.ids, "--ids")
@@ -140,8 +146,30 @@ class Generator {
     }
   }
 
+  // Lossless decoding at temperature 0 says what plain decoding says, as far as the target's arithmetic does: in bf16 two logits are soon so near that
+  // the size of the forward decides. Where that is so the text is read once more, and such places are told.
+  void look_for_ties(const Generation& generation) {
+    const Precision precision = Precision::of(number_type(options_.dtype, model_->config()));
+    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < Precision::of("bf16").rounding) return;
+    const Sampler sampler(request_.sampling, model_->config().vocab_size);
+    near_ties_ = near_ties(*model_, {request_.prompt, generation.tokens}, sampler, precision);
+  }
+
+  void print_ties(const Generation& generation) const {
+    if (!near_ties_ || near_ties_->empty()) return;
+    const NearTie& first = near_ties_->front();
+    const auto shown = [this](Token token) {
+      return tokenizer_ ? fmt::format("'{}'", printable(tokenizer_->decode(Tokens{token}))) : std::to_string(token);
+    };
+    print_error(fmt::format(
+        "note: at {} of {} tokens the target's two best logits are nearer to one another than bf16 tells apart (first at token {}: {} "
+        "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 tells them apart\n",
+        near_ties_->size(), generation.tokens.size(), first.position, shown(first.best), shown(first.second), first.margin));
+  }
+
   void finish(double seconds) {
     const Generation& generation = generation_ ? *generation_ : so_far_;
+    if (generation_) look_for_ties(generation);
     if (options_.json)
       print_json(to_json(generation, seconds));
     else
@@ -159,9 +187,18 @@ class Generator {
     else if (stream_)
       print_exact(stream_->finish() + "\n");
     if (!tokenizer_) print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
+    print_ties(generation);
     const auto mean = mean_acceptance_length(generation.rounds);
     print_error(fmt::format("{} tokens in {} rounds, {:.3f} tokens a round, {:.1f} tokens/s\n", generation.tokens.size(),
                             generation.rounds.size(), mean.value_or(0), static_cast<double>(generation.tokens.size()) / seconds));
+  }
+
+  nlohmann::ordered_json ties_json() const {
+    if (!near_ties_) return nullptr;
+    auto list = nlohmann::ordered_json::array();
+    for (const NearTie& tie : *near_ties_)
+      list.push_back({{"position", tie.position}, {"best", tie.best}, {"second", tie.second}, {"margin", tie.margin}, {"eps", tie.noise}});
+    return list;
   }
 
   nlohmann::ordered_json to_json(const Generation& generation, double seconds) const {
@@ -175,6 +212,7 @@ class Generator {
             {"mean_acceptance_length", mean ? nlohmann::ordered_json(*mean) : nullptr},
             {"draft_acceptance_rate", rate ? nlohmann::ordered_json(*rate) : nullptr},
             {"tokens_per_second", static_cast<double>(generation.tokens.size()) / seconds},
+            {"near_ties", ties_json()},
             {"inflated_from", inflated ? nlohmann::ordered_json(*inflated) : nullptr},
             {"finish", generation_ ? to_string(generation.finish) : "interrupted"}};
   }
@@ -187,8 +225,10 @@ class Generator {
   BuiltPipeline pipeline_;
   Request request_;
   std::optional<TextStream> stream_;
-  Generation so_far_;                     // what on_round has told
-  std::optional<Generation> generation_;  // none: interrupted
+  bool speculates_ = false;
+  std::optional<std::vector<NearTie>> near_ties_;  // none: not looked for
+  Generation so_far_;                              // what on_round has told
+  std::optional<Generation> generation_;           // none: interrupted
 };
 
 void add_output_options(Command& command, GenerateOptions& options) {
@@ -222,7 +262,8 @@ void add_generate_command(Command app) {
   command.add("--model", options->model, "the target model's folder", {.type = "DIR", .required = true});
   command.add("--prompt", options->prompt, "text; the folder needs a tokenizer", {.type = "TEXT"});
   command.add("--ids", options->ids, "token ids instead: \"1 2 3\"", {.type = "IDS"});
-  command.add("--chat-template", options->chat_template, "vicuna, llama-3, chatml or none", {.type = "NAME", .show_default = true});
+  command.add("--chat-template", options->chat_template,
+              "vicuna, llama-3, chatml or none; without it the model's own, if it is one of these", {.type = "NAME"});
   command.add("--max-new-tokens", options->max_new_tokens, "of the answer", {.type = "N", .show_default = true, .min = 1});
   command.add_flag("--ignore-eos", options->ignore_eos, "go on after a stop token");
   command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});

@@ -9,6 +9,7 @@
 #include "framework/decode/build_context.h"
 #include "framework/decode/host_logits.h"
 #include "framework/decode/target_view.h"
+#include "framework/model/aligned_vocabulary.h"
 
 namespace foretell {
 namespace {
@@ -36,10 +37,15 @@ std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const
   const std::string path = draft_checkpoint(option, context, drafter);
   std::shared_ptr<const LanguageModel> model = context.load_model(path);
   const int vocab = model->config().vocab_size;
-  if (vocab != context.vocab)
-    fail("the draft model {} has a vocabulary of {} tokens, the target has {}: they must be the same (drafter 'universal' takes others)",
-         path, vocab, context.vocab);
-  return model;
+  if (vocab == context.vocab) return model;
+  const auto shared = context.shared_ids ? context.shared_ids(path) : std::nullopt;
+  if (!shared)
+    fail(
+        "the draft model {} has a vocabulary of {} tokens, the target has {}: that is padding only where the folders of both hold one and "
+        "the same "
+        "tokenizer, and these do not (drafter 'universal' takes other tokenizers)",
+        path, vocab, context.vocab);
+  return with_aligned_vocabulary(std::move(model), context.vocab, std::min({*shared, vocab, context.vocab}));
 }
 
 // What the model says of the rows that are looked at next.

@@ -99,7 +99,7 @@ class ModelDrafter : public Drafter {
 
 // The checkpoint that a drafter's own option names, else the study's model.draft. An Error if there is neither.
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter);
-// That checkpoint, loaded. An Error unless it has the target's vocabulary.
+// That checkpoint, loaded. An Error unless it has the target's vocabulary, or one that differs from it in padding alone: then it is aligned.
 std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter);
 
 }  // namespace foretell

@@ -78,7 +78,7 @@ void Linear::pack(const PackOptions& options) {
   if (ternary || options.int8) {
     packed_ = PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, PackedMatrix::Type::Int8, options.gated && !ternary);
     bytes_ = packed_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
-  } else if (type_ == at::kBFloat16 && has_bfloat16_instructions() && !(has_tiles() && inputs_ % kTileInputs == 0)) {
+  } else if (!options.wide && type_ == at::kBFloat16 && has_bfloat16_instructions() && !(has_tiles() && inputs_ % kTileInputs == 0)) {
     packed_rows_ = inputs_ * outputs_ <= kSmallMatrix ? kFewRows : 0;
     if (packed_rows_ > 0) packed_ = PackedMatrix(weight_, PackedMatrix::Type::BFloat16, options.gated);
     blocks_ = reorder(weight_);

@@ -18,6 +18,7 @@ namespace foretell {
 struct PackOptions {
   bool gated = false;  // the first half of the outputs is the gate of the second; only gated() can be asked then
   bool int8 = false;   // weights rounded to 8 bits, a scale for each output
+  bool wide = false;   // forward_wide() never rounds, for any number of rows: our own kernels only
 };
 
 class Linear {
@@ -34,8 +35,8 @@ class Linear {
   // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
   Linear int8_copy(bool gated) const;
 
-  at::Tensor forward(const at::Tensor& x) const;                // x [rows, in] -> [rows, out]
-  at::Tensor forward_wide(const at::Tensor& x) const;           // the same in float32, rounded before only where a library's kernel does
+  at::Tensor forward(const at::Tensor& x) const;       // x [rows, in] -> [rows, out]
+  at::Tensor forward_wide(const at::Tensor& x) const;  // the same in float32; rounded before where a library's kernel does, see `wide`
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place
   // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows, out / 2]
   at::Tensor gated(const at::Tensor& x, Activation activation) const;

@@ -74,7 +74,8 @@ class Loader {
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
     weights.final_norm =
         norm(source_.get(fmt::format("{}.weight", names.final_norm)), source_.get(fmt::format("{}.bias", names.final_norm)));
-    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {});
+    // A row of logits must not depend on how many are asked for: oneDNN's kernels round them, ours do not.
+    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {}, {.wide = true});
     return weights;
   }
 
@@ -247,8 +248,9 @@ at::Device parse_device(std::string_view text) {
 }
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options) {
-  const ModelConfig config = load_model_config(folder);
+  const ModelConfig described = load_model_config(folder);
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder));
+  const ModelConfig config = with_stored_head(*checkpoint, described);
   const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, *checkpoint));
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());

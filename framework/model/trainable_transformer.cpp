@@ -13,6 +13,7 @@
 
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
+#include "framework/model/files/model_weights.h"
 #include "framework/model/induction_start.h"
 #include "framework/model/rope.h"
 #include "framework/model/stored_values.h"
@@ -258,18 +259,8 @@ void TrainableTransformer::mimic_attention(Layer& layer) const {
 // NOLINTNEXTLINE(readability-make-member-function-const): it changes what the tensors hold
 void TrainableTransformer::load(const std::filesystem::path& folder) {
   const Checkpoint checkpoint = Checkpoint::open(folder);
-  const std::string_view prefix = weight_names(config_.naming).prefix;
-  for (const NamedWeight& weight : named_weights()) {
-    const std::string& name = weight.spec.name;
-    auto stored = checkpoint.tensors().find(name);
-    if (stored == checkpoint.tensors().end() && name.starts_with(prefix)) stored = checkpoint.tensors().find(name.substr(prefix.size()));
-    if (stored == checkpoint.tensors().end()) fail("{}: the tensor '{}' is missing", checkpoint.name(), name);
-    if (stored->second.shape != weight.spec.shape) {
-      fail("{}: the tensor '{}' has shape {}, the model has {}", checkpoint.name(), name, to_string(stored->second.shape),
-           to_string(weight.spec.shape));
-    }
-    weight.value.copy_(tensor_of(stored->second, name));
-  }
+  const ModelWeights stored(checkpoint, config_);
+  for (const NamedWeight& weight : named_weights()) weight.value.copy_(tensor_of(*stored.find(weight.spec.name), weight.spec.name));
 }
 
 std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {

@@ -72,4 +72,11 @@ VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, i
   return map;
 }
 
+std::optional<int> shared_ids(const Tokenizer& a, const Tokenizer& b) {
+  const int shared = std::min(a.vocab_size(), b.vocab_size());
+  for (Token token = 0; token < shared; ++token)
+    if (a.id_to_token(token) != b.id_to_token(token)) return std::nullopt;
+  return shared > 0 ? std::optional(shared) : std::nullopt;
+}
+
 }  // namespace foretell

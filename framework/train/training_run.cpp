@@ -8,6 +8,7 @@
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
+#include "framework/model/files/model_weights.h"
 #include "framework/model/load_model.h"
 #include "framework/train/distillation.h"
 #include "framework/train/language_loss.h"
@@ -59,7 +60,7 @@ void TrainingRun::load_tokenizer() {
 void TrainingRun::load_model() {
   const TrainModelSettings& section = settings_.model;
   ModelConfig config =
-      section.from ? load_model_config(*section.from) : parse_model_config(MappedFile::open(*section.config).text(), *section.config);
+      section.from ? load_stored_config(*section.from) : parse_model_config(MappedFile::open(*section.config).text(), *section.config);
   if (config.ternary || config.padded_vocab) {
     fail_at(settings_.where("model"), "a model that is {} cannot be trained",
             config.ternary ? "ternary" : "inflated: train the small one and inflate it then");
@@ -91,7 +92,7 @@ void TrainingRun::load_model() {
 void TrainingRun::load_target() {
   if (!settings_.distill.target) return;
   const std::string& folder = *settings_.distill.target;
-  const ModelConfig config = load_model_config(folder);
+  const ModelConfig config = load_stored_config(folder);
   if (config.vocab_size != model_->config().vocab_size) {
     fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder, config.vocab_size,
             model_->config().vocab_size);

@@ -32,9 +32,11 @@ class Fixed final : public LanguageModel {
 
 const Tokens kText = {1, 2, 3, 1, 2, 3, 1, 2, 3, 1};
 
-Divergence judged(const LanguageModel& model, Token a, Token b) {
+const TextBefore kBefore = {TokenSpan(kText).first(8), TokenSpan(kText).subspan(8)};  // "2 1" is the answer so far
+
+Divergence judged(const LanguageModel& model, Token a, std::optional<Token> b, const SamplingOptions& sampling = {}) {
   Divergence difference{.a = a, .b = b};
-  judge(model, kText, Precision::of("f32"), difference);
+  judge(model, kBefore, Sampler(sampling, 4), Precision::of("f32"), difference);
   return difference;
 }
 
@@ -55,14 +57,25 @@ TEST_CASE("a margin above the noise is not explained, and neither is a token tha
 
 TEST_CASE("the rounding of the number type counts as noise") {
   const Fixed model({10.0f, 10.03f, 0.0f, -1.0f}, 0.0f);
-  CHECK(measure_margin(model, kText, Precision::of("bf16")).noise == Approx(4 * 0.004 * 10.03).epsilon(1e-3));
-  CHECK(measure_margin(model, kText, Precision::of("f32")).noise < 1e-3);
+  const Sampler greedy({}, 4);
+  CHECK(measure_margin(model, kBefore, greedy, Precision::of("bf16")).noise == Approx(4 * 0.004 * 10.03).epsilon(1e-3));
+  CHECK(measure_margin(model, kBefore, greedy, Precision::of("f32")).noise < 1e-3);
+}
+
+TEST_CASE("which logits are nearly equal is decided behind penalties and bias, as the runs decided it") {
+  // Token 1 leads by far until what stands in the prompt (1, 2, 3) is divided by two and what stands in the answer (1, 3) loses one more.
+  const Fixed model({1.0f, 4.0f, 2.002f, 0.5f}, 0.001f);
+  CHECK(judged(model, 1, 2).margin > 1);
+  const Divergence found = judged(model, 1, 2, {.repetition_penalty = 2.0, .presence_penalty = 1.0});
+  CHECK((found.best == 2 && found.second == 0));
+  CHECK(found.margin == Approx(0.001).epsilon(0.01));
+  CHECK_FALSE(found.is_tie);  // token 1 is not among the two best
+  CHECK(judged(model, 0, 2, {.repetition_penalty = 2.0, .presence_penalty = 1.0}).is_tie);
+  CHECK(judged(model, 1, 3, {.logit_bias = {"3:3.498"}}).margin == Approx(0.002).epsilon(0.01));
 }
 
 TEST_CASE("an answer that ended early is compared with what went on") {
-  Divergence difference{.a = 1};
-  judge(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), kText, Precision::of("f32"), difference);
-  CHECK_FALSE(difference.is_tie);
+  CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, std::nullopt).is_tie);
 }
 
 }  // namespace

@@ -158,7 +158,7 @@ TEST_CASE("a config that is written is read back the same") {
         gpt2_config(R"("n_inner": 72, "scale_attn_by_inverse_layer_idx": true, "eos_token_id": [3, 4])"),
         llama_config(R"("attention_bias": true, "mlp_bias": true, "head_dim": 12, "partial_rotary_factor": 0.5, "bos_token_id": null)"),
         llama_config(R"("rope_scaling": {"type": "yarn", "factor": 4.0, "attention_factor": 0.5, "mscale": 1.0, "truncate": false})"),
-        llama_config(R"("rope_interleave": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0})")}) {
+        llama_config(R"("foretell_rope_interleave": true, "rope_scaling": {"rope_type": "llama3", "factor": 8.0})")}) {
     const ModelConfig config = parse(text);
     CHECK(parse(model_config_json(config)) == config);
   }
@@ -170,7 +170,7 @@ TEST_CASE("a config that is written is read back the same") {
   for (const std::string& text :
        {small_config("mistral", R"("sliding_window": null)"),
         small_config("gpt_neox", R"("rotary_pct": 1.0, "use_parallel_residual": false)"),
-        small_config("gpt_neox", R"("attention_bias": false, "rope_interleave": true)"),
+        small_config("gpt_neox", R"("attention_bias": false, "foretell_rope_interleave": true)"),
         small_config("phi3", R"("max_position_embeddings": 4096, "original_max_position_embeddings": 128, "sliding_window": 20,
             "rope_scaling": {"type": "yarn", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]})"),
         small_config("qwen2_moe", R"("use_sliding_window": true, "sliding_window": 9, "qkv_bias": false, "norm_topk_prob": true)"),
@@ -282,8 +282,7 @@ TEST_CASE("weights that do not fit the config are refused with name and shapes")
   CHECK(load(short_names)->config().num_layers == 1);
   auto harmless = good;
   harmless.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", {2}});
-  harmless.push_back({"lm_head.weight", {6, 4}});
-  harmless.push_back({"value_head.weight", {1, 4}});
+  harmless.push_back({"lm_head.weight", {6, 4}});  // the embedding once more
   CHECK(load(harmless)->config().num_layers == 1);
 
   auto missing = good;
@@ -298,6 +297,9 @@ TEST_CASE("weights that do not fit the config are refused with name and shapes")
     extra.push_back({name, {4}});
     CHECK_THROWS_WITH(load(extra), Contains(std::string("'") + name + "' [4] has no place"));
   }
+  auto several = good;
+  for (const char* name : {"score.weight", "value_head.weight", "x"}) several.push_back({name, {4}});
+  CHECK_THROWS_WITH(load(several), Contains("'score.weight' [4] has no place in this llama model, and 2 more have none"));
   auto tensors = zeros(good);
   tensors[1].type = StoredType::I32;
   write_safetensors(folder.path() / "model.safetensors", tensors);

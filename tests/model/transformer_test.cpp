@@ -62,8 +62,8 @@ const std::vector<testing::NamedConfig>& cases() {
       {"llama, yarn, own attention factor",
        llama_config(R"("head_dim": 32, "rope_scaling": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 8.0,
           "attention_factor": 0.8, "truncate": false, "original_max_position_embeddings": 128})")},
-      {"llama, partly rotated", llama_config(R"("head_dim": 16, "partial_rotary_factor": 0.5)")},
-      {"llama, neighbours rotated", llama_config(R"("rope_interleave": true)")},
+      {"phi3, partly rotated", small_config("phi3", R"("head_dim": 16, "partial_rotary_factor": 0.5)")},
+      {"llama, neighbours rotated", llama_config(R"("foretell_rope_interleave": true)")},
       {"qwen2", R"({"model_type": "qwen2", "vocab_size": 61, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 2,
           "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 128, "rope_theta": 1000000.0, "tie_word_embeddings": true})"},
       {"gpt2", gpt2_config()},
@@ -360,6 +360,19 @@ TEST_CASE("bfloat16 stays near the reference") {
     if (sparse) continue;
     CHECK(max_difference(logits, expected) < 0.3f);
     CHECK(max_difference(at::cat(parts), logits) < 0.3f);
+  }
+}
+
+TEST_CASE("bfloat16's logits are not rounded to bfloat16, however many rows are asked for") {
+  const testing::TemporaryFolder folder;
+  const auto config = small_config("llama", R"("vocab_size": 2000, "hidden_size": 288, "num_attention_heads": 6, "head_dim": 48)");
+  const auto model = load_model(make_model(folder.path(), config, 15), {.dtype = at::kBFloat16, .device = at::kCPU});
+  std::mt19937 random(13);
+  for (const int rows : {1, 2, 5, 9, 17, 40}) {
+    INFO(rows << " rows");
+    const at::Tensor logits = logits_of(*model, random_tokens(rows, 2000, random));
+    const at::Tensor rounded = logits.to(at::kBFloat16).to(at::kFloat);
+    for (int row = 0; row < rows; ++row) CHECK_FALSE(logits[row].equal(rounded[row]));
   }
 }
 

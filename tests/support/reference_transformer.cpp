@@ -6,7 +6,7 @@
 #include <functional>
 #include <stdexcept>
 
-#include "framework/model/files/safetensors.h"
+#include "framework/model/files/model_weights.h"
 
 namespace foretell::testing {
 namespace {
@@ -109,7 +109,7 @@ std::vector<double> quantised(const std::vector<double>& x) {
 
 }  // namespace
 
-ReferenceTransformer::ReferenceTransformer(const std::filesystem::path& folder) : config_(load_model_config(folder)) {
+ReferenceTransformer::ReferenceTransformer(const std::filesystem::path& folder) : config_(load_stored_config(folder)) {
   const Checkpoint checkpoint = Checkpoint::open(folder);
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     Matrix matrix{1, static_cast<int>(tensor.shape.back()), {}};

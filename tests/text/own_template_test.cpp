@@ -173,11 +173,13 @@ TEST_CASE("a template is found in its own file, in the configuration, or in a li
 }
 
 TEST_CASE("BOS is written where a model's own template writes it, and nowhere else") {
+  SpecialTokenSettings settings;
+  settings.bos = "<s>";
   const auto tokenizer = parse_tokenizer_json(
       testing::tiny_tokenizer_json(testing::Base::kBytes, R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[
         {"id":272,"content":"<s>","special":true}],"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},
         {"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"<s>":{"ids":[272]}}}})"),
-      "tokenizer.json", {.bos = "<s>"});
+      "tokenizer.json", settings);
   const std::vector<Message> user = {{"user", "u"}};
   const auto starts_with_bos = [&](const ChatTemplate& chat) { return encode_prompt(*tokenizer, chat, user).front() == 272; };
   CHECK(starts_with_bos(ChatTemplate::get("chatml")));  // by its name: as the tokenizer does it for any text

@@ -25,9 +25,8 @@ struct Family {
 std::vector<Family> families() {
   return {{"llama", testing::small_llama()},
           {"llama, tied, every head its own keys", testing::small_llama(R"("tie_word_embeddings": true, "num_key_value_heads": 4)")},
-          {"llama, half of each head rotated", testing::small_llama(R"("partial_rotary_factor": 0.5)")},
           {"llama with biases", testing::small_llama(R"("attention_bias": true, "mlp_bias": true)")},
-          {"llama, neighbouring pairs", testing::small_llama(R"("rope_interleave": true)")},
+          {"llama, neighbouring pairs", testing::small_llama(R"("foretell_rope_interleave": true)")},
           {"qwen2", testing::small_qwen2()},
           {"qwen2, tied", testing::small_qwen2(R"("tie_word_embeddings": true)")},
           {"gpt2", testing::small_gpt2()},

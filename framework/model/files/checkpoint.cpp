@@ -3,6 +3,7 @@
 
 #include "framework/base/error.h"
 #include "framework/model/files/json.h"
+#include "framework/model/files/other_kinds.h"
 #include "framework/model/files/safetensors.h"
 
 namespace foretell {
@@ -20,10 +21,19 @@ bool is_plain_file_name(const std::string& name) {
   std::error_code error;
   if (!std::filesystem::exists(folder, error)) fail("{}: no such folder", folder.string());
   if (!std::filesystem::is_directory(folder, error)) fail("{}: is not a folder", folder.string());
-  const bool pickled = std::filesystem::exists(folder / "pytorch_model.bin", error) ||
-                       std::filesystem::exists(folder / "pytorch_model.bin.index.json", error);
-  fail("{}: neither {} nor {} is there{}", folder.string(), kWhole, kIndex,
-       pickled ? "; pytorch_model.bin is not read: convert it to safetensors" : "");
+  refuse_missing_weights(folder);
+}
+
+// An interrupted download leaves the index and some of its files.
+void check_shards(const std::filesystem::path& folder, const std::string& name, const std::map<std::string, std::string>& shard_of) {
+  std::set<std::string> shards, missing;
+  std::error_code error;
+  for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
+  for (const std::string& shard : shards)
+    if (!std::filesystem::exists(folder / shard, error)) missing.insert(shard);
+  if (missing.empty()) return;
+  fail("{}: {} of the {} files that it names are missing: {}{}; is the download complete?", name, missing.size(), shards.size(),
+       shown(*missing.begin()), missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
 }
 
 }  // namespace
@@ -56,6 +66,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
 
   checkpoint.name_ = (folder / kIndex).string();
   const auto shard_of = parse_shard_index(MappedFile::open(folder / kIndex).text(), checkpoint.name_);
+  check_shards(folder, checkpoint.name_, shard_of);
   std::map<std::string, std::size_t> opened;
   for (const auto& [tensor, shard] : shard_of) {
     const std::string path = (folder / shard).string();

@@ -155,12 +155,12 @@ void inflate(const InflateOptions& options) {
   std::error_code ignored;
   if (std::filesystem::equivalent(options.model, options.out_dir, ignored))
     fail("{}: the inflated model would be written over the small one", options.out_dir.string());
-  const ModelConfig small = load_model_config(options.model);
+  const Checkpoint checkpoint = Checkpoint::open(options.model);
+  const ModelConfig small = with_stored_head(checkpoint, load_model_config(options.model));
   const ModelConfig shape = parse_model_config(MappedFile::open(options.like).text(), options.like.string());
   const auto folder_name = std::filesystem::weakly_canonical(options.model).filename().string();
   ModelConfig large = inflated_config(small, shape, folder_name, options.like.string());
   if (options.dtype) large.dtype = options.dtype;
-  const Checkpoint checkpoint = Checkpoint::open(options.model);
   const ModelWeights weights(checkpoint, small);
   const Inflater inflater(small, large, weights, place_heads(small, large, folder_name, options.like.string()));
   make_folder(options.out_dir);

@@ -7,6 +7,7 @@
 #include "framework/model/files/json.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_families.h"
+#include "framework/model/files/other_kinds.h"
 
 namespace foretell {
 namespace {
@@ -57,15 +58,6 @@ void parse_dtype_name(const JsonObject& json, ModelConfig& config) {
   config.dtype = *name;
 }
 
-// Weights in other number formats come with tensors of their own (scales, zero points) that nothing here reads.
-void refuse_quantization(const JsonObject& json) {
-  if (const auto quantization = json.object("quantization_config")) {
-    json.refuse("quantization_config",
-                "is given ('{}'): quantised weights cannot be read; convert the checkpoint to float32, float16 or bfloat16",
-                shown(quantization->string("quant_method").value_or("no quant_method")));
-  }
-}
-
 // Models that embed texts see later tokens as well. Transformers takes null for false.
 void refuse_two_way_attention(const JsonObject& json) {
   if (json.is_null("is_causal") || !json.boolean("is_causal").value_or(true))
@@ -83,8 +75,8 @@ std::vector<std::string> known_model_families() {
 ModelConfig parse_model_config(std::string_view text, const std::string& name) {
   const nlohmann::json document = parse_json(text, name);
   const JsonObject json(document, name);
+  refuse_other_configs(json);
   const ModelFamily& family = find_family(json);
-  refuse_quantization(json);
   refuse_two_way_attention(json);
   ModelConfig config = family.parse(json);
   config.family = family.name;
@@ -104,9 +96,7 @@ void apply_generation_config(std::string_view text, const std::string& name, Mod
 ModelConfig load_model_config(const std::filesystem::path& folder) {
   const auto path = folder / "config.json";
   std::error_code error;
-  if (!std::filesystem::exists(folder, error)) fail("{}: no such folder", folder.string());
-  if (!std::filesystem::is_directory(folder, error))
-    fail("{}: is not a folder; a model is a folder with config.json in it", folder.string());
+  refuse_other_folders(folder);
   ModelConfig config = parse_model_config(MappedFile::open(path).text(), path.string());
   const auto generation = folder / "generation_config.json";
   if (std::filesystem::exists(generation, error)) {

@@ -40,7 +40,10 @@ void write_sizes(const ModelConfig& config, nlohmann::ordered_json& json) {
   json["max_position_embeddings"] = config.context;
   json["hidden_act"] = activation_name(config.activation);
   json["rope_parameters"] = rope_json(config.rope);
-  if (config.rope.interleaved || config.latent) json["rope_interleave"] = config.rope.interleaved;
+  if (config.latent)
+    json["rope_interleave"] = config.rope.interleaved;
+  else if (config.rope.interleaved)
+    json[kOwnInterleavedKey] = true;
 }
 
 void write_gpt_neox(const ModelConfig& config, nlohmann::ordered_json& json) {

@@ -113,11 +113,11 @@ ModelConfig parse_llama(const JsonObject& json) {
 
 // ---- Sliding windows -------------------------------------------------------------------------------------------------------------------
 
-// The key's value; `absent` where it is not there at all, 0 where it is null.
+// The key's value; `absent` where it is not there at all, 0 where it is null: none. A window that is written as 0 hides everything in Transformers.
 int parse_window(const JsonObject& json, int absent) {
   constexpr const char* kKey = "sliding_window";
   if (json.is_null(kKey)) return 0;
-  return static_cast<int>(std::min(json.integer(kKey, 0, kLargestWidth * 64).value_or(absent), kLargestWidth));
+  return static_cast<int>(std::min(json.integer(kKey, 1, kLargestWidth * 64).value_or(absent), kLargestWidth));
 }
 
 // The layers that layer_types calls full; nothing if it is not given.
@@ -203,7 +203,9 @@ ModelConfig parse_qwen3(const JsonObject& json) {
 
 ModelConfig parse_phi3(const JsonObject& json) {
   ModelConfig config =
-      parse_llama_like(json, {.eps = 1e-5, .context = 4096, .rope = {.original_context = 4096, .yarn_means_longrope = true}});
+      parse_llama_like(json, {.eps = 1e-5,
+                              .context = 4096,
+                              .rope = {.partial_key = "partial_rotary_factor", .original_context = 4096, .yarn_means_longrope = true}});
   config.naming = WeightNaming::Phi3;
   if (config.rope.scaling != RopeConfig::Scaling::None && config.rope.scaling != RopeConfig::Scaling::LongRope) {
     json.refuse("rope_scaling", "has a type that this architecture does not know; known: default, longrope");
@@ -264,7 +266,7 @@ ModelConfig parse_gpt_neox(const JsonObject& json) {
   config.qkv_bias = config.output_bias = json.boolean("attention_bias").value_or(true);
   config.mlp_bias = true;
   config.parallel_residual = json.boolean("use_parallel_residual").value_or(true);
-  set_rope(json, config.head_dim, {.partial = 0.25, .theta_key = "rotary_emb_base", .partial_key = "rotary_pct"}, config);
+  set_rope(json, config.head_dim, {.theta_key = "rotary_emb_base", .partial_key = "rotary_pct", .partial = 0.25}, config);
   config.bos = 0;
   config.eos = {2};
   return config;
@@ -357,7 +359,6 @@ ModelConfig parse_deepseek_v3(const JsonObject& json) {
   config.moe = parse_grouped_experts(json, config);
   set_rope(json, config.latent->rotary_dim, {.interleaved = true}, config);
   refuse_stray_mscale(json, config.rope);
-  if (config.rope.partial != 1.0) json.refuse("partial_rotary_factor", "is {}: qk_rope_head_dim says what is rotated", config.rope.partial);
   const char* prediction_key = json.has("num_nextn_predict_layers") ? "num_nextn_predict_layers" : "num_mtp_layers";
   config.prediction_layers = static_cast<int>(json.integer(prediction_key, 0, kMostLayers).value_or(0));
   config.bos = 0;

@@ -1,8 +1,12 @@
 #include "framework/model/files/model_weights.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "framework/base/error.h"
+#include "framework/model/files/json.h"
+#include "framework/model/files/other_kinds.h"
 
 namespace foretell {
 namespace {
@@ -29,19 +33,48 @@ void refuse_joined_experts(const Checkpoint& checkpoint) {
   }
 }
 
+bool same_values(const StoredTensor& a, const StoredTensor& b) {
+  return a.type == b.type && a.shape == b.shape && std::ranges::equal(a.bytes, b.bytes);
+}
+
 }  // namespace
 
+ModelConfig with_stored_head(const Checkpoint& checkpoint, ModelConfig config) {
+  const WeightNames names = weight_names(config.naming);
+  const auto head = checkpoint.tensors().find(names.head);
+  const auto embedding = find_stored(checkpoint, config, names.embedding);
+  const bool both = head != checkpoint.tensors().end() && embedding != checkpoint.tensors().end();
+  if (config.tie_embeddings && both) config.tie_embeddings = same_values(head->second, embedding->second);
+  return config;
+}
+
+ModelConfig load_stored_config(const std::filesystem::path& folder) {
+  ModelConfig config = load_model_config(folder);
+  return with_stored_head(Checkpoint::open(folder), std::move(config));
+}
+
 ModelWeights::ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config) {
+  refuse_other_tensors(checkpoint);
   if (config.moe.experts > 0) refuse_joined_experts(checkpoint);
   for (const WeightSpec& spec : weight_list(config)) check(checkpoint, config, spec);
+  check_rest(checkpoint, config);
+}
+
+void ModelWeights::check_rest(const Checkpoint& checkpoint, const ModelConfig& config) const {
   std::set<const StoredTensor*> used;
   for (const auto& [name, tensor] : stored_) used.insert(tensor);
-  for (const auto& [name, tensor] : checkpoint.tensors()) {
-    if (!used.contains(&tensor) && !is_ignorable_weight(config, name)) {
-      fail("{}: the tensor '{}' {} has no place in this {} model: config.json does not describe these weights", checkpoint.file_of(name),
-           name, to_string(tensor.shape), config.family);
-    }
+  const char* head = weight_names(config.naming).head;
+  const StoredTensors::value_type* first = nullptr;
+  std::size_t count = 0;
+  for (const auto& stored : checkpoint.tensors()) {
+    const bool tied_head = config.tie_embeddings && stored.first == head;
+    if (tied_head || used.contains(&stored.second) || is_ignorable_weight(config, stored.first)) continue;
+    if (count++ == 0) first = &stored;
   }
+  if (count == 0) return;
+  fail("{}: the tensor '{}' {} has no place in this {} model{}: config.json does not describe these weights",
+       checkpoint.file_of(first->first), shown(first->first), to_string(first->second.shape), config.family,
+       count == 1 ? "" : fmt::format(", and {} more have none", count - 1));
 }
 
 const StoredTensor* ModelWeights::find(const std::string& name) const {

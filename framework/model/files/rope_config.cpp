@@ -82,15 +82,22 @@ void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, i
   if (rope.scaling == RopeConfig::Scaling::LongRope) rope.attention_factor = scaling.number("attention_factor", 0.0, kLargest);
 }
 
-// The key of a family's own name counts before the usual one.
-const char* key_of(const JsonObject& config, const char* own, const char* usual) { return config.has(own) ? own : usual; }
-
+// The share of each head that is rotated. Transformers' classes without partial rotation ignore the key, but their functions for scaled positions do
+// not: that ends in an error there.
 void parse_partial(const JsonObject& config, const JsonObject& parameters, int head_dim, const RopeDefaults& defaults, RopeConfig& rope) {
   constexpr const char* kKey = "partial_rotary_factor";
   const bool inner = parameters.has(kKey);
   const JsonObject& holder = inner ? parameters : config;
-  const char* key = inner ? kKey : key_of(config, defaults.partial_key, kKey);
-  rope.partial = holder.number(key, kSmallest, 1.0).value_or(defaults.partial);
+  const char* key = inner || defaults.partial_key == nullptr ? kKey : defaults.partial_key;
+  const auto given = holder.number(key, kSmallest, 1.0);
+  if (defaults.partial_key != nullptr)
+    rope.partial = given.value_or(defaults.partial);
+  else if (given.value_or(1.0) != 1.0 && rope.scaling != RopeConfig::Scaling::None)
+    holder.refuse(key, "is {} beside a scaling of the positions: this architecture rotates whole heads", *given);
+  // A family with a key of its own ignores the usual one too, but again those functions do not.
+  const auto usual = config.number(kKey, kSmallest, 1.0);
+  if (rope.scaling != RopeConfig::Scaling::None && usual.value_or(rope.partial) != rope.partial)
+    config.refuse(kKey, "is {} beside a scaling of the positions, and {} says {}", *usual, key, rope.partial);
   const int rotated = static_cast<int>(head_dim * rope.partial);
   if (rotated < 2 || rotated % 2 != 0) {
     if (holder.has(key))
@@ -99,18 +106,37 @@ void parse_partial(const JsonObject& config, const JsonObject& parameters, int h
   }
 }
 
+// Adjacent pairs instead of halves. A family of Hugging Face's has a key for it; our own importers mark theirs with another one.
+void parse_interleaved(const JsonObject& config, const RopeDefaults& defaults, RopeConfig& rope) {
+  constexpr const char* kKey = "rope_interleave";
+  const auto given = config.boolean(kKey);
+  if (defaults.interleaved) {
+    rope.interleaved = given.value_or(*defaults.interleaved && !config.is_null(kKey));
+    return;
+  }
+  if (given.value_or(false))
+    config.refuse(kKey,
+                  "is true, which this architecture does not know: a model that was imported by an older version has to be imported again");
+  rope.interleaved = config.boolean(kOwnInterleavedKey).value_or(false);
+}
+
 double parse_theta(const JsonObject& config, const JsonObject& parameters, const RopeDefaults& defaults) {
   const bool inner = parameters.has("rope_theta");
   const JsonObject& holder = inner ? parameters : config;
-  const char* key = inner ? "rope_theta" : key_of(config, defaults.theta_key, "rope_theta");
-  auto theta = holder.number(key, 1.0, kLargest);
-  if (!theta) {
-    const auto current = config.object("rope_parameters");
-    if (current) theta = current->number("rope_theta", 1.0, kLargest);
-  }
+  const char* key = inner ? "rope_theta" : defaults.theta_key;
+  const double theta = holder.number(key, 1.0, kLargest).value_or(defaults.theta);
   if (theta == 1.0 && parse_scaling(parameters, defaults) == RopeConfig::Scaling::Yarn)
     holder.refuse(key, "is 1, which yarn cannot extend");
-  return theta.value_or(defaults.theta);
+  return theta;
+}
+
+// Of two spellings Transformers reads the old one alone; a base that stands in the other one would be lost without a word.
+void refuse_lost_theta(const JsonObject& config, double theta) {
+  const auto other = config.object("rope_parameters");
+  const auto lost = other ? other->number("rope_theta", 1.0, kLargest) : std::nullopt;
+  if (lost && *lost != theta)
+    config.refuse("rope_scaling", "stands beside a rope_parameters with another rope_theta ({}, {} is read): put it into one of them",
+                  *lost, theta);
 }
 
 const char* scaling_name(RopeConfig::Scaling scaling) {
@@ -128,7 +154,7 @@ const char* scaling_name(RopeConfig::Scaling scaling) {
 
 RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults) {
   static const nlohmann::json kNothing = nlohmann::json::object();
-  // A file that gives both spellings means the old one: tools that add an extension by hand still write rope_scaling.
+  // Of a file that gives both spellings the old one counts, as for Transformers: tools that add an extension by hand still write it.
   auto parameters = config.object("rope_scaling");
   if (!parameters || parameters->empty()) parameters = config.object("rope_parameters");
   if (!parameters) parameters = JsonObject(kNothing, config.name(), "rope_scaling.");
@@ -138,7 +164,8 @@ RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const
   RopeConfig rope;
   rope.scaling = parse_scaling(*parameters, defaults);
   rope.theta = parse_theta(config, *parameters, defaults);
-  rope.interleaved = config.boolean("rope_interleave").value_or(defaults.interleaved && !config.is_null("rope_interleave"));
+  refuse_lost_theta(config, rope.theta);
+  parse_interleaved(config, defaults, rope);
   parse_partial(config, *parameters, head_dim, defaults, rope);
   parse_scaling_values(config, *parameters, context, defaults, rope);
   if (rope.scaling == RopeConfig::Scaling::LongRope) {

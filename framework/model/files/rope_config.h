@@ -10,16 +10,21 @@
 
 namespace foretell {
 
-// What a family means where its file is silent, and the older names that it has for two of the keys.
+// What a family means where its file is silent, and which of the keys it has, as Transformers' class reads them.
 struct RopeDefaults {
   double theta = 10000.0;
-  double partial = 1.0;
-  bool interleaved = false;
   const char* theta_key = "rope_theta";
-  const char* partial_key = "partial_rotary_factor";
+  // Families without it rotate whole heads, whatever the file says.
+  const char* partial_key = nullptr;
+  double partial = 1.0;
+  // Of the family that reads rope_interleave: what it means where it is absent.
+  std::optional<bool> interleaved = {};
   std::optional<int> original_context = {};  // without it what the scaling says, else the whole context
   bool yarn_means_longrope = false;          // phi3's first files
 };
+
+// In a config.json that one of our importers wrote: adjacent pairs are rotated. No family of Hugging Face's has this key.
+inline constexpr const char* kOwnInterleavedKey = "foretell_rope_interleave";
 
 RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults = {});
 

@@ -116,6 +116,9 @@ std::uint64_t check_cover(std::vector<Extent> extents) {
 
 std::uint64_t read_header_length(std::span<const std::byte> bytes, const std::string& name) {
   if (bytes.size() < kLengthBytes) fail("{}: truncated: {} bytes, the header's length alone takes {}", name, bytes.size(), kLengthBytes);
+  constexpr std::string_view kPointer = "version https://git-lfs";
+  if (bytes.size() > kPointer.size() && std::memcmp(bytes.data(), kPointer.data(), kPointer.size()) == 0)
+    fail("{}: a Git LFS pointer stands in the place of the file: fetch it with `git lfs pull`", name);
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
   if (length > kLongestHeader) {

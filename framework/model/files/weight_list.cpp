@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
 
@@ -185,19 +187,28 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config) {
   return list.take();
 }
 
+std::span<const IgnoredWeights> ignored_weights(WeightNaming naming) {
+  // Buffers that old exports stored; Transformers computes them. Its own lists are each class's _keys_to_ignore_on_load_unexpected.
+  static constexpr std::array kRotary = {IgnoredWeights{"rotary_emb.inv_freq", "frequencies of the rotary positions"}};
+  static constexpr std::array kGpt2 = {IgnoredWeights{"attn.bias", "the causal mask"},
+                                       IgnoredWeights{"attn.masked_bias", "what the mask puts in place of a score"}};
+  static constexpr std::array kGptNeoX = {kRotary[0], IgnoredWeights{"attention.bias", "the causal mask"},
+                                          IgnoredWeights{"attention.masked_bias", "what the mask puts in place of a score"}};
+  switch (naming) {
+    case WeightNaming::Gpt2: return kGpt2;
+    case WeightNaming::GptNeoX: return kGptNeoX;
+    default: return kRotary;
+  }
+}
+
 bool is_ignorable_weight(const ModelConfig& config, std::string_view name) {
-  const WeightNames names = weight_names(config.naming);
-  if (name == names.head) return config.tie_embeddings;
-  if (name.ends_with(".rotary_emb.inv_freq")) return true;
-  const bool old_buffers = config.naming == WeightNaming::Gpt2 || config.naming == WeightNaming::GptNeoX;
-  for (const char* buffer : {".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"})
-    if (old_buffers && name.ends_with(buffer)) return true;
-  const std::string_view plain = without_prefix(config, name);
-  const auto layer = layer_of(names.layers, plain);
-  if (layer && *layer >= config.num_layers && *layer < config.num_layers + config.prediction_layers) return true;
-  const bool part_of_model = plain.starts_with("layers.") || plain.starts_with("h.") || plain.starts_with("embed") ||
-                             plain.starts_with("lm_head") || plain.starts_with("norm") || name.starts_with(names.prefix);
-  return !part_of_model;
+  const auto ends_so = [name](const IgnoredWeights& ignored) {
+    const std::string_view suffix = ignored.suffix;
+    return name == suffix || (name.ends_with(suffix) && name[name.size() - suffix.size() - 1] == '.');
+  };
+  if (std::ranges::any_of(ignored_weights(config.naming), ends_so)) return true;
+  const auto layer = layer_of(weight_names(config.naming).layers, without_prefix(config, name));
+  return layer && *layer >= config.num_layers && *layer < config.num_layers + config.prediction_layers;
 }
 
 }  // namespace foretell

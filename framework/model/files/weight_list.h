@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,8 +46,14 @@ struct ExpertNames {
 };
 ExpertNames expert_names(WeightNaming naming);
 
-// Whether a file may hold this tensor although weight_list() does not: buffers that old exports stored, heads of other tasks. A tensor of a layer
-// is never among them: a weight that is there and not used means that the config does not describe the file.
+// What a file may hold beside weight_list() without being used, family by family. Everything else that is there and not used is an error: it means
+// that the config does not describe the file.
+struct IgnoredWeights {
+  const char* suffix;  // that the names end with, at a dot
+  const char* why;
+};
+std::span<const IgnoredWeights> ignored_weights(WeightNaming naming);
+// By these lists, or as a weight of a layer behind the last one (prediction_layers).
 bool is_ignorable_weight(const ModelConfig& config, std::string_view name);
 
 }  // namespace foretell
