@@ -5,13 +5,14 @@
 #   FORETELL_CUDA=1        link LibTorch's CUDA libraries
 #   FORETELL_CACHE=dir     where LibTorch is kept (once for each machine)
 #   BUILD=dir JOBS=n       the build folder; how many compilers and tests at once
+#   ONLY=name,name         of `make mutants`: these faults alone
 
 BUILD ?= build
 JOBS  ?= $(shell nproc)
 override CUDA := $(if $(filter 1 ON on TRUE true yes,$(FORETELL_CUDA)),ON,OFF)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup configure build test demo lint format clean
+.PHONY: help setup configure build test demo mutants lint format clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,11 +33,14 @@ demo: build ## build, then compare drafters on the bundled models; with FORETELL
 	$(BUILD)/foretell run configs/studies/demo.yaml
 	$(if $(FORETELL_DATA),$(BUILD)/foretell run configs/studies/specbench_replay.yaml)
 
+mutants: setup ## plant each fault of tests/mutants in a build of its own: a test has to catch it
+	@./tests/mutants/run.py --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+
 lint: setup ## clang-format, clang-tidy over what differs from main (ALL=1: everything), who includes whom
 	@./.ci/lint
 
 format: ## clang-format every file in place
 	@git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp' | xargs clang-format -i
 
-clean: ## remove the build folder; LibTorch's cache stays
-	rm -rf $(BUILD)
+clean: ## remove the build folders; LibTorch's cache stays
+	rm -rf $(BUILD) build-mutants

@@ -42,6 +42,25 @@ TEST_CASE("uniform numbers are in [0, 1) with the right moments") {
   CHECK(squares / 100000 == Approx(1.0 / 3).margin(0.005));
 }
 
+TEST_CASE("a coin is as fine as its probability") {
+  // Of 2^20 tosses so many come up that a coin of few bits shows: at 2^-12 it would be heads for all below its smallest step, or never.
+  constexpr int kTosses = 1 << 20;
+  for (const double probability : {0x1.0p-12, 0x1.8p-9, 0.5 + 0x1.0p-10, 1 - 0x1.0p-12}) {
+    PhiloxRng rng({.seed = 3});
+    int heads = 0;
+    for (int i = 0; i < kTosses; ++i) heads += rng.bernoulli(probability);
+    INFO(probability);
+    const double mean = kTosses * probability, deviation = std::sqrt(mean * (1 - probability));
+    CHECK(std::abs(heads - mean) < 5 * deviation);
+  }
+  // Down to the last bits of the uniform number behind it.
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    const double u = PhiloxRng({.seed = seed}).uniform();
+    CHECK_FALSE(PhiloxRng({.seed = seed}).bernoulli(u));
+    CHECK(PhiloxRng({.seed = seed}).bernoulli(u + 0x1.0p-53));
+  }
+}
+
 TEST_CASE("decisions at the edges draw nothing") {
   PhiloxRng a({.seed = 1}), b({.seed = 1});
   CHECK(a.bernoulli(1.0));

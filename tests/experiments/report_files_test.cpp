@@ -1,6 +1,7 @@
 // Reports, comparisons and plots, made of folders that are written here: whole ones, half ones and hostile ones.
 #include "experiments/report/report_files.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "experiments/record_json.h"
@@ -86,6 +87,21 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   REQUIRE(table.rows.size() == 5);
   CHECK(table.rows[2][1] == "overall");
   for (std::size_t i = 1; i < table.rows[4].size(); ++i) CHECK(table.rows[4][i] == "-");
+  const auto number = [&](std::size_t row, const char* heading) {
+    const auto place = std::find(table.headings.begin(), table.headings.end(), heading);
+    REQUIRE(place != table.headings.end());
+    return table.rows[row].at(static_cast<std::size_t>(place - table.headings.begin()));
+  };
+  REQUIRE(table.rows[0][1] == "qa");
+  CHECK(number(0, "requests") == "3");
+  CHECK(number(0, "tokens") == "100");
+  CHECK(number(0, "mean acc. length") == "2.500");
+  CHECK(number(0, "tokens/s") == "20.0");
+  CHECK(number(0, "speed-up") == "2.00x");
+  CHECK(number(0, "interval") == "1.75 to 2.25");
+  CHECK(number(1, "speed-up") == "1.00x");
+  CHECK(number(2, "tokens/s") == "15.0");
+  CHECK(number(2, "same tokens") == "-");
   const std::string text = report_text(study);
   CHECK_THAT(text, Contains("1.25 to 1.75") && Contains("begun [incomplete]") && Contains("never [missing]") && !Contains(kEvilName));
   const std::string markdown = report_markdown(study);

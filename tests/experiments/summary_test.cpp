@@ -72,6 +72,50 @@ TEST_CASE("a cell's numbers: acceptance of the first repeat, medians of times, t
   CHECK(overall.phases.score == 60);
 }
 
+TEST_CASE("answers that differ from the baseline's are counted") {
+  std::vector<GenerationRecord> records = sample();
+  records.push_back(record("2", "rag", Arm::Baseline, 0, 20, std::vector<RoundRecord>(2, chain_round(0, 0))));
+  CHECK(*fold(records, {}).at("overall").same_as_baseline == 1.0);
+  // Of two requests one differs, in its last token alone; other repeats do not count.
+  for (GenerationRecord& r : records)
+    if (r.conversation == "2" && r.arm == Arm::Method) r.tokens.back() = 8;
+  for (GenerationRecord& r : records)
+    if (r.conversation == "1" && r.repeat == 2) r.tokens.clear();
+  const Summary summary = fold(records, {});
+  CHECK(*summary.at("overall").same_as_baseline == 0.5);
+  CHECK(*summary.at("qa").same_as_baseline == 1.0);
+  CHECK(*summary.at("rag").same_as_baseline == 0.0);
+}
+
+TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") {
+  const auto plain = [](int tokens) { return std::vector<RoundRecord>(static_cast<std::size_t>(tokens), chain_round(0, 0)); };
+  // 10 tokens twice as fast, 90 as fast as the baseline: 110 ms to 100 ms, where the mean of the two ratios would be 1.5.
+  const std::vector<GenerationRecord> records = {
+      record("short", "qa", Arm::Baseline, 0, 20, plain(10)), record("short", "qa", Arm::Method, 0, 10, plain(10)),
+      record("long", "qa", Arm::Baseline, 0, 90, plain(90)), record("long", "qa", Arm::Method, 0, 90, plain(90))};
+  const TaskSummary& qa = fold(records, {}).at("qa");
+  CHECK(*qa.speedup == Approx(1.1));
+  CHECK(*qa.decode_speedup == Approx(108.0 / 98));  // 1 ms each is prefill
+  CHECK(*qa.speedup_estimate.value == Approx(1.1));
+  CHECK(*qa.tokens_per_second == Approx(1000.0));
+}
+
+TEST_CASE("each limit of goodput counts by itself") {
+  const std::vector<RoundRecord> plain(4, chain_round(0, 0));
+  GenerationRecord quick = record("1", "qa", Arm::Method, 0, 40, plain), slow = record("2", "qa", Arm::Method, 0, 60, plain);
+  quick.round_ends = {10'000'000, 20'000'000, 30'000'000, 40'000'000};
+  slow.round_ends = {15'000'000, 30'000'000, 45'000'000, 60'000'000};
+  const std::vector<GenerationRecord> records = {quick, slow};
+  const auto goodput_of = [&](const LatencyTargets& targets) { return fold(records, {.targets = targets}).at("qa").goodput; };
+  CHECK_FALSE(goodput_of({}).has_value());
+  // One after the other the two take 100 ms.
+  CHECK(*goodput_of({.time_to_first_token_ns = 12e6}) == Approx(10));
+  CHECK(*goodput_of({.time_per_output_token_ns = 12e6}) == Approx(10));
+  CHECK(*goodput_of({.end_to_end_ns = 50e6}) == Approx(10));
+  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 70e6}) == Approx(20));
+  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 30e6}) == Approx(0));
+}
+
 TEST_CASE("times that mean nothing are not reported, and the baseline's speed-up is 1") {
   const Summary replayed = fold(sample(), {.timed = false});
   CHECK_FALSE(replayed.at("overall").tokens_per_second.has_value());
@@ -200,6 +244,8 @@ TEST_CASE("every field of a record survives the disk") {
   record.batch = 3;
   record.text = "a\n\"b\"";
   record.round_ends = {10, 20, 30, 40};
+  record.rounds[1] = {
+      .drafted = 5, .scored = 7, .depth = 4, .accepted = 0, .emitted = 1, .kind = NextKind::Correction, .ns = {11, 12, 13, 14}};
   const testing::TemporaryFolder folder;
   Store store(folder.path() / "c");
   store.begin(Cell{}, {}, {});
@@ -212,8 +258,20 @@ TEST_CASE("every field of a record survives the disk") {
   CHECK(read[0].batch == record.batch);
   CHECK(read[0].round_ends == record.round_ends);
   CHECK(read[0].tokens == record.tokens);
-  CHECK(read[0].rounds.size() == 4);
   CHECK(read[0].arm == Arm::Method);
+  REQUIRE(read[0].rounds.size() == 4);
+  const RoundRecord& round = read[0].rounds[1];
+  CHECK(round.drafted == 5);
+  CHECK(round.scored == 7);
+  CHECK(round.depth == 4);
+  CHECK(round.accepted == 0);
+  CHECK(round.emitted == 1);
+  CHECK(round.kind == NextKind::Correction);
+  CHECK(round.ns.draft == 11);
+  CHECK(round.ns.score == 12);
+  CHECK(round.ns.verify == 13);
+  CHECK(round.ns.commit == 14);
+  CHECK(read[0].rounds[0].kind == NextKind::Bonus);
 }
 
 TEST_CASE("a folder that cannot be written is an Error with its name") {

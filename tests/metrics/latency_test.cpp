@@ -54,6 +54,7 @@ TEST_CASE("a summary pools gaps and counts each request once elsewhere") {
   CHECK(*summary.mean_gap_per_token == Approx(30));
   CHECK(summary.gap_per_round->p50 == Approx(75));
   CHECK(summary.end_to_end->p90 == Approx(295));
+  CHECK(summary.end_to_end->p99 == Approx(299.5));
   CHECK_FALSE(latency_summary({}).end_to_end);
   CHECK_FALSE(latency_summary({}).mean_gap_per_round);
 }
@@ -64,6 +65,8 @@ TEST_CASE("goodput counts the requests that met every target") {
   CHECK(*goodput(requests, {.time_to_first_token_ns = 100}, 1e9) == Approx(1.0));
   CHECK(*goodput(requests, {.time_per_output_token_ns = 29}, 1e9) == Approx(1.0));
   CHECK(*goodput(requests, {.end_to_end_ns = 300}, 1e9) == Approx(2.0));
+  CHECK(*goodput(requests, {.end_to_end_ns = 299}, 1e9) == Approx(1.0));
+  CHECK(*goodput(requests, {.time_to_first_token_ns = 300, .time_per_output_token_ns = 30, .end_to_end_ns = 249}, 1e9) == 0);
   CHECK(*goodput(requests, {.time_to_first_token_ns = 10}, 1e9) == 0);
   CHECK_FALSE(goodput(requests, {}, 0));
 }

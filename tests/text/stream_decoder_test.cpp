@@ -104,6 +104,15 @@ TEST_CASE("Special tokens can be left out") {
   const Tokens ids = {1, *json->token_to_id("a"), 2};
   CHECK(json->decode(ids) == "<s>a</s>");
   CHECK(json->decode(ids, true) == "a");
+  const auto streamed = [&](bool skip_special) {
+    StreamDecoder stream(json, skip_special);
+    std::string text;
+    for (const Token id : ids) text += stream.push(id);
+    return text + stream.finish();
+  };
+  CHECK(streamed(false) == "<s>a</s>");
+  CHECK(streamed(true) == "a");
+  CHECK(decode_continuation(json, TokenSpan(ids).first(1), TokenSpan(ids).subspan(1), true) == "a");
 }
 
 }  // namespace
