@@ -89,7 +89,8 @@ TEST_CASE("penalties follow a draft model's own path: the target as its own draf
   CHECK(drafted.tokens == plain.tokens);
   for (const RoundRecord& round : drafted.rounds) CHECK(round.accepted == round.drafted);
   request.sampling.temperature = 1.0;
-  for (const RoundRecord& round : run(perfect_draft(5, target), {request}).front().rounds) CHECK(round.accepted == round.drafted);
+  const Generation sampled = run(perfect_draft(5, target), {request}).front();
+  for (const RoundRecord& round : sampled.rounds) CHECK(round.accepted == round.drafted);
 }
 
 TEST_CASE("random numbers differ by seed, request, position and purpose") {
