@@ -4,12 +4,14 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "experiments/console.h"
 #include "experiments/made_models.h"
 #include "experiments/measured_costs.h"
 #include "framework/base/parameters.h"
+#include "framework/decode/aligned_vocabulary.h"
 #include "framework/text/map_vocabularies.h"
 #include "framework/text/own_template.h"
 
@@ -70,6 +72,15 @@ std::shared_ptr<const RowCosts> ModelPool::row_costs(const std::filesystem::path
 std::optional<int> ModelPool::shared_ids(const Tokenizer* target, const std::filesystem::path& draft) {
   const auto of_draft = tokenizer(draft);
   return target && of_draft ? foretell::shared_ids(*target, *of_draft) : std::nullopt;
+}
+
+std::shared_ptr<const LanguageModel> ModelPool::draft_model(const LanguageModel& target, const Tokenizer* target_tokenizer,
+                                                            const std::filesystem::path& folder, const ModelLoadOptions& options) {
+  auto draft = model(folder, options);
+  const int vocab = target.config().vocab_size;
+  if (draft->config().vocab_size == vocab) return draft;
+  const auto shared = shared_ids(target_tokenizer, folder);
+  return shared ? with_aligned_vocabulary(draft, vocab, std::min({*shared, vocab, draft->config().vocab_size})) : draft;
 }
 
 const ChatTemplate& ModelPool::own_template(const std::filesystem::path& folder) {

@@ -30,6 +30,9 @@ class ModelPool {
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
   // For BuildContext::shared_ids. `target` may be none.
   std::optional<int> shared_ids(const Tokenizer* target, const std::filesystem::path& draft);
+  // A draft model in the ids of its target: aligned where they differ in padding alone, else as it is.
+  std::shared_ptr<const LanguageModel> draft_model(const LanguageModel& target, const Tokenizer* target_tokenizer,
+                                                   const std::filesystem::path& folder, const ModelLoadOptions& options);
   // What a folder's prompts are written in where the user has chosen nothing: the model's own chat template if it is a known one, else none. A
   // template that is not known is named on standard error, once.
   const ChatTemplate& own_template(const std::filesystem::path& folder);

@@ -56,7 +56,8 @@ std::optional<Prediction> Predictor::predict(const Cell& cell, const CellSetup& 
   if (!section_ || !is_predictable(cell, setup)) return std::nullopt;
   const auto passages = outputs(setup, records);
   if (passages.empty() || !setup.tokenizer) return std::nullopt;
-  const auto draft = pool_.model(setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+  const auto draft =
+      pool_.draft_model(*setup.model, setup.tokenizer.get(), setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
   const std::string key = fmt::format("{}|{}|{}", setup.target_folder.string(), setup.draft_folder.string(), cell.sampling.temperature) +
                           fmt::format("|{}|{}|{}", cell.sampling.top_k, cell.sampling.top_p, cell.sampling.min_p);
   if (!on_text_.contains(key)) {

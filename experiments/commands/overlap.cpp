@@ -56,7 +56,7 @@ void run_overlap(const OverlapOptions& options) {
   if (!tokenizer) fail("{}: has no tokenizer, which the text needs", options.model);
   const auto passages = cut_passages(options.text, *tokenizer, options.windows, options.window_tokens);
   const ModelLoadOptions load = load_options(options.dtype, options.device);
-  const auto target = pool.model(options.model, load), draft = pool.model(options.draft_model, load);
+  const auto target = pool.model(options.model, load), draft = pool.draft_model(*target, tokenizer.get(), options.draft_model, load);
   check_vocabulary(*target, tokenizer.get(), options.model);
   SamplingOptions sampling;
   sampling.temperature = options.temperature;

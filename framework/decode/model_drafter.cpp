@@ -6,10 +6,10 @@
 #include <limits>
 
 #include "framework/base/error.h"
+#include "framework/decode/aligned_vocabulary.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/host_logits.h"
 #include "framework/decode/target_view.h"
-#include "framework/model/aligned_vocabulary.h"
 
 namespace foretell {
 namespace {

@@ -1,5 +1,5 @@
 // A draft whose vocabulary is the target's with more or less padding behind it.
-#include "framework/model/aligned_vocabulary.h"
+#include "framework/decode/aligned_vocabulary.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -11,6 +11,7 @@
 #include "framework/base/error.h"
 #include "framework/base/registry.h"
 #include "framework/decode/model_target.h"
+#include "framework/model/language_model.h"
 #include "framework/text/map_vocabularies.h"
 #include "tests/support/catch.h"
 

@@ -260,6 +260,8 @@ ModelConfig parse_gpt_neox(const JsonObject& json) {
   config.num_kv_heads = config.num_heads;
   config.head_dim = default_head_dim(json, "num_attention_heads", config);
   config.norm = NormKind::Layer;
+  if (const auto given = json.integer("head_dim", 1, kLargestWidth); given && *given != config.head_dim)
+    json.refuse("head_dim", "is {}: this architecture's heads are the hidden size divided by their number, {}", *given, config.head_dim);
   config.norm_eps = json.number("layer_norm_eps", 0.0, 1.0).value_or(1e-5);
   config.activation = parse_activation(json, "hidden_act", "gelu");
   config.gated_mlp = false;

@@ -1,4 +1,4 @@
-#include "framework/model/aligned_vocabulary.h"
+#include "framework/decode/aligned_vocabulary.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full.h>
@@ -8,6 +8,7 @@
 #include <list>
 
 #include "framework/base/error.h"
+#include "framework/model/language_model.h"
 
 namespace foretell {
 namespace {

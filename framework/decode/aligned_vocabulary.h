@@ -7,9 +7,9 @@
 
 #include <memory>
 
-#include "framework/model/language_model.h"
-
 namespace foretell {
+
+class LanguageModel;
 
 std::shared_ptr<const LanguageModel> with_aligned_vocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared);
 
