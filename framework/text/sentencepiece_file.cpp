@@ -21,9 +21,9 @@ struct Field {
   std::string_view bytes;
 };
 
-class Message {
+class WireMessage {
  public:
-  Message(std::string_view bytes, const std::string& name) : bytes_(bytes), name_(name) {}
+  WireMessage(std::string_view bytes, const std::string& name) : bytes_(bytes), name_(name) {}
 
   std::optional<Field> next() {
     if (position_ == bytes_.size()) return std::nullopt;
@@ -66,7 +66,7 @@ class Message {
 
 SentencePieceFile::Piece read_piece(std::string_view bytes, const std::string& name, std::size_t id) {
   SentencePieceFile::Piece piece;
-  Message message(bytes, name);
+  WireMessage message(bytes, name);
   while (const auto field = message.next()) {
     if (field->number == 1) piece.text = field->bytes;
     if (field->number == 2 && field->bytes.size() == 4) {
@@ -118,7 +118,7 @@ void check_character_map(std::string_view map, const std::string& name) {
 }
 
 void read_normalizer(std::string_view bytes, SentencePieceFile& file, const std::string& name) {
-  Message message(bytes, name);
+  WireMessage message(bytes, name);
   while (const auto field = message.next()) {
     if (field->number == 2) check_character_map(field->bytes, name);
     if (field->number == 3) file.add_dummy_prefix = field->value != 0;
@@ -127,7 +127,7 @@ void read_normalizer(std::string_view bytes, SentencePieceFile& file, const std:
 }
 
 void read_trainer(std::string_view bytes, SentencePieceFile& file, const std::string& name) {
-  Message message(bytes, name);
+  WireMessage message(bytes, name);
   while (const auto field = message.next()) {
     if (field->number == 24 && field->value != 0) fail("{}: white space as a suffix is not supported", name);
     if (field->number == 44) file.unknown_surface = field->bytes;
@@ -138,7 +138,7 @@ void read_trainer(std::string_view bytes, SentencePieceFile& file, const std::st
 
 SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& name) {
   SentencePieceFile file;
-  Message message(bytes, name);
+  WireMessage message(bytes, name);
   int normalizers = 0, trainers = 0;
   while (const auto field = message.next()) {
     if (field->number == 1) {
@@ -153,7 +153,7 @@ SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& 
     } else if (field->number == 5) {
       SentencePieceFile ignored;
       read_normalizer(field->bytes, ignored, name);
-      Message denormalizer(field->bytes, name);
+      WireMessage denormalizer(field->bytes, name);
       while (const auto part = denormalizer.next())
         if (part->number == 2 && !part->bytes.empty()) fail("{}: a denormalizer is not supported", name);
     }
