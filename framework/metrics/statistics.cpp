@@ -15,7 +15,8 @@
 namespace foretell {
 namespace {
 
-double normal_below(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
+constexpr double kFarthest = 2;               // of the bootstrap-t, in quantiles of Student's t
+constexpr std::size_t kMostResampled = 1000;  // samples: the two agree there
 
 // Student's t: the probability of [-t, t]. Finite sums for whole degrees of freedom (Abramowitz, Stegun 1964, 26.7.3 and 26.7.4).
 double student_within(double t, int freedom) {
@@ -61,37 +62,78 @@ void add(Row<Columns>& sums, const Row<Columns>& row) {
   for (std::size_t c = 0; c < Columns; ++c) sums[c] += row[c];
 }
 
-// A statistic of column sums, on all rows and on resamples of them.
+// The standard error of a statistic of column sums: how it changes where one row after the other is left out.
+template <std::size_t Columns, class Statistic>
+double jackknife_error(std::span<const Row<Columns>* const> rows, const Row<Columns>& sums, Statistic statistic) {
+  const auto n = static_cast<double>(rows.size());
+  double mean = 0, squares = 0, count = 0;
+  for (const Row<Columns>* row : rows) {
+    Row<Columns> others = sums;
+    for (std::size_t c = 0; c < Columns; ++c) others[c] -= (*row)[c];
+    const double value = statistic(others), step = value - mean;
+    mean += step / ++count;
+    squares += step * (value - mean);
+  }
+  return std::sqrt((n - 1) / n * squares);
+}
+
+struct Reach {
+  double below = 0, above = 0;  // how far an interval goes, in standard errors
+};
+
+// The bootstrap-t's, but for its bounds.
+template <std::size_t Columns, class Statistic>
+Reach resampled_reach(const std::vector<Row<Columns>>& rows, double value, double student, Statistic statistic,
+                      const BootstrapOptions& options) {
+  // Results are resampled apart from all that was drawn to get them, so any purpose will do.
+  PhiloxRng rng({.seed = options.seed, .request = 0, .position = 0, .purpose = RngPurpose::Workload});
+  const double farthest = kFarthest * student;
+  std::vector<double> distances(options.resamples);
+  std::vector<const Row<Columns>*> drawn(rows.size());
+  for (double& distance : distances) {
+    Row<Columns> sums{};
+    for (const Row<Columns>*& row : drawn) {
+      row = &rows[rng.below(rows.size())];
+      add(sums, *row);
+    }
+    const double away = statistic(sums) - value, error = jackknife_error<Columns>(drawn, sums, statistic);
+    distance = std::isfinite(away) && away != 0 ? std::clamp(away / error, -farthest, farthest) : 0;
+    if (std::isnan(distance)) distance = away > 0 ? farthest : -farthest;
+  }
+  std::sort(distances.begin(), distances.end());
+  const double tail = (1 - options.confidence) / 2;
+  return {sorted_percentile(distances, 1 - tail), -sorted_percentile(distances, tail)};
+}
+
+// A statistic of column sums, and its interval; both on the scale on which its errors are even.
 template <std::size_t Columns, class Statistic>
 Estimate bootstrap(const std::vector<Row<Columns>>& rows, Statistic statistic, const BootstrapOptions& options) {
   FORETELL_CHECK(options.resamples > 0, "{} resamples", options.resamples);
   FORETELL_CHECK(options.confidence > 0 && options.confidence < 1, "confidence {}", options.confidence);
   Estimate out{.samples = static_cast<int>(rows.size())};
   Row<Columns> sums{};
-  for (const Row<Columns>& row : rows) add(sums, row);
+  std::vector<const Row<Columns>*> all;
+  for (const Row<Columns>& row : rows) {
+    add(sums, row);
+    all.push_back(&row);
+  }
   const double value = rows.empty() ? std::numeric_limits<double>::quiet_NaN() : statistic(sums);
   if (std::isfinite(value)) out.value = value;
   if (rows.size() < 2) {
     out.no_interval = fmt::format("an interval needs at least 2 samples, there {} {}", rows.size() == 1 ? "is" : "are", rows.size());
     return out;
   }
-  // Results are resampled apart from all that was drawn to get them, so any purpose will do.
-  PhiloxRng rng({.seed = options.seed, .request = 0, .position = 0, .purpose = RngPurpose::Workload});
-  std::vector<double> resampled(options.resamples);
-  for (double& result : resampled) {
-    sums = {};
-    for (std::size_t i = 0; i < rows.size(); ++i) add(sums, rows[rng.below(rows.size())]);
-    result = statistic(sums);
-  }
-  resampled = finite_sorted(std::move(resampled));
-  if (!out.value || static_cast<int>(resampled.size()) < options.resamples) {
+  const double error = jackknife_error<Columns>(all, sums, statistic);
+  if (!out.value || !std::isfinite(error)) {
     out.no_interval = "too few samples have a token";
     return out;
   }
-  const auto n = static_cast<double>(rows.size());
-  const double t = student_quantile(options.confidence, static_cast<int>(rows.size()) - 1),
-               tail = normal_below(-t * std::sqrt(n / (n - 1)));
-  out.interval = Interval{sorted_percentile(resampled, tail), sorted_percentile(resampled, 1 - tail), options.confidence};
+  const double student = student_quantile(options.confidence, static_cast<int>(rows.size()) - 1);
+  Reach reach;
+  // Two rows have no resample besides themselves, and many need none.
+  if (rows.size() > 2 && rows.size() <= kMostResampled && error > 0) reach = resampled_reach(rows, value, student, statistic, options);
+  out.interval =
+      Interval{value - error * std::max(reach.below, student), value + error * std::max(reach.above, student), options.confidence};
   return out;
 }
 
@@ -112,6 +154,7 @@ std::vector<Row<4>> usable(std::span<const PromptPair> prompts) {
 std::string count_of(int count, const char* one, const char* many) { return fmt::format("{} {}", count, count == 1 ? one : many); }
 
 double speed_ratio(const Row<4>& sums) { return (sums[0] / sums[1]) / (sums[2] / sums[3]); }
+double log_speed_ratio(const Row<4>& sums) { return std::log(speed_ratio(sums)); }
 
 std::string interval_words(const Estimate& speedup) {
   return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {}", 100 * speedup.interval->confidence, speedup.interval->low,
@@ -122,7 +165,11 @@ std::string interval_words(const Estimate& speedup) {
 
 Estimate paired_speedup(std::span<const PromptPair> prompts, const BootstrapOptions& options) {
   const std::vector<Row<4>> rows = usable(prompts);
-  Estimate out = bootstrap(rows, speed_ratio, options);
+  Estimate out = bootstrap(rows, log_speed_ratio, options);
+  Row<4> sums{};
+  for (const Row<4>& row : rows) add(sums, row);
+  out.value = std::isfinite(speed_ratio(sums)) ? std::optional(speed_ratio(sums)) : std::nullopt;
+  if (out.interval) out.interval = Interval{std::exp(out.interval->low), std::exp(out.interval->high), out.interval->confidence};
   out.left_out = static_cast<int>(prompts.size() - rows.size());
   for (const PromptPair& p : prompts) out.prompts += is_usable(p) ? p.prompts : 0;
   if (out.samples == 1 && out.prompts > 1)
@@ -186,6 +233,7 @@ std::string_view name_of(SpeedupVerdict verdict) {
     case SpeedupVerdict::Slower: return "slower";
     case SpeedupVerdict::NoDifferenceShown: return "no difference shown";
     case SpeedupVerdict::NoiseExceedsEffect: return "noise exceeds effect";
+    case SpeedupVerdict::UnreliableTiming: return "unreliable timing";
   }
   return "";
 }
@@ -195,6 +243,10 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise) {
   if (!speedup.interval) return {{}, fmt::format("not judged: {}", speedup.no_interval)};
   const double effect = std::abs(*speedup.value - 1);
   const std::string numbers = fmt::format("{:.3g}x, {}", *speedup.value, interval_words(speedup));
+  if (speedup.samples < kLeastPrompts)
+    return {
+        {},
+        fmt::format("not judged: fewer than {} {}; {}", kLeastPrompts, speedup.prompts > speedup.samples ? "batches" : "prompts", numbers)};
   SpeedupVerdict verdict = speedup.interval->low > 1 ? SpeedupVerdict::Faster : SpeedupVerdict::Slower;
   std::string remark;
   if (speedup.interval->contains(1))
@@ -203,6 +255,11 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise) {
     verdict = SpeedupVerdict::NoiseExceedsEffect;
   if (noise && *noise > effect) remark = fmt::format("; repeats vary by {:.1f} %, the effect is {:.1f} %", 100 * *noise, 100 * effect);
   return {verdict, fmt::format("{}: {}{}", name_of(verdict), numbers, remark)};
+}
+
+Judgement unreliable_timing(const Estimate& speedup, const std::string& contradiction) {
+  const std::string value = speedup.value ? fmt::format("; measured were {:.3g}x", *speedup.value) : "";
+  return {SpeedupVerdict::UnreliableTiming, fmt::format("{}: {}{}", name_of(SpeedupVerdict::UnreliableTiming), contradiction, value)};
 }
 
 }  // namespace foretell
