@@ -103,7 +103,8 @@ class OracleDrafter final : public Drafter {
   int depth_;
 };
 
-FORETELL_REGISTER(Drafter, OracleDrafter, "oracle", {.summary = "proposes the known answer with a given acceptance rate: an upper bound"});
+FORETELL_REGISTER(Drafter, OracleDrafter, "oracle",
+                  {.summary = "proposes the known answer with a given acceptance rate: an upper bound", .given_acceptance = true});
 
 }  // namespace
 }  // namespace foretell

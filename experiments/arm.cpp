@@ -42,7 +42,8 @@ ArmRunner::ArmRunner(Arm arm, const Cell& cell, CellSetup& setup, Answers& answe
       answers_(answers),
       energy_(std::move(energy)),
       pipelines_(arm == Arm::Method ? setup.method : setup.baseline),
-      has_state_(arm == Arm::Method ? setup.method_has_state : setup.baseline_has_state) {}
+      has_state_(arm == Arm::Method ? setup.method_has_state : setup.baseline_has_state),
+      knows_answer_(arm == Arm::Method && takes_answer(cell)) {}
 
 std::vector<GenerationRecord> ArmRunner::run(const Batch& batch, int repeat) {
   return decode(batch, repeat, pipelines_[has_state_ ? static_cast<std::size_t>(repeat) : 0].view());
@@ -112,7 +113,7 @@ Request ArmRunner::request(int index, int turn) const {
     setup_.laws->complete(conversation, turn, out);
   else if (setup_.recording)
     out.reference = setup_.recording->tokens(conversation, turn, *setup_.tokenizer, out.max_new_tokens);
-  else if (const Tokens* said = answers_.tokens(index, turn); said && arm_ == Arm::Method && cell_.baseline && cell_.sampling.greedy())
+  else if (const Tokens* said = answers_.tokens(index, turn); said && knows_answer_)
     out.reference = *said;
   return out;
 }

@@ -82,7 +82,7 @@ class ArmRunner {
   Answers& answers_;
   EnergyCounter energy_;
   std::vector<BuiltPipeline>& pipelines_;
-  bool has_state_;
+  bool has_state_, knows_answer_;
 };
 
 }  // namespace foretell

@@ -132,8 +132,7 @@ Request sample_request(const Cell& cell) {
   Request request;
   request.prompt = {0};
   request.sampling = cell.sampling;
-  const bool known = model_type(cell.model.target) == "replay" || (cell.baseline && cell.sampling.greedy());
-  if (known) request.reference = {0};
+  if (model_type(cell.model.target) == "replay" || takes_answer(cell)) request.reference = {0};
   return request;
 }
 
@@ -238,6 +237,8 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   setup.inputs = inputs.hashes();
   return setup;
 }
+
+bool takes_answer(const Cell& cell) { return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty(); }
 
 std::vector<int> check_cells(const Study& study, ModelPool& pool) {
   std::vector<int> prompts;

@@ -58,6 +58,9 @@ struct SetupOptions {
 };
 CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options = {});
 
+// Whether the cell's requests carry the baseline's answer: only to strategies that say that they are given their acceptance.
+bool takes_answer(const Cell& cell);
+
 // The number of conversations of each cell.
 std::vector<int> check_cells(const Study& study, ModelPool& pool);
 

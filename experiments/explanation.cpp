@@ -1,9 +1,10 @@
 #include "experiments/explanation.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
+#include "experiments/pipeline.h"
 #include "experiments/sweep.h"
 
 namespace foretell {
@@ -39,22 +40,59 @@ std::string reason(const TaskSummary& s) {
 }
 
 const TaskSummary& overall(const CellResult* result) { return result->summary.at("overall"); }
+const Judgement& judgement(const CellResult* result) { return overall(result).judgement; }
 
-// The pipelines of one group, fastest first.
-std::string explain_group(const std::string& group, const std::vector<const CellResult*>& ranked) {
-  const std::string where = group.empty() ? "" : group + ": ";
-  const CellResult& best = *ranked.front();
-  const double speedup = *overall(&best).speedup;
-  const auto& verdict = overall(&best).judgement.verdict;
-  const std::string wins = !verdict || *verdict == SpeedupVerdict::Faster ? "wins" : fmt::format("comes first ({})", name_of(*verdict));
-  std::string text = speedup > 1
-                         ? fmt::format("{}{} {}, {:.2f}x: {}.", where, pipeline_of(best.cell), wins, speedup, reason(overall(&best)))
-                         : fmt::format("{}nothing beats plain decoding; {} comes nearest, {:.2f}x: {}.", where, pipeline_of(best.cell),
-                                       speedup, reason(overall(&best)));
-  const CellResult& worst = *ranked.back();
-  if (ranked.size() > 1 && *overall(&worst).speedup < 1)
-    text += fmt::format(" {} loses, {:.2f}x: {}.", pipeline_of(worst.cell), *overall(&worst).speedup, reason(overall(&worst)));
-  return text + "\n";
+// "1.50x: a round emits ..."
+std::string with_reason(const CellResult* result) { return fmt::format("{:.2f}x: {}.", *overall(result).speedup, reason(overall(result))); }
+
+// "no difference shown", or why there is no verdict, without its numbers.
+std::string doubt(const CellResult* result) {
+  if (judgement(result).verdict) return std::string(name_of(*judgement(result).verdict));
+  const std::string& words = judgement(result).words;
+  return words.empty() ? "not judged" : words.substr(0, words.find(';'));
+}
+
+// The pipelines of one group, fastest first, whose clock can be believed and whose acceptance was measured.
+std::string explain_ranked(const std::vector<const CellResult*>& ranked) {
+  const CellResult *first = ranked.front(), *last = ranked.back();
+  const auto winner = std::find_if(ranked.begin(), ranked.end(), [](const CellResult* result) { return judgement(result).wins(); });
+  const bool all_lose = std::all_of(ranked.begin(), ranked.end(),
+                                    [](const CellResult* result) { return judgement(result).verdict == SpeedupVerdict::Slower; });
+  std::string text;
+  if (winner != ranked.end())
+    text = fmt::format("{} wins, {}", pipeline_of((*winner)->cell), with_reason(*winner));
+  else if (*overall(first).speedup > 1)
+    text = fmt::format("{} comes first ({}), {}", pipeline_of(first->cell), doubt(first), with_reason(first));
+  else
+    text = fmt::format("nothing {} plain decoding; {} comes nearest, {}", all_lose ? "beats" : "is shown to beat", pipeline_of(first->cell),
+                       with_reason(first));
+  if (ranked.size() > 1 && judgement(last).verdict == SpeedupVerdict::Slower)
+    text += fmt::format(" {} loses, {}", pipeline_of(last->cell), with_reason(last));
+  return text;
+}
+
+std::string listed(const std::vector<const CellResult*>& results) {
+  std::vector<std::string> names;
+  for (const CellResult* result : results) names.push_back(pipeline_of(result->cell));
+  return fmt::format("{}", fmt::join(names, "; "));
+}
+
+std::string explain_group(const std::vector<const CellResult*>& all) {
+  std::vector<const CellResult*> ranked, unreliable, given;
+  for (const CellResult* result : all) {
+    if (judgement(result).unreliable())
+      unreliable.push_back(result);
+    else if (!given_acceptance(result->cell.pipeline).empty())
+      given.push_back(result);
+    else
+      ranked.push_back(result);
+  }
+  const std::string group = settings_name(all.front()->cell, false);
+  std::vector<std::string> sentences;
+  if (!ranked.empty()) sentences.push_back(explain_ranked(ranked));
+  if (!unreliable.empty()) sentences.push_back(fmt::format("unreliable timing, so nothing is said of it: {}.", listed(unreliable)));
+  if (!given.empty()) sentences.push_back(fmt::format("its acceptance was given, so it is in no order: {}.", listed(given)));
+  return fmt::format("{}{}\n", group.empty() ? "" : group + ": ", fmt::join(sentences, " "));
 }
 
 }  // namespace
@@ -65,13 +103,13 @@ std::string explain(const std::vector<CellResult>& results) {
     if (std::find(groups.begin(), groups.end(), result.cell.group) == groups.end()) groups.push_back(result.cell.group);
   std::string text;
   for (const std::string& group : groups) {
-    std::vector<const CellResult*> ranked;
+    std::vector<const CellResult*> all;
     for (const CellResult& result : results)
-      if (result.timed && !result.cell.is_baseline && result.cell.group == group && overall(&result).speedup) ranked.push_back(&result);
-    if (ranked.empty()) continue;
-    std::stable_sort(ranked.begin(), ranked.end(),
+      if (result.timed && !result.cell.is_baseline && result.cell.group == group && overall(&result).speedup) all.push_back(&result);
+    if (all.empty()) continue;
+    std::stable_sort(all.begin(), all.end(),
                      [](const CellResult* a, const CellResult* b) { return *overall(a).speedup > *overall(b).speedup; });
-    text += explain_group(settings_name(ranked.front()->cell, false), ranked);
+    text += explain_group(all);
   }
   return text;
 }

@@ -21,7 +21,7 @@ double median(std::vector<double> of) {
 
 // Medians, because what they are compared with are whole runs, in which a busy machine has its slow spells too.
 std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* draft) {
-  const int context = std::min(kContext, model.config().context / 2);
+  const int context = row_cost_context(model.config());
   std::vector<int> rows;
   for (const int count : kRowCounts)
     if (count <= model.config().context - context) rows.push_back(count);
@@ -42,6 +42,8 @@ std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* dr
 }
 
 }  // namespace
+
+int row_cost_context(const ModelConfig& target) { return std::min(kContext, target.context / 2); }
 
 std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft) {
   return std::make_shared<RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<RowCost>{});

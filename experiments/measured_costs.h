@@ -13,6 +13,9 @@
 
 namespace foretell {
 
+// Tokens that are in the cache when a forward is measured.
+int row_cost_context(const ModelConfig& target);
+
 // `draft` may be null.
 std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft);
 

@@ -6,7 +6,9 @@
 
 #include "experiments/arm.h"
 #include "experiments/cell_setup.h"
+#include "experiments/measured_costs.h"
 #include "experiments/model_shape.h"
+#include "framework/cost/timing_contradiction.h"
 #include "framework/metrics/metrics.h"
 
 namespace foretell {
@@ -64,12 +66,14 @@ double number_bytes(const LanguageModel& model, const std::optional<std::string>
   return type == "f64" || type == "float64" ? 8 : 4;
 }
 
+// The weights are read once for all sequences of a batch.
+double bytes_in_batch(const ForwardCost& cost, double batch) { return cost.bytes() - cost.weight_bytes + cost.weight_bytes / batch; }
+
 struct Work {
   double operations = 0, bytes = 0;
   void add(const ForwardCost& cost, double batch, double times = 1) {
     operations += times * cost.operations;
-    // The weights are read once for all sequences of a batch.
-    bytes += times * (cost.bytes() - cost.weight_bytes + cost.weight_bytes / batch);
+    bytes += times * bytes_in_batch(cost, batch);
   }
 };
 
@@ -107,26 +111,122 @@ void fold_work(const Cell& cell, const Shapes& shapes, std::span<const Generatio
   out.memory = memory;
 }
 
-void predict(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, const TaskSummary& measured,
-             CellPerformance& out) {
-  if (cell.run.request_rate) return;  // who shares a forward with whom is up to the arrivals
-  const RoundList rounds = first_rounds(records, Arm::Method), plain = first_rounds(records, Arm::Baseline);
-  if (rounds.empty() || drafted_tokens(rounds) == 0) return;
-  const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
-                              .conditional_per_position = conditional_acceptance_per_position(rounds)};
-  RoundPlan plan = plan_of(rounds, plain);
+Shapes shapes_of(const Cell& cell, const CellSetup& setup) {
+  const double bytes = number_bytes(*setup.model, cell.model.dtype);
+  const auto shape_of = [&](const ModelConfig& config) {
+    ModelShape shape = model_shape(config, bytes);
+    if (cell.model.dtype == "int8") shape.weight_bytes = shape.head_bytes = 1;
+    return shape;
+  };
+  Shapes shapes{shape_of(setup.model->config())};
+  if (!setup.draft_folder.empty()) shapes.draft = shape_of(load_model_config(setup.draft_folder));
+  return shapes;
+}
+
+RoundPlan plan_with_answers(std::span<const GenerationRecord> records) {
+  RoundPlan plan = plan_of(first_rounds(records, Arm::Method), first_rounds(records, Arm::Baseline));
   for (const GenerationRecord& record : records) {
     if (record.arm != Arm::Method || record.repeat != 0) continue;
     int tokens = 0;
     for (const RoundRecord& round : record.rounds) tokens += round.emitted;
     if (tokens > 0) ++plan.answers[tokens];
   }
-  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan, facts);
+  return plan;
+}
+
+// What scoring took in the rounds of a cell, beside what it was measured to cost.
+class ScoreTimes {
+ public:
+  ScoreTimes(const Cell& cell, const CellSetup& setup, const RowCosts& costs)
+      : shape_(shapes_of(cell, setup).target),
+        costs_(costs),
+        batch_(cell.run.batch_size),
+        measured_context_(row_cost_context(setup.model->config())) {}
+
+  // Of the repeat that is in the middle; none without rounds.
+  std::optional<ScoredRounds> of(std::span<const GenerationRecord> records, Arm arm) const {
+    std::map<int, ScoredRounds> sums;
+    std::map<int, double> counts;
+    for (const GenerationRecord& record : records) {
+      if (record.arm != arm || record.rounds.empty()) continue;
+      counts[record.repeat] += static_cast<double>(record.rounds.size());
+      add(record, sums[record.repeat]);
+    }
+    std::vector<ScoredRounds> means;
+    for (const auto& [repeat, sum] : sums) {
+      const double n = counts.at(repeat);
+      means.push_back({sum.rows / n, sum.score_ns / n, sum.draft_ns / n, sum.least_ns / n, sum.most_ns / n});
+    }
+    if (means.empty()) return std::nullopt;
+    const auto middle = means.begin() + static_cast<std::ptrdiff_t>(means.size() / 2);
+    std::nth_element(means.begin(), middle, means.end(),
+                     [](const ScoredRounds& a, const ScoredRounds& b) { return a.score_ns * b.most_ns < b.score_ns * a.most_ns; });
+    return *middle;
+  }
+
+ private:
+  void add(const GenerationRecord& record, ScoredRounds& sum) const {
+    double context = record.prompt_tokens - 1;
+    for (const RoundRecord& round : record.rounds) {
+      const double cost = costs_.target(round.scored), grown = growth(round.scored, context);
+      sum.rows += round.scored;
+      sum.score_ns += static_cast<double>(round.ns.score);
+      sum.draft_ns += static_cast<double>(round.ns.draft);
+      sum.least_ns += cost * std::min(1.0, grown);
+      sum.most_ns += cost * std::max(1.0, grown);
+      context += round.emitted;
+    }
+  }
+
+  // How much more a forward has to do after so many tokens than after those that were there when its cost was measured.
+  double growth(double rows, double context) const {
+    const ForwardCost here = forward_cost(shape_, rows, context), there = forward_cost(shape_, rows, measured_context_);
+    return std::max(here.operations / there.operations, bytes_in_batch(here, batch_) / bytes_in_batch(there, batch_));
+  }
+
+  ModelShape shape_;
+  const RowCosts& costs_;
+  double batch_, measured_context_;
+};
+
+// In words what of a task's times cannot be.
+std::string contradiction_of(const ScoreTimes& times, const RowCosts& costs, std::span<const GenerationRecord> records,
+                             const TaskSummary& task) {
+  const auto method = times.of(records, Arm::Method);
+  if (!method) return "";
+  std::optional<double> full_acceptance;
+  if (task.drafted > 0) full_acceptance = predict_speedup(costs, plan_with_answers(records), {}).oracle;
+  const bool plain = drafted_tokens(first_rounds(records, Arm::Baseline)) == 0;  // else it is no measure of full acceptance
+  return timing_contradiction({.method = *method,
+                               .baseline = times.of(records, Arm::Baseline),
+                               .decode_speedup = task.decode_speedup,
+                               .full_acceptance = plain ? full_acceptance : std::nullopt});
+}
+
+// What is said where nothing is predicted.
+void withhold_prediction(const TaskSummary& measured, CellPerformance& out) {
+  out.predicted.reset();
+  out.reason = measured.judgement.words;
+}
+
+// Nothing wins or loses by less than what can be told.
+std::string verdict_name(const Judgement& judgement) {
+  if (!judgement.verdict) return "not judged";
+  return *judgement.verdict == SpeedupVerdict::Faster   ? "wins"
+         : *judgement.verdict == SpeedupVerdict::Slower ? "loses"
+                                                        : std::string(name_of(*judgement.verdict));
+}
+
+void predict(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, const TaskSummary& measured,
+             CellPerformance& out) {
+  if (cell.run.request_rate) return;  // who shares a forward with whom is up to the arrivals
+  const RoundList rounds = first_rounds(records, Arm::Method);
+  if (rounds.empty() || drafted_tokens(rounds) == 0) return;
+  const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
+                              .conditional_per_position = conditional_acceptance_per_position(rounds)};
+  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan_with_answers(records), facts);
   out.reason = reason_of(*out.predicted, measured.decode_speedup);
-  const auto& verdict = measured.judgement.verdict;
-  const bool shown = !verdict || *verdict == SpeedupVerdict::Faster || *verdict == SpeedupVerdict::Slower;
-  // Nothing wins or loses by less than what can be told.
-  if (!shown) out.reason.replace(0, out.reason.find(':'), name_of(*verdict));
+  out.reason.replace(0, out.reason.find(':'), verdict_name(measured.judgement));
 }
 
 nlohmann::ordered_json json_number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
@@ -144,20 +244,28 @@ EnergySource energy_source(std::string_view name) {
 
 }  // namespace
 
+void judge_timing(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, Summary& summary) {
+  if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.is_baseline) return;
+  const RowCosts costs = in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records));
+  const ScoreTimes times(cell, setup, costs);
+  for (auto& [name, task] : summary) {
+    std::vector<GenerationRecord> own;
+    for (const GenerationRecord& record : records)
+      if (name != "overall" && record.task == name) own.push_back(record);
+    const std::string contradiction = contradiction_of(times, costs, name == "overall" ? records : own, task);
+    if (!contradiction.empty()) task.judgement = unreliable_timing(task.speedup_estimate, contradiction);
+  }
+}
+
 CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
                                const TaskSummary& measured) {
   CellPerformance out;
   if (!setup.timed() || !setup.model) return out;
-  if (setup.costs) predict(cell, setup, records, measured, out);
-  const double bytes = number_bytes(*setup.model, cell.model.dtype);
-  const auto shape_of = [&](const ModelConfig& config) {
-    ModelShape shape = model_shape(config, bytes);
-    if (cell.model.dtype == "int8") shape.weight_bytes = shape.head_bytes = 1;
-    return shape;
-  };
-  Shapes shapes{shape_of(setup.model->config())};
-  if (!setup.draft_folder.empty()) shapes.draft = shape_of(load_model_config(setup.draft_folder));
-  fold_work(cell, shapes, records, out);
+  if (measured.judgement.unreliable())
+    withhold_prediction(measured, out);
+  else if (setup.costs)
+    predict(cell, setup, records, measured, out);
+  fold_work(cell, shapes_of(cell, setup), records, out);
   const bool counted = std::any_of(records.begin(), records.end(), [](const auto& r) { return r.joules.has_value(); });
   out.energy = counted ? EnergySource::Counters : cell.run.power_watts ? EnergySource::StatedPower : EnergySource::None;
   return out;
@@ -192,7 +300,7 @@ nlohmann::ordered_json to_json(const CellPerformance& performance) {
           {"energy_source", std::string(name_of(performance.energy))}};
 }
 
-CellPerformance performance_from(const std::optional<OrderedJsonView>& json) {
+CellPerformance performance_from(const std::optional<OrderedJsonView>& json, const TaskSummary& measured) {
   CellPerformance out;
   if (!json) return out;
   if (const auto p = json->find("predicted")) {
@@ -216,6 +324,7 @@ CellPerformance performance_from(const std::optional<OrderedJsonView>& json) {
                            .caches = number_at(*memory, "caches").value_or(0),
                            .process = number_at(*memory, "process")};
   out.energy = energy_source(json->string_or("energy_source", ""));
+  if (measured.judgement.unreliable()) withhold_prediction(measured, out);
   return out;
 }
 

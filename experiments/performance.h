@@ -33,12 +33,16 @@ struct CellPerformance {
   EnergySource energy = EnergySource::None;
 };
 
-// `measured`: the fold of all the records.
+// Takes the verdicts of tasks back whose times contradict one another or the measured cost of rows (framework/cost/timing_contradiction.h): their timing is
+// unreliable, whatever their intervals are.
+void judge_timing(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, Summary& summary);
+
+// `measured`: the fold of all the records. Nothing is predicted where its timing is unreliable.
 CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
                                const TaskSummary& measured);
 
 nlohmann::ordered_json to_json(const CellPerformance& performance);
-// What to_json() gave; numbers that it does not know are absent.
-CellPerformance performance_from(const std::optional<OrderedJsonView>& json);
+// What to_json() gave; numbers that it does not know are absent, and so are predictions where the timing of `measured` is unreliable.
+CellPerformance performance_from(const std::optional<OrderedJsonView>& json, const TaskSummary& measured);
 
 }  // namespace foretell

@@ -11,27 +11,36 @@ void check_type(const ConfigValue& description) {
   Registry<Interface>::instance().find(description);
 }
 
+// The strategies that `value` names anywhere in it and that have the trait, as "drafter 'oracle'".
 template <class Interface>
-bool remembers(const std::string& name) {
-  const auto& entries = Registry<Interface>::instance().entries();
-  const auto entry = entries.find(name);
-  return entry != entries.end() && entry->second.info.run_state;
+void add_named(const ConfigValue& value, bool StrategyInfo::*trait, std::vector<std::string>& out) {
+  if (value.is_scalar()) {
+    const auto& entries = Registry<Interface>::instance().entries();
+    const auto entry = entries.find(value.text());
+    const std::string name = fmt::format("{} '{}'", Registry<Interface>::kind(), value.text());
+    if (entry != entries.end() && entry->second.info.*trait && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+  }
+  for (const ConfigValue& item : value.items()) add_named<Interface>(item, trait, out);
+  for (const auto& entry : value.entries()) add_named<Interface>(entry.value, trait, out);
 }
 
-bool names_one_that_remembers(const ConfigValue& value) {
-  if (value.is_scalar())
-    return remembers<Drafter>(value.text()) || remembers<DraftPolicy>(value.text()) || remembers<TreePolicy>(value.text()) ||
-           remembers<Verifier>(value.text());
-  for (const ConfigValue& item : value.items())
-    if (names_one_that_remembers(item)) return true;
-  return std::any_of(value.entries().begin(), value.entries().end(), [](const auto& e) { return names_one_that_remembers(e.value); });
+std::vector<std::string> strategies_with(bool StrategyInfo::*trait, const PipelineSection& section) {
+  std::vector<std::string> out;
+  for (const ConfigValue* part : {&section.drafter, &section.verifier, &section.policy, &section.tree}) {
+    add_named<Drafter>(*part, trait, out);
+    add_named<Verifier>(*part, trait, out);
+    add_named<DraftPolicy>(*part, trait, out);
+    add_named<TreePolicy>(*part, trait, out);
+  }
+  return out;
 }
 
 }  // namespace
 
-bool has_state(const PipelineSection& section) {
-  return names_one_that_remembers(section.drafter) || names_one_that_remembers(section.verifier) ||
-         names_one_that_remembers(section.policy) || names_one_that_remembers(section.tree);
+bool has_state(const PipelineSection& section) { return !strategies_with(&StrategyInfo::run_state, section).empty(); }
+
+std::vector<std::string> given_acceptance(const PipelineSection& section) {
+  return strategies_with(&StrategyInfo::given_acceptance, section);
 }
 
 bool is_lossy(const PipelineSection& section) {

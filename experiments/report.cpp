@@ -8,6 +8,8 @@
 
 #include "experiments/console.h"
 #include "experiments/overlap.h"
+#include "experiments/pipeline.h"
+#include "experiments/report/measures.h"
 #include "experiments/table.h"
 
 namespace foretell {
@@ -27,6 +29,25 @@ bool names_tasks(const CellResult& result) {
   if (result.summary.size() != 2 || result.tasks.size() != 1) return result.summary.size() > 2;
   const ConfigValue* type = result.cell.workload.find("type");
   return result.tasks[0] != "prompts" && !(type && type->is_scalar() && type->text() == result.tasks[0]);
+}
+
+// What the marks of a table mean, a line for each cell that has one.
+std::string marks_of(const std::vector<CellResult>& results) {
+  std::string out;
+  for (const CellResult& result : results)
+    for (const auto& [task, summary] : result.summary)
+      if (summary.judgement.unreliable() && (task == "overall" || names_tasks(result)))
+        out += fmt::format("? {}{}: {}\n", result.cell.name, task == "overall" ? "" : ", " + task, summary.judgement.words);
+  for (const CellResult& result : results)
+    if (const auto given = given_acceptance(result.cell.pipeline); !given.empty())
+      out += fmt::format("given acceptance: {}: what is accepted was fed to {}; it is recomputed here, not measured\n", result.cell.name,
+                         fmt::join(given, ", "));
+  return out;
+}
+
+// The name with what its numbers cannot say for themselves.
+std::string title_of(const CellResult& result) {
+  return result.cell.name + (given_acceptance(result.cell.pipeline).empty() ? "" : " [given acceptance]");
 }
 
 // Columns that are there if a cell has something for them.
@@ -49,7 +70,7 @@ std::vector<std::string> row(const std::string& name, const TaskSummary& s, cons
                                     shown(s.mean_acceptance_length_per_request, "{:.3f}"),
                                     shown(percent(s.draft_acceptance_rate), "{:.1f}%"),
                                     shown(s.tokens_per_second, "{:.1f}"),
-                                    shown(s.speedup, "{:.2f}x"),
+                                    shown(s.speedup, s.judgement.unreliable() ? "{:.2f}x ?" : "{:.2f}x"),
                                     shown(percent(s.same_as_baseline), "{:.0f}%")};
   if (columns.exact) cells.push_back(shown(percent(s.exact_match), "{:.1f}%"));
   if (columns.quality) {
@@ -65,6 +86,12 @@ std::string interval_words(const Estimate& estimate) {
   if (estimate.samples == 0) return "-";
   const std::string bounds = estimate.interval ? fmt::format("{:.2f} to {:.2f}", estimate.interval->low, estimate.interval->high) : "none";
   return fmt::format("{} ({})", bounds, units_of(estimate));
+}
+
+// Null where it was measured.
+nlohmann::ordered_json given_json(const PipelineSection& pipeline) {
+  const auto given = given_acceptance(pipeline);
+  return given.empty() ? nullptr : nlohmann::ordered_json(given);
 }
 
 nlohmann::ordered_json scalar_json(const ConfigValue& value) {
@@ -86,20 +113,21 @@ std::string results_table(const std::vector<CellResult>& results) {
   for (const CellResult& result : results) {
     const TaskSummary& overall = result.summary.at("overall");
     if (!by_task) {
-      table.add(row(result.cell.name, overall, columns));
+      table.add(row(title_of(result), overall, columns));
       continue;
     }
-    table.add_title(result.cell.name);
+    table.add_title(title_of(result));
     for (const std::string& task : result.tasks)
       if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second, columns));
     table.add(row("  overall", overall, columns));
   }
-  return table.to_string();
+  const std::string marks = marks_of(results);
+  return table.to_string() + (marks.empty() ? "" : "\n" + marks);
 }
 
 std::string speedup_table(const std::vector<CellResult>& results) {
-  Table table({"<cell", "speed-up", "<95% interval", "<verdict", "decoding", "iid", "by position", "oracle", "acceptance", "break-even",
-               "<reason"});
+  Table table({"<cell", "speed-up", "<95% interval", "<verdict", task_measures()[task_measure("decode_speedup")].heading, "iid",
+               "by position", "oracle", "acceptance", "break-even", "<reason"});
   bool any = false;
   for (const CellResult& result : results) {
     const TaskSummary& measured = result.summary.at("overall");
@@ -107,7 +135,7 @@ std::string speedup_table(const std::vector<CellResult>& results) {
     any = true;
     const std::optional<SpeedupPrediction>& p = result.performance.predicted;
     const auto predicted = [&](const auto& field, const char* format) { return p ? shown(field(*p), format) : "-"; };
-    table.add({result.cell.name, shown(measured.speedup, "{:.2f}x"), interval_words(measured.speedup_estimate),
+    table.add({title_of(result), shown(measured.speedup, "{:.2f}x"), interval_words(measured.speedup_estimate),
                measured.judgement.verdict ? std::string(name_of(*measured.judgement.verdict)) : "not judged",
                shown(measured.decode_speedup, "{:.2f}x"), predicted([](const auto& of) { return of.iid; }, "{:.2f}x"),
                predicted([](const auto& of) { return of.position_wise; }, "{:.2f}x"),
@@ -161,6 +189,7 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"timed", result.timed},
           {"inflated_from", to_json(result.inflated)},
           {"is_baseline", result.cell.is_baseline},
+          {"given_acceptance", given_json(result.cell.pipeline)},
           {"group", result.cell.group},
           {"settings", to_json(result.cell.settings)},
           {"tasks", to_json(result.summary, result.tasks)},
@@ -238,6 +267,7 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"tasks", to_json(result.summary, result.tasks)},
                      {"timed", result.timed},
                      {"inflated_from", to_json(result.inflated)},
+                     {"given_acceptance", given_json(result.cell.pipeline)},
                      {"prediction", to_json(result.prediction)},
                      {"performance", to_json(result.performance)},
                      {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},

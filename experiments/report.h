@@ -46,6 +46,7 @@ struct CellResult {
 // What summary.json holds.
 nlohmann::ordered_json summary_json(const Study& study, const CellResult& result);
 
+// With what its marks mean below: cells whose timing is unreliable, and those whose acceptance was given to them.
 std::string results_table(const std::vector<CellResult>& results);
 // Each timed cell's speed-up with its interval and verdict, beside what acceptance and the cost of n rows predict, and the reason; empty if none has one.
 std::string speedup_table(const std::vector<CellResult>& results);

@@ -49,6 +49,7 @@ FoldOptions fold_options(const Cell& cell, const CellSetup& setup) {
   return {.timed = setup.timed(),
           .sampled = !cell.sampling.greedy(),
           .is_baseline = cell.is_baseline,
+          .drafts = !drafts_nothing(cell.pipeline),
           .seed = static_cast<std::uint64_t>(cell.run.seed),
           .targets = {ns(cell.run.slo_ttft_ms), ns(cell.run.slo_tpot_ms), ns(cell.run.slo_latency_ms)},
           .stated_watts = cell.run.power_watts};
@@ -287,8 +288,10 @@ class GroupRunner {
     CellResult result{
         cell, fold(records, fold_options(cell, setup)), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
     result.complete = complete;
-    result.performance = member.was_finished ? performance_from(member.store.summary()->view().find("performance"))
-                                             : performance_of(cell, setup, records, result.summary.at("overall"));
+    judge_timing(cell, setup, records, result.summary);
+    const TaskSummary& overall = result.summary.at("overall");
+    result.performance = member.was_finished ? performance_from(member.store.summary()->view().find("performance"), overall)
+                                             : performance_of(cell, setup, records, overall);
     add_laws(member, records, result);
     if (complete) {
       result.prediction =

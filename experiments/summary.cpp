@@ -161,8 +161,12 @@ std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& bas
   return out;
 }
 
-void fold_certainty(const Requests& method, const Requests& baseline, std::uint64_t seed, TaskSummary& out) {
-  out.speedup_estimate = paired_speedup(prompt_pairs(method, baseline, std::nullopt), {.seed = seed});
+bool drafted_nothing(const Requests& requests) {
+  return std::all_of(requests.begin(), requests.end(), [](const auto& entry) { return drafted_tokens(entry.second.first().rounds) == 0; });
+}
+
+void fold_certainty(const Requests& method, const Requests& baseline, const FoldOptions& options, TaskSummary& out) {
+  out.speedup_estimate = paired_speedup(prompt_pairs(method, baseline, std::nullopt), {.seed = options.seed});
   std::set<int> repeats;
   for (const auto& [key, runs] : method)
     for (const auto& [repeat, record] : runs.by_repeat) repeats.insert(repeat);
@@ -171,6 +175,8 @@ void fold_certainty(const Requests& method, const Requests& baseline, std::uint6
   for (const int repeat : repeats) by_repeat.push_back(prompt_pairs(method, baseline, repeat));
   out.speedup_noise = speedup_noise(by_repeat);
   out.judgement = judge(out.speedup_estimate, out.speedup_noise);
+  if (options.drafts && out.accepted == 0 && out.judgement.wins() && drafted_nothing(baseline))
+    out.judgement = unreliable_timing(out.speedup_estimate, "no drafted token was accepted, so nothing can have been gained");
 }
 
 void fold_latency(const Requests& method, const LatencyTargets& targets, TaskSummary& out) {
@@ -311,7 +317,7 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     fold_acceptance(method, out);
     if (options.timed) {
       fold_speed(method, baseline, options.is_baseline, out);
-      if (!options.is_baseline) fold_certainty(method, baseline, options.seed, out);
+      if (!options.is_baseline) fold_certainty(method, baseline, options, out);
       fold_latency(method, options.targets, out);
       out.joules_per_token = joules_per_token(method, options.stated_watts);
       out.baseline_joules_per_token = joules_per_token(baseline, options.stated_watts);

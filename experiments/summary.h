@@ -50,6 +50,7 @@ struct FoldOptions {
   bool timed = true;         // false: the times mean nothing (a recorded answer), so none is reported
   bool sampled = false;      // tokens were drawn: the method's need not be the baseline's, so they are not compared
   bool is_baseline = false;  // the method is the baseline: its speed-up is 1 by definition
+  bool drafts = false;       // it has a drafter, whose gain is what was accepted
   std::uint64_t seed = 1;    // of the resampling
   LatencyTargets targets = {};
   std::optional<double> stated_watts = {};  // stands in where no energy was measured

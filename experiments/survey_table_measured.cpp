@@ -1,10 +1,13 @@
 #include "experiments/survey_table_measured.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "experiments/pipeline.h"
 #include "experiments/store.h"
 #include "framework/text/file_bytes.h"
 #include "framework/text/json_reader.h"
@@ -15,6 +18,11 @@ namespace {
 std::optional<double> number_of(const JsonView& task, const char* key) {
   const auto value = task.find(key);
   return value ? std::optional(value->number()) : std::nullopt;
+}
+
+std::string text_of(const JsonView& task, const char* key) {
+  const auto value = task.find(key);
+  return value ? value->string() : "";
 }
 
 std::optional<double> accepted_per_round(const JsonView& task) {
@@ -31,9 +39,29 @@ std::optional<Interval> interval_of(const JsonView& task, const std::string& met
 MeasuredNumber measure_of(const std::string& metric, const JsonView& task, const std::string& name, const std::filesystem::path& folder,
                           bool timed) {
   if (metric == "accepted_per_round") return {accepted_per_round(task)};
-  if (metric != "speedup_mean_of_questions") return {number_of(task, metric.c_str()), interval_of(task, metric)};
-  const auto speedup = timed ? speedup_mean_of_questions(undamaged_records(folder), name) : std::nullopt;
-  return speedup ? MeasuredNumber{speedup->value, speedup->interval} : MeasuredNumber{};
+  const auto in_doubt = [&](MeasuredNumber number, std::optional<double> samples) {
+    if (text_of(task, "verdict") == name_of(SpeedupVerdict::UnreliableTiming)) number.doubt = text_of(task, "verdict_words");
+    if (!number.interval)
+      number.unsure = "it has no interval";
+    else if (samples && *samples < kLeastPrompts)
+      number.unsure = fmt::format("measured over {:.0f}, at least {} prompts or batches are needed", *samples, kLeastPrompts);
+    return number;
+  };
+  if (metric == "speedup_mean_of_questions") {
+    const auto speedup = timed ? speedup_mean_of_questions(undamaged_records(folder), name) : std::nullopt;
+    return speedup ? in_doubt({speedup->value, speedup->interval}, speedup->samples) : MeasuredNumber{};
+  }
+  const MeasuredNumber number{number_of(task, metric.c_str()), interval_of(task, metric)};
+  return metric == "speedup" || metric == "decode_speedup" ? in_doubt(number, number_of(task, "speedup_samples")) : number;
+}
+
+// Of the pipeline as the study has it, and of what the run knew of it: a plug-in need not be loaded here.
+std::string given_to(const PipelineSection& pipeline, const JsonView& summary) {
+  std::vector<std::string> parts = given_acceptance(pipeline);
+  if (const auto written = summary.find("given_acceptance"))
+    for (std::size_t i = 0; i < written->size(); ++i)
+      if (std::find(parts.begin(), parts.end(), written->at(i).string()) == parts.end()) parts.push_back(written->at(i).string());
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 std::string task_names(const JsonView& tasks) {
@@ -86,7 +114,8 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const Generat
   if (!counted) return std::nullopt;
   std::vector<PromptPair> all;
   for (const auto& [unit, pair] : pairs) all.push_back(pair);
-  return QuestionSpeedup{sum.value / counted, paired_speedup(all).interval};
+  const Estimate estimate = paired_speedup(all);
+  return QuestionSpeedup{sum.value / counted, estimate.interval, estimate.samples};
 }
 
 MeasuredStudies::MeasuredStudies(const SurveyTable& table, std::filesystem::path results) : table_(table), results_(std::move(results)) {
@@ -121,7 +150,8 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   const TableStudy& study = table_.study(column.study);
   const Source& source = sources_.at(column.study);
   if (!source.study) return {std::nullopt, std::nullopt, "the study cannot be read: " + source.unreadable};
-  const std::filesystem::path folder = cell_folder(results_, *source.study, cell_of(source, study, named->second));
+  const Cell& cell = cell_of(source, study, named->second);
+  const std::filesystem::path folder = cell_folder(results_, *source.study, cell);
   if (!Store(folder).finished())
     return {std::nullopt, std::nullopt,
             fmt::format("not run yet; `foretell run {}{}` does, or --run here", study.file.string(),
@@ -133,6 +163,7 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   if (!task) fail_at(column.where, "column '{}': {} has no task '{}'; it has {}", column.name, where.file, column.task, task_names(tasks));
   const bool timed = view.boolean_or("timed", true);
   MeasuredNumber number = measure_of(column.metric, *task, column.task, folder, timed);
+  number.given = given_to(cell.pipeline, view);
   if (!number.value)
     number.missing = timed ? fmt::format("the cell has no {}", column.metric) : "the target is a recorded answer: its times mean nothing";
   return number;

@@ -2,7 +2,7 @@
 //
 // Contract: a cell counts if the study as it stands now has it (its hash is the folder's name) and its summary is complete; so a run with other
 // settings, or a study that was changed since, is not taken for the one that the table names. What is absent has a reason in words. A file that is no
-// run's is an Error with its name.
+// run's is an Error with its name. Whether a number was measured or given follows from the cell's pipeline and from what the run has written of it.
 #pragma once
 
 #include <filesystem>
@@ -33,6 +33,7 @@ const std::vector<std::string>& measure_names();
 struct QuestionSpeedup {
   double value = 0;
   std::optional<Interval> interval = {};
+  int samples = 0;  // questions, or batches of them
 };
 std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const GenerationRecord> records, const std::string& task);
 
@@ -40,6 +41,8 @@ struct MeasuredNumber {
   std::optional<double> value = {};
   std::optional<Interval> interval = {};  // of a speed-up, over prompts
   std::string missing = {};               // why there is none
+  std::string given = {};                 // which parts of the pipeline were given what it shows: "drafter 'oracle'"
+  std::string doubt = {}, unsure = {};    // of a speed-up: as in ComparedCell
 };
 
 class MeasuredStudies {

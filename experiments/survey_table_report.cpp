@@ -13,10 +13,10 @@
 namespace foretell {
 namespace {
 
-constexpr std::array kVerdicts = {CellVerdict::Reproduced, CellVerdict::SameOrder, CellVerdict::Differs, CellVerdict::NotComparable,
-                                  CellVerdict::NotMeasured};
+constexpr std::array kVerdicts = {CellVerdict::Reproduced, CellVerdict::SameOrder,     CellVerdict::Recomputed,
+                                  CellVerdict::Differs,    CellVerdict::NotComparable, CellVerdict::NotMeasured};
 
-char mark_of(CellVerdict verdict) { return "=~!x?"[static_cast<int>(verdict)]; }
+char mark_of(CellVerdict verdict) { return "=~^!x?"[static_cast<int>(verdict)]; }
 
 std::string published_text(const std::optional<Published>& published) { return published ? published->text : "-"; }
 
@@ -86,13 +86,23 @@ std::vector<std::string> reason_lines(const ComparedTable& compared) {
   return out;
 }
 
+std::string pair_words(const JudgedColumn& column) {
+  const int pairs = column.agreeing + column.disagreeing;
+  return pairs ? fmt::format("{} of {} pairs of rows stand in the published order", column.agreeing, pairs)
+               : "no pair of rows can be ordered";
+}
+
+// "Kendall's tau 0.67", or why there is none.
+std::string correlation_words(const JudgedColumn& column) {
+  if (column.kendall_tau) return fmt::format("Kendall's tau {:.2f}", *column.kendall_tau);
+  return fmt::format("no rank correlation below {} pairs", kLeastPairs);
+}
+
 std::vector<std::string> order_lines(const ComparedTable& compared) {
   std::vector<std::string> out;
   for (std::size_t c = 0; c < compared.judged.size(); ++c)
-    if (const JudgedColumn& column = compared.judged[c]; column.kendall_tau)
-      out.push_back(fmt::format("{}: {} of {} pairs of rows stand in the published order, Kendall's tau {:.2f}",
-                                compared.table.columns[c].name, column.agreeing, column.agreeing + column.disagreeing,
-                                *column.kendall_tau));
+    if (const JudgedColumn& column = compared.judged[c]; column.by_order)
+      out.push_back(fmt::format("{}: {}, {}", compared.table.columns[c].name, pair_words(column), correlation_words(column)));
   if (!out.empty())
     out.push_back(fmt::format("left out: pairs within {:g}% of one another, and pairs whose ranges or 95% intervals overlap",
                               100 * compared.table.tie));
@@ -142,7 +152,9 @@ ComparedTable compare_with(const SurveyTable& table, const MeasuredStudies& stud
     std::vector<ComparedCell> cells;
     for (const TableRow& row : table.rows) {
       numbers.push_back(studies.find(row, table.columns[c]));
-      cells.push_back({row.name, row.published[c], numbers.back().value, numbers.back().interval, row.how[c], numbers.back().missing});
+      const MeasuredNumber& number = numbers.back();
+      cells.push_back({row.name, row.published[c], number.value, number.interval, row.how[c], number.missing, number.given, number.doubt,
+                       number.unsure});
     }
     out.measured.push_back(std::move(numbers));
     out.judged.push_back(judge_column(cells, table.tie));
@@ -154,7 +166,7 @@ bool all_reproduced(const ComparedTable& compared) {
   bool all = true;
   for_each_cell(compared,
                 [&](const TableRow& row, std::size_t, const TableColumn&, std::size_t c, const MeasuredNumber&, const JudgedCell& cell) {
-                  if (row.published[c] && row.how[c].compare == Compare::Value) all = all && cell.verdict == CellVerdict::Reproduced;
+                  if (row.published[c] && row.how[c].compare == Compare::Value) all = all && cell.within;
                 });
   return all;
 }
@@ -218,14 +230,16 @@ nlohmann::ordered_json to_json(const ComparedTable& compared) {
                      {"metric", column.metric.empty() ? nullptr : nlohmann::ordered_json(column.metric)},
                      {"declared_reproducible", row.published[c] && row.how[c].compare == Compare::Value},
                      {"verdict", cell.verdict ? nlohmann::ordered_json(std::string(name_of(*cell.verdict))) : nullptr},
-                     {"reason", cell.reason.empty() ? nullptr : nlohmann::ordered_json(cell.reason)}});
+                     {"reason", cell.reason.empty() ? nullptr : nlohmann::ordered_json(cell.reason)},
+                     {"given", number.given.empty() ? nullptr : nlohmann::ordered_json(number.given)}});
   });
   for (std::size_t c = 0; c < compared.judged.size(); ++c)
-    if (const JudgedColumn& column = compared.judged[c]; column.kendall_tau)
+    if (const JudgedColumn& column = compared.judged[c]; column.by_order)
       order.push_back({{"column", compared.table.columns[c].name},
                        {"agreeing", column.agreeing},
                        {"disagreeing", column.disagreeing},
-                       {"kendall_tau", *column.kendall_tau}});
+                       {"kendall_tau", number_json(column.kendall_tau)},
+                       {"words", correlation_words(column)}});
   return {{"table", compared.table.file.stem().string()},
           {"title", compared.table.title},
           {"source", compared.table.source.to_string()},

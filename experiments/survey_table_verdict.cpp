@@ -35,20 +35,39 @@ int order_of(const Range& a, const Range& b, double tie) {
   return above(a, b) ? 1 : above(b, a) ? -1 : 0;
 }
 
-bool is_ordered(const ComparedCell& cell) { return cell.how.compare == Compare::Order && cell.published && cell.measured; }
+bool is_ordered(const ComparedCell& cell) {
+  return cell.how.compare == Compare::Order && cell.published && cell.measured && cell.given.empty() && cell.doubt.empty() &&
+         cell.unsure.empty();
+}
 
 // "ours is another model (why); ..." with the second part only where there is a first one.
 std::string joined(const std::string& a, const std::string& b) { return a.empty() || b.empty() ? a + b : a + "; " + b; }
 
+bool has_value(const ComparedCell& cell) {
+  return cell.published && (cell.how.compare == Compare::Value || cell.how.compare == Compare::MayDiffer);
+}
+
+std::string more_than(const Tolerance& t) {
+  return fmt::format("more than {} off",
+                     t.relative ? fmt::format("{:g}%", 100 * *t.relative) : fmt::format("{:g}", t.absolute.value_or(0)));
+}
+
 JudgedCell by_value(const ComparedCell& cell) {
-  if (is_within(*cell.published, *cell.measured, cell.how.tolerance)) return {CellVerdict::Reproduced};
-  const Tolerance& t = cell.how.tolerance;
-  const std::string allowed = t.relative ? fmt::format("{:g}%", 100 * *t.relative) : fmt::format("{:g}", t.absolute.value_or(0));
-  return {CellVerdict::Differs, joined(fmt::format("more than {} off", allowed), cell.how.because)};
+  if (is_within(*cell.published, *cell.measured, cell.how.tolerance)) return {CellVerdict::Reproduced, "", true};
+  return {CellVerdict::Differs, joined(more_than(cell.how.tolerance), cell.how.because)};
+}
+
+// Whatever the table asks for.
+JudgedCell recomputed(const ComparedCell& cell) {
+  const bool within = has_value(cell) && is_within(*cell.published, *cell.measured, cell.how.tolerance);
+  std::string words = fmt::format("{} was given what it shows", cell.given);
+  if (has_value(cell) && !within) words = joined(words, more_than(cell.how.tolerance));
+  return {CellVerdict::Recomputed, joined(words, cell.how.because), within};
 }
 
 JudgedCell by_order(std::span<const ComparedCell> cells, std::size_t own, double tie) {
   const ComparedCell& cell = cells[own];
+  if (!cell.unsure.empty()) return {CellVerdict::NotComparable, joined(cell.unsure, cell.how.because)};
   std::vector<std::string> beaten, beating;  // rows that stand wrongly below and above this one
   int agreeing = 0;
   for (std::size_t other = 0; other < cells.size(); ++other) {
@@ -76,6 +95,7 @@ std::string_view name_of(CellVerdict verdict) {
   switch (verdict) {
     case CellVerdict::Reproduced: return "reproduced";
     case CellVerdict::SameOrder: return "same order";
+    case CellVerdict::Recomputed: return "recomputed from their record";
     case CellVerdict::Differs: return "differs";
     case CellVerdict::NotComparable: return "not comparable";
     case CellVerdict::NotMeasured: break;
@@ -91,12 +111,17 @@ JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie) {
   JudgedColumn out;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     const ComparedCell& cell = cells[i];
-    if (!cell.published)
+    out.by_order |= cell.published && cell.how.compare == Compare::Order;
+    if (cell.measured && !cell.given.empty())
+      out.cells.push_back(recomputed(cell));
+    else if (!cell.published)
       out.cells.push_back({});
     else if (cell.how.compare == Compare::None)
       out.cells.push_back({CellVerdict::NotComparable, cell.how.because});
     else if (!cell.measured)
       out.cells.push_back({CellVerdict::NotMeasured, cell.missing});
+    else if (!cell.doubt.empty())
+      out.cells.push_back({CellVerdict::NotComparable, joined(cell.doubt, cell.how.because)});
     else if (cell.how.compare == Compare::Order)
       out.cells.push_back(by_order(cells, i, tie));
     else
@@ -109,7 +134,8 @@ JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie) {
       out.disagreeing += product < 0;
     }
   }
-  if (const int pairs = out.agreeing + out.disagreeing) out.kendall_tau = static_cast<double>(out.agreeing - out.disagreeing) / pairs;
+  if (const int pairs = out.agreeing + out.disagreeing; pairs >= kLeastPairs)
+    out.kendall_tau = static_cast<double>(out.agreeing - out.disagreeing) / pairs;
   return out;
 }
 

@@ -5,9 +5,13 @@
 //
 //   reproduced       the value is within the tolerance of what was published
 //   same order       values are not comparable; every pair of rows with this one stands in the published order
+//   recomputed from their record   the pipeline was given what it shows (a known answer, recorded or stated rates): nothing was measured, so nothing is
+//                                  reproduced, and the row is in no order
 //   differs          neither
 //   not comparable   the table says why, or no other row can be ordered against this one
 //   not measured     nothing has been run yet
+//
+// Whether a number was given is not the table's to say: it follows from the pipeline (given_acceptance() of experiments/pipeline.h).
 #pragma once
 
 #include <optional>
@@ -50,20 +54,28 @@ struct ComparedCell {
   std::optional<Interval> interval = {};  // of the measured number, where it has one
   CellComparison how = {};
   std::string missing = {};  // why nothing is measured
+  std::string given = {};    // which parts of the pipeline were given what it shows; empty: it was measured
+  std::string doubt = {};    // why the clock that measured it cannot be believed
+  std::string unsure = {};   // why it cannot be ordered: too few prompts, or no interval
 };
 
-enum class CellVerdict { Reproduced, SameOrder, Differs, NotComparable, NotMeasured };
+enum class CellVerdict { Reproduced, SameOrder, Recomputed, Differs, NotComparable, NotMeasured };
 std::string_view name_of(CellVerdict verdict);
 
 struct JudgedCell {
-  std::optional<CellVerdict> verdict = {};  // none where nothing was published
+  std::optional<CellVerdict> verdict = {};  // none where nothing was published, unless a number was given
   std::string reason = {};                  // empty for Reproduced
+  bool within = false;                      // compared by value, and within the tolerance
 };
+
+// Fewer pairs have no rank correlation: of one pair it is 1 or -1, of two it is a coin thrown twice.
+constexpr int kLeastPairs = 3;
 
 struct JudgedColumn {
   std::vector<JudgedCell> cells = {};      // in the order of the rows
   int agreeing = 0, disagreeing = 0;       // pairs of rows that are compared by order and decided on both sides
-  std::optional<double> kendall_tau = {};  // over these pairs; none if there are none
+  bool by_order = false;                   // whether any row is compared so
+  std::optional<double> kendall_tau = {};  // over these pairs; none for fewer than kLeastPairs
 };
 
 bool is_within(const Published& published, double measured, const Tolerance& tolerance);

@@ -35,7 +35,9 @@ class SyntheticVerifier final : public WalkVerifier {
 };
 
 FORETELL_REGISTER(Verifier, SyntheticVerifier, "synthetic",
-                  {.summary = "accepts with a given probability, whatever was drafted: for measuring speed", .lossless = false});
+                  {.summary = "accepts with a given probability, whatever was drafted: for measuring speed",
+                   .lossless = false,
+                   .given_acceptance = true});
 
 }  // namespace
 }  // namespace foretell

@@ -27,6 +27,7 @@ struct Listed {
   std::vector<std::string> state;  // "run": depends on earlier prompts; "clock": depends on measured time
   std::vector<ParameterDoc> parameters;
   std::string plugin = {};  // the file that it comes from; empty: built in
+  bool given_acceptance = false;
 };
 
 struct Kind {
@@ -49,6 +50,7 @@ void add_registered(const std::string& kind, std::vector<Listed>& out) {
     Listed listed{kind, name, entry.info.summary, entry.info.lossless, {}, entry.parameters(), entry.plugin};
     if (entry.info.run_state) listed.state.push_back("run");
     if (entry.info.clock) listed.state.push_back("clock");
+    listed.given_acceptance = entry.info.given_acceptance;
     out.push_back(std::move(listed));
   }
 }
@@ -101,6 +103,7 @@ nlohmann::ordered_json to_json(const Listed& listed) {
           {"summary", listed.summary},
           {"lossless", listed.lossless ? nlohmann::ordered_json(*listed.lossless) : nullptr},
           {"state", listed.state.empty() ? "none" : fmt::format("{}", fmt::join(listed.state, "+"))},
+          {"given_acceptance", listed.given_acceptance},
           {"plugin", listed.plugin.empty() ? nullptr : nlohmann::ordered_json(listed.plugin)},
           {"parameters", parameters}};
 }
@@ -108,6 +111,7 @@ nlohmann::ordered_json to_json(const Listed& listed) {
 std::string remarks(const Listed& listed) {
   std::vector<std::string> words = listed.state;
   if (listed.lossless) words.insert(words.begin(), *listed.lossless ? "lossless" : "lossy");
+  if (listed.given_acceptance) words.push_back("given acceptance");
   if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
   return words.empty() ? "" : fmt::format(" [{}]", fmt::join(words, ", "));
 }

@@ -14,6 +14,7 @@
 #include "experiments/report/report_files.h"
 #include "framework/base/error.h"
 #include "framework/base/printable.h"
+#include "framework/metrics/statistics.h"
 
 namespace foretell {
 namespace {
@@ -95,13 +96,19 @@ std::optional<double> number_of(const ReportCell& cell, std::string_view name) {
   return overall ? overall->at(name) : std::nullopt;
 }
 
+bool is_unreliable(const ReportCell& cell) { return cell.overall() && cell.overall()->unreliable(); }
+bool has_unreliable(const CellPair& pair) { return is_unreliable(*pair.a) || is_unreliable(*pair.b); }
+
+// Of speeds: none where the timing of a side is unreliable.
 std::optional<double> ratio_of(const CellPair& pair, std::string_view name) {
+  if (has_unreliable(pair)) return std::nullopt;
   const auto a = number_of(*pair.a, name), b = number_of(*pair.b, name);
   if (!a || !b || *a == 0) return std::nullopt;
   return *b / *a;
 }
 
 std::optional<bool> intervals_overlap(const CellPair& pair) {
+  if (has_unreliable(pair)) return std::nullopt;
   const auto low_a = number_of(*pair.a, "speedup_interval_low"), high_a = number_of(*pair.a, "speedup_interval_high");
   const auto low_b = number_of(*pair.b, "speedup_interval_low"), high_b = number_of(*pair.b, "speedup_interval_high");
   if (!low_a || !high_a || !low_b || !high_b) return std::nullopt;
@@ -113,7 +120,10 @@ std::string tokens_text(const CellPair& pair) {
   return pair.different == 0 ? "same" : fmt::format("{} of {} differ", pair.different, pair.answers);
 }
 
-std::string interval_of(const ReportCell& cell) { return cell.overall() ? interval_text(*cell.overall()) : "-"; }
+std::string interval_of(const ReportCell& cell) {
+  if (is_unreliable(cell)) return std::string(name_of(SpeedupVerdict::UnreliableTiming));
+  return cell.overall() ? interval_text(*cell.overall()) : "-";
+}
 
 std::string known_or(const std::string& text) { return text.empty() ? "-" : text; }
 
@@ -123,6 +133,9 @@ ComparedJson side_json(const ReportCell& cell) {
   ComparedJson out = {{"name", cell.name}, {"hash", cell.hash}, {"state", name_of(cell.state)}};
   for (const char* name : {"mean_acceptance_length", "tokens_per_second", "speedup", "speedup_interval_low", "speedup_interval_high"})
     out[name] = number_json(number_of(cell, name));
+  const TaskNumbers* overall = cell.overall();
+  out["verdict"] = overall && !overall->verdict.empty() ? ComparedJson(overall->verdict) : ComparedJson(nullptr);
+  out["given_acceptance"] = cell.given.empty() ? ComparedJson(nullptr) : ComparedJson(cell.given);
   return out;
 }
 
@@ -190,17 +203,18 @@ std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Co
   for (const CellPair& pair : comparison.pairs) {
     const auto overlap = intervals_overlap(pair);
     by_settings |= !pair.by_hash;
-    table.rows.push_back(
-        {pair.a->name + (pair.by_hash ? "" : " *"), formatted(number_of(*pair.a, "tokens_per_second"), NumberFormat::OneDigit),
-         formatted(number_of(*pair.b, "tokens_per_second"), NumberFormat::OneDigit),
-         formatted(ratio_of(pair, "tokens_per_second"), NumberFormat::Ratio), formatted(number_of(*pair.a, "speedup"), NumberFormat::Ratio),
-         interval_of(*pair.a), formatted(number_of(*pair.b, "speedup"), NumberFormat::Ratio), interval_of(*pair.b),
-         formatted(ratio_of(pair, "speedup"), NumberFormat::Ratio),
-         !overlap   ? "-"
-         : *overlap ? "overlap"
-                    : "apart",
-         formatted(number_of(*pair.a, "mean_acceptance_length"), NumberFormat::ThreeDigits),
-         formatted(number_of(*pair.b, "mean_acceptance_length"), NumberFormat::ThreeDigits), tokens_text(pair)});
+    table.rows.push_back({pair.a->name + (pair.a->given.empty() ? "" : " [given acceptance]") + (pair.by_hash ? "" : " *"),
+                          formatted(number_of(*pair.a, "tokens_per_second"), NumberFormat::OneDigit),
+                          formatted(number_of(*pair.b, "tokens_per_second"), NumberFormat::OneDigit),
+                          formatted(ratio_of(pair, "tokens_per_second"), NumberFormat::Ratio),
+                          formatted(number_of(*pair.a, "speedup"), NumberFormat::Ratio), interval_of(*pair.a),
+                          formatted(number_of(*pair.b, "speedup"), NumberFormat::Ratio), interval_of(*pair.b),
+                          formatted(ratio_of(pair, "speedup"), NumberFormat::Ratio),
+                          !overlap   ? "-"
+                          : *overlap ? "overlap"
+                                     : "apart",
+                          formatted(number_of(*pair.a, "mean_acceptance_length"), NumberFormat::ThreeDigits),
+                          formatted(number_of(*pair.b, "mean_acceptance_length"), NumberFormat::ThreeDigits), tokens_text(pair)});
   }
   out += table.empty() ? "No cell of A is in B, neither by its hash nor by its settings.\n" : aligned(table);
   if (by_settings) out += "* paired by equal settings: something else of the two cells differs (model, workload or run).\n";

@@ -118,10 +118,11 @@ void fill(Database& database, const StudyFolder& study) {
                                                       "scored",       "depth",     "accepted",  "emitted",  "next",  "draft_ns",
                                                       "score_ns",     "verify_ns", "commit_ns", "end_ns"};
   DatabaseTable studies(database, "study", {"name TEXT", "description TEXT", "file TEXT"});
-  DatabaseTable cells(database, "cells",
-                      with_measures({"hash TEXT PRIMARY KEY", "position INTEGER", "name TEXT", "state TEXT", "is_baseline INTEGER",
-                                     "timed INTEGER", "started TEXT", "reason TEXT", "energy_source TEXT"},
-                                    cell_measures()));
+  DatabaseTable cells(
+      database, "cells",
+      with_measures({"hash TEXT PRIMARY KEY", "position INTEGER", "name TEXT", "state TEXT", "is_baseline INTEGER", "timed INTEGER",
+                     "started TEXT", "reason TEXT", "energy_source TEXT", "given_acceptance TEXT", "imported_from TEXT"},
+                    cell_measures()));
   DatabaseTable settings(database, "settings", {"cell TEXT", "path TEXT", "value TEXT"});
   DatabaseTable tasks(database, "tasks", with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, task_measures()));
   DatabaseTable generations(database, "generations", with_cell(generation_keys));
@@ -130,7 +131,7 @@ void fill(Database& database, const StudyFolder& study) {
   for (int i = 0; i < static_cast<int>(study.cells.size()); ++i) {
     const ReportCell& cell = study.cells[i];
     cells.add(numbers_row({cell.hash, i, printable_lines(cell.name), name_of(cell.state), cell.is_baseline, cell.timed, cell.started,
-                           cell.reason, cell.energy_source},
+                           cell.reason, cell.energy_source, cell.given, cell.imported},
                           cell.values));
     for (const auto& [path, value] : cell.settings) settings.add({cell.hash, printable_lines(path), printable_lines(value)});
     for (const TaskNumbers& task : cell.tasks)

@@ -29,6 +29,7 @@ constexpr auto kTaskMeasures = std::to_array<Measure>({
     {"decode_tokens_per_second", "/decode_tokens_per_second", "decode tokens/s", OneDigit, Never},
     {"baseline_tokens_per_second", "/baseline_tokens_per_second", "baseline tokens/s", OneDigit, Never},
     {"speedup", "/speedup", "speed-up", Ratio, Always},
+    {"decode_speedup", "/decode_speedup", "decode speed-up", Ratio, Never},
     {"speedup_interval_low", "/speedup_interval/0", "speed-up, low", Ratio, Never},
     {"speedup_interval_high", "/speedup_interval/1", "speed-up, high", Ratio, Never},
     {"speedup_confidence", "/speedup_confidence", "confidence", RoundShare, Never},

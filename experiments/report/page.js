@@ -37,6 +37,7 @@
 
   let task = "overall";
   const numbers = (cell) => cell.tasks[task] || {};
+  const unreliable = (numbers) => numbers?.verdict === "unreliable timing";
 
   // ---- which cells ----
 
@@ -129,6 +130,8 @@
         if (column.title) td.title = column.title(cell);
         if (at > 0) return;
         if (cell.is_baseline) element("span", {parent: td, className: "tag", text: "A/A"});
+        if (cell.given_acceptance) element("span", {parent: td, className: "tag", text: "given acceptance", title: cell.given_acceptance});
+        if (cell.imported_from) element("span", {parent: td, className: "tag", text: "imported", title: cell.imported_from});
         if (cell.state !== "complete") element("span", {parent: td, className: "tag", text: cell.state});
       });
     }
@@ -303,7 +306,7 @@
         type: "bar",
         plugins: [reference, whiskers],
         data: {
-          labels: list.map((cell) => cell.name),
+          labels: list.map((cell) => cell.name + (unreliable(numbers(cell)) ? " (unreliable timing)" : "")),
           datasets: [{
             data: list.map((cell) => numbers(cell)[measure]),
             intervals,
@@ -386,12 +389,12 @@
   const named = (list) => ({callbacks: {label: ({raw}) => (raw.name ? `${raw.name}: ${raw.x.toFixed(3)}, ${raw.y.toFixed(3)}` : "")}});
   const predictions = [
     {
-      what: "speed-up",
-      measured: (cell) => cell.tasks.overall?.speedup,
+      what: "decode_speedup",  // predictions leave the prefill out
+      measured: (cell) => (unreliable(cell.tasks.overall) ? undefined : cell.tasks.overall?.decode_speedup),
       by: {"iid": "predicted_speedup_iid", "by position": "predicted_speedup_position_wise", "oracle": "predicted_speedup_oracle"}
     },
     {
-      what: "tokens per round",
+      what: "mean_acceptance_length",
       measured: (cell) => cell.tasks.overall?.mean_acceptance_length,
       by: {"overlap on text": "overlap_mean_acceptance_length_on_text", "overlap on output": "overlap_mean_acceptance_length_on_output"}
     },
@@ -427,7 +430,10 @@
           type: "scatter",
           data: {datasets: sets},
           options: {
-            scales: {x: axis(`predicted ${what}`), y: axis(`measured ${what}, all tasks`)},
+            scales: {
+              x: axis(`predicted ${report.measures.task[what].heading}`),
+              y: axis(`measured ${report.measures.task[what].heading}, all tasks`)
+            },
             plugins: {legend: {...legend(true), labels: {color: colours.ink, usePointStyle: true}}, tooltip: named()}
           }
         }
@@ -446,10 +452,15 @@
     const speed = chosen.some((cell) => isNumber(numbers(cell).speedup)) ? "speedup" : "tokens_per_second";
     for (const [name, what] of Object.entries(qualities)) {
       const points = chosen.filter((cell) => isNumber(numbers(cell)[name]) && isNumber(numbers(cell)[speed]))
-                         .map((cell) => ({x: numbers(cell)[name], y: numbers(cell)[speed], name: cell.name}));
+                         .map((cell) => ({
+                                  x: numbers(cell)[name],
+                                  y: numbers(cell)[speed],
+                                  name: cell.name + (unreliable(numbers(cell)) ? " (unreliable timing)" : ""),
+                                  unreliable: unreliable(numbers(cell))
+                                }));
       if (!points.length) continue;
       const front = [];
-      for (const point of [...points].sort((a, b) => b.x - a.x || b.y - a.y))
+      for (const point of points.filter((point) => !point.unreliable).sort((a, b) => b.x - a.x || b.y - a.y))
         if (!front.length || point.y > front[0].y) front.unshift(point);
       const others = points.filter((point) => !front.includes(point));
       return {
@@ -513,12 +524,12 @@
   if (window.Chart) {
     const charts = byId("charts");
     addFigure(
-        charts, "Speed-up", "With its interval over prompts; the dashed line is the baseline. Green: faster, red: slower, grey: no difference shown.",
+        charts, "Speed-up", "With its 95% interval over prompts (what it covers stands in the notes); the dashed line is the baseline. Green: faster, red: slower, grey: no difference shown or unreliable timing, blue: not judged.",
         speedBars);
     addFigure(charts, "Time per phase", "Of the rounds, without the prompt.", phases);
     addFigure(charts, "Acceptance by position", "The share of rounds with a draft that accepted at least so many tokens.", acceptance);
     const pair = element("div", {parent: charts, className: "pair"});
-    addFigure(pair, "Predicted against measured", "What acceptance and costs let expect. Below the dashed line: slower than predicted.", predicted);
+    addFigure(pair, "Predicted against measured", "What acceptance and costs let expect of decoding, without the prefill on either axis. Below the dashed line: slower than predicted.", predicted);
     addFigure(pair, "Speed against quality", "Up is faster, right is better.", pareto);
     dark.addEventListener("change", () => {
       colour(false);

@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::size_t kNameLength = 60;
 constexpr std::array kColours = {"#2a6fb0", "#d9722b", "#2e8b57", "#8a5fb8", "#c23b4a", "#7a6a2f", "#0f8f9c", "#b0508f"};
+// As gnuplot takes colours out of data; a bar is grey where its timing is unreliable.
+constexpr int kBar = 0x2a6fb0, kDoubtfulBar = 0x8a949e;
 
 // What gnuplot draws, before it is written down.
 struct Chart {
@@ -38,6 +40,14 @@ std::string plot_name(const std::string& name) {
   std::size_t end = kNameLength;
   while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xC0) == 0x80) --end;  // not in the middle of a character
   return out.substr(0, end) + "...";
+}
+
+// A cell's name, with what its bar or point cannot say for itself.
+std::string chart_name(const ReportCell& cell, const TaskNumbers& numbers) {
+  std::string name = plot_name(cell.name);
+  if (numbers.unreliable()) name += " (unreliable timing)";
+  if (!cell.given.empty()) name += " (given acceptance)";
+  return name;
 }
 
 std::string field(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : "NaN"; }
@@ -62,17 +72,15 @@ Chart speedup_chart(const StudyFolder& study) {
   int rows = 0;
   for_each_overall(study, [&](const ReportCell& cell, const TaskNumbers& n) {
     if (!n.at("speedup")) return;
-    chart.data += fmt::format("{}\t{}\t{}\t{}\t{}\n", rows++, field(n.at("speedup")), field(n.at("speedup_interval_low")),
-                              field(n.at("speedup_interval_high")), plot_name(cell.name));
+    chart.data += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\n", rows++, field(n.at("speedup")), field(n.at("speedup_interval_low")),
+                              field(n.at("speedup_interval_high")), chart_name(cell, n), n.unreliable() ? kDoubtfulBar : kBar);
   });
   chart.height = height_of(rows);
-  chart.script =
-      rows_of_bars(rows) + fmt::format(
-                               "set xlabel 'speed-up over the baseline'\nset xrange [0:*]\n"
-                               "set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n"
-                               "plot 'data.tsv' using 2:1:(0):2:($1-0.35):($1+0.35):ytic(5) with boxxyerror fs solid lc rgb '{}' notitle, "
-                               "'' using 2:1:3:4 with xerrorbars pt 0 lc rgb 'black' notitle\n",
-                               kColours[0]);
+  chart.script = rows_of_bars(rows) +
+                 "set xlabel 'speed-up over the baseline'\nset xrange [0:*]\n"
+                 "set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n"
+                 "plot 'data.tsv' using 2:1:(0):2:($1-0.35):($1+0.35):6:ytic(5) with boxxyerror fs solid lc rgb variable notitle, "
+                 "'' using 2:1:3:4 with xerrorbars pt 0 lc rgb 'black' notitle\n";
   return chart;
 }
 
@@ -86,7 +94,7 @@ Chart phases_chart(const StudyFolder& study) {
     double sum = 0;
     for (const char* phase : {"draft_ms", "score_ms", "verify_ms", "commit_ms"})
       chart.data += fmt::format("\t{}", sum += n.at(phase).value_or(0) / *tokens);
-    chart.data += fmt::format("\t{}\n", plot_name(cell.name));
+    chart.data += fmt::format("\t{}\n", chart_name(cell, n));
   });
   chart.height = height_of(rows) + 30;
   chart.script = rows_of_bars(rows) + "set xlabel 'ms per emitted token'\nset xrange [0:*]\nset key above\nplot ";
@@ -105,7 +113,7 @@ Chart acceptance_chart(const StudyFolder& study) {
   int blocks = 0;
   for_each_overall(study, [&](const ReportCell& cell, const TaskNumbers& n) {
     if (n.acceptance_rate_per_position.empty()) return;
-    chart.data += fmt::format("{}{}\n", blocks++ ? "\n\n" : "", plot_name(cell.name));
+    chart.data += fmt::format("{}{}\n", blocks++ ? "\n\n" : "", chart_name(cell, n));
     for (std::size_t i = 0; i < n.acceptance_rate_per_position.size(); ++i)
       chart.data += fmt::format("{}\t{}\n", i + 1, n.acceptance_rate_per_position[i]);
   });
@@ -127,14 +135,17 @@ Chart predicted_chart(const StudyFolder& study) {
   int blocks = 0;
   const std::array<std::pair<const char*, const char*>, 3> kinds = {
       {{"iid", "predicted_speedup_iid"}, {"by position", "predicted_speedup_position_wise"}, {"oracle", "predicted_speedup_oracle"}}};
-  chart.script =
-      "set xlabel 'predicted speed-up'\nset ylabel 'measured speed-up'\nset key above\nset grid lc rgb '#d8dde2'\nset border 3\nset tics "
-      "nomirror\n"
-      "plot x with lines dashtype 2 lc rgb '#8a949e' title 'as predicted'";
+  // Predictions leave the prefill out, and so does what is drawn against them.
+  const Measure& decoding = task_measures()[task_measure("decode_speedup")];
+  chart.script = fmt::format(
+      "set xlabel 'predicted {0}'\nset ylabel 'measured {0}'\nset key above\nset grid lc rgb '#d8dde2'\nset border 3\nset tics nomirror\n"
+      "plot x with lines dashtype 2 lc rgb '#8a949e' title 'as predicted'",
+      decoding.heading);
   for (const auto& [label, name] : kinds) {
     std::string points;
     for_each_overall(study, [&, measure = cell_measure(name)](const ReportCell& cell, const TaskNumbers& n) {
-      if (cell.values[measure] && n.at("speedup")) points += fmt::format("{}\t{}\n", *cell.values[measure], *n.at("speedup"));
+      const auto& measured = n.at(decoding.name);
+      if (cell.values[measure] && measured && !n.unreliable()) points += fmt::format("{}\t{}\n", *cell.values[measure], *measured);
     });
     if (points.empty()) continue;
     chart.data += (blocks ? "\n\n" : "") + points;
@@ -156,7 +167,7 @@ Chart pareto_chart(const StudyFolder& study) {
     Chart chart;
     for_each_overall(study, [&, measure = name](const ReportCell& cell, const TaskNumbers& n) {
       if (n.at(measure) && n.at("speedup"))
-        chart.data += fmt::format("{}\t{}\t{}\n", *n.at(measure), *n.at("speedup"), plot_name(cell.name));
+        chart.data += fmt::format("{}\t{}\t{}\n", *n.at(measure), *n.at("speedup"), chart_name(cell, n));
     });
     if (chart.data.empty()) continue;
     chart.height = 520;

@@ -94,6 +94,8 @@ ReportJson cell_json(const ReportCell& cell) {
                     {"state", name_of(cell.state)},
                     {"is_baseline", cell.is_baseline},
                     {"timed", cell.timed},
+                    {"given_acceptance", text_or_null(cell.given)},
+                    {"imported_from", text_or_null(cell.imported)},
                     {"settings", facts_json(cell.settings)},
                     {"started", text_or_null(cell.started)},
                     {"reason", text_or_null(cell.reason)},
@@ -161,7 +163,7 @@ std::string csv_field(const std::string& text) {
 std::string report_text(const StudyFolder& study) {
   std::string out = aligned(results_rows(study));
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
-    out += "\nMeasured speed-up beside what acceptance and the measured cost of rows predict:\n\n" + aligned(predicted);
+    out += "\nMeasured decode speed-up beside what acceptance and the measured cost of rows predict:\n\n" + aligned(predicted);
   out += "\n";
   for (const auto& [cell, reason] : reasons(study)) out += printable(cell) + ": " + printable(reason) + "\n";
   for (const std::string& note : notes(study)) out += printable(note) + "\n";
@@ -209,7 +211,7 @@ std::string report_csv(const StudyFolder& study) {
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("acceptance_rate_at_{}", i));
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("conditional_acceptance_at_{}", i));
   for (const Measure& measure : cells) numbers.emplace_back(measure.name);
-  numbers.insert(numbers.end(), {"reason", "energy_source"});
+  numbers.insert(numbers.end(), {"reason", "energy_source", "given_acceptance", "imported_from"});
   // A setting never takes the name of another column.
   for (const std::string& path : settings) {
     const bool taken = std::find(columns.begin(), columns.end(), path) != columns.end() ||
@@ -231,7 +233,7 @@ std::string report_csv(const StudyFolder& study) {
       for (const auto* rates : {&task.acceptance_rate_per_position, &task.conditional_acceptance_per_position})
         for (std::size_t i = 0; i < positions; ++i) fields.push_back(i < rates->size() ? csv_number((*rates)[i]) : "");
       for (const auto& value : cell.values) fields.push_back(csv_number(value));
-      fields.insert(fields.end(), {cell.reason, cell.energy_source});
+      fields.insert(fields.end(), {cell.reason, cell.energy_source, cell.given, cell.imported});
       out += csv_line(fields);
     };
     if (cell.tasks.empty()) add(none);

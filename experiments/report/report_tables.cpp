@@ -9,6 +9,7 @@
 #include "experiments/console.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
+#include "framework/metrics/statistics.h"
 
 namespace foretell {
 namespace {
@@ -34,6 +35,7 @@ bool is_shown(const Measure& measure, bool any) {
 std::string cell_title(const ReportCell& cell) {
   std::string name = cell.name;
   if (cell.is_baseline) name += " [A/A]";
+  if (!cell.given.empty()) name += " [given acceptance]";
   if (cell.state != CellState::Complete) name += fmt::format(" [{}]", name_of(cell.state));
   return name;
 }
@@ -105,13 +107,16 @@ ReportTable predicted_rows(const StudyFolder& study) {
   std::vector<bool> any(measures.size(), false);
   for (const ReportCell& cell : study.cells)
     for (std::size_t i = 0; i < measures.size(); ++i) any[i] = any[i] || cell.values[i];
-  ReportTable table{.headings = {"<cell", "speed-up", "interval"}};
+  // Predictions leave the prefill out, so what stands beside them does too.
+  const Measure& decoding = task_measures()[task_measure("decode_speedup")];
+  ReportTable table{.headings = {"<cell", "<verdict", decoding.heading}};
   for (std::size_t i = 0; i < measures.size(); ++i)
     if (is_shown(measures[i], any[i])) table.headings.push_back(measures[i].heading);
   for (const ReportCell& cell : study.cells) {
     const TaskNumbers* overall = cell.overall();
     if (!overall || !has_any(cell)) continue;
-    std::vector<std::string> row = {cell_title(cell), formatted(overall->at("speedup"), NumberFormat::Ratio), interval_text(*overall)};
+    std::vector<std::string> row = {cell_title(cell), overall->verdict.empty() ? "-" : overall->verdict,
+                                    formatted(overall->at(decoding.name), decoding.format)};
     for (std::size_t i = 0; i < measures.size(); ++i)
       if (is_shown(measures[i], any[i])) row.push_back(formatted(cell.values[i], measures[i].format));
     table.rows.push_back(std::move(row));
@@ -189,10 +194,23 @@ std::vector<std::string> notes(const StudyFolder& study) {
     out.push_back(
         fmt::format("interval: of the speed-up, with {:.0f}% confidence, over the prompts or batches that it names: they were drawn "
                     "again, the baseline's and the method's times of one together. Prompts of a batch share its clock. One that contains 1 "
-                    "shows no difference.",
-                    100 * confidence));
+                    "shows no difference; fewer than {} are not judged. How near the level is: {}.",
+                    100 * confidence, kLeastPrompts, kCoverageWords));
   add_cells("A/A, the baseline itself: ", names_where(study, [](const ReportCell& cell) { return cell.is_baseline; }),
             ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone does.");
+  for (const ReportCell& cell : study.cells)
+    for (const TaskNumbers& task : cell.tasks)
+      if (task.unreliable() && (task.task == "overall" || has_tasks(study)))
+        out.push_back(fmt::format("{}{}: {}. Its speed-up is no result, and nothing is predicted for it.", cell.name,
+                                  task.task == "overall" ? "" : ", " + task.task, task.verdict_words));
+  for (const ReportCell& cell : study.cells)
+    if (!cell.given.empty())
+      out.push_back(
+          fmt::format("Given acceptance: {}: what is accepted was fed to {}; it is recomputed, not measured.", cell.name, cell.given));
+  for (const ReportCell& cell : study.cells)
+    if (!cell.imported.empty())
+      out.push_back(fmt::format("Imported: {}: the numbers are those of another program's rows, {}; nothing was run here.", cell.name,
+                                cell.imported));
   add_cells("Incomplete, numbers are those of the prompts that were finished if there are any: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Incomplete; }),
             ". `foretell run` with the same study goes on from there.");

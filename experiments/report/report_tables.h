@@ -18,7 +18,7 @@ struct ReportTable {
 
 // A row for each cell and task, "overall" last. Columns that no row has a number for are left out.
 ReportTable results_rows(const StudyFolder& study);
-// Measured speed-up beside what acceptance and costs predict, a row for each cell that drafted.
+// Measured decode speed-up beside what acceptance and costs predict for decoding, a row for each cell that drafted.
 ReportTable predicted_rows(const StudyFolder& study);
 // How many tokens of a draft were accepted, apart for each depth of the draft: a row for each cell and depth, in shares of its rounds.
 ReportTable depth_rows(const StudyFolder& study);

@@ -8,6 +8,7 @@
 #include "experiments/record_reader.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
+#include "framework/metrics/statistics.h"
 
 namespace foretell {
 namespace {
@@ -69,10 +70,10 @@ Facts settings_of(const ReportJson& settings) {
   return out;
 }
 
-std::string joined(const ReportJson& list) {
+std::string joined(const ReportJson& list, const char* separator = " ") {
   std::string out;
   if (list.is_array())
-    for (const ReportJson& item : list) out += (out.empty() ? "" : " ") + (item.is_string() ? item.get<std::string>() : item.dump());
+    for (const ReportJson& item : list) out += (out.empty() ? "" : separator) + (item.is_string() ? item.get<std::string>() : item.dump());
   return out;
 }
 
@@ -82,6 +83,7 @@ void add_fact(const std::string& what, const std::string& value, Facts& facts) {
 
 void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
   cell.started = text_at(manifest, "/started");
+  cell.imported = text_at(manifest, "/imported_from");
   Facts& m = cell.machine;
   add_fact("processor", text_at(manifest, "/cpu/model"), m);
   if (const auto flags = at_pointer(manifest, "/cpu/flags")) add_fact("vector units", joined(flags->raw()), m);
@@ -101,12 +103,26 @@ void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
   }
 }
 
+void take_back_verdict(const OrderedJsonView& task, TaskNumbers& out) {
+  if (out.verdict != name_of(SpeedupVerdict::Faster) && out.verdict != name_of(SpeedupVerdict::Slower)) return;
+  const auto samples = number_at_pointer(task, "/speedup_samples"), known = samples ? samples : out.at("requests");
+  std::string why;
+  if (!out.at("speedup_interval_low"))
+    why = "no interval";
+  else if (known && *known < kLeastPrompts)
+    why = fmt::format("fewer than {} prompts", kLeastPrompts);
+  if (why.empty()) return;
+  out.verdict.clear();
+  out.verdict_words = "not judged: " + why;
+}
+
 TaskNumbers read_task(const std::string& name, const OrderedJsonView& task) {
   TaskNumbers out{.task = name};
   for (const Measure& measure : task_measures()) out.values.push_back(number_at_pointer(task, measure.pointer));
   out.verdict = task.string_or("verdict", "");
   out.verdict_words = task.string_or("verdict_words", "");
   out.units = task.string_or("speedup_units", "");
+  take_back_verdict(task, out);
   out.no_interval = task.string_or("speedup_no_interval", "");
   out.acceptance_rate_per_position = numbers_at(task, "acceptance_rate_per_position");
   out.conditional_acceptance_per_position = numbers_at(task, "conditional_acceptance_per_position");
@@ -139,6 +155,7 @@ void read_summary(const ResultJson& file, const std::optional<ResultJson>& predi
   const OrderedJsonView summary = file.view();
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
+  if (const auto given = summary.find("given_acceptance")) cell.given = joined(given->raw(), ", ");
   if (const auto inflated = summary.find("inflated_from"))
     for (const auto& [who, from] : inflated->entries()) cell.inflated.emplace_back(who, from.string());
   if (const auto tasks = summary.find("tasks"))
@@ -167,6 +184,8 @@ const char* name_of(CellState state) {
 }
 
 const std::optional<double>& TaskNumbers::at(std::string_view measure) const { return values.at(task_measure(measure)); }
+
+bool TaskNumbers::unreliable() const { return verdict == name_of(SpeedupVerdict::UnreliableTiming); }
 
 const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
 

@@ -2,7 +2,8 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h).
+// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h). What an older
+// version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
 #pragma once
 
 #include <filesystem>
@@ -36,6 +37,7 @@ struct TaskNumbers {
   std::vector<DepthCounts> by_depth = {};  // by depth
 
   const std::optional<double>& at(std::string_view measure) const;
+  bool unreliable() const;  // the verdict: its times contradict one another
 };
 
 struct ReportCell {
@@ -51,7 +53,9 @@ struct ReportCell {
   Facts machine = {};   // processor, threads, versions: what must be equal for times to be compared
   Facts models = {};    // the hashes of weights: what must be equal for tokens to be compared
   std::string started = {};
-  std::string damage = {};  // of a damaged cell, whose numbers are left out: the first one, with file:line
+  std::string damage = {};    // of a damaged cell, whose numbers are left out: the first one, with file:line
+  std::string given = {};     // the parts of the pipeline whose acceptance was fed in: "drafter 'oracle'"; empty: it was measured
+  std::string imported = {};  // the file of another program that the numbers are from; empty: they were measured by a run
 
   const TaskNumbers* overall() const;  // nullptr without a summary
 };

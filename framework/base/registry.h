@@ -34,6 +34,9 @@ struct StrategyInfo {
   std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
   bool run_state = false;             // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
   bool clock = false;                 // behaviour depends on measured time: likewise
+  // What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed, never measured or reproduced, and
+  // so are those of a strategy that is made of one that says so.
+  bool given_acceptance = false;
 };
 
 // What all strategies have in common: the name that they were made by, for messages.

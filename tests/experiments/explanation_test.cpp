@@ -15,6 +15,7 @@ CellResult cell(const std::string& settings, double acceptance_length, double sp
   TaskSummary& overall = result.summary["overall"];
   overall.mean_acceptance_length = acceptance_length;
   overall.speedup = speedup;
+  overall.judgement.verdict = speedup > 1 ? SpeedupVerdict::Faster : SpeedupVerdict::Slower;
   overall.baseline_decode_tokens_per_second = 100.0;
   overall.decode_tokens_per_second = 100.0 * speedup;
   overall.phases = {.draft = 25, .score = 75, .verify = 0, .commit = 0};
@@ -40,4 +41,26 @@ TEST_CASE("Nothing is said of baselines and of recorded answers") {
   baseline.cell.is_baseline = true;
   recorded.timed = false;
   CHECK(explain({baseline, recorded}).empty());
+}
+
+TEST_CASE("Only a verdict wins: what was not judged comes first, what contradicts the clock or was fed in is in no order") {
+  const auto with = [](CellResult result, std::optional<SpeedupVerdict> verdict, const char* words = "") {
+    result.summary["overall"].judgement = {verdict, words};
+    return result;
+  };
+  const CellResult best = cell("{pipeline.drafter.k: 2}", 3.0, 1.5), second = cell("{pipeline.drafter.k: 4}", 3.0, 1.2),
+                   slow = cell("{pipeline.drafter.k: 8}", 2.0, 0.9);
+  CHECK_THAT(explain({with(best, {}, "not judged: fewer than 8 prompts; 1.5x, 95 % interval 1 to 2 over 6 prompts"), with(slow, {})}),
+             Catch::Matchers::StartsWith("k=2 comes first (not judged: fewer than 8 prompts), 1.50x: ") &&
+                 !Catch::Matchers::Contains("wins") && !Catch::Matchers::Contains("loses"));
+  CHECK_THAT(explain({with(best, SpeedupVerdict::NoDifferenceShown), second}), Catch::Matchers::StartsWith("k=4 wins, 1.20x: "));
+  CHECK_THAT(explain({with(slow, SpeedupVerdict::NoDifferenceShown)}),
+             Catch::Matchers::StartsWith("nothing is shown to beat plain decoding; k=8 comes nearest, 0.90x: "));
+  const std::string doubtful = explain({with(best, SpeedupVerdict::UnreliableTiming), second});
+  CHECK_THAT(doubtful, Catch::Matchers::StartsWith("k=4 wins, 1.20x: ") &&
+                           Catch::Matchers::EndsWith(" unreliable timing, so nothing is said of it: k=2.\n"));
+  CHECK(explain({with(best, SpeedupVerdict::UnreliableTiming)}) == "unreliable timing, so nothing is said of it: k=2.\n");
+  CellResult fed = best;
+  fed.cell.pipeline.drafter = parse_yaml("{type: first_of, drafters: [{type: oracle}, {type: prompt_lookup}]}", "drafter");
+  CHECK(explain({fed}) == "its acceptance was given, so it is in no order: k=2.\n");
 }

@@ -115,6 +115,66 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   CHECK_THAT(markdown, Contains("Accepted, by depth of the draft"));
 }
 
+TEST_CASE("what was fed in, imported or timed on a busy machine says so in every format") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  Json task = made_task(5.0);
+  task["requests"] = 12;
+  task["decode_speedup"] = 5.5;
+  task["verdict"] = "unreliable timing";
+  task["verdict_words"] = "unreliable timing: scoring 5 rows took 4x the measured cost; measured were 5x";
+  Json good = made_task(1.5);
+  good["requests"] = 12;
+  good["decode_speedup"] = 1.625;
+  const auto performance = [](double iid) { return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}}); };
+  folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
+  folder.write("bb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
+  folder.write("bb/summary.json", Json({{"complete", true},
+                                        {"given_acceptance", {"drafter 'oracle'"}},
+                                        {"tasks", {{"overall", good}}},
+                                        {"performance", performance(1.75)}})
+                                      .dump());
+  const StudyFolder study = read_study_folder(folder.path());
+  CHECK(study.cells[0].overall()->unreliable());
+  CHECK_THAT(report_text(study), Contains("unreliable timing") && Contains("Its speed-up is no result") && Contains("[given acceptance]") &&
+                                     Contains("it is recomputed, not measured") && Contains("another program's rows, rows.jsonl"));
+  CHECK_THAT(report_csv(study), Contains(",decode_speedup,") && Contains(",5.5,") && Contains(",1.625,") && Contains("drafter 'oracle'") &&
+                                    Contains("given_acceptance,imported_from\n"));
+  CHECK(report_json(study)["cells"][1]["given_acceptance"] == "drafter 'oracle'");
+  // Decoding against what is predicted of decoding, and nothing where the clock cannot be believed.
+  const PlotFiles predicted = plot_files(study, "predicted", "svg");
+  CHECK(predicted.data == "1.75\t1.625\n\n\n3.5\t1.625\n");
+  CHECK_THAT(predicted.script, Contains("predicted decode speed-up") && Contains("measured decode speed-up"));
+  CHECK_THAT(plot_files(study, "speedup", "svg").data, Contains("(unreliable timing)") && Contains("begun (given acceptance)"));
+  REQUIRE(predicted_rows(study).headings[2] == "decode speed-up");
+  CHECK(predicted_rows(study).rows[1][2] == "1.62x");
+  const Comparison same = compare(study, study);
+  CHECK_THAT(comparison_text(study, study, same), Contains("unreliable timing") && Contains("begun [given acceptance]"));
+  CHECK(comparison_json(study, study, same)["cells"][0]["speedup_ratio"].is_null());
+  CHECK(comparison_json(study, study, same)["cells"][0]["a"]["verdict"] == "unreliable timing");
+  CHECK(comparison_json(study, study, same)["cells"][1]["speedup_ratio"] == 1.0);
+}
+
+TEST_CASE("what an older version called faster has no verdict where this one would not judge") {
+  const testing::TemporaryFolder folder;
+  const auto verdict_of = [&](Json task) {
+    write_study(folder);
+    folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
+    return read_study_folder(folder.path()).cells[0].overall()->verdict;
+  };
+  Json task = made_task(1.5);
+  CHECK(verdict_of(task).empty());  // 3 requests
+  task["requests"] = 12;
+  CHECK(verdict_of(task) == "faster");
+  task["speedup_samples"] = 3;
+  CHECK(verdict_of(task).empty());
+  task["speedup_samples"] = 12;
+  task["speedup_interval"] = nullptr;
+  CHECK(verdict_of(task).empty());
+  task["verdict"] = "no difference shown";
+  CHECK(verdict_of(task) == "no difference shown");
+}
+
 TEST_CASE("CSV: one line a cell and task, settings as columns, fields quoted") {
   const testing::TemporaryFolder folder;
   write_study(folder);

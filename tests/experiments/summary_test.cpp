@@ -153,6 +153,21 @@ TEST_CASE("quality is folded by request and by token") {
   CHECK(*summary.at("overall").same_as_greedy == Approx(0.5));
 }
 
+TEST_CASE("a drafter that got nothing accepted never wins, whatever the clock says") {
+  std::vector<GenerationRecord> records;
+  for (int i = 0; i < 12; ++i) {
+    records.push_back(record(std::to_string(i), "qa", Arm::Baseline, 0, 60 + i, std::vector<RoundRecord>(2, chain_round(0, 0))));
+    records.push_back(record(std::to_string(i), "qa", Arm::Method, 0, 30 + i % 3, std::vector<RoundRecord>(2, chain_round(3, 0))));
+  }
+  const Judgement drafted = fold(records, {.drafts = true}).at("overall").judgement;
+  CHECK(drafted.unreliable());
+  CHECK_THAT(drafted.words, Catch::Matchers::StartsWith("unreliable timing: no drafted token was accepted"));
+  CHECK(fold(records, {}).at("overall").judgement.wins());  // what is faster for another reason than drafting
+  for (GenerationRecord& r : records)
+    if (r.arm == Arm::Method && r.conversation == "3") r.rounds[0].accepted = 1;
+  CHECK(fold(records, {.drafts = true}).at("overall").judgement.wins());
+}
+
 TEST_CASE("drawn tokens are not compared with the baseline's") {
   CHECK_FALSE(fold(sample(), {.sampled = true}).at("qa").same_as_baseline.has_value());
 }

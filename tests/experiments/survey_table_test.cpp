@@ -114,6 +114,50 @@ TEST_CASE("order: near numbers and overlapping ranges are not ordered, and a row
   CHECK(verdict_of(alone).reason == "no other row can be ordered against it; another machine");
 }
 
+TEST_CASE("a number that was fed in is never reproduced, and in no order") {
+  ComparedCell fed = exact(2.28, 2.26, {.absolute = 0.03});
+  fed.given = "drafter 'oracle'";
+  const JudgedCell close = verdict_of(fed);
+  CHECK(close.verdict == CellVerdict::Recomputed);
+  CHECK(close.reason == "drafter 'oracle' was given what it shows");
+  CHECK(close.within);
+  fed.measured = 3.0;
+  CHECK(verdict_of(fed).verdict == CellVerdict::Recomputed);
+  CHECK(verdict_of(fed).reason == "drafter 'oracle' was given what it shows; more than 0.03 off");
+  CHECK_FALSE(verdict_of(fed).within);
+  fed.published.reset();
+  CHECK(verdict_of(fed).verdict == CellVerdict::Recomputed);  // it stands in the table, so it says what it is
+  CHECK(name_of(CellVerdict::Recomputed) == "recomputed from their record");
+  fed = ordered("d", 4, 4, 4.0);
+  fed.given = "verifier 'synthetic'";
+  const std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2), ordered("c", 1, 1, 1.1), fed};
+  const JudgedColumn column = judge_column(cells, 0.0);
+  CHECK(column.agreeing == 3);
+  CHECK(*column.kendall_tau == 1);
+  CHECK(column.cells[3].verdict == CellVerdict::Recomputed);
+  CHECK(judge_column(std::vector<ComparedCell>{cells[0], fed}, 0).cells[0].verdict == CellVerdict::NotComparable);
+}
+
+TEST_CASE("a speed-up that cannot be believed is not compared, and one without an interval is in no order") {
+  ComparedCell doubtful = exact(1.5, 1.5, {.absolute = 0.1});
+  doubtful.doubt = "unreliable timing: x";
+  CHECK(verdict_of(doubtful).verdict == CellVerdict::NotComparable);
+  CHECK(verdict_of(doubtful).reason == "unreliable timing: x");
+  std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2), ordered("c", 1, 1, 1.1)};
+  cells[0].unsure = "it has no interval";
+  CHECK(judge_column(cells, 0).cells[0].reason == "it has no interval; another machine");
+  CHECK(judge_column(cells, 0).agreeing == 1);
+  cells[1].doubt = "unreliable timing: x";
+  CHECK(judge_column(cells, 0).agreeing == 0);
+}
+
+TEST_CASE("fewer than three pairs have no rank correlation") {
+  const std::vector<ComparedCell> two = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2)};
+  CHECK(judge_column(two, 0).agreeing == 1);
+  CHECK_FALSE(judge_column(two, 0).kendall_tau);
+  CHECK(judge_column(two, 0).by_order);
+}
+
 TEST_CASE("the speed-up as the mean over questions: turns summed, questions weigh alike, then the mean over repeats") {
   const std::vector<GenerationRecord> records = {
       question("1", "qa", 0, Arm::Method, 10, 50),    question("1", "qa", 0, Arm::Method, 10, 50),        // 0.2
@@ -195,7 +239,9 @@ TEST_CASE("a compared table as text, Markdown, CSV and JSON") {
   }
   CHECK_FALSE(all_reproduced(compared));
   const std::string text = to_text(compared);
-  CHECK(text.find("= reproduced: 1, ~ same order: 0, ! differs: 1, x not comparable: 1, ? not measured: 0") != std::string::npos);
+  CHECK(text.find(
+            "= reproduced: 1, ~ same order: 0, ^ recomputed from their record: 0, ! differs: 1, x not comparable: 1, ? not measured: 0") !=
+        std::string::npos);
   CHECK(text.find("differs: z in tau: more than 0.1 off") != std::string::npos);
   CHECK(text.find("not comparable: x, y in a|b: heads") != std::string::npos);
   CHECK(to_markdown(compared).find("| z | 2 | 2.50 ! | - | -   |") != std::string::npos);

@@ -1,0 +1,53 @@
+"""A clock that contradicts itself: forwards that take other times than their rows were measured to cost are no result, in any output.
+
+The costs stand in the manifest of a finished cell; a second run of the study prints the cell again by them. So they are changed here, and not the clock."""
+
+import glob
+import json
+import os
+
+from support import *
+
+STUDY = """
+study: timed
+model: {target: %s}
+workload: {type: random_ids, count: 10, length: 24, max_new_tokens: 12, ignore_eos: true}
+run: {warmup: 0, threads: 1}
+sweep: {pipeline.drafter: [{type: prompt_lookup, num_speculative_tokens: 3, whole_continuation: false}]}
+"""
+
+
+def main(folder):
+    study, results = os.path.join(folder, "timed.yaml"), os.path.join(folder, "results")
+    with open(study, "w") as file:
+        file.write(STUDY % make_random(folder, "target"))
+    run_ok("run", study, "--out", results)
+    manifest = glob.glob(os.path.join(results, "timed", "*", "manifest.json"))[0]
+    with open(manifest) as file:
+        measured = json.load(file)
+
+    def again(factor):
+        changed = json.loads(json.dumps(measured))
+        for point in changed["row_costs"]["target"]:
+            point["ns"] *= factor
+        with open(manifest, "w") as file:
+            json.dump(changed, file)
+        return run_ok("run", study, "--out", results), run_json("run", study, "--out", results, "--json")["cells"][0]
+
+    def disturbed():
+        for factor, what in ((1e-3, "slower"), (1e3, "faster")):
+            out, cell = again(factor)
+            check("unreliable timing: scoring " in out and "x the measured cost" in out, f"timing: {what} than its rows cost is unreliable")
+            check("unreliable timing, so nothing is said of it: " in out and " wins" not in out and " loses" not in out,
+                  f"timing: {what}: the sentence names it and ranks nothing")
+            check(cell["tasks"]["overall"]["verdict"] == "unreliable timing" and cell["performance"]["predicted"] is None,
+                  f"timing: {what}: no verdict and no prediction")
+            check(cell["performance"]["reason"].startswith("unreliable timing: "), f"timing: {what}: the reason is the contradiction")
+            check("x ?" in out and "\n? " in out, f"timing: {what}: the speed-up is marked in the table")
+
+    case(disturbed)
+
+
+with temporary_folder() as temporary:
+    main(temporary)
+finish()
