@@ -45,7 +45,17 @@ def main(folder):
             check(cell["performance"]["reason"].startswith("unreliable timing: "), f"timing: {what}: the reason is the contradiction")
             check("x ?" in out and "\n? " in out, f"timing: {what}: the speed-up is marked in the table")
 
+    def six_prompts_on_a_busy_machine():
+        """A study that was once called a win of 5.33x, by six prompts and against its own arithmetic."""
+        out = run_ok("run", os.path.join(DATA, "cases", "noise_wins_sentence", "st.yaml"), "--out", results)
+        check("faster" not in out and "wins" not in out, "timing: six prompts win nothing, whatever the machine does")
+        check("not judged" in out or "unreliable timing" in out, "timing: six prompts: why there is no verdict")
+
     case(disturbed)
+    if DATA:
+        case(six_prompts_on_a_busy_machine)
+    else:
+        skip("timing_test: six prompts on a busy machine")
 
 
 with temporary_folder() as temporary:
