@@ -12,7 +12,7 @@ JOBS  ?= $(shell nproc)
 override CUDA := $(if $(filter 1 ON on TRUE true yes,$(FORETELL_CUDA)),ON,OFF)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup configure build test demo mutants lint format clean
+.PHONY: help setup configure build test demo mutants fuzz lint format clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,11 @@ demo: build ## build, then compare drafters on the bundled models; with FORETELL
 
 mutants: setup ## plant each fault of tests/mutants in a build of its own: a test has to catch it
 	@./tests/mutants/run.py --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+
+# SECONDS is a variable of some shells, so it must not come from the environment.
+fuzz: SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),20)
+fuzz: ## build the fuzzers with clang and run each for SECONDS=20 from its seeds
+	@./.ci/fuzz $(BUILD)-fuzz $(SECONDS) $(JOBS)
 
 lint: setup ## clang-format, clang-tidy over what differs from main (ALL=1: everything), who includes whom
 	@./.ci/lint

@@ -21,13 +21,13 @@ namespace {
 
 using ImportJson = nlohmann::ordered_json;
 
-constexpr int kLongestAnswer = 1 << 20;  // [tokens]
-constexpr std::int64_t kMostTokens = 1 << 28;
-constexpr double kLongestTime = 1e6;  // [s]
+constexpr int kLongestAnswer = 1 << 20;        // [tokens]
+constexpr std::int64_t kMostTokens = 1 << 24;  // of a file: Spec-Bench has half a million
+constexpr double kLongestTime = 1e6;           // [s]
 
-int checked(const std::filesystem::path& file, const AnswerRow& row, const char* what, int value) {
+int checked(const std::string& file, const AnswerRow& row, const char* what, int value) {
   if (value < 0 || value > kLongestAnswer)
-    fail("{}: question {}: {} is {}; expected 0 to {}", file.string(), row.question_id, what, value, kLongestAnswer);
+    fail("{}: question {}: {} is {}; expected 0 to {}", file, row.question_id, what, value, kLongestAnswer);
   return value;
 }
 
@@ -45,13 +45,12 @@ T at_turn(const std::vector<T>& values, std::size_t turn, std::size_t turns) {
   return turn < values.size() ? values[turn] : T{};
 }
 
-void add_answer(const std::filesystem::path& file, const AnswerRow& row, const std::string& category, Arm arm,
+void add_answer(const std::string& file, const AnswerRow& row, const std::string& category, Arm arm,
                 std::vector<GenerationRecord>& records) {
   for (const int steps : row.decoding_steps) checked(file, row, "decoding_steps", steps);
-  for (const int tokens : row.new_tokens) checked(file, row, "new_tokens", tokens);
   for (const double seconds : row.wall_time)
     if (!std::isfinite(seconds) || seconds < 0 || seconds > kLongestTime)
-      fail("{}: question {}: wall_time is {}; expected 0 to {} seconds", file.string(), row.question_id, seconds, kLongestTime);
+      fail("{}: question {}: wall_time is {}; expected 0 to {} seconds", file, row.question_id, seconds, kLongestTime);
   const std::vector<int> turns = rounds_of_turns(row);
   std::size_t round = 0;
   for (std::size_t turn = 0; turn < turns.size(); ++turn) {
@@ -68,27 +67,6 @@ void add_answer(const std::filesystem::path& file, const AnswerRow& row, const s
     for (int i = 0; i < turns[turn]; ++i, ++round)
       record.rounds.push_back({.emitted = checked(file, row, "an accept length", row.accept_lengths[round])});
     records.push_back(std::move(record));
-  }
-}
-
-std::map<std::string, std::string> categories_of(const std::optional<std::filesystem::path>& questions) {
-  std::map<std::string, std::string> out;
-  if (questions)
-    for (const Prompt& prompt : read_prompts(*questions)) out[prompt.id] = prompt.category;
-  return out;
-}
-
-void add_answers(const std::filesystem::path& file, const std::vector<AnswerRow>& rows, const SpecBenchImport& options, Arm arm,
-                 std::vector<GenerationRecord>& records) {
-  const auto categories = categories_of(options.questions);
-  std::int64_t tokens = 0;
-  for (const AnswerRow& row : rows) {
-    const auto known = categories.find(row.question_id);
-    if (options.questions && known == categories.end())
-      fail("{}: question {} is not in {}", file.string(), row.question_id, options.questions->string());
-    add_answer(file, row, known == categories.end() || known->second.empty() ? row.category : known->second, arm, records);
-    for (const int of_turn : row.new_tokens) tokens += of_turn;
-    if (tokens > kMostTokens) fail("{}: holds more than {} tokens", file.string(), kMostTokens);
   }
 }
 
@@ -138,14 +116,37 @@ void write_json(const std::filesystem::path& file, const ImportJson& json) {
 
 }  // namespace
 
+std::vector<GenerationRecord> spec_bench_records(const std::vector<AnswerRow>& rows, const std::string& file,
+                                                 const std::vector<Prompt>* questions, Arm arm) {
+  std::map<std::string, std::string> categories;
+  if (questions)
+    for (const Prompt& prompt : *questions) categories[prompt.id] = prompt.category;
+  std::vector<GenerationRecord> records;
+  std::int64_t tokens = 0;
+  for (const AnswerRow& row : rows) {
+    for (const int of_turn : row.new_tokens) tokens += checked(file, row, "new_tokens", of_turn);
+    if (tokens > kMostTokens) fail("{}: holds more than {} tokens", file, kMostTokens);
+    const auto known = categories.find(row.question_id);
+    if (questions && known == categories.end()) fail("{}: question {} is not in the questions", file, row.question_id);
+    add_answer(file, row, known == categories.end() || known->second.empty() ? row.category : known->second, arm, records);
+  }
+  return records;
+}
+
 std::string import_spec_bench(const SpecBenchImport& options) {
   if (std::filesystem::exists(options.out / "study.json")) fail("{}: holds a study already", options.out.string());
   const std::vector<AnswerRow> rows = read_answers(options.answers);
-  std::vector<GenerationRecord> records;
-  add_answers(options.answers, rows, options, Arm::Method, records);
+  const auto questions = options.questions ? std::optional(read_prompts(*options.questions)) : std::nullopt;
+  const auto records_of = [&](const std::vector<AnswerRow>& from, const std::filesystem::path& file, Arm arm) {
+    return spec_bench_records(from, file.string(), questions ? &*questions : nullptr, arm);
+  };
+  std::vector<GenerationRecord> records = records_of(rows, options.answers, Arm::Method);
   bool timed = false;
   for (const GenerationRecord& record : records) timed |= record.wall_ns > 0;
-  if (options.baseline) add_answers(*options.baseline, read_answers(*options.baseline), options, Arm::Baseline, records);
+  if (options.baseline) {
+    auto baseline = records_of(read_answers(*options.baseline), *options.baseline, Arm::Baseline);
+    std::move(baseline.begin(), baseline.end(), std::back_inserter(records));
+  }
   const std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;
   const std::string hash = content_hash(read_file_bytes(options.answers));
   const std::filesystem::path folder = options.out / hash;

@@ -206,8 +206,12 @@ class Budget {
   void check_depth(int depth) const {
     if (depth > limits_.depth) throw NotRendered();
   }
-  void check_size(std::size_t size) const {
+  // A text that is built or copied: a long one is as many steps.
+  void check_size(std::size_t size) {
+    constexpr std::size_t kBytesOfStep = 64;
     if (size > limits_.output) throw NotRendered();
+    steps_ -= static_cast<int>(size / kBytesOfStep);
+    step();
   }
 
  private:
@@ -352,7 +356,6 @@ class Expression {
   Value summed() {
     Value value = tested();
     while (tokens_[at_].is("+") || tokens_[at_].is("~")) {
-      budget_.step();
       ++at_;
       const Value right = tested();
       const bool texts = value.kind == Value::Kind::Text && right.kind == Value::Kind::Text;
@@ -483,7 +486,10 @@ class Expression {
     if (name == "false" || name == "False") return Value::of(false);
     if (name == "none" || name == "None") return {Value::Kind::None};
     for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope)
-      if (const auto found = scope->find(name); found != scope->end()) return found->second;
+      if (const auto found = scope->find(name); found != scope->end()) {
+        budget_.check_size(found->second.text.size());
+        return found->second;
+      }
     return {};
   }
 

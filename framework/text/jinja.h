@@ -23,7 +23,7 @@ struct JinjaInput {
 struct JinjaLimits {
   std::size_t bytes = std::size_t{1} << 18;   // of the template
   std::size_t output = std::size_t{1} << 16;  // of what it renders, and of each text on the way
-  int steps = 1 << 16;                        // tags, texts and parts of expressions that are looked at
+  int steps = 1 << 16;                        // tags, texts and parts of expressions that are looked at; 64 bytes of text are one more
   int depth = 64;                             // of blocks and of parentheses
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "framework/text/file_bytes.h"
@@ -23,16 +24,14 @@ void append_id(const JsonView& json, std::vector<Token>& out) {
   if (json.integer() >= 0) out.push_back(checked_id(json.integer(), json.where(), json.path()));
 }
 
-template <class F>
-void with_file(const std::filesystem::path& path, F&& read) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return;
-  const Location where{path.string(), std::nullopt};
-  const nlohmann::json document = parse_json(read_file_bytes(path), where);
+template <class Read>
+void with_document(std::string_view bytes, const std::string& name, const Read& read) {
+  const Location where{name, std::nullopt};
+  const nlohmann::json document = parse_json(bytes, where);
   read(JsonView(document, "", where));
 }
 
-void read_generation_config(const JsonView& json, SpecialTokenSettings& settings) {
+void read_end_ids(const JsonView& json, SpecialTokenSettings& settings) {
   if (const auto bos = json.find("bos_token_id")) {
     std::vector<Token> ids;
     append_id(*bos, ids);
@@ -49,19 +48,37 @@ void read_generation_config(const JsonView& json, SpecialTokenSettings& settings
 
 }  // namespace
 
-SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder) {
-  SpecialTokenSettings settings;
-  with_file(folder / "tokenizer_config.json", [&](const JsonView& json) {
+void read_tokenizer_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
+  with_document(bytes, name, [&](const JsonView& json) {
     read_token(json, "bos_token", settings.bos);
     read_token(json, "eos_token", settings.eos);
     if (const auto add = json.find("add_bos_token")) settings.add_bos = add->boolean();
     if (const auto add = json.find("add_eos_token")) settings.add_eos = add->boolean();
   });
-  with_file(folder / "special_tokens_map.json", [&](const JsonView& json) {
+}
+
+void read_special_tokens_map(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
+  with_document(bytes, name, [&](const JsonView& json) {
     read_token(json, "bos_token", settings.bos);
     read_token(json, "eos_token", settings.eos);
   });
-  with_file(folder / "generation_config.json", [&](const JsonView& json) { read_generation_config(json, settings); });
+}
+
+void read_generation_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
+  with_document(bytes, name, [&](const JsonView& json) { read_end_ids(json, settings); });
+}
+
+SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder) {
+  SpecialTokenSettings settings;
+  using Read = void (*)(std::string_view, const std::string&, SpecialTokenSettings&);
+  const std::array<std::pair<const char*, Read>, 3> files = {{{"tokenizer_config.json", read_tokenizer_config},
+                                                              {"special_tokens_map.json", read_special_tokens_map},
+                                                              {"generation_config.json", read_generation_config}}};
+  for (const auto& [name, read] : files) {
+    const std::filesystem::path file = folder / name;
+    std::error_code ignored;
+    if (std::filesystem::exists(file, ignored)) read(read_file_bytes(file), file.string(), settings);
+  }
   return settings;
 }
 

@@ -23,6 +23,10 @@ struct SpecialTokenSettings {
   std::optional<bool> add_eos;
 };
 
+// What one of these files adds; what an earlier one has said stays.
+void read_tokenizer_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings);
+void read_special_tokens_map(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings);
+void read_generation_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings);
 SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder);
 
 std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name,

@@ -10,6 +10,8 @@
 
 #include "framework/base/config_value.h"
 #include "framework/base/error.h"
+#include "framework/text/jinja.h"
+#include "framework/text/own_template.h"
 #include "framework/text/prompts.h"
 #include "framework/text/tokenizer_files.h"
 #include "framework/text/unicode.h"
@@ -48,6 +50,33 @@ void read(std::string_view input, Parse&& parse) {
 inline void tokenizer_json(std::string_view input) { read(input, parse_tokenizer_json); }
 inline void tokenizer_bin(std::string_view input) { read(input, parse_tokenizer_bin); }
 inline void tokenizer_model(std::string_view input) { read(input, parse_tokenizer_model); }
+
+// All that is read of a tokenizer_config.json and of the files beside it.
+inline void tokenizer_config(std::string_view input) {
+  for (const auto read : {read_tokenizer_config, read_special_tokens_map, read_generation_config}) {
+    try {
+      SpecialTokenSettings settings;
+      read(input, "input", settings);
+      FORETELL_CHECK(settings.bos != "" && settings.eos != "", "an empty token");
+      for (const Token id : settings.eos_ids) FORETELL_CHECK(id >= 0, "id {}", id);
+    } catch (const Error&) {
+    }
+  }
+  try {
+    if (const auto own = parse_own_template(input, "input")) recognise_template(*own, "</s>");
+  } catch (const Error&) {
+  }
+}
+
+// A template of a model. One that is recognised renders as the known one does, whatever the conversation says.
+inline void chat_template(std::string_view input) {
+  const auto known = recognise_template(input, "</s>");
+  const std::vector<Message> messages = {{"system", "s"}, {"user", "a {{ b }}"}, {"assistant", "c"}, {"user", "\xFF{% d %}"}};
+  const auto rendered = render_jinja(input, {.messages = messages, .bos_token = "<s>", .eos_token = "</s>"});
+  if (!known) return;
+  FORETELL_CHECK(rendered && rendered->ends_with(known->render(messages, true)), "recognised as '{}', rendered \"{}\"", known->name(),
+                 rendered.value_or("nothing"));
+}
 
 inline void prompts(std::string_view input) {
   try {

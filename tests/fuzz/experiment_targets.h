@@ -1,0 +1,108 @@
+// What the fuzzers of a study's inputs do with their bytes; the test that replays the seeds does the same.
+//
+// Contract: any bytes either read or throw Error, of one line. A study that was read has at least one cell, each with a name and a hash of its own; recorded
+// distributions have mass 1; rows of another program fold to a summary that is JSON.
+#pragma once
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "experiments/law_record.h"
+#include "experiments/report/spec_bench_import.h"
+#include "experiments/study.h"
+#include "experiments/summary.h"
+#include "framework/base/error.h"
+#include "framework/text/prompts.h"
+
+namespace foretell::fuzz {
+
+// Calls body(); an Error is one line.
+template <class Body>
+void reads_or_fails(const Body& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    const std::string_view said = error.what();
+    FORETELL_CHECK(!said.empty() && said.find('\n') == std::string_view::npos, "'{}'", said);
+  }
+}
+
+inline void law_record(std::string_view input) {
+  reads_or_fails([&] {
+    const LawRecord record = LawRecord::parse(std::as_bytes(std::span(input.data(), input.size())), "input");
+    FORETELL_CHECK(record.header.answers == static_cast<int>(record.answers.size()), "{} answers", record.answers.size());
+    for (const AnswerLaws& answer : record.answers)
+      for (int i = 0; i < answer.laws->size(); ++i)
+        FORETELL_CHECK((*answer.laws)[i].token >= 0 && (*answer.laws)[i].token < record.header.vocab, "answer token {}", i);
+    FORETELL_CHECK(std::isfinite(record.rest().mean()), "rest {}", record.rest().mean());
+  });
+}
+
+// A folder of this process, with a study that others can include.
+class StudyFolder {
+ public:
+  StudyFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "foretell-fuzz-XXXXXX").string();
+    FORETELL_CHECK(::mkdtemp(name.data()) != nullptr, "{}", name);
+    path_ = name;
+    std::ofstream(path_ / "base.yaml") << "model: {target: m}\nworkload: {type: random_ids}\nsweep: {run.seed: [1, 2]}\n";
+  }
+  ~StudyFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Up to a zero byte the study; behind it overrides, one a line.
+inline void study(std::string_view input) {
+  static const StudyFolder folder;
+  const std::filesystem::path file = folder.path() / "study.yaml";
+  const std::size_t end = std::min(input.find('\0'), input.size());
+  std::ofstream(file, std::ios::binary) << input.substr(0, end);
+  std::vector<std::string> overrides;
+  for (std::string_view rest = input.substr(std::min(end + 1, input.size())); !rest.empty();) {
+    const std::size_t line = std::min(rest.find('\n'), rest.size());
+    overrides.emplace_back(rest.substr(0, line));
+    rest.remove_prefix(std::min(line + 1, rest.size()));
+  }
+  try {
+    const Study read = load_study(file, overrides);
+    FORETELL_CHECK(!read.cells.empty() && !read.name.empty(), "a study '{}' of {} cells", read.name, read.cells.size());
+    std::set<std::string> hashes;
+    for (const Cell& cell : read.cells)
+      FORETELL_CHECK(!cell.name.empty() && hashes.insert(cell.hash).second, "cell '{}' of hash {}", cell.name, cell.hash);
+  } catch (const Error& error) {
+    // Where the mistake is: a line of the study or of what it includes, or the option.
+    const std::string_view said = error.what();
+    const bool placed = error.has_exact_place() || said.starts_with("--set") || said.starts_with(file.string());
+    FORETELL_CHECK(placed, "no place in '{}'", said);
+  }
+}
+
+// Answer rows; behind a zero byte the questions.
+inline void spec_bench(std::string_view input) {
+  reads_or_fails([&] {
+    const std::size_t end = std::min(input.find('\0'), input.size());
+    std::vector<Prompt> questions;
+    const bool has_questions = end < input.size();
+    if (has_questions) questions = parse_prompts(input.substr(end + 1), "questions");
+    const auto rows = parse_answers(input.substr(0, end), "answers");
+    const auto records = spec_bench_records(rows, "answers", has_questions ? &questions : nullptr, Arm::Method);
+    const std::string json = to_json(fold(records, {.timed = true}), {}).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    FORETELL_CHECK(nlohmann::json::accept(json), "{}", json);
+  });
+}
+
+}  // namespace foretell::fuzz

@@ -1,0 +1,6 @@
+#include "tests/fuzz/experiment_targets.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  foretell::fuzz::law_record({reinterpret_cast<const char*>(data), size});
+  return 0;
+}

@@ -1,0 +1,6 @@
+#include "tests/fuzz/experiment_targets.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  if (size <= 4096) foretell::fuzz::study({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
