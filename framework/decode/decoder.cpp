@@ -22,6 +22,20 @@ struct Decoder::Running {
   std::int64_t prefill_ns = 0;
 };
 
+namespace {
+
+// Calls body() for something that reads the logits of `owner`.
+template <class Body>
+decltype(auto) reading_logits_of(const char* owner, const Body& body) {
+  try {
+    return body();
+  } catch (const BadLogits& bad) {
+    throw Error(std::string(bad.of(owner).what()) + AtWork::where());
+  }
+}
+
+}  // namespace
+
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
   const DraftForm form = pipeline.drafter.form();
   if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
@@ -128,7 +142,7 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
                         r.session->view(), target_.vocab(), rejects_draws_ ? r.session->given_draws() : nullptr});
   }
   return held_to_contract(pipeline_.drafter, [&] {
-    std::vector<DraftTree> drafts = pipeline_.drafter.draft(contexts);
+    std::vector<DraftTree> drafts = reading_logits_of("the draft model's", [&] { return pipeline_.drafter.draft(contexts); });
     check_drafts(drafts, contexts);
     return drafts;
   });
@@ -148,7 +162,7 @@ std::vector<Verdict> Decoder::verify(std::span<Running* const> batch, std::span<
     const AtWork work(at_work(batch.subspan(i, 1)));
     const auto random = rng(*batch[i], RngPurpose::Verify);
     verdicts.push_back(held_to_contract(pipeline_.verifier, [&] {
-      Verdict verdict = pipeline_.verifier.verify(drafts[i], *scores[i], *random);
+      Verdict verdict = reading_logits_of("the target's", [&] { return pipeline_.verifier.verify(drafts[i], *scores[i], *random); });
       check_verdict(drafts[i], verdict, target_.vocab());
       return verdict;
     }));
@@ -192,7 +206,7 @@ void Decoder::step() {
   std::vector<RoundView> views;
   for (std::size_t i = 0; i < batch.size(); ++i)
     views.push_back({batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
-  pipeline_.drafter.observe(views);
+  reading_logits_of("the target's", [&] { pipeline_.drafter.observe(views); });
   ns.commit = watch.lap_ns() / share;
   if (const auto said = target_.times(records)) ns = *said;
   for (std::size_t i = 0; i < batch.size(); ++i) {

@@ -24,7 +24,7 @@ void ModelDraftOptions::declare(Parameters& p) {
   p.add("draft_sample_method", method, "draw tokens from the draft's law, or take its most probable ones",
         {.choices = {"sample", "top_k"}});
   p.add("replacement", replacement, "whether siblings are drawn with replacement");
-  p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0});
+  p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0, .max = 1e6});
 }
 
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter) {

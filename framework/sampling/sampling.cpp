@@ -15,9 +15,9 @@ namespace {
 [[noreturn]] void bad_logits(std::span<const float> logits) {
   const auto nan = std::find_if(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
   if (nan != logits.end())
-    fail("the model's logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows", nan - logits.begin(),
-         logits.size());
-  fail("the model's logits have no finite value among {} tokens: nothing can be chosen", logits.size());
+    throw BadLogits(fmt::format("logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows",
+                                nan - logits.begin(), logits.size()));
+  throw BadLogits(fmt::format("logits have no finite value among {} tokens: nothing can be chosen", logits.size()));
 }
 
 struct Candidate {
@@ -35,6 +35,10 @@ std::vector<double> softmax_weights(std::span<const float> logits, double temper
   exponentials(logits, logits[argmax_checked(logits)], 1 / temperature, weights);
   return weights;
 }
+
+// Beyond this a temperature is a uniform law, a penalty rules a token out or in, and products of them could leave the range of a float32.
+constexpr double kMostExtreme = 1e6;
+constexpr double kMostBias = 1e9;
 
 // Above so many, putting each in its place costs more than partitioning them all.
 constexpr int kFewKept = 256;
@@ -93,6 +97,7 @@ std::pair<Token, float> parse_bias(const std::string& text, int vocab) {
   const bool ok = colon != std::string::npos && std::from_chars(text.data(), middle, token).ptr == middle && middle != text.data() &&
                   std::from_chars(middle + 1, end, bias).ptr == end && middle + 1 != end && std::isfinite(bias);
   if (!ok) fail("logit_bias: expected token:bias such as 42:-1.5, found '{}'", text);
+  if (std::abs(bias) > kMostBias) fail("logit_bias: {} for token {}; from -{} to {} are taken", bias, token, kMostBias, kMostBias);
   if (token < 0 || token >= vocab) fail("logit_bias: token {} is outside the vocabulary of {} tokens", token, vocab);
   return {token, bias};
 }
@@ -100,12 +105,14 @@ std::pair<Token, float> parse_bias(const std::string& text, int vocab) {
 }  // namespace
 
 void SamplingOptions::declare(Parameters& p) {
-  p.add("temperature", temperature, "0 is greedy decoding", {.min = 0});
+  p.add("temperature", temperature, "0, or less than 1e-5, is greedy decoding", {.min = 0, .max = kMostExtreme});
   p.add("top_k", top_k, "keep the k most probable tokens; 0 keeps all", {.min = 0});
   p.add("top_p", top_p, "keep the most probable tokens up to this mass, the one that crosses it included", {.min = 1e-9, .max = 1});
   p.add("min_p", min_p, "keep tokens of at least this share of the highest probability", {.min = 0, .max = 1});
-  p.add("repetition_penalty", repetition_penalty, "divides the logits of tokens that occurred; 1 is off", {.min = 1e-6});
-  p.add("presence_penalty", presence_penalty, "subtracted from the logits of tokens that were generated");
+  p.add("repetition_penalty", repetition_penalty, "divides the logits of tokens that occurred; 1 is off",
+        {.min = 1e-6, .max = kMostExtreme});
+  p.add("presence_penalty", presence_penalty, "subtracted from the logits of tokens that were generated",
+        {.min = -kMostExtreme, .max = kMostExtreme});
   p.add("logit_bias", logit_bias, "added to logits, as token:bias");
 }
 

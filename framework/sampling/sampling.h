@@ -1,7 +1,8 @@
 // From logits to a law: penalties and bias, then temperature, top-k, top-p, min-p.
 //
 // Contract: temperature 0 is a point mass at the highest adjusted logit (the lowest id among equals), so greedy decoding needs no second path
-// downstream. Otherwise the order is: repetition and presence penalty and logit bias on the logits; softmax at the temperature; the top_k most
+// downstream. A temperature below kGreedyBelow is 0: no two logits of a float32 that differ at all would share probability there but near ties, and
+// its inverse would overflow. Otherwise the order is: repetition and presence penalty and logit bias on the logits; softmax at the temperature; the top_k most
 // probable tokens; the smallest set of most probable tokens whose mass reaches top_p (the token that crosses it stays), measured after top-k;
 // tokens of at least min_p times the highest probability. Ties go to the lowest id at every cut.
 #pragma once
@@ -17,6 +18,19 @@
 
 namespace foretell {
 
+// As in vLLM.
+inline constexpr double kGreedyBelow = 1e-5;
+
+// Logits that no token can be chosen from. Who knows whose they are says so with of().
+class BadLogits : public Error {
+ public:
+  explicit BadLogits(std::string fault) : Error("the model's " + fault), fault_(std::move(fault)) {}
+  Error of(std::string_view owner) const { return Error(fmt::format("{} {}", owner, fault_)); }
+
+ private:
+  std::string fault_;
+};
+
 struct SamplingOptions {
   double temperature = 0.0;
   int top_k = 0;       // 0: off
@@ -28,7 +42,7 @@ struct SamplingOptions {
   std::vector<std::string> logit_bias = {};  // "token:bias"
   void declare(Parameters& p);
 
-  bool greedy() const { return temperature == 0.0; }
+  bool greedy() const { return temperature < kGreedyBelow; }
 };
 
 // A SamplingOptions that has been checked against a vocabulary. `context` is what the next token follows: the prompt, the tokens generated so
@@ -50,7 +64,7 @@ class Sampler {
   bool adjusts() const;
   // Penalties and bias, in place. [vocab]
   void adjust(std::span<float> logits, const SamplingContext& context) const;
-  // The law of the next token. An Error if the logits have a NaN, a positive infinity or no finite entry.
+  // The law of the next token. BadLogits if they have a NaN, a positive infinity or no finite entry.
   Law law(std::span<const float> adjusted) const;
 
  private:
@@ -58,10 +72,10 @@ class Sampler {
   std::vector<std::pair<Token, float>> bias_;
 };
 
-// The index of the highest value, the lowest among equals. An Error on NaN and on rows without a finite value.
+// The index of the highest value, the lowest among equals. BadLogits on NaN and on rows without a finite value.
 Token argmax_checked(std::span<const float> logits);
 
-// The k highest values' indices, highest first, the lowest id first among equals. An Error as for argmax_checked.
+// The k highest values' indices, highest first, the lowest id first among equals. BadLogits as for argmax_checked.
 std::vector<Token> highest(std::span<const float> logits, int k);
 
 }  // namespace foretell

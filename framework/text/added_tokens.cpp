@@ -35,6 +35,9 @@ AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const N
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const AddedToken& token = tokens_[i];
     const std::string text = token.normalized && normalizer != nullptr ? normalizer->apply(token.content) : token.content;
+    if (text.size() > kMaxContent)
+      fail("{}: added token \"{}\" is normalized to {} bytes; at most {} are taken", list->where().to_string(),
+           unicode::printable(token.content), text.size(), kMaxContent);
     if (!text.empty()) (token.normalized ? normalized_ : raw_).insert(text, static_cast<std::int32_t>(i));
   }
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "framework/text/byte_level.h"
+#include "framework/text/growth_limit.h"
 #include "framework/text/pattern.h"
 #include "framework/text/unicode.h"
 #include "framework/text/unicode_normal_form.h"
@@ -10,12 +11,7 @@
 namespace foretell {
 namespace {
 
-// A file may name replacements that multiply the text at every step.
-constexpr std::size_t kMaxNormalized = std::size_t{1} << 28;
-
-void check_size(std::size_t size) {
-  if (size > kMaxNormalized) fail("the tokenizer's normalizer makes more than {} MiB of the text", kMaxNormalized >> 20);
-}
+Location part_of(const JsonView& json) { return {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt}; }
 
 // Keeps, drops or rewrites character by character.
 template <class F>
@@ -89,14 +85,16 @@ class Prepend : public Normalizer {
 
 class Replace : public Normalizer {
  public:
-  Replace(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  explicit Replace(const JsonView& json)
+      : pattern_(read_pattern(json.at("pattern"))), content_(json.at("content").string()), where_(part_of(json)) {}
   std::string apply(std::string text) const override {
+    const GrowthLimit limit(text.size());
     std::string out;
     std::size_t position = 0;
     for (const TextRange match : pattern_.find_all(text)) {
       out.append(text, position, match.begin - position);
       out += content_;
-      check_size(out.size());
+      limit.check(out.size(), where_);
       position = match.end;
     }
     return out.append(text, position);
@@ -105,6 +103,7 @@ class Replace : public Normalizer {
  private:
   Pattern pattern_;
   std::string content_;
+  Location where_;
 };
 
 class ByteLevelNormalizer : public Normalizer {
@@ -157,18 +156,20 @@ class BertNormalizer : public Normalizer {
 
 class NormalizerSequence : public Normalizer {
  public:
-  explicit NormalizerSequence(const JsonView& list) {
+  explicit NormalizerSequence(const JsonView& list) : where_(part_of(list)) {
     for (std::size_t i = 0; i < list.size(); ++i) steps_.push_back(make_normalizer(list.at(i)));
   }
   std::string apply(std::string text) const override {
+    const GrowthLimit limit(text.size());
     for (const auto& step : steps_) {
       text = step->apply(std::move(text));
-      check_size(text.size());
+      limit.check(text.size(), where_);
     }
     return text;
   }
 
  private:
+  Location where_;
   std::vector<std::unique_ptr<const Normalizer>> steps_;
 };
 
@@ -184,7 +185,7 @@ std::unique_ptr<const Normalizer> make_normalizer(const JsonView& json) {
   if (type == "StripAccents") return std::make_unique<StripAccents>();
   if (type == "Strip") return std::make_unique<StripSpace>(json.boolean_or("strip_left", true), json.boolean_or("strip_right", true));
   if (type == "Prepend") return std::make_unique<Prepend>(json.at("prepend").string());
-  if (type == "Replace") return std::make_unique<Replace>(read_pattern(json.at("pattern")), json.at("content").string());
+  if (type == "Replace") return std::make_unique<Replace>(json);
   if (type == "ByteLevel") return std::make_unique<ByteLevelNormalizer>();
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(json);
   if (type == "Sequence") return std::make_unique<NormalizerSequence>(json.at("normalizers"));

@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "framework/text/byte_level.h"
+#include "framework/text/growth_limit.h"
 #include "framework/text/pattern.h"
 #include "framework/text/unicode.h"
 
@@ -133,14 +134,19 @@ class Metaspace : public PreTokenizer {
 
 class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit PreTokenizerSequence(const JsonView& list) {
+  explicit PreTokenizerSequence(const JsonView& list) : where_{fmt::format("{}: {}", list.where().to_string(), list.path()), std::nullopt} {
     for (std::size_t i = 0; i < list.size(); ++i) steps_.push_back(make_pre_tokenizer(list.at(i)));
   }
   void apply(Pieces& pieces) const override {
-    for (const auto& step : steps_) step->apply(pieces);
+    const GrowthLimit limit(pieces.text.size());
+    for (const auto& step : steps_) {
+      step->apply(pieces);
+      limit.check(pieces.text.size(), where_);
+    }
   }
 
  private:
+  Location where_;
   std::vector<std::unique_ptr<const PreTokenizer>> steps_;
 };
 

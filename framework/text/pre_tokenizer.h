@@ -1,7 +1,7 @@
 // The pre-tokenizers of a tokenizer.json: cut text into the pieces that the model sees one at a time.
 //
 // Contract: text is valid UTF-8. Pieces is one buffer and ranges of it in rising order, never empty; a step narrows the ranges or rewrites the
-// buffer. The names and settings are those of the Hugging Face format.
+// buffer. The names and settings are those of the Hugging Face format. How long a text may become: growth_limit.h.
 #pragma once
 
 #include <memory>

@@ -1,11 +1,14 @@
 #include "framework/text/token_decoder.h"
 
+#include <algorithm>
+
 #include "framework/text/decode_stages.h"
 
 namespace foretell {
 namespace {
 
 constexpr std::int64_t kMaxStrip = 1 << 16;
+constexpr double kMaxDecodedGrowth = 1000;
 
 std::string literal_at(const JsonView& json, std::string_view key, std::string fallback) {
   const auto value = json.find(key);
@@ -36,9 +39,15 @@ std::function<std::unique_ptr<DecodeStage>()> factory(Args... args) {
 
 TokenDecoder::TokenDecoder() { factories_.push_back(factory<JoinBySpace>()); }
 
-TokenDecoder::TokenDecoder(const JsonView& json) { read(json); }
+TokenDecoder::TokenDecoder(const JsonView& json) {
+  const double growth = read(json);
+  if (!(growth <= kMaxDecodedGrowth))
+    json.refuse(
+        fmt::format("its replacements may make a text {:.3g} times as long; at most {} times are taken", growth, kMaxDecodedGrowth));
+}
 
-void TokenDecoder::read(const JsonView& json) {
+double TokenDecoder::read(const JsonView& json) {
+  double growth = 1;
   const std::string type = json.type();
   if (type == "ByteLevel") {
     factories_.push_back(factory<ByteLevelStage>());
@@ -56,19 +65,23 @@ void TokenDecoder::read(const JsonView& json) {
     const std::string content = json.at("content").string();
     factories_.push_back(pattern.as_literal() ? factory<ReplaceStage>(*pattern.as_literal(), content)
                                               : factory<ReplaceRegexStage>(pattern, content));
+    // A regular expression may match every character, or nothing between any two.
+    const double longer = static_cast<double>(content.size());
+    growth = pattern.as_literal() ? std::max(1.0, longer / static_cast<double>(pattern.as_literal()->size())) : 1 + longer;
   } else if (type == "WordPiece") {
     factories_.push_back(factory<WordPieceStage>(json.string_or("prefix", "##"), json.boolean_or("cleanup", true)));
   } else if (type == "BPEDecoder") {
     factories_.push_back(factory<WordSuffixStage>(literal_at(json, "suffix", "</w>")));
   } else if (type == "Sequence") {
     const JsonView list = json.at("decoders");
-    for (std::size_t i = 0; i < list.size(); ++i) read(list.at(i));
+    for (std::size_t i = 0; i < list.size(); ++i) growth *= read(list.at(i));
   } else {
     json.refuse(fmt::format(
         "decoder '{}' is not supported; supported: ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, BPEDecoder, "
         "Sequence",
         unicode::printable(type)));
   }
+  return growth;
 }
 
 DecodeStages TokenDecoder::make_stages() const {

@@ -2,7 +2,8 @@
 //
 // Contract: a TokenDecoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages as begin, text (any number of
 // parts, each of whole characters), end; a stage passes on what no later input can change and holds back the rest until its finish(). Decoding a
-// whole sequence is the same chain, so streaming and whole decoding cannot differ.
+// whole sequence is the same chain, so streaming and whole decoding cannot differ. Replacements that together could make a text more than a thousand
+// times as long are refused when the file is read.
 #pragma once
 
 #include <functional>
@@ -43,7 +44,7 @@ class TokenDecoder {
   DecodeStages make_stages() const;  // connected, the last one not yet
 
  private:
-  void read(const JsonView& json);
+  double read(const JsonView& json);  // how many times as long it may make a text
 
   std::vector<std::function<std::unique_ptr<DecodeStage>()>> factories_;
 };

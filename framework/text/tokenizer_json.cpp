@@ -4,8 +4,9 @@
 #include <utility>
 
 #include "framework/text/added_tokens.h"
-#include "framework/text/token_decoder.h"
+#include "framework/text/growth_limit.h"
 #include "framework/text/post_processor.h"
+#include "framework/text/token_decoder.h"
 #include "framework/text/token_model.h"
 #include "framework/text/tokenizer_files.h"
 #include "framework/text/unicode.h"
@@ -15,7 +16,7 @@ namespace {
 
 class JsonTokenizer : public Tokenizer {
  public:
-  JsonTokenizer(const JsonView& json, const SpecialTokenSettings& settings) {
+  JsonTokenizer(const JsonView& json, const SpecialTokenSettings& settings) : where_(json.where()) {
     model_ = make_token_model(json.at("model"));
     if (const auto part = json.find("normalizer")) normalizer_ = make_normalizer(*part);
     if (const auto part = json.find("pre_tokenizer")) pre_tokenizer_ = make_pre_tokenizer(*part);
@@ -46,12 +47,14 @@ class JsonTokenizer : public Tokenizer {
 
   Tokens encode(std::string_view text, const EncodeOptions& options) const override {
     const std::string valid = unicode::lossy(text);
+    Normalized normalized{GrowthLimit(valid.size())};
     Tokens ids;
     for (const Segment& segment : added_->split_raw(valid, options.parse_special)) {
       if (segment.token)
         ids.push_back(*segment.token);
       else
-        encode_plain(valid.substr(segment.range.begin, segment.range.end - segment.range.begin), segment.range.begin == 0, options, ids);
+        encode_plain(valid.substr(segment.range.begin, segment.range.end - segment.range.begin), segment.range.begin == 0, options,
+                     normalized, ids);
     }
     return options.add_special ? post_processor_.apply(std::move(ids)) : ids;
   }
@@ -99,8 +102,15 @@ class JsonTokenizer : public Tokenizer {
     return text != nullptr ? text : model_->vocab().text(id);
   }
 
-  void encode_plain(std::string text, bool at_start, const EncodeOptions& options, Tokens& ids) const {
+  // Of one call of encode(), whose segments are normalized one by one.
+  struct Normalized {
+    GrowthLimit limit;
+    std::size_t bytes = 0;
+  };
+
+  void encode_plain(std::string text, bool at_start, const EncodeOptions& options, Normalized& normalized, Tokens& ids) const {
     if (normalizer_) text = normalizer_->apply(std::move(text));
+    normalized.limit.check(normalized.bytes += text.size(), where_);
     for (const Segment& segment : added_->split_normalized(text, options.parse_special)) {
       if (segment.token) {
         ids.push_back(*segment.token);
@@ -115,6 +125,7 @@ class JsonTokenizer : public Tokenizer {
     }
   }
 
+  Location where_;
   std::unique_ptr<const TokenModel> model_;
   std::unique_ptr<const Normalizer> normalizer_;
   std::unique_ptr<const PreTokenizer> pre_tokenizer_;

@@ -1,7 +1,8 @@
 #include "framework/text/unicode.h"
 
-#include <fmt/format.h>
 #include <utf8proc.h>
+
+#include "framework/base/printable.h"
 
 namespace foretell::unicode {
 namespace {
@@ -140,19 +141,8 @@ bool is_word(char32_t code) {
 }
 
 std::string printable(std::string_view bytes) {
-  std::string out;
-  int characters = 0;
-  const std::string valid = lossy(bytes.substr(0, 400));
-  for (std::size_t i = 0; i < valid.size(); ++characters) {
-    if (characters == 60) return out + "...";
-    const Character c = at(valid, i);
-    if (c.code < 0x20 || (c.code >= 0x7F && c.code < 0xA0))
-      out += fmt::format("\\x{:02X}", static_cast<unsigned>(c.code));
-    else
-      append(out, c.code);
-    i += static_cast<std::size_t>(c.bytes);
-  }
-  return out;
+  constexpr std::size_t kShown = 240;  // bytes
+  return foretell::printable(excerpt(bytes, kShown));
 }
 
 }  // namespace foretell::unicode

@@ -52,7 +52,7 @@ bool is_other(char32_t code);            // C: control, format, unassigned, priv
 bool is_space(char32_t code);            // the White_Space property
 bool is_word(char32_t code);             // \w: alphabetic, mark, decimal number, connector, joiner
 
-// For messages: one line, at most 60 characters, control characters as \xNN.
+// For messages: the beginning of it as framework/base/printable.h writes it.
 std::string printable(std::string_view bytes);
 
 }  // namespace foretell::unicode

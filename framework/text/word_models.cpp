@@ -31,6 +31,8 @@ class WordLevelModel : public TokenModel {
   std::optional<Token> unknown_;
 };
 
+constexpr std::size_t kMaxWordPiece = 1024;  // bytes; bounds the time per character of a text
+
 class WordPieceModel : public TokenModel {
  public:
   explicit WordPieceModel(const JsonView& json)
@@ -39,6 +41,10 @@ class WordPieceModel : public TokenModel {
         longest_word_(std::clamp<std::int64_t>(json.integer_or("max_input_chars_per_word", 100), 0, 10'000)) {
     read_vocab_object(json.at("vocab"));
     unknown_ = vocab_.id(unknown_text_);
+    for (Token id = 0; id < vocab_.size(); ++id)
+      if (const std::string* text = vocab_.text(id)) longest_entry_ = std::max(longest_entry_, text->size());
+    if (longest_entry_ > kMaxWordPiece)
+      json.refuse(fmt::format("an entry of {} bytes; at most {} are taken", longest_entry_, kMaxWordPiece));
   }
 
   std::string name() const override { return "WordPiece"; }
@@ -59,7 +65,9 @@ class WordPieceModel : public TokenModel {
     if (static_cast<std::int64_t>(unicode::to_utf32(word).size()) > longest_word_) return false;
     for (std::size_t begin = 0; begin < word.size();) {
       const std::string start = begin == 0 ? "" : prefix_;
-      std::size_t end = word.size();
+      // No entry is longer; a position inside of a character is moved to its start.
+      std::size_t end = std::min(word.size(), begin + longest_entry_ + 1);
+      while (end < word.size() && (static_cast<unsigned char>(word[end]) & 0xC0) == 0x80) --end;
       std::optional<Token> id;
       for (; end > begin; end -= static_cast<std::size_t>(unicode::before(word, end).bytes)) {
         id = vocab_.id(start + std::string(word.substr(begin, end - begin)));
@@ -75,6 +83,7 @@ class WordPieceModel : public TokenModel {
   std::string unknown_text_;
   std::string prefix_;
   std::int64_t longest_word_;
+  std::size_t longest_entry_ = 0;
   std::optional<Token> unknown_;
 };
 

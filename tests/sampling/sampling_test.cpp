@@ -153,6 +153,7 @@ TEST_CASE("damaged logits are an error, never a token") {
 
 TEST_CASE("a bias that makes no sense is refused") {
   CHECK_THROWS_WITH(Sampler({.logit_bias = {"7:1"}}, 4), Catch::Contains("outside the vocabulary of 4"));
+  CHECK_THROWS_WITH(Sampler({.logit_bias = {"3:1e38"}}, 4), Catch::Contains("from -1000000000 to 1000000000"));
   for (const char* text : {"", "1", "1:", ":2", "a:1", "1:x", "1:2z", "1:inf"}) CHECK_THROWS_AS(Sampler({.logit_bias = {text}}, 4), Error);
 }
 
@@ -202,6 +203,56 @@ TEST_CASE("the highest logits, lowest ids first among equals") {
   const std::vector<float> logits{1, 5, 5, 2};
   CHECK(highest(logits, 3) == std::vector<Token>{1, 2, 3});
   CHECK(highest(logits, 9).size() == 4);
+}
+
+TEST_CASE("a temperature below the bound is greedy, and the smallest one above it draws from the nearest logits") {
+  const std::vector<float> logits = {1.0f, 3.0f, 2.0f, 3.0f};
+  for (const double temperature : {0.0, 1e-320, 1e-6, 9.9e-6}) {
+    const Sampler sampler({.temperature = temperature}, 4);
+    CHECK(sampler.greedy());
+    CHECK(sampler.law(logits).mode() == 1);
+    CHECK(sampler.law(logits)[1] == 1.0);
+  }
+  const Law coldest = Sampler({.temperature = kGreedyBelow}, 4).law(logits);
+  CHECK(coldest[1] == Approx(0.5));
+  CHECK(coldest[3] == Approx(0.5));
+  const Law hottest = Sampler({.temperature = 1e6}, 4).law(logits);
+  for (Token t = 0; t < 4; ++t) CHECK(hottest[t] == Approx(0.25).epsilon(1e-5));
+}
+
+TEST_CASE("extreme but allowed cuts and penalties leave a law") {
+  const std::vector<float> logits = {1.0f, 3.0f, 2.0f, -3.0f};
+  const auto law = [&](const SamplingOptions& options) {
+    const Sampler sampler(options, 4);
+    std::vector<float> adjusted = logits;
+    const Tokens text = {1, 3};
+    sampler.adjust(adjusted, {text, text, {}});
+    const Law out = sampler.law(adjusted);
+    double mass = 0;
+    for (Token t = 0; t < 4; ++t) mass += out[t];
+    CHECK(mass == Approx(1.0));
+    return out;
+  };
+  CHECK(law({.temperature = 1, .min_p = 1})[1] == 1.0);
+  CHECK(law({.temperature = 1, .top_p = 1e-9})[1] == 1.0);
+  CHECK(law({.temperature = 1, .repetition_penalty = 1e-6})[1] == 1.0);
+  CHECK(law({.temperature = 1, .repetition_penalty = 1e6})[2] > 0.5);
+  CHECK(law({.temperature = 1, .presence_penalty = 1e6})[1] == 0.0);
+  CHECK(law({.temperature = 1, .presence_penalty = -1e6})[0] == 0.0);
+  CHECK(law({.temperature = 1, .logit_bias = {"0:1e9", "0:1e9", "1:-1e9"}})[0] == 1.0);
+  CHECK(law({.logit_bias = {"0:1e9"}}).mode() == 0);
+}
+
+TEST_CASE("logits that nothing can be chosen from say whose they are") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> damaged = {1.0f, nan, 2.0f};
+  CHECK_THROWS_WITH(argmax_checked(damaged), Catch::Contains("the model's logits contain NaN (first at token 1 of 3)"));
+  try {
+    Sampler({.temperature = 1}, 3).law(damaged);
+    FAIL("NaN was taken");
+  } catch (const BadLogits& bad) {
+    CHECK_THAT(bad.of("the draft model's").what(), Catch::Contains("the draft model's logits contain NaN"));
+  }
 }
 
 }  // namespace

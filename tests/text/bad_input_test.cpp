@@ -92,6 +92,62 @@ TEST_CASE("A word of a megabyte and text that is not UTF-8 encode") {
   CHECK(model->decode(model->encode("a\xFF")) == "a\xEF\xBF\xBD");
 }
 
+// `step` so many times, as a list of JSON.
+std::string repeated(const std::string& step, int count) {
+  std::string list = "[";
+  for (int i = 0; i < count; ++i) list += (i ? "," : "") + step;
+  return list + "]";
+}
+
+TEST_CASE("Steps that multiply a text are stopped long before it fills the memory") {
+  const auto tokenizer = [](const std::string& parts) {
+    return parse_tokenizer_json(testing::tiny_tokenizer_json(Base::kBytes, parts), "t.json");
+  };
+  const std::string doubling = R"({"type":"Replace","pattern":{"String":"a"},"content":"aa"})";
+  const std::string normalizers = R"({"normalizer":{"type":"Sequence","normalizers":)";
+  const auto doubled = tokenizer(normalizers + repeated(doubling, 24) + "}}");
+  CHECK_THROWS_WITH(doubled->encode("banana"),
+                    Contains("t.json: /normalizer/normalizers: makes ") && Contains("of a text of 6") && !Contains("\n"));
+  CHECK(doubled->encode("bbb").size() == 3);
+  CHECK(tokenizer(normalizers + repeated(doubling, 6) + "}}")->encode("a").size() == 64);
+  const std::string nested = R"({"type":"Sequence","normalizers":)" + repeated(doubling, 5) + "}";
+  CHECK_THROWS_WITH(tokenizer(normalizers + repeated(nested, 5) + "}}")->encode("aaaa"), Contains("t.json: /normalizer"));
+  const std::string long_content = std::string(70'000, 'x');
+  CHECK_THROWS_WITH(
+      tokenizer(R"({"normalizer":{"type":"Replace","pattern":{"String":"a"},"content":")" + long_content + R"("}})")->encode("a"),
+      Contains("t.json: /normalizer: makes 70000 bytes of a text of 1"));
+  // Each piece between special tokens is normalized by itself.
+  const auto prefixed = tokenizer(R"({"normalizer":{"type":"Prepend","prepend":")" + std::string(60'000, 'x') +
+                                  R"("},"added_tokens":[{"id":300,"content":"<q>","special":true}]})");
+  CHECK(prefixed->encode("a").size() == 60'001);
+  CHECK_THROWS_WITH(prefixed->encode("a<q>b<q>c"), Contains("t.json: makes 120002 bytes of a text of 9"));
+  CHECK_THROWS_WITH(tokenizer(normalizers + repeated(doubling, 12) + R"(},"added_tokens":[{"id":300,"content":"a","normalized":true}]})"),
+                    Contains("t.json: added token \"a\" is normalized to 4096 bytes; at most 1024 are taken"));
+
+  const std::string bytes = R"({"type":"ByteLevel","add_prefix_space":false,"use_regex":false})";
+  CHECK_THROWS_WITH(tokenizer(R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":)" + repeated(bytes, 30) + "}}")->encode("\xc3\xa9"),
+                    Contains("t.json: /pre_tokenizer/pretokenizers: makes "));
+
+  const std::string decoders = R"({"decoder":{"type":"Sequence","decoders":)";
+  CHECK(tokenizer(decoders + repeated(doubling, 9) + "}}") != nullptr);
+  CHECK_THROWS_WITH(tokenizer(decoders + repeated(doubling, 24) + "}}"),
+                    Contains("t.json: /decoder: its replacements may make a text 1.68e+07 times"));
+  const std::string any = R"({"type":"Replace","pattern":{"Regex":"."},"content":"aaaaaaaa"})";
+  CHECK_THROWS_WITH(tokenizer(decoders + repeated(any, 4) + "}}"), Contains("t.json: /decoder: its replacements may make a text"));
+}
+
+TEST_CASE("The entries of a WordPiece vocabulary are of a bounded length, and a long word is looked up no further") {
+  const auto word_piece = [](const std::string& entry) {
+    return R"({"model":{"type":"WordPiece","vocab":{"[UNK]":0,"a":1,"##a":2,"##)" + entry + R"(":3},"max_input_chars_per_word":10000}})";
+  };
+  CHECK_THROWS_WITH(parse_tokenizer_json(word_piece(std::string(1025, 'b')), "t.json"), Contains("t.json: /model: an entry of 1027 bytes"));
+  const auto tokenizer = parse_tokenizer_json(word_piece("\xc3\xa9\xc3\xa9"), "t.json");
+  CHECK(tokenizer->encode(std::string(10'000, 'a')).size() == 10'000);
+  CHECK(tokenizer->encode("a\xc3\xa9\xc3\xa9"
+                          "a") == Tokens{1, 3, 2});
+  CHECK(tokenizer->encode("a\xc3\xa9") == Tokens{0});
+}
+
 TEST_CASE("llama2.c's file: lengths that lie") {
   const auto fails = [](const std::string& bytes, const char* message) {
     CHECK_THROWS_WITH(parse_tokenizer_bin(bytes, "t.bin"), Contains(message));

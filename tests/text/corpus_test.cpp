@@ -35,7 +35,7 @@ TEST_CASE("Corpus: reading ends after the tokens that were asked for") {
     CHECK(read_corpus(folder.write("long.txt", longer), *tokenizer, count) == std::vector<Tokens>{{whole.begin(), whole.begin() + count}});
   CHECK(read_corpus(text, *tokenizer, 0).empty());
   CHECK(read_corpus(folder.write("empty.txt", ""), *tokenizer, 10).empty());
-  CHECK_THROWS_WITH(read_corpus(folder.path() / "none.txt", *tokenizer, 10), Catch::Contains("none.txt: cannot be read"));
+  CHECK_THROWS_WITH(read_corpus(folder.path() / "none.txt", *tokenizer, 10), Catch::Contains("none.txt: cannot be opened"));
   CHECK_THROWS_WITH(read_corpus(folder.write("bad.jsonl", "{\"question_id\": 1}\n"), *tokenizer, 10), Catch::Contains("bad.jsonl:1: "));
 }
 

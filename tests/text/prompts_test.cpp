@@ -36,7 +36,7 @@ TEST_CASE("Prompts: an Error names file and line") {
   fails_with("{\"question_id\": 99999999999999999999, \"prompt\": \"a\"}", "f.jsonl:1: /question_id: expected an integer");
   fails_with("\n\n", "f.jsonl: holds no prompt");
   fails_with(("{\"prompt\": " + std::string(100'000, '[') + "}").c_str(), "f.jsonl:1: nesting");
-  CHECK_THROWS_WITH(read_prompts("/does/not/exist.jsonl"), Catch::Contains("/does/not/exist.jsonl: cannot be read"));
+  CHECK_THROWS_WITH(read_prompts("/does/not/exist.jsonl"), Catch::Contains("/does/not/exist.jsonl: cannot be opened"));
 }
 
 TEST_CASE("Answers are written in FastChat's layout and read back") {
