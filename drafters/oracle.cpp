@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 #include "framework/decode/acceptance_rates.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
@@ -35,8 +36,7 @@ struct OracleOptions {
 
 // Of the rounds of a recorded run: how often a token at each depth was accepted, given that those before it were. Rounds of one token accepted none.
 std::vector<double> recorded_rates(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) fail("{}: cannot be read", path);
+  std::ifstream in = open_input(path);
   std::vector<double> reached;  // [d]: rounds that accepted at least d tokens
   int line = 0;
   for (std::string text; std::getline(in, text);) {

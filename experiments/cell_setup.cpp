@@ -6,6 +6,7 @@
 #include "experiments/content_hash.h"
 #include "experiments/paths.h"
 #include "framework/base/error.h"
+#include "framework/base/processors.h"
 #include "framework/decode/model_target.h"
 #include "framework/decode/replay_target.h"
 
@@ -201,6 +202,29 @@ void check_prompts(const CellSetup& setup) {
   }
 }
 
+void set_up_workload(const Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary, ModelPool& pool,
+                     CellSetup& setup) {
+  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : load_workload(cell.workload, study_folder, vocabulary.size);
+  if (setup.workload.ignore_eos) setup.stop_tokens.clear();
+  const ChatTemplate chat = template_of(setup, vocabulary, pool);
+  setup.chat_template = chat.name();
+  setup.dialogue = Dialogue(setup.tokenizer, chat);
+  if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
+  fit_prompts(cell.workload, setup);
+  check_prompts(setup);
+}
+
+void set_up_pipelines(const Cell& cell, const BuildContext& context, Costs costs, CellSetup& setup) {
+  setup.method_has_state = has_state(cell.pipeline);
+  setup.method = fitting_pipelines(cell.pipeline, setup.method_has_state, context, cell, setup, costs);
+  if (cell.baseline && setup.timed()) {
+    setup.baseline_has_state = has_state(*cell.baseline);
+    setup.baseline = fitting_pipelines(*cell.baseline, setup.baseline_has_state, context, cell, setup, costs);
+  }
+  setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
+  if (cell.measures_quality && setup.model) setup.greedy = build_pipeline({}, context);
+}
+
 }  // namespace
 
 InflatedModels CellSetup::inflated() const {
@@ -213,27 +237,22 @@ InflatedModels CellSetup::inflated() const {
 CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options) {
   const InputFiles inputs;
   CellSetup setup;
-  const bool replay = model_type(cell.model.target) == "replay";
-  const Vocabulary vocabulary = replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
-  if (!cell.model.draft.is_null()) setup.draft_folder = pool.folder_of(cell.model.draft, "draft", study_folder);
-  [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size);  // refuses biases outside the vocabulary
-  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : load_workload(cell.workload, study_folder, vocabulary.size);
-  if (setup.workload.ignore_eos) setup.stop_tokens.clear();
-  const ChatTemplate chat = template_of(setup, vocabulary, pool);
-  setup.chat_template = chat.name();
-  setup.dialogue = Dialogue(setup.tokenizer, chat);
-  if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
-  fit_prompts(cell.workload, setup);
-  check_prompts(setup);
+  const auto place = [&](std::string_view path) { return cell.document.place_of(path); };
+  if (cell.run.threads)
+    check_threads(*cell.run.threads, cell.run.oversubscribe, place("run.threads"), "`oversubscribe: true` beside it, or --oversubscribe,");
+  placed_at(place("model.dtype"), [&] { load_options(cell.model.dtype, "cpu"); });
+  placed_at(place("model.device"), [&] { load_options({}, cell.model.device); });
+  const Vocabulary vocabulary = placed_at(place("model.target"), [&] {
+    const bool replay = model_type(cell.model.target) == "replay";
+    return replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
+  });
+  if (!cell.model.draft.is_null())
+    setup.draft_folder = placed_at(place("model.draft"), [&] { return pool.folder_of(cell.model.draft, "draft", study_folder); });
+  // Refuses biases outside the vocabulary.
+  placed_at(place("sampling.logit_bias"), [&] { [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size); });
+  placed_at(place("workload"), [&] { set_up_workload(cell, study_folder, vocabulary, pool, setup); });
   const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, options);
-  setup.method_has_state = has_state(cell.pipeline);
-  setup.method = fitting_pipelines(cell.pipeline, setup.method_has_state, context, cell, setup, options.costs);
-  if (cell.baseline && setup.timed()) {
-    setup.baseline_has_state = has_state(*cell.baseline);
-    setup.baseline = fitting_pipelines(*cell.baseline, setup.baseline_has_state, context, cell, setup, options.costs);
-  }
-  setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
-  if (cell.measures_quality && setup.model) setup.greedy = build_pipeline({}, context);
+  placed_at(place("pipeline"), [&] { set_up_pipelines(cell, context, options.costs, setup); });
   setup.inputs = inputs.hashes();
   return setup;
 }

@@ -3,20 +3,45 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <type_traits>
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
 
-// The library's own checks print a range as two numbers with six digits each.
-CLI::Validator at_least(double min) {
-  return {[min](const std::string& text) {
-            double value = 0;
-            if (!CLI::detail::lexical_cast(text, value)) return fmt::format("'{}' is no number", text);
-            return value >= min ? std::string() : fmt::format("{} is below {}", text, min);
-          },
-          ""};
+template <class T>
+struct Bare {
+  using Type = T;
+};
+template <class T>
+struct Bare<std::optional<T>> {
+  using Type = T;
+};
+
+// Decimal and in range. The library's own conversion wraps what is negative, stops at the largest, and takes 010 for eight.
+template <class Number>
+Number number_in(const std::string& name, const std::string& text, const OptionStyle& style) {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool is_number = end == text.data() + text.size() && !text.empty();
+  using Limits = std::numeric_limits<Number>;
+  if constexpr (std::is_floating_point_v<Number>) {
+    if (!is_number || code != std::errc{} || !std::isfinite(value))
+      throw CLI::ValidationError(name, fmt::format("'{}' is no finite number", excerpt(text)));
+  } else {
+    if (!is_number || code != std::errc{})
+      throw CLI::ValidationError(
+          name, fmt::format("expected an integer from {} to {}, found '{}'", style.min ? static_cast<Number>(*style.min) : Limits::min(),
+                            Limits::max(), excerpt(text)));
+  }
+  if (style.min && static_cast<double>(value) < *style.min)
+    throw CLI::ValidationError(name, fmt::format("{} is below {}", text, *style.min));
+  return value;
 }
 
 CLI::Validator one_of(const std::vector<std::string>& choices) {
@@ -27,15 +52,29 @@ CLI::Validator one_of(const std::vector<std::string>& choices) {
           ""};
 }
 
-template <class T>
-CLI::Option* declare(CLI::App& app, const std::string& name, T& field, const std::string& doc, const OptionStyle& style) {
-  CLI::Option* option = app.add_option(name, field, doc);
+CLI::Option* styled(CLI::Option* option, const OptionStyle& style) {
   if (!style.type.empty()) option->type_name(style.type);
   if (style.required) option->required();
-  if (style.show_default) option->capture_default_str();
-  if (style.min) option->check(at_least(*style.min));
   if (!style.choices.empty()) option->check(one_of(style.choices));
   return option;
+}
+
+template <class T>
+CLI::Option* declare(CLI::App& app, const std::string& name, T& field, const std::string& doc, const OptionStyle& style) {
+  CLI::Option* option = styled(app.add_option(name, field, doc), style);
+  if (style.show_default) option->capture_default_str();
+  return option;
+}
+
+template <class T>
+void declare_number(CLI::App& app, const std::string& name, T& field, const std::string& doc, const OptionStyle& style) {
+  const auto read = [&field, name, style](const CLI::results_t& texts) {
+    field = number_in<typename Bare<T>::Type>(name, texts.back(), style);
+    return true;
+  };
+  CLI::Option* option = styled(app.add_option(name, read, doc), style);
+  if constexpr (std::is_arithmetic_v<T>)
+    if (style.show_default) option->default_str(fmt::format("{}", field));
 }
 
 }  // namespace
@@ -60,27 +99,27 @@ void Command::add(const std::string& name, std::vector<std::string>& field, cons
 }
 
 void Command::add(const std::string& name, int& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add(const std::string& name, std::optional<int>& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add(const std::string& name, std::int64_t& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add(const std::string& name, std::uint64_t& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add(const std::string& name, double& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add(const std::string& name, std::optional<double>& field, const std::string& doc, const OptionStyle& style) {
-  declare(*app_, name, field, doc, style);
+  declare_number(*app_, name, field, doc, style);
 }
 
 void Command::add_flag(const std::string& name, bool& field, const std::string& doc) { app_->add_flag(name, field, doc); }

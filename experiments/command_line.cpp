@@ -1,9 +1,12 @@
 #include "experiments/command_line.h"
 
 #include <c10/util/Exception.h>
+#include <c10/util/Logging.h>
 #include <CLI/CLI.hpp>
 
 #include <csignal>
+#include <cstdlib>
+#include <exception>
 #include <new>
 
 #include "experiments/commands/commands.h"
@@ -12,6 +15,7 @@
 #include "experiments/negative_result.h"
 #include "framework/base/error.h"
 #include "framework/base/printable.h"
+#include "framework/base/processors.h"
 #include "framework/base/version.h"
 
 namespace foretell {
@@ -115,7 +119,10 @@ int guarded(const std::function<int()>& body) {
     return report(kOurMistake, error.what());
   } catch (const c10::Error& error) {
     // LibTorch's own: memory that cannot be had, a device that is not there. Its message ends with a stack trace that helps nobody here.
-    const std::string text = error.what_without_backtrace();
+    // What it says of memory starts with a check of its own: "[enforce fail at FILE] err == 0. DefaultCPUAllocator: can't allocate memory: ...".
+    std::string text = error.what_without_backtrace();
+    if (const std::size_t allocator = text.find("Allocator: "); allocator != std::string::npos)
+      text = "not enough memory: " + text.substr(text.find(' ', allocator) + 1);
     return report(kUsersMistake, text.substr(0, text.find('\n')));
   } catch (const std::bad_alloc&) {
     return report(kUsersMistake, "not enough memory");
@@ -123,13 +130,28 @@ int guarded(const std::function<int()>& body) {
     return report(kUsersMistake, error.what());
   } catch (const std::exception& error) {
     return report(kOurMistake, fmt::format("internal error: {}", error.what()));
+  } catch (...) {
+    return report(kOurMistake, "internal error: something was thrown that is no exception of C++; a plug-in's?");
   }
+}
+
+// What escapes from a thread, a destructor or a function that must not throw: one line as well, and no signal. What has been written stays.
+[[noreturn]] void end_with_a_line() {
+  const int code = guarded([]() -> int {
+    if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);
+    throw InternalError("internal error: std::terminate was called");
+  });
+  std::_Exit(code);
 }
 
 }  // namespace
 
 int run_command_line(int argc, const char* const* argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that reaches its limit is an error of the write, as a full disk is
+  std::set_terminate(end_with_a_line);
+  FLAGS_caffe2_use_fatal_for_enforce = false;  // LibTorch aborts where memory cannot be had, unless it is told to throw
+  usable_processors();  // before anything is pinned
   CLI::App app("Foretell: speculative decoding and early exit, measured.", "foretell");
   app.set_version_flag("--version", version_line());
   app.require_subcommand(1);

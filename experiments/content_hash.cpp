@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 
 namespace foretell {
 namespace {
@@ -25,8 +26,7 @@ std::string hex(std::uint64_t hash) { return fmt::format("{:016x}", hash); }
 // Calls f with the file's bytes, a piece at a time; each but the last one has a multiple of 8.
 template <class F>
 void for_each_piece(const std::filesystem::path& file, const F& f) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail("{}: cannot be opened", file.string());
+  std::ifstream in = open_input(file);
   std::vector<char> buffer(1 << 20);
   while (in) {
     in.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));

@@ -42,7 +42,7 @@ struct Loading {
 };
 
 ConfigValue load(const std::filesystem::path& file, Loading& loading) {
-  if (++loading.files > kMaxFiles) fail("{}: include: more than {} files", file.string(), kMaxFiles);
+  if (++loading.files > kMaxFiles) fail("include: more than {} files", kMaxFiles);
   loading.open.push_back(same_file_name(file));
   ConfigValue document = load_yaml(file);
   if (document.is_map()) {
@@ -53,7 +53,7 @@ ConfigValue load(const std::filesystem::path& file, Loading& loading) {
       const std::filesystem::path path = resolve_path(read_text(name, kInclude), name.where(), file.parent_path());
       if (std::find(loading.open.begin(), loading.open.end(), same_file_name(path)) != loading.open.end())
         fail_at(name.where(), "include: {} includes itself", path.string());
-      base = merged(base, load(path, loading));
+      base = merged(base, placed_at(name.where(), [&] { return load(path, loading); }));
     }
     if (!names.empty()) document = merged(base, without(document, kInclude));
   }

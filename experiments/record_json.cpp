@@ -6,6 +6,7 @@
 
 #include "experiments/content_hash.h"
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 
 namespace foretell {
 namespace {
@@ -178,11 +179,7 @@ bool for_each_row(std::istream& in, const std::string& name, const RowReader& f,
 }
 
 bool for_each_row(const std::filesystem::path& file, const RowReader& f, const RowError& on_error) {
-  std::error_code ignored;
-  if (std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored))
-    fail("{}: is no ordinary file", file.string());
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail("{}: cannot be opened", file.string());
+  std::ifstream in = open_input(file);
   return for_each_row(in, file.string(), f, on_error);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <span>
 
 #include "experiments/content_hash.h"
 #include "experiments/include.h"
@@ -11,6 +12,7 @@
 #include "experiments/plugins.h"
 #include "experiments/result_files.h"
 #include "experiments/sweep.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -50,15 +52,46 @@ void check_name(const StudySections& sections, const ConfigValue& document) {
 void inline_sections(ConfigValue& document, const std::filesystem::path& folder) {
   for (const std::string_view section : kCellSections) {
     const ConfigValue* value = document.find(section);
-    if (value && value->is_scalar()) document.set(section, load_yaml(resolve_path(*value, section, folder)));
+    if (!value || !value->is_scalar()) continue;
+    document.set(section, placed_at(value->where(), [&] { return load_yaml(resolve_path(*value, section, folder)); }));
   }
+}
+
+// Sets a key that has dots of its own below the sections that are named, outermost first: in a sweep whole paths are the keys.
+void set_swept_path(ConfigValue& map, std::span<const std::string> sections, const std::string& path, ConfigValue value) {
+  if (!map.is_map() && !map.is_null())
+    fail_at(value.where(), "the sweep at {} is no mapping, so one path of it cannot be set; give all of it: --set 'sweep={{{}: {}}}'",
+            map.where().to_string(), path, value.to_flow());
+  if (!sections.empty()) {
+    const ConfigValue* existing = map.find(sections.front());
+    ConfigValue below = existing ? *existing : ConfigValue::map({}, value.where());
+    set_swept_path(below, sections.subspan(1), path, std::move(value));
+    return map.set(sections.front(), std::move(below));
+  }
+  const auto same = std::find_if(map.entries().begin(), map.entries().end(), [&](const auto& e) { return full_path(e.key) == path; });
+  map.set(same == map.entries().end() ? path : same->key, std::move(value));
+}
+
+// `--set sweep.a.b=[1, 2]` and `--set sweep.zip.a.b=[1, 2]`.
+bool override_sweep(ConfigValue& document, const Override& parsed) {
+  std::vector<std::string> sections;
+  std::string path = parsed.path;
+  const auto take = [&](std::string_view name) {
+    if (!path.starts_with(name) || path.size() <= name.size() + 1 || path[name.size()] != '.') return false;
+    sections.emplace_back(name);
+    path.erase(0, name.size() + 1);
+    return true;
+  };
+  if (!take("sweep")) return false;
+  [[maybe_unused]] const bool has_form = take("grid") || take("zip") || take("one_at_a_time");
+  set_swept_path(document, sections, full_path(path), parsed.value);
+  return true;
 }
 
 void override_all(ConfigValue& document, const std::vector<std::string>& overrides, const std::filesystem::path& folder) {
   for (const std::string& assignment : overrides) {
-    const std::size_t equals = assignment.find('=');
-    apply_override(document,
-                   equals == std::string::npos ? assignment : full_path(assignment.substr(0, equals)) + assignment.substr(equals));
+    const Override parsed = parse_override(assignment);
+    if (!override_sweep(document, parsed)) document.set_path(full_path(parsed.path), parsed.value);
     inline_sections(document, folder);
   }
 }
@@ -76,7 +109,7 @@ std::vector<std::string> cell_overrides(const std::vector<std::string>& override
 
 // The sections of one cell, in a fixed order, so that equal cells have equal hashes.
 ConfigValue cell_document(const ConfigValue& document) {
-  ConfigValue out = ConfigValue::map({});
+  ConfigValue out = ConfigValue::map({}, document.where());
   for (const std::string_view section : kCellSections)
     if (const ConfigValue* value = document.find(section)) out.set(section, *value);
   return out;
@@ -144,6 +177,30 @@ std::string group_of(const Cell& cell, const ConfigValue& baseline) {
   return content_hash(shared.to_flow() + baseline.to_flow() + key);
 }
 
+std::size_t count_values(const ConfigValue& value) {
+  std::size_t count = 1;
+  for (const ConfigValue& item : value.items()) count += count_values(item);
+  for (const auto& entry : value.entries()) count += count_values(entry.value);
+  return count;
+}
+
+void set_swept(ConfigValue& cell, const std::string& path, const ConfigValue& value) {
+  const std::string section = path.substr(0, path.find('.'));
+  if (std::find(kCellSections.begin(), kCellSections.end(), section) == kCellSections.end()) {
+    const std::vector<std::string> known(kCellSections.begin(), kCellSections.end());
+    throw Error(value.where(), unknown_name_message("section in the sweep's '" + excerpt(path) + "'", section, known));
+  }
+  placed_at(value.where(), [&] { cell.set_path(path, value); });
+}
+
+// Each cell has the study's values for itself.
+void check_size(const ConfigValue& document, std::size_t cells, const ConfigValue& sweep) {
+  constexpr std::size_t kMaxValues = 20'000'000;
+  const std::size_t values = count_values(document);
+  if (cells * values > kMaxValues)
+    fail_at(sweep.where(), "sweep: {} cells of a study of {} values; at most {} values are taken in all", cells, values, kMaxValues);
+}
+
 Cell read_cell(const ConfigValue& document, const StudySections& study) {
   Cell cell;
   cell.document = cell_document(document);
@@ -180,7 +237,8 @@ void RunSection::declare(Parameters& p) {
   p.add("seed", seed, "of all random numbers", {.min = 0});
   p.add("repeats", repeats, "each prompt is run so often; times are medians", {.min = 1, .aliases = {"num_runs", "repetitions"}});
   p.add("warmup", warmup, "runs of the first prompt that are not counted", {.min = 0});
-  p.add("threads", threads, "of the CPU; without it LibTorch's default", {.min = 1, .max = 4096});
+  p.add("threads", threads, "CPU threads, at most one a processor; without it LibTorch's default", {.min = 1, .max = 4096});
+  p.add("oversubscribe", oversubscribe, "allow more threads than there are processors");
   p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
   p.add("quality", quality, "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
         {.choices = {"auto", "always", "never"}});
@@ -205,19 +263,23 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
   const std::filesystem::path folder = file.parent_path();
   ConfigValue document = load_with_includes(file, inline_sections);
   if (!document.is_map())
-    fail("{}: a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep", file.string());
+    fail_at({file.string(), 1}, "a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep");
   override_all(document, overrides, folder);
   StudySections sections;
   Parameters::read(document, "the study", sections);
   check_name(sections, document);
   load_plugins(sections.plugins, folder);
 
-  Study study{sections.study, sections.description, file, sections.study, sections.overlap};
   const auto again = cell_overrides(overrides);
+  const std::vector<SweepPoint> points = expand_sweep(sections.sweep, again);
+  const ConfigValue shared = cell_document(document);
+  check_size(shared, points.size(), sections.sweep);
+
+  Study study{sections.study, sections.description, file, sections.study, sections.overlap};
   std::set<std::string> hashes;
-  for (const SweepPoint& point : expand_sweep(sections.sweep, again)) {
-    ConfigValue chosen = document;
-    for (const auto& [path, value] : point.values) chosen.set_path(path, value);
+  for (const SweepPoint& point : points) {
+    ConfigValue chosen = shared;
+    for (const auto& [path, value] : point.values) set_swept(chosen, path, value);
     inline_sections(chosen, folder);
     override_all(chosen, again, folder);
     Cell cell = read_cell(chosen, sections);

@@ -19,7 +19,8 @@
 //
 // Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A path is looked for in the
 // current folder first, then beside the study; "${NAME}" in it is the environment variable NAME. In dotted paths drafter, verifier, policy and
-// tree stand for pipeline.drafter and so on. An override wins over the sweep; a swept path that is overridden is no longer swept.
+// tree stand for pipeline.drafter and so on. An override wins over the sweep; a swept path that is overridden is no longer swept. Overrides may name
+// swept paths too: `--set 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or sweep.zip. and so on in front.
 #pragma once
 
 #include <filesystem>
@@ -52,6 +53,7 @@ struct RunSection {
   int repeats = 1;
   int warmup = 1;
   std::optional<int> threads = {};
+  bool oversubscribe = false;
   int batch_size = 1;
   bool interleave = true;
   bool pin_threads = true;

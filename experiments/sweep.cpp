@@ -31,8 +31,10 @@ class Expansion {
     if (sweep.is_null()) return Points(1);
     if (!sweep.is_list()) return of_mapping(sweep);
     Points all;
-    for (const ConfigValue& part : sweep.items())
+    for (const ConfigValue& part : sweep.items()) {
       for (SweepPoint& point : of_mapping(part)) all.push_back(std::move(point));
+      check_count(all.size(), part.where());
+    }
     if (all.empty()) fail_at(sweep.where(), "sweep: the list is empty");
     return all;
   }
@@ -59,13 +61,17 @@ class Expansion {
 
   Points grid(const ConfigValue& value) const {
     Points points(1);
-    for (const Axis& axis : axes_of(value)) points = product(points, alone(axis), value.where());
+    for (const Axis& axis : axes_of(value)) {
+      check_count(axis.values.size(), axis.where);
+      points = product(points, alone(axis), value.where());
+    }
     return points;
   }
 
   Points zip(const ConfigValue& value) const {
     const std::vector<Axis> axes = axes_of(value);
     if (axes.empty()) return Points(1);
+    check_count(axes.front().values.size(), value.where());
     Points points(axes.front().values.size());
     for (const Axis& axis : axes) {
       if (axis.values.size() != points.size())
@@ -79,6 +85,7 @@ class Expansion {
   Points one_at_a_time(const ConfigValue& value) const {
     Points points(1);
     for (const Axis& axis : axes_of(value)) {
+      check_count(points.size() + axis.values.size(), axis.where);
       for (SweepPoint& point : alone(axis)) {
         point.may_repeat = true;
         points.push_back(std::move(point));
@@ -90,6 +97,7 @@ class Expansion {
   Points cells(const ConfigValue& value) const {
     if (!value.is_list() || value.items().empty())
       fail_at(value.where(), "sweep: cells: expected a list of mappings of dotted paths to values");
+    check_count(value.items().size(), value.where());
     Points points;
     for (const ConfigValue& cell : value.items()) {
       if (!cell.is_map()) fail_at(cell.where(), "sweep: cells: expected a mapping of dotted paths to values");
@@ -107,8 +115,12 @@ class Expansion {
     return points;
   }
 
+  static void check_count(std::size_t cells, const Location& where) {
+    if (cells > kMaxCells) fail_at(where, "sweep: {} cells; at most {} are taken", cells, kMaxCells);
+  }
+
   static Points product(const Points& slow, const Points& fast, const Location& where) {
-    if (slow.size() * fast.size() > kMaxCells) fail_at(where, "sweep: more than {} cells", kMaxCells);
+    check_count(slow.size() * fast.size(), where);
     Points out;
     out.reserve(slow.size() * fast.size());
     for (const SweepPoint& a : slow) {

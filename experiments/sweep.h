@@ -9,7 +9,7 @@
 //   sweep: [{grid: ...}, {cells: ...}]                       # one after the other
 //
 // Contract: pure. Forms that stand in one mapping are multiplied, the first one varies slowest, as it is written; so does a grid's first path. A
-// path that an override names is not swept any more.
+// path that an override names is not swept any more. More than 10,000 cells are an Error.
 #pragma once
 
 #include <string>

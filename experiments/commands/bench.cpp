@@ -10,6 +10,7 @@
 #include "experiments/number_list.h"
 #include "experiments/plugins.h"
 #include "experiments/table.h"
+#include "experiments/thread_options.h"
 #include "framework/base/error.h"
 #include "framework/model/bench_model.h"
 
@@ -20,7 +21,7 @@ struct BenchOptions {
   std::string model, rows = "1,2,4,8,16,32,64", device = "cpu";
   std::optional<std::string> dtype;
   int context = 128, repeats = 11, batch = 1;
-  std::optional<int> threads;
+  ThreadOptions threads;
   bool json = false;
 };
 
@@ -66,7 +67,7 @@ void bench(const BenchOptions& options) {
   bench_options.context = options.context;
   bench_options.repeats = options.repeats;
   bench_options.batch = options.batch;
-  bench_options.threads = options.threads;
+  options.threads.apply();
   const BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
   if (options.json)
     print_json(to_json(report), 2);
@@ -77,7 +78,7 @@ void bench(const BenchOptions& options) {
 struct VerifyOptions {
   std::string model, device = "cpu";
   std::optional<std::string> dtype;
-  std::optional<int> threads;
+  ThreadOptions threads;
   std::vector<std::string> plugins;
   BenchVerifyOptions bench;
   bool json = false;
@@ -110,7 +111,7 @@ void print_report(const BenchVerifyReport& report, int nodes) {
 
 void bench_verification(const VerifyOptions& options) {
   load_plugins(options.plugins);
-  if (options.threads) at::set_num_threads(*options.threads);
+  options.threads.apply();
   const auto model = load_model(options.model, load_options(options.dtype, options.device));
   const BenchVerifyReport report = bench_verify(*model, options.bench);
   if (options.json)
@@ -130,7 +131,7 @@ void add_bench_verify(Command parent) {
   verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier", {.type = "N", .show_default = true, .min = 1});
   verify.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
-  verify.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  options->threads.declare(verify);
   verify.add_flag("--json", options->json, "as JSON");
   verify.run([options] { bench_verification(*options); });
 }
@@ -214,7 +215,7 @@ void add_bench_command(Command app) {
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
   model.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
-  model.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  options->threads.declare(model);
   model.add_flag("--json", options->json, "as JSON");
   model.run([options] { bench(*options); });
   add_bench_verify(command);

@@ -4,6 +4,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/plugins.h"
+#include "experiments/thread_options.h"
 
 namespace foretell {
 namespace {
@@ -36,15 +37,17 @@ void add_check_command(Command app) {
   struct Options {
     std::string study;
     std::vector<std::string> overrides, plugins;
+    bool oversubscribe = false;
   };
   auto options = std::make_shared<Options>();
   Command command = app.add_command("check", "Find what is wrong with a study without running it");
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value, as in `run`", {.type = "PATH=VALUE"});
+  add_oversubscribe_flag(command, options->oversubscribe);
   add_plugin_option(command, options->plugins);
   command.run([options] {
     load_plugins(options->plugins);
-    check_study(options->study, options->overrides);
+    check_study(options->study, with_oversubscribe(options->overrides, options->oversubscribe));
   });
 }
 

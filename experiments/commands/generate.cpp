@@ -1,4 +1,3 @@
-#include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +13,7 @@
 #include "experiments/round_printer.h"
 #include "experiments/stops.h"
 #include "experiments/text_stream.h"
+#include "experiments/thread_options.h"
 #include "framework/base/printable.h"
 #include "framework/base/stopwatch.h"
 #include "framework/decode/model_target.h"
@@ -31,7 +31,7 @@ struct GenerateOptions {
   std::vector<std::string> overrides, plugins, stop;
   int max_new_tokens = 128;
   std::uint64_t seed = 0;
-  std::optional<int> threads;
+  ThreadOptions threads;
   bool ignore_eos = false, show_rounds = false, json = false;
 };
 
@@ -69,7 +69,7 @@ class Generator {
  public:
   explicit Generator(const GenerateOptions& options) : options_(options), pool_("") {
     if (options.prompt.has_value() == options.ids.has_value()) fail("generate needs exactly one of --prompt and --ids");
-    if (options.threads) at::set_num_threads(*options.threads);
+    options.threads.apply();
     model_ = pool_.model(options.model, load_options(options.dtype, options.device));
     tokenizer_ = pool_.tokenizer(options.model);
     check_vocabulary(*model_, tokenizer_.get(), options.model);
@@ -271,7 +271,7 @@ void add_generate_command(Command app) {
   add_pipeline_options(command, *options);
   command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
-  command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  options->threads.declare(command);
   add_output_options(command, *options);
   command.run([options] {
     load_plugins(options->plugins);

@@ -1,6 +1,5 @@
 #include "experiments/overlap.h"
 
-#include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
 
 #include <array>
@@ -8,6 +7,7 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/model_pool.h"
+#include "experiments/thread_options.h"
 #include "framework/base/error.h"
 
 namespace foretell {
@@ -18,7 +18,7 @@ constexpr std::array<int, 5> kDepths = {1, 2, 4, 8, 16};
 struct OverlapOptions {
   std::string model, draft_model, text, device = "cpu";
   std::optional<std::string> dtype;
-  std::optional<int> threads;
+  ThreadOptions threads;
   double temperature = 1.0;
   int windows = 12, window_tokens = 256;
   bool json = false;
@@ -50,7 +50,7 @@ nlohmann::ordered_json to_json(const OverlapOptions& options, const OverlapRepor
 }
 
 void run_overlap(const OverlapOptions& options) {
-  if (options.threads) at::set_num_threads(*options.threads);
+  options.threads.apply();
   ModelPool pool("");
   const auto tokenizer = pool.tokenizer(options.model);
   if (!tokenizer) fail("{}: has no tokenizer, which the text needs", options.model);
@@ -77,7 +77,7 @@ void add_overlap_command(Command app) {
   command.add("--temperature", options->temperature, "of both models; 0 is greedy", {.type = "T", .show_default = true, .min = 0});
   command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoints say", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
-  command.add("--threads", options->threads, "of the CPU", {.type = "N", .min = 1});
+  options->threads.declare(command);
   command.add_flag("--json", options->json, "as one JSON object");
   command.run([options] { run_overlap(*options); });
 }

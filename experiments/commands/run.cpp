@@ -17,6 +17,7 @@
 #include "experiments/runner.h"
 #include "experiments/shards.h"
 #include "experiments/study_lock.h"
+#include "experiments/thread_options.h"
 #include "framework/base/error.h"
 #include "framework/cost/energy.h"
 #include "framework/cost/machine_state.h"
@@ -33,13 +34,13 @@ struct RunOptions {
   std::optional<std::string> shard;
   std::optional<std::string> record;
   std::optional<int> record_top_k;
-  bool dry_run = false, fresh = false, json = false;
+  bool dry_run = false, fresh = false, json = false, oversubscribe = false;
 };
 
 std::vector<std::string> all_overrides(const RunOptions& options) {
   std::vector<std::string> overrides = options.overrides;
   if (options.limit) overrides.push_back(fmt::format("workload.limit={}", *options.limit));
-  return overrides;
+  return with_oversubscribe(std::move(overrides), options.oversubscribe);
 }
 
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
@@ -158,7 +159,8 @@ void add_run_command(Command app) {
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`",
               {.type = "PATH=VALUE"});
-  command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
+  command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N", .min = 0});
+  add_oversubscribe_flag(command, options->oversubscribe);
   add_plugin_option(command, options->plugins);
   add_trust_option(command);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});

@@ -8,6 +8,7 @@
 #include "experiments/console.h"
 #include "experiments/interrupt.h"
 #include "experiments/paths.h"
+#include "experiments/thread_options.h"
 #include "experiments/train_progress.h"
 #include "framework/base/error.h"
 #include "framework/train/training_run.h"
@@ -19,7 +20,7 @@ struct TrainOptions {
   std::string file;
   std::optional<std::string> out;
   std::vector<std::string> overrides, text;
-  bool restart = false;
+  bool restart = false, oversubscribe = false;
 };
 
 // A path of the file, found here or beside the file.
@@ -29,7 +30,7 @@ void resolve(TrainSettings& settings, std::string_view key, std::string& path, c
 
 TrainSettings load_settings(const TrainOptions& options) {
   ConfigValue document = load_yaml(options.file);
-  for (const std::string& assignment : options.overrides) apply_override(document, assignment);
+  for (const std::string& assignment : with_oversubscribe(options.overrides, options.oversubscribe)) apply_override(document, assignment);
   if (!options.text.empty()) {
     std::vector<ConfigValue> files;
     for (const std::string& file : options.text) files.push_back(ConfigValue::scalar(file, {"--text", {}}));
@@ -100,6 +101,7 @@ void add_train_command(Command app) {
   command.add("--out", options->out, "the folder to make; a run that was stopped goes on there", {.type = "DIR"});
   command.add("--text", options->text, "train on these text files", {.type = "FILE", .many = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
+  add_oversubscribe_flag(command, options->oversubscribe);
   command.add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
   command.footer(parameter_help);
   command.run([options] { train(*options); });

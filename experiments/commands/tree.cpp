@@ -10,6 +10,7 @@
 #include "experiments/interrupt.h"
 #include "experiments/progress.h"
 #include "experiments/table.h"
+#include "experiments/thread_options.h"
 #include "framework/base/error.h"
 #include "framework/planning/sequoia.h"
 
@@ -23,11 +24,12 @@ struct OptimizeOptions {
   std::optional<double> draft_cost;
   std::string row_cost = "measured";
   int max_nodes = 64, max_depth = 10, ranks = 16;
+  bool oversubscribe = false;
 };
 
 // The study's one cell, drafting a single level of so many siblings.
 Cell load_cell(const OptimizeOptions& options) {
-  std::vector<std::string> overrides = options.overrides;
+  std::vector<std::string> overrides = with_oversubscribe(options.overrides, options.oversubscribe);
   if (options.limit) overrides.push_back(fmt::format("workload.limit={}", *options.limit));
   overrides.push_back(fmt::format("pipeline.tree={{type: widths, widths: [{}]}}", options.ranks));
   overrides.push_back("pipeline.policy={type: fixed}");
@@ -87,9 +89,9 @@ void optimize(const OptimizeOptions& options) {
     fail("--max-nodes, --max-depth and --ranks are at most {}, {} and {}", SequoiaTable::kMostNodes, SequoiaTable::kMostDepth,
          SequoiaTable::kMostRanks);
   const Cell cell = load_cell(options);
-  if (cell.run.threads) at::set_num_threads(*cell.run.threads);
   ModelPool pool("results/.models");
   const CellSetup setup = set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool, {.costs = Costs::Assumed});
+  if (cell.run.threads) at::set_num_threads(*cell.run.threads);
   if (!setup.timed()) fail("{}: a recorded answer has no times, so no size is the fastest", options.study);
   const RankCounts counts = measure(options, cell, setup);
   print_out(fmt::format("accepted by rank, over {} rounds: {}\n\n", counts.rounds, rates_text(counts)));
@@ -122,7 +124,8 @@ void add_tree_command(Command app) {
   best.add("study", options->study, "the study's YAML file; one cell, whose drafter makes trees", {.type = "STUDY.yaml", .required = true});
   best.add("--out", options->out, "the tree's file, for the tree policy `static`", {.type = "FILE", .required = true});
   best.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
-  best.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N"});
+  add_oversubscribe_flag(best, options->oversubscribe);
+  best.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N", .min = 0});
   best.add("--max-nodes", options->max_nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--max-depth", options->max_depth, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--ranks", options->ranks, "siblings whose acceptance is measured", {.type = "N", .show_default = true, .min = 1});

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "framework/base/input_file.h"
+
 namespace foretell {
 namespace {
 
@@ -30,14 +32,14 @@ class Converter {
         return ConfigValue::list(std::move(items), where);
       }
       case YAML::NodeType::Map: return ConfigValue::map(entries(node, depth), where);
-      default: return {};  // null, written as ~, null or nothing
+      default: return ConfigValue::null(where);  // written as ~, null or nothing
     }
   }
 
  private:
   Location locate(const YAML::Node& node) const {
     const YAML::Mark mark = node.Mark();
-    return mark.is_null() ? Location{name_, {}} : Location{name_, mark.line + 1};
+    return {name_, mark.is_null() ? 1 : mark.line + 1};  // a document of nothing has no mark
   }
 
   std::vector<ConfigValue::Entry> entries(const YAML::Node& node, int depth) {
@@ -88,6 +90,12 @@ std::pair<std::string_view, std::string_view> split_path(std::string_view path) 
 
 }  // namespace
 
+ConfigValue ConfigValue::null(Location where) {
+  ConfigValue value;
+  value.where_ = std::move(where);
+  return value;
+}
+
 ConfigValue ConfigValue::scalar(std::string text, Location where, bool quoted) {
   ConfigValue value;
   value.kind_ = Kind::Scalar;
@@ -122,6 +130,13 @@ const ConfigValue* ConfigValue::find_path(std::string_view path) const {
   const auto [head, rest] = split_path(path);
   const ConfigValue* value = find(head);
   return value && !rest.empty() ? value->find_path(rest) : value;
+}
+
+const Location& ConfigValue::place_of(std::string_view path) const {
+  const auto [head, rest] = split_path(path);
+  const ConfigValue* value = find(head);
+  if (!value || value->where().file.empty()) return where_;
+  return rest.empty() ? value->where() : value->place_of(rest);
 }
 
 void ConfigValue::set(std::string_view key, ConfigValue value) {
@@ -213,6 +228,10 @@ void check_characters(const std::string& text, const std::string& name) {
   }
 }
 
+[[noreturn]] void too_large(const std::string& name, std::uintmax_t bytes) {
+  fail("{}: {} bytes are more than a configuration can have ({})", name, bytes, kMaxBytes);
+}
+
 // YAML itself gives braces a meaning within [...] and {...}.
 std::string hint_for(const std::string& text, int line) {
   std::istringstream lines(text);
@@ -225,33 +244,37 @@ std::string hint_for(const std::string& text, int line) {
 }  // namespace
 
 ConfigValue parse_yaml(const std::string& text, const std::string& name) {
-  if (text.size() > kMaxBytes) fail("{}: {} bytes are more than a configuration can have ({})", name, text.size(), kMaxBytes);
+  if (text.size() > kMaxBytes) too_large(name, text.size());
   check_characters(text, name);
   try {
     return Converter(name).convert(YAML::Load(text), 0);
   } catch (const YAML::Exception& e) {
-    if (e.mark.is_null()) throw Error(Location{name, {}}, "not valid YAML: " + e.msg);
+    if (e.mark.is_null()) throw Error(Location{name, 1}, "not valid YAML: " + e.msg);
     throw Error(Location{name, e.mark.line + 1}, "not valid YAML: " + e.msg + hint_for(text, e.mark.line));
   }
 }
 
 ConfigValue load_yaml(const std::filesystem::path& file) {
+  std::ifstream in = open_input(file);
   std::error_code ignored;
-  if (std::filesystem::is_directory(file, ignored)) fail("{}: is a folder, expected a YAML file", file.string());
-  std::ifstream in(file, std::ios::binary);
-  if (!in) fail("{}: cannot be opened (no such file, or no permission)", file.string());
+  if (const auto size = std::filesystem::file_size(file, ignored); size > kMaxBytes) too_large(file.string(), size);
   std::ostringstream text;
   text << in.rdbuf();
   return parse_yaml(text.str(), file.string());
 }
 
-void apply_override(ConfigValue& document, const std::string& assignment) {
+Override parse_override(const std::string& assignment) {
   const std::size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0) fail("--set {}: expected a.b.c=value", assignment);
   const std::string path = assignment.substr(0, equals);
   ConfigValue value = parse_yaml(assignment.substr(equals + 1), "--set " + path);
   value.forget_lines();
-  document.set_path(path, std::move(value));
+  return {path, std::move(value)};
+}
+
+void apply_override(ConfigValue& document, const std::string& assignment) {
+  Override parsed = parse_override(assignment);
+  document.set_path(parsed.path, std::move(parsed.value));
 }
 
 }  // namespace foretell

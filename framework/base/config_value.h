@@ -21,6 +21,7 @@ class ConfigValue {
   struct Entry;
 
   ConfigValue() = default;
+  static ConfigValue null(Location where);
   static ConfigValue scalar(std::string text, Location where = {}, bool quoted = false);
   static ConfigValue list(std::vector<ConfigValue> items, Location where = {});
   static ConfigValue map(std::vector<Entry> entries, Location where = {});
@@ -39,6 +40,8 @@ class ConfigValue {
   const ConfigValue* find(std::string_view key) const;  // of a map; nullptr if it has no such key
   // The value at a dotted path ("pipeline.drafter.type"), nullptr if there is none.
   const ConfigValue* find_path(std::string_view path) const;
+  // Where the value at a dotted path was written; of the innermost mapping around it that has a place, if it was not written.
+  const Location& place_of(std::string_view path) const;
 
   // Replaces the value at a dotted path; maps on the way are created. An Error if a scalar or list stands in the way.
   void set_path(std::string_view path, ConfigValue value);
@@ -76,7 +79,12 @@ ConfigValue load_yaml(const std::filesystem::path& file);
 // `name` stands for the file in messages.
 ConfigValue parse_yaml(const std::string& text, const std::string& name);
 
-// Applies "a.b.c=value", the value read as YAML.
+// "a.b.c=value", the value read as YAML; it is located as "--set a.b.c".
+struct Override {
+  std::string path;
+  ConfigValue value;
+};
+Override parse_override(const std::string& assignment);
 void apply_override(ConfigValue& document, const std::string& assignment);
 
 }  // namespace foretell

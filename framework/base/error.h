@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct Location {
   std::string file;
   std::optional<int> line;
   std::string to_string() const { return line ? fmt::format("{}:{}", file, *line) : file; }
+  // A line, or an option of the command line: nothing can be said more exactly.
+  bool is_exact() const { return line.has_value() || file.starts_with("--"); }
 };
 
 // A user's mistake.
@@ -34,7 +37,11 @@ class Error : public std::runtime_error {
   explicit Error(const std::string& message) : std::runtime_error(message) {}
   // Without a file in front where none is known.
   Error(const Location& where, const std::string& message)
-      : std::runtime_error(where.file.empty() ? message : where.to_string() + ": " + message) {}
+      : std::runtime_error(where.file.empty() ? message : where.to_string() + ": " + message), has_exact_place_(where.is_exact()) {}
+  bool has_exact_place() const { return has_exact_place_; }
+
+ private:
+  bool has_exact_place_ = false;
 };
 
 // A broken invariant of ours.
@@ -62,6 +69,18 @@ template <class... Args>
 template <class... Args>
 [[noreturn]] void fail_at(const Location& where, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(where, fmt::format(format, std::forward<Args>(args)...));
+}
+
+// Calls body(); a mistake that has no line of its own is one at `where`: the line that names the model that cannot be loaded.
+template <class Body>
+decltype(auto) placed_at(const Location& where, Body&& body) {
+  try {
+    return std::forward<Body>(body)();
+  } catch (const Error& error) {
+    // An error of another kind says more than its words.
+    if (error.has_exact_place() || typeid(error) != typeid(Error)) throw;
+    throw Error(where, error.what());
+  }
 }
 
 [[noreturn]] void check_failed(const char* condition, const std::string& values, const char* file, int line);

@@ -115,11 +115,13 @@ class Registry {
 
   // Builds what `{type: name, key: value, ...}` describes.
   std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
-    const Entry& entry = find(description);
-    std::unique_ptr<Interface> made = entry.make(description, context);
-    const PluginStrategy who{kind(), type_of(description), entry.plugin};
-    made->set_label(who.label(), !entry.plugin.empty());
-    return made;
+    return placed_at(description.where(), [&] {
+      const Entry& entry = find(description);
+      std::unique_ptr<Interface> made = entry.make(description, context);
+      const PluginStrategy who{kind(), type_of(description), entry.plugin};
+      made->set_label(who.label(), !entry.plugin.empty());
+      return made;
+    });
   }
 
   // Whom it names; an Error where the name was written if that is nobody.

@@ -182,10 +182,6 @@ std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, co
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
   check_options(options, load_model_config(folder));
-  if (options.threads) {
-    if (*options.threads < 1) fail("bench model: {} threads, at least 1 is needed", *options.threads);
-    at::set_num_threads(*options.threads);
-  }
   BenchModelReport report;
   report.threads = at::get_num_threads();
   report.batch = options.batch;

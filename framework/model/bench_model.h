@@ -16,10 +16,9 @@ namespace foretell {
 
 struct BenchModelOptions {
   std::vector<int> rows = {1, 2, 4, 8, 16, 32, 64};
-  int context = 128;           // cache rows before the measured ones
-  int repeats = 11;            // of each row count
-  int batch = 1;               // sequences, each with so many rows and a context of its own
-  std::optional<int> threads;  // default: LibTorch's
+  int context = 128;  // cache rows before the measured ones
+  int repeats = 11;   // of each row count
+  int batch = 1;      // sequences, each with so many rows and a context of its own
 };
 
 // How far the logits of a model with weights of 8 bits are from those of the model that it was made of.

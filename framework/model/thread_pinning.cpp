@@ -6,18 +6,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "framework/base/processors.h"
+
 namespace foretell {
 namespace {
-
-std::vector<int> allowed_processors() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return {};
-  std::vector<int> out;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-    if (CPU_ISSET(cpu, &set)) out.push_back(cpu);
-  return out;
-}
 
 // Once on each thread of the pool: a range of one index a thread, in pieces of one.
 template <class F>
@@ -34,18 +26,12 @@ void let_run_on(const std::vector<int>& processors) {
   ::sched_setaffinity(0, sizeof set, &set);  // refused: it stays where the system puts it
 }
 
-// What the process may use, as it was before anything was pinned.
-const std::vector<int>& processors() {
-  static const std::vector<int> all = allowed_processors();
-  return all;
-}
-
 }  // namespace
 
 PinnedThreads::PinnedThreads(bool wanted) {
   const int threads = at::get_num_threads();
-  if (!wanted || static_cast<int>(processors().size()) < threads) return;
-  std::vector<int> order = processors();
+  if (!wanted || static_cast<int>(usable_processors().size()) < threads) return;
+  std::vector<int> order = usable_processors();
   const auto here = std::find(order.begin(), order.end(), ::sched_getcpu());
   if (here != order.end()) std::rotate(order.begin(), here, order.end());
   threads_ = threads;
@@ -53,7 +39,7 @@ PinnedThreads::PinnedThreads(bool wanted) {
 }
 
 PinnedThreads::~PinnedThreads() {
-  if (threads_ > 0) on_each_thread(threads_, [](int) { let_run_on(processors()); });
+  if (threads_ > 0) on_each_thread(threads_, [](int) { let_run_on(usable_processors()); });
 }
 
 }  // namespace foretell

@@ -11,6 +11,7 @@
 #include <optional>
 #include <system_error>
 
+#include "framework/base/input_file.h"
 #include "framework/base/registry.h"
 #include "framework/plugin/abi_tag.h"
 
@@ -22,13 +23,11 @@ constexpr std::size_t kLongestTag = 200;
 
 std::string read_file(const std::filesystem::path& file) {
   std::error_code error;
-  const auto status = std::filesystem::status(file, error);
-  if (!std::filesystem::exists(status)) fail("{}: no such plug-in", file.string());
-  if (!std::filesystem::is_regular_file(status)) fail("{}: is no file; expected a shared library", file.string());
+  if (!std::filesystem::exists(file, error)) fail("{}: no such plug-in", file.string());
+  std::ifstream in = open_input(file);
   const std::uintmax_t size = std::filesystem::file_size(file, error);
   if (error || size > kLargestFile) fail("{}: cannot be read as a plug-in of at most {} bytes", file.string(), kLargestFile);
   std::string bytes(size, '\0');
-  std::ifstream in(file, std::ios::binary);
   in.read(bytes.data(), static_cast<std::streamsize>(size));
   if (!in) fail("{}: cannot be read", file.string());
   return bytes;

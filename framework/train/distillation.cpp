@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/train/generation.h"
 #include "framework/train/language_loss.h"
@@ -34,7 +35,9 @@ nlohmann::ordered_json to_json(const Answered& answered) {
 // Lines that are whole; the last one may have been cut by a kill.
 std::vector<Answered> read_answered(const std::filesystem::path& file) {
   std::vector<Answered> all;
-  std::ifstream in(file, std::ios::binary);
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return all;
+  std::ifstream in = open_input(file);
   for (std::string line; std::getline(in, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (json.is_discarded()) break;

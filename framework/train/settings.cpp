@@ -147,7 +147,8 @@ void TrainRunSettings::declare(Parameters& p) {
   p.add("dtype", dtype, "f32, or bf16 by autocast", {.choices = {"f32", "bf16"}});
   p.add("save_dtype", save_dtype, "of the saved weights", {.choices = {"f32", "bf16"}});
   p.add("device", device, "cpu, cuda or cuda:N");
-  p.add("threads", threads, "of the CPU", {.min = 1, .max = 1024});
+  p.add("threads", threads, "CPU threads, at most one a processor", {.min = 1, .max = 4096});
+  p.add("oversubscribe", oversubscribe, "allow more threads than there are processors");
   p.add("checkpoint_every", checkpoint_every, "steps", {.min = 1});
   p.add("eval_every", eval_every, "steps; 0 for at the end only", {.min = 0});
   p.add("eval_prompts", eval_prompts, "held-out conversations of each family", {.min = 0});

@@ -77,6 +77,7 @@ struct TrainRunSettings {
   std::string save_dtype = "bf16";
   std::string device = "cpu";
   std::optional<int> threads;
+  bool oversubscribe = false;
   int checkpoint_every = 200;
   int eval_every = 200;
   int eval_prompts = 20;

@@ -6,6 +6,7 @@
 
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
+#include "framework/base/processors.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_weights.h"
@@ -23,7 +24,7 @@ std::string shaping_settings(const TrainSettings& settings) {
   ConfigValue run = *document.find("run");
   std::vector<ConfigValue::Entry> entries;
   for (const auto& entry : run.entries())
-    if (entry.key != "checkpoint_every" && entry.key != "threads") entries.push_back(entry);
+    if (entry.key != "checkpoint_every" && entry.key != "threads" && entry.key != "oversubscribe") entries.push_back(entry);
   document.set("run", ConfigValue::map(std::move(entries)));
   return document.to_yaml();
 }
@@ -39,7 +40,10 @@ void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& v
 
 TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool restart)
     : settings_(std::move(settings)), out_(std::move(out)), device_(parse_device(settings_.run.device)) {
-  at::set_num_threads(settings_.run.threads.value_or(at::get_num_threads()));
+  if (const auto& threads = settings_.run.threads) {
+    check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"), "`oversubscribe: true` beside it");
+    at::set_num_threads(*threads);
+  }
   load_tokenizer();
   load_model();
   load_target();

@@ -166,7 +166,7 @@ TEST_CASE("mistakes name file, line and the nearest known key at every level") {
   CHECK(mistake(kMinimal + "sweep: {sampling.temperature: [1, 1]}\n").find("study.yaml:4: sweep: the cell 'temperature=1' comes twice") ==
         0);
   CHECK(mistake(kMinimal + "baseline: {sampling.temperature: 1}\n").find("study.yaml:4: baseline: 'sampling.temperature'") == 0);
-  CHECK(mistake("[1, 2]").find("study.yaml: a study is a mapping") == 0);
+  CHECK(mistake("[1, 2]").find("study.yaml:1: a study is a mapping") == 0);
 }
 
 TEST_CASE("environment variables in paths are expanded, and one that is not set is named with its place") {

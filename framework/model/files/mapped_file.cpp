@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 
 namespace foretell {
 namespace {
@@ -30,12 +31,11 @@ class FileDescriptor {
 }  // namespace
 
 MappedFile MappedFile::open(const std::filesystem::path& path) {
+  check_regular_file(path);
   const FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (descriptor.get() < 0) fail("{}: cannot be opened: {}", path.string(), std::strerror(errno));
   struct stat status {};
   if (::fstat(descriptor.get(), &status) != 0) fail("{}: cannot be examined: {}", path.string(), std::strerror(errno));
-  if (S_ISDIR(status.st_mode)) fail("{}: is a folder, a file is expected", path.string());
-  if (!S_ISREG(status.st_mode)) fail("{}: is not a regular file", path.string());
   if (status.st_size == 0) fail("{}: is empty", path.string());
 
   const auto size = static_cast<std::size_t>(status.st_size);
