@@ -53,6 +53,11 @@ TEST_CASE("ngram_cache follows n-grams that are frequent and sure enough") {
   CHECK(chain_of(bench.draft(0)) == Tokens{4, 7, 3});  // 3 was followed by 4 twice; half of what followed 3 4 is enough, the later half
   bench.commit(0, {30});
   CHECK(bench.draft(0).size() == 1);
+  // Of what followed 1 half is 2, which is not sure enough for a single token; of what followed 1 in the other text it is three quarters.
+  bench.begin(1, {10, 1, 2, 11, 1, 2, 12, 1, 3, 13, 1, 4, 14, 1});
+  CHECK(bench.draft(1).size() == 1);
+  bench.begin(2, {10, 1, 2, 11, 1, 2, 12, 1, 2, 13, 1, 4, 14, 1});
+  CHECK(chain_of(bench.draft(2)).at(0) == 2);
 }
 
 TEST_CASE("ngram_cache needs stronger evidence from past outputs") {

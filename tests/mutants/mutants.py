@@ -124,7 +124,7 @@ DRAFTERS = (
     Mutant("automaton_end", "drafters/suffix_automaton.cpp", "copies from the repeat's last token on", "const int from = «text_.first_end(state) + 1»;",
            "text_.first_end(state)", ("drafters: suffix_automaton copies what followed the longest repeat, as long as the match allows",)),
     Mutant("vocabularies", "framework/text/map_vocabularies.cpp", "the last token of a text stands for it in place of the first",
-           "if («back < 0») ++map.shared", "true", ("drafters: tokens of two vocabularies correspond by their text",)),
+           "if («back < 0») ++map.shared", "true", ("text: Of two tokens with one text the first stands for it",)),
     Mutant("draft_penalties", "framework/decode/model_drafter.cpp", "penalties of a drafted token forget the path to it",
            "sampler.adjust(out, {context.request.prompt, context.generated(), «path»});", "TokenSpan()",
            ("decode: penalties follow a draft model's own path: the target as its own draft is accepted whole",)),

@@ -135,13 +135,20 @@ TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[pol
     lambda = 0.5 * lambda + 0.5 * (lambda + (drafted > 0 && rate < 0.9 ? 0.1 : -0.1));
   };
   int generated = 0;
-  for (const auto& [drafted, accepted] : std::vector<std::pair<int, int>>{{4, 0}, {4, 4}, {2, 2}, {2, 2}, {0, 0}, {3, 0}}) {
+  std::vector<std::pair<int, int>> rounds = {{4, 0}, {4, 4}, {2, 2}, {2, 2}, {0, 0}, {3, 0}};
+  rounds.insert(rounds.end(), 10, {2, 2});  // until it is below the bound again
+  std::vector<bool> drafts;
+  for (const auto& [drafted, accepted] : rounds) {
     begin(*policy, view_of(0, 1, generated));
-    CHECK(policy->go_on(step_at(2, &law)) == (bound >= lambda));
+    drafts.push_back(policy->go_on(step_at(2, &law)));
+    CHECK(drafts.back() == (bound >= lambda));
     policy->observe(std::vector<RoundRecord>{chain_round(drafted, accepted)});
     follow(drafted, accepted);
     generated += accepted + 1;
   }
+  CHECK(drafts.front());
+  CHECK_FALSE(drafts[1]);
+  CHECK(drafts.back());
   // The same request again, in the next repeat, starts anew; so does another one in the same slot.
   for (const PolicyView& view : {view_of(0, 1, 0), view_of(0, 2, 0)}) {
     begin(*policy, view);
