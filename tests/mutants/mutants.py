@@ -196,9 +196,9 @@ MEASURES = (
     Mutant("median_repeat", "experiments/summary.cpp", "the first repeat stands for all", "return «*median(std::move(times))»;", "times.front()",
            ("experiments: a cell's numbers: acceptance of the first repeat, medians of times, the speed-up on shared requests only",)),
     Mutant("bootstrap_pairing", "framework/metrics/statistics.cpp", "method and baseline of a prompt are resampled apart",
-           "for (std::size_t i = 0; i < rows.size(); ++i) add(sums, rows[rng.below(rows.size())]);",
-           "for (std::size_t i = 0; i < rows.size(); ++i) { Row<Columns> mixed = rows[rng.below(rows.size())]; const Row<Columns>& other = "
-           "rows[rng.below(rows.size())]; for (std::size_t c = Columns / 2; Columns == 4 && c < Columns; ++c) mixed[c] = other[c]; add(sums, mixed); }",
+           "row = &rows[rng.below(rows.size())];\n      «add(sums, *row);»",
+           "Row<Columns> mixed = *row; const Row<Columns>& other = rows[rng.below(rows.size())]; "
+           "for (std::size_t c = Columns / 2; Columns == 4 && c < Columns; ++c) mixed[c] = other[c]; add(sums, mixed);",
            ("metrics: pairing prompts makes the interval narrower",)),
     Mutant("verdict_interval", "framework/metrics/statistics.cpp", "an interval that holds 1 is a difference", "if («speedup.interval->contains(1)»)",
            "false", ("metrics: a verdict names a difference only where interval and noise allow it",)),
