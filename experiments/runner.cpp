@@ -159,7 +159,6 @@ class GroupRunner {
       if (!(baseline_ && member->cell->is_baseline))
         member->arm.emplace(Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, joules_);
     warm_up(*running_.front());
-    catch_up();
   }
 
   int conversations() const { return static_cast<int>(members_.front()->setup.workload.conversations.size()); }
@@ -183,15 +182,14 @@ class GroupRunner {
     for (Member* member : running_) member->own_answers.forget();
   }
 
-  void catch_up() {
-    for (int b = 0; b < static_cast<int>(batches_.size()); ++b) {
-      // What is complete everywhere is a prefix, and the baseline goes on where that ends.
-      const bool everywhere = std::none_of(running_.begin(), running_.end(), [&](const Member* m) { return m->misses(b); });
-      const auto paired = std::find_if(running_.begin(), running_.end(), [](const Member* m) { return !m->setup.baseline.empty(); });
-      if (baseline_ && everywhere) baseline_->catch_up(batches_[b], (*paired)->complete.at(b));
-      for (Member* member : running_)
-        if (member->arm && !member->misses(b)) member->arm->catch_up(batches_[b], member->complete.at(b));
-    }
+  // Tells what has this batch already of it, when its turn comes: strategies that remember meet the prompts in their order, also where one in the middle
+  // is run again.
+  void catch_up_baseline(int batch) {
+    const auto paired = std::find_if(running_.begin(), running_.end(), [](const Member* m) { return !m->setup.baseline.empty(); });
+    if (missing_at(batch).empty()) baseline_->catch_up(batches_[batch], (*paired)->complete.at(batch));
+  }
+  void catch_up(Member& member, int batch) {
+    if (member.arm && !member.misses(batch)) member.arm->catch_up(batches_[batch], member.complete.at(batch));
   }
 
   std::vector<Member*> missing_at(int batch) const {
@@ -237,6 +235,8 @@ class GroupRunner {
   void run_interleaved() {
     for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
       std::vector<Member*> members = missing_at(b);
+      if (baseline_) catch_up_baseline(b);
+      for (Member* member : running_) catch_up(*member, b);
       if (members.empty()) continue;
       Records baseline;
       std::map<Member*, Records> own;
@@ -253,12 +253,14 @@ class GroupRunner {
   void run_one_after_another() {
     std::map<int, Records> baseline;
     for (int b = 0; baseline_ && b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+      catch_up_baseline(b);
       if (missing_at(b).empty()) continue;
       for (int repeat = 0; repeat < repeats(); ++repeat)
         if (!run_arm(*baseline_, plan_.baseline_task, b, repeat, baseline[b])) return;
     }
     for (Member* member : running_) {
       for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+        catch_up(*member, b);
         if (!member->misses(b)) continue;
         Records own;
         for (int repeat = 0; member->arm && repeat < repeats(); ++repeat)
