@@ -20,11 +20,15 @@ int count_at(const OrderedJsonView& row, std::string_view key) { return static_c
 
 // Null is what an imported row does not know; a key that is missing is an Error.
 std::optional<OrderedJsonView> known(const OrderedJsonView& row, std::string_view key) {
-  if (row.raw().contains(key) && row.raw().at(key).is_null()) return std::nullopt;
-  return row.at(key);
+  auto value = row.find(key);
+  if (!value && !row.raw().contains(key)) row.at(key);
+  return value;
 }
 
-int known_count(const OrderedJsonView& row, std::string_view key) { return known(row, key) ? count_at(row, key) : 0; }
+int known_count(const OrderedJsonView& row, std::string_view key) {
+  const auto value = known(row, key);
+  return value ? static_cast<int>(value->integer(0, kMostCounted)) : 0;
+}
 
 std::int64_t known_time(const OrderedJsonView& row, std::string_view key) {
   const auto value = known(row, key);

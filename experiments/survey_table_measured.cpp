@@ -9,35 +9,33 @@
 
 #include "experiments/pipeline.h"
 #include "experiments/store.h"
-#include "framework/text/file_bytes.h"
-#include "framework/text/json_reader.h"
 
 namespace foretell {
 namespace {
 
-std::optional<double> number_of(const JsonView& task, const char* key) {
+std::optional<double> number_of(const OrderedJsonView& task, const char* key) {
   const auto value = task.find(key);
   return value ? std::optional(value->number()) : std::nullopt;
 }
 
-std::string text_of(const JsonView& task, const char* key) {
+std::string text_of(const OrderedJsonView& task, const char* key) {
   const auto value = task.find(key);
   return value ? value->string() : "";
 }
 
-std::optional<double> accepted_per_round(const JsonView& task) {
+std::optional<double> accepted_per_round(const OrderedJsonView& task) {
   const auto accepted = number_of(task, "accepted"), rounds = number_of(task, "rounds");
   return accepted && rounds && *rounds > 0 ? std::optional(*accepted / *rounds) : std::nullopt;
 }
 
-std::optional<Interval> interval_of(const JsonView& task, const std::string& metric) {
+std::optional<Interval> interval_of(const OrderedJsonView& task, const std::string& metric) {
   const auto bounds = metric == "speedup" ? task.find("speedup_interval") : std::nullopt;
   if (!bounds) return std::nullopt;
   return Interval{bounds->at(std::size_t{0}).number(), bounds->at(std::size_t{1}).number()};
 }
 
-MeasuredNumber measure_of(const std::string& metric, const JsonView& task, const std::string& name, const std::filesystem::path& folder,
-                          bool timed) {
+MeasuredNumber measure_of(const std::string& metric, const OrderedJsonView& task, const std::string& name,
+                          const std::filesystem::path& folder, bool timed) {
   if (metric == "accepted_per_round") return {accepted_per_round(task)};
   const auto in_doubt = [&](MeasuredNumber number, std::optional<double> samples) {
     if (text_of(task, "verdict") == name_of(SpeedupVerdict::UnreliableTiming)) number.doubt = text_of(task, "verdict_words");
@@ -56,7 +54,7 @@ MeasuredNumber measure_of(const std::string& metric, const JsonView& task, const
 }
 
 // Of the pipeline as the study has it, and of what the run knew of it: a plug-in need not be loaded here.
-std::string given_to(const PipelineSection& pipeline, const JsonView& summary) {
+std::string given_to(const PipelineSection& pipeline, const OrderedJsonView& summary) {
   std::vector<std::string> parts = given_acceptance(pipeline);
   if (const auto written = summary.find("given_acceptance"))
     for (std::size_t i = 0; i < written->size(); ++i)
@@ -64,7 +62,7 @@ std::string given_to(const PipelineSection& pipeline, const JsonView& summary) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-std::string task_names(const JsonView& tasks) {
+std::string task_names(const OrderedJsonView& tasks) {
   std::string out;
   for (const auto& [name, value] : tasks.raw().items()) out += (out.empty() ? "" : ", ") + name;
   return out;
@@ -144,6 +142,18 @@ const Cell& MeasuredStudies::cell_of(const Source& source, const TableStudy& stu
   return *std::find_if(cells.begin(), cells.end(), is_meant);
 }
 
+const std::string& MeasuredStudies::damage_of(const std::filesystem::path& folder) const {
+  const auto [known, added] = damage_.try_emplace(folder);
+  if (added) {
+    const RecordsRead read = read_records(folder);
+    if (!read.damage.empty())
+      known->second = read.damage.front();
+    else if (!Store(folder).is_of(read))
+      known->second = "summary.json was not made of the records beside it";
+  }
+  return known->second;
+}
+
 MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& column) const {
   const auto named = row.measured.find(column.study);
   if (named == row.measured.end()) return {std::nullopt, std::nullopt, "no cell is named for it"};
@@ -156,9 +166,10 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
     return {std::nullopt, std::nullopt,
             fmt::format("not run yet; `foretell run {}{}` does, or --run here", study.file.string(),
                         results_ == "results" ? "" : " --out " + results_.string())};
-  const Location where{(folder / "summary.json").string(), {}};
-  const nlohmann::json summary = parse_json(read_file_bytes(where.file), where);
-  const JsonView view(summary, "", where), tasks = view.at("tasks");
+  const ResultJson summary(folder / "summary.json");
+  const Location& where = summary.where();
+  const OrderedJsonView view = summary.view(), tasks = view.at("tasks");
+  if (const std::string& damage = damage_of(folder); !damage.empty()) return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
   const auto task = tasks.find(column.task);
   if (!task) fail_at(column.where, "column '{}': {} has no task '{}'; it has {}", column.name, where.file, column.task, task_names(tasks));
   const bool timed = view.boolean_or("timed", true);

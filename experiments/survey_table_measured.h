@@ -60,10 +60,12 @@ class MeasuredStudies {
     std::string unreadable = {};  // why there is none: data that is not here
   };
   const Cell& cell_of(const Source& source, const TableStudy& study, const ConfigValue& settings) const;
+  const std::string& damage_of(const std::filesystem::path& folder) const;
 
   const SurveyTable& table_;
   std::filesystem::path results_;
   std::map<std::string, Source> sources_;
+  mutable std::map<std::filesystem::path, std::string> damage_;  // by cell; empty where its records are whole
 };
 
 }  // namespace foretell

@@ -7,9 +7,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <set>
 
 #include "experiments/content_hash.h"
 #include "experiments/record_json.h"
+#include "experiments/record_reader.h"
+#include "experiments/result_files.h"
 #include "experiments/summary.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
@@ -123,7 +126,9 @@ std::vector<GenerationRecord> spec_bench_records(const std::vector<AnswerRow>& r
     for (const Prompt& prompt : *questions) categories[prompt.id] = prompt.category;
   std::vector<GenerationRecord> records;
   std::int64_t tokens = 0;
+  std::set<std::string> known_ids;
   for (const AnswerRow& row : rows) {
+    if (!known_ids.insert(row.question_id).second) fail("{}: question {} is answered twice", file, row.question_id);
     for (const int of_turn : row.new_tokens) tokens += checked(file, row, "new_tokens", of_turn);
     if (tokens > kMostTokens) fail("{}: holds more than {} tokens", file, kMostTokens);
     const auto known = categories.find(row.question_id);
@@ -150,8 +155,10 @@ std::string import_spec_bench(const SpecBenchImport& options) {
   const std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;
   const std::string hash = content_hash(read_file_bytes(options.answers));
   const std::filesystem::path folder = options.out / hash;
+  refuse_link_out(folder, options.out);
   make_folder(folder);
   write_rows(folder, records);
+  const RecordsRead written = read_records(folder);
   write_json(folder / "manifest.json",
              {{"study", name}, {"cell", name}, {"cell_hash", hash}, {"imported_from", options.answers.filename().string()}});
   const auto settings = ImportJson::object();
@@ -159,6 +166,7 @@ std::string import_spec_bench(const SpecBenchImport& options) {
                                        {"cell", name},
                                        {"complete", true},
                                        {"timed", timed},
+                                       {"records", {{"generations", written.records.size()}, {"checksum", written.checksum}}},
                                        {"settings", settings},
                                        {"tasks", known_numbers(fold(records, {.timed = timed}), timed)}});
   auto cells = ImportJson::array();

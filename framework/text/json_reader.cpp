@@ -24,6 +24,13 @@ void check_depth(std::string_view bytes, const Location& where) {
   }
 }
 
+// Files of many rows are read through views, so this is no fmt::format.
+std::string below(const std::string& path, std::string_view key) {
+  std::string out;
+  out.reserve(path.size() + 1 + key.size());
+  return out.append(path).append(1, '/').append(key);
+}
+
 template <class Json>
 const char* with_article(const Json& value) {
   switch (value.type()) {
@@ -70,7 +77,7 @@ std::optional<BasicJsonView<Json>> BasicJsonView<Json>::find(std::string_view ke
   if (!value_->is_object()) expected("an object");
   const auto found = value_->find(key);
   if (found == value_->end() || found->is_null()) return std::nullopt;
-  return BasicJsonView(*found, fmt::format("{}/{}", path_, key), *where_);
+  return BasicJsonView(*found, below(path_, key), *where_);
 }
 
 template <class Json>
@@ -82,7 +89,7 @@ BasicJsonView<Json> BasicJsonView<Json>::at(std::string_view key) const {
 template <class Json>
 BasicJsonView<Json> BasicJsonView<Json>::at(std::size_t index) const {
   if (index >= size()) refuse(fmt::format("expected more than {} entries, found {}", index, size()));
-  return BasicJsonView((*value_)[index], fmt::format("{}/{}", path_, index), *where_);
+  return BasicJsonView((*value_)[index], below(path_, std::to_string(index)), *where_);
 }
 
 template <class Json>
@@ -96,7 +103,7 @@ std::vector<std::pair<std::string, BasicJsonView<Json>>> BasicJsonView<Json>::en
   if (!value_->is_object()) expected("an object");
   std::vector<std::pair<std::string, BasicJsonView>> out;
   out.reserve(value_->size());
-  for (const auto& [key, value] : value_->items()) out.emplace_back(key, BasicJsonView(value, fmt::format("{}/{}", path_, key), *where_));
+  for (const auto& [key, value] : value_->items()) out.emplace_back(key, BasicJsonView(value, below(path_, key), *where_));
   return out;
 }
 

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "framework/base/error.h"
@@ -11,6 +12,7 @@
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/safetensors.h"
 #include "framework/model/stored_values.h"
+#include "framework/text/json_reader.h"
 
 namespace foretell {
 namespace {
@@ -89,9 +91,10 @@ RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, co
   const SafetensorsFile stored = SafetensorsFile::open(file);
   const std::span<const std::byte> meta = stored.at(kMeta).bytes;
   const std::string_view text(reinterpret_cast<const char*>(meta.data()), meta.size());
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (json.is_discarded()) fail("{}: is damaged; start over with --restart", file.string());
-  check_settings(file.string(), json.at("settings"), settings);
+  const Location where{file.string(), {}};
+  const nlohmann::json parsed = parse_json(text, where);
+  const JsonView json(parsed, "", where);
+  check_settings(file.string(), json.at("settings").string(), settings);
   std::uint64_t sum = checksum(meta, 0);
   for (const Named& named : tensors_of(trainer)) {
     const StoredTensor& tensor = stored.at(named.name);
@@ -103,11 +106,20 @@ RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, co
     fail("{}: is damaged: its checksum does not fit; start over with --restart", file.string());
   const c10::NoGradGuard no_grad;
   for (Named& named : tensors_of(trainer)) named.value.copy_(tensor_of(stored.at(named.name), named.name));
-  trainer.optimizer().set_steps_done(json.at("steps_done"));
-  trainer.data() = {json.at("next_sample"), json.at("skipped"), json.at("tokens"), json.at("loss_tokens")};
-  RunState state{settings, {}, json.at("seconds")};
-  for (const auto& point : json.at("curve"))
-    state.curve.push_back({point.at(0), point.at(1).get<std::vector<std::pair<std::string, double>>>()});
+  constexpr std::int64_t kMost = std::int64_t{1} << 53;
+  const auto count = [&](const char* key) { return json.at(key).integer(0, kMost); };
+  const auto step = [](const JsonView& value) { return static_cast<int>(value.integer(0, std::numeric_limits<int>::max())); };
+  trainer.optimizer().set_steps_done(step(json.at("steps_done")));
+  trainer.data() = {static_cast<std::uint64_t>(count("next_sample")), count("skipped"), count("tokens"), count("loss_tokens")};
+  RunState state{settings, {}, json.at("seconds").number()};
+  const JsonView curve = json.at("curve");
+  for (std::size_t i = 0; i < curve.size(); ++i) {
+    const JsonView values = curve.at(i).at(std::size_t{1});
+    CurvePoint point{step(curve.at(i).at(std::size_t{0})), {}};
+    for (std::size_t k = 0; k < values.size(); ++k)
+      point.values.emplace_back(values.at(k).at(std::size_t{0}).string(), values.at(k).at(std::size_t{1}).number());
+    state.curve.push_back(std::move(point));
+  }
   return state;
 }
 

@@ -11,6 +11,7 @@
 #include "framework/base/error.h"
 #include "framework/base/input_file.h"
 #include "framework/model/files/atomic_file.h"
+#include "framework/text/json_reader.h"
 #include "framework/train/generation.h"
 #include "framework/train/language_loss.h"
 #include "framework/train/shuffle.h"
@@ -38,11 +39,14 @@ std::vector<Answered> read_answered(const std::filesystem::path& file) {
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) return all;
   std::ifstream in = open_input(file);
-  for (std::string line; std::getline(in, line);) {
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (json.is_discarded()) break;
-    Answered answered{{json.at("family"), json.at("id"), {}}, json.at("complete")};
-    for (const auto& turn : json.at("turns")) answered.example.turns.push_back({turn.at("prompt"), turn.at("answer")});
+  int number = 0;
+  for (std::string line; std::getline(in, line) && !in.eof();) {
+    const Location where{file.string(), ++number};
+    const nlohmann::json parsed = parse_json(line, where);
+    const JsonView json(parsed, "", where), turns = json.at("turns");
+    Answered answered{{json.at("family").string(), json.at("id").string(), {}}, json.at("complete").boolean()};
+    for (std::size_t i = 0; i < turns.size(); ++i)
+      answered.example.turns.push_back({turns.at(i).at("prompt").string(), turns.at(i).at("answer").string()});
     all.push_back(std::move(answered));
   }
   return all;

@@ -356,6 +356,7 @@ TEST_CASE("answer rows become a study: rounds from accept lengths, and null for 
   CHECK(import_spec_bench({.answers = answers, .baseline = plain, .out = folder.path() / "out"}) == "m");
   const StudyFolder study = read_study_folder(folder.path() / "out");
   REQUIRE(study.cells.size() == 1);
+  CHECK(study.cells[0].state == CellState::Complete);
   REQUIRE(study.cells[0].overall() != nullptr);
   const TaskNumbers& overall = *study.cells[0].overall();
   CHECK(*overall.at("requests") == 2);
@@ -371,6 +372,8 @@ TEST_CASE("answer rows become a study: rounds from accept lengths, and null for 
   const auto absurd =
       folder.write("c.jsonl", row(1, R"("decoding_steps": [1], "new_tokens": [2000000000], "wall_time": [1], "accept_lengths": [1])"));
   CHECK_THROWS_WITH(import_spec_bench({.answers = absurd, .out = folder.path() / "new"}), Contains("new_tokens is 2000000000"));
+  const auto twice = folder.write("d.jsonl", testing::read_file(answers) + testing::read_file(answers));
+  CHECK_THROWS_WITH(import_spec_bench({.answers = twice, .out = folder.path() / "new"}), Contains("question 1 is answered twice"));
 }
 
 }  // namespace foretell
