@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "experiments/certify/certificate.h"
 #include "experiments/commands/commands.h"
@@ -121,9 +122,9 @@ void print_reasons(const std::vector<certify::CertificateRow>& rows, const char*
 }
 
 void print_not_walked(const std::vector<certify::CertificateRow>& rows) {
-  std::map<std::string, std::vector<std::string>> by_draft;
+  std::map<std::string, std::set<std::string>> by_draft;
   for (const auto& row : rows)
-    for (const std::string& what : row.not_walked) by_draft[row.draft + ": " + what].push_back(row.verifier);
+    for (const std::string& what : row.not_walked) by_draft[row.draft + ": " + what].insert(row.verifier);
   if (by_draft.empty()) return;
   print_out("\n* branches that enumeration did not walk:\n");
   for (const auto& [what, verifiers] : by_draft) print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
