@@ -16,4 +16,4 @@ add_custom_command(OUTPUT "${interfaces_header}"
   COMMAND "${CMAKE_COMMAND}" -E touch "${interfaces_header}" VERBATIM)
 add_custom_target(foretell_interfaces DEPENDS "${interfaces_header}")
 add_dependencies(foretell_core foretell_interfaces)
-set_source_files_properties(framework/plugin/abi.cpp framework/plugin/plugin.cpp PROPERTIES INCLUDE_DIRECTORIES "${PROJECT_BINARY_DIR}/generated")
+set_source_files_properties(framework/plugin/abi.cpp framework/plugin/plugin.cpp framework/plugin/plugin_file.cpp PROPERTIES INCLUDE_DIRECTORIES "${PROJECT_BINARY_DIR}/generated")

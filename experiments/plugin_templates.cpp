@@ -19,6 +19,7 @@ constexpr std::string_view kDrafter =
 //    in with propose(parent, token, law), and the law is the one that it was really drawn from; draw through context.rng only.
 //  - Stopping after a drawn token is fine. Leaving a drawn token out because of what it is changes the law of the output.
 //  - Siblings have distinct tokens, and tokens lie in [0, context.vocab).
+//  - A distribution is given as probabilities: their sum is 1 within 0.001, none is negative.
 #include <algorithm>
 #include <unordered_map>
 
@@ -237,6 +238,9 @@ Run it (a study names it with `plugins: [build/lib%name%.so]`):
 foretell generate --plugin build/lib%name%.so --model DIR --prompt "one two one two one" %use% --show-rounds
 ```
 %certify%
+What it promises is checked in every call. A run that ends with "%kind% '%name%' of plug-in lib%name%.so broke its contract in ... at step 3 of prompt q81: ..."
+names the method, the round (from 0) and the rule; what was finished is kept. docs/PLUGINS.md of Foretell lists the rules.
+
 After Foretell was built again with other interfaces the plug-in is refused; the first command builds it again.
 )code";
 

@@ -6,6 +6,7 @@
 
 #include "experiments/registry_names.h"
 #include "framework/base/error.h"
+#include "framework/base/plugin_call.h"
 #include "framework/decode/verifier.h"
 
 namespace foretell::certify {
@@ -236,6 +237,15 @@ CertificateRow certify_pair(const SetupOn& on, const PipelineClaim& claim, Contr
   return row;
 }
 
+// A plug-in that breaks its contract has failed, whatever its verifier is registered as.
+CertificateRow failed_if_broken(const PipelineClaim& claim, const std::function<CertificateRow()>& certified) {
+  try {
+    return certified();
+  } catch (const PluginError& error) {
+    return {.verifier = claim.verifier, .draft = claim.draft.name, .verdict = Ruling::Failed, .reason = error.what()};
+  }
+}
+
 // The step-down rule of Holm: the i-th smallest of n p-values is significant if it and all smaller ones are below level / (n - i).
 void judge_chi_squares(std::vector<CertificateRow>& rows) {
   std::vector<CertificateRow*> tested;
@@ -306,8 +316,10 @@ std::vector<CertificateRow> certify(const CertificateOptions& options) {
       // Controls stand in the verifier's place: which one is registered does not matter.
       PipelineClaim of_control = claim;
       of_control.lossless = true;  // as thorough as for those that claim to be
-      const auto group = control_groups.try_emplace(draft.name, registered(draft, "rejection"), of_control).first;
-      rows.push_back(certify_pair(registered(draft, name), claim, group->second));
+      rows.push_back(failed_if_broken(claim, [&] {
+        const auto group = control_groups.try_emplace(draft.name, registered(draft, "rejection"), of_control).first;
+        return certify_pair(registered(draft, name), claim, group->second);
+      }));
     }
   }
   judge_chi_squares(rows);

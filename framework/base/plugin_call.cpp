@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "framework/base/at_work.h"
+#include "framework/base/printable.h"
 
 namespace foretell {
 namespace {
@@ -27,15 +28,11 @@ constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 std::atomic<PluginCall*> active{nullptr};
 std::mutex active_lock;
 
-// Names come from files: nothing in them may steer a terminal.
+// Names come from files, and this goes to the terminal as it is.
 template <std::size_t N>
 void set_text(char (&out)[N], std::string_view text) {
-  const std::size_t length = std::min(text.size(), N - 1);
-  std::transform(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length), out, [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte < 0x20 || byte == 0x7f ? '?' : c;
-  });
-  out[length] = '\0';
+  const std::string shown = excerpt(printable(text), N - 4);
+  std::copy_n(shown.c_str(), shown.size() + 1, out);
 }
 
 // The name of a type as it is written in C++.
@@ -82,8 +79,7 @@ const char* line_start = "foretell: ";  // with a line feed where a line of prog
 
 extern "C" void on_fault(int signal) {
   const PluginCall* call = active.load(std::memory_order_relaxed);
-  if (!call) {
-    ::signal(signal, SIG_DFL);
+  if (!call) {  // not ours: what it does by default it does now
     ::raise(signal);
     return;
   }
@@ -105,7 +101,7 @@ void catch_faults() {
   ::sigaltstack(&alternative, nullptr);
   struct sigaction action = {};
   action.sa_handler = on_fault;
-  action.sa_flags = SA_ONSTACK | SA_NODEFER;
+  action.sa_flags = SA_ONSTACK | SA_RESETHAND;
   for (const int signal : kSignals) ::sigaction(signal, &action, nullptr);
 }
 

@@ -64,8 +64,12 @@ Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions option
 }
 
 Decoder::~Decoder() {
-  for (const auto& slot : slots_)
-    if (slot) pipeline_.drafter.end(slot->slot);
+  for (const auto& slot : slots_) {
+    try {
+      if (slot) pipeline_.drafter.end(slot->slot);
+    } catch (...) {  // these sequences were given up, so an exception is on its way already
+    }
+  }
 }
 
 bool Decoder::has_free_slot() const {

@@ -3,12 +3,14 @@
 
 #include <link.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 #include "framework/base/error.h"
 #include "framework/decode/drafter.h"
 #include "framework/plugin/abi_tag.h"
+#include "framework/plugin/plugin_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 
@@ -93,6 +95,22 @@ TEST_CASE("the tag is compared before a library is loaded", "[plugin]") {
   expect(library(kUnchanged, kMark + "two\nlines" + '\0'), "has no ABI tag");
   expect(library(kUnchanged, kMark + "Foretell 9" + '\0'), "was built for Foretell 9; this is Foretell ");
   expect(library(kUnchanged), "cannot be loaded: ");
+}
+
+TEST_CASE("the seeds of the fuzzer of plug-in files are read or refused as they should be", "[plugin]") {
+  const char* root = std::getenv("FORETELL_SOURCE_DIR");
+  int read = 0, refused = 0;
+  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds/plugin_file_fuzz")) {
+    try {
+      read_plugin_tag(read_file(file.path()), "seed");
+      ++read;
+    } catch (const Error& error) {
+      CHECK_THAT(error.what(), Catch::StartsWith("seed: "));
+      ++refused;
+    }
+  }
+  CHECK(read == 2);
+  CHECK(refused == 11);
 }
 
 struct Nobody final : Drafter {

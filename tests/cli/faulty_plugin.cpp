@@ -1,0 +1,205 @@
+// Strategies of each kind that do well, until FAULTY names one of their faults ("verifier:no_path"); FAULTY_AFTER calls go well before that. Built and
+// run by plugin_faults_test.py.
+#include <csignal>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <stdexcept>
+#include <string_view>
+#include <thread>
+
+#include "framework/decode/build_context.h"
+#include "framework/decode/drafter.h"
+#include "framework/decode/policy.h"
+#include "framework/decode/verifier.h"
+#include "framework/model/attention_policy.h"
+
+namespace {
+
+using namespace foretell;
+
+bool has(std::string_view fault) {
+  const char* wanted = std::getenv("FAULTY");
+  if (!wanted || fault != wanted) return false;
+  static int calls = 0;
+  const char* after = std::getenv("FAULTY_AFTER");
+  return ++calls > (after ? std::atoi(after) : 0);
+}
+
+struct Unknown {};
+
+// What any method can do.
+void misbehave(const std::string& kind) {
+  if (has(kind + ":throw_int")) throw 5;
+  if (has(kind + ":throw_type")) throw Unknown{};
+  if (has(kind + ":throw_lines")) throw std::runtime_error("one\ntwo\n  three");
+  if (has(kind + ":throw_error")) fail("a mistake of the user");
+  if (has(kind + ":memory")) throw std::bad_alloc();
+  if (has(kind + ":segv")) *static_cast<volatile int*>(nullptr) = 1;
+  if (has(kind + ":abort")) std::abort();
+}
+
+// Fills the stack: the compiler does not know that it ends nowhere.
+int endless(int depth) {
+  volatile char filler[4096];
+  filler[0] = static_cast<char>(depth);
+  return std::getenv("FAULTY") ? endless(depth + 1) + filler[0] : depth;
+}
+
+Law tilted(int vocab, Token token, double probability, double rest) {
+  std::vector<double> p(static_cast<std::size_t>(vocab), rest / (vocab - 1));
+  p[static_cast<std::size_t>(token)] = probability;
+  return Law::dense(std::move(p));
+}
+
+struct FaultyDrafter final : Drafter {
+  using Options = NoOptions;
+  FaultyDrafter(const Options&, const BuildContext&) {
+    if (has("constructor:throw_int")) throw 7;
+    if (has("constructor:throw_lines")) throw std::runtime_error("boom\nline two");
+    if (has("constructor:throw_error")) fail("needs a file");
+    if (has("constructor:segv")) std::raise(SIGSEGV);
+  }
+  DraftBudget limits() const override {
+    if (has("drafter:limits_negative")) return {-5, 4, 1};
+    if (has("drafter:limits_huge")) return {2147483647, 2147483647, 2147483647};
+    return {4, 4, 4};
+  }
+  DraftForm form() const override { return {.tree = true, .point_mass = true, .independent = true, .without_replacement = true}; }
+  bool rewinds() const override { return true; }
+  void observe(std::span<const RoundView>) override { misbehave("drafter_observe"); }
+  void end(SlotId) override {
+    if (has("drafter:throw_in_end")) throw std::runtime_error("cannot end");
+  }
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
+    misbehave("drafter");
+    if (has("drafter:hang"))
+      for (volatile bool forever = true; forever;) {
+      }
+    if (has("drafter:stack")) endless(0);
+    if (has("drafter:divide")) std::raise(SIGFPE);
+    if (has("drafter:exit")) std::exit(0);
+    if (has("drafter:thread")) std::thread([] { *static_cast<volatile int*>(nullptr) = 1; }).join();
+    std::vector<DraftTree> drafts;
+    for (const DraftContext& c : batch) {
+      DraftTree tree(c.committed.back());
+      if (c.budget.nodes > 0) grow(c, tree);
+      drafts.push_back(std::move(tree));
+    }
+    if (has("drafter:count")) drafts.emplace_back(1);
+    return drafts;
+  }
+  static void grow(const DraftContext& c, DraftTree& tree) {
+    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) { tree.propose(kAnchor, 3, tree.add_law(std::move(q), kind)); };
+    if (has("drafter:laws_without_end"))
+      for (;;) tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);
+    if (has("drafter:proposals_without_end"))
+      for (const LawId law = tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);;) tree.propose(kAnchor, 1, law);
+    if (has("drafter:negative")) drawn(tilted(c.vocab, 4, -0.5, 1.5));
+    if (has("drafter:sum")) drawn(tilted(c.vocab, 4, 0.25, 0.5));
+    if (has("drafter:two_vocabularies")) {
+      drawn(tilted(c.vocab, 4, 0.5, 0.5));
+      drawn(tilted(c.vocab + 1, 4, 0.5, 0.5));
+    }
+    if (has("drafter:sparse_order")) drawn(Law::sparse(c.vocab, {3, 5, 4}, {0.5, 0.25, 0.25}));
+    if (has("drafter:sparse_range")) drawn(Law::sparse(c.vocab, {3, c.vocab + 50}, {0.5, 0.5}));
+    if (has("drafter:drawn_twice")) {
+      const LawId law = tree.add_law(tilted(c.vocab, 4, 0.5, 0.5), Draws::WithoutReplacement);
+      tree.propose(kAnchor, 3, law);
+      tree.propose(kAnchor, 3, law);
+    }
+    if (has("drafter:not_chosen")) drawn(tilted(c.vocab, 4, 0.5, 0.5), Draws::PointMass);
+    if (has("drafter:node_id")) tree.node(99);
+    if (has("drafter:prune")) tree = tree.pruned(std::vector<NodeId>{12});
+    if (tree.size() == 1) tree.choose(kAnchor, 3, c.vocab);
+  }
+};
+
+struct FaultyVerifier final : Verifier {
+  using Options = NoOptions;
+  FaultyVerifier(const Options&, const BuildContext&) {}
+  Verdict verify(const DraftTree& draft, Scores& scores, Rng&) const override {
+    misbehave("verifier");
+    if (has("verifier:no_path")) return {{2, 1}, 3, NextKind::Bonus};
+    if (has("verifier:no_node")) return {{77}, 3, NextKind::Bonus};
+    if (has("verifier:anchor")) return {{0}, 3, NextKind::Bonus};
+    if (has("verifier:next")) return {{}, 2000000000, NextKind::Bonus};
+    if (has("verifier:next_negative")) return {{}, -1, NextKind::Bonus};
+    if (has("verifier:scores")) scores.law(1000);
+    Verdict verdict;
+    for (NodeId at = kAnchor;;) {
+      verdict.next = scores.argmax(at);
+      const auto child = draft.child(at, verdict.next);
+      if (!child || !draft.proposed(*child)) return verdict;
+      verdict.accepted.push_back(at = *child);
+    }
+  }
+};
+
+struct FaultyPolicy final : DraftPolicy {
+  using Options = NoOptions;
+  FaultyPolicy(const Options&, const BuildContext&) {}
+  void plan(std::span<const PolicyView>, std::span<DraftBudget> budgets) override {
+    misbehave("policy");
+    if (has("policy:negative")) budgets[0] = {-3, 4, 1};
+    if (has("policy:width")) budgets[0].width = -2147483647 - 1;
+    if (has("policy:huge")) budgets[0] = {2147483647, 2147483647, 2147483647};  // no fault: it is clipped
+  }
+  bool go_on(const DraftStep&) override {
+    if (has("policy:throw_in_go_on")) throw 5;
+    return true;
+  }
+};
+
+struct FaultyTree final : TreePolicy {
+  using Options = NoOptions;
+  FaultyTree(const Options&, const BuildContext&) {}
+  DraftBudget limits() const override {
+    if (has("tree:limits")) return {2147483647, 2147483647, 1};
+    return {4, 2, 2};
+  }
+  std::optional<int> beam() const override { return has("tree:beam") ? std::optional(-1) : std::nullopt; }
+  int grown_nodes() const override { return has("tree:grown_nodes") ? 1 : 8; }
+  std::vector<int> expand(const Frontier& frontier) override {
+    misbehave("tree");
+    if (has("tree:widths")) return std::vector<int>(frontier.nodes.size() + 9, 2);
+    if (has("tree:negative")) return std::vector<int>(frontier.nodes.size(), -7);
+    return std::vector<int>(frontier.nodes.size(), 2);
+  }
+  std::vector<NodeId> select(const DraftTree& draft, std::span<const double>, int nodes) override {
+    if (has("tree:keep_nobody")) return {999};
+    std::vector<NodeId> all(static_cast<std::size_t>(draft.size()) - 1);
+    std::iota(all.begin(), all.end(), 1);
+    if (!has("tree:keep_all")) all.resize(std::min(all.size(), static_cast<std::size_t>(nodes)));
+    return all;
+  }
+};
+
+struct FaultyAttention final : AttentionPolicy {
+  using Options = NoOptions;
+  FaultyAttention(const Options&, const BuildContext&) {}
+  FaultyAttention() = default;
+  std::unique_ptr<AttentionPolicy> fresh() const override {
+    return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>();
+  }
+  VisibleRows visible(const AttentionView& view) override {
+    misbehave("attention");
+    if (has("attention:range")) return {{view.cached}};
+    if (has("attention:order")) return {{1, 0}};
+    if (has("attention:heads")) return {{0, 1, 2}, true};
+    return {{0}};
+  }
+};
+
+FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts token 3"});
+FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier", {.summary = "accepts what the target would say", .lossless = true});
+FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leaves budgets as they are"});
+FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});
+FORETELL_REGISTER(AttentionPolicy, FaultyAttention, "faulty_attention", {.summary = "sees one row"});
+
+const bool kLoaded = [] {
+  if (has("library:throw")) throw 5;
+  return true;
+}();
+
+}  // namespace
