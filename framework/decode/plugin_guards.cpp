@@ -83,8 +83,8 @@ class GuardedDrafter final : public Drafter {
       const DraftForm form = d.form();
       for (const DraftTree& draft : drafts) {
         check_form(draft, form);
-        check_sums(draft);
         if (passes_over_entries_) check_entries(draft);
+        check_sums(draft);
       }
       return drafts;
     });

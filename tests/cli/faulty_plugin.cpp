@@ -46,9 +46,10 @@ int endless(int depth) {
   return std::getenv("FAULTY") ? endless(depth + 1) + filler[0] : depth;
 }
 
-Law tilted(int vocab, Token token, double probability, double rest) {
+// The last token has a probability of its own.
+Law tilted(int vocab, double probability, double rest) {
   std::vector<double> p(static_cast<std::size_t>(vocab), rest / (vocab - 1));
-  p[static_cast<std::size_t>(token)] = probability;
+  p.back() = probability;
   return Law::dense(std::move(p));
 }
 
@@ -90,28 +91,28 @@ struct FaultyDrafter final : Drafter {
     return drafts;
   }
   static void grow(const DraftContext& c, DraftTree& tree) {
-    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) { tree.propose(kAnchor, 3, tree.add_law(std::move(q), kind)); };
+    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) { tree.propose(kAnchor, 1, tree.add_law(std::move(q), kind)); };
     if (has("drafter:laws_without_end"))
       for (;;) tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);
     if (has("drafter:proposals_without_end"))
       for (const LawId law = tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);;) tree.propose(kAnchor, 1, law);
-    if (has("drafter:negative")) drawn(tilted(c.vocab, 4, -0.5, 1.5));
-    if (has("drafter:sum")) drawn(tilted(c.vocab, 4, 0.25, 0.5));
+    if (has("drafter:negative")) drawn(tilted(c.vocab, -0.5, 1.5));
+    if (has("drafter:sum")) drawn(tilted(c.vocab, 0.25, 0.5));
     if (has("drafter:two_vocabularies")) {
-      drawn(tilted(c.vocab, 4, 0.5, 0.5));
-      drawn(tilted(c.vocab + 1, 4, 0.5, 0.5));
+      drawn(tilted(c.vocab, 0.5, 0.5));
+      drawn(tilted(c.vocab + 1, 0.5, 0.5));
     }
-    if (has("drafter:sparse_order")) drawn(Law::sparse(c.vocab, {3, 5, 4}, {0.5, 0.25, 0.25}));
-    if (has("drafter:sparse_range")) drawn(Law::sparse(c.vocab, {3, c.vocab + 50}, {0.5, 0.5}));
+    if (has("drafter:sparse_order")) drawn(Law::sparse(c.vocab, {1, 5, 4}, {0.5, 0.25, 0.25}));
+    if (has("drafter:sparse_range")) drawn(Law::sparse(c.vocab, {1, c.vocab + 50}, {0.5, 0.5}));
     if (has("drafter:drawn_twice")) {
-      const LawId law = tree.add_law(tilted(c.vocab, 4, 0.5, 0.5), Draws::WithoutReplacement);
-      tree.propose(kAnchor, 3, law);
-      tree.propose(kAnchor, 3, law);
+      const LawId law = tree.add_law(tilted(c.vocab, 0.5, 0.5), Draws::WithoutReplacement);
+      tree.propose(kAnchor, 1, law);
+      tree.propose(kAnchor, 1, law);
     }
-    if (has("drafter:not_chosen")) drawn(tilted(c.vocab, 4, 0.5, 0.5), Draws::PointMass);
+    if (has("drafter:not_chosen")) drawn(tilted(c.vocab, 0.5, 0.5), Draws::PointMass);
     if (has("drafter:node_id")) tree.node(99);
     if (has("drafter:prune")) tree = tree.pruned(std::vector<NodeId>{12});
-    if (tree.size() == 1) tree.choose(kAnchor, 3, c.vocab);
+    if (tree.size() == 1) tree.choose(kAnchor, 1, c.vocab);
   }
 };
 
@@ -191,7 +192,7 @@ struct FaultyAttention final : AttentionPolicy {
   }
 };
 
-FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts token 3"});
+FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts token 1"});
 FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier", {.summary = "accepts what the target would say", .lossless = true});
 FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leaves budgets as they are"});
 FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});

@@ -22,13 +22,13 @@ run: {warmup: 0}
 # What bad_drafters.cpp of the outside data breaks, by name: words of the message.
 BAD = {
     "ctor": ["its constructor", "boom line two"], "ctorint": ["its constructor", "int"], "throwdraft": ["draft()", "in draft"],
-    "throwint": ["draft()", "int"], "bigid": ["token 101", "vocabulary of 96"], "hugeid": ["token 2000000000", "2000000001"],
+    "throwint": ["draft()", "int"], "bigid": ["token 101", "vocabulary of 96"], "hugeid": ["token 2000000000", "vocabulary of 96"],
     "negid": ["token -1"], "addbig": ["token 101", "vocabulary of 96"], "addhuge": ["token 2000000000", "vocabulary of 96"],
     "addneg": ["token -3 is negative"], "badparent": ["node 77"], "badlaw": ["distribution 12"], "wrongvocab": ["over 8 tokens", "has 96"],
     "toomany": ["50 nodes", "budget is 4"], "toodeep": ["50 nodes", "budget is 4"], "neglimits": ["limits()", "-5"],
     "hugelimits": ["limits()", "2000000000"], "maxlimits": ["limits()", "2147483647"], "wronganchor": ["starts at token"],
     "infinite": ["65536 nodes"], "segv": ["crashed", "SIGSEGV"], "wrongcount": ["0 drafts for 1"], "lawnan": ["finite", "nan"],
-    "lawsum3": ["sum to 3"], "lawneg": ["probability -0.5"], "lawinf": ["finite", "inf"], "lawinf3": ["finite", "inf"],
+    "lawsum3": ["sum to 3"], "lawneg": ["has the probability -0.5"], "lawinf": ["finite", "inf"], "lawinf3": ["finite", "inf"],
     "lawzero": ["no probability"], "lawshort": ["over 7 tokens", "has 96"], "lawlong": ["over 96000 tokens", "has 96"],
     "choosesmallvocab": ["over 8 tokens", "has 96"],
 }
@@ -106,16 +106,22 @@ def main(folder):
         process = subprocess.Popen([support.BIN, "run", study, "--out", os.path.join(folder, "waiting")], stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True,
                                    env={**ENVIRONMENT, "FAULTY": "drafter:hang", "FORETELL_PLUGIN_PATIENCE": "0.2"})
-        line = ""
-        for line in process.stderr:
-            if "waiting for" in line:
-                break
-        check(re.search(r"waiting for drafter 'faulty_drafter' of plug-in libfaulty.so in draft\(\) at step 0 of prompt \S+ since \d+ s", line),
-              f"a hang is named: {line.strip()}")
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGTERM)
-        process.stderr.close()
-        check(process.wait(timeout=60 * PATIENCE) < 0, "two signals end a run that hangs")
+        try:
+            line = ""
+            for line in process.stderr:
+                if "waiting for" in line:
+                    break
+            check(re.search(r"waiting for drafter 'faulty_drafter' of plug-in libfaulty.so in draft\(\) at step 0 of prompt \S+ since \d+ s", line),
+                  f"a hang is named: {line.strip()}")
+            process.send_signal(signal.SIGINT)
+            for line in process.stderr:  # the first one was taken in when the next note is there
+                if "waiting for" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            check(process.wait(timeout=60 * PATIENCE) == -signal.SIGINT, "the second interrupt ends a run that hangs")
+        finally:
+            process.kill()
+            process.communicate()
 
     def finished_prompts_are_kept():
         study = os.path.join(folder, "build", "study.yaml")
@@ -144,7 +150,7 @@ def main(folder):
         """Certify checks distributions always; a run until then."""
         certificate = faulty + ".certified"
         bad = run("certify", "--plugin", faulty, "--drafter", "faulty_drafter", "--verifier", "rejection", env={"FAULTY": "drafter:negative"})
-        check(bad.returncode == 1 and "distribution is none: token 4 has the probability -0.5" in bad.stdout + bad.stderr,
+        check(bad.returncode == 1 and "distribution is none: has the probability -0.5" in bad.stdout + bad.stderr,
               f"certify names the rule: {bad.stderr.strip()[:200]}")
         check(not os.path.exists(certificate), "certify: no certificate for what failed")
         told("a run before", ["distribution is none"], generate("drafter:negative"))
