@@ -37,8 +37,7 @@ std::set<std::string> certified_drafters(const std::filesystem::path& plugin, co
 
 void write_certificate(const std::filesystem::path& plugin, PluginCertificate certificate) {
   certificate.drafters.merge(certified_drafters(plugin, certificate.hash));
-  const nlohmann::ordered_json file = {
-      {"abi", plugin_abi_tag()}, {"hash", certificate.hash}, {"drafters", certificate.drafters}};
+  const nlohmann::ordered_json file = {{"abi", plugin_abi_tag()}, {"hash", certificate.hash}, {"drafters", certificate.drafters}};
   std::ofstream out(certificate_file(plugin), std::ios::trunc);
   out << file.dump(2) << '\n' << std::flush;
   if (!out) fail("{}: cannot be written", certificate_file(plugin).string());

@@ -11,7 +11,7 @@
 namespace foretell {
 
 struct PluginCertificate {
-  std::string hash;               // of the library
+  std::string hash;                // of the library
   std::set<std::string> drafters;  // "drafter 'bigram'"
 };
 

@@ -102,8 +102,8 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
   } while (false)
 
 // FORETELL_CONTRACT(token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab): the same for what a strategy hands over.
-#define FORETELL_CONTRACT(condition, ...)                                                \
-  do {                                                                                   \
-    if (!(condition)) [[unlikely]]                                                       \
+#define FORETELL_CONTRACT(condition, ...)                                          \
+  do {                                                                             \
+    if (!(condition)) [[unlikely]]                                                 \
       ::foretell::contract_broken(::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
   } while (false)

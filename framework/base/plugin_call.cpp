@@ -138,7 +138,8 @@ class Watcher {
     if (waited < next_) return;
     while (next_ <= waited) next_ *= 2;
     const std::string seconds = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(waited).count());
-    write_all({line_start, "waiting for ", call->who(), call->where(), " since ", seconds.c_str(), " s; Ctrl-C, twice in a run, ends it\n"});
+    write_all(
+        {line_start, "waiting for ", call->who(), call->where(), " since ", seconds.c_str(), " s; Ctrl-C, twice in a run, ends it\n"});
   }
 
   std::chrono::milliseconds patience_, next_{};

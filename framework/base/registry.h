@@ -150,7 +150,8 @@ class Registry {
     out.plugin = plugin;
     out.parameters = [who, list = entry.parameters] { return call_plugin(who, "the list of its parameters", list); };
     out.make = [who, make = entry.make](const ConfigValue& description, const BuildContext& context) {
-      return guard(who, call_plugin(who, "its constructor", [&] { return make(description, context); }, description.where()));
+      return guard(who, call_plugin(
+                            who, "its constructor", [&] { return make(description, context); }, description.where()));
     };
     return out;
   }

@@ -61,8 +61,9 @@ void check_draft(const DraftTree& draft, const DraftContext& context) {
   for (const DraftNode& node : draft.nodes())
     FORETELL_CONTRACT(node.token < context.vocab, "token {} is outside the vocabulary of {} tokens", node.token, context.vocab);
   if (draft.num_laws() > 0)  // the others have the same
-    FORETELL_CONTRACT(draft.law(0).q.vocab() == context.vocab, "a token is proposed from a distribution over {} tokens, the vocabulary has {}",
-                      draft.law(0).q.vocab(), context.vocab);
+    FORETELL_CONTRACT(draft.law(0).q.vocab() == context.vocab,
+                      "a token is proposed from a distribution over {} tokens, the vocabulary has {}", draft.law(0).q.vocab(),
+                      context.vocab);
 }
 
 void check_form(const DraftTree& draft, const DraftForm& form) {
@@ -107,7 +108,8 @@ void check_verdict(const DraftTree& draft, const Verdict& verdict, int vocab) {
 }
 
 void check_widths(const Frontier& frontier, std::span<const int> widths) {
-  FORETELL_CONTRACT(widths.size() == frontier.nodes.size(), "expand() returned {} widths for {} nodes", widths.size(), frontier.nodes.size());
+  FORETELL_CONTRACT(widths.size() == frontier.nodes.size(), "expand() returned {} widths for {} nodes", widths.size(),
+                    frontier.nodes.size());
   for (const int width : widths) FORETELL_CONTRACT(width >= 0, "expand() returned the width {}", width);
 }
 
@@ -115,7 +117,8 @@ void check_selection(const DraftTree& draft, std::span<const NodeId> kept, int n
   std::set<NodeId> all;
   for (NodeId node : kept)
     for (; node != kAnchor && all.insert(node).second; node = draft.node(node).parent) draft.node(node);  // throws if there is none
-  FORETELL_CONTRACT(static_cast<int>(all.size()) <= nodes, "select() kept {} nodes with their ancestors, {} are allowed", all.size(), nodes);
+  FORETELL_CONTRACT(static_cast<int>(all.size()) <= nodes, "select() kept {} nodes with their ancestors, {} are allowed", all.size(),
+                    nodes);
 }
 
 void blame(const Strategy& strategy, const ContractError& error) {

@@ -43,8 +43,8 @@ LawId DraftTree::add_law(Law q, Draws kind) {
 }
 
 NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
-  FORETELL_CONTRACT(law >= 0 && law < num_laws(), "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law,
-                    num_laws());
+  FORETELL_CONTRACT(law >= 0 && law < num_laws(),
+                    "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law, num_laws());
   const Law& q = laws_[law].q;
   FORETELL_CONTRACT(token >= 0 && token < q.vocab(), "token {} is outside the vocabulary of {} tokens", token, q.vocab());
   FORETELL_CONTRACT(q[token] > 0, "token {} has probability {} under the distribution that it is said to come from", token, q[token]);

@@ -180,8 +180,8 @@ class GuardedTreePolicy final : public TreePolicy {
   int grown_nodes() const override {
     return inner_.call("grown_nodes()", [](TreePolicy& p) {
       const int nodes = p.grown_nodes();
-      FORETELL_CONTRACT(nodes >= p.limits().nodes && nodes <= DraftTree::kMostNodes, "grown_nodes() is {}, expected {} (limits().nodes) to {}",
-                        nodes, p.limits().nodes, DraftTree::kMostNodes);
+      FORETELL_CONTRACT(nodes >= p.limits().nodes && nodes <= DraftTree::kMostNodes,
+                        "grown_nodes() is {}, expected {} (limits().nodes) to {}", nodes, p.limits().nodes, DraftTree::kMostNodes);
       return nodes;
     });
   }
@@ -206,7 +206,8 @@ void check_visible(const AttentionView& view, const VisibleRows& visible) {
   const std::size_t length = visible.rows.size() / lists;
   for (std::size_t i = 0; i < visible.rows.size(); ++i) {
     const int row = visible.rows[i];
-    FORETELL_CONTRACT(row >= 0 && row < view.cached, "visible() returned row {}, the cache holds {} below the item's own", row, view.cached);
+    FORETELL_CONTRACT(row >= 0 && row < view.cached, "visible() returned row {}, the cache holds {} below the item's own", row,
+                      view.cached);
     FORETELL_CONTRACT(i % length == 0 || visible.rows[i - 1] < row, "visible() returned row {} after row {}, expected increasing rows", row,
                       visible.rows[i - 1]);
   }
@@ -248,10 +249,10 @@ class GuardedAttentionPolicy final : public AttentionPolicy {
 
 void trust_distributions_of(const std::string& label) { trusted().insert(label); }
 
-#define FORETELL_DEFINE_GUARD(Interface)                                                                                              \
-  template <>                                                                                                                         \
+#define FORETELL_DEFINE_GUARD(Interface)                                                                                  \
+  template <>                                                                                                             \
   std::unique_ptr<Interface> Registry<Interface>::guard(const PluginStrategy& who, std::unique_ptr<Interface> strategy) { \
-    return std::make_unique<Guarded##Interface>(who, std::move(strategy));                                                            \
+    return std::make_unique<Guarded##Interface>(who, std::move(strategy));                                                \
   }
 
 FORETELL_DEFINE_GUARD(Drafter)

@@ -180,9 +180,7 @@ struct FaultyAttention final : AttentionPolicy {
   using Options = NoOptions;
   FaultyAttention(const Options&, const BuildContext&) {}
   FaultyAttention() = default;
-  std::unique_ptr<AttentionPolicy> fresh() const override {
-    return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>();
-  }
+  std::unique_ptr<AttentionPolicy> fresh() const override { return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>(); }
   VisibleRows visible(const AttentionView& view) override {
     misbehave("attention");
     if (has("attention:range")) return {{view.cached}};

@@ -94,7 +94,8 @@ TEST_CASE("a drafter that breaks its contract is named, with step, prompt and ru
   };
   for (const auto& [fault, rule] : rules) CHECK(ends_with(fault) == in_draft + rule);
   for (const char* fault : {"drafter:limits_negative", "drafter:limits_huge"})
-    CHECK_THAT(ends_with(fault), Catch::StartsWith(kDrafterOf + "broke its contract in limits()") && Catch::Contains("expected 0 to 65536"));
+    CHECK_THAT(ends_with(fault),
+               Catch::StartsWith(kDrafterOf + "broke its contract in limits()") && Catch::Contains("expected 0 to 65536"));
 }
 
 TEST_CASE("whatever a plug-in throws leaves it as one line that names it", "[plugin]") {
@@ -104,13 +105,16 @@ TEST_CASE("whatever a plug-in throws leaves it as one line that names it", "[plu
   CHECK(ends_with("drafter:throw_lines") == kDrafterOf + "threw std::runtime_error" + where + ": one two   three");
   CHECK(ends_with("drafter:throw_error") == "a mistake of the user (" + kDrafterOf.substr(0, kDrafterOf.size() - 1) + where + ")");
   CHECK(ends_with("drafter:memory") == kDrafterOf + "ran out of memory" + where);
-  CHECK_THAT(ends_with("drafter_observe:throw_int"), Catch::Contains("threw int") && Catch::Contains("in observe() at step 0 of prompt q81"));
+  CHECK_THAT(ends_with("drafter_observe:throw_int"),
+             Catch::Contains("threw int") && Catch::Contains("in observe() at step 0 of prompt q81"));
   for (const char* kind : {"verifier", "policy", "tree", "attention"}) {
     const std::string fault = std::string(kind) + ":throw_int";
     const Parts attention{.drafter = "{type: sparse_cache, attention: faulty_attention}"}, tree{.drafter = "model", .tree = "faulty_tree"};
-    CHECK_THAT(ends_with(fault.c_str(), fault[0] == 'a' ? attention : fault[0] == 't' ? tree : Parts{}),
-               Catch::StartsWith(fmt::format("{} 'faulty_{}' of plug-in libfaulty.so threw int", fault[0] == 'a' ? "sparse attention" : kind,
-                                             kind)) &&
+    CHECK_THAT(ends_with(fault.c_str(), fault[0] == 'a'   ? attention
+                                        : fault[0] == 't' ? tree
+                                                          : Parts{}),
+               Catch::StartsWith(
+                   fmt::format("{} 'faulty_{}' of plug-in libfaulty.so threw int", fault[0] == 'a' ? "sparse attention" : kind, kind)) &&
                    Catch::Contains("of prompt q81"));
   }
   CHECK_THAT(ends_with("policy:throw_in_go_on", {.drafter = "model"}), Catch::Contains("'faulty_policy'") && Catch::Contains("in go_on()"));
@@ -171,18 +175,20 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
       {"attention:order", "visible() returned row 0 after row 1, expected increasing rows"},
   };
   for (const auto& [fault, rule] : rows)
-    CHECK_THAT(ends_with(fault, {.drafter = "{type: sparse_cache, attention: faulty_attention}"}),
-               Catch::StartsWith("sparse attention 'faulty_attention' of plug-in libfaulty.so broke its contract") && Catch::Contains(rule));
+    CHECK_THAT(
+        ends_with(fault, {.drafter = "{type: sparse_cache, attention: faulty_attention}"}),
+        Catch::StartsWith("sparse attention 'faulty_attention' of plug-in libfaulty.so broke its contract") && Catch::Contains(rule));
 }
 
 TEST_CASE("a drafter of a plug-in is guarded inside of others, too", "[plugin]") {
-  for (const char* drafter : {"{type: first_of, drafters: [faulty_drafter, {type: model}]}",
-                              "{type: merged, drafters: [{type: model, draft_sample_method: top_k}, faulty_drafter]}",
-                              "{type: hybrid, copying: {type: prompt_lookup}, model: faulty_drafter}",
-                              "{type: cascade, drafter: faulty_drafter}"})
+  for (const char* drafter :
+       {"{type: first_of, drafters: [faulty_drafter, {type: model}]}",
+        "{type: merged, drafters: [{type: model, draft_sample_method: top_k}, faulty_drafter]}",
+        "{type: hybrid, copying: {type: prompt_lookup}, model: faulty_drafter}", "{type: cascade, drafter: faulty_drafter}"})
     for (const char* fault : {"drafter:count", "drafter:node_id", "drafter:throw_int"}) {
       INFO(drafter << " " << fault);
-      CHECK_THAT(ends_with(fault, {.drafter = drafter, .verifier = "rejection"}), Catch::StartsWith(kDrafterOf) && Catch::Contains("of prompt q81"));
+      CHECK_THAT(ends_with(fault, {.drafter = drafter, .verifier = "rejection"}),
+                 Catch::StartsWith(kDrafterOf) && Catch::Contains("of prompt q81"));
     }
 }
 
@@ -208,7 +214,10 @@ TEST_CASE("what is built in and breaks its contract is an internal error with it
   SkipsANode verifier;
   verifier.set_label("verifier 'skips'", false);
   DraftTree draft(1);
-  CHECK_THROWS_WITH(held_to_contract(verifier, [&] { check_verdict(draft, {{5}, 1, NextKind::Bonus}, 9); }),
+  CHECK_THROWS_WITH(held_to_contract(verifier,
+                                     [&] {
+                                       check_verdict(draft, {{5}, 1, NextKind::Bonus}, 9);
+                                     }),
                     Catch::StartsWith("verifier 'skips' broke its contract: internal error at ") && Catch::Contains("node 5 is accepted"));
   CHECK_THROWS_AS(held_to_contract(verifier, [&] { draft.node(4); }), InternalError);
 }

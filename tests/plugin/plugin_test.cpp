@@ -100,7 +100,8 @@ TEST_CASE("the tag is compared before a library is loaded", "[plugin]") {
 TEST_CASE("the seeds of the fuzzer of plug-in files are read or refused as they should be", "[plugin]") {
   const char* root = std::getenv("FORETELL_SOURCE_DIR");
   int read = 0, refused = 0;
-  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds/plugin_file_fuzz")) {
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds/plugin_file_fuzz")) {
     try {
       read_plugin_tag(read_file(file.path()), "seed");
       ++read;
