@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -71,28 +72,33 @@ const char* name_of(int signal) {
     case SIGBUS: return "SIGBUS, an invalid access to memory";
     case SIGFPE: return "SIGFPE, an invalid operation on integers";
     case SIGILL: return "SIGILL, an invalid instruction";
-    default: return "SIGABRT, abort() or an exception that nobody caught";
+    default: return "SIGABRT, a call of abort()";
   }
 }
 
 const char* line_start = "foretell: ";  // with a line feed where a line of progress may stand on the terminal
 
-extern "C" void on_fault(int signal) {
-  const PluginCall* call = active.load(std::memory_order_relaxed);
-  if (!call) {  // not ours: what it does by default it does now
-    ::raise(signal);
-    return;
-  }
-  write_all({line_start, call->who(), " crashed", call->where(), ": ", name_of(signal), "; what was finished is kept\n"});
+[[noreturn]] void end_with(const PluginCall& call, const char* verb, const char* reason) {
+  write_all({line_start, call.who(), verb, call.where(), ": ", reason, "; what was finished is kept\n"});
   ::_exit(kFaultOfThePlugin);
+}
+
+extern "C" void on_fault(int signal) {
+  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", name_of(signal));
+  ::raise(signal);  // not ours: what it does by default it does now
+}
+
+std::terminate_handler terminate_before = nullptr;
+
+void on_terminate() {
+  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", "an exception that nobody caught");
+  terminate_before();
+  std::abort();
 }
 
 // A plug-in must not end the program as if all had gone well.
 void on_exit_inside() {
-  const PluginCall* call = active.load(std::memory_order_relaxed);
-  if (!call) return;
-  write_all({line_start, call->who(), " ended the program", call->where(), ": it called exit(); what was finished is kept\n"});
-  ::_exit(kFaultOfThePlugin);
+  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " ended the program", "it called exit()");
 }
 
 void catch_faults() {
@@ -202,6 +208,7 @@ void watch_plugin_calls() {
   static const bool once = [] {
     if (::isatty(STDERR_FILENO) == 1) line_start = "\nforetell: ";
     catch_faults();
+    terminate_before = std::set_terminate(on_terminate);
     std::atexit(on_exit_inside);
     return true;
   }();
