@@ -66,7 +66,7 @@ void write_all(std::initializer_list<const char*> parts) {
   }
 }
 
-const char* name_of(int signal) {
+const char* name_of_signal(int signal) {
   switch (signal) {
     case SIGSEGV: return "SIGSEGV, an invalid access to memory or a stack that is full";
     case SIGBUS: return "SIGBUS, an invalid access to memory";
@@ -84,7 +84,7 @@ const char* line_start = "foretell: ";  // with a line feed where a line of prog
 }
 
 extern "C" void on_fault(int signal) {
-  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", name_of(signal));
+  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", name_of_signal(signal));
   ::raise(signal);  // not ours: what it does by default it does now
 }
 
