@@ -19,8 +19,7 @@ struct ScoredRounds {
 };
 
 struct TimedRounds {
-  ScoredRounds method = {};
-  std::optional<ScoredRounds> baseline = {};
+  std::optional<ScoredRounds> method = {}, baseline = {};
   std::optional<double> decode_speedup = {};
   std::optional<double> full_acceptance = {};  // the speed-up, if every drafted token were accepted
 };

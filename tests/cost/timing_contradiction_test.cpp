@@ -8,7 +8,7 @@ namespace {
 
 // A forward of five rows should take 20, or 22 after what was there before.
 TimedRounds rounds(double score_ns, double draft_ns = 0) {
-  return {.method = {.rows = 5, .score_ns = score_ns, .draft_ns = draft_ns, .least_ns = 20, .most_ns = 22}};
+  return {.method = ScoredRounds{.rows = 5, .score_ns = score_ns, .draft_ns = draft_ns, .least_ns = 20, .most_ns = 22}};
 }
 
 }  // namespace
@@ -21,7 +21,7 @@ TEST_CASE("a forward that takes 1.5 times its measured cost, or that much less, 
   CHECK(timing_contradiction(rounds(10)) == "scoring 5 rows took 0.5x the measured cost");
   CHECK(timing_contradiction(rounds(10, 8)).empty());  // a part of the forward was computed while drafting
   TimedRounds both = rounds(21);
-  both.baseline = {.rows = 1, .score_ns = 90, .least_ns = 10, .most_ns = 10};
+  both.baseline = ScoredRounds{.rows = 1, .score_ns = 90, .least_ns = 10, .most_ns = 10};
   CHECK(timing_contradiction(both) == "scoring 1 row of the baseline took 9x the measured cost");
 }
 
