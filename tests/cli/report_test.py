@@ -26,6 +26,17 @@ def task(speedup):
             "phase_ms": {"draft": 1.0, "score": 20.0, "verify": 0.5, "commit": 0.1}}
 
 
+def write_answer(cell, tokens, text):
+    """One answer of one round, as versions without checksums wrote them."""
+    key = {"conversation": "1", "turn": 0, "repeat": 0, "pipeline": "method"}
+    with open(os.path.join(cell, "generations.jsonl"), "w", encoding="utf-8") as file:
+        file.write(json.dumps({**key, "category": "c", "task": "t", "prompt_tokens": 3, "finish": "length", "prefill_ns": 1, "wall_ns": 2,
+                               "tokens": tokens, "text": text}) + "\n")
+    with open(os.path.join(cell, "rounds.jsonl"), "w", encoding="utf-8") as file:
+        file.write(json.dumps({**key, "round": 0, "drafted": 2, "scored": 3, "depth": 2, "accepted": len(tokens) - 1, "emitted": len(tokens),
+                               "next": "bonus", "draft_ns": 1, "score_ns": 1, "verify_ns": 1, "commit_ns": 1}) + "\n")
+
+
 def made_study(folder, names=tuple(NAMES), speedup=1.5):
     """The last but one cell is incomplete, the last one missing."""
     cells = []
@@ -38,13 +49,7 @@ def made_study(folder, names=tuple(NAMES), speedup=1.5):
         os.makedirs(cell)
         with open(os.path.join(cell, "manifest.json"), "w", encoding="utf-8") as file:
             json.dump({"cpu": {"model": "A processor", "flags": ["avx2"]}, "threads": 2, "foretell": {"version": "0.1.0", "revision": "r"}}, file)
-        key = {"conversation": "1", "turn": 0, "repeat": 0, "pipeline": "method"}
-        with open(os.path.join(cell, "generations.jsonl"), "w", encoding="utf-8") as file:
-            file.write(json.dumps({**key, "category": "c", "task": "t", "prompt_tokens": 3, "finish": "length", "prefill_ns": 1, "wall_ns": 2,
-                                   "tokens": [1, 2, i], "text": name}) + "\n")
-        with open(os.path.join(cell, "rounds.jsonl"), "w", encoding="utf-8") as file:
-            file.write(json.dumps({**key, "round": 0, "drafted": 2, "scored": 3, "depth": 2, "accepted": 2, "emitted": 3, "next": "bonus",
-                                   "draft_ns": 1, "score_ns": 1, "verify_ns": 1, "commit_ns": 1}) + "\n")
+        write_answer(cell, [1, 2, i], name)
         if i == len(names) - 2:
             continue
         with open(os.path.join(cell, "summary.json"), "w", encoding="utf-8") as file:
@@ -155,8 +160,7 @@ def main(folder):
 
     def compare_two():
         other = made_study(os.path.join(folder, "other"), speedup=3.0)
-        with open(os.path.join(other, f"{0:016x}", "generations.jsonl"), "w", encoding="utf-8") as file:
-            file.write(json.dumps({"conversation": "1", "turn": 0, "repeat": 0, "pipeline": "method", "tokens": [9], "text": ""}) + "\n")
+        write_answer(os.path.join(other, f"{0:016x}"), [9], "")
         out = run_ok("compare", study, other)
         check("apart" in out and "1 of 1 differ" in out and "same" in out, "compare: intervals and tokens")
         both = run_json("compare", study, other, "--json")
