@@ -47,7 +47,8 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   print_out(results_table(results));
   if (const std::string table = speedup_table(results); !table.empty())
     print_out(
-        "\nSpeed-up over the baseline with its 95% interval over prompts (over batches, where prompts share a clock), and without the prefill "
+        "\nSpeed-up over the baseline with its 95% interval over prompts (over batches, where prompts share a clock), and without the "
+        "prefill "
         "beside what acceptance and the measured cost of rows predict:\n\n" +
         table + fmt::format("\nIntervals: {}. Fewer than {} prompts or batches are not judged.\n", kCoverageWords, kLeastPrompts));
   if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
