@@ -198,7 +198,7 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
     for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
     const auto visible = visible_rows(item.attention, l, base, count);
     for (int i = 0; i < count && attends; ++i) {
-      const int depth = tree.depths[static_cast<std::size_t>(held + i)];
+      const int depth = tree.depths.at(static_cast<std::size_t>(held) + static_cast<std::size_t>(i));
       FORETELL_CHECK(base + depth <= options_.context, "position {} of {}", base + depth, options_.context);
       const std::uint64_t hash = seen_hash(rows, tree, held + i, base, visible);
       if (static_cast<int>(state.size()) <= i)

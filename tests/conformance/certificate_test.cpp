@@ -173,7 +173,7 @@ TEST_CASE("a draft that is the target itself is accepted whole", "[certify]") {
       BuildContext context;
       context.vocab = target->config().vocab_size;
       context.draft_model = "the target";
-      context.load_model = [target](const std::string&) { return target; };
+      context.load_model = [target](const std::string&) { return std::shared_ptr<const LanguageModel>(target); };
       return Registry<Drafter>::instance().make(parse_yaml("{type: model, num_speculative_tokens: 2}", "drafter"), context);
     };
     const ExactFindings found = enumerate(setup);
