@@ -112,7 +112,7 @@ struct FaultyDrafter final : Drafter {
     if (has("drafter:not_chosen")) drawn(tilted(c.vocab, 0.5, 0.5), Draws::PointMass);
     if (has("drafter:node_id")) tree.node(99);
     if (has("drafter:prune")) tree = tree.pruned(std::vector<NodeId>{12});
-    if (tree.size() == 1) tree.choose(kAnchor, 1, c.vocab);
+    if (tree.size() == 1) tree.choose(kAnchor, (c.committed.back() + 1) % c.vocab, c.vocab);
   }
 };
 
@@ -190,7 +190,7 @@ struct FaultyAttention final : AttentionPolicy {
   }
 };
 
-FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts token 1"});
+FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts the token after the last one"});
 FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier", {.summary = "accepts what the target would say", .lossless = true});
 FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leaves budgets as they are"});
 FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});
