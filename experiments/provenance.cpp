@@ -94,9 +94,10 @@ std::vector<std::string> check_origins(std::span<const CellOrigin> cells, bool o
   std::set<std::string> notes;
   for (const CellOrigin& cell : cells) {
     const auto for_each_difference = [&](const std::map<std::string, std::string>& fields, const auto& differs) {
-      for (const auto& [field, value] : fields)
-        seen.add(cell.folder, field, value, [&](const std::filesystem::path& folder, const std::string& other) {
-          differs(field, fmt::format("{} and {} differ in the {} ({}, {})", folder.string(), cell.folder.string(), field, other, value));
+      for (const auto& entry : fields)  // clang 14 does not capture a structured binding
+        seen.add(cell.folder, entry.first, entry.second, [&](const std::filesystem::path& folder, const std::string& other) {
+          differs(entry.first, fmt::format("{} and {} differ in the {} ({}, {})", folder.string(), cell.folder.string(), entry.first, other,
+                                           entry.second));
         });
     };
     const auto refuse = [](const std::string&, const std::string& what) { fail("{}: they cannot stand beside one another", what); };
