@@ -134,8 +134,9 @@ RoundPlan plan_with_answers(std::span<const GenerationRecord> records) {
   return plan;
 }
 
-// What scoring took in the rounds of a cell, beside what it was measured to cost. The first round of an answer is left out: the prefill before it has taken
-// the processor's caches, which makes it twice as long on any machine, and costs were measured behind forwards of few rows.
+// What scoring took in the rounds of a cell, beside what it was measured to cost. The first round of an answer is left out: the prefill
+// before it has taken the processor's caches, which makes it twice as long on any machine, and costs were measured behind forwards of few
+// rows.
 class ScoreTimes {
  public:
   ScoreTimes(const Cell& cell, const CellSetup& setup, const RowCosts& costs)

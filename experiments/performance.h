@@ -33,8 +33,8 @@ struct CellPerformance {
   EnergySource energy = EnergySource::None;
 };
 
-// Takes the verdicts of tasks back whose times contradict one another or the measured cost of rows (framework/cost/timing_contradiction.h): their timing is
-// unreliable, whatever their intervals are.
+// Takes the verdicts of tasks back whose times contradict one another or the measured cost of rows (framework/cost/timing_contradiction.h):
+// their timing is unreliable, whatever their intervals are.
 void judge_timing(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, Summary& summary);
 
 // `measured`: the fold of all the records. Nothing is predicted where its timing is unreliable.

@@ -2,7 +2,8 @@
 //
 // Contract: a cell counts if the study as it stands now has it (its hash is the folder's name) and its summary is complete; so a run with other
 // settings, or a study that was changed since, is not taken for the one that the table names. What is absent has a reason in words. A file that is no
-// run's is an Error with its name. Whether a number was measured or given follows from the cell's pipeline and from what the run has written of it.
+// run's is an Error with its name. Whether a number was measured or given follows from the cell's pipeline and from what the run has
+// written of it.
 #pragma once
 
 #include <filesystem>

@@ -22,8 +22,8 @@ struct ComparedTable {
 
 ComparedTable compare_with(const SurveyTable& table, const MeasuredStudies& studies);
 
-// Whether every cell that is declared reproducible is within its tolerance; one that was not measured is not. One that was recomputed from a record is
-// held to its tolerance as well, because that is arithmetic that must come out, and counts as reproduced nowhere.
+// Whether every cell that is declared reproducible is within its tolerance; one that was not measured is not. One that was recomputed from
+// a record is held to its tolerance as well, because that is arithmetic that must come out, and counts as reproduced nowhere.
 bool all_reproduced(const ComparedTable& compared);
 
 std::string to_text(const ComparedTable& compared);

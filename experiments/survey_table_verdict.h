@@ -5,8 +5,8 @@
 //
 //   reproduced       the value is within the tolerance of what was published
 //   same order       values are not comparable; every pair of rows with this one stands in the published order
-//   recomputed from their record   the pipeline was given what it shows (a known answer, recorded or stated rates): nothing was measured, so nothing is
-//                                  reproduced, and the row is in no order
+//   recomputed from their record   the pipeline was given what it shows (a known answer, recorded or stated rates): nothing was measured,
+//                                  so nothing is reproduced, and the row is in no order
 //   differs          neither
 //   not comparable   the table says why, or no other row can be ordered against this one
 //   not measured     nothing has been run yet

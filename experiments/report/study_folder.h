@@ -2,8 +2,8 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h). What an older
-// version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
+// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h). What
+// an older version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
 #pragma once
 
 #include <filesystem>
