@@ -1,6 +1,7 @@
 #include "framework/decode/plugin_guards.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "framework/base/plugin_call.h"
