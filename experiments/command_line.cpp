@@ -1,7 +1,6 @@
 #include "experiments/command_line.h"
 
 #include <c10/util/Exception.h>
-#include <c10/util/Logging.h>
 #include <CLI/CLI.hpp>
 
 #include <csignal>
@@ -150,7 +149,6 @@ int run_command_line(int argc, const char* const* argv) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that reaches its limit is an error of the write, as a full disk is
   std::set_terminate(end_with_a_line);
-  FLAGS_caffe2_use_fatal_for_enforce = false;  // LibTorch aborts where memory cannot be had, unless it is told to throw
   usable_processors();                         // before anything is pinned
   CLI::App app("Foretell: speculative decoding and early exit, measured.", "foretell");
   app.set_version_flag("--version", version_line());
