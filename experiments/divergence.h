@@ -1,65 +1,50 @@
-// Where two runs of one target say different things, and whether the target itself can tell the two tokens apart there.
+// A place where two runs of one target say different things, as results and files hold it; divergence_search.h finds and judges them.
 //
-// A round scores several rows at once, and a forward of several rows adds its numbers in another order than a forward of one: logits that are nearly
-// equal may change places. Such a tie is no fault. So at the first token that differs the target reads the common text again, in single rows, and its two
-// best logits (after the penalties and bias of the runs) are compared with the noise of the very same position: what its logits move when it is
-// read together with others.
-//
-// Contract: greedy runs only. Turns behind a difference have other prompts and are not compared; they are counted.
+// Contract: pure values. Turns behind a difference have other prompts and are not compared; they are counted.
 #pragma once
+
+#include <nlohmann/json_fwd.hpp>
 
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "experiments/result_files.h"
 #include "framework/base/types.h"
-#include "framework/model/language_model.h"
-#include "framework/sampling/sampling.h"
 
 namespace foretell {
 
 struct Divergence {
-  std::string conversation = {};
+  std::string conversation = {}, task = {};
   int turn = 0, repeat = 0;
   int position = 0;                     // of the answer's tokens
   std::optional<Token> a = {}, b = {};  // what the runs emitted there; none where one had ended
-  Token best = 0, second = 0;           // of the target's single-row forward, after penalties and bias
+  Token best = 0, second = 0;           // of the target's single-row forward
   double margin = 0;                    // between their logits
-  double noise = 0;                     // eps: a margin below it is a tie
-  bool is_tie = false;                  // a and b are the two best, and their margin is below the noise
+  double gap = 0;                       // how far the worse of a and b lies below the best; the margin, where an answer had ended
+  double noise = 0;                     // eps: what lies within it of the best is not told apart from it
+  bool is_tie = false;                  // a and b both are within eps of the best
+  std::string words = {};               // a line about it
 };
 
-// How coarse the target's arithmetic is: the size of its last place relative to a number.
-struct Precision {
-  double rounding = 1e-6;
-  static Precision of(const std::string& dtype);  // "f32", "bf16", "float32", ...
+// Two runs' answers side by side.
+struct Divergences {
+  int compared = 0, same = 0, behind = 0;  // answers; behind: their prompts differ because an earlier turn does
+  bool whole = true;                       // false: the user interrupted, and the rest was not looked at
+  std::string dtype = {};
+  std::vector<Divergence> found = {};
+
+  int ties() const;
+  int faults() const { return static_cast<int>(found.size()) - ties(); }
+  // "2 ties", "1 tie, 1 NOT EXPLAINED": of one task, or of all.
+  std::string words(const std::optional<std::string>& task = {}) const;
 };
 
-// What stands before a position. Penalties tell the two parts apart.
-struct TextBefore {
-  TokenSpan prompt, answer;
-};
+// "2 ties", "1 tie, 1 NOT EXPLAINED".
+std::string divergence_words(int ties, int faults);
 
-// What the target's logits behind a text say: the two best tokens, their margin, and how far the row moves when it is read in forwards of several
-// rows.
-struct Margin {
-  Token best, second;
-  double margin, noise;
-};
-Margin measure_margin(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision);
-
-// A position of a greedy answer whose two best logits the target's arithmetic cannot tell apart: decoded in forwards of other sizes, the other token
-// may come out.
-struct NearTie {
-  int position;  // of the answer's tokens
-  Token best, second;
-  double margin, noise;
-};
-// By one reading of the whole text. The noise is one rounding of the logit: nearer than that two runs often differ, up to several times that they may,
-// which judge() decides for a difference that was seen.
-std::vector<NearTie> near_ties(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision);
-
-// Fills in best, second, margin, noise and is_tie.
-void judge(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision, Divergence& divergence);
+// {"compared", "same", "behind", "ties", "faults", "dtype", "differences": [...]}: as `diff --json` prints it and a cell's divergence.json keeps it.
+nlohmann::ordered_json to_json(const Divergences& divergences);
+std::optional<Divergences> divergences_from(const std::optional<ResultJson>& file);  // what to_json() gave
 
 }  // namespace foretell

@@ -15,6 +15,8 @@
 namespace foretell {
 namespace {
 
+constexpr std::size_t kShownDivergences = 8;  // of a cell; a file has the others
+
 std::string shown(const std::optional<double>& value, const char* format) {
   return value ? fmt::format(fmt::runtime(format), *value) : "-";
 }
@@ -62,7 +64,17 @@ struct OptionalColumns {
   }
 };
 
-std::vector<std::string> row(const std::string& name, const TaskSummary& s, const OptionalColumns& columns) {
+// "75% (2 ties)". A share below all of a lossless pipeline is a finding, so it says what it is.
+std::string same_words(const CellResult& result, const std::string& task, const TaskSummary& s) {
+  const std::string share = shown(percent(s.same_as_baseline), "{:.0f}%");
+  if (!s.same_as_baseline || *s.same_as_baseline == 1) return share;
+  if (!result.lossless) return share + " (lossy)";
+  if (!result.divergences) return share + " (not examined)";
+  return fmt::format("{} ({})", share, result.divergences->words(task == "overall" ? std::nullopt : std::optional(task)));
+}
+
+std::vector<std::string> row(const std::string& name, const CellResult& result, const std::string& task, const OptionalColumns& columns) {
+  const TaskSummary& s = result.summary.at(task);
   std::vector<std::string> cells = {name,
                                     std::to_string(s.requests),
                                     std::to_string(s.tokens),
@@ -71,7 +83,7 @@ std::vector<std::string> row(const std::string& name, const TaskSummary& s, cons
                                     shown(percent(s.draft_acceptance_rate), "{:.1f}%"),
                                     shown(s.tokens_per_second, "{:.1f}"),
                                     shown(s.speedup, s.judgement.unreliable() ? "{:.2f}x ?" : "{:.2f}x"),
-                                    shown(percent(s.same_as_baseline), "{:.0f}%")};
+                                    same_words(result, task, s)};
   if (columns.exact) cells.push_back(shown(percent(s.exact_match), "{:.1f}%"));
   if (columns.quality) {
     cells.push_back(shown(percent(s.same_as_greedy), "{:.0f}%"));
@@ -111,15 +123,14 @@ std::string results_table(const std::vector<CellResult>& results) {
   if (columns.quality) headings.insert(headings.end(), {"same as greedy", "ROUGE-L to greedy", "perplexity"});
   Table table(headings);
   for (const CellResult& result : results) {
-    const TaskSummary& overall = result.summary.at("overall");
     if (!by_task) {
-      table.add(row(title_of(result), overall, columns));
+      table.add(row(title_of(result), result, "overall", columns));
       continue;
     }
     table.add_title(title_of(result));
     for (const std::string& task : result.tasks)
-      if (const auto it = result.summary.find(task); it != result.summary.end()) table.add(row("  " + task, it->second, columns));
-    table.add(row("  overall", overall, columns));
+      if (result.summary.contains(task)) table.add(row("  " + task, result, task, columns));
+    table.add(row("  overall", result, "overall", columns));
   }
   const std::string marks = marks_of(results);
   return table.to_string() + (marks.empty() ? "" : "\n" + marks);
@@ -182,6 +193,18 @@ std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file)
                     json.at("expected_acceptance_on_text").number(), json.at("expected_acceptance_on_output").number()};
 }
 
+namespace {
+
+// The counts; the differences themselves are in divergence.json.
+nlohmann::ordered_json counts_json(const std::optional<Divergences>& divergences) {
+  if (!divergences) return nullptr;
+  nlohmann::ordered_json counts = to_json(*divergences);
+  counts.erase("differences");
+  return counts;
+}
+
+}  // namespace
+
 nlohmann::ordered_json summary_json(const Study& study, const CellResult& result) {
   return {{"study", study.name},
           {"cell", result.cell.name},
@@ -193,8 +216,27 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"group", result.cell.group},
           {"settings", to_json(result.cell.settings)},
           {"tasks", to_json(result.summary, result.tasks)},
+          {"lossless", result.lossless},
+          {"divergence", counts_json(result.divergences)},
           {"performance", to_json(result.performance)},
           {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr}};
+}
+
+std::string divergence_note(const std::vector<CellResult>& results) {
+  std::string text;
+  for (const CellResult& result : results) {
+    if (!result.lossless || !result.divergences || result.divergences->found.empty()) continue;
+    const Divergences& d = *result.divergences;
+    text += fmt::format("{}: {} of {} answers are not the baseline's: {}\n", result.cell.name, d.found.size(), d.compared, d.words());
+    std::size_t lines = 0;
+    for (const bool tie : {false, true})  // what needs looking at comes first
+      for (const Divergence& difference : d.found)
+        if (difference.is_tie == tie && lines++ < kShownDivergences) text += "  " + difference.words + "\n";
+    if (lines > kShownDivergences)
+      text += fmt::format("  and {} more in {}\n", lines - kShownDivergences, (result.folder / "divergence.json").string());
+  }
+  if (text.empty()) return "";
+  return "Same tokens: a lossless pipeline emits the baseline's tokens at temperature 0, where the target's logits are not tied.\n" + text;
 }
 
 std::string inflation_note(const std::vector<CellResult>& results) {
@@ -269,6 +311,8 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
                      {"inflated_from", to_json(result.inflated)},
                      {"given_acceptance", given_json(result.cell.pipeline)},
                      {"prediction", to_json(result.prediction)},
+                     {"lossless", result.lossless},
+                     {"divergence", result.divergences ? to_json(*result.divergences) : nullptr},
                      {"performance", to_json(result.performance)},
                      {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},
                      {"folder", result.folder.string()}});

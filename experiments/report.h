@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/divergence.h"
 #include "experiments/performance.h"
 #include "experiments/result_files.h"
 #include "experiments/study.h"
@@ -41,6 +42,8 @@ struct CellResult {
   bool complete = true;                         // false: interrupted
   std::optional<double> speedup_by_costs = {};  // of a replay, by the recorded costs of rows (law_replay.h)
   std::vector<std::string> notes = {};          // sentences that stand below the table
+  bool lossless = true;  // method and baseline both: at temperature 0 their tokens are the same, ties of the target aside
+  std::optional<Divergences> divergences = {};  // where they are not, judged; none for cells that were not examined
 };
 
 // What summary.json holds.
@@ -54,6 +57,8 @@ std::string speedup_table(const std::vector<CellResult>& results);
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
 std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file);  // what to_json() gave
+// For each lossless cell whose tokens are not the baseline's: how many answers, at which tokens, and whether these are ties; empty if there is none.
+std::string divergence_note(const std::vector<CellResult>& results);
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
 // What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.

@@ -9,10 +9,12 @@
 
 #include "experiments/answer_rows.h"
 #include "experiments/arm.h"
+#include "experiments/divergence_search.h"
 #include "experiments/interrupt.h"
 #include "experiments/manifest.h"
 #include "experiments/quality.h"
 #include "experiments/record_json.h"
+#include "experiments/run_prompts.h"
 #include "experiments/store.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
@@ -295,6 +297,9 @@ class GroupRunner {
     result.performance = member.was_finished ? performance_from(member.store.summary()->view().find("performance"), overall)
                                              : performance_of(cell, setup, records, overall);
     add_laws(member, records, result);
+    result.lossless = !is_lossy(cell.pipeline) && !(cell.baseline && is_lossy(*cell.baseline));
+    if (complete)
+      result.divergences = member.was_finished ? divergences_from(member.store.divergence()) : divergences_of(cell, setup, records);
     if (complete) {
       result.prediction =
           member.was_finished ? prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
@@ -302,6 +307,7 @@ class GroupRunner {
     }
     if (member.was_finished) return result;
     if (result.prediction) member.store.write_prediction(to_json(result.prediction));
+    if (result.divergences) member.store.write_divergence(to_json(*result.divergences));
     member.store.write_summary(summary_json(context_.study, result));
     return result;
   }
@@ -318,6 +324,26 @@ class GroupRunner {
     };
     result.notes.push_back(record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
     context_.progress.set_activity("");
+  }
+
+  // Where a lossless cell's tokens are not its baseline's. Nothing where they need not be, or where the user ended it.
+  std::optional<Divergences> divergences_of(const Cell& cell, const CellSetup& setup, const Records& records) {
+    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || is_lossy(cell.pipeline) || is_lossy(*cell.baseline))
+      return std::nullopt;
+    const RunPrompts prompts(setup, records);
+    const auto count = [this, &cell, done = 0]() mutable {
+      context_.progress.set_activity(fmt::format("{}, differences from the baseline: {} judged", cell.name, ++done));
+    };
+    const DivergenceSource source{.target = *setup.model,
+                                  .sampling = cell.sampling,
+                                  .precision = Precision::of(number_type(cell.model.dtype, setup.model->config())),
+                                  .tokenizer = setup.tokenizer.get(),
+                                  .prompt = [&](const GenerationRecord& record) { return prompts.of(record); },
+                                  .on_judged = count};
+    const Divergences out =
+        find_divergences(answers_by_place(records, Arm::Method, 1), answers_by_place(records, Arm::Baseline, 1), source);
+    context_.progress.set_activity("");
+    return out.whole ? std::optional(out) : std::nullopt;
   }
 
   std::function<void()> quality_counter(const Cell& cell, const Records& records) {

@@ -79,10 +79,12 @@ bool Store::is_of(const RecordsRead& read) const {
 
 std::optional<ResultJson> Store::prediction() const { return ResultJson::if_there(folder_ / "prediction.json"); }
 
+std::optional<ResultJson> Store::divergence() const { return ResultJson::if_there(folder_ / "divergence.json"); }
+
 void Store::begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept) {
   refuse_link_out(folder_, folder_.parent_path());
   make_folder(folder_);
-  for (const char* stale : {"summary.json", "prediction.json", "answers.jsonl", "laws.bin", kQuality})
+  for (const char* stale : {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
     std::filesystem::remove(folder_ / stale);
   write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
   write_whole("manifest.json", manifest);
@@ -128,6 +130,8 @@ void Store::write_summary(nlohmann::ordered_json summary) {
 }
 
 void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_whole("prediction.json", prediction); }
+
+void Store::write_divergence(const nlohmann::ordered_json& divergence) { write_whole("divergence.json", divergence); }
 
 void Store::write_whole(const char* name, const nlohmann::ordered_json& content) { write_file(folder_ / name, content.dump(2) + "\n"); }
 

@@ -7,6 +7,7 @@
 //   generations.jsonl      one object a generation       } killed run, or a machine without power, loses at most the prompts that it was on
 //   summary.json           the fold of the two, written whole or not at all; a checksum says of which records
 //   quality.jsonl          where quality is measured: one object a generation of the first repeat
+//   divergence.json        of a lossless cell at temperature 0: the answers that are not the baseline's, each judged (divergence_search.h)
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
 //   laws.bin               with --record laws: the target's laws along the answers (law_record.h)
 //   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
@@ -57,6 +58,7 @@ class Store {
   bool is_of(const RecordsRead& read) const;  // whether these are the records that the summary was made of; yes where it does not say
   std::optional<ResultJson> prediction() const;
   std::optional<ResultJson> summary() const;
+  std::optional<ResultJson> divergence() const;
 
   // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
   void begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
@@ -65,6 +67,7 @@ class Store {
   void write_quality(std::span<const GenerationRecord> records);  // of those that have one
   void write_summary(nlohmann::ordered_json summary);
   void write_prediction(const nlohmann::ordered_json& prediction);
+  void write_divergence(const nlohmann::ordered_json& divergence);
 
  private:
   void write_whole(const char* name, const nlohmann::ordered_json& content);

@@ -6,12 +6,11 @@
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
 #include "experiments/dialogue.h"
-#include "experiments/divergence.h"
+#include "experiments/divergence_search.h"
 #include "experiments/model_pool.h"
 #include "experiments/negative_result.h"
 #include "experiments/store.h"
 #include "framework/base/error.h"
-#include "framework/base/printable.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -60,22 +59,12 @@ Run read_run(const std::filesystem::path& folder) {
   return run;
 }
 
-using Place = std::tuple<std::string, int, int>;  // conversation, turn, repeat
-
-std::map<Place, const GenerationRecord*> of_arm(const Run& run, Arm arm) {
-  std::map<Place, const GenerationRecord*> out;
-  for (const GenerationRecord& record : run.records)
-    if (record.arm == arm) out[{record.conversation, record.turn, record.repeat}] = &record;
-  return out;
-}
-
 // The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
 class Prompts {
  public:
   Prompts(const Run& run, ModelPool& pool)
       : run_(run),
-        model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))),
-        sampler_(run.sampling, model_->config().vocab_size) {
+        model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))) {
     precision_ = Precision::of(number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);
@@ -94,15 +83,18 @@ class Prompts {
     return dialogue_.prompt(*found->second, record.turn, answers);
   }
 
-  const LanguageModel& model() const { return *model_; }
-  const Sampler& sampler() const { return sampler_; }
-  const Precision& precision() const { return precision_; }
-  std::string token_text(Token token) const { return tokenizer_ ? printable(tokenizer_->decode(Tokens{token})) : std::to_string(token); }
+  // What differences from another run are judged by.
+  DivergenceSource source() const {
+    return {.target = *model_,
+            .sampling = run_.sampling,
+            .precision = precision_,
+            .tokenizer = tokenizer_.get(),
+            .prompt = [this](const GenerationRecord& record) { return of(record); }};
+  }
 
  private:
   const Run& run_;
   std::shared_ptr<const LanguageModel> model_;
-  Sampler sampler_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   Precision precision_;
   Workload workload_;
@@ -111,77 +103,11 @@ class Prompts {
   std::map<std::pair<std::string, int>, std::string> first_answers_;
 };
 
-struct Comparison {
-  int compared = 0, same = 0, behind = 0;  // answers; behind: their prompts differ because an earlier turn does
-  std::vector<Divergence> differences = {};
-};
-
-std::optional<Token> token_at(const Tokens& tokens, std::size_t at) {
-  return at < tokens.size() ? std::optional(tokens[at]) : std::nullopt;
-}
-
-Comparison compare(const std::map<Place, const GenerationRecord*>& a, const std::map<Place, const GenerationRecord*>& b,
-                   const Prompts& prompts) {
-  Comparison out;
-  for (const auto& [place, left] : a) {
-    const auto found = b.find(place);
-    if (found == b.end()) continue;
-    const GenerationRecord& right = *found->second;
-    if (left->prompt_tokens != right.prompt_tokens) {
-      ++out.behind;
-      continue;
-    }
-    ++out.compared;
-    if (left->tokens == right.tokens) {
-      ++out.same;
-      continue;
-    }
-    const auto at = static_cast<std::size_t>(
-        std::mismatch(left->tokens.begin(), left->tokens.end(), right.tokens.begin(), right.tokens.end()).first - left->tokens.begin());
-    Divergence difference{.conversation = left->conversation, .turn = left->turn, .repeat = left->repeat, .position = static_cast<int>(at)};
-    difference.a = token_at(left->tokens, at);
-    difference.b = token_at(right.tokens, at);
-    const Tokens prompt = prompts.of(*left);
-    judge(prompts.model(), {prompt, TokenSpan(left->tokens).first(at)}, prompts.sampler(), prompts.precision(), difference);
-    out.differences.push_back(std::move(difference));
-  }
-  if (out.compared + out.behind == 0) fail("the two runs have no prompt in common");
-  return out;
-}
-
-std::string words(const Divergence& d) {
-  if (d.is_tie) return fmt::format("tie within numerical noise (margin {:.2g} < eps {:.2g})", d.margin, d.noise);
-  return fmt::format("NOT explained by noise (margin {:.2g}, eps {:.2g})", d.margin, d.noise);
-}
-
-void print_text(const Comparison& found, const Prompts& prompts) {
-  const auto shown = [&](const std::optional<Token>& token) { return token ? fmt::format("'{}'", prompts.token_text(*token)) : "the end"; };
-  for (const Divergence& d : found.differences)
-    print_out(fmt::format("{} turn {} repeat {}: token {}: {} | {}, the target's best are '{}' and '{}': {}\n", d.conversation, d.turn,
-                          d.repeat, d.position, shown(d.a), shown(d.b), prompts.token_text(d.best), prompts.token_text(d.second),
-                          words(d)));
-  const auto ties = std::count_if(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
+void print_text(const Divergences& found) {
+  for (const Divergence& d : found.found) print_out(d.words + "\n");
   print_out(fmt::format("{} answers compared: {} the same, {} differ at a tie, {} differ and are not explained", found.compared, found.same,
-                        ties, static_cast<std::ptrdiff_t>(found.differences.size()) - ties));
+                        found.ties(), found.faults()));
   print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
-}
-
-nlohmann::ordered_json to_json(const Comparison& found) {
-  auto list = nlohmann::ordered_json::array();
-  const auto id = [](const std::optional<Token>& token) { return token ? nlohmann::ordered_json(*token) : nlohmann::ordered_json(); };
-  for (const Divergence& d : found.differences)
-    list.push_back({{"conversation", d.conversation},
-                    {"turn", d.turn},
-                    {"repeat", d.repeat},
-                    {"position", d.position},
-                    {"a", id(d.a)},
-                    {"b", id(d.b)},
-                    {"best", d.best},
-                    {"second", d.second},
-                    {"margin", d.margin},
-                    {"eps", d.noise},
-                    {"tie", d.is_tie}});
-  return {{"compared", found.compared}, {"same", found.same}, {"behind", found.behind}, {"differences", list}};
 }
 
 void check_greedy(const Run& run) {
@@ -194,12 +120,13 @@ bool diff_cell(const Run& a, const std::optional<Run>& b, ModelPool& pool, bool 
   check_greedy(a);
   if (b) check_greedy(*b);
   if (b && b->weights != a.weights) fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
-  const auto right = b ? of_arm(*b, Arm::Method) : of_arm(a, Arm::Baseline);
+  const AnswersByPlace right = b ? answers_by_place(b->records, Arm::Method) : answers_by_place(a.records, Arm::Baseline);
   if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
   const Prompts prompts(a, pool);
-  const Comparison found = compare(of_arm(a, Arm::Method), right, prompts);
-  json ? print_json(to_json(found)) : print_text(found, prompts);
-  return std::all_of(found.differences.begin(), found.differences.end(), [](const Divergence& d) { return d.is_tie; });
+  const Divergences found = find_divergences(answers_by_place(a.records, Arm::Method), right, prompts.source());
+  if (found.compared + found.behind == 0) fail("the two runs have no prompt in common");
+  json ? print_json(to_json(found)) : print_text(found);
+  return found.faults() == 0;
 }
 
 // The cells of a study's folder that have a baseline of their own and are greedy.
@@ -209,7 +136,7 @@ std::vector<Run> cells_of(const std::filesystem::path& study) {
   for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
     if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
     Run run = read_run(entry.path());
-    if (run.sampling.greedy() && !of_arm(run, Arm::Baseline).empty()) cells.push_back(std::move(run));
+    if (run.sampling.greedy() && !answers_by_place(run.records, Arm::Baseline).empty()) cells.push_back(std::move(run));
   }
   if (cells.empty())
     fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0", study.string());

@@ -45,6 +45,7 @@ std::vector<std::string> all_overrides(const RunOptions& options) {
 
 void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
   print_out(results_table(results));
+  if (const std::string note = divergence_note(results); !note.empty()) print_out("\n" + note);
   if (const std::string table = speedup_table(results); !table.empty())
     print_out(
         "\nSpeed-up over the baseline with its 95% interval over prompts (over batches, where prompts share a clock), and without the "

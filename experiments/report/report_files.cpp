@@ -86,6 +86,13 @@ ReportJson task_json(const TaskNumbers& task) {
   return out;
 }
 
+ReportJson differences_json(const ReportCell& cell) {
+  if (!cell.differences) return nullptr;
+  auto out = ReportJson::array();
+  for (const ReportDifference& d : *cell.differences) out.push_back({{"task", d.task}, {"tie", d.tie}, {"words", d.words}});
+  return out;
+}
+
 ReportJson cell_json(const ReportCell& cell) {
   auto tasks = ReportJson::object();
   for (const TaskNumbers& task : cell.tasks) tasks[task.task] = task_json(task);
@@ -98,6 +105,8 @@ ReportJson cell_json(const ReportCell& cell) {
                     {"imported_from", text_or_null(cell.imported)},
                     {"settings", facts_json(cell.settings)},
                     {"started", text_or_null(cell.started)},
+                    {"lossless", cell.lossless ? ReportJson(*cell.lossless) : ReportJson(nullptr)},
+                    {"differences", differences_json(cell)},
                     {"reason", text_or_null(cell.reason)},
                     {"energy_source", text_or_null(cell.energy_source)},
                     {"inflated_from", facts_json(cell.inflated)},

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "experiments/console.h"
+#include "experiments/divergence.h"
 #include "experiments/report/measures.h"
 #include "framework/base/error.h"
 #include "framework/metrics/statistics.h"
@@ -62,9 +63,21 @@ std::string interval_text(const TaskNumbers& task) {
   return task.units.empty() ? bounds : fmt::format("{} ({})", bounds, task.units);
 }
 
+std::string same_tokens_text(const ReportCell& cell, const TaskNumbers& task) {
+  const auto& share = task.at("same_as_baseline");
+  const std::string text = formatted(share, NumberFormat::RoundShare);
+  if (!share || *share == 1 || !cell.lossless) return text;
+  if (!*cell.lossless) return text + " (lossy)";
+  if (!cell.differences) return text + " (not examined)";
+  int ties = 0, faults = 0;
+  for (const ReportDifference& difference : *cell.differences)
+    if (task.task == "overall" || difference.task == task.task) ++(difference.tie ? ties : faults);
+  return fmt::format("{} ({})", text, divergence_words(ties, faults));
+}
+
 ReportTable results_rows(const StudyFolder& study) {
   const auto measures = task_measures();
-  const std::size_t speedup = task_measure("speedup"), low = task_measure("speedup_interval_low");
+  const std::size_t speedup = task_measure("speedup"), low = task_measure("speedup_interval_low"), same = task_measure("same_as_baseline");
   std::vector<bool> any(measures.size(), false);
   bool judged = false;
   for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
@@ -86,7 +99,7 @@ ReportTable results_rows(const StudyFolder& study) {
       if (by_task) row.push_back(name);
       for (std::size_t i = 0; i < measures.size(); ++i) {
         if (!is_shown(measures[i], any[i])) continue;
-        row.push_back(task ? formatted(task->values[i], measures[i].format) : "-");
+        row.push_back(!task ? "-" : i == same ? same_tokens_text(cell, *task) : formatted(task->values[i], measures[i].format));
         if (i == speedup && any[low]) row.push_back(task ? interval_text(*task) : "-");
         if (i == speedup && judged) row.push_back(task && !task->verdict.empty() ? task->verdict : "-");
       }
@@ -223,6 +236,20 @@ std::vector<std::string> notes(const StudyFolder& study) {
   add_cells("Not timed, the target is a recorded answer: ", names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
             ". Their times mean nothing and are left out.");
   out.insert(out.end(), study.notes.begin(), study.notes.end());
+  for (const ReportCell& cell : study.cells) {
+    if (!cell.differences || cell.differences->empty()) continue;
+    const auto ties = static_cast<int>(
+        std::count_if(cell.differences->begin(), cell.differences->end(), [](const ReportDifference& d) { return d.tie; }));
+    const int faults = static_cast<int>(cell.differences->size()) - ties;
+    std::string line = fmt::format("Same tokens, {}: answers that are not the baseline's although the pipeline is lossless: {}.", cell.name,
+                                   divergence_words(ties, faults));
+    std::size_t shown = 0;
+    for (const bool tie : {false, true})
+      for (const ReportDifference& difference : *cell.differences)
+        if (difference.tie == tie && shown++ < kNamed) line += " " + difference.words + ".";
+    if (shown > kNamed) line += fmt::format(" And {} more.", shown - kNamed);
+    out.push_back(line);
+  }
   std::set<std::string> inflated;
   for (const ReportCell& cell : study.cells)
     for (const auto& [who, from] : cell.inflated)

@@ -156,6 +156,7 @@ void read_summary(const ResultJson& file, const std::optional<ResultJson>& predi
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
   if (const auto given = summary.find("given_acceptance")) cell.given = joined(given->raw(), ", ");
+  if (summary.find("lossless")) cell.lossless = summary.boolean_or("lossless", true);
   if (const auto inflated = summary.find("inflated_from"))
     for (const auto& [who, from] : inflated->entries()) cell.inflated.emplace_back(who, from.string());
   if (const auto tasks = summary.find("tasks"))
@@ -165,10 +166,19 @@ void read_summary(const ResultJson& file, const std::optional<ResultJson>& predi
   read_performance(summary.find("performance").value_or(OrderedJsonView(none, "", file.where())), prediction, cell);
 }
 
+void read_differences(const OrderedJsonView& written, ReportCell& cell) {
+  const OrderedJsonView list = written.at("differences");
+  cell.differences.emplace();
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const OrderedJsonView difference = list.at(i);
+    cell.differences->push_back({difference.string_or("task", ""), difference.at("words").string(), difference.boolean_or("tie", false)});
+  }
+}
+
 ReportCell cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder)) return report_cell(index, std::nullopt);
   const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
-  return report_cell(index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), read_records(folder)});
+  return report_cell(index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), read_records(folder)});
 }
 
 }  // namespace
@@ -205,6 +215,7 @@ ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>&
     cell.state = CellState::Damaged;
   else if (files->summary)
     read_summary(*files->summary, files->prediction, cell);
+  if (cell.damage.empty() && files->divergence) read_differences(files->divergence->view(), cell);
   return cell;
 }
 

@@ -28,6 +28,12 @@ struct DepthCounts {
   std::vector<double> rounds = {};
 };
 
+// An answer that is not the baseline's, as the run has judged it.
+struct ReportDifference {
+  std::string task = {}, words = {};
+  bool tie = false;
+};
+
 struct TaskNumbers {
   std::string task = {};
   std::vector<std::optional<double>> values = {};  // one for each of task_measures()
@@ -49,9 +55,11 @@ struct ReportCell {
   std::vector<TaskNumbers> tasks = {};             // "overall" last; empty without a summary
   std::vector<std::optional<double>> values = {};  // one for each of cell_measures()
   std::string reason = {}, energy_source = {};
-  Facts inflated = {};  // target, draft -> what it was
-  Facts machine = {};   // processor, threads, versions: what must be equal for times to be compared
-  Facts models = {};    // the hashes of weights: what must be equal for tokens to be compared
+  std::optional<bool> lossless = {};                              // none in older folders
+  std::optional<std::vector<ReportDifference>> differences = {};  // none where a cell was not examined
+  Facts inflated = {};                                            // target, draft -> what it was
+  Facts machine = {};  // processor, threads, versions: what must be equal for times to be compared
+  Facts models = {};   // the hashes of weights: what must be equal for tokens to be compared
   std::string started = {};
   std::string damage = {};    // of a damaged cell, whose numbers are left out: the first one, with file:line
   std::string given = {};     // the parts of the pipeline whose acceptance was fed in: "drafter 'oracle'"; empty: it was measured
@@ -71,7 +79,7 @@ StudyFolder read_study_folder(const std::filesystem::path& folder);
 
 // One cell, from what its folder holds; nothing for one that was never begun.
 struct CellFiles {
-  std::optional<ResultJson> manifest = {}, summary = {}, prediction = {};
+  std::optional<ResultJson> manifest = {}, summary = {}, prediction = {}, divergence = {};
   RecordsRead records = {};
 };
 ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files);

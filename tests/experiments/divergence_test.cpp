@@ -1,10 +1,13 @@
-// Ties and differences that are none.
-#include "experiments/divergence.h"
+// Ties and differences that are none; what a run and a report say of them.
+#include "experiments/divergence_search.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
 
+#include <nlohmann/json.hpp>
+
 #include "experiments/certify/toy_model.h"
+#include "experiments/report.h"
 #include "tests/support/catch.h"
 
 namespace foretell {
@@ -69,13 +72,77 @@ TEST_CASE("which logits are nearly equal is decided behind penalties and bias, a
   const Divergence found = judged(model, 1, 2, {.repetition_penalty = 2.0, .presence_penalty = 1.0});
   CHECK((found.best == 2 && found.second == 0));
   CHECK(found.margin == Approx(0.001).epsilon(0.01));
-  CHECK_FALSE(found.is_tie);  // token 1 is not among the two best
+  CHECK(found.is_tie);  // token 1 is level with token 0: three tokens that are not told apart
   CHECK(judged(model, 0, 2, {.repetition_penalty = 2.0, .presence_penalty = 1.0}).is_tie);
   CHECK(judged(model, 1, 3, {.logit_bias = {"3:3.498"}}).margin == Approx(0.002).epsilon(0.01));
 }
 
 TEST_CASE("an answer that ended early is compared with what went on") {
   CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, std::nullopt).is_tie);
+}
+
+TEST_CASE("a token that the vocabulary does not have is no tie") {
+  for (const Token foreign : {4, 1000000, -1}) CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, foreign).is_tie);
+}
+
+GenerationRecord answer(const std::string& id, const std::string& task, Arm arm, Tokens tokens) {
+  return {.conversation = id, .task = task, .arm = arm, .prompt_tokens = static_cast<int>(kText.size()), .tokens = std::move(tokens)};
+}
+
+CellResult diverging_cell() {
+  const std::vector<GenerationRecord> records = {answer("7", "qa", Arm::Method, {1, 0, 3}), answer("7", "qa", Arm::Baseline, {1, 1}),
+                                                 answer("8", "qa", Arm::Method, {1, 2}),    answer("8", "qa", Arm::Baseline, {1, 1, 1}),
+                                                 answer("9", "rag", Arm::Method, {1, 1}),   answer("9", "rag", Arm::Baseline, {1, 1})};
+  const Fixed model({1.0f, 1.002f, 0.1f, -1.0f}, 0.001f);
+  const SamplingOptions sampling;
+  CellResult result;
+  result.cell.name = "chain";
+  result.tasks = {"qa", "rag"};
+  result.divergences = find_divergences(
+      answers_by_place(records, Arm::Method), answers_by_place(records, Arm::Baseline),
+      {.target = model, .sampling = sampling, .precision = Precision::of("f32"), .prompt = [](const GenerationRecord&) { return kText; }});
+  for (const char* task : {"qa", "overall"}) result.summary[task].same_as_baseline = 0.5;
+  result.summary["rag"].same_as_baseline = 1.0;
+  return result;
+}
+
+TEST_CASE("a lossless cell whose tokens differ says where, and whether the target's logits are tied there") {
+  const CellResult result = diverging_cell();
+  const Divergences& found = *result.divergences;
+  CHECK(found.compared == 3);
+  CHECK(found.same == 1);
+  REQUIRE(found.found.size() == 2);
+  CHECK(found.ties() == 1);
+  CHECK(found.found[0].words ==
+        "prompt 7 differs at token 1: 0 and 1; their logits are 0.002 apart, within 0.032, the epsilon of f32 there: a tie");
+  CHECK(found.found[1].words ==
+        "prompt 8 differs at token 1: 2 and 1; NOT a tie: logits 0.9 below the target's best, above 0.032, the epsilon of f32 there: NOT "
+        "explained by noise, a fault; please report it");
+  const std::string note = divergence_note({result}), table = results_table({result});
+  CHECK_THAT(note, Catch::Contains("chain: 2 of 3 answers are not the baseline's: 1 tie, 1 NOT EXPLAINED\n  prompt 8 differs"));
+  CHECK_THAT(table, Catch::Contains("50% (1 tie, 1 NOT EXPLAINED)"));
+  CHECK_THAT(table, Catch::Contains("100%\n"));
+}
+
+TEST_CASE("a lossy cell's other tokens are no finding, and what was not examined says so") {
+  CellResult result = diverging_cell();
+  result.lossless = false;
+  CHECK(divergence_note({result}).empty());
+  CHECK_THAT(results_table({result}), Catch::Contains("50% (lossy)"));
+  result.lossless = true;
+  result.divergences.reset();
+  CHECK_THAT(results_table({result}), Catch::Contains("50% (not examined)"));
+}
+
+TEST_CASE("differences survive the disk") {
+  Divergences written = *diverging_cell().divergences;
+  written.found[0].gap = std::numeric_limits<double>::infinity();
+  const auto read = divergences_from(ResultJson(to_json(written).dump(), "divergence.json"));
+  REQUIRE(read);
+  CHECK(to_json(*read) == to_json(written));
+  CHECK(read->found[1].words == written.found[1].words);
+  CHECK_THROWS_WITH(divergences_from(ResultJson(R"({"compared": "x"})", "divergence.json")), Catch::Contains("divergence.json"));
+  CHECK_FALSE(divergences_from(std::nullopt));
 }
 
 }  // namespace

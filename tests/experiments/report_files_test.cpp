@@ -75,6 +75,33 @@ TEST_CASE("an interval says what it is over, and where there is none, why") {
   CHECK(std::count(said.begin(), said.end(), "no interval: all 12 prompts ran in one batch, which is one sample.") == 1);
 }
 
+TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the notes, from files alone") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  Json task = made_task(1.5);
+  task["same_as_baseline"] = 0.75;
+  const Json summary = {{"complete", true}, {"lossless", true}, {"tasks", {{"overall", task}}}};
+  folder.write("aa/summary.json", summary.dump());
+  const auto tokens = [&] {
+    const ReportTable table = results_rows(read_study_folder(folder.path()));
+    const auto column = std::find(table.headings.begin(), table.headings.end(), "same tokens") - table.headings.begin();
+    return table.rows[0].at(static_cast<std::size_t>(column));
+  };
+  CHECK(tokens() == "75% (not examined)");
+  folder.write("aa/divergence.json", R"({"differences": [{"task": "qa", "tie": true, "words": "prompt 7 differs: a tie"},
+                                                         {"task": "qa", "tie": false, "words": "prompt 8 differs: NOT a tie"}]})");
+  CHECK(tokens() == "75% (1 tie, 1 NOT EXPLAINED)");
+  const std::vector<std::string> said = notes(read_study_folder(folder.path()));
+  CHECK(std::any_of(said.begin(), said.end(), [](const std::string& note) {
+    return note.find("1 tie, 1 NOT EXPLAINED. prompt 8 differs: NOT a tie. prompt 7 differs: a tie.") != std::string::npos;
+  }));
+  for (const char* broken :
+       {"{}", "{\"differences\": 3}", "{\"differences\": [1]}", "{\"differences\": [{\"tie\": \"x\", \"words\": \"y\"}]}"}) {
+    folder.write("aa/divergence.json", broken);
+    CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains("divergence.json"));
+  }
+}
+
 TEST_CASE("a report has a row for each cell and task; what is not there is '-' or empty, never 0") {
   const testing::TemporaryFolder folder;
   write_study(folder);
