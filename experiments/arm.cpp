@@ -6,6 +6,7 @@
 #include "experiments/recorded_run.h"
 #include "framework/base/error.h"
 #include "framework/base/plugin_call.h"
+#include "framework/cost/processor_time.h"
 
 namespace foretell {
 
@@ -121,6 +122,7 @@ Request ArmRunner::request(int index, int turn) const {
 std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, const Pipeline& pipeline) {
   std::vector<GenerationRecord> records;
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
+  const ProcessorTime begin = read_processor_time();
   try {
     cell_.run.request_rate ? open_loop(batch, repeat, pipeline, records) : closed_loop(batch, repeat, pipeline, records);
   } catch (const PluginError& error) {
@@ -130,6 +132,8 @@ std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, 
          error.what());
   }
   const std::optional<double> after = energy_ ? energy_() : std::nullopt;
+  const std::optional<double> waited = contention(begin, read_processor_time());
+  for (GenerationRecord& record : records) record.contention = waited;
   if (batch.last - batch.first > 1)
     for (GenerationRecord& record : records) record.batch = batch.index;
   if (before && after)

@@ -54,7 +54,8 @@ std::optional<Divergences> divergences_from(const std::optional<ResultJson>& fil
   const auto count = [](const OrderedJsonView& of, const char* key) { return static_cast<int>(of.at(key).integer(0, kMost)); };
   const auto token = [](const OrderedJsonView& of, const char* key) -> std::optional<Token> {
     const auto id = of.find(key);
-    return id ? std::optional(static_cast<Token>(id->integer(std::numeric_limits<Token>::min(), std::numeric_limits<Token>::max()))) : std::nullopt;
+    return id ? std::optional(static_cast<Token>(id->integer(std::numeric_limits<Token>::min(), std::numeric_limits<Token>::max())))
+              : std::nullopt;
   };
   const OrderedJsonView json = file->view(), list = json.at("differences");
   Divergences out{.compared = count(json, "compared"),

@@ -33,7 +33,7 @@ std::optional<Token> token_at(const Tokens& tokens, std::size_t at) {
   return at < tokens.size() ? std::optional(tokens[at]) : std::nullopt;
 }
 
-std::string shown(const std::optional<Token>& token, const Tokenizer* tokenizer) {
+std::string token_words(const std::optional<Token>& token, const Tokenizer* tokenizer) {
   if (!token) return "the end";
   return tokenizer ? fmt::format("{} '{}'", *token, printable(tokenizer->decode(Tokens{*token}))) : std::to_string(*token);
 }
@@ -42,8 +42,8 @@ std::string words_of(const Divergence& d, const DivergenceSource& source) {
   std::string where = "prompt " + d.conversation;
   if (d.turn > 0) where += fmt::format(", turn {},", d.turn + 1);
   if (d.repeat > 0) where += fmt::format(", repeat {},", d.repeat + 1);
-  const std::string what =
-      fmt::format("{} differs at token {}: {} and {}", where, d.position, shown(d.a, source.tokenizer), shown(d.b, source.tokenizer));
+  const std::string what = fmt::format("{} differs at token {}: {} and {}", where, d.position, token_words(d.a, source.tokenizer),
+                                       token_words(d.b, source.tokenizer));
   const std::string epsilon = fmt::format("{:.2g}, the epsilon of {} there", d.noise, source.precision.dtype);
   if (d.is_tie) return fmt::format("{}; their logits are {:.2g} apart, within {}: a tie", what, d.gap, epsilon);
   return fmt::format("{}; NOT a tie: logits {:.2g} below the target's best, above {}: NOT explained by noise, a fault; please report it",

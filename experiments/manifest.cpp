@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
@@ -44,6 +45,14 @@ nlohmann::ordered_json machine_now() {
   const auto number = [](const auto& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(); };
   return {{"cpus", number(state.cpus)},     {"governors", state.governors},     {"load_1", number(state.load_1)},
           {"load_5", number(state.load_5)}, {"load_15", number(state.load_15)}, {"doubts", timing_doubts(state, at::get_num_threads())}};
+}
+
+// How threads of OpenMP wait for one another: what the environment says, or nothing.
+std::string waiting_policy() {
+  std::string words;
+  for (const char* name : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"})
+    if (const char* value = std::getenv(name)) words += fmt::format("{}{}={}", words.empty() ? "" : " ", name, value);
+  return words.empty() ? "the library's own" : words;
 }
 
 nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
@@ -87,6 +96,7 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
           {"plugins", plugin_manifest()},
           {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
           {"threads", at::get_num_threads()},
+          {"thread_waiting", waiting_policy()},
           {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
           {"timed", setup.timed()},
           {"row_costs", setup.costs ? to_json(*setup.costs) : nullptr},

@@ -4,7 +4,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "experiments/arm.h"
 #include "experiments/cell_setup.h"
 #include "experiments/measured_costs.h"
 #include "experiments/model_shape.h"
@@ -23,41 +22,20 @@ RoundList first_rounds(std::span<const GenerationRecord> records, Arm arm) {
   return out;
 }
 
-// How many sequences a round shared its forward with, itself included, on average over the rounds. A batch's sequences start together and end one by one.
-double mean_occupancy(const Cell& cell, const Workload& workload, std::span<const GenerationRecord> records) {
-  std::map<std::string, int> batch_of;
-  const std::vector<Batch> batches = batches_of(cell, workload);
-  for (int b = 0; b < static_cast<int>(batches.size()); ++b)
-    for (int c = batches[b].first; c < batches[b].last; ++c) batch_of[workload.conversations[c].id] = b;
-  std::map<std::pair<int, int>, std::vector<std::size_t>> rounds;  // by batch and turn: of each sequence
-  for (const GenerationRecord& record : records)
-    if (record.arm == Arm::Method && record.repeat == 0)
-      rounds[{batch_of[record.conversation], record.turn}].push_back(record.rounds.size());
-  double together = 0, all = 0;
-  for (auto& [place, counts] : rounds) {
-    std::sort(counts.begin(), counts.end());
-    std::size_t before = 0;
-    for (std::size_t i = 0; i < counts.size(); ++i) {
-      const double running = static_cast<double>(counts.size() - i), steps = static_cast<double>(counts[i] - before);
-      together += steps * running * running;
-      all += steps * running;
-      before = counts[i];
-    }
+// [ns] of the rounds of an arm, on average: of each request the median of its repeats, as its time is taken, so that a slow spell in one does not count.
+template <class Phase>
+double typical_ns(std::span<const GenerationRecord> records, Arm arm, const Phase& phase) {
+  std::map<std::pair<std::string, int>, std::vector<double>> requests;
+  double rounds = 0, total = 0;
+  for (const GenerationRecord& record : records) {
+    if (record.arm != arm) continue;
+    double sum = 0;
+    for (const RoundRecord& round : record.rounds) sum += static_cast<double>(phase(round.ns));
+    requests[{record.conversation, record.turn}].push_back(sum);
+    if (record.repeat == 0) rounds += static_cast<double>(record.rounds.size());
   }
-  return all > 0 ? together / all : 1;
-}
-
-// What a sequence's rows cost when `batch` sequences of as many rows share a forward.
-RowCosts in_batch(const RowCosts& costs, double batch) {
-  if (batch <= 1) return costs;
-  const auto shared = [&](const std::vector<RowCost>& points, const auto& cost) {
-    std::vector<RowCost> out;
-    out.reserve(points.size());
-    for (const RowCost& point : points) out.push_back({point.rows, cost(point.rows * batch) / batch});
-    return out;
-  };
-  return RowCosts(shared(costs.target_points(), [&](double rows) { return costs.target(rows); }),
-                  shared(costs.draft_points(), [&](double rows) { return costs.draft(rows); }));
+  for (auto& [request, sums] : requests) total += *median(std::move(sums));
+  return rounds > 0 ? total / rounds : 0;
 }
 
 double number_bytes(const LanguageModel& model, const std::optional<std::string>& dtype) {
@@ -124,7 +102,11 @@ Shapes shapes_of(const Cell& cell, const CellSetup& setup) {
 }
 
 RoundPlan plan_with_answers(std::span<const GenerationRecord> records) {
-  RoundPlan plan = plan_of(first_rounds(records, Arm::Method), first_rounds(records, Arm::Baseline));
+  RoundPlan plan = plan_of(first_rounds(records, Arm::Method));
+  const auto other = [](const PhaseTimes& ns) { return ns.verify + ns.commit; };
+  plan.draft_ns = typical_ns(records, Arm::Method, [](const PhaseTimes& ns) { return ns.draft; });
+  plan.other_ns = typical_ns(records, Arm::Method, other);
+  plan.plain_other_ns = typical_ns(records, Arm::Baseline, other);
   for (const GenerationRecord& record : records) {
     if (record.arm != Arm::Method || record.repeat != 0) continue;
     int tokens = 0;
@@ -223,10 +205,14 @@ void predict(const Cell& cell, const CellSetup& setup, std::span<const Generatio
   if (cell.run.request_rate) return;  // who shares a forward with whom is up to the arrivals
   const RoundList rounds = first_rounds(records, Arm::Method);
   if (rounds.empty() || drafted_tokens(rounds) == 0) return;
-  const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
-                              .conditional_per_position = conditional_acceptance_per_position(rounds)};
-  out.predicted = predict_speedup(in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records)), plan_with_answers(records), facts);
-  out.reason = reason_of(*out.predicted, measured.decode_speedup);
+  if (cell.run.batch_size == 1) {
+    const AcceptanceFacts facts{.per_level = acceptance_per_trial(rounds),
+                                .conditional_per_position = conditional_acceptance_per_position(rounds)};
+    out.predicted = predict_speedup(*setup.costs, plan_with_answers(records), facts);
+    out.reason = reason_of(*out.predicted, measured.decode_speedup);
+  } else {
+    out.reason = unpredicted_reason(cell.run.batch_size, measured.decode_speedup);
+  }
   out.reason.replace(0, out.reason.find(':'), verdict_name(measured.judgement));
 }
 
@@ -246,8 +232,9 @@ EnergySource energy_source(std::string_view name) {
 }  // namespace
 
 void judge_timing(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, Summary& summary) {
-  if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.is_baseline) return;
-  const RowCosts costs = in_batch(*setup.costs, mean_occupancy(cell, setup.workload, records));
+  // Costs of one sequence's rows are held against nothing but one sequence at a time.
+  if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.run.batch_size > 1 || cell.is_baseline) return;
+  const RowCosts& costs = *setup.costs;
   const ScoreTimes times(cell, setup, costs);
   for (auto& [name, task] : summary) {
     std::vector<GenerationRecord> own;

@@ -40,7 +40,8 @@ struct GenerationRecord {
   std::int64_t prefill_ns = 0;
   // Of the whole request, prefill included; in a batch the batch's time divided by its sequences. With open-loop arrivals: from arrival to end.
   std::int64_t wall_ns = 0;
-  std::optional<double> joules = {};  // measured; a batch's divided by its sequences
+  std::optional<double> contention = {};  // [1] the share of their time that the threads waited for processors, while its batch was decoded
+  std::optional<double> joules = {};      // measured; a batch's divided by its sequences
   std::vector<RoundRecord> rounds = {};
   std::vector<std::int64_t> round_ends = {};  // [ns] since the request arrived, one a round: when its tokens were there
   std::optional<AnswerQuality> quality = {};  // of first repeats, where it was measured

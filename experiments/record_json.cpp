@@ -77,6 +77,7 @@ Json generation_json(const GenerationRecord& record) {
   if (record.batch) row["batch"] = *record.batch;
   if (record.arrival_ns != 0) row["arrival_ns"] = record.arrival_ns;
   if (record.joules) row["joules"] = *record.joules;
+  if (record.contention) row["contention"] = *record.contention;
   return row;
 }
 
@@ -118,6 +119,7 @@ GenerationRecord generation_from(const OrderedJsonView& row) {
   if (row.find("batch")) record.batch = count_at(row, "batch");
   if (const auto arrival = row.find("arrival_ns")) record.arrival_ns = arrival->integer(-kLongestTime, kLongestTime);
   if (const auto joules = row.find("joules")) record.joules = joules->number();
+  if (const auto contention = row.find("contention")) record.contention = contention->number(0, 1);
   if (const auto finish = known(row, "finish")) record.finish = finish->string();
   record.prefill_ns = known_time(row, "prefill_ns");
   record.wall_ns = known_time(row, "wall_ns");

@@ -11,6 +11,7 @@
 #include "experiments/arm.h"
 #include "experiments/divergence_search.h"
 #include "experiments/interrupt.h"
+#include "experiments/machine_watch.h"
 #include "experiments/manifest.h"
 #include "experiments/quality.h"
 #include "experiments/record_json.h"
@@ -210,16 +211,78 @@ class GroupRunner {
   }
 
   // False: an open loop was interrupted, and what it gave is no whole batch.
-  bool run_arm(ArmRunner& arm, int task, int batch, int repeat, Records& records) {
+  bool run_arm(ArmRunner& arm, int task, int batch, int repeat, bool counted, Records& records) {
     const Batch& conversations = batches_[batch];
     const Stopwatch watch;
     Records more = arm.run(conversations, repeat);
-    context_.progress.advance(task, conversations.last - conversations.first, static_cast<double>(watch.elapsed_ns()) * 1e-9,
+    context_.progress.advance(task, counted ? conversations.last - conversations.first : 0, static_cast<double>(watch.elapsed_ns()) * 1e-9,
                               tokens_of(more));
     std::move(more.begin(), more.end(), std::back_inserter(records));
     if (!interrupted()) return true;
     if (!std::exchange(told_, true)) context_.progress.note("interrupted: finishing this prompt; once more ends at once and loses it");
     return !arm.cell().run.request_rate;
+  }
+
+  // What a batch gave: of the baseline, if it took part, and of each member.
+  struct Attempt {
+    Records baseline = {};
+    std::map<Member*, Records> own = {};
+  };
+
+  // All repeats of one batch. Nothing where an open loop was interrupted. `counted`: progress is told that the prompts are done.
+  std::optional<Attempt> attempt(int batch, std::vector<Member*> members, bool with_baseline, bool counted) {
+    Attempt out;
+    for (int repeat = 0; repeat < repeats(); ++repeat) {
+      if (with_baseline && !run_arm(*baseline_, plan_.baseline_task, batch, repeat, counted, out.baseline)) return std::nullopt;
+      if (members.size() > 1) shuffle(members, batch, repeat);
+      for (Member* member : members)
+        if (member->arm && !run_arm(*member->arm, member->task, batch, repeat, counted, out.own[member])) return std::nullopt;
+    }
+    return out;
+  }
+
+  // The same, again where others had the processors and the study's noise gate is on.
+  std::optional<Attempt> quiet_attempt(int batch, const std::vector<Member*>& members, bool with_baseline) {
+    std::optional<Attempt> best = attempt(batch, members, with_baseline, true);
+    const RunSection& run = members_.front()->cell->run;
+    if (!run.noise_gate || !best) return best;
+    double least = contention_of(*best);
+    for (int again = 1; again <= run.noise_gate_repeats && least > *run.noise_gate && !interrupted(); ++again) {
+      if (!may_repeat(members, with_baseline)) break;
+      context_.progress.note(fmt::format(
+          "prompt {}: threads waited {:.0f}% of their time for processors that others had; once more ({} of {})",
+          members_.front()->setup.workload.conversations[batches_[batch].first].id, 100 * least, again, run.noise_gate_repeats));
+      wait_for_quiet(run.noise_gate_pause, at::get_num_threads());
+      std::optional<Attempt> next = attempt(batch, members, with_baseline, false);
+      if (!next) break;
+      if (const double waited = contention_of(*next); waited < least) {
+        least = waited;
+        best = std::move(next);
+      }
+    }
+    return best;
+  }
+
+  // A strategy that remembers prompts has seen this one: it would draft from its own answer.
+  bool may_repeat(const std::vector<Member*>& members, bool with_baseline) {
+    const bool state = std::any_of(members.begin(), members.end(), [](const Member* m) { return m->setup.method_has_state; }) ||
+                       (with_baseline && members_.front()->setup.baseline_has_state);
+    if (state && !std::exchange(told_state_, true))
+      context_.progress.note("noise_gate: strategies that remember earlier prompts are not run twice; what they waited is told");
+    return !state;
+  }
+
+  static double contention_of(const Attempt& attempt) {
+    double waited = 0, all = 0;
+    const auto add = [&](const Records& records) {
+      for (const GenerationRecord& record : records) {
+        waited += record.contention.value_or(0) * static_cast<double>(record.wall_ns);
+        all += static_cast<double>(record.wall_ns);
+      }
+    };
+    add(attempt.baseline);
+    for (const auto& [member, records] : attempt.own) add(records);
+    return all > 0 ? waited / all : 0;
   }
 
   // `own` is empty for a cell that is the baseline itself.
@@ -240,15 +303,9 @@ class GroupRunner {
       if (baseline_) catch_up_baseline(b);
       for (Member* member : running_) catch_up(*member, b);
       if (members.empty()) continue;
-      Records baseline;
-      std::map<Member*, Records> own;
-      for (int repeat = 0; repeat < repeats(); ++repeat) {
-        if (baseline_ && !run_arm(*baseline_, plan_.baseline_task, b, repeat, baseline)) return;
-        shuffle(members, b, repeat);
-        for (Member* member : members)
-          if (member->arm && !run_arm(*member->arm, member->task, b, repeat, own[member])) return;
-      }
-      for (Member* member : missing_at(b)) keep(*member, b, baseline, std::move(own[member]));
+      std::optional<Attempt> made = quiet_attempt(b, members, baseline_.has_value());
+      if (!made) return;
+      for (Member* member : members) keep(*member, b, made->baseline, std::move(made->own[member]));
     }
   }
 
@@ -257,17 +314,17 @@ class GroupRunner {
     for (int b = 0; baseline_ && b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
       catch_up_baseline(b);
       if (missing_at(b).empty()) continue;
-      for (int repeat = 0; repeat < repeats(); ++repeat)
-        if (!run_arm(*baseline_, plan_.baseline_task, b, repeat, baseline[b])) return;
+      std::optional<Attempt> made = quiet_attempt(b, {}, true);
+      if (!made) return;
+      baseline[b] = std::move(made->baseline);
     }
     for (Member* member : running_) {
       for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
         catch_up(*member, b);
         if (!member->misses(b)) continue;
-        Records own;
-        for (int repeat = 0; member->arm && repeat < repeats(); ++repeat)
-          if (!run_arm(*member->arm, member->task, b, repeat, own)) return;
-        keep(*member, b, baseline[b], std::move(own));
+        std::optional<Attempt> made = quiet_attempt(b, {member}, false);
+        if (!made) return;
+        keep(*member, b, baseline[b], std::move(made->own[member]));
       }
     }
   }
@@ -355,7 +412,7 @@ class GroupRunner {
   const GroupPlan& plan_;
   const RunContext& context_;
   EnergyCounter joules_;  // empty where the machine counts none
-  bool pinned_ = false, told_ = false;
+  bool pinned_ = false, told_ = false, told_state_ = false;
   std::vector<Batch> batches_;
   std::vector<std::unique_ptr<Member>> members_;  // in the order of the plan
   std::vector<Member*> running_;                  // those that have something left to run

@@ -242,6 +242,12 @@ void RunSection::declare(Parameters& p) {
   p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
   p.add("quality", quality, "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
         {.choices = {"auto", "always", "never"}});
+  p.add("noise_gate", noise_gate,
+        "prompts whose threads waited a larger share of their time than this for processors that others had are timed again; none: it is "
+        "told",
+        {.min = 0.01, .max = 1});
+  p.add("noise_gate_repeats", noise_gate_repeats, "how often at most; the attempt that waited least is kept", {.min = 1, .max = 100});
+  p.add("noise_gate_pause", noise_gate_pause, "seconds to wait at most, before each, for the others to be done", {.min = 0, .max = 3600});
   p.add("interleave", interleave, "baseline and methods run prompt by prompt beside one another; false: one after the other");
   p.add("pin_threads", pin_threads, "each thread stays on one processor, where there are enough of them");
   p.add("request_rate", request_rate,

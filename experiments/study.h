@@ -55,6 +55,9 @@ struct RunSection {
   std::optional<int> threads = {};
   bool oversubscribe = false;
   int batch_size = 1;
+  std::optional<double> noise_gate = {};  // none: nothing is repeated
+  int noise_gate_repeats = 3;
+  double noise_gate_pause = 10;  // [s]
   bool interleave = true;
   bool pin_threads = true;
   std::optional<double> request_rate = {};  // [1/s] none: closed loop

@@ -24,6 +24,12 @@ struct RequestRuns {
       times.push_back(static_cast<double>(record->wall_ns - (with_prefill ? 0 : record->prefill_ns)));
     return *median(std::move(times));
   }
+  std::optional<double> median_contention() const {
+    std::vector<double> shares;
+    for (const auto& [repeat, record] : by_repeat)
+      if (record->contention) shares.push_back(*record->contention);
+    return median(std::move(shares));
+  }
 };
 
 using Requests = std::map<RequestKey, RequestRuns>;
@@ -174,9 +180,22 @@ void fold_certainty(const Requests& method, const Requests& baseline, const Fold
   by_repeat.reserve(repeats.size());
   for (const int repeat : repeats) by_repeat.push_back(prompt_pairs(method, baseline, repeat));
   out.speedup_noise = speedup_noise(by_repeat);
-  out.judgement = judge(out.speedup_estimate, out.speedup_noise);
+  // An absent number is smaller than any.
+  out.judgement = judge(out.speedup_estimate, out.speedup_noise, std::max(out.contention, out.baseline_contention));
   if (options.drafts && out.accepted == 0 && out.judgement.wins() && drafted_nothing(baseline))
     out.judgement = unreliable_timing(out.speedup_estimate, "no drafted token was accepted, so nothing can have been gained");
+}
+
+std::optional<double> contention_of(const Requests& requests) {
+  double waited = 0, all = 0;
+  for (const auto& [key, runs] : requests) {
+    const auto share = runs.median_contention();
+    if (!share) continue;
+    waited += *share * runs.median_ns(true);
+    all += runs.median_ns(true);
+  }
+  if (all <= 0) return std::nullopt;
+  return waited / all;
 }
 
 void fold_latency(const Requests& method, const LatencyTargets& targets, TaskSummary& out) {
@@ -273,6 +292,8 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"speedup_units", s.speedup_estimate.samples > 0 ? text(units_of(s.speedup_estimate)) : nullptr},
       {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
       {"speedup_noise", number(s.speedup_noise)},
+      {"contention", number(s.contention)},
+      {"baseline_contention", number(s.baseline_contention)},
       {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
       {"verdict_words", text(s.judgement.words)},
       {"requests", s.requests},
@@ -317,6 +338,8 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
     fold_acceptance(method, out);
     if (options.timed) {
       fold_speed(method, baseline, options.is_baseline, out);
+      out.contention = contention_of(method);
+      out.baseline_contention = contention_of(baseline);
       if (!options.is_baseline) fold_certainty(method, baseline, options, out);
       fold_latency(method, options.targets, out);
       out.joules_per_token = joules_per_token(method, options.stated_watts);

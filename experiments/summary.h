@@ -32,9 +32,10 @@ struct TaskSummary {
   PhaseTimes phases;                                                           // ns, of the first repeat
   std::optional<double> tokens_per_second, decode_tokens_per_second, speedup;  // decode: without the prefill
   std::optional<double> baseline_tokens_per_second, baseline_decode_tokens_per_second;
-  std::optional<double> decode_speedup;  // without the prefill on either side
-  Estimate speedup_estimate;             // the speed-up once more, with its interval
-  std::optional<double> speedup_noise;   // coefficient of variation over repeats
+  std::optional<double> decode_speedup;                   // without the prefill on either side
+  Estimate speedup_estimate;                              // the speed-up once more, with its interval
+  std::optional<double> speedup_noise;                    // coefficient of variation over repeats
+  std::optional<double> contention, baseline_contention;  // [1] of the time; medians over repeats, requests weighed by their time
   Judgement judgement;
   LatencySummary latency;
   std::optional<double> goodput;                                      // [requests/s] of those that met the targets that the study names

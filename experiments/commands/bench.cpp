@@ -6,6 +6,7 @@
 #include "experiments/bench_verify.h"
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
+#include "experiments/machine_watch.h"
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"
 #include "experiments/plugins.h"
@@ -24,6 +25,17 @@ struct BenchOptions {
   ThreadOptions threads;
   bool json = false;
 };
+
+// What the machine did to the times of a bench that has ended.
+std::vector<std::string> notes_of(const MachineWatch& watch) {
+  std::vector<std::string> notes = watch.notes_at_start();
+  for (const std::string& note : watch.notes_at_end()) notes.push_back(note);
+  return notes;
+}
+
+void show_notes(const MachineWatch& watch) {
+  for (const std::string& note : notes_of(watch)) print_error("note: " + note + "\n");
+}
 
 nlohmann::ordered_json to_json(const BenchModelReport& report) {
   auto rows = nlohmann::ordered_json::array();
@@ -68,7 +80,9 @@ void bench(const BenchOptions& options) {
   bench_options.repeats = options.repeats;
   bench_options.batch = options.batch;
   options.threads.apply();
-  const BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
+  const MachineWatch watch(at::get_num_threads());
+  BenchModelReport report = bench_model(options.model, load_options(options.dtype, options.device), bench_options);
+  for (const std::string& note : notes_of(watch)) report.notes.push_back(note);
   if (options.json)
     print_json(to_json(report), 2);
   else
@@ -113,11 +127,13 @@ void bench_verification(const VerifyOptions& options) {
   load_plugins(options.plugins);
   options.threads.apply();
   const auto model = load_model(options.model, load_options(options.dtype, options.device));
+  const MachineWatch watch(at::get_num_threads());
   const BenchVerifyReport report = bench_verify(*model, options.bench);
   if (options.json)
     print_json(to_json(report), 2);
   else
     print_report(report, options.bench.nodes);
+  show_notes(watch);
 }
 
 void add_bench_verify(Command parent) {
@@ -178,11 +194,13 @@ void print_report(const BenchDrafterReport& report, const BenchDrafterOptions& o
 }
 
 void bench_drafters(const DrafterOptions& options) {
+  const MachineWatch watch(1);
   const BenchDrafterReport report = bench_drafter(options.bench);
   if (options.json)
     print_json(to_json(report, options.bench), 2);
   else
     print_report(report, options.bench);
+  show_notes(watch);
 }
 
 void add_bench_drafter(Command parent) {

@@ -62,9 +62,7 @@ Run read_run(const std::filesystem::path& folder) {
 // The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
 class Prompts {
  public:
-  Prompts(const Run& run, ModelPool& pool)
-      : run_(run),
-        model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))) {
+  Prompts(const Run& run, ModelPool& pool) : run_(run), model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))) {
     precision_ = Precision::of(number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);

@@ -3,7 +3,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
-#include "experiments/divergence.h"
+#include "experiments/divergence_search.h"
 #include "experiments/interrupt.h"
 #include "experiments/model_pool.h"
 #include "experiments/number_list.h"

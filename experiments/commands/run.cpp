@@ -9,6 +9,7 @@
 #include "experiments/dry_run.h"
 #include "experiments/explanation.h"
 #include "experiments/interrupt.h"
+#include "experiments/machine_watch.h"
 #include "experiments/plugins.h"
 #include "experiments/prediction.h"
 #include "experiments/record_laws.h"
@@ -20,7 +21,6 @@
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
 #include "framework/cost/energy.h"
-#include "framework/cost/machine_state.h"
 #include "framework/model/files/atomic_file.h"
 
 namespace foretell {
@@ -86,13 +86,16 @@ std::vector<CellResult> in_order_of(const Study& study, std::vector<CellResult> 
   return results;
 }
 
-// Whether times can be trusted, before hours are spent on them.
-void note_doubts(const Study& study, StudyProgress& progress) {
+// Whether times can be trusted: before hours are spent on them, and when they are there. Nothing to watch in a study of recorded answers.
+std::optional<MachineWatch> watch_of(const Study& study) {
   const auto timed =
       std::find_if(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return model_type(cell.model.target) != "replay"; });
-  if (timed == study.cells.end()) return;
-  for (const std::string& doubt : timing_doubts(read_machine_state(), timed->run.threads.value_or(at::get_num_threads())))
-    progress.note("note: times may be off: " + doubt);
+  if (timed == study.cells.end()) return std::nullopt;
+  return MachineWatch(timed->run.threads.value_or(at::get_num_threads()));
+}
+
+void show_notes(const std::vector<std::string>& notes, StudyProgress& progress) {
+  for (const std::string& note : notes) progress.note("note: " + note);
 }
 
 struct StudyRun {
@@ -116,7 +119,8 @@ void run_cells(const StudyRun& run, const Show& show) {
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
   StudyProgress progress;
-  note_doubts(study, progress);
+  const std::optional<MachineWatch> watch = watch_of(study);
+  if (watch) show_notes(watch->notes_at_start(), progress);
   EnergyMeter energy;
   std::vector<CellResult> done;
   const InterruptGuard guard;
@@ -125,6 +129,7 @@ void run_cells(const StudyRun& run, const Show& show) {
     for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, recording, fresh}))
       done.push_back(std::move(result));
   }
+  if (watch) show_notes(watch->notes_at_end(), progress);
   progress.close();
   show(in_order_of(study, std::move(done)));
   if (interrupted())

@@ -34,6 +34,8 @@ constexpr auto kTaskMeasures = std::to_array<Measure>({
     {"speedup_interval_high", "/speedup_interval/1", "speed-up, high", Ratio, Never},
     {"speedup_confidence", "/speedup_confidence", "confidence", RoundShare, Never},
     {"speedup_noise", "/speedup_noise", "noise", Share, IfAny},
+    {"contention", "/contention", "waited for processors", Share, Never},
+    {"baseline_contention", "/baseline_contention", "baseline waited", Share, Never},
     {"same_as_baseline", "/same_as_baseline", "same tokens", RoundShare, Always},
     {"exact_match", "/exact_match", "exact match", Share, IfAny},
     {"baseline_exact_match", "/baseline_exact_match", "baseline exact match", Share, Never},

@@ -88,6 +88,7 @@ void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
   add_fact("processor", text_at(manifest, "/cpu/model"), m);
   if (const auto flags = at_pointer(manifest, "/cpu/flags")) add_fact("vector units", joined(flags->raw()), m);
   if (const auto threads = number_at_pointer(manifest, "/threads")) add_fact("threads", formatted(threads, NumberFormat::Count), m);
+  add_fact("threads wait", text_at(manifest, "/thread_waiting"), m);
   add_fact("device", text_at(manifest, "/device"), m);
   add_fact("Foretell", text_at(manifest, "/foretell/version"), m);
   add_fact("revision", text_at(manifest, "/foretell/revision"), m);
@@ -178,7 +179,8 @@ void read_differences(const OrderedJsonView& written, ReportCell& cell) {
 ReportCell cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder)) return report_cell(index, std::nullopt);
   const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
-  return report_cell(index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), read_records(folder)});
+  return report_cell(
+      index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), read_records(folder)});
 }
 
 }  // namespace

@@ -145,6 +145,12 @@ SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, 
   return out;
 }
 
+std::string unpredicted_reason(int sequences, std::optional<double> measured_speedup) {
+  const std::string verdict = !measured_speedup ? "not known to win or lose" : *measured_speedup > 1 ? "wins" : "loses";
+  return fmt::format("{}: nothing is predicted in batches of {}, whose forwards cost more than as many rows of one sequence", verdict,
+                     sequences);
+}
+
 std::string reason_of(const SpeedupPrediction& p, std::optional<double> measured_speedup) {
   if (p.depth <= 0) return fmt::format("drafts nothing: a round costs {:.2f}x a plain one", p.round_cost());
   const std::optional<double> predicted = p.position_wise ? p.position_wise : p.iid;

@@ -76,5 +76,7 @@ SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, 
 // One sentence without its period: "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.71, has 0.55". Whether it wins is
 // what was measured, if that is given; where the arithmetic disagrees, it is told.
 std::string reason_of(const SpeedupPrediction& prediction, std::optional<double> measured_speedup = {});
+// The same where nothing is predicted, because `sequences` share a forward.
+std::string unpredicted_reason(int sequences, std::optional<double> measured_speedup);
 
 }  // namespace foretell

@@ -1,5 +1,6 @@
 #include "framework/cost/processor_time.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,16 +18,24 @@ namespace fs = std::filesystem;
 
 constexpr double kShortestSpan_s = 0.2;  // 20 ticks of /proc/stat
 
-// "ran waited slices" of each thread, in nanoseconds.
-void add_threads(const fs::path& tasks, ProcessorTime& out) {
+// "ran waited slices" of each thread, in nanoseconds. What it ran is as old as the last tick.
+std::optional<double> waited_seconds(const fs::path& tasks) {
+  std::optional<double> out;
   std::error_code error;
   for (fs::directory_iterator task(tasks, error), end; !error && task != end; task.increment(error)) {
     std::istringstream words(read_system_file(task->path() / "schedstat").value_or(""));
     double ran = 0, waited = 0;
     if (!(words >> ran >> waited)) continue;
-    out.ran_s = out.ran_s.value_or(0) + ran * 1e-9;
-    out.waited_s = out.waited_s.value_or(0) + waited * 1e-9;
+    out = out.value_or(0) + waited * 1e-9;
   }
+  return out;
+}
+
+// To the nanosecond, the running threads' included.
+std::optional<double> ran_seconds() {
+  timespec time{};
+  if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) != 0) return std::nullopt;
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
 // "cpu user nice system idle iowait irq softirq steal ...", in ticks.
@@ -45,7 +54,8 @@ std::optional<double> busy_seconds(const fs::path& stat) {
 ProcessorTime read_processor_time(const fs::path& proc) {
   ProcessorTime out;
   out.at_s = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  add_threads(proc / "self/task", out);
+  out.ran_s = ran_seconds();
+  out.waited_s = waited_seconds(proc / "self/task");
   out.busy_s = busy_seconds(proc / "stat");
   return out;
 }

@@ -1,7 +1,7 @@
 // How much of the processors this process had, and how much other processes took from it.
 //
-// Contract: read from the kernel's files below the root; what is not told is absent. A thread waits while it could run and no processor is free for it;
-// the kernel counts that in nanoseconds, so that a run of milliseconds can be judged. Threads that have ended are not counted.
+// Contract: read from the kernel's files below the root and its clocks; what is not told is absent. A thread waits while it could run and no processor is
+// free for it; the kernel counts that in nanoseconds, so that a run of milliseconds can be judged. Of threads that have ended, waiting is not counted.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +11,8 @@ namespace foretell {
 
 struct ProcessorTime {
   double at_s = 0;                      // by a steady clock
-  std::optional<double> ran_s = {};     // our threads, together (/proc/self/task/N/schedstat)
-  std::optional<double> waited_s = {};  // the same threads, for a processor
+  std::optional<double> ran_s = {};     // our threads, together
+  std::optional<double> waited_s = {};  // our threads, for a processor (/proc/self/task/N/schedstat)
   std::optional<double> busy_s = {};    // all processors, whoever used them, what a hypervisor took included (/proc/stat)
 };
 ProcessorTime read_processor_time(const std::filesystem::path& proc = "/proc");

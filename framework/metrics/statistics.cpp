@@ -238,7 +238,7 @@ std::string_view name_of(SpeedupVerdict verdict) {
   return "";
 }
 
-Judgement judge(const Estimate& speedup, std::optional<double> noise) {
+Judgement judge(const Estimate& speedup, std::optional<double> noise, std::optional<double> contention) {
   if (!speedup.value) return {{}, "not judged: no prompt was timed on both sides"};
   if (!speedup.interval) return {{}, fmt::format("not judged: {}", speedup.no_interval)};
   const double effect = std::abs(*speedup.value - 1);
@@ -253,7 +253,11 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise) {
     verdict = SpeedupVerdict::NoDifferenceShown;
   else if (noise && *noise > effect)
     verdict = SpeedupVerdict::NoiseExceedsEffect;
+  else if (contention && *contention > kMostContention)
+    verdict = SpeedupVerdict::UnreliableTiming;
   if (noise && *noise > effect) remark = fmt::format("; repeats vary by {:.1f} %, the effect is {:.1f} %", 100 * *noise, 100 * effect);
+  if (contention && *contention > kMostContention)
+    remark += fmt::format("; threads waited {:.0f} % of the time for processors that others had", 100 * *contention);
   return {verdict, fmt::format("{}: {}{}", name_of(verdict), numbers, remark)};
 }
 

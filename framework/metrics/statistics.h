@@ -82,6 +82,9 @@ constexpr const char* kCoverageWords = "in simulations a 95 % interval held the 
 // Of fewer prompts nothing is said: what so few have in common is more often chance than not.
 constexpr int kLeastPrompts = 8;
 
+// [1] The share of the time that threads may wait for a processor which others have, for their times to count (framework/cost/processor_time.h).
+constexpr double kMostContention = 0.1;
+
 struct Judgement {
   std::optional<SpeedupVerdict> verdict = {};  // absent without an interval, or for fewer than kLeastPrompts
   std::string words = {};                      // one phrase, with the numbers that it rests on
@@ -90,8 +93,9 @@ struct Judgement {
 };
 
 // What a speed-up allows to say. No difference is shown where the interval contains 1. Else the noise of one repeat is held against the effect,
-// |speed-up - 1|: an interval over prompts does not see what a whole run has in common, a busy machine above all. `noise`: speedup_noise(), if known.
-Judgement judge(const Estimate& speedup, std::optional<double> noise = {});
+// |speed-up - 1|: an interval over prompts does not see what a whole run has in common, a busy machine above all. And times of threads that had to wait for
+// processors say nothing about what they computed. `noise`: speedup_noise(); `contention`: of the side that had more; both if known.
+Judgement judge(const Estimate& speedup, std::optional<double> noise = {}, std::optional<double> contention = {});
 // Where the clock contradicts itself (framework/cost/timing_contradiction.h says how), whatever the interval is.
 Judgement unreliable_timing(const Estimate& speedup, const std::string& contradiction);
 

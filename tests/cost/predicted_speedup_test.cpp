@@ -45,6 +45,13 @@ TEST_CASE("rows that cost and drafts that cost are paid by acceptance") {
   CHECK(*p.break_even == Approx(0.64447).epsilon(1e-4));  // a + a^2 + a^3 + a^4 = 1.5
 }
 
+TEST_CASE("what is not predicted says why, and what was measured") {
+  const std::string why = ": nothing is predicted in batches of 8, whose forwards cost more than as many rows of one sequence";
+  CHECK(unpredicted_reason(8, 1.09) == "wins" + why);
+  CHECK(unpredicted_reason(8, 0.9) == "loses" + why);
+  CHECK(unpredicted_reason(8, {}) == "not known to win or lose" + why);
+}
+
 TEST_CASE("no acceptance breaks even where even a perfect draft loses") {
   const RowCosts linear({{1, 1}, {2, 2}}, {{1, 0.1}});
   const SpeedupPrediction p = predict_speedup(linear, chain_plan(linear, 4), {.per_level = 0.9});

@@ -81,14 +81,14 @@ TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the
   Json task = made_task(1.5);
   task["same_as_baseline"] = 0.75;
   const Json summary = {{"complete", true}, {"lossless", true}, {"tasks", {{"overall", task}}}};
-  folder.write("aa/summary.json", summary.dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
   const auto tokens = [&] {
     const ReportTable table = results_rows(read_study_folder(folder.path()));
     const auto column = std::find(table.headings.begin(), table.headings.end(), "same tokens") - table.headings.begin();
     return table.rows[0].at(static_cast<std::size_t>(column));
   };
   CHECK(tokens() == "75% (not examined)");
-  folder.write("aa/divergence.json", R"({"differences": [{"task": "qa", "tie": true, "words": "prompt 7 differs: a tie"},
+  folder.write("aaaaaaaaaaaaaaaa/divergence.json", R"({"differences": [{"task": "qa", "tie": true, "words": "prompt 7 differs: a tie"},
                                                          {"task": "qa", "tie": false, "words": "prompt 8 differs: NOT a tie"}]})");
   CHECK(tokens() == "75% (1 tie, 1 NOT EXPLAINED)");
   const std::vector<std::string> said = notes(read_study_folder(folder.path()));
@@ -97,7 +97,7 @@ TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the
   }));
   for (const char* broken :
        {"{}", "{\"differences\": 3}", "{\"differences\": [1]}", "{\"differences\": [{\"tie\": \"x\", \"words\": \"y\"}]}"}) {
-    folder.write("aa/divergence.json", broken);
+    folder.write("aaaaaaaaaaaaaaaa/divergence.json", broken);
     CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains("divergence.json"));
   }
 }
@@ -154,7 +154,7 @@ TEST_CASE("what was fed in, imported or timed on a busy machine says so in every
   good["requests"] = 12;
   good["decode_speedup"] = 1.625;
   const auto performance = [](double iid) { return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}}); };
-  folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
   folder.write("bb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
   folder.write("bb/summary.json", Json({{"complete", true},
                                         {"given_acceptance", {"drafter 'oracle'"}},
@@ -186,7 +186,7 @@ TEST_CASE("what an older version called faster has no verdict where this one wou
   const testing::TemporaryFolder folder;
   const auto verdict_of = [&](Json task) {
     write_study(folder);
-    folder.write("aa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
+    folder.write("aaaaaaaaaaaaaaaa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}}).dump());
     return read_study_folder(folder.path()).cells[0].overall()->verdict;
   };
   Json task = made_task(1.5);

@@ -200,6 +200,24 @@ TEST_CASE("prompts of a batch share a clock: the batch is resampled, and a singl
   REQUIRE(apart.speedup_estimate.interval);
 }
 
+TEST_CASE("what was timed beside other work gets no verdict of speed") {
+  std::vector<GenerationRecord> records;
+  for (int i = 0; i < 20; ++i)
+    for (const Arm arm : {Arm::Method, Arm::Baseline})
+      for (int repeat = 0; repeat < 3; ++repeat)
+        records.push_back(record(std::to_string(i), "qa", arm, repeat, arm == Arm::Method ? 20 : 60 + i, {chain_round(3, 3)}));
+  const auto with = [&](Arm arm, double first, double others) {
+    for (GenerationRecord& r : records) r.contention = r.arm != arm ? 0.01 : r.repeat == 0 ? first : others;
+    return fold(records, {}).at("overall");
+  };
+  CHECK(with(Arm::Method, 0.01, 0.01).judgement.verdict == SpeedupVerdict::Faster);
+  for (const Arm arm : {Arm::Method, Arm::Baseline}) CHECK(with(arm, 0.3, 0.3).judgement.verdict == SpeedupVerdict::UnreliableTiming);
+  CHECK(with(Arm::Baseline, 0.3, 0.3).baseline_contention == Approx(0.3));
+  // A spell that the median leaves out changes nothing.
+  CHECK(with(Arm::Method, 0.9, 0.02).judgement.verdict == SpeedupVerdict::Faster);
+  CHECK(with(Arm::Method, 0.9, 0.02).contention == Approx(0.02));
+}
+
 TEST_CASE("the fold depends on the set of records, not on their order") {
   auto records = sample();
   const auto expected = to_json(fold(records, {}), {"qa"});
@@ -257,6 +275,7 @@ TEST_CASE("every field of a record survives the disk") {
   record.exact = false;
   record.joules = 1.5;
   record.batch = 3;
+  record.contention = 0.25;
   record.text = "a\n\"b\"";
   record.round_ends = {10, 20, 30, 40};
   record.rounds[1] = {
@@ -271,6 +290,7 @@ TEST_CASE("every field of a record survives the disk") {
   CHECK(read[0].joules == record.joules);
   CHECK(read[0].exact == record.exact);
   CHECK(read[0].batch == record.batch);
+  CHECK(read[0].contention == record.contention);
   CHECK(read[0].round_ends == record.round_ends);
   CHECK(read[0].tokens == record.tokens);
   CHECK(read[0].arm == Arm::Method);

@@ -178,6 +178,13 @@ TEST_CASE("a verdict names a difference only where interval and noise allow it")
         "noise exceeds effect: 1.03x, 95 % interval 1.01 to 1.05 over 80 prompts; repeats vary by 6.0 %, the effect is 3.0 %");
   CHECK(judge(of(1.02, 0.98, 1.06), 0.1).verdict == SpeedupVerdict::NoDifferenceShown);
   CHECK(name_of(SpeedupVerdict::NoDifferenceShown) == "no difference shown");
+  // What was timed beside others is neither faster nor slower, however clear it looks.
+  CHECK(judge(of(5.33, 1.11, 8.56), {}, 0.45).verdict == SpeedupVerdict::UnreliableTiming);
+  CHECK(
+      judge(of(0.5, 0.4, 0.6), 0.01, 0.45).words ==
+      "unreliable timing: 0.5x, 95 % interval 0.4 to 0.6 over 80 prompts; threads waited 45 % of the time for processors that others had");
+  CHECK(judge(of(1.32, 1.25, 1.39), 0.04, 0.02).verdict == SpeedupVerdict::Faster);
+  CHECK(judge(of(1.02, 0.98, 1.06), {}, 0.45).verdict == SpeedupVerdict::NoDifferenceShown);
 }
 
 TEST_CASE("nothing is faster or slower below 8 prompts, or where the clock contradicts itself") {
