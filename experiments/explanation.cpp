@@ -73,6 +73,7 @@ std::string explain_ranked(const std::vector<const CellResult*>& ranked) {
 
 std::string listed(const std::vector<const CellResult*>& results) {
   std::vector<std::string> names;
+  names.reserve(results.size());
   for (const CellResult* result : results) names.push_back(pipeline_of(result->cell));
   return fmt::format("{}", fmt::join(names, "; "));
 }

@@ -23,9 +23,9 @@ std::string score_contradiction(const char* who, const ScoredRounds& rounds) {
 
 std::string timing_contradiction(const TimedRounds& rounds) {
   if (rounds.method)
-    if (const auto words = score_contradiction("", *rounds.method); !words.empty()) return words;
+    if (auto words = score_contradiction("", *rounds.method); !words.empty()) return words;
   if (rounds.baseline)
-    if (const auto words = score_contradiction(" of the baseline", *rounds.baseline); !words.empty()) return words;
+    if (auto words = score_contradiction(" of the baseline", *rounds.baseline); !words.empty()) return words;
   if (rounds.decode_speedup && rounds.full_acceptance && *rounds.decode_speedup > kBoundSlack * *rounds.full_acceptance)
     return fmt::format("decoding was {:.2f}x as fast, full acceptance gives {:.2f}x", *rounds.decode_speedup, *rounds.full_acceptance);
   return "";
