@@ -112,10 +112,10 @@ void catch_faults() {
 }
 
 // Says which call is being waited for.
-class Watcher {
+class CallWatcher {
  public:
-  explicit Watcher(std::chrono::milliseconds patience) : patience_(patience), thread_([this] { watch(); }) {}
-  ~Watcher() {
+  explicit CallWatcher(std::chrono::milliseconds patience) : patience_(patience), thread_([this] { watch(); }) {}
+  ~CallWatcher() {
     {
       const std::lock_guard lock(mutex_);
       ends_ = true;
@@ -213,7 +213,7 @@ void watch_plugin_calls() {
     return true;
   }();
   static_cast<void>(once);
-  static Watcher watcher(patience());
+  static CallWatcher watcher(patience());
 }
 
 }  // namespace foretell
