@@ -2,9 +2,9 @@
 //
 // Contract: made of a cell's records and of what was measured before it ran (the cost of n rows). Predictions are for decoding, without prefill, as
 // framework/cost/predicted_speedup.h has it, and for one sequence at a time: in a batch, forwards of several sequences cost what no cost of one
-// sequence's rows says, and with open-loop arrivals who shares a forward is up to them. Operations and bytes are arithmetic (framework/cost/model_costs.h), those of the rounds
-// divided by the tokens that they emitted; drafting with a model counts, other drafting does not. Peak memory of the process is that of all cells that
-// have run in it so far.
+// sequence's rows says, and with open-loop arrivals who shares a forward is up to them. Operations and bytes are arithmetic
+// (framework/cost/model_costs.h), those of the rounds divided by the tokens that they emitted; drafting with a model counts, other drafting does not.
+// Peak memory of the process is that of all cells that have run in it so far.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

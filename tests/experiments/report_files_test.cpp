@@ -154,7 +154,8 @@ TEST_CASE("what was fed in, imported or timed on a busy machine says so in every
   good["requests"] = 12;
   good["decode_speedup"] = 1.625;
   const auto performance = [](double iid) { return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}}); };
-  folder.write("aaaaaaaaaaaaaaaa/summary.json", Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json",
+               Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
   folder.write("bb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
   folder.write("bb/summary.json", Json({{"complete", true},
                                         {"given_acceptance", {"drafter 'oracle'"}},
