@@ -195,10 +195,10 @@ MEASURES = (
            ("experiments: a cell's numbers: acceptance of the first repeat, medians of times, the speed-up on shared requests only",)),
     Mutant("median_repeat", "experiments/summary.cpp", "the first repeat stands for all", "return «*median(std::move(times))»;", "times.front()",
            ("experiments: a cell's numbers: acceptance of the first repeat, medians of times, the speed-up on shared requests only",)),
-    Mutant("bootstrap_pairing", "framework/metrics/statistics.cpp", "method and baseline of a prompt are resampled apart",
-           "row = &rows[rng.below(rows.size())];\n      «add(sums, *row);»",
-           "Row<Columns> mixed = *row; const Row<Columns>& other = rows[rng.below(rows.size())]; "
-           "for (std::size_t c = Columns / 2; Columns == 4 && c < Columns; ++c) mixed[c] = other[c]; add(sums, mixed);",
+    Mutant("bootstrap_pairing", "framework/metrics/statistics.cpp", "a prompt is resampled together with the next prompt's baseline",
+           "rows.push_back({p.method_tokens, p.method_ns, p.baseline_tokens, p.baseline_ns});",
+           "const PromptPair& next = prompts[static_cast<std::size_t>(&p - prompts.data() + 1) % prompts.size()]; "
+           "rows.push_back({p.method_tokens, p.method_ns, next.baseline_tokens, next.baseline_ns});",
            ("metrics: pairing prompts makes the interval narrower",)),
     Mutant("verdict_interval", "framework/metrics/statistics.cpp", "an interval that holds 1 is a difference", "if («speedup.interval->contains(1)»)",
            "false", ("metrics: a verdict names a difference only where interval and noise allow it",)),
