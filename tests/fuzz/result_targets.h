@@ -63,7 +63,7 @@ inline void check_study(const std::array<std::string_view, 3>& files) {
   const StudyIndex index = study_index_of(ResultJson(files[0], "study.json"));
   const ResultJson manifest(files[1], "manifest.json");
   const CellFiles cell{.manifest = manifest, .summary = ResultJson(files[2], "summary.json")};
-  StudyFolder study{.folder = "fuzz", .study = index.study, .description = index.description, .file = index.file};
+  foretell::StudyFolder study{.folder = "fuzz", .study = index.study, .description = index.description, .file = index.file};
   for (const IndexedCell& indexed : index.cells) {
     FORETELL_CHECK(is_cell_hash(indexed.hash), "a cell's folder is named {}", indexed.hash);
     study.cells.push_back(report_cell(indexed, study.cells.empty() ? std::optional(cell) : std::nullopt));
