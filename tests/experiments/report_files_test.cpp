@@ -156,12 +156,12 @@ TEST_CASE("what was fed in, imported or timed on a busy machine says so in every
   const auto performance = [](double iid) { return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}}); };
   folder.write("aaaaaaaaaaaaaaaa/summary.json",
                Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
-  folder.write("bb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
-  folder.write("bb/summary.json", Json({{"complete", true},
-                                        {"given_acceptance", {"drafter 'oracle'"}},
-                                        {"tasks", {{"overall", good}}},
-                                        {"performance", performance(1.75)}})
-                                      .dump());
+  folder.write("bbbbbbbbbbbbbbbb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
+  folder.write("bbbbbbbbbbbbbbbb/summary.json", Json({{"complete", true},
+                                                      {"given_acceptance", {"drafter 'oracle'"}},
+                                                      {"tasks", {{"overall", good}}},
+                                                      {"performance", performance(1.75)}})
+                                                    .dump());
   const StudyFolder study = read_study_folder(folder.path());
   CHECK(study.cells[0].overall()->unreliable());
   CHECK_THAT(report_text(study), Contains("unreliable timing") && Contains("Its speed-up is no result") && Contains("[given acceptance]") &&
