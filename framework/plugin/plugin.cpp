@@ -46,10 +46,16 @@ std::string loader_message(const std::filesystem::path& file) {
 std::vector<PendingStrategy> registrations_of(const std::filesystem::path& file) {
   std::vector<PendingStrategy> pending;
   watch_plugin_calls();
-  const PluginCall call({"", "", file.filename().string()}, "its static initialisers");
   pending_strategies() = &pending;
-  // Local: two plug-ins may have classes of one name. A symbol that is missing is told now and not in the middle of a run.
-  const void* handle = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const void* handle = nullptr;
+  try {
+    // Local: two plug-ins may have classes of one name. A symbol that is missing is told now and not in the middle of a run.
+    handle = call_plugin({"", "", file.filename().string()}, "its static initialisers",
+                         [&] { return ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL); });
+  } catch (...) {
+    pending_strategies() = nullptr;
+    throw;
+  }
   pending_strategies() = nullptr;
   if (!handle) fail("{}: cannot be loaded: {}", file.string(), loader_message(file));
   return pending;

@@ -66,7 +66,10 @@ struct FaultyDrafter final : Drafter {
     if (has("drafter:limits_huge")) return {2147483647, 2147483647, 2147483647};
     return {4, 4, 4};
   }
-  DraftForm form() const override { return {.tree = true, .point_mass = true, .independent = true, .without_replacement = true}; }
+  DraftForm form() const override {
+    if (has("drafter:chain")) return {.point_mass = true};  // no fault: all that it does without one
+    return {.tree = true, .point_mass = true, .independent = true, .without_replacement = true};
+  }
   bool rewinds() const override { return true; }
   void observe(std::span<const RoundView>) override { misbehave("drafter_observe"); }
   void end(SlotId) override {

@@ -142,7 +142,7 @@ def main(folder):
         cell = run_json("run", study, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
         manifest = json.load(open(os.path.join(cell["folder"], "manifest.json")))
         check([plugin["file"] for plugin in manifest["plugins"]] == [f"lib{name}.so" for name in NAMES.values()], "run: the manifest names plug-ins")
-        check(all(re.fullmatch("[0-9a-f]{16}", plugin["hash"]) for plugin in manifest["plugins"]), "run: with their content")
+        check(all(re.fullmatch("xxh3:[0-9a-f]{32}", plugin["hash"]) for plugin in manifest["plugins"]), "run: with their content")
         check(manifest["plugins"][0]["strategies"] == ["drafter 'my_drafter'"], "run: and what they registered")
         check(cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "run: a study")
         by_option = run_json("run", study, "--set", "plugins=~", *plugins, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
@@ -179,7 +179,7 @@ def main(folder):
                 "--plugin", other)
         refused("a truncated library", ["libcut.so", "cut short"], "list", "--plugin", cut)
         refused("no library", ["text.so: is no shared library"], "list", "--plugin", text)
-        refused("a folder", ["is no file"], "list", "--plugin", folder)
+        refused("a folder", ["is a folder; expected a file"], "list", "--plugin", folder)
         refused("a missing file", ["gone.so: no such plug-in"], "list", "--plugin", os.path.join(folder, "gone.so"))
         refused("a library that is no plug-in", ["no ABI tag"], "list", "--plugin", shutil.which("cmake"))
         refused("a missing symbol", ["libunresolved.so: cannot be loaded: undefined symbol", "defined_nowhere"], "list", "--plugin",

@@ -22,7 +22,7 @@ sweep:
   pipeline.drafter: [{type: none}, {type: prompt_lookup, num_speculative_tokens: 3}, {type: model, num_speculative_tokens: 3}, {type: suffix_decoding},
                      {type: token_recycling, num_nodes: 6}]
 """
-TIMES = ("_ns", "joules", "checksum")  # the checksum is over the times too
+TIMES = ("_ns", "joules", "contention", "checksum")  # the checksum is over the times too
 
 
 def hash_of_before(content):

@@ -124,7 +124,7 @@ TEST_CASE("static trees from files, and the mistakes in them", "[policies]") {
   CHECK(tree_error(with("branches: [1]\n")).find(file + ":1: unknown key 'branches'") == 0);
   CHECK(tree_error(with("")).find("a tree is a list of rank paths") != std::string::npos);
   CHECK(tree_error("{type: static, file: nowhere.yaml}") == "tree.yaml:1: file: nowhere.yaml does not exist");
-  CHECK(tree_error("{type: static}") == "tree 'static' needs exactly one of file and paths");
+  CHECK(tree_error("{type: static}") == "tree.yaml:1: tree 'static' needs exactly one of file and paths");
   // What `tree optimize` writes is read back.
   const RankTree tree = SequoiaTable({0.6, 0.2, 0.1}, 20, 5).tree(20, 5);
   auto written = tree.paths(), read = RankTree::read(parse_yaml(tree.to_yaml("a comment"), "written")).paths();
