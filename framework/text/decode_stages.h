@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <string>
 
-#include "framework/text/token_decoder.h"
 #include "framework/text/pattern.h"
+#include "framework/text/token_decoder.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
