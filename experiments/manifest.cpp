@@ -113,6 +113,8 @@ nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const
 
 std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::ordered_json& fresh) {
   const OrderedJsonView before = old.view();
+  if (const auto owner = before.find("cell_hash"); owner && owner->string() != fresh.at("cell_hash"))
+    return fmt::format("its folder holds the records of another cell ({})", owner->string());
   for (const char* who : {"target", "draft"}) {
     const nlohmann::ordered_json& now = fresh.at(who);
     const std::filesystem::path folder = now.at("folder").get<std::string>();

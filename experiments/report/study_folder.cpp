@@ -209,7 +209,10 @@ ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>&
   if (!files) return cell;
   cell.state = CellState::Incomplete;
   if (files->manifest) read_manifest(files->manifest->view(), cell);
-  if (!files->records.damage.empty())
+  const std::string owner = files->manifest ? text_at(files->manifest->view(), "/cell_hash") : "";
+  if (!owner.empty() && owner != index.hash)
+    cell.damage = fmt::format("{}: is of the cell {}, its folder of {}", files->manifest->where().file, owner, index.hash);
+  else if (!files->records.damage.empty())
     cell.damage = files->records.damage.front();
   else if (files->summary && !is_summary_of(files->summary->view(), files->records))
     cell.damage = fmt::format("{}: was not made of the records beside it", files->summary->where().file);

@@ -58,6 +58,16 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
 
 }  // namespace
 
+TEST_CASE("a folder that holds another cell's records is damaged") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  folder.write("aaaaaaaaaaaaaaaa/manifest.json", Json({{"cell_hash", "bbbbbbbbbbbbbbbb"}, {"threads", 2}}).dump());
+  const StudyFolder study = read_study_folder(folder.path());
+  CHECK(study.cells[0].state == CellState::Damaged);
+  CHECK_THAT(study.cells[0].damage, Contains("is of the cell bbbbbbbbbbbbbbbb"));
+  CHECK(study.cells[0].overall() == nullptr);
+}
+
 TEST_CASE("an interval says what it is over, and where there is none, why") {
   const testing::TemporaryFolder folder;
   write_study(folder);

@@ -1,5 +1,6 @@
 // The file readers on good files and on hostile ones: each refusal is one line that says what is wrong.
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <nlohmann/json.hpp>
 
 #include <csignal>
@@ -102,6 +103,15 @@ TEST_CASE("a safetensors header that lies is refused") {
              Contains("given twice"));
   CHECK_THAT(refusal(with_header("{\"a\":" + std::string(100000, '[') + "}")), Contains("nested deeper"));
   CHECK_THAT(refusal(with_header("{\"\xff\xfe\":1}")), Contains("not valid JSON"));
+}
+
+TEST_CASE("a pipe or a device does not make way for a file") {
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path pipe = folder.path() / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH(write_file(pipe, std::string_view("text")), Contains("expected a file or nothing"));
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK_THROWS_WITH(write_file(folder.path(), std::string_view("text")), Contains("expected a file or nothing"));
 }
 
 TEST_CASE("files that are none are refused") {
