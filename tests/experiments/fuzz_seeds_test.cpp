@@ -5,7 +5,7 @@
 #include "tests/fuzz/experiment_targets.h"
 #include "tests/fuzz/result_targets.h"
 #include "tests/support/catch.h"
-#include "tests/support/data.h"
+#include "tests/support/seeds.h"
 
 namespace foretell {
 namespace {
@@ -16,17 +16,8 @@ TEST_CASE("The seeds of the fuzzers of a study's inputs read or fail with an Err
                                                                                 {"spec_bench_fuzz", fuzz::spec_bench},
                                                                                 {"records_fuzz", fuzz::records},
                                                                                 {"study_folder_fuzz", fuzz::study_folder}};
-  const char* source = std::getenv("FORETELL_SOURCE_DIR");  // set by ctest; by hand the tests run in the project's root
-  for (const auto& [name, target] : targets) {
-    int seeds = 0;
-    const auto folder = std::filesystem::path(source != nullptr ? source : ".") / "tests/fuzz/seeds" / name;
-    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-      INFO(entry.path());
-      CHECK_NOTHROW(target(testing::read_file(entry.path())));
-      ++seeds;
-    }
-    CHECK(seeds > 0);
-  }
+  for (const auto& [name, target] : targets)
+    testing::for_each_seed(name, [&read = target](const std::string& bytes) { CHECK_NOTHROW(read(bytes)); });
 }
 
 }  // namespace

@@ -1,6 +1,4 @@
 // Replays the seeds of the fuzzers, so that every build runs them at least once.
-#include <cstdlib>
-
 #include "framework/base/error.h"
 #include "framework/model/files/bitllama.h"
 #include "framework/model/files/datastore.h"
@@ -8,7 +6,7 @@
 #include "framework/model/files/model_config.h"
 #include "framework/model/files/safetensors.h"
 #include "tests/support/catch.h"
-#include "tests/support/data.h"
+#include "tests/support/seeds.h"
 
 namespace foretell {
 namespace {
@@ -16,19 +14,17 @@ namespace {
 // Calls `read` with each seed of the target; returns how many were accepted and how many refused.
 template <class Read>
 std::pair<int, int> replay(const std::string& target, const Read& read) {
-  const char* root = std::getenv("FORETELL_SOURCE_DIR");
   std::pair<int, int> counts;
-  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds" / target)) {
-    const std::string bytes = testing::read_file(file.path());
+  testing::for_each_seed(target, [&](const std::string& bytes) {
     try {
       read(bytes);
       ++counts.first;
     } catch (const Error& error) {
-      INFO(file.path() << ": " << error.what());
+      INFO(error.what());
       CHECK(std::string(error.what()).find('\n') == std::string::npos);
       ++counts.second;
     }
-  }
+  });
   return counts;
 }
 

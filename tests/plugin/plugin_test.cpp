@@ -13,6 +13,7 @@
 #include "framework/plugin/plugin_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
+#include "tests/support/seeds.h"
 
 namespace foretell::testing {
 namespace {
@@ -98,18 +99,16 @@ TEST_CASE("the tag is compared before a library is loaded", "[plugin]") {
 }
 
 TEST_CASE("the seeds of the fuzzer of plug-in files are read or refused as they should be", "[plugin]") {
-  const char* root = std::getenv("FORETELL_SOURCE_DIR");
   int read = 0, refused = 0;
-  for (const auto& file :
-       std::filesystem::directory_iterator(std::filesystem::path(root ? root : ".") / "tests/fuzz/seeds/plugin_file_fuzz")) {
+  testing::for_each_seed("plugin_file_fuzz", [&](const std::string& bytes) {
     try {
-      read_plugin_tag(read_file(file.path()), "seed");
+      read_plugin_tag(bytes, "seed");
       ++read;
     } catch (const Error& error) {
       CHECK_THAT(error.what(), Catch::StartsWith("seed: "));
       ++refused;
     }
-  }
+  });
   CHECK(read == 2);
   CHECK(refused == 11);
 }
