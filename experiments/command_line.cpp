@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <typeinfo>
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
@@ -27,11 +28,13 @@ int report(ExitCode code, std::string_view message) {
   return code;
 }
 
+// `foretell help run` is `foretell run --help`.
 // CLI11 would read a value such as "-1 2" or "--x" as an option, so a text option and such a value are joined with '='.
 std::vector<std::string> arguments_of(int argc, const char* const* argv) {
   static const std::vector<std::string> text_options = {"--prompt", "--ids", "--text", "--decode", "--stop"};
   std::vector<std::string> arguments;
-  for (int i = 1; i < argc; ++i) {
+  const bool help = argc > 1 && std::string_view(argv[1]) == "help";
+  for (int i = help ? 2 : 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const bool takes_text = std::find(text_options.begin(), text_options.end(), argument) != text_options.end();
     if (takes_text && i + 1 < argc && argv[i + 1][0] == '-')
@@ -39,6 +42,7 @@ std::vector<std::string> arguments_of(int argc, const char* const* argv) {
     else
       arguments.push_back(argument);
   }
+  if (help) arguments.push_back("--help");
   return arguments;
 }
 
@@ -128,10 +132,22 @@ int guarded(const std::function<int()>& body) {
   } catch (const std::filesystem::filesystem_error& error) {
     return report(kUsersMistake, error.what());
   } catch (const std::exception& error) {
+    // oneDNN's kernels were chosen for shapes and types that it has; what they may not get is memory, which it does not say.
+    if (std::string_view(typeid(error).name()).find("dnnl") != std::string_view::npos)
+      return report(kUsersMistake, fmt::format("not enough memory, as it seems: oneDNN {}", error.what()));
     return report(kOurMistake, fmt::format("internal error: {}", error.what()));
   } catch (...) {
     return report(kOurMistake, "internal error: something was thrown that is no exception of C++; a plug-in's?");
   }
+}
+
+bool in_command = false;
+
+// libgomp ends the process where it gets no thread. That must not look as if a command had answered.
+void on_exit_inside() {
+  if (!in_command) return;
+  std::_Exit(report(kUsersMistake,
+                    "a library ended the program (its reason is above): not enough memory or threads; `ulimit -a` shows the limits"));
 }
 
 // What escapes from a thread, a destructor or a function that must not throw: one line as well, and no signal. What has been written stays.
@@ -149,7 +165,8 @@ int run_command_line(int argc, const char* const* argv) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that reaches its limit is an error of the write, as a full disk is
   std::set_terminate(end_with_a_line);
-  usable_processors();                         // before anything is pinned
+  std::atexit(on_exit_inside);
+  usable_processors();  // before anything is pinned
   CLI::App app("Foretell: speculative decoding and early exit, measured.", "foretell");
   app.set_version_flag("--version", version_line());
   app.require_subcommand(1);
@@ -181,7 +198,10 @@ int run_command_line(int argc, const char* const* argv) {
   add_plot_command(top);
   add_bench_command(top);
   const auto arguments = arguments_of(argc, argv);
-  return guarded([&] { return parse_and_run(app, arguments, action); });
+  in_command = true;
+  const int code = guarded([&] { return parse_and_run(app, arguments, action); });
+  in_command = false;
+  return code;
 }
 
 }  // namespace foretell

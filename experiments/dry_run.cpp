@@ -11,6 +11,7 @@
 #include "experiments/table.h"
 #include "framework/base/error.h"
 #include "framework/model/bench_model.h"
+#include "framework/model/worker_threads.h"
 
 namespace foretell {
 namespace {
@@ -62,7 +63,7 @@ std::string dry_run(const Study& study, const std::filesystem::path& results, Mo
   double total = 0;
   for (const Cell& cell : study.cells) {
     const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
-    if (cell.run.threads) at::set_num_threads(*cell.run.threads);
+    use_threads(cell.run.threads);
     const auto [group, first] = groups.try_emplace(cell.group, static_cast<int>(groups.size()) + 1);
     const int runs = requests_of(setup) * cell.run.repeats;
     const int done = std::min(runs, done_of(cell_folder(results, study, cell)));

@@ -20,6 +20,7 @@
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
 #include "framework/model/thread_pinning.h"
+#include "framework/model/worker_threads.h"
 
 namespace foretell {
 namespace {
@@ -93,7 +94,7 @@ class GroupRunner {
 
   std::vector<CellResult> run() {
     const RunSection& run = plan_.cells.front()->run;
-    if (run.threads) at::set_num_threads(*run.threads);
+    use_threads(run.threads);
     const PinnedThreads pinned(run.pin_threads);
     pinned_ = pinned.pinned();
     for (std::size_t i = 0; i < plan_.cells.size(); ++i) open(*plan_.cells[i], plan_.tasks[i]);

@@ -1,8 +1,7 @@
 #include "experiments/thread_options.h"
 
-#include <ATen/Parallel.h>
-
 #include "framework/base/processors.h"
+#include "framework/model/worker_threads.h"
 
 namespace foretell {
 
@@ -12,9 +11,8 @@ void ThreadOptions::declare(Command& command) {
 }
 
 void ThreadOptions::apply() const {
-  if (!threads) return;
-  check_threads(*threads, oversubscribe, {"--threads", {}}, "--oversubscribe");
-  at::set_num_threads(*threads);
+  if (threads) check_threads(*threads, oversubscribe, {"--threads", {}}, "--oversubscribe");
+  use_threads(threads);
 }
 
 void add_oversubscribe_flag(Command& command, bool& oversubscribe) {

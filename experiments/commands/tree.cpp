@@ -1,4 +1,3 @@
-#include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "experiments/table.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
+#include "framework/model/worker_threads.h"
 #include "framework/planning/sequoia.h"
 
 namespace foretell {
@@ -91,7 +91,7 @@ void optimize(const OptimizeOptions& options) {
   const Cell cell = load_cell(options);
   ModelPool pool("results/.models");
   const CellSetup setup = set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool, {.costs = Costs::Assumed});
-  if (cell.run.threads) at::set_num_threads(*cell.run.threads);
+  use_threads(cell.run.threads);
   if (!setup.timed()) fail("{}: a recorded answer has no times, so no size is the fastest", options.study);
   const RankCounts counts = measure(options, cell, setup);
   print_out(fmt::format("accepted by rank, over {} rounds: {}\n\n", counts.rounds, rates_text(counts)));

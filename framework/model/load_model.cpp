@@ -10,6 +10,7 @@
 #include "framework/base/error.h"
 #include "framework/model/files/model_weights.h"
 #include "framework/model/transformer.h"
+#include "framework/model/worker_threads.h"
 
 namespace foretell {
 namespace {
@@ -248,6 +249,7 @@ at::Device parse_device(std::string_view text) {
 }
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options) {
+  use_threads();
   const ModelConfig described = load_model_config(folder);
   const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder));
   const ModelConfig config = with_stored_head(*checkpoint, described);

@@ -7,17 +7,10 @@
 #include <vector>
 
 #include "framework/base/processors.h"
+#include "framework/model/worker_threads.h"
 
 namespace foretell {
 namespace {
-
-// Once on each thread of the pool: a range of one index a thread, in pieces of one.
-template <class F>
-void on_each_thread(int threads, F&& f) {
-  at::parallel_for(0, threads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) f(static_cast<int>(i));
-  });
-}
 
 void let_run_on(const std::vector<int>& processors) {
   cpu_set_t set;

@@ -11,6 +11,7 @@
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_weights.h"
 #include "framework/model/load_model.h"
+#include "framework/model/worker_threads.h"
 #include "framework/train/distillation.h"
 #include "framework/train/language_loss.h"
 #include "framework/train/model_folder.h"
@@ -40,10 +41,9 @@ void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& v
 
 TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool restart)
     : settings_(std::move(settings)), out_(std::move(out)), device_(parse_device(settings_.run.device)) {
-  if (const auto& threads = settings_.run.threads) {
-    check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"), "`oversubscribe: true` beside it");
-    at::set_num_threads(*threads);
-  }
+  const auto& threads = settings_.run.threads;
+  if (threads) check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"), "`oversubscribe: true` beside it");
+  use_threads(threads);
   load_tokenizer();
   load_model();
   load_target();

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -161,6 +162,38 @@ def limits_table(model, folder):
           f"memory that cannot be had: exit {done.returncode}: {done.stderr.strip()[:200]}")
 
 
+def little_memory_table(model, folder):
+    """From the loader's limit up: one line, or the work is done. docs/PERFORMANCE.md names both limits."""
+    def at(kib, stack=None):
+        def set_limits():
+            if stack:
+                resource.setrlimit(resource.RLIMIT_STACK, (stack, stack))
+            resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
+        return set_limits
+
+    # Libraries differ from build to build: the program says what it needs itself, once the loader has got through.
+    start = 395000
+    while (done := run("--version", preexec_fn=at(start))).returncode == 127 and start < 16 << 20:
+        start += start // 64
+    fits = done.returncode == 2 and re.fullmatch(r"foretell: not enough memory: [^\n]* starts with (\d+) KiB [^\n]*\n", done.stderr)
+    check(bool(fits), f"{start} KiB: {done.stderr.strip()[:200]} [exit {done.returncode}]")
+    if not fits:
+        return
+    need = int(fits.group(1))
+    for kib in range(start + 4000, need - 1000, max(1, (need - start) // 6)):
+        refused(f"{kib} KiB", ["not enough memory", f"{need} KiB"], "--version", preexec_fn=at(kib))
+    check(run("--version", preexec_fn=at(need + 4000)).returncode == 0, f"{need + 4000} KiB are enough to start")
+    work = ("generate", "--model", model, "--ids", "1 2 3", "--max-new-tokens", 4, "--threads")
+    check(run(*work, 1, preexec_fn=at(need + 4000)).returncode == 0, "and for a small model")
+    refused("threads that cannot be started", ["of 400 threads", "8192 KiB"], *work, 400, "--oversubscribe", preexec_fn=at(need + 100000, 8 << 20))
+    # OpenMP's own setting for the size of stacks counts as well.
+    ENVIRONMENT["OMP_STACKSIZE"] = "2G"
+    try:
+        refused("a thread whose stack has no room", ["1 of 2 threads", "2097152 KiB"], *work, 2, "--oversubscribe", preexec_fn=at(need + 500000))
+    finally:
+        del ENVIRONMENT["OMP_STACKSIZE"]
+
+
 def broken_draft_table(model, folder):
     draft = os.path.join(folder, "nan-draft")
     shutil.copytree(model, draft)
@@ -197,7 +230,7 @@ def sweep_table(model, folder):
 
 with temporary_folder() as temporary:
     tiny = make_random(temporary)
-    for table in (escapes_table, numbers_table, threads_table, pipes_table, limits_table, broken_draft_table, sweep_table):
+    for table in (escapes_table, numbers_table, threads_table, pipes_table, limits_table, little_memory_table, broken_draft_table, sweep_table):
         case(lambda table=table: table(tiny, temporary))
     case(cases_table)
 finish()
