@@ -110,8 +110,10 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
   context.target = setup.model;
   context.tokenizer = setup.tokenizer;
   if (!setup.draft_folder.empty()) context.draft_model = setup.draft_folder.string();
-  context.load_model = [&pool, clock = setup.clock, options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
+  context.load_model = [&setup, &pool, clock = setup.clock,
+                        options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
     if (clock) clock->drafts_with(path);
+    setup.drafting_folder = path;
     return pool.model(path, options);
   };
   context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
@@ -122,7 +124,7 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
     context.row_costs = [known = options.known] { return known; };
   else if (setup.model && options.costs == Costs::Measured)
     context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
-      return setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, options);
+      return setup.costs = pool.row_costs(setup.target_folder, setup.drafting_folder, options);
     };
   if (setup.clock) context.row_costs = [&setup] { return setup.costs = setup.clock->costs(setup.draft_folder); };
   return context;

@@ -27,6 +27,7 @@ namespace foretell {
 
 struct CellSetup {
   std::filesystem::path target_folder, draft_folder;  // empty: none
+  std::filesystem::path drafting_folder;              // of the model that a drafter asked for; empty where no model drafts
   std::shared_ptr<const LanguageModel> model;         // none for a recorded answer
   std::shared_ptr<const Tokenizer> tokenizer;         // may be none
   std::unique_ptr<Target> target;

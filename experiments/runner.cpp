@@ -114,7 +114,7 @@ class GroupRunner {
     member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? recorded_costs(*old) : nullptr});
     CellSetup& setup = member->setup;
     if (setup.timed() && !setup.costs)
-      setup.costs = context_.pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+      setup.costs = context_.pool.row_costs(setup.target_folder, setup.drafting_folder, load_options(cell.model.dtype, cell.model.device));
     member->manifest = make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (old) {

@@ -22,7 +22,7 @@ constexpr std::size_t kFewestReadBytes = std::size_t{64} << 20;
 constexpr int kReadRepeats = 5;
 constexpr int kPrefillChunk = 256;
 constexpr int kComparedRows = 64;
-constexpr int kTurns = 4, kDraftSteps = 4;
+constexpr int kTurns = 4, kMostDraftSteps = 16;
 constexpr double kShortMs = 20;  // forwards of models that a cache holds
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
@@ -171,7 +171,7 @@ std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, co
     for (std::size_t i = 0; i < times.size(); ++i) {
       double seconds = 0;
       for (int turn = 0; turn < (is_short[i] ? kTurns : 1); ++turn) {
-        for (int step = 0; draft && rows[i] > 1 && step < kDraftSteps; ++step) draft->seconds(1);
+        for (int step = 1; draft && step < std::min(rows[i], kMostDraftSteps + 1); ++step) draft->seconds(1);
         seconds = bench.seconds(rows[i]);
       }
       times[i].push_back(seconds * 1e3);

@@ -52,7 +52,8 @@ struct ForwardTimesOptions {
   int batch = 1;
   // Counts that follow one whose warm-up took more are left out: the result is shorter by them.
   std::optional<double> longest_ms = std::nullopt;
-  // A draft: what a target's caches hold when it scores more than one row. One row of it is run before each such forward.
+  // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long: the longer the target waits,
+  // the less of it is left in the processor's caches.
   const LanguageModel* draft = nullptr;
 };
 
