@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "experiments/dialogue.h"
+#include "experiments/inflated_models.h"
 #include "experiments/law_replay.h"
 #include "experiments/model_pool.h"
 #include "experiments/pipeline.h"
 #include "experiments/recording.h"
-#include "experiments/report.h"
 #include "experiments/stops.h"
 #include "experiments/study.h"
 #include "experiments/workload.h"

@@ -10,9 +10,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "experiments/config_json.h"
 #include "experiments/content_hash.h"
 #include "experiments/plugins.h"
-#include "experiments/report.h"
 #include "experiments/row_costs_json.h"
 #include "framework/base/error.h"
 #include "framework/base/version.h"

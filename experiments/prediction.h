@@ -24,6 +24,13 @@ struct OverlapSection {
   void declare(Parameters& p);
 };
 
+// What the overlap of draft and target lets expect.
+struct Prediction {
+  int depth = 0;         // tokens of a draft
+  double on_text = 0;    // [1] expected acceptance of a token on the study's text
+  double on_output = 0;  // [1] the same on what the cell generated
+};
+
 class Predictor {
  public:
   // `section` is null for a study without predictions. Reads nothing but the section.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "experiments/config_json.h"
 #include "experiments/console.h"
 #include "experiments/overlap.h"
 #include "experiments/pipeline.h"
@@ -104,12 +105,6 @@ std::string interval_words(const Estimate& estimate) {
 nlohmann::ordered_json given_json(const PipelineSection& pipeline) {
   const auto given = given_acceptance(pipeline);
   return given.empty() ? nullptr : nlohmann::ordered_json(given);
-}
-
-nlohmann::ordered_json scalar_json(const ConfigValue& value) {
-  if (value.quoted()) return value.text();
-  const auto parsed = nlohmann::ordered_json::parse(value.text(), nullptr, false);
-  return parsed.is_number() || parsed.is_boolean() ? parsed : nlohmann::ordered_json(value.text());
 }
 
 }  // namespace
@@ -275,30 +270,6 @@ std::string laws_note(const std::vector<CellResult>& results) {
         "in it:\n\n" +
         table.to_string();
   return text;
-}
-
-nlohmann::ordered_json to_json(const InflatedModels& inflated) {
-  if (inflated == InflatedModels{}) return nullptr;
-  auto out = nlohmann::ordered_json::object();
-  if (inflated.target) out["target"] = *inflated.target;
-  if (inflated.draft) out["draft"] = *inflated.draft;
-  return out;
-}
-
-nlohmann::ordered_json to_json(const ConfigValue& value) {
-  switch (value.kind()) {
-    case ConfigValue::Kind::Null: return nullptr;
-    case ConfigValue::Kind::Scalar: return scalar_json(value);
-    case ConfigValue::Kind::List: {
-      auto list = nlohmann::ordered_json::array();
-      for (const ConfigValue& item : value.items()) list.push_back(to_json(item));
-      return list;
-    }
-    case ConfigValue::Kind::Map: break;
-  }
-  auto map = nlohmann::ordered_json::object();
-  for (const auto& entry : value.entries()) map[entry.key] = to_json(entry.value);
-  return map;
 }
 
 nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results) {

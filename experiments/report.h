@@ -10,25 +10,14 @@
 #include <vector>
 
 #include "experiments/divergence.h"
+#include "experiments/inflated_models.h"
 #include "experiments/performance.h"
+#include "experiments/prediction.h"
 #include "experiments/result_files.h"
 #include "experiments/study.h"
 #include "experiments/summary.h"
 
 namespace foretell {
-
-// Which of a cell's models are small ones that were padded with zeros to a larger shape; what the numbers mean depends on it.
-struct InflatedModels {
-  std::optional<std::string> target = {}, draft = {};
-  friend bool operator==(const InflatedModels&, const InflatedModels&) = default;
-};
-
-// What the overlap of draft and target lets expect (prediction.h).
-struct Prediction {
-  int depth = 0;         // tokens of a draft
-  double on_text = 0;    // [1] expected acceptance of a token on the study's text
-  double on_output = 0;  // [1] the same on what the cell generated
-};
 
 struct CellResult {
   Cell cell;
@@ -63,9 +52,6 @@ std::string divergence_note(const std::vector<CellResult>& results);
 std::string inflation_note(const std::vector<CellResult>& results);
 // What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.
 std::string laws_note(const std::vector<CellResult>& results);
-nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none
 nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results);
-
-nlohmann::ordered_json to_json(const ConfigValue& value);
 
 }  // namespace foretell

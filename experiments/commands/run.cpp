@@ -5,6 +5,7 @@
 
 #include "experiments/commands/commands.h"
 #include "experiments/commands/run.h"
+#include "experiments/config_json.h"
 #include "experiments/console.h"
 #include "experiments/dry_run.h"
 #include "experiments/explanation.h"

@@ -53,7 +53,8 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const Head
 }
 
 at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
-  if (has_few_row_attention(queries)) return attend_few_rows(queries, item, layout, layer, scale);
+  if (has_few_row_attention(queries))
+    return attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen_in_layer(item, layout), layout, scale);
   return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
 }
 

@@ -2,12 +2,12 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
 
 #include "framework/base/error.h"
+#include "framework/model/kernels.h"
 
 namespace foretell {
 namespace {
@@ -153,17 +153,25 @@ void add_angles(const PlanContext& context, BatchPlan& plan) {
 
 }  // namespace
 
-const at::Tensor& SeenRows::mask() const {
-  if (all || mask_.defined()) return mask_;
-  const int width = end - first;
-  at::Tensor mask = at::zeros({1, 1, rows, width}, at::kFloat);
-  float* values = mask.mutable_data_ptr<float>();
-  for (int row = 0; row < rows; ++row, values += width) {
-    std::fill_n(values, lowest_of(row) - first, -std::numeric_limits<float>::infinity());
-    for (int column = base; column < end; ++column)
-      if (!sees(row, column)) values[column - first] = -std::numeric_limits<float>::infinity();
+namespace {
+
+std::vector<StoredRows> stored_rows(const BatchPlan& plan, int layer) {
+  std::vector<StoredRows> out;
+  out.reserve(plan.items.size());
+  for (const ItemPlan& item : plan.items) {
+    if (item.rows > 0) out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer)});
   }
-  return mask_ = mask.to(options);
+  return out;
+}
+
+}  // namespace
+
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+  rotate_and_store(qkv, layout, plan.cosines, plan.sines, stored_rows(plan, layer));
+}
+
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+  rotate_and_store_aten(qkv, layout, plan.cosines, plan.sines, stored_rows(plan, layer));
 }
 
 int input_rows(const Input& input) {

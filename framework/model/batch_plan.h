@@ -11,39 +11,13 @@
 #include <span>
 #include <vector>
 
+#include "framework/model/attention_mask.h"
+#include "framework/model/head_layout.h"
 #include "framework/model/language_model.h"
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
 
 namespace foretell {
-
-// Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r) to `base`, and of the item's
-// own, which are [base, end), those that are marked.
-class SeenRows {
- public:
-  int rows = 0;
-  int first = 0;  // nobody sees what lies below
-  int base = 0;
-  int end = 0;
-  bool all = false;           // every row sees [first, end)
-  std::vector<int> lowest;    // one a row; empty: `first` for all
-  std::vector<char> marks;    // [rows, end - base]; empty: a chain, whose last row is end - 1
-  at::TensorOptions options;  // of the mask
-
-  int lowest_of(int row) const { return lowest.empty() ? first : lowest[static_cast<std::size_t>(row)]; }
-  bool sees(int row, int column) const {
-    if (column < base) return column >= lowest_of(row);
-    if (marks.empty()) return column >= lowest_of(row) && column <= end - rows + row;
-    return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) + static_cast<std::size_t>(column - base)] != 0;
-  }
-  // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
-  bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
-  // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread); undefined if `all`.
-  const at::Tensor& mask() const;
-
- private:
-  mutable at::Tensor mask_;
-};
 
 struct ItemPlan {
   int offset = 0;  // of its first row in the batch
@@ -64,6 +38,16 @@ struct BatchPlan {
   at::Tensor cosines;          // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
 };
+
+// What the item's rows see in a layer of this layout.
+inline const SeenRows& seen_in_layer(const ItemPlan& item, const HeadLayout& layout) {
+  return layout.windowed && item.windowed ? *item.windowed : item.seen;
+}
+
+// Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
+// the items' caches at `layer`.
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
 
 // How the rows of this model's forward are rotated and typed.
 struct PlanContext {

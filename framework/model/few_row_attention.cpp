@@ -392,13 +392,13 @@ void attend_rows(const Job<T>& job, T* out) {
 }
 
 template <class T>
-void attend_typed(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale, at::Tensor& out) {
-  const SeenRows& seen = seen_in_layer(item, layout);
+void attend_typed(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
+                  const HeadLayout& layout, double scale, at::Tensor& out) {
   Job<T> job{.queries = queries.const_data_ptr<T>(),
              .row_stride = queries.stride(0),
-             .keys = item.cache->keys(layer).const_data_ptr<T>(),
-             .values = item.cache->values(layer).const_data_ptr<T>(),
-             .capacity = item.cache->capacity(),
+             .keys = keys.const_data_ptr<T>(),
+             .values = values.const_data_ptr<T>(),
+             .capacity = keys.size(1),
              .dim = layout.head_dim,
              .value_dim = layout.value_dim(),
              .kv_heads = layout.kv_heads,
@@ -422,10 +422,11 @@ bool has_few_row_attention(const at::Tensor& queries) {
          (queries.scalar_type() == at::kFloat || queries.scalar_type() == at::kBFloat16);
 }
 
-at::Tensor attend_few_rows(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
+                           const HeadLayout& layout, double scale) {
   at::Tensor out = at::empty({queries.size(0), std::int64_t{layout.heads} * layout.value_dim()}, queries.options());
-  queries.scalar_type() == at::kFloat ? attend_typed<float>(queries, item, layout, layer, scale, out)
-                                      : attend_typed<BFloat16>(queries, item, layout, layer, scale, out);
+  queries.scalar_type() == at::kFloat ? attend_typed<float>(queries, keys, values, seen, layout, scale, out)
+                                      : attend_typed<BFloat16>(queries, keys, values, seen, layout, scale, out);
   return out;
 }
 

@@ -8,15 +8,16 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/batch_plan.h"
-#include "framework/model/kernels.h"
+#include "framework/model/attention_mask.h"
+#include "framework/model/head_layout.h"
 
 namespace foretell {
 
 // Whether these queries are few enough, and of a type and on a device that the kernel is for.
 bool has_few_row_attention(const at::Tensor& queries);
 
-// queries [rows, >= heads * head_dim], turned. -> [rows, heads * value_dim]
-at::Tensor attend_few_rows(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale);
+// queries [rows, >= heads * head_dim], rotated; keys, values: a cache of one layer, [kv_heads, capacity, ...]. -> [rows, heads * value_dim]
+at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
+                           const HeadLayout& layout, double scale);
 
 }  // namespace foretell

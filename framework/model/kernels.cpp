@@ -113,25 +113,25 @@ void rotate(float* first, int count, std::int64_t dim, const Angles& angles) { r
 void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) { rotate_bf16(first, count, dim, angles); }
 
 template <class T>
-void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                           std::span<const StoredRows> items) {
   const std::int64_t width = qkv.size(1);
   const std::int64_t dim = layout.head_dim;
   const std::int64_t value_dim = layout.value_dim();
-  const std::int64_t pairs = plan.cosines.defined() ? plan.cosines.size(1) : 0;
-  const float* cosines = pairs > 0 ? plan.cosines.const_data_ptr<float>() : nullptr;
-  const float* sines = pairs > 0 ? plan.sines.const_data_ptr<float>() : nullptr;
-  for (const ItemPlan& item : plan.items) {
-    T* keys = item.cache->keys(layer).mutable_data_ptr<T>();
-    T* values = item.cache->values(layer).mutable_data_ptr<T>();
-    const std::int64_t capacity = item.cache->capacity();
+  const std::int64_t pairs = cosines.defined() ? cosines.size(1) : 0;
+  const float* cosine = pairs > 0 ? cosines.const_data_ptr<float>() : nullptr;
+  const float* sine = pairs > 0 ? sines.const_data_ptr<float>() : nullptr;
+  for (const StoredRows& item : items) {
+    T* keys = item.keys.mutable_data_ptr<T>();
+    T* values = item.values.mutable_data_ptr<T>();
+    const std::int64_t capacity = item.keys.size(1);
     T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
     at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
         T* row = rows + r * width;
         const std::int64_t angle = (item.offset + r) * pairs;
         if (pairs > 0) {
-          rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
-                 {cosines + angle, sines + angle, pairs, layout.interleaved});
+          rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim, {cosine + angle, sine + angle, pairs, layout.interleaved});
         }
         const T* key = row + layout.heads * dim;
         const T* value = key + layout.kv_heads * dim;
@@ -180,35 +180,36 @@ void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count,
                                 : norm_parts<BFloat16>(x, first, count, gain, static_cast<float>(eps));
 }
 
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                           std::span<const StoredRows> items) {
   const std::int64_t turning = layout.heads + layout.kv_heads;
   const at::Tensor heads = qkv.narrow(1, 0, turning * layout.head_dim).unflatten(1, {turning, layout.head_dim});
   const at::Tensor kept = qkv.narrow(1, turning * layout.head_dim, std::int64_t{layout.kv_heads} * layout.value_dim())
                               .unflatten(1, {layout.kv_heads, layout.value_dim()});
-  if (plan.cosines.defined()) {
-    const std::int64_t pairs = plan.cosines.size(1);
+  if (cosines.defined()) {
+    const std::int64_t pairs = cosines.size(1);
     const at::Tensor turned = heads.narrow(2, layout.rotary_first, 2 * pairs);
     const at::Tensor first = layout.interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
     const at::Tensor second = layout.interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
     const at::Tensor a = first.to(arithmetic_of(qkv), false, true);
     const at::Tensor b = second.to(arithmetic_of(qkv), false, true);
-    const at::Tensor cosine = plan.cosines.unsqueeze(1);
-    const at::Tensor sine = plan.sines.unsqueeze(1);
+    const at::Tensor cosine = cosines.unsqueeze(1);
+    const at::Tensor sine = sines.unsqueeze(1);
     first.copy_(a * cosine - b * sine);
     second.copy_(b * cosine + a * sine);
   }
-  for (const ItemPlan& item : plan.items) {
-    if (item.rows == 0) continue;
+  for (const StoredRows& item : items) {
     const at::Tensor keys = heads.narrow(0, item.offset, item.rows).narrow(1, layout.heads, layout.kv_heads);
-    item.cache->keys(layer).narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
-    item.cache->values(layer).narrow(1, item.start, item.rows).copy_(kept.narrow(0, item.offset, item.rows).transpose(0, 1));
+    item.keys.narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
+    item.values.narrow(1, item.start, item.rows).copy_(kept.narrow(0, item.offset, item.rows).transpose(0, 1));
   }
 }
 
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
-  if (!has_kernel(qkv)) return rotate_and_store_aten(qkv, layout, plan, layer);
-  qkv.scalar_type() == at::kFloat ? rotate_and_store_rows<float>(qkv, layout, plan, layer)
-                                  : rotate_and_store_rows<BFloat16>(qkv, layout, plan, layer);
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                      std::span<const StoredRows> items) {
+  if (!has_kernel(qkv)) return rotate_and_store_aten(qkv, layout, cosines, sines, items);
+  qkv.scalar_type() == at::kFloat ? rotate_and_store_rows<float>(qkv, layout, cosines, sines, items)
+                                  : rotate_and_store_rows<BFloat16>(qkv, layout, cosines, sines, items);
 }
 
 at::Tensor activate(at::Tensor x, Activation activation) {

@@ -7,8 +7,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/batch_plan.h"
-#include "framework/model/files/model_config.h"
+#include <span>
+
+#include "framework/base/activation.h"
+#include "framework/model/head_layout.h"
 
 namespace foretell {
 
@@ -21,29 +23,21 @@ at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps
 void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
 void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
 
-// How the columns of a fused query-key-value matrix are divided, and what a layer's rows see.
-struct HeadLayout {
-  int heads = 0;
-  int kv_heads = 0;
-  int head_dim = 0;          // of queries and keys
-  bool interleaved = false;  // rotary pairs are neighbours, else one from each half of the rotated part
-  int other_value_dim = 0;   // of values, if not head_dim
-  int rotary_first = 0;      // of a head's elements the first that is rotated
-  bool windowed = false;     // rows see what is in their window
-
-  int value_dim() const { return other_value_dim > 0 ? other_value_dim : head_dim; }
-  std::int64_t width() const { return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim(); }
+// Rows of a forward pass and where their keys and values go: rows [offset, offset + rows) of the batch into rows start, ... of a cache.
+struct StoredRows {
+  int offset = 0;
+  int rows = 0;
+  int start = 0;
+  at::Tensor keys;    // [kv_heads, capacity, head_dim]
+  at::Tensor values;  // [kv_heads, capacity, value_dim]
 };
 
-// What the item's rows see in a layer of this layout.
-inline const SeenRows& seen_in_layer(const ItemPlan& item, const HeadLayout& layout) {
-  return layout.windowed && item.windowed ? *item.windowed : item.seen;
-}
-
-// Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
-// the items' caches at `layer`.
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
+// Rotates queries and keys of qkv [rows, layout.width()] in place by the angles [rows, rotated pairs] (undefined: not at all) and writes keys and
+// values to the caches.
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                      std::span<const StoredRows> items);
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                           std::span<const StoredRows> items);
 
 // In place; returns x.
 at::Tensor activate(at::Tensor x, Activation activation);

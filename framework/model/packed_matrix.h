@@ -15,7 +15,7 @@
 
 #include <optional>
 
-#include "framework/model/files/model_config.h"
+#include "framework/base/activation.h"
 
 namespace foretell {
 

@@ -12,12 +12,12 @@
 #include <string_view>
 #include <vector>
 
+#include "framework/base/activation.h"
 #include "framework/base/types.h"
 
 namespace foretell {
 
 enum class NormKind { Rms, Layer };
-enum class Activation { Silu, Gelu, GeluTanh, Relu };
 enum class PositionKind { Rope, Learned };
 // RMSNorm of queries and keys before they are rotated: of each head by itself, or of the whole projection.
 enum class QkNorm { None, Head, Projection };

@@ -1,0 +1,41 @@
+/// Which rows of a KV cache the rows of a forward pass attend to, without a [queries, keys] matrix.
+///
+/// Contract: a value that is worked out once for each sequence of a forward; the matrix exists only where a library's operator asks for it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <vector>
+
+namespace foretell {
+
+// Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r) to `base`, and of the item's
+// own, which are [base, end), those that are marked.
+class SeenRows {
+ public:
+  int rows = 0;
+  int first = 0;  // nobody sees what lies below
+  int base = 0;
+  int end = 0;
+  bool all = false;           // every row sees [first, end)
+  std::vector<int> lowest;    // one a row; empty: `first` for all
+  std::vector<char> marks;    // [rows, end - base]; empty: a chain, whose last row is end - 1
+  at::TensorOptions options;  // of the mask
+
+  int lowest_of(int row) const { return lowest.empty() ? first : lowest[static_cast<std::size_t>(row)]; }
+  bool sees(int row, int column) const {
+    if (column < base) return column >= lowest_of(row);
+    if (marks.empty()) return column >= lowest_of(row) && column <= end - rows + row;
+    return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) + static_cast<std::size_t>(column - base)] != 0;
+  }
+  // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
+  bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
+  // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread); undefined if `all`.
+  const at::Tensor& mask() const;
+
+ private:
+  mutable at::Tensor mask_;
+};
+
+}  // namespace foretell
