@@ -4,13 +4,13 @@
 
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <system_error>
 
 #include "experiments/console.h"
 #include "experiments/made_models.h"
 #include "experiments/measured_costs.h"
 #include "framework/base/parameters.h"
+#include "framework/base/printable.h"
 #include "framework/decode/aligned_vocabulary.h"
 #include "framework/text/map_vocabularies.h"
 #include "framework/text/own_template.h"
@@ -39,11 +39,12 @@ ChatTemplate read_own_template(const std::filesystem::path& folder, const Tokeni
   const ChatTemplate& bare = ChatTemplate::get("none");
   const auto own = find_own_template(folder);
   if (!own) return bare;
-  if (auto known = recognise_template(own->text, eos_text(tokenizer))) return *std::move(known);
+  std::string why;
+  if (auto known = recognise_template(own->text, eos_text(tokenizer), &why)) return *std::move(known);
   print_error(fmt::format(
-      "note: {}: the model's own chat template is none of the known ones ({}), and Jinja is not run: prompts are given to the model "
-      "as they are. --chat-template or workload.chat_template chooses one\n",
-      own->file, fmt::join(ChatTemplate::names(), ", ")));
+      "note: {}: the model's own chat template is none of the known ones ({}){}, and Jinja is not run: prompts are given to "
+      "the model as they are. --chat-template or workload.chat_template chooses one\n",
+      own->file, fmt::join(ChatTemplate::names(), ", "), why.empty() ? "" : fmt::format(": it has {}, which is not understood", why)));
   return bare;
 }
 
@@ -69,18 +70,22 @@ std::shared_ptr<const RowCosts> ModelPool::row_costs(const std::filesystem::path
   return costs;
 }
 
-std::optional<int> ModelPool::shared_ids(const Tokenizer* target, const std::filesystem::path& draft) {
-  const auto of_draft = tokenizer(draft);
-  return target && of_draft ? foretell::shared_ids(*target, *of_draft) : std::nullopt;
+std::optional<SharedIds> ModelPool::shared_ids(const Tokenizer* target, const std::filesystem::path& draft) {
+  const auto of_draft = target ? tokenizer(draft) : nullptr;
+  if (!of_draft) return std::nullopt;
+  SharedIds shared = foretell::shared_ids(*target, *of_draft);
+  if (shared.agree() && shared.different > 0 && named_drafts_.insert(real_path(draft)).second)
+    print_error(
+        fmt::format("note: {}: {} of {} ids are other tokens to the draft model than to its target, first {}: '{}' to the target, "
+                    "'{}' to the draft\n",
+                    draft.string(), shared.different, shared.count, shared.first, printable(excerpt(shared.in_target)),
+                    printable(excerpt(shared.in_draft))));
+  return shared;
 }
 
 std::shared_ptr<const LanguageModel> ModelPool::draft_model(const LanguageModel& target, const Tokenizer* target_tokenizer,
                                                             const std::filesystem::path& folder, const ModelLoadOptions& options) {
-  auto draft = model(folder, options);
-  const int vocab = target.config().vocab_size;
-  if (draft->config().vocab_size == vocab) return draft;
-  const auto shared = shared_ids(target_tokenizer, folder);
-  return shared ? with_aligned_vocabulary(draft, vocab, std::min({*shared, vocab, draft->config().vocab_size})) : draft;
+  return in_target_ids(model(folder, options), target.config().vocab_size, shared_ids(target_tokenizer, folder), folder.string());
 }
 
 const ChatTemplate& ModelPool::own_template(const std::filesystem::path& folder) {

@@ -8,9 +8,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "framework/base/config_value.h"
+#include "framework/base/vocabulary_map.h"
 #include "framework/cost/row_costs.h"
 #include "framework/model/load_model.h"
 #include "framework/text/chat_template.h"
@@ -28,9 +30,9 @@ class ModelPool {
                                             const ModelLoadOptions& options);
   // Null where the folder has none.
   std::shared_ptr<const Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
-  // For BuildContext::shared_ids. `target` may be none.
-  std::optional<int> shared_ids(const Tokenizer* target, const std::filesystem::path& draft);
-  // A draft model in the ids of its target: aligned where they differ in padding alone, else as it is.
+  // For BuildContext::shared_ids. `target` may be none. Tokenizers that agree but for a few ids are named on standard error, once.
+  std::optional<SharedIds> shared_ids(const Tokenizer* target, const std::filesystem::path& draft);
+  // A draft model in the ids of its target (aligned_vocabulary.h).
   std::shared_ptr<const LanguageModel> draft_model(const LanguageModel& target, const Tokenizer* target_tokenizer,
                                                    const std::filesystem::path& folder, const ModelLoadOptions& options);
   // What a folder's prompts are written in where the user has chosen nothing: the model's own chat template if it is a known one, else none. A
@@ -46,6 +48,7 @@ class ModelPool {
   std::map<std::string, std::shared_ptr<const LanguageModel>> models_;
   std::map<std::string, std::shared_ptr<const Tokenizer>> tokenizers_;
   std::map<std::string, ChatTemplate> templates_;
+  std::set<std::string> named_drafts_;  // whose tokenizer differs in a few ids
   std::map<std::string, std::shared_ptr<const RowCosts>> costs_;
 };
 

@@ -8,6 +8,7 @@
 #include <list>
 
 #include "framework/base/error.h"
+#include "framework/base/printable.h"
 #include "framework/model/language_model.h"
 
 namespace foretell {
@@ -64,6 +65,25 @@ class AlignedVocabulary final : public LanguageModel {
 
 std::shared_ptr<const LanguageModel> with_aligned_vocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared) {
   return std::make_shared<AlignedVocabulary>(std::move(model), vocab, shared);
+}
+
+std::shared_ptr<const LanguageModel> in_target_ids(std::shared_ptr<const LanguageModel> draft, int vocab,
+                                                   const std::optional<SharedIds>& shared, const std::string& name) {
+  constexpr const char* kHelp = "drafter 'universal' takes other tokenizers";
+  const int own = draft->config().vocab_size;
+  if (shared && !shared->agree())
+    fail(
+        "the draft model {} has another tokenizer than the target: {} of {} ids differ, first {}, which is '{}' to the target and '{}' to "
+        "the draft; {}",
+        name, shared->different, shared->count, shared->first, printable(excerpt(shared->in_target)), printable(excerpt(shared->in_draft)),
+        kHelp);
+  if (own == vocab) return draft;
+  if (!shared)
+    fail(
+        "the draft model {} has a vocabulary of {} tokens, the target has {}: that is padding only where the folders of both hold one and "
+        "the same tokenizer, and these do not ({})",
+        name, own, vocab, kHelp);
+  return with_aligned_vocabulary(std::move(draft), vocab, std::min({shared->count, vocab, own}));
 }
 
 }  // namespace foretell

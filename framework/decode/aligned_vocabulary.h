@@ -6,11 +6,20 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+
+#include "framework/base/vocabulary_map.h"
 
 namespace foretell {
 
 class LanguageModel;
 
 std::shared_ptr<const LanguageModel> with_aligned_vocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared);
+
+// A draft model in the ids of a target of `vocab`: as it is where the sizes are equal, else aligned. An Error that calls it `name` where the tokenizers
+// do not agree, or where there is none to say that another size is padding.
+std::shared_ptr<const LanguageModel> in_target_ids(std::shared_ptr<const LanguageModel> draft, int vocab,
+                                                   const std::optional<SharedIds>& shared, const std::string& name);
 
 }  // namespace foretell

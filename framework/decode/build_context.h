@@ -9,6 +9,7 @@
 #include <string>
 
 #include "framework/base/config_value.h"
+#include "framework/base/vocabulary_map.h"
 
 namespace foretell {
 
@@ -33,9 +34,8 @@ struct BuildContext {
   std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
   // The tokenizer of a model's folder; none if it has none.
   std::function<std::shared_ptr<const Tokenizer>(const std::string& path)> load_tokenizer = {};
-  // The number of ids that mean the same to the target and to the model of a folder: all of the shorter of their tokenizers, if the other one begins
-  // with it. None if they differ, or if either has no tokenizer.
-  std::function<std::optional<int>(const std::string& path)> shared_ids = {};
+  // How the target's ids stand to those of the model of a folder. None if either has no tokenizer.
+  std::function<std::optional<SharedIds>(const std::string& path)> shared_ids = {};
   // A file that a study names, found: "${NAME}" is an environment variable, a relative path is looked for here, then beside the study.
   std::function<std::string(const std::string& path)> find_file = {};
   std::string file(const std::string& path) const { return find_file ? find_file(path) : path; }

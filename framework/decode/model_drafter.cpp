@@ -35,17 +35,7 @@ std::string draft_checkpoint(const std::string& option, const BuildContext& cont
 
 std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter) {
   const std::string path = draft_checkpoint(option, context, drafter);
-  std::shared_ptr<const LanguageModel> model = context.load_model(path);
-  const int vocab = model->config().vocab_size;
-  if (vocab == context.vocab) return model;
-  const auto shared = context.shared_ids ? context.shared_ids(path) : std::nullopt;
-  if (!shared)
-    fail(
-        "the draft model {} has a vocabulary of {} tokens, the target has {}: that is padding only where the folders of both hold one and "
-        "the same "
-        "tokenizer, and these do not (drafter 'universal' takes other tokenizers)",
-        path, vocab, context.vocab);
-  return with_aligned_vocabulary(std::move(model), context.vocab, std::min({*shared, vocab, context.vocab}));
+  return in_target_ids(context.load_model(path), context.vocab, context.shared_ids ? context.shared_ids(path) : std::nullopt, path);
 }
 
 // What the model says of the rows that are looked at next.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
-#include "framework/base/text.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
@@ -38,7 +37,7 @@ std::string render_llama3(std::span<const Message> messages, bool add_generation
   const auto header = [](std::string_view role) { return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role); };
   for (const Message& message : messages) {
     text += header(message.role);
-    text += trimmed(message.content);
+    text += unicode::stripped(message.content);
     text += "<|eot_id|>";
   }
   return add_generation_prompt ? text + header("assistant") : text;

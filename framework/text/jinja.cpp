@@ -1,5 +1,7 @@
 #include "framework/text/jinja.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
@@ -7,13 +9,16 @@
 #include <utility>
 #include <vector>
 
-#include "framework/base/text.h"
+#include "framework/base/printable.h"
+#include "framework/text/unicode.h"
 
 namespace foretell {
 namespace {
 
 // Thrown and caught within this file only.
-struct NotRendered {};
+struct NotRendered {
+  std::string why;  // in a few words: what is not known here
+};
 
 // ---- Texts and tags --------------------------------------------------------------------------------------------------------------------
 
@@ -30,6 +35,9 @@ struct Piece {
   Lexemes tokens = {};
 };
 
+// A sign or a name of the template as it is shown.
+std::string quoted(std::string_view text) { return fmt::format("'{}'", printable(excerpt(text, 40))); }
+
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -41,7 +49,7 @@ std::string unescaped(std::string_view body) {
       out += body[i];
       continue;
     }
-    if (++i == body.size()) throw NotRendered();
+    if (++i == body.size()) throw NotRendered{"a text that is not closed"};
     switch (body[i]) {
       case 'n': out += '\n'; break;
       case 't': out += '\t'; break;
@@ -49,7 +57,7 @@ std::string unescaped(std::string_view body) {
       case '\\':
       case '\'':
       case '"': out += body[i]; break;
-      default: throw NotRendered();
+      default: throw NotRendered{fmt::format("the escape {} in a text", quoted(body.substr(i - 1, 2)))};
     }
   }
   return out;
@@ -63,7 +71,7 @@ std::size_t closing_quote(std::string_view text, std::size_t at) {
     else if (text[i] == text[at])
       return i;
   }
-  throw NotRendered();
+  throw NotRendered{"a text that is not closed"};
 }
 
 // Signs that are not known are lexemes too: what is not executed may hold them.
@@ -102,18 +110,26 @@ std::size_t tag_end(std::string_view text, std::size_t at, std::string_view clos
     if (text.substr(i, 2) == closing) return i;
     if (closing != "#}" && (text[i] == '\'' || text[i] == '"')) i = closing_quote(text, i);
   }
-  throw NotRendered();
+  throw NotRendered{"a tag that is not closed"};
 }
 
-void strip_end(std::string& text) {
-  while (!text.empty() && is_blank(text.back())) text.pop_back();
-}
+void strip_end(std::string& text) { text.resize(unicode::stripped_end(text).size()); }
 
 // lstrip_blocks: blanks between the start of a line and a block.
 void strip_indent(std::string& text, bool at_start) {
-  std::size_t end = text.size();
-  while (end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t')) --end;
-  if (end > 0 ? text[end - 1] == '\n' : at_start) text.resize(end);
+  const std::size_t newline = text.rfind('\n');
+  const std::size_t start = newline == std::string::npos ? 0 : newline + 1;
+  if ((start > 0 || at_start) && unicode::stripped(std::string_view(text).substr(start)).empty()) text.resize(start);
+}
+
+// Jinja reads "\r\n" and "\r" as "\n", within texts too.
+std::string one_kind_of_newline(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    out += text[i] == '\r' ? '\n' : text[i];
+    if (text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n') ++i;
+  }
+  return out;
 }
 
 std::vector<Piece> split(std::string_view text) {
@@ -125,9 +141,8 @@ std::vector<Piece> split(std::string_view text) {
   bool starts_line = true;
   const auto add_plain = [&](std::string_view part) {
     const std::string_view all = part;
-    if (drop_newline && part.starts_with("\r\n")) part.remove_prefix(2);
     if (drop_newline && part.starts_with('\n')) part.remove_prefix(1);
-    while (strip_start && !part.empty() && is_blank(part.front())) part.remove_prefix(1);
+    if (strip_start) part = unicode::stripped_start(part);
     const std::size_t dropped = all.size() - part.size();
     starts_line = dropped > 0 ? all[dropped - 1] == '\n' : all.data() == text.data();
     plain = part;
@@ -191,7 +206,7 @@ struct Value {
     if (kind == Kind::Text) return text;
     if (kind == Kind::Number) return std::to_string(number);
     if (kind == Kind::Undefined) return "";
-    throw NotRendered();
+    throw NotRendered{"output of a value that is no text"};
   }
 };
 
@@ -201,15 +216,15 @@ class Budget {
  public:
   explicit Budget(const JinjaLimits& limits) : limits_(limits), steps_(limits.steps) {}
   void step() {
-    if (--steps_ < 0) throw NotRendered();
+    if (--steps_ < 0) throw NotRendered{"more work in it than is allowed"};
   }
   void check_depth(int depth) const {
-    if (depth > limits_.depth) throw NotRendered();
+    if (depth > limits_.depth) throw NotRendered{"blocks or parentheses that are nested too deeply"};
   }
   // A text that is built or copied: a long one is as many steps.
   void check_size(std::size_t size) {
     constexpr std::size_t kBytesOfStep = 64;
-    if (size > limits_.output) throw NotRendered();
+    if (size > limits_.output) throw NotRendered{"a text that grows too long"};
     steps_ -= static_cast<int>(size / kBytesOfStep);
     step();
   }
@@ -229,7 +244,7 @@ class Expression {
 
   Value whole() {
     Value value = either();
-    if (tokens_[at_].kind != Lexeme::Kind::End) throw NotRendered();
+    if (tokens_[at_].kind != Lexeme::Kind::End) throw NotRendered{here()};
     return value;
   }
 
@@ -239,16 +254,21 @@ class Expression {
     ++at_;
     return true;
   }
+  std::string here() const {
+    const Lexeme& token = tokens_[at_];
+    return token.kind == Lexeme::Kind::End ? "an expression that stops too early" : quoted(token.value) + " in an expression";
+  }
   void need(std::string_view text) {
-    if (!take(text)) throw NotRendered();
+    if (!take(text)) throw NotRendered{here()};
   }
   std::string next_name() {
-    if (tokens_[at_].kind != Lexeme::Kind::Name) throw NotRendered();
+    if (tokens_[at_].kind != Lexeme::Kind::Name) throw NotRendered{here()};
     return tokens_[at_++].value;
   }
   // What is not known, where it is looked at.
-  Value unknown() const {
-    if (live_) throw NotRendered();
+  template <class... Args>
+  Value unknown(fmt::format_string<Args...> what, Args&&... args) const {
+    if (live_) throw NotRendered{fmt::format(what, std::forward<Args>(args)...)};
     return {};
   }
   template <class Read>
@@ -281,7 +301,7 @@ class Expression {
   Value conditional() {
     const std::size_t start = at_;
     read(false, [&] { return any_of(); });
-    if (!take("if")) return unknown();
+    if (!take("if")) return unknown("{}", here());
     const bool chosen = any_of().truth();
     const std::size_t behind = std::exchange(at_, start);
     Value value = read(chosen, [&] { return any_of(); });
@@ -332,7 +352,7 @@ class Expression {
         take("not");
         ++at_;
         summed();
-        value = unknown();
+        value = unknown("the operator 'in'");
       } else {
         return value;
       }
@@ -344,13 +364,13 @@ class Expression {
     const auto plain = [&](const Value& v) {
       return counts(v) || v.kind == Kind::Text || v.kind == Kind::None || v.kind == Kind::Undefined;
     };
-    if (!plain(a) || !plain(b)) return unknown();
+    if (!plain(a) || !plain(b)) return unknown("a comparison of messages or lists");
     if (counts(a) && counts(b)) return Value::of(a.number == b.number);
     return Value::of(a.kind == b.kind && a.text == b.text);
   }
   std::int64_t number(const Value& value) const {
     if (value.kind == Value::Kind::Number) return value.number;
-    return unknown().number;
+    return unknown("a comparison of what is no number").number;
   }
   // Texts side by side: + and ~ are the same where both sides are texts.
   Value summed() {
@@ -359,7 +379,7 @@ class Expression {
       ++at_;
       const Value right = tested();
       const bool texts = value.kind == Value::Kind::Text && right.kind == Value::Kind::Text;
-      if (!texts) value = unknown();
+      if (!texts) value = unknown("'+' or '~' beside what is no text");
       value.text += right.text;
       budget_.check_size(value.text.size());
     }
@@ -371,6 +391,7 @@ class Expression {
       const bool invert = take("not");
       value = test(value, next_name());
       if (invert) value.number = !value.number;
+      if (tokens_[at_].is("is")) throw NotRendered{"a test of a test"};
     }
     return value;
   }
@@ -379,7 +400,7 @@ class Expression {
     if (name == "undefined") return Value::of(value.kind == Value::Kind::Undefined);
     if (name == "none") return Value::of(value.kind == Value::Kind::None);
     if (name == "string") return Value::of(value.kind == Value::Kind::Text);
-    return unknown();
+    return unknown("the test {}", quoted(name));
   }
   Value filtered() {
     Value value = member_of();
@@ -388,11 +409,11 @@ class Expression {
       const bool bare = !tokens_[at_].is("(") || tokens_[at_ + 1].is(")");
       if (take("(")) arguments();
       if (bare && name == "trim" && value.kind == Value::Kind::Text)
-        value.text = std::string(trimmed(value.text));
+        value.text = std::string(unicode::stripped(value.text));
       else if (bare && name == "length" && value.kind == Value::Kind::Messages)
         value = Value::of(static_cast<std::int64_t>(value.messages.size()));
       else
-        value = unknown();
+        value = unknown("the filter {}", quoted(name));
     }
     return value;
   }
@@ -409,14 +430,15 @@ class Expression {
         const bool bare = tokens_[at_].is(")");
         arguments();
         if (bare && name == "strip" && value.kind == Value::Kind::Text)
-          value.text = std::string(trimmed(value.text));
+          value.text = std::string(unicode::stripped(value.text));
         else
-          value = unknown();
+          value = unknown("the method {}", quoted(name));
       } else if (take("[")) {
         value = subscript(value);
       } else if (take("(")) {
+        const std::string name = at_ >= 2 ? tokens_[at_ - 2].value : "";
         arguments();
-        value = unknown();  // a function: raise_exception() raises, others are not known
+        value = unknown("the function {}", quoted(name));  // raise_exception() raises, others are not known
       } else {
         return value;
       }
@@ -444,7 +466,7 @@ class Expression {
       if (name == "index") return Value::of(of.number + 1);
       if (name == "length") return Value::of(count);
     }
-    return unknown();
+    return unknown("the member {} of what has none or is not known", quoted(name));
   }
   // A member by its name, a message by its index, or all messages but the first.
   Value subscript(const Value& of) {
@@ -452,9 +474,9 @@ class Expression {
     const bool slice = take(":");
     need("]");
     if (!slice && index.kind == Value::Kind::Text) return member(of, index.text);
-    if (of.kind != Value::Kind::Messages || index.kind != Value::Kind::Number) return unknown();
+    if (of.kind != Value::Kind::Messages || index.kind != Value::Kind::Number) return unknown("a subscript that is not of the messages");
     const auto count = static_cast<std::int64_t>(of.messages.size());
-    if (slice) return index.number == 1 ? Value::list(of.messages.subspan(count > 0 ? 1 : 0)) : unknown();
+    if (slice) return index.number == 1 ? Value::list(of.messages.subspan(count > 0 ? 1 : 0)) : unknown("a slice that is not [1:]");
     const std::int64_t at = index.number < 0 ? count + index.number : index.number;
     return at >= 0 && at < count ? Value::message(of.messages[static_cast<std::size_t>(at)]) : Value();
   }
@@ -467,7 +489,7 @@ class Expression {
       default: break;
     }
     if (take("-")) {
-      if (tokens_[at_].kind != Lexeme::Kind::Number) throw NotRendered();
+      if (tokens_[at_].kind != Lexeme::Kind::Number) throw NotRendered{here()};
       return Value::of(-integer(tokens_[at_++].value));
     }
     need("(");
@@ -478,7 +500,8 @@ class Expression {
   static std::int64_t integer(const std::string& digits) {
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (error != std::errc() || end != digits.data() + digits.size() || value > 1'000'000) throw NotRendered();
+    if (error != std::errc() || end != digits.data() + digits.size() || value > 1'000'000)
+      throw NotRendered{fmt::format("the number {}", quoted(digits))};
     return value;
   }
   Value named(const std::string& name) const {
@@ -511,11 +534,14 @@ class Run {
   }
 
   std::string all() {
-    if (block(0, true, 0) != pieces_.size()) throw NotRendered();
+    if (const std::size_t end = block(0, true, 0); end != pieces_.size()) throw NotRendered{stray(end)};
     return std::move(out_);
   }
 
  private:
+  std::string stray(std::size_t at) const {
+    return at == pieces_.size() ? "a block that is not closed" : fmt::format("the statement {} in this place", quoted(word(at)));
+  }
   std::string word(std::size_t at) const {
     const Piece& piece = pieces_[at];
     return piece.kind == Piece::Kind::Statement ? piece.tokens[0].value : "";
@@ -541,11 +567,11 @@ class Run {
       } else if (name == "set" && has_sign(piece.tokens)) {
         if (run) assign(at);
       } else if (name == "generation" || name == "set" || name == "macro" || name == "call" || name == "filter") {
-        if (run && name != "generation") throw NotRendered();  // which marks what is trained on, no more
+        if (run && name != "generation") throw NotRendered{"the block " + quoted(name)};  // which marks what is trained on, no more
         at = block(at + 1, run, depth + 1);
-        if (at == pieces_.size() || word(at) != "end" + name) throw NotRendered();
+        if (at == pieces_.size() || word(at) != "end" + name) throw NotRendered{stray(at)};
       } else if (run) {
-        throw NotRendered();
+        throw NotRendered{"the statement " + quoted(name)};
       }
       ++at;
     }
@@ -558,7 +584,7 @@ class Run {
   }
   void assign(std::size_t at) {
     const Lexemes& tokens = pieces_[at].tokens;
-    if (tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("=")) throw NotRendered();
+    if (tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("=")) throw NotRendered{"{% set %} of what is no plain name"};
     scopes_.back()[tokens[1].value] = evaluate(at, 3);
   }
 
@@ -570,9 +596,9 @@ class Run {
       const bool chosen = run && !done && (is_else || evaluate(at, 1).truth());
       done = done || chosen;
       at = block(at + 1, chosen, depth + 1);
-      if (at == pieces_.size()) throw NotRendered();
+      if (at == pieces_.size()) throw NotRendered{stray(at)};
       if (word(at) == "endif") return at;
-      if (is_else || (word(at) != "elif" && word(at) != "else")) throw NotRendered();
+      if (is_else || (word(at) != "elif" && word(at) != "else")) throw NotRendered{stray(at)};
     }
   }
 
@@ -581,9 +607,10 @@ class Run {
     const Lexemes& tokens = pieces_[at].tokens;
     std::span<const Message> messages;
     if (run) {
-      if (tokens.size() < 5 || tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("in")) throw NotRendered();
+      if (tokens.size() < 5 || tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("in"))
+        throw NotRendered{"a loop with more than one variable"};
       const Value value = evaluate(at, 3);
-      if (value.kind != Value::Kind::Messages) throw NotRendered();
+      if (value.kind != Value::Kind::Messages) throw NotRendered{"a loop that is not over the messages"};
       messages = value.messages;
     }
     for (std::size_t i = 0; i < messages.size(); ++i) {
@@ -595,7 +622,7 @@ class Run {
     return end_of_loop(block(at + 1, false, depth + 1));
   }
   std::size_t end_of_loop(std::size_t at) const {
-    if (at == pieces_.size() || word(at) != "endfor") throw NotRendered();
+    if (at == pieces_.size() || word(at) != "endfor") throw NotRendered{stray(at)};
     return at;
   }
 
@@ -612,11 +639,12 @@ class Run {
 
 }  // namespace
 
-std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits) {
-  if (text.size() > limits.bytes) return std::nullopt;
+std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits, std::string* why) {
   try {
-    return Run(split(text), input, limits).all();
-  } catch (const NotRendered&) {
+    if (text.size() > limits.bytes) throw NotRendered{fmt::format("more than {} bytes", limits.bytes)};
+    return Run(split(one_kind_of_newline(text)), input, limits).all();
+  } catch (const NotRendered& refused) {
+    if (why != nullptr) *why = refused.why;
     return std::nullopt;
   }
 }

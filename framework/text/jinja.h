@@ -27,6 +27,8 @@ struct JinjaLimits {
   int depth = 64;                             // of blocks and of parentheses
 };
 
-std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits = {});
+// `why` becomes what is not known, in a few words, where nothing is returned.
+std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits = {},
+                                        std::string* why = nullptr);
 
 }  // namespace foretell

@@ -72,11 +72,15 @@ VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, i
   return map;
 }
 
-std::optional<int> shared_ids(const Tokenizer& a, const Tokenizer& b) {
-  const int shared = std::min(a.vocab_size(), b.vocab_size());
-  for (Token token = 0; token < shared; ++token)
-    if (a.id_to_token(token) != b.id_to_token(token)) return std::nullopt;
-  return shared > 0 ? std::optional(shared) : std::nullopt;
+SharedIds shared_ids(const Tokenizer& target, const Tokenizer& draft) {
+  SharedIds shared;
+  shared.count = std::min(target.vocab_size(), draft.vocab_size());
+  for (Token token = 0; token < shared.count; ++token) {
+    std::string in_target = target.id_to_token(token), in_draft = draft.id_to_token(token);
+    if (in_target == in_draft) continue;
+    if (shared.different++ == 0) shared.first = token, shared.in_target = std::move(in_target), shared.in_draft = std::move(in_draft);
+  }
+  return shared;
 }
 
 }  // namespace foretell

@@ -4,8 +4,6 @@
 // that are part of a character are compared by their spelling, which only byte-level vocabularies share. The end tokens of the two correspond.
 #pragma once
 
-#include <optional>
-
 #include "framework/base/vocabulary_map.h"
 #include "framework/text/tokenizer.h"
 
@@ -15,7 +13,6 @@ namespace foretell {
 VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, int target_vocab,
                                const std::shared_ptr<const Tokenizer>& draft, int draft_vocab);
 
-// The number of ids of the shorter tokenizer, if the other one spells them all alike; none if it does not.
-std::optional<int> shared_ids(const Tokenizer& a, const Tokenizer& b);
+SharedIds shared_ids(const Tokenizer& target, const Tokenizer& draft);
 
 }  // namespace foretell

@@ -40,8 +40,8 @@ constexpr int kKindsOfContents = 4, kMostTurns = 4;
 struct Candidate {
   std::string_view text;
   const std::string& eos_token;
-  std::optional<std::string> render(const Messages& messages) const {
-    return render_jinja(text, {.messages = messages, .bos_token = std::string(kBos), .eos_token = eos_token});
+  std::optional<std::string> render(const Messages& messages, std::string* why = nullptr) const {
+    return render_jinja(text, {.messages = messages, .bos_token = std::string(kBos), .eos_token = eos_token}, {}, why);
   }
 };
 
@@ -92,9 +92,9 @@ std::optional<OwnTemplate> find_own_template(const std::filesystem::path& folder
   return text ? std::optional(OwnTemplate{config.string(), std::move(*text)}) : std::nullopt;
 }
 
-std::optional<ChatTemplate> recognise_template(std::string_view text, const std::string& eos_token) {
+std::optional<ChatTemplate> recognise_template(std::string_view text, const std::string& eos_token, std::string* why) {
   const Candidate own{text, eos_token};
-  auto first = own.render({{"user", "one"}});
+  auto first = own.render({{"user", "one"}}, why);
   if (!first) return std::nullopt;
   const bool bos = first->starts_with(kBos);
   if (bos) first->erase(0, kBos.size());

@@ -27,7 +27,8 @@ std::optional<OwnTemplate> find_own_template(const std::filesystem::path& folder
 // Of the bytes of a tokenizer_config.json; `name` is what an Error calls them.
 std::optional<std::string> parse_own_template(std::string_view tokenizer_config, const std::string& name);
 
-// Nothing if it is none of the known ones, or may not be. `eos_token` is what the template may write as that.
-std::optional<ChatTemplate> recognise_template(std::string_view text, const std::string& eos_token);
+// Nothing if it is none of the known ones, or may not be. `eos_token` is what the template may write as that; `why` becomes the construct that is not
+// understood, if one stands in the way of rendering a plain question.
+std::optional<ChatTemplate> recognise_template(std::string_view text, const std::string& eos_token, std::string* why = nullptr);
 
 }  // namespace foretell

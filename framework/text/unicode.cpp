@@ -140,6 +140,32 @@ bool is_word(char32_t code) {
          code == 0x200C || code == 0x200D;
 }
 
+namespace {
+bool is_python_space(char32_t code) { return is_space(code) || (code >= 0x1C && code <= 0x1F); }
+}  // namespace
+
+std::string_view stripped_start(std::string_view bytes) {
+  const bool valid = is_valid(bytes);
+  while (!bytes.empty() && (valid || static_cast<unsigned char>(bytes.front()) < 0x80)) {
+    const Character first = at(bytes, 0);
+    if (!is_python_space(first.code)) break;
+    bytes.remove_prefix(static_cast<std::size_t>(first.bytes));
+  }
+  return bytes;
+}
+
+std::string_view stripped_end(std::string_view bytes) {
+  const bool valid = is_valid(bytes);
+  while (!bytes.empty() && (valid || static_cast<unsigned char>(bytes.back()) < 0x80)) {
+    const Character last = before(bytes, bytes.size());
+    if (!is_python_space(last.code)) break;
+    bytes.remove_suffix(static_cast<std::size_t>(last.bytes));
+  }
+  return bytes;
+}
+
+std::string_view stripped(std::string_view bytes) { return stripped_end(stripped_start(bytes)); }
+
 std::string printable(std::string_view bytes) {
   constexpr std::size_t kShown = 240;  // bytes
   return foretell::printable(excerpt(bytes, kShown));

@@ -52,6 +52,11 @@ bool is_other(char32_t code);            // C: control, format, unassigned, priv
 bool is_space(char32_t code);            // the White_Space property
 bool is_word(char32_t code);             // \w: alphabetic, mark, decimal number, connector, joiner
 
+// Without the white space at both ends, as Python's str.strip() takes it: is_space() and U+001C to U+001F. Of bytes that are not UTF-8 only ASCII's.
+std::string_view stripped(std::string_view bytes);
+std::string_view stripped_start(std::string_view bytes);
+std::string_view stripped_end(std::string_view bytes);
+
 // For messages: the beginning of it as framework/base/printable.h writes it.
 std::string printable(std::string_view bytes);
 

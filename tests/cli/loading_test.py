@@ -49,6 +49,37 @@ def padded_draft(folder):
           "padding: without a tokenizer nobody knows that it is padding")
 
 
+def other_tokenizer(folder):
+    """Of equal size: a few renamed ids are named once, another tokenizer is refused with the first id that differs."""
+    def model_with(name, seed, rename):
+        model = make_random(folder, name, seed, vocab_size=2051)
+        give_tokenizer(model)
+        path = os.path.join(model, "tokenizer.json")
+        document = json.load(open(path))
+        rename(document)
+        os.remove(path)
+        with open(path, "w") as file:
+            json.dump(document, file)
+        return model
+
+    def exchange(document, first, second):  # the spellings of two ids
+        vocab = document["model"]["vocab"]
+        spelled = {id: text for text, id in vocab.items()}
+        vocab[spelled[first]], vocab[spelled[second]] = second, first
+
+    target = model_with("tok-target", 1, lambda document: None)
+    few = model_with("tok-few", 2, lambda document: exchange(document, 700, 701))
+    other = model_with("tok-other", 2, lambda document: [exchange(document, id, id + 40) for id in range(700, 720)])
+    common = ("generate", "--model", target, "--prompt", PROMPT, "--max-new-tokens", 6, "--ignore-eos", "--threads", 1, "--draft-model")
+    done = run(*common, few)
+    check(done.returncode == 0 and done.stderr.count("2 of 2051 ids are other tokens to the draft model than to its target, first 700:") == 1,
+          "a few other ids are named: " + done.stderr.strip()[-160:])
+    done = run(*common, other)
+    check(done.returncode == 2 and "has another tokenizer than the target: 40 of 2051 ids differ, first 700," in done.stderr and
+          done.stderr.count("\n") == 1, "another tokenizer is refused: " + done.stderr.strip()[-160:])
+    check(run(*common, target).stderr.count("note:") == 0, "nothing is said of one and the same")
+
+
 def own_template(folder):
     """A known template is used, another one is named once, and a choice of the user's wins silently."""
     model = make_random(folder, "chat", 4, vocab_size=2051)
@@ -75,6 +106,9 @@ def own_template(folder):
     check(json.loads(done.stdout)["prompt_ids"] == bare, "a template that is not known is not used")
     check(done.stderr.count("tokenizer_config.json: the model's own chat template is none of the known ones (vicuna, llama-3, chatml, none)") == 1,
           "and is named: " + done.stderr[:120])
+    give_tokenizer(model, "{% set ns = namespace() %}" + OTHER)
+    check("(vicuna, llama-3, chatml, none): it has the function 'namespace', which is not understood" in run(*common).stderr,
+          "the construct that stands in the way is named")
     check("note:" not in run(*common, "--chat-template", "none").stderr, "but not where the user has chosen")
     done = run("run", study, "--out", os.path.join(folder, "other"))
     check(done.returncode == 0 and done.stderr.count("own chat template") == 1, "in a study once")
@@ -156,7 +190,7 @@ def outside_cases(folder):
 
 
 with temporary_folder() as temporary:
-    for test in (padded_draft, own_template, other_kinds, ties):
+    for test in (padded_draft, other_tokenizer, own_template, other_kinds, ties):
         case(lambda: test(temporary))
     if DATA:
         case(lambda: outside_cases(temporary))

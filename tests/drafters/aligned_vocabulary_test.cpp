@@ -35,7 +35,7 @@ Setup padded_setup(const std::string& drafter, int vocab, int draft_vocab, std::
     out.target = target;
     out.draft_model = "toy";
     out.load_model = [draft_vocab](const std::string&) { return toy(draft_vocab, 99); };
-    out.shared_ids = [shared](const std::string&) { return shared; };
+    out.shared_ids = [shared](const std::string&) { return shared ? std::optional(SharedIds{.count = *shared}) : std::nullopt; };
     if (!tree.empty()) out.tree = parse_yaml(tree, "tree");
     return out;
   };
@@ -90,12 +90,32 @@ TEST_CASE("ids that the tokenizer has not are never drafted, and the rest keeps 
 }
 
 TEST_CASE("vocabularies of two sizes are padding only if one tokenizer begins as the other") {
-  CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(5)) == 5);
-  CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(3)) == 3);
-  CHECK_FALSE(shared_ids(*toy_target_tokenizer(5), *toy_draft_tokenizer(5)));
+  CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(5)).count == 5);
+  CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(3)).count == 3);
+  CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(3)).agree());
   CHECK_THROWS_WITH(padded_setup("{type: model}", 5, 4, std::nullopt).drafter(), Contains("a vocabulary of 4 tokens, the target has 5") &&
                                                                                      Contains("one and the same tokenizer") &&
                                                                                      Contains("universal"));
+}
+
+TEST_CASE("another tokenizer is refused whatever the sizes of the vocabularies, and its first other id is named") {
+  const SharedIds other = shared_ids(*toy_target_tokenizer(5), *toy_draft_tokenizer(5));
+  CHECK((other.count == 5 && other.different == 1 && other.first == 4 && other.in_target == "e" && other.in_draft == "ab"));
+  CHECK_FALSE(other.agree());
+  for (const int draft : {4, 5, 6})
+    CHECK_THROWS_WITH(in_target_ids(toy(draft, 1), 5, other, "draft/x"), Contains("draft/x has another tokenizer") &&
+                                                                             Contains("1 of 5 ids differ, first 4, which is 'e'") &&
+                                                                             Contains("'ab'") && Contains("universal"));
+  const auto same = toy(5, 1), longer = toy(6, 1);
+  CHECK(in_target_ids(same, 5, std::nullopt, "") == same);
+  CHECK(in_target_ids(same, 5, SharedIds{.count = 4}, "") == same);
+  CHECK(in_target_ids(longer, 5, SharedIds{.count = 4}, "")->config().vocab_size == 5);
+}
+
+TEST_CASE("a few special tokens of another name leave it the same tokenizer: one id in a hundred") {
+  CHECK(SharedIds{.count = 128256, .different = 1282}.agree());
+  CHECK_FALSE(SharedIds{.count = 128256, .different = 1283}.agree());
+  CHECK_FALSE(SharedIds{.count = 0, .different = 0}.agree());
 }
 
 }  // namespace

@@ -89,7 +89,10 @@ const std::vector<Key> kKeys = {
     {R"("embedding_multiplier": 3.0, "residual_multiplier": 0.3, "scale_emb": 3.0, "scale_depth": 1.4)"},
     // Experts
     {R"("num_experts_per_tok": 1)", kExperts},
-    {R"("num_local_experts": 4)", "mixtral"},
+    {R"("num_local_experts": 16)", "mixtral qwen3_moe olmoe deepseek_v3"},
+    {R"("num_experts": 4)", "mixtral qwen2_moe qwen3_moe olmoe"},
+    {R"("n_routed_experts": 8)", "deepseek_v3"},
+    {R"("n_ctx": 50)"},
     {R"("router_jitter_noise": 0.5)"},
     {R"("decoder_sparse_step": 3)", "qwen2_moe qwen3_moe"},
     {R"("mlp_only_layers": [0, 1])", "qwen2_moe qwen3_moe"},
@@ -129,6 +132,27 @@ TEST_CASE("every family reads the keys that Transformers' class reads, leaves as
       INFO(family << ": " << key.json);
       CHECK(outcome(family, key.json) == (holds(key.read, family) ? "read" : holds(key.refused, family) ? "refused" : "left aside"));
     }
+}
+
+TEST_CASE("another name that Transformers gives a key is read, and counts where both are there") {
+  const auto config = [](const std::string& family, const char* more) {
+    return parse_model_config(testing::small_config(family, more), "config.json");
+  };
+  const auto experts = [&](const std::string& family, const char* more) { return config(family, more).moe.experts; };
+  CHECK(experts("mixtral", R"("num_local_experts": null, "num_experts": 4)") == 4);
+  CHECK(experts("mixtral", R"("num_local_experts": 6, "num_experts": 4)") == 4);
+  for (const char* family : {"qwen3_moe", "olmoe"}) {
+    CHECK(experts(family, R"("num_experts": null, "num_local_experts": 4)") == 4);
+    CHECK(experts(family, R"("num_experts": 6, "num_local_experts": 4)") == 4);
+  }
+  CHECK(experts("deepseek_v3", R"("n_routed_experts": null, "num_local_experts": 16)") == 16);
+  CHECK(experts("deepseek_v3", R"("n_routed_experts": 8, "num_local_experts": 16)") == 16);
+  CHECK(experts("qwen2_moe", R"("num_experts": 6, "num_local_experts": 4)") == 6);
+  const ModelConfig gpt2 =
+      config("gpt2", R"("hidden_size": 60, "num_attention_heads": 6, "num_hidden_layers": 2, "max_position_embeddings": 33)");
+  CHECK((gpt2.hidden_size == 60 && gpt2.num_heads == 6 && gpt2.num_layers == 2 && gpt2.context == 33));
+  CHECK_THROWS_WITH(config("mixtral", R"("num_experts": 0)"), Catch::Matchers::Contains("'num_experts' is 0"));
+  CHECK_THROWS_WITH(config("deepseek_v3", R"("num_local_experts": "x")"), Catch::Matchers::Contains("'num_local_experts' is"));
 }
 
 TEST_CASE("a case: llama with a partial rotary factor rotates whole heads") {

@@ -68,6 +68,18 @@ TEST_CASE("models that do not continue a text, and quantised ones, are known by 
           "llama");
 }
 
+TEST_CASE("models of texts and images, and code that a folder brings along, are named") {
+  for (const char* config :
+       {R"({"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"], "text_config": {"model_type": "gemma3_text"}})",
+        R"({"model_type": "llama4", "text_config": {"model_type": "llama4_text"}})",
+        R"({"model_type": "llava", "text_config": {"model_type": "llama"}, "vision_config": {}})"})
+    check_says(config_refusal(config), {"'text_config' is given", "texts and images", "the language model alone is expected"});
+  check_says(config_refusal(R"({"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"], "vision_config": {}})"),
+             {"'vision_config' is given"});
+  check_says(config_refusal(R"({"model_type": "x", "auto_map": {"AutoModelForCausalLM": "modeling_x.X"}})"),
+             {"unknown architecture 'x'", "its own code", "auto_map"});
+}
+
 TEST_CASE("adapters are refused, beside a model too") {
   const TemporaryFolder folder;
   folder.write("adapter_config.json", R"({"peft_type": "LORA", "base_model_name_or_path": "meta-llama/Llama-2-7b-hf", "r": 16})");

@@ -67,8 +67,11 @@ TEST_CASE("a tensor of a file is used, ignored by its family's list, or an error
     refused(std::string(weight_names(naming).prefix) + "unknown");
     refused(layer + "unknown.weight");
     refused(layer + "bias");
-    const std::string rotary = layer + "self_attn.rotary_emb.inv_freq";
-    naming == WeightNaming::Gpt2 ? refused(rotary) : ignored(rotary);
+    refused(layer + "self_attn.q_proj.other_bias");
+    for (const char* buffer : {"inv_freq", "cos_cached", "sin_cached"}) {
+      const std::string rotary = layer + "self_attn.rotary_emb." + buffer;
+      naming == WeightNaming::Gpt2 ? refused(rotary) : ignored(rotary);
+    }
     const std::string gpt2 = layer + "attn.masked_bias", neox = layer + "attention.masked_bias";
     naming == WeightNaming::Gpt2 ? ignored(gpt2) : refused(gpt2);
     naming == WeightNaming::GptNeoX ? ignored(neox) : refused(neox);
@@ -94,6 +97,12 @@ TEST_CASE("a stored head that is not the embedding is the model's, whatever tie_
     tensors.erase(names.head);
     CHECK(difference(*checkpoints.load(tensors, tied), same) < 1e-5f);
     CHECK(difference(*expected, same) > 0.1f);
+    // Tied both ways: the head alone is the embedding too, where the config ties them.
+    StoredTensors head_alone = tensors;
+    head_alone.emplace(names.head, head_alone.at(names.embedding));
+    head_alone.erase(names.embedding);
+    CHECK(difference(*checkpoints.load(head_alone, tied), same) < 1e-5f);
+    CHECK_THROWS_WITH(checkpoints.load(head_alone, config), Contains(std::string("'") + names.embedding + "'") && Contains("is missing"));
     CHECK_THROWS_WITH(checkpoints.load(tensors, config), Contains(std::string("'") + names.head + "'") && Contains("is missing"));
   }
 }

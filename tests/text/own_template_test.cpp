@@ -136,6 +136,43 @@ TEST_CASE("the subset of Jinja renders as Transformers does, or not at all") {
     CHECK(rendered(bad) == std::nullopt);
 }
 
+TEST_CASE("white space is Python's, a newline is one however it is written, and a test has no test") {
+  const std::vector<Message> messages = {{"user", "\xC2\xA0\xE3\x80\x80 a\xC2\x85\x1C"}};
+  const auto rendered = [&](const std::string& text) {
+    return render_jinja(text, {.messages = messages, .bos_token = "", .eos_token = ""});
+  };
+  CHECK(rendered("{{ messages[0].content | trim }}|{{ messages[0].content.strip() }}") == "a|a");
+  CHECK(rendered("x\r\n{% if true %}\r\ny{% endif %}\rz\r\n") == "x\nyz");
+  CHECK(rendered("x\n\xC2\xA0{% if true %}y{% endif %}\xC2\xA0{{- 'z' }}") == "x\nyz");
+  CHECK(rendered("{{ 'x' if nothing is not none is defined }}") == std::nullopt);
+  const std::vector<Message> bad = {{"user", "\xFF a\xC2"}};
+  CHECK(render_jinja("{{ messages[0].content | trim }}", {.messages = bad, .bos_token = "", .eos_token = ""}) == "\xFF a\xC2");
+  CHECK(ChatTemplate::get("llama-3").render(messages, false) == "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>");
+}
+
+TEST_CASE("what is not understood is named") {
+  const std::vector<Message> messages = {{"user", "a"}};
+  const auto why = [&](const std::string& text) {
+    std::string construct;
+    CHECK(render_jinja(text, {.messages = messages, .bos_token = "", .eos_token = ""}, {}, &construct) == std::nullopt);
+    return construct;
+  };
+  CHECK(why("{% set ns = namespace(x=1) %}") == "the function 'namespace'");
+  CHECK(why("{{ raise_exception('no') }}") == "the function 'raise_exception'");
+  CHECK(why("{{ messages | tojson }}") == "the filter 'tojson'");
+  CHECK(why("{{ 'a'.split('b') }}") == "the method 'split'");
+  CHECK(why("{% if 'x' in messages %}{% endif %}") == "the operator 'in'");
+  CHECK(why("{% if 1 % 2 == 0 %}{% endif %}") == "'%' in an expression");
+  CHECK(why("{% if 1 is even %}{% endif %}") == "the test 'even'");
+  CHECK(why("{% for m in messages[::-1] %}{% endfor %}") == "':' in an expression");
+  CHECK(why("{% macro f() %}{% endmacro %}") == "the block 'macro'");
+  CHECK(why("{% include 'x' %}") == "the statement 'include'");
+  CHECK(why("{% if true %}") == "a block that is not closed");
+  std::string construct;
+  CHECK_FALSE(recognise_template("{{ strftime_now('%d') }}", "", &construct));
+  CHECK(construct == "the function 'strftime_now'");
+}
+
 TEST_CASE("a hostile template is bounded") {
   const std::vector<Message> messages = {{"user", "a"}};
   const auto rendered = [&](const std::string& text) {

@@ -67,15 +67,27 @@ JsonObject::JsonObject(const json& object, std::string name, std::string prefix)
   if (!object.is_object()) fail("{}: a JSON object is expected, found {}", name_, object.type_name());
 }
 
+JsonObject JsonObject::with_aliases(std::span<const JsonAlias> aliases) const {
+  JsonObject copy = *this;
+  copy.aliases_ = aliases;
+  return copy;
+}
+
+const char* JsonObject::spelled(const char* key) const {
+  for (const JsonAlias& known : aliases_)
+    if (std::string_view(known.key) == key && object_->contains(known.alias)) return known.alias;
+  return key;
+}
+
 bool JsonObject::empty() const { return object_->empty(); }
 
 const json* JsonObject::find(const char* key) const {
-  const auto it = object_->find(key);
+  const auto it = object_->find(spelled(key));
   return it == object_->end() || it->is_null() ? nullptr : &*it;
 }
 
 bool JsonObject::is_null(const char* key) const {
-  const auto it = object_->find(key);
+  const auto it = object_->find(spelled(key));
   return it != object_->end() && it->is_null();
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,11 +24,20 @@ struct JsonLimits {
 
 nlohmann::json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {});
 
+// Another name that files may give a key. Where both are there the alias counts, as in Transformers' attribute_map.
+struct JsonAlias {
+  const char* key;
+  const char* alias;
+};
+
 // A view of an object that lives elsewhere; cheap to copy.
 class JsonObject {
  public:
   // `prefix` stands before key names in messages ("rope_scaling.").
   JsonObject(const nlohmann::json& object, std::string name, std::string prefix = "");
+
+  // The same object with other names for some of its keys, which messages call by the name that the file has. `aliases` outlive the view.
+  JsonObject with_aliases(std::span<const JsonAlias> aliases) const;
 
   bool has(const char* key) const { return find(key) != nullptr; }
   bool empty() const;
@@ -41,13 +51,16 @@ class JsonObject {
 
   template <class... Args>
   [[noreturn]] void refuse(const char* key, fmt::format_string<Args...> format, Args&&... args) const {
-    fail("{}: '{}{}' {}", name_, prefix_, key, fmt::format(format, std::forward<Args>(args)...));
+    fail("{}: '{}{}' {}", name_, prefix_, spelled(key), fmt::format(format, std::forward<Args>(args)...));
   }
 
   const std::string& name() const { return name_; }
 
  private:
+  const char* spelled(const char* key) const;
+
   const nlohmann::json* object_;
+  std::span<const JsonAlias> aliases_;
   std::string name_;
   std::string prefix_;
 };

@@ -78,7 +78,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& name) {
   refuse_other_configs(json);
   const ModelFamily& family = find_family(json);
   refuse_two_way_attention(json);
-  ModelConfig config = family.parse(json);
+  ModelConfig config = family.parse(json.with_aliases(family.aliases));
   config.family = family.name;
   parse_padding(json, config);
   parse_special_tokens(document, json, config);

@@ -18,11 +18,6 @@ int required(const JsonObject& json, const char* key, std::int64_t high) {
   return static_cast<int>(*value);
 }
 
-// Hugging Face gives GPT-2 two spellings for one thing ("n_embd" and "hidden_size").
-int required(const JsonObject& json, const char* key, const char* other, std::int64_t high) {
-  return required(json, !json.has(key) && json.has(other) ? other : key, high);
-}
-
 int optional_count(const JsonObject& json, const char* key, std::int64_t high, int otherwise) {
   return static_cast<int>(json.integer(key, 1, high).value_or(otherwise));
 }
@@ -228,15 +223,12 @@ ModelConfig parse_gpt2(const JsonObject& json) {
   ModelConfig config;
   config.naming = WeightNaming::Gpt2;
   config.vocab_size = required(json, "vocab_size", kLargestWidth);
-  config.hidden_size = required(json, "n_embd", "hidden_size", kLargestWidth);
-  config.num_layers = required(json, "n_layer", "num_hidden_layers", kMostLayers);
-  config.num_heads = required(json, "n_head", "num_attention_heads", kLargestWidth);
+  config.hidden_size = required(json, "n_embd", kLargestWidth);
+  config.num_layers = required(json, "n_layer", kMostLayers);
+  config.num_heads = required(json, "n_head", kLargestWidth);
   config.num_kv_heads = config.num_heads;
   config.head_dim = default_head_dim(json, "n_head", config);
-  const char* context_key = json.has("n_positions")               ? "n_positions"
-                            : json.has("max_position_embeddings") ? "max_position_embeddings"
-                                                                  : "n_ctx";
-  config.context = optional_count(json, context_key, kLargestWidth, 1024);
+  config.context = optional_count(json, "n_positions", kLargestWidth, 1024);
   config.intermediate_size = optional_count(json, "n_inner", kLargestWidth, 4 * config.hidden_size);
   config.norm = NormKind::Layer;
   config.norm_eps = json.number("layer_norm_epsilon", 0.0, 1.0).value_or(1e-5);
@@ -301,7 +293,7 @@ ModelConfig parse_qwen3_moe(const JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 32768, .kv_heads = 4});
   parse_attention_bias(json, config);
   config.qk_norm = QkNorm::Head;
-  config.moe = parse_experts(json, config, {.other_count_key = "num_local_experts", .count = 128, .per_token = 8, .size = 768});
+  config.moe = parse_experts(json, config, {.count = 128, .per_token = 8, .size = 768});
   config.moe.dense_layers = parse_dense_layers(json, config);
   set_uniform_window(json, json.boolean("use_sliding_window").value_or(false) ? parse_window(json, 4096) : 0, config);
   return config;
@@ -368,19 +360,28 @@ ModelConfig parse_deepseek_v3(const JsonObject& json) {
   return config;
 }
 
+constexpr JsonAlias kGpt2Aliases[] = {{"n_embd", "hidden_size"},
+                                      {"n_layer", "num_hidden_layers"},
+                                      {"n_head", "num_attention_heads"},
+                                      {"n_positions", "max_position_embeddings"}};
+constexpr JsonAlias kMixtralAliases[] = {{"num_local_experts", "num_experts"}};
+constexpr JsonAlias kExpertAliases[] = {{"num_experts", "num_local_experts"}};  // qwen3_moe, olmoe
+constexpr JsonAlias kDeepseekAliases[] = {{"n_routed_experts", "num_local_experts"}};
+
 constexpr ModelFamily kFamilies[] = {
     {"llama", "LlamaForCausalLM", "RMSNorm, rotary positions (also llama3, linear, YaRN and LongRoPE scaling), SwiGLU", parse_llama},
     {"mistral", "MistralForCausalLM", "as llama, with a sliding window", parse_mistral},
     {"qwen2", "Qwen2ForCausalLM", "as llama, with bias on query, key and value; a sliding window in some layers", parse_qwen2},
     {"qwen3", "Qwen3ForCausalLM", "as llama, with RMSNorm on each query and key", parse_qwen3},
     {"phi3", "Phi3ForCausalLM", "as llama, with fused projections; LongRoPE within its original context", parse_phi3},
-    {"gpt2", "GPT2LMHeadModel", "LayerNorm, learned positions, GELU", parse_gpt2},
+    {"gpt2", "GPT2LMHeadModel", "LayerNorm, learned positions, GELU", parse_gpt2, kGpt2Aliases},
     {"gpt_neox", "GPTNeoXForCausalLM", "Pythia: LayerNorm, partial rotary positions, attention and MLP side by side", parse_gpt_neox},
-    {"mixtral", "MixtralForCausalLM", "as mistral, with a mixture of experts", parse_mixtral},
+    {"mixtral", "MixtralForCausalLM", "as mistral, with a mixture of experts", parse_mixtral, kMixtralAliases},
     {"qwen2_moe", "Qwen2MoeForCausalLM", "as qwen2, with a mixture of experts and a gated shared one", parse_qwen2_moe},
-    {"qwen3_moe", "Qwen3MoeForCausalLM", "as qwen3, with a mixture of experts", parse_qwen3_moe},
-    {"olmoe", "OlmoeForCausalLM", "OLMoE: a mixture of experts, RMSNorm on whole queries and keys", parse_olmoe},
-    {"deepseek_v3", "DeepseekV3ForCausalLM", "latent attention, a mixture of experts in groups with shared ones", parse_deepseek_v3},
+    {"qwen3_moe", "Qwen3MoeForCausalLM", "as qwen3, with a mixture of experts", parse_qwen3_moe, kExpertAliases},
+    {"olmoe", "OlmoeForCausalLM", "OLMoE: a mixture of experts, RMSNorm on whole queries and keys", parse_olmoe, kExpertAliases},
+    {"deepseek_v3", "DeepseekV3ForCausalLM", "latent attention, a mixture of experts in groups with shared ones", parse_deepseek_v3,
+     kDeepseekAliases},
     {"bitllama", "BitLlamaForCausalLM", "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", parse_bitllama}};
 
 }  // namespace
@@ -397,7 +398,8 @@ const ModelFamily& find_family(const JsonObject& json) {
   }
   const auto known = known_model_families();
   if (!type && !has_architecture) json.refuse("model_type", "is missing; known: {}", fmt::join(known, ", "));
-  fail("{}: {}", json.name(), unknown_name_message("architecture", shown(type.value_or(architecture)), known));
+  fail("{}: {}{}", json.name(), unknown_name_message("architecture", shown(type.value_or(architecture)), known),
+       json.has("auto_map") ? "; this one brings its own code along (auto_map), which is not run" : "");
 }
 
 }  // namespace foretell

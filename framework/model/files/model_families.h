@@ -16,6 +16,7 @@ struct ModelFamily {
   const char* architecture;  // the entry of config.json's "architectures"
   const char* summary;
   ModelConfig (*parse)(const JsonObject&);
+  std::span<const JsonAlias> aliases = {};  // of keys that parse() reads: the class's attribute_map
 };
 
 std::span<const ModelFamily> model_families();

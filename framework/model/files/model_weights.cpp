@@ -16,11 +16,13 @@ bool can_be_read(StoredType type, bool ternary) {
   return type == StoredType::F32 || type == StoredType::F16 || type == StoredType::BF16 || type == StoredType::F64;
 }
 
-// By its full name, or by the one without the prefix, which files may leave out.
+// By its full name, or by the one without the prefix, which files may leave out. A tied embedding may be stored as the head alone.
 StoredTensors::const_iterator find_stored(const Checkpoint& checkpoint, const ModelConfig& config, const std::string& name) {
-  const auto whole = checkpoint.tensors().find(name);
-  const std::string_view prefix = weight_names(config.naming).prefix;
-  return whole != checkpoint.tensors().end() || !name.starts_with(prefix) ? whole : checkpoint.tensors().find(name.substr(prefix.size()));
+  const WeightNames names = weight_names(config.naming);
+  const StoredTensors& tensors = checkpoint.tensors();
+  auto found = tensors.find(name);
+  if (found == tensors.end() && name.starts_with(names.prefix)) found = tensors.find(name.substr(std::string_view(names.prefix).size()));
+  return found == tensors.end() && config.tie_embeddings && name == names.embedding ? tensors.find(names.head) : found;
 }
 
 // Transformers' own layout in memory; its save_pretrained() writes it when asked for, files on the hub have a tensor for each expert.

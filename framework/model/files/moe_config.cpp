@@ -28,9 +28,7 @@ void check_experts(const JsonObject& json, const char* key, const ModelConfig& c
 
 MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults) {
   MoeConfig moe;
-  const bool other = !json.has(defaults.count_key) && defaults.other_count_key != nullptr && json.has(defaults.other_count_key);
-  const char* key = other ? defaults.other_count_key : defaults.count_key;
-  moe.experts = count_of(json, key, kMostExperts, defaults.count);
+  moe.experts = count_of(json, defaults.count_key, kMostExperts, defaults.count);
   moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
   if (defaults.size > 0) moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, defaults.size);
   if (defaults.shared_size > 0) {
@@ -38,7 +36,7 @@ MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const
     moe.shared_gated = true;
   }
   moe.normalised = defaults.normalised.value_or(json.boolean("norm_topk_prob").value_or(false));
-  check_experts(json, key, config, moe);
+  check_experts(json, defaults.count_key, config, moe);
   return moe;
 }
 

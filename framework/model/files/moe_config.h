@@ -13,7 +13,6 @@ namespace foretell {
 // What a family means where its file is silent.
 struct ExpertDefaults {
   const char* count_key = "num_experts";
-  const char* other_count_key = nullptr;
   int count = 0;
   int per_token = 0;
   int size = 0;                         // moe_intermediate_size; 0: the family has no such key

@@ -163,6 +163,11 @@ void refuse_other_configs(const JsonObject& config) {
     if (type != nullptr && type->is_string() && lower_case(type->get<std::string>()).find(head.part) != std::string::npos)
       refuse_head(config, "model_type", fmt::format("'{}'", shown(*type)), head.what);
   }
+  for (const char* part : {"text_config", "vision_config", "audio_config"})
+    if (config.find(part) != nullptr)
+      config.refuse(part,
+                    "is given: this is a model of texts and images or sounds, whose language model stands in a part of the file; a folder "
+                    "with the language model alone is expected");
   if (architecture.find("For") != std::string::npos && architecture.find("ForCausalLM") == std::string::npos)
     config.refuse("architectures", "is '{}': this is no model that continues a text; one that ends in ForCausalLM is expected",
                   shown(architecture));

@@ -189,10 +189,12 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config) {
 
 std::span<const IgnoredWeights> ignored_weights(WeightNaming naming) {
   // Buffers that old exports stored; Transformers computes them. Its own lists are each class's _keys_to_ignore_on_load_unexpected.
-  static constexpr std::array kRotary = {IgnoredWeights{"rotary_emb.inv_freq", "frequencies of the rotary positions"}};
+  static constexpr std::array kRotary = {IgnoredWeights{"rotary_emb.inv_freq", "frequencies of the rotary positions"},
+                                         IgnoredWeights{"rotary_emb.cos_cached", "their table"},
+                                         IgnoredWeights{"rotary_emb.sin_cached", "their table"}};
   static constexpr std::array kGpt2 = {IgnoredWeights{"attn.bias", "the causal mask"},
                                        IgnoredWeights{"attn.masked_bias", "what the mask puts in place of a score"}};
-  static constexpr std::array kGptNeoX = {kRotary[0], IgnoredWeights{"attention.bias", "the causal mask"},
+  static constexpr std::array kGptNeoX = {kRotary[0], kRotary[1], kRotary[2], IgnoredWeights{"attention.bias", "the causal mask"},
                                           IgnoredWeights{"attention.masked_bias", "what the mask puts in place of a score"}};
   switch (naming) {
     case WeightNaming::Gpt2: return kGpt2;
