@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "experiments/config_json.h"
@@ -70,6 +71,29 @@ bool same_files(const OrderedJsonView& before, const nlohmann::ordered_json& now
          });
 }
 
+// Of the strategies that plug-ins have registered: name -> the plug-in's file and its hash.
+std::map<std::string, std::pair<std::string, std::string>> plugged_in(const OrderedJsonView& manifest) {
+  std::map<std::string, std::pair<std::string, std::string>> out;
+  const auto plugins = manifest.find("plugins");
+  for (std::size_t i = 0; plugins && i < plugins->size(); ++i) {
+    const OrderedJsonView plugin = plugins->at(i);
+    const auto strategies = plugin.find("strategies");
+    for (std::size_t s = 0; strategies && s < strategies->size(); ++s)
+      out[strategies->at(s).string()] = {plugin.at("file").string(), plugin.at("hash").string()};
+  }
+  return out;
+}
+
+// The first strategy that another plug-in, or another form of it, gives now. One that is in one of the two alone is none that both passes can use.
+std::optional<std::string> other_plugin(const OrderedJsonView& before, const nlohmann::ordered_json& fresh) {
+  const Location here{"manifest.json", std::nullopt};
+  const auto now = plugged_in({fresh, "", here});
+  for (const auto& [strategy, then] : plugged_in(before))
+    if (const auto found = now.find(strategy); found != now.end() && found->second.second != then.second && !is_old_hash(then.second))
+      return fmt::format("the plug-in {} with the {} has changed since it was run", found->second.first, strategy);
+  return std::nullopt;
+}
+
 std::string now_utc() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   std::tm parts{};
@@ -84,7 +108,8 @@ std::string now_utc() {
 nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup) {
   const nlohmann::ordered_json foretell = {
       {"version", std::string(version())}, {"revision", std::string(git_revision())}, {"compiler", std::string(compiler())}};
-  return {{"study", study.name},
+  return {{"format", kResultsFormat},
+          {"study", study.name},
           {"study_file", study.file.string()},
           {"cell", cell.name},
           {"cell_hash", cell.hash},
@@ -131,6 +156,7 @@ std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::o
       (has_laws && !is_file_hash(laws->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
     return fmt::format("{} has changed since it was run",
                        has_laws ? fresh.at("laws").at("file").get<std::string>() : laws->at("file").string());
+  if (auto plugin = other_plugin(before, fresh)) return plugin;
   if (fresh.at("timed") != true) return std::nullopt;
   const auto shown = [](const nlohmann::ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); };
   const std::string processor = before.at("cpu").at("model").string(), device = before.at("device").string();

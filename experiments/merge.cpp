@@ -1,22 +1,32 @@
 #include "experiments/merge.h"
 
+#include <compare>
 #include <map>
 #include <vector>
 
 #include "experiments/provenance.h"
 #include "experiments/result_files.h"
 #include "experiments/store.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 
 namespace foretell {
 namespace {
 
-// How far a cell's folder is: complete ones first, then those with more answers.
-std::pair<bool, std::uintmax_t> progress_of(const std::filesystem::path& cell) {
+// How far a cell's folder is: whole and complete ones first, then whole ones with more answers, then damaged ones.
+struct Progress {
+  bool there = false, whole = false, complete = false;
+  std::uintmax_t size = 0;
+  auto operator<=>(const Progress&) const = default;
+};
+
+Progress progress_of(const std::filesystem::path& cell) {
   std::error_code none;
   const auto size = std::filesystem::file_size(cell / "generations.jsonl", none);
-  return none ? std::pair<bool, std::uintmax_t>{false, 0} : std::pair<bool, std::uintmax_t>{Store(cell).finished(), size};
+  if (none) return {};
+  const bool whole = damage_of(cell).empty();
+  return {true, whole, whole && Store(cell).finished(), size};
 }
 
 // Ordinary files and folders only: what a link shows is somebody else's, and a pipe would be waited for.
@@ -52,31 +62,58 @@ StudyIndex common_index(std::span<const std::filesystem::path> folders, const st
   return index;
 }
 
-}  // namespace
+// What is to be done: where each cell is taken from.
+struct MergePlan {
+  StudyIndex index;
+  std::map<std::string, std::filesystem::path> best = {};  // by hash
+  std::vector<std::string> notes = {};
+};
 
-Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+// Reads and checks everything, and writes nothing.
+MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
   FORETELL_CHECK(!folders.empty(), "nothing to merge");
-  const StudyIndex index = common_index(folders, out);
-  Merged merged{.study = index.study, .folder = out};
-  std::map<std::string, std::filesystem::path> best;
+  MergePlan plan{common_index(folders, out)};
   std::vector<CellOrigin> origins;
-  for (const IndexedCell& cell : index.cells) {
+  for (const IndexedCell& cell : plan.index.cells) {
     refuse_link_out(out / cell.hash, out);
-    std::filesystem::path& from = best[cell.hash] = out / cell.hash;
-    for (const auto& folder : folders)
-      if (progress_of(folder / cell.hash) > progress_of(from)) from = folder / cell.hash;
+    std::filesystem::path& from = plan.best[cell.hash] = out / cell.hash;
+    Progress furthest = progress_of(from);
+    for (const auto& folder : folders) {
+      const Progress other = progress_of(folder / cell.hash);
+      if (other > furthest) {
+        from = folder / cell.hash;
+        furthest = other;
+      }
+    }
     origins.push_back(read_origin(from));
     if (from == out / cell.hash) continue;
     refuse_link_out(from, from.parent_path());
     check_copyable(from);
   }
-  merged.notes = check_origins(origins, one_program);
+  plan.notes = check_origins(origins, one_program);
+  return plan;
+}
+
+}  // namespace
+
+void check_mergeable(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+  plan_merge(folders, out, one_program);
+}
+
+Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+  const MergePlan plan = plan_merge(folders, out, one_program);
+  Merged merged{.study = plan.index.study, .folder = out, .notes = plan.notes};
   make_folder(out);
-  write_file(out / "study.json", index.json.dump(2) + "\n");
-  for (const IndexedCell& cell : index.cells) {
-    if (best[cell.hash] != out / cell.hash) copy_cell(best[cell.hash], out / cell.hash);
+  write_file(out / "study.json", plan.index.json.dump(2) + "\n");
+  for (const IndexedCell& cell : plan.index.cells) {
+    const std::filesystem::path& from = plan.best.at(cell.hash);
+    const std::filesystem::path to = out / cell.hash;
+    if (from != to) copy_cell(from, to);
     ++merged.cells;
-    merged.complete += Store(out / cell.hash).finished();
+    const std::string damage = damage_of(to);
+    merged.complete += damage.empty() && Store(to).finished();
+    if (!damage.empty())
+      merged.notes.push_back(fmt::format("damaged: {}; `foretell run` with the same study runs what is missing again", damage));
   }
   return merged;
 }

@@ -63,6 +63,11 @@ GenerationKey key_of(const OrderedJsonView& row) {
           pipeline == "method" ? Arm::Method : Arm::Baseline};
 }
 
+std::string words_of(const GenerationKey& key) {
+  const auto& [conversation, turn, repeat, arm] = key;
+  return fmt::format("prompt '{}', turn {}, repeat {}, {}", conversation, turn, repeat, name_of(arm));
+}
+
 Json generation_json(const GenerationRecord& record) {
   Json row = key_json(record);
   row.update({{"category", record.category},
@@ -162,7 +167,8 @@ std::string checksum_of(Json row, std::string_view round_lines) {
   return sum.text();
 }
 
-std::string sealed_line(Json row, std::size_t rounds, std::string_view round_lines) {
+std::string sealed_line(Json row, std::string_view cell, std::size_t rounds, std::string_view round_lines) {
+  row["cell"] = cell;
   row["rounds"] = rounds;
   row["checksum"] = checksum_of(row, round_lines);
   return to_line(row);

@@ -1,7 +1,7 @@
 // Records as rows of a cell's JSON Lines files.
 //
-// Contract: what is written is read back equal. A row that is none of ours is an Error with file, line and key. The row of a generation says how many
-// rounds belong to it, and has a checksum over itself and their lines.
+// Contract: what is written is read back equal. A row that is none of ours is an Error with file, line and key. The row of a generation says of which cell
+// it is and how many rounds belong to it, and has a checksum over itself and their lines.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -21,6 +21,7 @@ namespace foretell {
 using GenerationKey = std::tuple<std::string, int, int, Arm>;  // conversation, turn, repeat, pipeline
 GenerationKey key_of(const GenerationRecord& record);
 GenerationKey key_of(const OrderedJsonView& row);
+std::string words_of(const GenerationKey& key);  // "prompt '7', turn 0, repeat 1, method"
 
 nlohmann::ordered_json generation_json(const GenerationRecord& record);
 nlohmann::ordered_json round_json(const GenerationRecord& record, int round);
@@ -31,8 +32,8 @@ GenerationRecord generation_from(const OrderedJsonView& row);  // without its ro
 void add_round(const OrderedJsonView& row, GenerationRecord& record);
 AnswerQuality quality_from(const OrderedJsonView& row);
 
-// The line of a generation: its row with the number of its rounds, whose lines are `round_lines`, and the checksum.
-std::string sealed_line(nlohmann::ordered_json row, std::size_t rounds, std::string_view round_lines);
+// The line of a generation: its row with its cell's hash, the number of its rounds, whose lines are `round_lines`, and the checksum.
+std::string sealed_line(nlohmann::ordered_json row, std::string_view cell, std::size_t rounds, std::string_view round_lines);
 // The lines of all its rounds, and the checksum that a generation with these lines has.
 std::string round_lines(const GenerationRecord& record);
 std::string checksum_of(nlohmann::ordered_json row, std::string_view round_lines);

@@ -5,20 +5,17 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "experiments/content_hash.h"
 #include "experiments/record_json.h"
+#include "experiments/result_files.h"
 #include "framework/base/error.h"
 
 namespace foretell {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string words_of(const GenerationKey& key) {
-  const auto& [conversation, turn, repeat, arm] = key;
-  return fmt::format("prompt '{}', turn {}, repeat {}, {}", conversation, turn, repeat, arm == Arm::Method ? "method" : "baseline");
-}
 
 // A generation while its rounds are read.
 struct Expected {
@@ -33,20 +30,31 @@ struct Expected {
   std::string problem = {};  // empty: none so far
 };
 
+// Rounds whose generation has no row.
+struct Unanswered {
+  Location where;  // of the first one
+  std::string words;
+  bool is_last = true;  // no round after them has its generation: a kill between the two files leaves that
+};
+
 class RecordReader {
  public:
-  explicit RecordReader(const std::filesystem::path& folder) : folder_(folder) {}
+  explicit RecordReader(const std::filesystem::path& folder, RecordOwner owner = {}) : folder_(folder), owner_(std::move(owner)) {
+    read_.cell = owner_.cell;
+    read_.sealed = owner_.is_named;
+  }
 
   void read_generations(std::istream& in) {
     for_each_row(
         in, (folder_ / "generations.jsonl").string(), [&](const OrderedJsonView& row, std::string_view) { add(row); },
-        [&](const Error& error) { read_.damage.emplace_back(error.what()); });
+        [&](const Error& error) { unreadable_.emplace_back(error.what()); });
+    all_answers_read_ = unreadable_.empty();
   }
 
   void read_rounds(std::istream& in) {
     for_each_row(
         in, (folder_ / "rounds.jsonl").string(), [&](const OrderedJsonView& row, std::string_view line) { add_to_generation(row, line); },
-        [&](const Error& error) { read_.damage.emplace_back(error.what()); });
+        [&](const Error& error) { unreadable_.emplace_back(error.what()); });
   }
 
   void read_quality(std::istream& in) {
@@ -56,7 +64,7 @@ class RecordReader {
           const auto at = index_.find(key_of(row));
           if (at != index_.end()) generations_[at->second].record.quality = quality_from(row);
         },
-        [&](const Error& error) { read_.damage.emplace_back(error.what()); });
+        [&](const Error& error) { unreadable_.emplace_back(error.what()); });
   }
 
   RecordsRead finish() {
@@ -74,6 +82,11 @@ class RecordReader {
       else
         read_.damage.push_back(std::move(generation.problem));
     }
+    for (const Unanswered& lost : unanswered_) {
+      const std::string line = fmt::format("{}: {}: its row in generations.jsonl is missing", lost.where.to_string(), lost.words);
+      (lost.is_last && all_answers_read_ ? read_.unanswered : read_.damage).push_back(line);
+    }
+    std::move(unreadable_.begin(), unreadable_.end(), std::back_inserter(read_.damage));
     return std::move(read_);
   }
 
@@ -85,22 +98,42 @@ class RecordReader {
       next.checksum = row.at("checksum").string();
     }
     if (row.find("tokens")) next.tokens = static_cast<std::int64_t>(next.record.tokens.size());
+    check_owner(row, next);
     const auto [at, added] = index_.try_emplace(key_of(next.record), generations_.size());
-    if (added)
-      generations_.push_back(std::move(next));
-    else if (generations_[at->second].row != next.row)
-      problem(generations_[at->second], row.where(), "there are two different answers");
+    if (added) return generations_.push_back(std::move(next));
+    Expected& first = generations_[at->second];
+    problem(first, row.where(),
+            first.row == next.row ? fmt::format("the answer is there twice, first in line {}", first.where.line.value_or(0))
+                                  : "there are two different answers");
+  }
+
+  void check_owner(const OrderedJsonView& row, Expected& generation) {
+    const auto cell = row.find("cell");
+    read_.sealed |= cell.has_value();
+    if (!cell && owner_.is_named)
+      problem(generation, row.where(), "names no cell, but all rows of this folder have to");
+    else if (cell && !generation.checksum)
+      problem(generation, row.where(), "names its cell and has no checksum");
+    else if (cell && !owner_.cell.empty() && cell->string() != owner_.cell)
+      problem(generation, row.where(), fmt::format("is of the cell {}, the folder of {}", cell->string(), owner_.cell));
   }
 
   void add_to_generation(const OrderedJsonView& row, std::string_view line) {
-    const auto at = index_.find(key_of(row));
-    if (at == index_.end()) return;  // a kill between the two files
+    const GenerationKey key = key_of(row);
+    const auto at = index_.find(key);
+    if (at == index_.end()) {
+      if (lost_.insert(key).second) unanswered_.push_back({row.where(), words_of(key)});
+      return;
+    }
+    for (; told_ < unanswered_.size(); ++told_) unanswered_[told_].is_last = false;
     Expected& generation = generations_[at->second];
     if (!generation.problem.empty()) return;
     const auto number = static_cast<std::size_t>(row.at("round").integer(0, 1 << 30));
     const std::size_t hash = std::hash<std::string_view>()(line), seen = generation.line_hashes.size();
-    if (number < seen && generation.line_hashes[number] == hash) return;
-    if (number < seen) return problem(generation, row.where(), fmt::format("there are two different rounds {}", number));
+    if (number < seen)
+      return problem(generation, row.where(),
+                     generation.line_hashes[number] == hash ? fmt::format("round {} is there twice", number)
+                                                            : fmt::format("there are two different rounds {}", number));
     if (number > seen) return problem(generation, row.where(), fmt::format("round {} is missing, the next one is {}", seen, number));
     add_round(row, generation.record);
     generation.line_hashes.push_back(hash);
@@ -127,7 +160,13 @@ class RecordReader {
   }
 
   std::filesystem::path folder_;
+  RecordOwner owner_;
   std::vector<Expected> generations_;
+  std::vector<std::string> unreadable_;  // lines without a prompt
+  bool all_answers_read_ = true;
+  std::vector<Unanswered> unanswered_;
+  std::set<GenerationKey> lost_;
+  std::size_t told_ = 0;  // of the unanswered ones: how many are known not to be the last
   std::map<GenerationKey, std::size_t> index_;
   RecordsRead read_;
 };
@@ -140,10 +179,36 @@ std::ifstream opened(const std::filesystem::path& file) {
   return in;
 }
 
+// The hash that a folder has as its name; empty if that is none.
+std::string hash_of_name(const std::filesystem::path& folder) {
+  std::error_code failed;
+  std::filesystem::path whole = std::filesystem::absolute(folder, failed).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();  // results/STUDY/HASH/
+  const std::string name = whole.filename().string();
+  return is_cell_hash(name) ? name : "";
+}
+
+// Tells what the manifest contradicts, and that of a manifest that cannot be read.
+RecordOwner owner_of(const std::filesystem::path& folder, std::vector<std::string>& damage) {
+  RecordOwner owner{.cell = hash_of_name(folder)};
+  try {
+    const auto manifest = ResultJson::if_there(folder / "manifest.json");
+    if (!manifest) return owner;
+    owner.is_named = manifest->view().integer_or("format", 1) >= kResultsFormat;
+    const std::string named = manifest->view().string_or("cell_hash", "");
+    if (owner.cell.empty()) owner.cell = named;
+    if (!named.empty() && named != owner.cell)
+      damage.push_back(fmt::format("{}: is of the cell {}, its folder of {}", manifest->where().file, named, owner.cell));
+  } catch (const Error& error) {
+    damage.emplace_back(error.what());
+  }
+  return owner;
+}
+
 }  // namespace
 
-RecordsRead read_records(std::istream& generations, std::istream& rounds, const std::filesystem::path& folder) {
-  RecordReader reader(folder);
+RecordsRead read_records(std::istream& generations, std::istream& rounds, const std::filesystem::path& folder, const RecordOwner& owner) {
+  RecordReader reader(folder, owner);
   reader.read_generations(generations);
   reader.read_rounds(rounds);
   return reader.finish();
@@ -151,8 +216,14 @@ RecordsRead read_records(std::istream& generations, std::istream& rounds, const 
 
 RecordsRead read_records(const std::filesystem::path& folder) {
   std::error_code ignored;
-  if (!std::filesystem::exists(folder / "generations.jsonl", ignored)) return {};
-  RecordReader reader(folder);
+  if (!std::filesystem::exists(folder, ignored)) return {};
+  std::vector<std::string> of_manifest;
+  RecordReader reader(folder, owner_of(folder, of_manifest));
+  if (!std::filesystem::exists(folder / "generations.jsonl", ignored)) {
+    RecordsRead none = reader.finish();
+    none.damage = of_manifest;
+    return none;
+  }
   std::ifstream generations = opened(folder / "generations.jsonl");
   reader.read_generations(generations);
   if (std::filesystem::exists(folder / "rounds.jsonl", ignored)) {
@@ -163,13 +234,9 @@ RecordsRead read_records(const std::filesystem::path& folder) {
     std::ifstream quality = opened(folder / "quality.jsonl");
     reader.read_quality(quality);
   }
-  return reader.finish();
-}
-
-bool is_summary_of(const OrderedJsonView& summary, const RecordsRead& read) {
-  const auto records = summary.find("records");
-  return !records || (records->at("generations").integer() == static_cast<std::int64_t>(read.records.size()) &&
-                      records->at("checksum").string() == read.checksum);
+  RecordsRead read = reader.finish();
+  read.damage.insert(read.damage.begin(), of_manifest.begin(), of_manifest.end());
+  return read;
 }
 
 std::vector<GenerationRecord> undamaged_records(const std::filesystem::path& folder) {

@@ -200,7 +200,7 @@ nlohmann::ordered_json counts_json(const std::optional<Divergences>& divergences
 
 }  // namespace
 
-nlohmann::ordered_json summary_json(const Study& study, const CellResult& result) {
+nlohmann::ordered_json summary_json(const Study& study, const CellResult& result, const FoldOptions& fold) {
   return {{"study", study.name},
           {"cell", result.cell.name},
           {"complete", result.complete},
@@ -210,6 +210,7 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"given_acceptance", given_json(result.cell.pipeline)},
           {"group", result.cell.group},
           {"settings", to_json(result.cell.settings)},
+          {"fold", to_json(fold)},
           {"tasks", to_json(result.summary, result.tasks)},
           {"lossless", result.lossless},
           {"divergence", counts_json(result.divergences)},

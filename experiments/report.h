@@ -35,8 +35,8 @@ struct CellResult {
   std::optional<Divergences> divergences = {};  // where they are not, judged; none for cells that were not examined
 };
 
-// What summary.json holds.
-nlohmann::ordered_json summary_json(const Study& study, const CellResult& result);
+// What summary.json holds. `fold`: how the result's summary was made of the records.
+nlohmann::ordered_json summary_json(const Study& study, const CellResult& result, const FoldOptions& fold);
 
 // With what its marks mean below: cells whose timing is unreliable, and those whose acceptance was given to them.
 std::string results_table(const std::vector<CellResult>& results);

@@ -4,12 +4,14 @@
 #include <set>
 
 #include "framework/base/error.h"
+#include "framework/base/input_file.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
 namespace {
 
 constexpr std::size_t kMostCells = 100000;  // of a study
+constexpr std::size_t kLongestName = 255;   // of a file system
 
 bool is_name_letter(unsigned char c) { return (c < 0x80 && std::isalnum(c)) || c == '-' || c == '_' || c == '.'; }
 
@@ -40,8 +42,12 @@ bool is_cell_hash(std::string_view name) {
          std::all_of(name.begin(), name.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-bool is_study_name(std::string_view name) {
-  return !name.empty() && name.size() <= 255 && name.front() != '.' && std::all_of(name.begin(), name.end(), is_name_letter);
+std::string study_name_problem(std::string_view name) {
+  if (name.empty()) return "is empty";
+  if (name.front() == '.') return "begins with '.'";
+  if (!std::all_of(name.begin(), name.end(), is_name_letter)) return "may hold letters, digits, '-', '_' and '.' only";
+  if (name.size() > kLongestName) return fmt::format("has {} characters, at most {} are allowed", name.size(), kLongestName);
+  return "";
 }
 
 void refuse_link_out(const std::filesystem::path& path, const std::filesystem::path& below) {
@@ -52,9 +58,7 @@ void refuse_link_out(const std::filesystem::path& path, const std::filesystem::p
 }
 
 std::string read_result_file(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (std::filesystem::exists(file, ignored) && !std::filesystem::is_regular_file(file, ignored))
-    fail("{}: is no ordinary file", file.string());
+  check_regular_file(file);
   return read_file_bytes(file);
 }
 
@@ -90,7 +94,7 @@ StudyIndex study_index_of(const ResultJson& file) {
 StudyIndex read_study_index(const std::filesystem::path& folder) {
   const std::filesystem::path file = folder / "study.json";
   std::error_code ignored;
-  if (!std::filesystem::is_regular_file(file, ignored))
+  if (!std::filesystem::exists(file, ignored))
     fail("{}: is not the folder of a study; expected results/STUDY with study.json in it", folder.string());
   return study_index_of(ResultJson(file));
 }

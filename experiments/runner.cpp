@@ -17,6 +17,7 @@
 #include "experiments/record_json.h"
 #include "experiments/run_prompts.h"
 #include "experiments/store.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
 #include "framework/model/thread_pinning.h"
@@ -131,13 +132,32 @@ class GroupRunner {
 
   // What an earlier run has left and is whole; what is damaged is run again.
   void take_up(Member& member, RecordsRead read) {
-    constexpr std::size_t kNoted = 5;
-    for (std::size_t i = 0; i < std::min(kNoted, read.damage.size()); ++i)
-      context_.progress.note("damaged, and run again: " + read.damage[i]);
-    if (read.damage.size() > kNoted) context_.progress.note(fmt::format("and {} more", read.damage.size() - kNoted));
-    const bool as_summed_up = member.store.finished() && read.damage.empty() && member.store.is_of(read);
+    note_each("damaged, and run again: ", read.damage);
+    note_each("cut short, and run again: ", read.unanswered);
+    const std::string damage = damage_of(read, member.store.folder());
+    const bool is_noted = !read.damage.empty() || !read.unanswered.empty();
+    const bool finished = damage.empty() && member.store.finished();
     member.complete = complete_batches(*member.cell, member.setup, std::move(read.records));
-    member.was_finished = as_summed_up && member.complete.size() == batches_of(*member.cell, member.setup.workload).size();
+    const std::vector<std::string> missing = missing_prompts(member);
+    member.was_finished = finished && missing.empty();
+    if (is_noted) return;
+    if (!damage.empty()) context_.progress.note("damaged, and made again from the records: " + damage);
+    if (finished || !damage.empty()) note_each("missing, and run again: ", missing);
+  }
+
+  void note_each(const char* what, const std::vector<std::string>& lines) {
+    constexpr std::size_t kNoted = 5;
+    for (std::size_t i = 0; i < std::min(kNoted, lines.size()); ++i) context_.progress.note(what + lines[i]);
+    if (lines.size() > kNoted) context_.progress.note(fmt::format("and {} more", lines.size() - kNoted));
+  }
+
+  static std::vector<std::string> missing_prompts(const Member& member) {
+    const std::vector<Batch> batches = batches_of(*member.cell, member.setup.workload);
+    std::vector<std::string> out;
+    for (int b = 0; b < static_cast<int>(batches.size()); ++b)
+      for (int c = batches[b].first; c < batches[b].last && member.misses(b); ++c)
+        out.push_back(fmt::format("prompt '{}'", member.setup.workload.conversations[c].id));
+    return out;
   }
 
   void begin() {
@@ -347,8 +367,8 @@ class GroupRunner {
       }
       if (setup.workload.type == "spec_bench") member.store.write_answers(answer_rows(records, cell));
     }
-    CellResult result{
-        cell, fold(records, fold_options(cell, setup)), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
+    const FoldOptions options = fold_options(cell, setup);
+    CellResult result{cell, fold(records, options), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
     result.complete = complete;
     judge_timing(cell, setup, records, result.summary);
     const TaskSummary& overall = result.summary.at("overall");
@@ -366,7 +386,7 @@ class GroupRunner {
     if (member.was_finished) return result;
     if (result.prediction) member.store.write_prediction(to_json(result.prediction));
     if (result.divergences) member.store.write_divergence(to_json(*result.divergences));
-    member.store.write_summary(summary_json(context_.study, result));
+    member.store.write_summary(summary_json(context_.study, result, options));
     return result;
   }
 

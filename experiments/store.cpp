@@ -10,6 +10,7 @@
 
 #include "experiments/record_json.h"
 #include "experiments/result_files.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 
@@ -20,12 +21,9 @@ constexpr const char* kRounds = "rounds.jsonl";
 constexpr const char* kGenerations = "generations.jsonl";
 constexpr const char* kQuality = "quality.jsonl";
 
-std::string generation_line(const GenerationRecord& record) {
-  return sealed_line(generation_json(record), record.rounds.size(), round_lines(record));
-}
-
 // The whole file at once: what a kill has cut short goes, and what is kept was never half there.
-void rewrite(const std::filesystem::path& file, std::span<const GenerationRecord> records, std::string (*lines)(const GenerationRecord&)) {
+template <class Lines>
+void rewrite(const std::filesystem::path& file, std::span<const GenerationRecord> records, const Lines& lines) {
   AtomicFile out(file);
   for (const GenerationRecord& record : records) out.write(lines(record));
   out.commit();
@@ -72,11 +70,6 @@ bool Store::finished() const {
   return written && written->view().boolean_or("complete", false);
 }
 
-bool Store::is_of(const RecordsRead& read) const {
-  const auto written = summary();
-  return !written || is_summary_of(written->view(), read);
-}
-
 std::optional<ResultJson> Store::prediction() const { return ResultJson::if_there(folder_ / "prediction.json"); }
 
 std::optional<ResultJson> Store::divergence() const { return ResultJson::if_there(folder_ / "divergence.json"); }
@@ -86,12 +79,17 @@ void Store::begin(const Cell& cell, const nlohmann::ordered_json& manifest, std:
   make_folder(folder_);
   for (const char* stale : {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
     std::filesystem::remove(folder_ / stale);
+  cell_ = cell.hash;
   write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
-  write_whole("manifest.json", manifest);
-  rewrite(folder_ / kGenerations, kept, generation_line);
+  rewrite(folder_ / kGenerations, kept, [&](const GenerationRecord& record) { return generation_line(record, round_lines(record)); });
   rewrite(folder_ / kRounds, kept, round_lines);
+  write_whole("manifest.json", manifest);  // after the rows: it never vouches for those that somebody else left
   rounds_.emplace(folder_ / kRounds);
   generations_.emplace(folder_ / kGenerations);
+}
+
+std::string Store::generation_line(const GenerationRecord& record, std::string_view round_lines) const {
+  return sealed_line(generation_json(record), cell_, record.rounds.size(), round_lines);
 }
 
 void Store::append(std::span<const GenerationRecord> records) {
@@ -100,7 +98,7 @@ void Store::append(std::span<const GenerationRecord> records) {
   for (const GenerationRecord& record : records) {
     const std::string lines = round_lines(record);
     rounds += lines;
-    generations += sealed_line(generation_json(record), record.rounds.size(), lines);
+    generations += generation_line(record, lines);
   }
   rounds_->append(rounds);
   rounds_->sync();  // first, so that a generation on disk always has its rounds
@@ -125,7 +123,7 @@ void Store::write_summary(nlohmann::ordered_json summary) {
   // Of what is on disk: a summary never tells of records that cannot be read back.
   const RecordsRead read = read_records(folder_);
   if (!read.damage.empty()) fail("{} (what was written a moment ago cannot be read back; is the disk sound?)", read.damage.front());
-  if (!read.checksum.empty()) summary["records"] = {{"generations", read.records.size()}, {"checksum", read.checksum}};
+  seal_summary(summary, read, folder_);
   write_whole("summary.json", summary);
 }
 

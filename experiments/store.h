@@ -5,7 +5,7 @@
 //   manifest.json          what ran it: revision, compiler, LibTorch, CPU, threads, hashes of the weights }
 //   rounds.jsonl           one object a round            } appended after each batch of prompts and on the disk before the next one begins, so that a
 //   generations.jsonl      one object a generation       } killed run, or a machine without power, loses at most the prompts that it was on
-//   summary.json           the fold of the two, written whole or not at all; a checksum says of which records
+//   summary.json           the fold of the two, written whole or not at all; sealed (summary_check.h), so written after all others
 //   quality.jsonl          where quality is measured: one object a generation of the first repeat
 //   divergence.json        of a lossless cell at temperature 0: the answers that are not the baseline's, each judged (divergence_search.h)
 //   prediction.json        where the study has an overlap section: what the models' overlap lets expect
@@ -54,8 +54,7 @@ class Store {
   const std::filesystem::path& folder() const { return folder_; }
   // What an earlier run has left: nothing where there was none.
   std::optional<ResultJson> manifest() const;
-  bool finished() const;                      // its summary says that the cell is complete
-  bool is_of(const RecordsRead& read) const;  // whether these are the records that the summary was made of; yes where it does not say
+  bool finished() const;  // its summary says that the cell is complete
   std::optional<ResultJson> prediction() const;
   std::optional<ResultJson> summary() const;
   std::optional<ResultJson> divergence() const;
@@ -71,8 +70,10 @@ class Store {
 
  private:
   void write_whole(const char* name, const nlohmann::ordered_json& content);
+  std::string generation_line(const GenerationRecord& record, std::string_view round_lines) const;
 
   std::filesystem::path folder_;
+  std::string cell_ = {};  // the hash of the one that was begun
   std::optional<AppendFile> rounds_, generations_;
 };
 

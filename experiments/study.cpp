@@ -44,8 +44,8 @@ struct StudySections {
 
 void check_name(const StudySections& sections, const ConfigValue& document) {
   const std::string& name = sections.study;
-  if (!is_study_name(name))
-    fail_at(document.find("study")->where(), "study: '{}' names a folder: letters, digits, '-', '_' and '.' only", name);
+  if (const std::string problem = study_name_problem(name); !problem.empty())
+    fail_at(document.find("study")->where(), "study: '{}' {}: it names the folder of the results", excerpt(name), problem);
 }
 
 // Replaces sections that name a YAML file by what the file holds.

@@ -22,12 +22,28 @@ std::string holder(int descriptor) {
   return pid.empty() ? "another process" : "process " + pid.substr(0, pid.find('\n'));
 }
 
+std::filesystem::path lock_file(const std::filesystem::path& folder) { return folder / ".lock"; }
+
+// A link is not followed: the process id would be written over what it shows.
+void check_ordinary(const std::filesystem::path& file) {
+  std::error_code unknown;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(file, unknown);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    fail("{}: is {}; the lock of a results folder is an ordinary file, and nothing may stand in its place", file.string(),
+         std::filesystem::is_symlink(status) ? "a symbolic link" : "a folder, a pipe or a device");
+}
+
 }  // namespace
+
+bool StudyLock::is_known(const std::filesystem::path& folder) {
+  std::error_code unknown;
+  return std::filesystem::exists(std::filesystem::symlink_status(lock_file(folder), unknown));
+}
 
 StudyLock::StudyLock(const std::filesystem::path& folder) {
   make_folder(folder);
-  const std::filesystem::path file = folder / ".lock";
-  // A link is not followed: the process id would be written over what it shows.
+  const std::filesystem::path file = lock_file(folder);
+  check_ordinary(file);
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (descriptor_ < 0) fail("{}: cannot be opened: {}", file.string(), std::strerror(errno));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {

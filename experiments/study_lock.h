@@ -10,7 +10,8 @@ namespace foretell {
 
 class StudyLock {
  public:
-  explicit StudyLock(const std::filesystem::path& folder);  // which is made if it is not there
+  explicit StudyLock(const std::filesystem::path& folder);    // which is made if it is not there
+  static bool is_known(const std::filesystem::path& folder);  // whether it has been locked before
   ~StudyLock();
   StudyLock(const StudyLock&) = delete;
   StudyLock& operator=(const StudyLock&) = delete;

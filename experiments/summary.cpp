@@ -12,6 +12,9 @@
 namespace foretell {
 namespace {
 
+// Goes up when the same records give other numbers than before.
+constexpr int kFoldVersion = 1;
+
 using RequestKey = std::tuple<std::string, int>;  // conversation, turn
 
 struct RequestRuns {
@@ -326,7 +329,37 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
        {{"draft", ms(s.phases.draft)}, {"score", ms(s.phases.score)}, {"verify", ms(s.phases.verify)}, {"commit", ms(s.phases.commit)}}}};
 }
 
+std::optional<double> number_at(const OrderedJsonView& json, const char* key) {
+  const auto value = json.find(key);
+  return value ? std::optional(value->number()) : std::nullopt;
+}
+
 }  // namespace
+
+nlohmann::ordered_json to_json(const FoldOptions& o) {
+  return {{"version", kFoldVersion},
+          {"timed", o.timed},
+          {"sampled", o.sampled},
+          {"is_baseline", o.is_baseline},
+          {"drafts", o.drafts},
+          {"seed", o.seed},
+          {"time_to_first_token_ns", number(o.targets.time_to_first_token_ns)},
+          {"time_per_output_token_ns", number(o.targets.time_per_output_token_ns)},
+          {"end_to_end_ns", number(o.targets.end_to_end_ns)},
+          {"stated_watts", number(o.stated_watts)}};
+}
+
+std::optional<FoldOptions> fold_options_from(const OrderedJsonView& json) {
+  if (json.integer_or("version", 0) != kFoldVersion) return std::nullopt;
+  return FoldOptions{
+      .timed = json.at("timed").boolean(),
+      .sampled = json.at("sampled").boolean(),
+      .is_baseline = json.at("is_baseline").boolean(),
+      .drafts = json.at("drafts").boolean(),
+      .seed = static_cast<std::uint64_t>(json.at("seed").integer()),
+      .targets = {number_at(json, "time_to_first_token_ns"), number_at(json, "time_per_output_token_ns"), number_at(json, "end_to_end_ns")},
+      .stated_watts = number_at(json, "stated_watts")};
+}
 
 Summary fold(std::span<const GenerationRecord> records, const FoldOptions& options) {
   std::set<std::string> tasks = {"overall"};

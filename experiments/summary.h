@@ -17,6 +17,7 @@
 #include "experiments/record.h"
 #include "framework/metrics/latency.h"
 #include "framework/metrics/statistics.h"
+#include "framework/text/json_reader.h"
 
 namespace foretell {
 
@@ -56,6 +57,10 @@ struct FoldOptions {
   LatencyTargets targets = {};
   std::optional<double> stated_watts = {};  // stands in where no energy was measured
 };
+
+// What a summary keeps of the options, so that the same fold can be made of the records again. Nothing where it was made by another one.
+nlohmann::ordered_json to_json(const FoldOptions& options);
+std::optional<FoldOptions> fold_options_from(const OrderedJsonView& json);
 
 // By task, and "overall".
 using Summary = std::map<std::string, TaskSummary>;

@@ -9,6 +9,7 @@
 
 #include "experiments/pipeline.h"
 #include "experiments/store.h"
+#include "experiments/summary_check.h"
 
 namespace foretell {
 namespace {
@@ -144,13 +145,7 @@ const Cell& MeasuredStudies::cell_of(const Source& source, const TableStudy& stu
 
 const std::string& MeasuredStudies::damage_of(const std::filesystem::path& folder) const {
   const auto [known, added] = damage_.try_emplace(folder);
-  if (added) {
-    const RecordsRead read = read_records(folder);
-    if (!read.damage.empty())
-      known->second = read.damage.front();
-    else if (!Store(folder).is_of(read))
-      known->second = "summary.json was not made of the records beside it";
-  }
+  if (added) known->second = foretell::damage_of(folder);
   return known->second;
 }
 
@@ -162,6 +157,7 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   if (!source.study) return {std::nullopt, std::nullopt, "the study cannot be read: " + source.unreadable};
   const Cell& cell = cell_of(source, study, named->second);
   const std::filesystem::path folder = cell_folder(results_, *source.study, cell);
+  if (const std::string& damage = damage_of(folder); !damage.empty()) return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
   if (!Store(folder).finished())
     return {std::nullopt, std::nullopt,
             fmt::format("not run yet; `foretell run {}{}` does, or --run here", study.file.string(),
@@ -169,7 +165,6 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   const ResultJson summary(folder / "summary.json");
   const Location& where = summary.where();
   const OrderedJsonView view = summary.view(), tasks = view.at("tasks");
-  if (const std::string& damage = damage_of(folder); !damage.empty()) return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
   const auto task = tasks.find(column.task);
   if (!task) fail_at(column.where, "column '{}': {} has no task '{}'; it has {}", column.name, where.file, column.task, task_names(tasks));
   const bool timed = view.boolean_or("timed", true);
@@ -186,8 +181,9 @@ std::vector<std::filesystem::path> MeasuredStudies::to_run() const {
     const Source& source = sources_.at(study.name);
     const bool finished = source.study && std::all_of(table_.rows.begin(), table_.rows.end(), [&](const TableRow& row) {
                             const auto named = row.measured.find(study.name);
-                            return named == row.measured.end() ||
-                                   Store(cell_folder(results_, *source.study, cell_of(source, study, named->second))).finished();
+                            if (named == row.measured.end()) return true;
+                            const auto folder = cell_folder(results_, *source.study, cell_of(source, study, named->second));
+                            return damage_of(folder).empty() && Store(folder).finished();
                           });
     if (!finished) out.push_back(study.file);
   }

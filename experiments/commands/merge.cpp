@@ -17,6 +17,8 @@ struct MergeOptions {
 
 void run_merge(const MergeOptions& options) {
   const std::vector<std::filesystem::path> folders(options.folders.begin(), options.folders.end());
+  // The lock makes the folder: where none is, nothing stays behind of what is refused.
+  if (!StudyLock::is_known(options.out)) check_mergeable(folders, options.out, !options.any_program);
   const StudyLock lock(options.out);
   const Merged merged = merge_results(folders, options.out, !options.any_program);
   print_out(fmt::format("{}: {} of {} cells are complete in {}\n", merged.study, merged.complete, merged.cells, merged.folder.string()));

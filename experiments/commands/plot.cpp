@@ -16,6 +16,8 @@ void run_plot(const PlotOptions& options) {
   const StudyFolder study = read_study_folder(options.folder);
   const std::filesystem::path file = options.out ? std::filesystem::path(*options.out) : study.folder / (options.kind + ".svg");
   draw_plot(study, options.kind, file);
+  for (const ReportCell& cell : study.cells)
+    if (!cell.damage.empty()) print_error(fmt::format("note: '{}' is left out, it is damaged: {}\n", cell.name, cell.damage));
   print_out(file.string() + "\n");
 }
 

@@ -18,6 +18,7 @@
 #include "experiments/result_files.h"
 #include "experiments/runner.h"
 #include "experiments/shards.h"
+#include "experiments/store.h"
 #include "experiments/study_lock.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
@@ -113,10 +114,11 @@ template <class Show>
 void run_cells(const StudyRun& run, const Show& show) {
   const auto& [study, index, results, pool, recording, fresh] = run;
   const std::filesystem::path folder = results / study.folder;
+  refuse_link_out(folder, results);
+  for (const Cell& cell : study.cells) refuse_link_out(cell_folder(results, study, cell), folder);
   Predictor predictor(study.overlap, study.file.parent_path(), pool);
   if (recording) check_recordable(study);
   const std::vector<int> prompts = check_cells(study, pool);
-  refuse_link_out(folder, results);
   const StudyLock lock(folder);
   write_file(folder / "study.json", index.dump(2) + "\n");
   StudyProgress progress;

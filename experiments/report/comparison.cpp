@@ -33,6 +33,7 @@ std::size_t token_hash(const Tokens& tokens) {
 using Answers = std::map<std::pair<std::string, int>, AnswerHash>;  // by conversation and turn
 
 Answers answers_of(const StudyFolder& study, const ReportCell& cell) {
+  if (!cell.damage.empty()) fail("{} (`foretell run` with the same study makes the cell whole)", cell.damage);
   Answers out;
   for (const GenerationRecord& record : undamaged_records(study.folder / cell.hash)) {
     if (record.arm != Arm::Method || record.repeat != 0) continue;

@@ -136,6 +136,7 @@ void fill(Database& database, const StudyFolder& study) {
     for (const auto& [path, value] : cell.settings) settings.add({cell.hash, printable_lines(path), printable_lines(value)});
     for (const TaskNumbers& task : cell.tasks)
       tasks.add(numbers_row({cell.hash, printable_lines(task.task), task.verdict, task.verdict_words}, task.values));
+    if (!cell.damage.empty()) continue;  // no row of a damaged cell is shown as evidence
     add_rows(study.folder / cell.hash / "generations.jsonl", cell.hash, generation_keys, generations);
     add_rows(study.folder / cell.hash / "rounds.jsonl", cell.hash, round_keys, rounds);
   }

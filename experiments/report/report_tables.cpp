@@ -229,7 +229,7 @@ std::vector<std::string> notes(const StudyFolder& study) {
             ". `foretell run` with the same study goes on from there.");
   for (const ReportCell& cell : study.cells)
     if (cell.state == CellState::Damaged)
-      out.push_back(fmt::format("Damaged, numbers are left out: {}: {}. `foretell run` with the same study runs those prompts again.",
+      out.push_back(fmt::format("Damaged, numbers are left out: {}: {}. `foretell run` with the same study makes the cell whole again.",
                                 cell.name, cell.damage));
   add_cells("Missing, never begun in this folder: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Missing; }), ".");

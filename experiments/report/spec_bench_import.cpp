@@ -14,6 +14,7 @@
 #include "experiments/record_reader.h"
 #include "experiments/result_files.h"
 #include "experiments/summary.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/text/file_bytes.h"
@@ -90,7 +91,7 @@ ImportJson known_numbers(const Summary& summary, bool timed) {
   return out;
 }
 
-void write_rows(const std::filesystem::path& folder, const std::vector<GenerationRecord>& records) {
+void write_rows(const std::filesystem::path& folder, const std::string& cell, const std::vector<GenerationRecord>& records) {
   AtomicFile generations(folder / "generations.jsonl"), rounds(folder / "rounds.jsonl");
   for (const GenerationRecord& record : records) {
     ImportJson row = generation_json(record);
@@ -106,7 +107,7 @@ void write_rows(const std::filesystem::path& folder, const std::vector<Generatio
       lines += to_line(round);
     }
     rounds.write(lines);
-    generations.write(sealed_line(row, record.rounds.size(), lines));
+    generations.write(sealed_line(row, cell, record.rounds.size(), lines));
   }
   rounds.commit();
   generations.commit();
@@ -157,18 +158,18 @@ std::string import_spec_bench(const SpecBenchImport& options) {
   const std::filesystem::path folder = options.out / hash;
   refuse_link_out(folder, options.out);
   make_folder(folder);
-  write_rows(folder, records);
-  const RecordsRead written = read_records(folder);
-  write_json(folder / "manifest.json",
-             {{"study", name}, {"cell", name}, {"cell_hash", hash}, {"imported_from", options.answers.filename().string()}});
+  write_rows(folder, hash, records);
+  write_json(folder / "manifest.json", {{"format", kResultsFormat},
+                                        {"study", name},
+                                        {"cell", name},
+                                        {"cell_hash", hash},
+                                        {"imported_from", options.answers.filename().string()}});
   const auto settings = ImportJson::object();
-  write_json(folder / "summary.json", {{"study", name},
-                                       {"cell", name},
-                                       {"complete", true},
-                                       {"timed", timed},
-                                       {"records", {{"generations", written.records.size()}, {"checksum", written.checksum}}},
-                                       {"settings", settings},
-                                       {"tasks", known_numbers(fold(records, {.timed = timed}), timed)}});
+  // How it was folded is not said: rows of this format do not give all that the answers did.
+  ImportJson summary = {{"study", name},  {"cell", name},         {"complete", true},
+                        {"timed", timed}, {"settings", settings}, {"tasks", known_numbers(fold(records, {.timed = timed}), timed)}};
+  seal_summary(summary, read_records(folder), folder);
+  write_json(folder / "summary.json", summary);
   auto cells = ImportJson::array();
   cells.push_back({{"name", name}, {"hash", hash}, {"group", hash}, {"is_baseline", false}, {"settings", settings}});
   write_json(options.out / "study.json", {{"study", name}, {"description", "imported answer rows"}, {"file", ""}, {"cells", cells}});

@@ -7,6 +7,7 @@
 #include "experiments/provenance.h"
 #include "experiments/record_reader.h"
 #include "experiments/report/measures.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/metrics/statistics.h"
 
@@ -176,11 +177,31 @@ void read_differences(const OrderedJsonView& written, ReportCell& cell) {
   }
 }
 
-ReportCell cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
-  if (!std::filesystem::exists(folder)) return report_cell(index, std::nullopt);
+ReportCell bare_cell(const IndexedCell& index) {
+  ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
+  cell.settings = settings_of(index.settings);
+  cell.settings_key = index.settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  cell.values.resize(cell_measures().size());
+  return cell;
+}
+
+struct CellRead {
+  ReportCell cell;
+  CellOrigin origin;  // empty where the cell is damaged
+};
+
+CellRead cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
+  if (!std::filesystem::exists(folder)) return {report_cell(index, std::nullopt), {.folder = folder}};
   const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
-  return report_cell(
-      index, CellFiles{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), read_records(folder)});
+  try {
+    const CellFiles files{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), damage_of(folder)};
+    return {report_cell(index, files), read_origin(folder)};
+  } catch (const Error& error) {
+    ReportCell cell = bare_cell(index);
+    cell.state = CellState::Damaged;
+    cell.damage = error.what();
+    return {std::move(cell), {.folder = folder}};
+  }
 }
 
 }  // namespace
@@ -202,20 +223,11 @@ bool TaskNumbers::unreliable() const { return verdict == name_of(SpeedupVerdict:
 const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
 
 ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files) {
-  ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
-  cell.settings = settings_of(index.settings);
-  cell.settings_key = index.settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  cell.values.resize(cell_measures().size());
+  ReportCell cell = bare_cell(index);
   if (!files) return cell;
   cell.state = CellState::Incomplete;
   if (files->manifest) read_manifest(files->manifest->view(), cell);
-  const std::string owner = files->manifest ? text_at(files->manifest->view(), "/cell_hash") : "";
-  if (!owner.empty() && owner != index.hash)
-    cell.damage = fmt::format("{}: is of the cell {}, its folder of {}", files->manifest->where().file, owner, index.hash);
-  else if (!files->records.damage.empty())
-    cell.damage = files->records.damage.front();
-  else if (files->summary && !is_summary_of(files->summary->view(), files->records))
-    cell.damage = fmt::format("{}: was not made of the records beside it", files->summary->where().file);
+  cell.damage = files->damage;
   if (!cell.damage.empty())
     cell.state = CellState::Damaged;
   else if (files->summary)
@@ -229,8 +241,9 @@ StudyFolder read_study_folder(const std::filesystem::path& folder) {
   StudyFolder out{.folder = folder, .study = index.study, .description = index.description, .file = index.file};
   std::vector<CellOrigin> origins;
   for (const IndexedCell& cell : index.cells) {
-    out.cells.push_back(cell_of_folder(cell, folder / cell.hash));
-    origins.push_back(read_origin(folder / cell.hash));
+    CellRead read = cell_of_folder(cell, folder / cell.hash);
+    out.cells.push_back(std::move(read.cell));
+    origins.push_back(std::move(read.origin));
   }
   out.notes = check_origins(origins, false);
   return out;

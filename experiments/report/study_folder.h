@@ -2,7 +2,8 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that is none) is an Error of one line with the file and the key (experiments/result_files.h). What
+// a text where a number belongs, a hash that is none) is one line with the file and the key (experiments/result_files.h): of study.json an Error, of a
+// cell's files its damage, as are numbers that its records do not give (summary_check.h). Cells of other weights are an Error (provenance.h). What
 // an older version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
 #pragma once
 
@@ -80,7 +81,7 @@ StudyFolder read_study_folder(const std::filesystem::path& folder);
 // One cell, from what its folder holds; nothing for one that was never begun.
 struct CellFiles {
   std::optional<ResultJson> manifest = {}, summary = {}, prediction = {}, divergence = {};
-  RecordsRead records = {};
+  std::string damage = {};  // what damage_of() said
 };
 ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files);
 

@@ -116,8 +116,7 @@ def main(folder):
         write_rows()
         damaged = run("diff", cell)
         check(damaged.returncode == 2 and "generations.jsonl:" in damaged.stderr and "checksum" in damaged.stderr, "diff: a changed row is damage")
-        del changed["checksum"], changed["rounds"]  # as rows of older versions are
-        write_rows()
+        make_older(cell)
         bad = run("diff", cell)
         check(bad.returncode == 1 and "NOT explained by noise" in bad.stdout and "token 5" in bad.stdout, "diff: a wrong token is found")
         check(json.loads(run("diff", cell, "--json").stdout)["differences"][0]["position"] == 5, "diff: as JSON")

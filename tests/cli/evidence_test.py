@@ -115,6 +115,9 @@ run: {threads: 1, warmup: 0}
         written["tasks"]["overall"]["same_as_baseline"] = 2 / 3
         json.dump(written, open(summary, "w", encoding="utf-8"))
         out = run_ok("report", os.path.join(results, "evidence"))
+        check("[damaged]" in out and summary in out and "67%" not in out, "report: numbers and differences that were written by hand are no evidence")
+        make_older(cell["folder"])
+        out = run_ok("report", os.path.join(results, "evidence"))
         check("67% (1 NOT EXPLAINED)" in out, "report: a fault stands in the table")
         notes = open(os.path.join(results, "evidence", "report.md"), encoding="utf-8").read()
         check("1 NOT EXPLAINED. prompt 2 differs: NOT a tie." in notes, "report: and in the notes")

@@ -9,7 +9,12 @@ import sqlite3
 
 from support import *
 
-HASH, OTHER = "0123456789abcdef", "fedcba9876543210"
+HASH = "0123456789abcdef"
+STUDY = """study: s
+model: {target: %s}
+workload: {type: random_ids, count: 1, length: 4, max_new_tokens: 4, ignore_eos: true}
+pipeline: {drafter: {type: prompt_lookup}}
+"""
 
 
 def write(path, content):
@@ -57,15 +62,14 @@ def main(folder):
             shard(os.path.join(work, "s"), [bad])
             before = tree_of(victim)
             refused(f"merge of the hash {bad!r}", run("merge", os.path.join(work, "s"), "--out", os.path.join(work, "out")), "study.json", "/cells/0")
-            check(tree_of(victim) == before and set(tree_of(os.path.join(work, "out"))) <= {".lock"}, f"merge of the hash {bad!r}: writes nothing")
+            check(tree_of(victim) == before and not os.path.exists(os.path.join(work, "out")), f"merge of the hash {bad!r}: writes nothing, no lock either")
         if DATA:
             case_folder = os.path.join(DATA, "cases", "store", "merge_traversal")
             shutil.copytree(case_folder, os.path.join(work, "case"))
             before = tree_of(os.path.join(work, "case"))
             refused("cases/store/merge_traversal", run("merge", os.path.join(work, "case", "s"), "--out", os.path.join(work, "case", "out")), "study.json")
-            after = tree_of(os.path.join(work, "case"))
-            after.pop(os.path.join("out", ".lock"), None)
-            check(after == before, "cases/store/merge_traversal: nothing is replaced")
+            check(tree_of(os.path.join(work, "case")) == before and not os.path.exists(os.path.join(work, "case", "out")),
+                  "cases/store/merge_traversal: nothing is replaced or made")
         else:
             skip("cases/store/merge_traversal")
 
@@ -104,8 +108,7 @@ def main(folder):
         os.makedirs(work)
         model = make_random(work, "model")
         study = os.path.join(work, "study.yaml")
-        write(study, f"study: s\nmodel: {{target: {model}}}\nworkload: {{type: random_ids, count: 1, length: 4, max_new_tokens: 4, ignore_eos: true}}\n"
-                     "pipeline: {drafter: {type: prompt_lookup}}\n")
+        write(study, STUDY % model)
         run_ok("run", study, "--out", os.path.join(work, "good"))
         hashes = [name for name in os.listdir(os.path.join(work, "good", "s")) if len(name) == 16]
         outside = os.path.join(work, "outside")
@@ -116,9 +119,21 @@ def main(folder):
             out = os.path.join(work, "out " + what)
             os.makedirs(os.path.dirname(os.path.join(out, *link)))
             os.symlink(os.path.join(outside, "summary.json") if what == "the lock" else outside, os.path.join(out, *link))
-            done = run("run", study, "--out", out)
-            check(done.returncode == 2 and done.stderr.strip().splitlines()[-1].count(link[-1]) and tree_of(outside) == before,
-                  f"run where {what} is a link: exit {done.returncode}: {done.stderr.strip()[-200:]}")
+            for fresh in ((), ("--fresh",)):
+                # One line alone: it is found before a model is measured.
+                refused(f"run where {what} is a link {fresh}", run("run", study, "--out", out, *fresh), "is a symbolic link", link[-1])
+                check(tree_of(outside) == before, f"run where {what} is a link: what it shows is left alone")
+        out = os.path.join(work, "out with a pipe")
+        os.makedirs(os.path.join(out, "s"))
+        os.mkfifo(os.path.join(out, "s", ".lock"))
+        refused("run where the lock is a pipe", run("run", study, "--out", out, timeout=20), ".lock: is a folder, a pipe or a device")
+
+    def names_of_studies_have_reasons():
+        model = make_random(folder, "named")
+        study = os.path.join(folder, "named.yaml")
+        for name, words in (("''", "is empty"), ("x" * 300, "has 300 characters, at most 255 are allowed"), ("a/b", "may hold letters, digits"), (".a", "begins with '.'")):
+            write(study, STUDY.replace("study: s", f"study: {name}") % model)
+            refused(f"a study called {name[:20]}", run("run", study, "--out", os.path.join(folder, "named-out")), "named.yaml:1: study: ", words)
 
     def reports_stay_inside():
         work = os.path.join(folder, "report")
@@ -127,6 +142,11 @@ def main(folder):
             bad_study = shard(os.path.join(work, "bad"), [bad])
             for command in (["report"], ["plot"], ["compare", good]):
                 refused(f"{command[0]} of the hash {bad!r}", run(*command, bad_study), "study.json", "/cells/0/hash")
+        pipe = os.path.join(work, "pipe")
+        os.makedirs(pipe)
+        os.mkfifo(os.path.join(pipe, "study.json"))
+        for command in (["report"], ["plot"], ["compare", good], ["merge", "--out", os.path.join(work, "merged")]):
+            refused(f"{command[0]} where study.json is a pipe", run(*command, pipe, timeout=20), "study.json: is not a regular file but a pipe")
         refused("two cells of one hash", run("report", shard(os.path.join(work, "twice"), [HASH, HASH])), "/cells/1/hash", "another cell's")
 
     def wrong_types_are_one_line():
@@ -135,8 +155,7 @@ def main(folder):
         os.makedirs(work)
         model = make_random(work, "model")
         study = os.path.join(work, "study.yaml")
-        write(study, f"study: s\nmodel: {{target: {model}}}\nworkload: {{type: random_ids, count: 1, length: 4, max_new_tokens: 4, ignore_eos: true}}\n"
-                     "pipeline: {drafter: {type: prompt_lookup}}\n")
+        write(study, STUDY % model)
         run_ok("run", study, "--out", os.path.join(work, "good"))
         result = os.path.join(work, "good", "s")
         cell_name = next(name for name in os.listdir(result) if len(name) == 16)
@@ -195,7 +214,7 @@ def main(folder):
               "hostile names: no element of HTML")
 
     for test in (merge_stays_inside, merge_follows_no_links, run_follows_no_links, reports_stay_inside, wrong_types_are_one_line,
-                 hostile_names_are_harmless):
+                 hostile_names_are_harmless, names_of_studies_have_reasons):
         case(test)
 
 

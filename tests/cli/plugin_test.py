@@ -148,6 +148,15 @@ def main(folder):
         by_option = run_json("run", study, "--set", "plugins=~", *plugins, "--out", os.path.join(folder, "results"), "--json")["cells"][0]
         check(by_option["tasks"]["overall"]["same_as_baseline"] == 1.0, "run --plugin")
         run_ok("check", study, "--set", "plugins=~", *plugins)
+        path = os.path.join(cell["folder"], "manifest.json")
+        manifest["plugins"][0]["hash"] = "xxh3:" + "0" * 32
+        with open(path, "w") as file:
+            json.dump(manifest, file)
+        other = run("run", study, "--out", os.path.join(folder, "results"))
+        check(other.returncode == 2 and other.stderr.count("\n") == 1 and "--fresh" in other.stderr
+              and f"the plug-in {manifest['plugins'][0]['file']} with the drafter 'my_drafter' has changed since it was run" in other.stderr,
+              f"run: another plug-in is refused like other weights: {other.stderr.strip()[-200:]}")
+        run_ok("run", study, "--out", os.path.join(folder, "results"), "--fresh")
         refused("check: a study without its plug-ins", [study + ":4", "my_drafter"], "check", study, "--set", "plugins=~")
         refused("check: a plug-in that is not there", ["--set plugins", "gone.so"], "check", study, "--set", "plugins=[gone.so]")
         refused("check: a plug-in that is none", ["--set plugins", "no shared library"], "check", study, "--set", f"plugins={study}")

@@ -194,13 +194,30 @@ def main(folder):
             one_line(f"{command[0]} of an empty one", *command, empty)
         one_line("report of none", "report", os.path.join(folder, "nowhere"))
         bad = made_study(os.path.join(folder, "bad"))
-        for what, name, content in (("half a summary", f"{0:016x}/summary.json", '{"complete": tr'),
-                                    ("half an index", "study.json", '{"study": "x", "cel'),
-                                    ("a text for a number", f"{0:016x}/summary.json", '{"tasks": {"overall": {"speedup": "x"}}}'),
+        for what, name, content in (("half an index", "study.json", '{"study": "x", "cel'),
                                     ("a way out", "study.json", '{"study": "x", "cells": [{"name": "a", "hash": "../../etc"}]}')):
             with open(os.path.join(bad, name), "w", encoding="utf-8") as file:
                 file.write(content)
             one_line(what, "report", bad)
+            shutil.rmtree(bad)
+            made_study(bad)
+        # A broken file of a cell marks that cell, and the others are shown.
+        for what, name, content in (("half a summary", "summary.json", '{"complete": tr'),
+                                    ("a text for a number", "summary.json", '{"tasks": {"overall": {"speedup": "x"}}}'),
+                                    ("half a manifest", "manifest.json", '{"threads"'), ("a manifest that is none", "manifest.json", '{"threads": [1]}'),
+                                    ("half a config", "config.resolved.yaml", "a: [1"), ("half a prediction", "prediction.json", "{"),
+                                    ("no differences", "divergence.json", '{"differences": 1}'), ("no rows", "generations.jsonl", "no row\n")):
+            path = os.path.join(bad, f"{0:016x}", name)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(content)
+            said = run_ok("report", bad)
+            check(said.count("[damaged]") == 1 and path in said and "2.00x" in said, f"bad folder: {what} marks its cell alone")
+            file = os.path.join(folder, "bad.db")
+            done = run("report", bad, "--format", "csv", "--sqlite", file)
+            if "built without SQLite" not in done.stderr:
+                with sqlite3.connect(file) as database:
+                    kept = database.execute("SELECT DISTINCT cell FROM generations").fetchall()
+                check((f"{0:016x}",) not in kept and len(kept) == len(NAMES) - 2, f"bad folder: {what}: the database has the rows of the others")
             shutil.rmtree(bad)
             made_study(bad)
         with open(os.path.join(bad, f"{0:016x}", "generations.jsonl"), "w", encoding="utf-8") as file:

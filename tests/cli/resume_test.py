@@ -153,25 +153,109 @@ def main(folder):
         cells = [os.path.join(out, "killed", name) for name in sorted(expected)]
         # As before there were checksums: readable, and a gap is still seen.
         for cell in cells:
-            path = os.path.join(cell, "generations.jsonl")
-            rows = [json.loads(line) for line in open(path, encoding="utf-8")]
-            for row in rows:
-                del row["rounds"], row["checksum"]
-            with open(path, "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in (rows[1:] if cell == cells[0] else rows))
-            summary = os.path.join(cell, "summary.json")
-            content = json.load(open(summary, encoding="utf-8"))
-            del content["records"]
-            with open(summary, "w", encoding="utf-8") as file:
-                json.dump(content, file)
+            make_older(cell)
+        path = os.path.join(cells[0], "generations.jsonl")
+        with open(path, encoding="utf-8") as file:
+            rows = file.readlines()
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(rows[1:])
+        lost = json.loads(rows[0])
         again = run("run", study, "--out", out)
 
         def without_counts(cells):
             # Cells that were finished are not written again, so their rows stay as they were.
-            return {cell: {name: [{key: value for key, value in row.items() if key != "rounds"} for row in rows] for name, rows in files.items()}
+            return {cell: {name: [{key: value for key, value in row.items() if key not in ("rounds", "cell")} for row in rows] for name, rows in files.items()}
                     for cell, files in cells.items()}
 
         check(again.returncode == 0 and without_counts(rows_of(os.path.join(out, "killed"))) == without_counts(expected), "damage: a lost answer is run again")
+        words = f"prompt '{lost['conversation']}', turn 0, repeat {lost['repeat']}, {lost['pipeline']}: its row in generations.jsonl is missing"
+        check("damaged, and run again: " in again.stderr and words in again.stderr,
+              f"damage: a lost answer is named: {again.stderr[:300]}")
+
+    def a_lost_answer_is_named():
+        out = os.path.join(folder, "answer")
+        shutil.copytree(whole, out)
+        study_folder = os.path.join(out, "killed")
+        cell = sorted(expected)[0]
+        path = os.path.join(study_folder, cell, "generations.jsonl")
+        with open(path, encoding="utf-8") as file:
+            lines = file.readlines()
+        for what, kept in (("lost in the middle", lines[:5] + lines[6:]), ("cut in the middle", lines[:5] + [lines[5][:50] + "\n"] + lines[6:]),
+                           ("lost at the end", lines[:-1]), ("cut at the end", lines[:-1] + [lines[-1][:50]]),
+                           ("there twice", lines + [lines[-1]])):
+            row = json.loads(lines[5] if "middle" in what else lines[-1])
+            prompt = f"prompt '{row['conversation']}', turn 0, repeat {row['repeat']}, {row['pipeline']}: "
+            shutil.rmtree(os.path.dirname(path))
+            shutil.copytree(os.path.join(whole, "killed", cell), os.path.dirname(path))
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(kept)
+            said = run_ok("report", study_folder)
+            check("[damaged]" in said and prompt in said and path[:-len("generations.jsonl")] in said, f"damage: report names the answer that is {what}")
+            if "cut" in what:
+                continue  # as what is lost; a run takes a while
+            again = run("run", study, "--out", out)
+            check(again.returncode == 0 and prompt in again.stderr and "and run again: " in again.stderr, f"damage: run names the answer that is {what}")
+            check(rows_of(study_folder) == expected and "[damaged]" not in run_ok("report", study_folder), f"damage: an answer {what} is run again")
+        # A prompt that has left no row at all.
+        for name in ("generations.jsonl", "rounds.jsonl"):
+            path = os.path.join(study_folder, cell, name)
+            with open(path, encoding="utf-8") as file:
+                kept = [line for line in file if json.loads(line)["conversation"] != "7"]
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(kept)
+        said = run_ok("report", study_folder)
+        check("[damaged]" in said and "generations, " in said and "are there" in said, "damage: report counts what is there of a lost prompt")
+        again = run("run", study, "--out", out)
+        check("missing, and run again: prompt '7'" in again.stderr and rows_of(study_folder) == expected, "damage: run names a lost prompt")
+
+    def records_belong_to_their_cell():
+        out = os.path.join(folder, "swapped")
+        shutil.copytree(whole, out)
+        study_folder = os.path.join(out, "killed")
+        one, other = (os.path.join(study_folder, name) for name in sorted(expected)[:2])
+        for name in ("generations.jsonl", "rounds.jsonl", "summary.json", "divergence.json"):
+            if os.path.exists(os.path.join(other, name)):
+                shutil.copy(os.path.join(other, name), os.path.join(one, name))
+        words = f"is of the cell {os.path.basename(other)}, the folder of {os.path.basename(one)}"
+        said = run_ok("report", study_folder)
+        check(said.count("[damaged]") >= 1 and os.path.join(one, "generations.jsonl") in said and words in said, "evidence: report finds another cell's records")
+        for command in (("compare", study_folder, os.path.join(whole, "killed")), ("diff", one)):
+            done = run(*command)
+            check(done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, f"evidence: {command[0]} finds another cell's records")
+        merged = run("merge", study_folder, "--out", os.path.join(out, "merged"))
+        check("9 of 10 cells are complete" in merged.stdout and words in merged.stderr, f"evidence: merge finds them: {merged.stdout} {merged.stderr}")
+        healed = run("merge", study_folder, os.path.join(whole, "killed"), "--out", os.path.join(out, "healed"))
+        check("10 of 10 cells are complete" in healed.stdout and healed.stderr == "", "evidence: merge takes the cell that is whole")
+        again = run("run", study, "--out", out)
+        check(again.returncode == 0 and words in again.stderr and rows_of(study_folder) == expected, "evidence: run makes the cell's own records again")
+
+    def edited_numbers_are_not_shown():
+        out = os.path.join(folder, "edited")
+        shutil.copytree(whole, out)
+        study_folder = os.path.join(out, "killed")
+        path = os.path.join(study_folder, sorted(expected)[0], "summary.json")
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        content["tasks"]["overall"]["tokens_per_second"] = 98127.25
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=2)
+        for words, change in (("was changed after it was written", None), ("has no checksum", "checksum")):
+            if change:
+                del content[change]
+                with open(path, "w", encoding="utf-8") as file:
+                    json.dump(content, file, indent=2)
+            said = run_ok("report", study_folder)
+            check("[damaged]" in said and "98127" not in said and f"{path}: {words}" in said, "evidence: report shows no edited number")
+            for name in ("report.md", "report.csv", "report.json", "report.html"):
+                check("98127" not in open(os.path.join(study_folder, name), encoding="utf-8").read(), f"evidence: nor does {name}")
+            done = run("compare", study_folder, os.path.join(whole, "killed"))
+            check(done.returncode == 2 and f"{path}: {words}" in done.stderr and done.stderr.count("\n") == 1, "evidence: compare refuses an edited summary")
+            merged = run("merge", study_folder, "--out", os.path.join(out, "merged"))
+            check("9 of 10 cells are complete" in merged.stdout and words in merged.stderr, "evidence: merge tells of an edited summary")
+            shutil.rmtree(os.path.join(out, "merged"))
+        again = run("run", study, "--out", out)
+        check(again.returncode == 0 and "damaged, and made again from the records: " + path in again.stderr, f"evidence: run makes it again: {again.stderr[-300:]}")
+        check(rows_of(study_folder) == expected and "[damaged]" not in run_ok("report", study_folder), "evidence: and the records stay")
 
     def one_runner_at_a_time():
         out = os.path.join(folder, "locked")
@@ -301,7 +385,8 @@ def main(folder):
         check(" 24 " in run_ok("run", study, "--out", whole, "--dry-run").replace("  ", " "), "--dry-run: what is on disk already")
 
     for test in (the_study_is_one_worth_killing, killed_three_times, a_finished_study_runs_nothing, torn_lines_are_dropped,
-                 a_lost_line_is_told_and_its_prompt_run_again, a_lost_answer_and_old_rows, one_runner_at_a_time, full_disk, other_weights_are_refused,
+                 a_lost_line_is_told_and_its_prompt_run_again, a_lost_answer_and_old_rows, a_lost_answer_is_named, records_belong_to_their_cell,
+                 edited_numbers_are_not_shown, one_runner_at_a_time, full_disk, other_weights_are_refused,
                  shards_make_a_whole, shards_of_other_weights_are_refused, dry_run_writes_nothing):
         case(test)
 

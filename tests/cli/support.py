@@ -92,6 +92,22 @@ def write_safetensors(path, tensors):
         file.write(struct.pack("<Q", len(text)) + text + body)
 
 
+def make_older(cell):
+    """Makes a cell's folder one of before there were checksums: rows name neither their cell nor their rounds, and its summary is believed."""
+    def edit(name, keys, by_line):
+        path = os.path.join(cell, name)
+        if not os.path.exists(path):
+            return
+        with open(path, encoding="utf-8") as file:
+            contents = [json.loads(line) for line in file] if by_line else [json.load(file)]
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({key: value for key, value in one.items() if key not in keys}) + "\n" for one in contents)
+
+    edit("generations.jsonl", ("cell", "rounds", "checksum"), True)
+    edit("manifest.json", ("format",), False)
+    edit("summary.json", ("records", "files", "fold", "checksum"), False)
+
+
 def temporary_folder():
     return tempfile.TemporaryDirectory(prefix="foretell-cli-")
 

@@ -127,8 +127,17 @@ def main(folder):
         write()
         with open(summary, "w") as file:
             file.write('{"complete": true, "tasks": {"overall": {"mean_acceptance_length": "fast"}}}')
-        done = run("table", table, "--results", results)
-        check(done.returncode == 2 and "summary.json" in done.stderr and done.stderr.count("\n") == 1, f"table: a summary that is none: {done.stderr.strip()[-120:]}")
+        found = [one for one in cells().values() if "the cell is damaged: " + summary in one["reason"]]
+        check(found and all(one["measured"] is None for one in found), "table: a summary that is none marks its cell, with the file")
+        run_ok("table", table, "--results", results, "--run")
+        content = json.load(open(summary))
+        content["tasks"]["overall"]["mean_acceptance_length"] = 12.5
+        with open(summary, "w") as file:
+            json.dump(content, file)
+        found = [one for one in cells().values() if f"the cell is damaged: {summary}: was changed after it was written" in one["reason"]]
+        out = run_ok("table", table, "--results", results)
+        check(found and all(one["measured"] is None for one in found) and "12.5" not in out, "table: an edited number is not printed, the cell and the file are named")
+        check("the cell is damaged" not in run_ok("table", table, "--results", results, "--run"), "table --run: makes a damaged cell whole")
 
     def bundled():
         out = run_ok("table", "--tables", os.path.join(SOURCE, "configs/tables"))

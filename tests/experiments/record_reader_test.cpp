@@ -15,17 +15,20 @@ namespace {
 using Catch::Matchers::Contains;
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kCell = "0123456789abcdef";
+constexpr const char* kOther = "fedcba9876543210";
+
 struct Lines {
   std::vector<std::string> generations, rounds;
 
-  RecordsRead read() const {
+  RecordsRead read(const RecordOwner& owner = {}) const {
     const auto joined = [](const std::vector<std::string>& lines) {
       std::string out;
       for (const std::string& line : lines) out += line;
       return std::istringstream(out);
     };
     std::istringstream first = joined(generations), second = joined(rounds);
-    return read_records(first, second, "cell");
+    return read_records(first, second, "cell", owner);
   }
 };
 
@@ -40,7 +43,7 @@ Lines written() {
       for (int i = 0; i < 3; ++i)
         record.rounds.push_back({.drafted = 2, .scored = 3, .depth = 2, .accepted = 1, .emitted = 2, .ns = {i, 2, 3, 4}});
       for (int i = 0; i < 3; ++i) out.rounds.push_back(to_line(round_json(record, i)));
-      out.generations.push_back(sealed_line(generation_json(record), record.rounds.size(), round_lines(record)));
+      out.generations.push_back(sealed_line(generation_json(record), kCell, record.rounds.size(), round_lines(record)));
     }
   }
   return out;
@@ -51,6 +54,7 @@ Lines written_before() {
   Lines out = written();
   for (std::string& line : out.generations) {
     Json row = Json::parse(line);
+    row.erase("cell");
     row.erase("rounds");
     row.erase("checksum");
     line = to_line(row);
@@ -123,19 +127,66 @@ TEST_CASE("what a kill leaves is no damage") {
   const RecordsRead read = lines.read();
   CHECK(read.damage.empty());
   CHECK(read.records.size() == 3);
+  CHECK(read.unanswered == std::vector<std::string>{
+                               "cell/rounds.jsonl:10: prompt 'two', turn 0, repeat 0, baseline: its row in generations.jsonl is missing"});
 }
 
-TEST_CASE("rows that are there twice") {
+TEST_CASE("an answer that is lost before others is damage with its prompt, also where its line cannot be read") {
+  const std::string lost = "cell/rounds.jsonl:4: prompt 'one', turn 0, repeat 0, baseline: its row in generations.jsonl is missing";
+  for (const Lines& whole : {written(), written_before()}) {
+    Lines lines = whole;
+    lines.generations.erase(lines.generations.begin() + 1);
+    CHECK(lines.read().damage == std::vector<std::string>{lost});
+    CHECK(lines.read().unanswered.empty());
+    lines.generations.insert(lines.generations.begin() + 1, whole.generations[1].substr(0, 40) + "\n");
+    const RecordsRead cut = lines.read();
+    REQUIRE(cut.damage.size() == 2);
+    CHECK(cut.damage[0] == lost);
+    CHECK_THAT(cut.damage[1], Contains("cell/generations.jsonl:2: "));
+  }
+}
+
+TEST_CASE("rows of another cell are damage, and so are rows without one where all have to name theirs") {
+  CHECK(written().read({kCell, true}).damage.empty());
+  CHECK(written().read({kCell, true}).sealed);
+  CHECK_FALSE(written_before().read({kCell, false}).sealed);
+  CHECK(written_before().read({kCell, false}).records.size() == 4);
+  for (const bool named : {false, true}) {
+    const RecordsRead read = written().read({kOther, named});
+    CHECK(read.records.empty());
+    REQUIRE(read.damage.size() == 4);
+    CHECK(read.damage[0] ==
+          "cell/generations.jsonl:1: prompt 'one', turn 0, repeat 0, method: is of the cell 0123456789abcdef, the folder of "
+          "fedcba9876543210");
+  }
+  REQUIRE(written_before().read({kCell, true}).damage.size() == 4);
+  CHECK_THAT(written_before().read({kCell, true}).damage[3], Contains("generations.jsonl:4: prompt 'two'") && Contains("names no cell"));
+  Lines unsealed = written_before();
+  Json row = Json::parse(unsealed.generations[0]);
+  row["cell"] = kCell;
+  unsealed.generations[0] = to_line(row);
+  CHECK_THAT(unsealed.read({kCell, false}).damage.at(0), Contains("generations.jsonl:1: prompt 'one'") && Contains("has no checksum"));
+  // Called another cell's by hand: the checksum is over the name.
+  Lines renamed = written();
+  for (std::string& line : renamed.generations) line = replaced(line, kCell, kOther);
+  CHECK(renamed.read({kOther, true}).damage.size() == 4);
+  CHECK_THAT(renamed.read({kOther, true}).damage[0], Contains("checksum"));
+}
+
+TEST_CASE("rows that are there twice are damage with their prompt") {
   Lines lines = written();
   lines.generations.push_back(lines.generations[0]);
+  CHECK(lines.read().damage == std::vector<std::string>{"cell/generations.jsonl:5: prompt 'one', turn 0, repeat 0, method: the answer is "
+                                                        "there twice, first in line 1"});
+  CHECK(lines.read().records.size() == 3);
+  lines = written();
   lines.rounds.push_back(lines.rounds[2]);
-  const RecordsRead same = lines.read();
-  CHECK(same.damage.empty());
-  CHECK(same.records.size() == 4);
-  CHECK(same.checksum == written().read().checksum);
+  CHECK(lines.read().damage ==
+        std::vector<std::string>{"cell/rounds.jsonl:13: prompt 'one', turn 0, repeat 0, method: round 2 is there twice"});
   lines.rounds.back() = replaced(lines.rounds.back(), "\"score_ns\":2", "\"score_ns\":9");
   CHECK_THAT(lines.read().damage.at(0), Contains("rounds.jsonl:13: prompt 'one'") && Contains("two different rounds 2"));
   lines.rounds.pop_back();
+  lines.generations.push_back(lines.generations[0]);
   lines.generations.back() = replaced(lines.generations.back(), "\"tokens\":[5,", "\"tokens\":[4,");
   CHECK_THAT(lines.read().damage.at(0), Contains("generations.jsonl:5: prompt 'one'") && Contains("two different answers"));
 }
@@ -167,9 +218,11 @@ TEST_CASE("every key of every row with a value of another type is damage with fi
   garbage.rounds[0] = "\xff\xfe\n";
   garbage.generations[2] = std::string(100000, '[') + "\n";
   const RecordsRead read = garbage.read();
-  REQUIRE(read.damage.size() == 3);
-  CHECK_THAT(read.damage[0], Contains("generations.jsonl:3"));
-  CHECK_THAT(read.damage[1], Contains("rounds.jsonl:1"));
+  REQUIRE(read.damage.size() == 4);
+  CHECK_THAT(read.damage[0], Contains("rounds.jsonl:2: prompt 'one'"));  // what names a prompt comes first
+  CHECK_THAT(read.damage[1], Contains("rounds.jsonl:7: prompt 'two'"));
+  CHECK_THAT(read.damage[2], Contains("generations.jsonl:3"));
+  CHECK_THAT(read.damage[3], Contains("rounds.jsonl:1"));
 }
 
 }  // namespace foretell

@@ -52,7 +52,7 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
       Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
   GenerationRecord record{.conversation = "1", .tokens = {1, 2}, .text = "x"};
   record.rounds.push_back({.drafted = 1, .scored = 2, .depth = 1, .accepted = 1, .emitted = 2});
-  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", sealed_line(generation_json(record), 1, round_lines(record)));
+  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", sealed_line(generation_json(record), "aaaaaaaaaaaaaaaa", 1, round_lines(record)));
   folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", round_lines(record));
 }
 
@@ -108,7 +108,9 @@ TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the
   for (const char* broken :
        {"{}", "{\"differences\": 3}", "{\"differences\": [1]}", "{\"differences\": [{\"tie\": \"x\", \"words\": \"y\"}]}"}) {
     folder.write("aaaaaaaaaaaaaaaa/divergence.json", broken);
-    CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains("divergence.json"));
+    const StudyFolder study = read_study_folder(folder.path());
+    CHECK(study.cells[0].state == CellState::Damaged);
+    CHECK_THAT(study.cells[0].damage, Contains("divergence.json"));
   }
 }
 
@@ -246,7 +248,7 @@ TEST_CASE("the page holds no text that could end its script") {
   CHECK_THROWS_WITH(chart_js_source(file.string()), Contains("chart.js"));
 }
 
-TEST_CASE("a folder that cannot be used is one line with the file") {
+TEST_CASE("a study that cannot be used is one line with the file; of a cell's file the line is its damage, and the other cells are shown") {
   const testing::TemporaryFolder folder;
   CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains("is not the folder of a study"));
   const auto refused = [&](const char* name, const std::string& content, const char* message) {
@@ -260,15 +262,26 @@ TEST_CASE("a folder that cannot be used is one line with the file") {
   refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "/cells/0/hash: expected 16 hexadecimal digits");
   refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aaaaaaaaaaaaaaaa"}]})",
           "/cells/0/name: expected a string, found a number");
-  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})",
+  const auto damaged = [&](const char* name, const std::string& content, const char* message) {
+    write_study(folder);
+    folder.write("bbbbbbbbbbbbbbbb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", made_task(1.25)}}}}).dump());
+    folder.write(name, content);
+    const StudyFolder study = read_study_folder(folder.path());
+    CHECK(study.cells[0].state == CellState::Damaged);
+    CHECK(study.cells[0].overall() == nullptr);
+    CHECK_THAT(study.cells[0].damage, Contains(message) && Contains(name) && !Contains("\n"));
+    CHECK_THAT(report_text(study), Contains("[damaged]") && Contains(message) && Contains("1.25x"));
+  };
+  damaged("aaaaaaaaaaaaaaaa/summary.json", "{\"complete\": tr", "not JSON");
+  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})",
           "/tasks/overall/speedup: expected a number, found a string");
-  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "not JSON");
-  refused("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
-  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
+  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "not JSON");
+  damaged("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
+  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
           "/2x: its key is not a depth");
-  refused("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
+  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
           "/2/0: expected a number, found a string");
-  refused("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
+  damaged("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
 }
 
 TEST_CASE("a cell whose records are damaged shows no number and is not compared") {
@@ -285,6 +298,9 @@ TEST_CASE("a cell whose records are damaged shows no number and is not compared"
   write_study(folder);
   Json summary = Json::parse(testing::read_file(folder.path() / "aaaaaaaaaaaaaaaa/summary.json"));
   summary["records"] = {{"generations", 2}, {"checksum", "xxh3:00"}};
+  folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
+  CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was made of 2 generations, 1 are there"));
+  summary["records"]["generations"] = 1;
   folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
   CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was not made of the records"));
 }
@@ -327,13 +343,17 @@ TEST_CASE("every key of every file with a value of another type is read or is on
     for_each_wrong_type(Json::parse(whole), [&](const Json& changed, const std::string& place) {
       folder.write(name, changed.dump());
       INFO(name << ": " << place);
+      std::string why;
       try {
-        report_csv(read_study_folder(folder.path()));
-        ++read;
+        const StudyFolder study = read_study_folder(folder.path());
+        report_csv(study);
+        if (!study.cells.empty()) why = study.cells[0].damage;
       } catch (const Error& error) {
-        ++refused;
-        CHECK_THAT(error.what(), Contains(name) && !Contains("\n") && !Contains("json.exception"));
+        why = error.what();
+        CHECK(name == "study.json");
       }
+      ++(why.empty() ? read : refused);
+      if (!why.empty()) CHECK_THAT(why, Contains(name) && !Contains("\n") && !Contains("json.exception"));
     });
     folder.write(name, whole);
   }

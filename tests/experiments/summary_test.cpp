@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/store.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
 #include "tests/support/catch.h"
@@ -250,10 +251,10 @@ TEST_CASE("what the store has written folds to the same numbers, also after a ki
   }
   const auto read = undamaged_records(path);
   CHECK(read.size() == sample().size());
-  CHECK(Store(path).is_of(read_records(path)));
+  CHECK(damage_of(path).empty());
   auto written = nlohmann::ordered_json::parse(testing::read_file(path / "summary.json"));
   written.erase("complete");
-  written.erase("records");
+  for (const char* seal : {"records", "files", "checksum"}) written.erase(seal);
   CHECK(to_json(fold(read, {}), {}) == written);
 
   std::ofstream(path / "generations.jsonl", std::ios::app) << "{\"conversation\": \"3\", \"tu";

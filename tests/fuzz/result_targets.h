@@ -18,6 +18,7 @@
 #include "experiments/record_reader.h"
 #include "experiments/report/report_files.h"
 #include "experiments/report/study_folder.h"
+#include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/base/printable.h"
 
@@ -45,7 +46,7 @@ inline void check_records(const RecordsRead& records) {
   std::string generations, rounds;
   for (const GenerationRecord& record : records.records) {
     const std::string lines = round_lines(record);
-    generations += sealed_line(generation_json(record), record.rounds.size(), lines);
+    generations += sealed_line(generation_json(record), "", record.rounds.size(), lines);
     rounds += lines;
   }
   const RecordsRead again = read_both(generations, rounds);
@@ -63,6 +64,8 @@ inline void check_study(const std::array<std::string_view, 3>& files) {
   const StudyIndex index = study_index_of(ResultJson(files[0], "study.json"));
   const ResultJson manifest(files[1], "manifest.json");
   const CellFiles cell{.manifest = manifest, .summary = ResultJson(files[2], "summary.json")};
+  FORETELL_CHECK(damage_of({.damage = {"damaged"}}, cell.summary, "fuzz") == "damaged", "damage of records is not told first");
+  damage_of({}, cell.summary, "fuzz");
   foretell::StudyFolder study{.folder = "fuzz", .study = index.study, .description = index.description, .file = index.file};
   for (const IndexedCell& indexed : index.cells) {
     FORETELL_CHECK(is_cell_hash(indexed.hash), "a cell's folder is named {}", indexed.hash);
