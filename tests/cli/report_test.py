@@ -211,7 +211,7 @@ def main(folder):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(content)
             said = run_ok("report", bad)
-            check(said.count("[damaged]") == 1 and path in said and "2.00x" in said, f"bad folder: {what} marks its cell alone")
+            check(said.count("[damaged]") == 1 and os.path.dirname(path) in said and name in said and "2.00x" in said, f"bad folder: {what} marks its cell alone")
             file = os.path.join(folder, "bad.db")
             done = run("report", bad, "--format", "csv", "--sqlite", file)
             if "built without SQLite" not in done.stderr:

@@ -127,14 +127,14 @@ def main(folder):
         write()
         with open(summary, "w") as file:
             file.write('{"complete": true, "tasks": {"overall": {"mean_acceptance_length": "fast"}}}')
-        found = [one for one in cells().values() if "the cell is damaged: " + summary in one["reason"]]
+        found = [one for one in cells().values() if "the cell is damaged: " + summary in (one["reason"] or "")]
         check(found and all(one["measured"] is None for one in found), "table: a summary that is none marks its cell, with the file")
         run_ok("table", table, "--results", results, "--run")
         content = json.load(open(summary))
         content["tasks"]["overall"]["mean_acceptance_length"] = 12.5
         with open(summary, "w") as file:
             json.dump(content, file)
-        found = [one for one in cells().values() if f"the cell is damaged: {summary}: was changed after it was written" in one["reason"]]
+        found = [one for one in cells().values() if f"the cell is damaged: {summary}: was changed after it was written" in (one["reason"] or "")]
         out = run_ok("table", table, "--results", results)
         check(found and all(one["measured"] is None for one in found) and "12.5" not in out, "table: an edited number is not printed, the cell and the file are named")
         check("the cell is damaged" not in run_ok("table", table, "--results", results, "--run"), "table --run: makes a damaged cell whole")

@@ -52,7 +52,11 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
       Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
   GenerationRecord record{.conversation = "1", .tokens = {1, 2}, .text = "x"};
   record.rounds.push_back({.drafted = 1, .scored = 2, .depth = 1, .accepted = 1, .emitted = 2});
-  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", sealed_line(generation_json(record), "aaaaaaaaaaaaaaaa", 1, round_lines(record)));
+  // As before rows named their cell, so that summaries may be written by hand; summary_check_test.cpp has those of now.
+  Json row = generation_json(record);
+  row["rounds"] = 1;
+  row["checksum"] = checksum_of(row, round_lines(record));
+  folder.write("aaaaaaaaaaaaaaaa/generations.jsonl", to_line(row));
   folder.write("aaaaaaaaaaaaaaaa/rounds.jsonl", round_lines(record));
 }
 

@@ -263,7 +263,7 @@ TEST_CASE("what the store has written folds to the same numbers, also after a ki
 
   // Gone on with: what is kept stays, and the line that was cut short is gone.
   Store again(path);
-  again.begin(cell, {}, std::span(read).first(2));
+  again.begin(cell, nlohmann::ordered_json::object(), std::span(read).first(2));
   again.append(std::span(read).subspan(2, 1));
   CHECK(undamaged_records(path).size() == 3);
   CHECK_FALSE(std::filesystem::exists(path / "summary.json"));
@@ -283,7 +283,7 @@ TEST_CASE("every field of a record survives the disk") {
       .drafted = 5, .scored = 7, .depth = 4, .accepted = 0, .emitted = 1, .kind = NextKind::Correction, .ns = {11, 12, 13, 14}};
   const testing::TemporaryFolder folder;
   Store store(folder.path() / "c");
-  store.begin(Cell{}, {}, {});
+  store.begin(Cell{}, nlohmann::ordered_json::object(), {});
   store.append(std::span(&record, 1));
   const auto read = undamaged_records(folder.path() / "c");
   REQUIRE(read.size() == 1);
