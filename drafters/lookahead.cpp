@@ -16,6 +16,7 @@
 #include <unordered_map>
 
 #include "framework/base/mix.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
 
@@ -37,7 +38,7 @@ struct LookaheadOptions {
           {.aliases = {"POOL_FROM_PROMPT"}});
     const int nodes = (ngram - 1) * (window + guess_set_size);
     if (nodes > 4096)
-      throw Error(p.where(), fmt::format("the window and the guesses have {} nodes a round, at most 4096 are allowed", nodes));
+      throw Error(p.where(), fmt::format("the window and the guesses have {} a round, at most 4096 are allowed", counted(nodes, "node")));
   }
   std::size_t rows() const { return static_cast<std::size_t>(ngram - 1); }
 };

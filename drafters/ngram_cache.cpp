@@ -17,6 +17,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/mix.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
 #include "framework/text/corpus.h"
@@ -96,7 +97,7 @@ struct NgramCacheOptions {
           {.min = 16, .max = 1000000000});
     const auto four = [&](std::string_view name, std::size_t size) {
       if (size != NgramCounts::kLongest)
-        throw Error(p.where(), fmt::format("{}: {} values, expected 4: for n-grams of 1, 2, 3 and 4 tokens", name, size));
+        throw Error(p.where(), fmt::format("{}: {}, expected 4: for n-grams of 1, 2, 3 and 4 tokens", name, counted(size, "value")));
     };
     four("min_counts", min_counts.size());
     four("min_shares", min_shares.size());

@@ -8,6 +8,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/input_file.h"
+#include "framework/base/text.h"
 #include "framework/decode/acceptance_rates.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
@@ -49,7 +50,7 @@ std::vector<double> recorded_rates(const std::string& path) {
       for (std::size_t i = 0; i < lengths.size(); ++i) {
         const std::int64_t emitted = lengths.at(i).integer();
         if (emitted < 0 || emitted > kMostAccepted)
-          fail_at(where, "accept_lengths: {} tokens in a round, at most {}", emitted, kMostAccepted);
+          fail_at(where, "accept_lengths: {} in a round, at most {}", counted(emitted, "token"), kMostAccepted);
         if (emitted == 0) continue;  // a round that the end of the answer cut off
         if (reached.size() < static_cast<std::size_t>(emitted)) reached.resize(static_cast<std::size_t>(emitted), 0.0);
         for (std::int64_t d = 0; d < emitted; ++d) ++reached[static_cast<std::size_t>(d)];

@@ -12,6 +12,7 @@
 //
 // Deviation: MagicDec drafts on a small cache of a fixed size; here the rows that are seen are gathered out of the large one in every layer and step.
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/model_drafter.h"
 
@@ -43,8 +44,8 @@ class SparseCacheDrafter final : public ModelDrafter {
       fail_at(options.cache.where,
               "drafter 'sparse_cache' drafts with the target's own weights: it needs a model as target, not a recorded answer");
     if (const int window = context.target->config().sliding_window; window > 0)
-      fail_at(options.cache.where,
-              "drafter 'sparse_cache': the target sees a sliding window of {} tokens already: expected a model without one", window);
+      fail_at(options.cache.where, "drafter 'sparse_cache': the target sees a sliding window of {} already: expected a model without one",
+              counted(window, "token"));
     return context.target;
   }
 };

@@ -19,6 +19,7 @@
 #include <queue>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/drafter.h"
 
@@ -105,7 +106,7 @@ std::vector<TreeNode> read_tree(const std::string& file, int ranks) {
   const ConfigValue document = load_yaml(file);
   if (!document.is_list() || document.items().empty()) fail_at(document.where(), "expected a list of rank paths: [[0], [1], [0, 0]]");
   if (document.items().size() > kMostTreeNodes)
-    fail_at(document.where(), "{} paths; at most {} are allowed", document.items().size(), kMostTreeNodes);
+    fail_at(document.where(), "{}; at most {} are allowed", counted(document.items().size(), "path"), kMostTreeNodes);
   struct Line {
     RankPath path;
     Location where;

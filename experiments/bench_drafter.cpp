@@ -12,6 +12,7 @@
 #include "experiments/registry_names.h"
 #include "framework/base/error.h"
 #include "framework/base/stopwatch.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/policy.h"
 #include "framework/decode/replay_target.h"
@@ -66,8 +67,8 @@ BenchTexts bench_texts(const BenchDrafterOptions& options) {
   BenchTexts out;
   constexpr int longest = 1 << 24;
   if (options.context > longest || options.tokens > longest)
-    fail("bench drafter: a context of {} and {} tokens behind it; at most {} of each are allowed", options.context, options.tokens,
-         longest);
+    fail("bench drafter: a context of {} and {} behind it; at most {} of each are allowed", options.context,
+         counted(options.tokens, "token"), longest);
   if (options.file.has_value() != options.tokenizer.has_value()) fail("bench drafter: --file and --tokenizer go together");
   const int size = options.context + options.tokens;
   if (!options.file) {
@@ -83,8 +84,8 @@ BenchTexts bench_texts(const BenchDrafterOptions& options) {
   for (const Tokens& document : read_corpus(*options.file, *out.tokenizer, at_most))
     all.insert(all.end(), document.begin(), document.end());
   if (all.size() < wanted)
-    fail("{}: has {} tokens; {} repeats of {} and {} tokens need {}", *options.file, all.size(), options.repeats, options.context,
-         options.tokens, wanted);
+    fail("{}: has {}; {} of {} and {} need {}", *options.file, counted(all.size(), "token"), counted(options.repeats, "repeat"),
+         options.context, counted(options.tokens, "token"), wanted);
   for (int i = 0; i < options.repeats; ++i) out.texts.emplace_back(all.begin() + i * size, all.begin() + (i + 1) * size);
   return out;
 }

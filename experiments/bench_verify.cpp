@@ -8,6 +8,7 @@
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
 #include "framework/base/stopwatch.h"
+#include "framework/base/text.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/verifier.h"
 #include "framework/decode/warped_scores.h"
@@ -126,8 +127,8 @@ BenchVerifyReport bench_verify(const LanguageModel& model, const BenchVerifyOpti
   const std::vector<std::string> names = names_of<Verifier>(options.verifier);
   const int room = model.config().context - options.context;
   if (options.nodes + 1 > room)
-    fail("bench verify: {} nodes after {} tokens of context exceed the model's context of {}", options.nodes, options.context,
-         model.config().context);
+    fail("bench verify: {} after {} of context exceed the model's context of {}", counted(options.nodes, "node"),
+         counted(options.context, "token"), model.config().context);
   ForwardBench forward(model, options.context, options.nodes + 1);
   const at::Tensor rows = forward.run();
   const DraftTree chosen = make_tree(rows, options.nodes, Draws::PointMass);

@@ -28,7 +28,7 @@ int report(ExitCode code, std::string_view message) {
   return code;
 }
 
-// `foretell help run` is `foretell run --help`.
+// `foretell help run` is `foretell run --help`, and `foretell` alone is `foretell --help`.
 // CLI11 would read a value such as "-1 2" or "--x" as an option, so a text option and such a value are joined with '='.
 std::vector<std::string> arguments_of(int argc, const char* const* argv) {
   static const std::vector<std::string> text_options = {"--prompt", "--ids", "--text", "--decode", "--stop"};
@@ -42,7 +42,7 @@ std::vector<std::string> arguments_of(int argc, const char* const* argv) {
     else
       arguments.push_back(argument);
   }
-  if (help) arguments.push_back("--help");
+  if (help || argc == 1) arguments.push_back("--help");
   return arguments;
 }
 
@@ -94,7 +94,12 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, cons
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
-    print_out(innermost(app).help());
+    // `foretell help nothing`
+    const CLI::App& command = innermost(app);
+    const auto names = command_names(command);
+    for (const std::string& argument : command.remaining())
+      if (!names.empty() && argument.front() != '-') return report(kUsersMistake, unknown_name_message("command", argument, names));
+    print_out(wrapped_lines(app.help(), out_columns()));
     return kDone;
   } catch (const CLI::CallForVersion&) {
     print_out(version_line() + "\n");

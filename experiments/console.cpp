@@ -1,7 +1,9 @@
 #include "experiments/console.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +28,26 @@ void write_out(std::string_view text) {
   if (reader_is_gone) return;
   errno = 0;
   check_out(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
+}
+
+bool begins_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }
+
+std::size_t columns_of(std::string_view line) {
+  return static_cast<std::size_t>(std::count_if(line.begin(), line.end(), begins_character));
+}
+
+// How many bytes the first `columns` characters have.
+std::size_t bytes_within(std::string_view line, std::size_t columns) {
+  std::size_t bytes = 0;
+  while (bytes < line.size() && (!begins_character(line[bytes]) || columns-- > 0)) ++bytes;
+  return bytes;
+}
+
+std::size_t hanging_column(std::string_view line, std::size_t columns) {
+  const std::size_t first = std::min(line.find_first_not_of(' '), line.size());
+  const std::size_t gap = line.find("  ", first);
+  const std::size_t second = gap == std::string_view::npos ? gap : line.find_first_not_of(' ', gap);
+  return second != std::string_view::npos && second < columns / 2 ? second : std::min(first, columns / 2);
 }
 
 }  // namespace
@@ -62,6 +84,30 @@ void print_error_line(std::string_view text, bool open) {
 
 bool out_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }
 bool error_is_terminal() { return ::isatty(STDERR_FILENO) == 1; }
+
+int out_columns() {
+  winsize size{};
+  return out_is_terminal() && ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+std::string wrapped_lines(std::string_view text, int columns) {
+  if (columns <= 0) return std::string(text);
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string line(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::string hang(hanging_column(line, static_cast<std::size_t>(columns)), ' ');
+    while (columns_of(line) > static_cast<std::size_t>(columns)) {
+      const std::size_t at = line.rfind(' ', bytes_within(line, static_cast<std::size_t>(columns)));
+      if (at == std::string::npos || line.find_first_not_of(' ') > at) break;
+      out += line.substr(0, at) + "\n";
+      line = hang + line.substr(at + 1);
+    }
+    out += line + "\n";
+  }
+  return out;
+}
 
 std::string one_line(std::string_view text) {
   std::string out;

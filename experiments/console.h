@@ -29,10 +29,16 @@ void print_error_styled(std::string_view sequence);
 void print_error_line(std::string_view text, bool open = false);
 
 bool out_is_terminal();
+// How wide the terminal is; 0 where there is none.
+int out_columns();
 bool error_is_terminal();
 
 // Without line breaks: each run of white space that contains one becomes a single space.
 std::string one_line(std::string_view text);
+
+// Lines of at most this many columns, broken at blanks: what follows stands below the second column of the line, "  --name   words", or below its first
+// word. 0: as they are, and so is a word that is longer.
+std::string wrapped_lines(std::string_view text, int columns);
 
 enum class Colour { Plain, Green, Red, Blue, Yellow, Dim };
 // For print_styled.

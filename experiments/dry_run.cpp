@@ -10,6 +10,7 @@
 #include "experiments/store.h"
 #include "experiments/table.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/bench_model.h"
 #include "framework/model/worker_threads.h"
 
@@ -83,8 +84,8 @@ std::string dry_run(const Study& study, const std::filesystem::path& results, Mo
                std::to_string(done), time, cell_folder(results, study, cell).string()});
     pool.forget_unused();
   }
-  return table.to_string() + fmt::format("\n{} cells in {} groups; at most {}, if no answer ends early and nothing is gained\n",
-                                         study.cells.size(), groups.size(), clock_time(total));
+  return table.to_string() + fmt::format("\n{} in {}; at most {}, if no answer ends early and nothing is gained\n",
+                                         counted(study.cells.size(), "cell"), counted(groups.size(), "group"), clock_time(total));
 }
 
 }  // namespace foretell

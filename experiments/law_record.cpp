@@ -9,6 +9,7 @@
 #include "experiments/content_hash.h"
 #include "experiments/row_costs_json.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/text/json_reader.h"
 
@@ -40,7 +41,8 @@ class LawBytes {
   std::size_t left() const { return bytes_.size(); }
   std::span<const std::byte> take(std::uint64_t count, const char* what) {
     if (count > bytes_.size())
-      fail("{}: ends within {}: {} bytes expected at byte {}, {} are left", name_, what, count, size_ - bytes_.size(), bytes_.size());
+      fail("{}: ends within {}: {} expected at byte {}, {} are left", name_, what, counted(count, "byte"), size_ - bytes_.size(),
+           bytes_.size());
     const auto out = bytes_.first(static_cast<std::size_t>(count));
     bytes_ = bytes_.subspan(static_cast<std::size_t>(count));
     return out;
@@ -166,7 +168,8 @@ AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string&
   for (const Token token : answer) {
     const auto own = in.number<float>("a law"), rest = in.number<float>("a law");
     const auto stored = in.number<std::uint32_t>("a law");
-    if (stored > static_cast<std::uint32_t>(header.top_k)) fail("{}: a law has {} tokens, at most {}", where, stored, header.top_k);
+    if (stored > static_cast<std::uint32_t>(header.top_k))
+      fail("{}: a law has {}, at most {}", where, counted(stored, "token"), header.top_k);
     const Tokens tokens = in.numbers<Token>(stored, "a law's tokens");
     const auto values = in.numbers<float>(stored, "a law's values");
     check_tokens(tokens, header.vocab, where);
@@ -241,16 +244,16 @@ LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& 
   record.name = name;
   const auto vocab = in.number<std::uint32_t>("the header"), top_k = in.number<std::uint32_t>("the header");
   if (vocab == 0 || vocab > kMostIds) fail("{}: a vocabulary of {} tokens; 1 to {} are allowed", name, vocab, kMostIds);
-  if (top_k == 0 || top_k > vocab) fail("{}: {} tokens a law; 1 to {} are allowed", name, top_k, vocab);
+  if (top_k == 0 || top_k > vocab) fail("{}: {} a law; 1 to {} are allowed", name, counted(top_k, "token"), vocab);
   record.header.vocab = static_cast<int>(vocab);
   record.header.top_k = static_cast<int>(top_k);
   const auto json_bytes = in.number<std::uint64_t>("the header");
-  if (json_bytes > kLongestJson) fail("{}: a header of {} bytes; at most {} are allowed", name, json_bytes, kLongestJson);
+  if (json_bytes > kLongestJson) fail("{}: a header of {}; at most {} are allowed", name, counted(json_bytes, "byte"), kLongestJson);
   const Location where{name, std::nullopt};
   const auto json = parse_json(in.text(json_bytes, "the header"), where);
   read_header(JsonView(json, "", where), record.header);
   for (int i = 0; i < record.header.answers; ++i) record.answers.push_back(read_answer(in, record.header, name, i));
-  if (in.left() > 0) fail("{}: {} bytes behind the last answer", name, in.left());
+  if (in.left() > 0) fail("{}: {} behind the last answer", name, counted(in.left(), "byte"));
   check_turns(record);
   return record;
 }

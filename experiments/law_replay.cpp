@@ -4,6 +4,7 @@
 
 #include "experiments/content_hash.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -18,7 +19,7 @@ std::filesystem::path laws_file(const std::filesystem::path& path, const Locatio
     if (std::filesystem::exists(entry.path() / kLawsFile, ignored)) found.push_back(entry.path() / kLawsFile);
   if (found.empty()) fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(), kLawsFile);
   if (found.size() > 1)
-    fail_at(where, "laws: {} holds {} recorded cells; name one of them, such as {}", path.string(), found.size(),
+    fail_at(where, "laws: {} holds {}; name one of them, such as {}", path.string(), counted(found.size(), "recorded cell"),
             std::min_element(found.begin(), found.end())->parent_path().string());
   return found.front();
 }
@@ -36,7 +37,7 @@ class EndOfRecording final : public StopWatcher {
 }  // namespace
 
 void RecordedWorkloadOptions::declare(Parameters& p) {
-  p.add("limit", limit, "at most so many conversations, the first ones; 0 for all", {.min = 0});
+  p.add("limit", limit, "maximum number of conversations, from the first one on; 0: all", {.min = 0});
   p.add("max_new_tokens", max_new_tokens, "of each answer; without it as recorded", {.min = 1, .aliases = {"max_tokens", "output_len"}});
 }
 
@@ -79,7 +80,8 @@ void LawReplay::complete(const Conversation& conversation, int turn, Request& re
 }
 
 std::string LawReplay::words() const {
-  return fmt::format("{}: laws of {} tokens, {} tokens of each; {}.", record_.name, rest_.tokens, record_.header.top_k, rest_.words());
+  return fmt::format("{}: laws of {}, {} of each; {}.", record_.name, counted(rest_.tokens, "token"),
+                     counted(record_.header.top_k, "token"), rest_.words());
 }
 
 void ReplayClock::drafts_with(const std::filesystem::path& model) {

@@ -5,6 +5,7 @@
 
 #include "experiments/text_reader.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/sampling/law.h"
 #include "framework/text/file_bytes.h"
 #include "framework/text/unicode.h"
@@ -54,7 +55,7 @@ std::vector<Passage> cut_passages(const std::filesystem::path& text, const Token
     passage.tokens.insert(passage.tokens.end(), ids.begin(), ids.begin() + tokens);
     passages.push_back(std::move(passage));
   }
-  if (passages.empty()) fail("{}: too short for one passage of {} tokens", text.string(), tokens);
+  if (passages.empty()) fail("{}: too short for one passage of {}", text.string(), counted(tokens, "token"));
   return passages;
 }
 

@@ -192,12 +192,13 @@ void withhold_prediction(const TaskSummary& measured, CellPerformance& out) {
   out.reason = measured.judgement.words;
 }
 
-// Nothing wins or loses by less than what can be told.
-std::string verdict_name(const Judgement& judgement) {
-  if (!judgement.verdict) return "not judged";
-  return *judgement.verdict == SpeedupVerdict::Faster   ? "wins"
-         : *judgement.verdict == SpeedupVerdict::Slower ? "loses"
-                                                        : std::string(name_of(*judgement.verdict));
+// What a reason begins with. Nothing wins or loses by less than what can be told, and why there is no verdict matters more than any prediction.
+std::string begin_of_reason(const Judgement& judgement) {
+  if (!judgement.verdict) return (judgement.words.empty() ? "not judged" : judgement.words.substr(0, judgement.words.find(';'))) + ";";
+  const std::string_view verdict = *judgement.verdict == SpeedupVerdict::Faster   ? "wins"
+                                   : *judgement.verdict == SpeedupVerdict::Slower ? "loses"
+                                                                                  : name_of(*judgement.verdict);
+  return fmt::format("{}:", verdict);
 }
 
 void predict(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, const TaskSummary& measured,
@@ -213,7 +214,7 @@ void predict(const Cell& cell, const CellSetup& setup, std::span<const Generatio
   } else {
     out.reason = unpredicted_reason(cell.run.batch_size, measured.decode_speedup);
   }
-  out.reason.replace(0, out.reason.find(':'), verdict_name(measured.judgement));
+  out.reason.replace(0, out.reason.find(':') + 1, begin_of_reason(measured.judgement));
 }
 
 nlohmann::ordered_json json_number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }

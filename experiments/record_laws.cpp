@@ -7,6 +7,7 @@
 #include "experiments/run_prompts.h"
 #include "experiments/text_reader.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -113,8 +114,8 @@ std::string record_laws(const LawRecording& options, const Cell& cell, const Cel
     if (on_answer) on_answer();
   }
   writer.finish();
-  return fmt::format("{}: laws of {} tokens, {} tokens of each; {}.", (folder / kLawsFile).string(), rest.tokens, header.top_k,
-                     rest.words());
+  return fmt::format("{}: laws of {}, {} of each; {}.", (folder / kLawsFile).string(), counted(rest.tokens, "token"),
+                     counted(header.top_k, "token"), rest.words());
 }
 
 int answers_to_record(std::span<const GenerationRecord> records) {

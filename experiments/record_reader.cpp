@@ -11,6 +11,7 @@
 #include "experiments/record_json.h"
 #include "experiments/result_files.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -145,10 +146,10 @@ class RecordReader {
     std::int64_t emitted = 0;
     for (const RoundRecord& round : generation.record.rounds) emitted += round.emitted;
     if (generation.rounds && *generation.rounds != rounds)
-      problem(generation, generation.where, fmt::format("{} of {} rounds are there", rounds, *generation.rounds));
+      problem(generation, generation.where, fmt::format("{} of {} are there", rounds, counted(*generation.rounds, "round")));
     else if (generation.tokens && *generation.tokens != emitted)
       problem(generation, generation.where,
-              fmt::format("the rounds that are there emit {} tokens, the answer has {}", emitted, *generation.tokens));
+              fmt::format("the rounds that are there emit {}, the answer has {}", counted(emitted, "token"), *generation.tokens));
     else if (generation.checksum && *generation.checksum != checksum_of(generation.row, generation.lines))
       problem(generation, generation.where, "the checksum is that of another row or other rounds");
   }

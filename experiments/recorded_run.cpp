@@ -4,6 +4,7 @@
 #include <map>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -23,9 +24,9 @@ class RecordedScores final : public Scores {
       const auto child = draft.child(at, ahead_[static_cast<std::size_t>(i)]);
       if (!child)
         fail(
-            "the record says that a draft of {} tokens was accepted, and told once more the drafter proposes another: it depends on "
+            "the record says that a draft of {} was accepted, and told once more the drafter proposes another: it depends on "
             "something besides its prompts and rounds, so the cell cannot be resumed; --fresh runs it from its start",
-            round_.accepted);
+            counted(round_.accepted, "token"));
       out.accepted.push_back(at = *child);
     }
     if (round_.emitted > round_.accepted) out.next = ahead_[static_cast<std::size_t>(round_.accepted)];

@@ -1,6 +1,7 @@
 #include "experiments/recording.h"
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/prompts.h"
 
 namespace foretell {
@@ -10,8 +11,8 @@ Recording Recording::load(const std::filesystem::path& file) {
   recording.name_ = file.string();
   for (const AnswerRow& row : read_answers(file)) {
     if (row.new_tokens.size() != row.turns.size())
-      fail("{}: question {}: {} turns but {} counts of new_tokens", file.string(), row.question_id, row.turns.size(),
-           row.new_tokens.size());
+      fail("{}: question {}: {} but {} of new_tokens", file.string(), row.question_id, counted(row.turns.size(), "turn"),
+           counted(row.new_tokens.size(), "count"));
     std::vector<RecordedAnswer>& answers = recording.answers_[row.question_id];
     for (std::size_t turn = 0; turn < row.turns.size(); ++turn) answers.push_back({row.turns[turn], row.new_tokens[turn]});
   }

@@ -12,6 +12,7 @@
 #include "experiments/pipeline.h"
 #include "experiments/report/measures.h"
 #include "experiments/table.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -223,7 +224,8 @@ std::string divergence_note(const std::vector<CellResult>& results) {
   for (const CellResult& result : results) {
     if (!result.lossless || !result.divergences || result.divergences->found.empty()) continue;
     const Divergences& d = *result.divergences;
-    text += fmt::format("{}: {} of {} answers are not the baseline's: {}\n", result.cell.name, d.found.size(), d.compared, d.words());
+    text += fmt::format("{}: {} of {} are not the baseline's: {}\n", result.cell.name, d.found.size(), counted(d.compared, "answer"),
+                        d.words());
     std::size_t lines = 0;
     for (const bool tie : {false, true})  // what needs looking at comes first
       for (const Divergence& difference : d.found)

@@ -5,6 +5,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/input_file.h"
+#include "framework/base/text.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -81,7 +82,7 @@ StudyIndex study_index_of(const ResultJson& file) {
                  .file = index.string_or("file", ""),
                  .json = file.json()};
   const OrderedJsonView cells = index.at("cells");
-  if (cells.size() > kMostCells) cells.refuse(fmt::format("{} cells; at most {} are read", cells.size(), kMostCells));
+  if (cells.size() > kMostCells) cells.refuse(fmt::format("{}; at most {} are read", counted(cells.size(), "cell"), kMostCells));
   std::set<std::string> known;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     out.cells.push_back(cell_of(cells.at(i)));

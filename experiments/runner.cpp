@@ -20,6 +20,7 @@
 #include "experiments/summary_check.h"
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
+#include "framework/base/text.h"
 #include "framework/model/thread_pinning.h"
 #include "framework/model/worker_threads.h"
 
@@ -398,7 +399,7 @@ class GroupRunner {
     const bool recorded = member.was_finished && std::filesystem::exists(member.store.folder() / "laws.bin");
     if (!context_.recording || !result.complete || recorded) return;
     const auto count = [this, name = member.cell->name, total = answers_to_record(records), done = 0]() mutable {
-      context_.progress.set_activity(fmt::format("{}, laws: {}/{} answers", name, ++done, total));
+      context_.progress.set_activity(fmt::format("{}, laws: {}/{}", name, ++done, counted(total, "answer")));
     };
     result.notes.push_back(record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
     context_.progress.set_activity("");
@@ -426,7 +427,7 @@ class GroupRunner {
 
   std::function<void()> quality_counter(const Cell& cell, const Records& records) {
     return [this, name = cell.name, total = answers_to_measure(records), done = 0]() mutable {
-      context_.progress.set_activity(fmt::format("{}, quality: {}/{} answers", name, ++done, total));
+      context_.progress.set_activity(fmt::format("{}, quality: {}/{}", name, ++done, counted(total, "answer")));
     };
   }
 

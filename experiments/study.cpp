@@ -13,6 +13,7 @@
 #include "experiments/result_files.h"
 #include "experiments/sweep.h"
 #include "framework/base/printable.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -198,7 +199,8 @@ void check_size(const ConfigValue& document, std::size_t cells, const ConfigValu
   constexpr std::size_t kMaxValues = 20'000'000;
   const std::size_t values = count_values(document);
   if (cells * values > kMaxValues)
-    fail_at(sweep.where(), "sweep: {} cells of a study of {} values; at most {} values are taken in all", cells, values, kMaxValues);
+    fail_at(sweep.where(), "sweep: {} of a study of {}; at most {} values are taken in all", counted(cells, "cell"),
+            counted(values, "value"), kMaxValues);
 }
 
 Cell read_cell(const ConfigValue& document, const StudySections& study) {
@@ -234,8 +236,8 @@ void PipelineSection::declare(Parameters& p) {
 }
 
 void RunSection::declare(Parameters& p) {
-  p.add("seed", seed, "of all random numbers", {.min = 0});
-  p.add("repeats", repeats, "each prompt is run so often; times are medians", {.min = 1, .aliases = {"num_runs", "repetitions"}});
+  p.add("seed", seed, "random seed", {.min = 0});
+  p.add("repeats", repeats, "runs per prompt; times are medians", {.min = 1, .aliases = {"num_runs", "repetitions"}});
   p.add("warmup", warmup, "runs of the first prompt that are not counted", {.min = 0});
   p.add("threads", threads, "CPU threads, at most one a processor; without it LibTorch's default", {.min = 1, .max = 4096});
   p.add("oversubscribe", oversubscribe, "allow more threads than there are processors");

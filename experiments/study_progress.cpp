@@ -9,6 +9,7 @@
 #include "experiments/progress.h"
 #include "framework/base/error.h"
 #include "framework/base/printable.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -108,9 +109,9 @@ std::string StudyProgress::study_line() const {
     cells += task.is_cell;
     finished += task.is_cell && task.finished;
   }
-  std::string line =
-      fmt::format("study: {} of {} cells, {}% of the prompts, {}", finished, cells, runs > 0 ? static_cast<int>(100.0 * done / runs) : 100,
-                  clock_time(static_cast<double>(since_start_.elapsed_ns()) * 1e-9));
+  std::string line = fmt::format("study: {} of {}, {}% of the prompts, {}", finished, counted(cells, "cell"),
+                                 runs > 0 ? static_cast<int>(100.0 * done / runs) : 100,
+                                 clock_time(static_cast<double>(since_start_.elapsed_ns()) * 1e-9));
   if (timed > 0) line += fmt::format(", {} left", clock_time(seconds_left()));
   return line;
 }
@@ -119,7 +120,7 @@ std::string StudyProgress::study_line() const {
 std::string StudyProgress::task_line(const Task& task) const {
   const std::string time = task.timed > 0 ? clock_time(task.seconds) : "-";
   const std::string speed = task.seconds > 0 && task.tokens > 0 ? fmt::format("{:.1f} tokens/s", task.tokens / task.seconds) : "";
-  return fmt::format("{:>5}/{} prompts {:>6} {:>15}  {}", task.done, task.runs, time, speed, task.name);
+  return fmt::format("{:>5}/{} {:>6} {:>15}  {}", task.done, counted(task.runs, "prompt"), time, speed, task.name);
 }
 
 void StudyProgress::erase() {

@@ -5,6 +5,7 @@
 
 #include "experiments/paths.h"
 #include "experiments/survey_table_measured.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -168,8 +169,8 @@ TableRow read_row(const ConfigValue& value, const SurveyTable& table) {
   TableRow row{.name = keys.name};
   const auto& published = items_of(keys.published, "published", value.where());
   if (published.size() != table.columns.size())
-    fail_at(keys.published.where(), "row '{}': {} published numbers for {} columns; null stands for none", row.name, published.size(),
-            table.columns.size());
+    fail_at(keys.published.where(), "row '{}': {} for {}; null stands for none", row.name, counted(published.size(), "published number"),
+            counted(table.columns.size(), "column"));
   for (std::size_t c = 0; c < published.size(); ++c) {
     row.published.push_back(read_published(published[c], table.columns[c].name));
     row.how.push_back(table.columns[c].how);

@@ -8,8 +8,10 @@
 #include <set>
 
 #include "experiments/pipeline.h"
+#include "experiments/shell_quote.h"
 #include "experiments/store.h"
 #include "experiments/summary_check.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -138,8 +140,8 @@ const Cell& MeasuredStudies::cell_of(const Source& source, const TableStudy& stu
   const auto& cells = source.study->cells;
   const auto meant = std::count_if(cells.begin(), cells.end(), is_meant);
   if (meant != 1)
-    fail_at(settings.where(), "{} of the {} cells of {} {} {}; expected exactly one", meant == 0 ? "none" : std::to_string(meant),
-            cells.size(), study.file.string(), meant == 1 ? "has" : "have", settings.to_flow());
+    fail_at(settings.where(), "{} of the {} of {} {} {}; expected exactly one", meant == 0 ? "none" : std::to_string(meant),
+            counted(cells.size(), "cell"), study.file.string(), meant == 1 ? "has" : "have", settings.to_flow());
   return *std::find_if(cells.begin(), cells.end(), is_meant);
 }
 
@@ -160,8 +162,8 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   if (const std::string& damage = damage_of(folder); !damage.empty()) return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
   if (!Store(folder).finished())
     return {std::nullopt, std::nullopt,
-            fmt::format("not run yet; `foretell run {}{}` does, or --run here", study.file.string(),
-                        results_ == "results" ? "" : " --out " + results_.string())};
+            fmt::format("not run yet; `foretell run {}{}` does, or --run here", shell_quoted(study.file.string()),
+                        results_ == "results" ? "" : " --out " + shell_quoted(results_.string()))};
   const ResultJson summary(folder / "summary.json");
   const Location& where = summary.where();
   const OrderedJsonView view = summary.view(), tasks = view.at("tasks");

@@ -9,6 +9,7 @@
 
 #include "experiments/report/report_files.h"
 #include "experiments/table.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -88,7 +89,7 @@ std::vector<std::string> reason_lines(const ComparedTable& compared) {
 
 std::string pair_words(const JudgedColumn& column) {
   const int pairs = column.agreeing + column.disagreeing;
-  return pairs ? fmt::format("{} of {} pairs of rows stand in the published order", column.agreeing, pairs)
+  return pairs ? fmt::format("{} of {} of rows stand in the published order", column.agreeing, counted(pairs, "pair"))
                : "no pair of rows can be ordered";
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "experiments/study.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -75,8 +76,8 @@ class Expansion {
     Points points(axes.front().values.size());
     for (const Axis& axis : axes) {
       if (axis.values.size() != points.size())
-        fail_at(axis.where, "sweep: zip: '{}' has {} values and '{}' has {}: each needs the same number", axis.path, axis.values.size(),
-                axes.front().path, points.size());
+        fail_at(axis.where, "sweep: zip: '{}' has {} and '{}' has {}: each needs the same number", axis.path,
+                counted(axis.values.size(), "value"), axes.front().path, points.size());
       for (std::size_t i = 0; i < points.size(); ++i) points[i].values.emplace_back(axis.path, axis.values[i]);
     }
     return points;
@@ -116,7 +117,7 @@ class Expansion {
   }
 
   static void check_count(std::size_t cells, const Location& where) {
-    if (cells > kMaxCells) fail_at(where, "sweep: {} cells; at most {} are taken", cells, kMaxCells);
+    if (cells > kMaxCells) fail_at(where, "sweep: {}; at most {} are taken", counted(cells, "cell"), kMaxCells);
   }
 
   static Points product(const Points& slow, const Points& fast, const Location& where) {

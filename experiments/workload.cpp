@@ -25,13 +25,13 @@ struct CommonOptions {
   std::optional<int> prompt_tokens, min_prompt_tokens, max_prompt_tokens;
 
   void declare_common(Parameters& p) {
-    p.add("limit", limit, "at most so many conversations, the first ones; 0 for all", {.min = 0});
+    p.add("limit", limit, "maximum number of conversations, from the first one on; 0: all", {.min = 0});
     p.add("max_new_tokens", max_new_tokens, "of each answer", {.min = 1, .aliases = {"max_tokens", "output_len"}});
     p.add("ignore_eos", ignore_eos, "answers do not end at a stop token");
     p.add("chat_template", chat_template,
           "vicuna, llama-3, chatml or none; without it the model's own if it is one of these, else the bare text; of a recorded target "
           "what that names");
-    p.add("prompt_tokens", prompt_tokens, "bare prompts are cut to exactly so many tokens, shorter ones are left out",
+    p.add("prompt_tokens", prompt_tokens, "bare prompts are cut to exactly this number of tokens, shorter ones are left out",
           {.min = 1, .aliases = {"input_len", "random_input_len"}});
     p.add("min_prompt_tokens", min_prompt_tokens, "conversations whose first prompt has fewer tokens are left out", {.min = 1});
     p.add("max_prompt_tokens", max_prompt_tokens, "conversations whose first prompt has more tokens are left out", {.min = 1});

@@ -7,6 +7,7 @@
 #include "experiments/registry_names.h"
 #include "framework/base/error.h"
 #include "framework/base/plugin_call.h"
+#include "framework/base/text.h"
 #include "framework/decode/verifier.h"
 
 namespace foretell::certify {
@@ -90,7 +91,7 @@ class Checks {
     const Setup setup = on_(trial.target, trial.deep);
     ExactOptions options{.prompt = trial.prompt, .tokens = trial.tokens, .temperature = trial.temperature};
     options.most_paths = claim_.lossless && !trial.deep ? 200'000 : claim_.full ? 20'000 : 6'000;
-    const std::string what = fmt::format("{} tokens of {}", trial.tokens, trial.target->config().vocab_size);
+    const std::string what = fmt::format("{} of {}", counted(trial.tokens, "token"), trial.target->config().vocab_size);
     if (!trial.deep || !claim_.draft.many_branches || claim_.full)
       if (auto found = enumerate_up_to(setup, options)) return found;
     options.rounds = 1;

@@ -5,6 +5,7 @@
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "experiments/certify/enumerator.h"
+#include "framework/base/text.h"
 #include "framework/sampling/optimal_transport.h"
 
 namespace foretell::certify {
@@ -18,13 +19,13 @@ Complaint compare(const Setup& setup, const std::vector<Request>& requests, cons
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Tokens want = reference_greedy(*setup.model, requests[i]);
     if (got[i].tokens != want)
-      return fmt::format("{}: request {} emitted {} tokens, expected {}; first difference at {}", what, i, got[i].tokens.size(),
+      return fmt::format("{}: request {} emitted {}, expected {}; first difference at {}", what, i, counted(got[i].tokens.size(), "token"),
                          want.size(),
                          std::mismatch(got[i].tokens.begin(), got[i].tokens.end(), want.begin(), want.end()).first - got[i].tokens.begin());
     int emitted = 0;
     for (const RoundRecord& r : got[i].rounds) emitted += r.emitted;
     if (emitted != static_cast<int>(want.size()))
-      return fmt::format("{}: the rounds of request {} account for {} tokens of {}", what, i, emitted, want.size());
+      return fmt::format("{}: the rounds of request {} account for {} of {}", what, i, counted(emitted, "token"), want.size());
   }
   return std::nullopt;
 }
@@ -153,7 +154,7 @@ Complaint check_identity(const Setup& setup, Exercise* exercise) {
   };
   const RunOptions alone{.exercise = exercise};
   for (const int count : {1, 2, 7, 120})
-    if (auto bad = compare(setup, {request(prompt, count, {})}, alone, fmt::format("{} new tokens", count))) return bad;
+    if (auto bad = compare(setup, {request(prompt, count, {})}, alone, counted(count, "new token"))) return bad;
   for (Token stop = 0; stop < vocab; ++stop)
     if (auto bad = compare(setup, {request(prompt, 120, {stop})}, alone, fmt::format("stop token {}", stop))) return bad;
   if (auto bad = compare(setup, {request({5}, 40, {})}, alone, "a prompt of one token")) return bad;

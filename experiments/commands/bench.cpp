@@ -13,6 +13,7 @@
 #include "experiments/table.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/bench_model.h"
 
 namespace foretell {
@@ -63,13 +64,13 @@ void print_report(const BenchModelReport& report) {
                fmt::format("{:.2f}x", row.median_ms / report.rows.front().median_ms),
                fmt::format("{:.0f}%", 100 * row.gbs / report.read_bandwidth_gbs)});
   print_out(table.to_string());
-  print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {} threads, read bandwidth {:.1f} GB/s\n", report.dtype,
-                        report.weight_bytes / 1e6, report.threads, report.read_bandwidth_gbs));
+  print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, read bandwidth {:.1f} GB/s\n", report.dtype, report.weight_bytes / 1e6,
+                        counted(report.threads, "thread"), report.read_bandwidth_gbs));
   if (const auto& error = report.rounding)
     print_out(fmt::format(
         "logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; the same first token in "
-        "{:.0f}% of {} rows of random text\n",
-        error->mean, error->largest, error->spread, 100 * error->same_top, error->rows));
+        "{:.0f}% of {} of random text\n",
+        error->mean, error->largest, error->spread, 100 * error->same_top, counted(error->rows, "row")));
   for (const std::string& note : report.notes) print_out(note + "\n");
 }
 
@@ -117,8 +118,9 @@ void print_report(const BenchVerifyReport& report, int nodes) {
     table.add(cells);
   }
   print_out(table.to_string());
-  print_out(fmt::format("\nA tree of {} nodes, {} deep, over {} tokens; the forward that scores it takes {:.1f} ms (medians, {} threads)\n",
-                        nodes, report.depth, report.vocab, report.forward_ms, at::get_num_threads()));
+  print_out(fmt::format("\nA tree of {}, {} deep, over {}; the forward that scores it takes {:.1f} ms (medians, {})\n",
+                        counted(nodes, "node"), report.depth, counted(report.vocab, "token"), report.forward_ms,
+                        counted(at::get_num_threads(), "thread")));
   for (const BenchVerifyRow& row : report.rows)
     if (!row.reason.empty()) print_out(fmt::format("{}: {}\n", row.verifier, row.reason));
 }
@@ -186,9 +188,9 @@ void print_report(const BenchDrafterReport& report, const BenchDrafterOptions& o
                std::to_string(row.rounds), row.bytes ? fmt::format("{:.1f}", *row.bytes / 1e6) : "-"});
   }
   print_out(table.to_string());
-  print_out(
-      fmt::format("\n{} requests of {} tokens {} prompts of {}, {} ids; times are medians, drafted and emitted are means of a round\n",
-                  options.repeats, options.tokens, options.file ? "behind" : "(made up) behind", options.context, report.vocab));
+  print_out(fmt::format("\n{} of {} {} prompts of {}, {}; times are medians, drafted and emitted are means of a round\n",
+                        counted(options.repeats, "request"), counted(options.tokens, "token"), options.file ? "behind" : "(made up) behind",
+                        options.context, counted(report.vocab, "id")));
   for (const BenchDrafterRow& row : report.rows)
     if (!row.reason.empty()) print_out(fmt::format("{}: not measured: {}\n", row.drafter, row.reason));
 }

@@ -14,6 +14,7 @@
 #include "experiments/table.h"
 #include "framework/base/error.h"
 #include "framework/base/printable.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -80,11 +81,25 @@ nlohmann::ordered_json json_of(const certify::CertificateRow& row) {
   return out;
 }
 
+// What the toys of each check allow; a draft of one token stays below by its nature.
+constexpr int kDeepestWalked = 4, kDeepestSampled = 6;
+
+bool drafts(const certify::CertificateRow& row) { return row.verdict != certify::Ruling::PlainDecoding; }
+
 // "4, 6": the most draft tokens that a round of enumeration accepted, and one of the sampled runs; where nothing is drawn, one at temperature 0.
 std::string depths(const certify::CertificateRow& row) {
-  if (!row.exact && !row.sampled) return fmt::format("{}", row.greedy.deepest);
-  return fmt::format("{}{}, {}", row.exact ? fmt::format("{}", row.exact->exercise.deepest) : "-", row.not_walked.empty() ? "" : "*",
-                     row.sampled ? fmt::format("{}", row.sampled->exercise.deepest) : "-");
+  const auto marked = [&](int deepest, int possible) { return fmt::format("{}{}", deepest, drafts(row) && deepest < possible ? "!" : ""); };
+  if (!row.exact && !row.sampled) return marked(row.greedy.deepest, kDeepestWalked);
+  return fmt::format("{}{}, {}", row.exact ? marked(row.exact->exercise.deepest, kDeepestWalked) : "-", row.not_walked.empty() ? "" : "*",
+                     row.sampled ? marked(row.sampled->exercise.deepest, kDeepestSampled) : "-");
+}
+
+// "prompt_lookup 4021, model 211": the rounds that the members of a composition had a part in.
+std::string members(const certify::CertificateRow& row) {
+  std::string out;
+  for (const certify::MemberCounts& member : row.exercise().members)
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", member.name, member.rounds);
+  return out.empty() ? "-" : out;
 }
 
 // The smallest distance of a control that enumeration caught; else in which check all were caught.
@@ -105,7 +120,9 @@ void print_legend() {
       "\n"
       "drafted, accepted, rejected: draft tokens in all checks together, each branch of an enumeration counted once\n"
       "depth: most draft tokens that one round accepted, in enumeration and in the chi-square test; * some branches were not walked, see "
-      "below\n"
+      "below;\n"
+      "! fewer than the 4 that a full enumeration reaches, or the 6 of a full chi-square test\n"
+      "members: of a composition, each with the number of rounds in which what it drafted was verified\n"
       "total variation: the largest that enumeration found; T=0: with the target's greedy text\n"
       "control: the smallest total variation at which the same checks caught a biased verifier on the same draft\n"
       "lossless: nothing is wrong in checks in which tokens were drafted, accepted and rejected and that caught every control;\n"
@@ -136,13 +153,13 @@ void print_counts(const std::vector<certify::CertificateRow>& rows) {
   for (const auto& row : rows) ++counts[row.verdict];
   std::string line;
   for (const auto& [verdict, count] : counts) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, to_string(verdict));
-  print_out(fmt::format("\n{} pairs: {}\n", rows.size(), line));
+  print_out(fmt::format("\n{}: {}\n", counted(rows.size(), "pair"), line));
 }
 
 void print_table(const std::vector<certify::CertificateRow>& rows) {
   using certify::Ruling;
   Table table({"<verifier", "<draft", "<verdict", "drafted", "accepted", "rejected", "depth", "total variation", "tokens/round",
-               "first drafted", "bound", "chi-square p", "<T=0", "control"});
+               "first drafted", "bound", "chi-square p", "<T=0", "control", "<members"});
   std::string last;
   for (const auto& row : rows) {
     if (row.verdict == Ruling::NotApplicable) continue;
@@ -160,7 +177,7 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
                !row.identical   ? "-"
                : *row.identical ? "same"
                                 : "differs",
-               weakest_control(row)});
+               weakest_control(row), members(row)});
   }
   print_out(table.to_string());
   print_legend();
@@ -213,9 +230,7 @@ void run_certify(const CertifyOptions& options) {
 void add_certify_command(Command app) {
   auto options = std::make_shared<CertifyOptions>();
   Command command = app.add_command(
-      "certify",
-      "Whether verifiers emit the target's law: by exact enumeration, by chi-square, token by token, each on drafts on which "
-      "biased verifiers are caught; exit code 1 if one does not, or if the checks could not tell of one that was named");
+      "certify", "Test whether verifiers are lossless: exact enumeration, chi-square, token identity; exit code 1 if one is not");
   command.add("--verifier", options->settings.verifier, "a verifier's name", {.type = "NAME", .show_default = true});
   command.add("--drafter", options->settings.drafter, "a drafter's name", {.type = "NAME", .show_default = true});
   add_plugin_option(command, options->plugins);

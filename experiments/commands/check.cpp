@@ -28,7 +28,7 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
   const ScratchFolder scratch;
   ModelPool pool(scratch.path());
   check_cells(study, pool);
-  print_out(fmt::format("ok: {} cell{}\n", study.cells.size(), study.cells.size() == 1 ? "" : "s"));
+  print_out(fmt::format("ok: {}\n", counted(study.cells.size(), "cell")));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include "framework/model/files/datastore.h"
+#include "framework/base/text.h"
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
@@ -49,8 +50,8 @@ void build_datastore(const DatastoreOptions& options) {
       for (const std::string& turn : row.turns) corpus.add(turn);
   const Datastore store = Datastore::build(tokenizer->vocab_size(), corpus.tokens());
   store.write(options.out);
-  print_out(fmt::format("{}: {} tokens of {} documents, vocabulary {}\n", options.out, store.size() - corpus.documents(),
-                        corpus.documents(), store.vocab()));
+  print_out(fmt::format("{}: {} of {}, vocabulary {}\n", options.out, counted(store.size() - corpus.documents(), "token"),
+                        counted(corpus.documents(), "document"), store.vocab()));
 }
 
 }  // namespace

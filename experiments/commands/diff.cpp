@@ -11,6 +11,7 @@
 #include "experiments/negative_result.h"
 #include "experiments/store.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/file_bytes.h"
 
 namespace foretell {
@@ -103,8 +104,8 @@ class Prompts {
 
 void print_text(const Divergences& found) {
   for (const Divergence& d : found.found) print_out(d.words + "\n");
-  print_out(fmt::format("{} answers compared: {} the same, {} differ at a tie, {} differ and are not explained", found.compared, found.same,
-                        found.ties(), found.faults()));
+  print_out(fmt::format("{} compared: {} the same, {} differ at a tie, {} differ and are not explained", counted(found.compared, "answer"),
+                        found.same, found.ties(), found.faults()));
   print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
 }
 

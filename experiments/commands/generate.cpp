@@ -11,11 +11,13 @@
 #include "experiments/pipeline.h"
 #include "experiments/plugins.h"
 #include "experiments/round_printer.h"
+#include "experiments/shell_quote.h"
 #include "experiments/stops.h"
 #include "experiments/text_stream.h"
 #include "experiments/thread_options.h"
 #include "framework/base/printable.h"
 #include "framework/base/stopwatch.h"
+#include "framework/base/text.h"
 #include "framework/decode/model_target.h"
 #include "framework/metrics/metrics.h"
 
@@ -59,6 +61,9 @@ ConfigValue document_of(const GenerateOptions& options) {
   set_flag(document, "sampling.min_p", options.min_p, "--min-p");
   for (const std::string& assignment : options.overrides) {
     const std::size_t equals = assignment.find('=');
+    const std::string path = assignment.substr(0, equals);
+    if (path == "sweep" || path.starts_with("sweep."))
+      fail("--set {}: generate decodes with one pipeline; `foretell run STUDY.yaml --set {}` sweeps", path, shell_quoted(assignment));
     apply_override(document,
                    equals == std::string::npos ? assignment : full_path(assignment.substr(0, equals)) + assignment.substr(equals));
   }
@@ -161,10 +166,11 @@ class Generator {
     const auto shown = [this](Token token) {
       return tokenizer_ ? fmt::format("'{}'", printable(tokenizer_->decode(Tokens{token}))) : std::to_string(token);
     };
-    print_error(fmt::format(
-        "note: at {} of {} tokens the target's two best logits are nearer to one another than bf16 tells apart (first at token {}: {} "
-        "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 tells them apart\n",
-        near_ties_->size(), generation.tokens.size(), first.position, shown(first.best), shown(first.second), first.margin));
+    print_error(
+        fmt::format("note: at {} of {} the target's two best logits are nearer to one another than bf16 tells apart (first at token {}: {} "
+                    "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 tells them apart\n",
+                    near_ties_->size(), counted(generation.tokens.size(), "token"), first.position, shown(first.best), shown(first.second),
+                    first.margin));
   }
 
   void finish(double seconds) {
@@ -174,7 +180,7 @@ class Generator {
       print_json(to_json(generation, seconds));
     else
       print_answer(generation, seconds);
-    if (!generation_) throw Interrupted(fmt::format("interrupted after {} tokens", generation.tokens.size()));
+    if (!generation_) throw Interrupted(fmt::format("interrupted after {}", counted(generation.tokens.size(), "token")));
   }
 
   std::string text_of(TokenSpan tokens) const {
@@ -189,8 +195,9 @@ class Generator {
     if (!tokenizer_) print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
     print_ties(generation);
     const auto mean = mean_acceptance_length(generation.rounds);
-    print_error(fmt::format("{} tokens in {} rounds, {:.3f} tokens a round, {:.1f} tokens/s\n", generation.tokens.size(),
-                            generation.rounds.size(), mean.value_or(0), static_cast<double>(generation.tokens.size()) / seconds));
+    print_error(fmt::format("{} in {}, {:.3f} tokens a round, {:.1f} tokens/s\n", counted(generation.tokens.size(), "token"),
+                            counted(generation.rounds.size(), "round"), mean.value_or(0),
+                            static_cast<double>(generation.tokens.size()) / seconds));
   }
 
   nlohmann::ordered_json ties_json() const {
@@ -241,7 +248,7 @@ void add_sampling_options(Command& command, GenerateOptions& options) {
   command.add("--top-k", options.top_k, "only the K most probable tokens; 0 for all", {.type = "K"});
   command.add("--top-p", options.top_p, "only the most probable tokens up to this mass", {.type = "P"});
   command.add("--min-p", options.min_p, "only tokens of at least this share of the highest probability", {.type = "P"});
-  command.add("--seed", options.seed, "of all random numbers", {.type = "S", .show_default = true});
+  command.add("--seed", options.seed, "random seed", {.type = "S", .show_default = true});
 }
 
 void add_pipeline_options(Command& command, GenerateOptions& options) {
@@ -264,7 +271,8 @@ void add_generate_command(Command app) {
   command.add("--ids", options->ids, "token ids instead: \"1 2 3\"", {.type = "IDS"});
   command.add("--chat-template", options->chat_template,
               "vicuna, llama-3, chatml or none; without it the model's own, if it is one of these", {.type = "NAME"});
-  command.add("--max-new-tokens", options->max_new_tokens, "of the answer", {.type = "N", .show_default = true, .min = 1});
+  command.add("--max-new-tokens", options->max_new_tokens, "maximum number of tokens of the answer",
+              {.type = "N", .show_default = true, .min = 1});
   command.add_flag("--ignore-eos", options->ignore_eos, "go on after a stop token");
   command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});
   add_sampling_options(command, *options);

@@ -109,7 +109,8 @@ nlohmann::ordered_json to_json(const Listed& listed) {
 }
 
 std::string remarks(const Listed& listed) {
-  std::vector<std::string> words = listed.state;
+  std::vector<std::string> words;
+  for (const std::string& state : listed.state) words.push_back(state == "clock" ? "uses the wall clock" : "learns across requests");
   if (listed.lossless) words.insert(words.begin(), *listed.lossless ? "lossless" : "lossy");
   if (listed.given_acceptance) words.push_back("given acceptance");
   if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
@@ -129,7 +130,9 @@ std::string to_text(const std::vector<Listed>& all) {
     for (const ParameterDoc& p : listed.parameters) {
       const std::string aliases = p.aliases.empty() ? "" : fmt::format(" (also {})", fmt::join(p.aliases, ", "));
       const std::string value = p.default_value.empty() ? "\"\"" : p.default_value;
-      out += printable(fmt::format("    {:<30} {}; default {}: {}{}", p.name, p.type, value, p.doc, aliases)) + "\n";
+      out += printable(
+                 fmt::format("    {:<30} {}; {}{}: {}{}", p.name, p.type, value == "required" ? "" : "default ", value, p.doc, aliases)) +
+             "\n";
     }
   }
   return out;
@@ -137,7 +140,7 @@ std::string to_text(const std::vector<Listed>& all) {
 
 void list(const std::string& what, bool json) {
   const std::vector<Listed> listed = chosen(what);
-  if (!json) return print_styled(to_text(listed));
+  if (!json) return print_styled(wrapped_lines(to_text(listed), out_columns()));
   auto rows = nlohmann::ordered_json::array();
   for (const Listed& entry : listed) rows.push_back(to_json(entry));
   print_json(rows, 2);
@@ -153,8 +156,8 @@ void add_list_command(Command app) {
   };
   auto options = std::make_shared<Options>();
   Command command = app.add_command("list", "What there is to choose from, with all parameters");
-  command.add("what", options->what, "drafters, verifiers, policies, trees, models, targets, workloads or sections; all without it",
-              {.type = "KIND"});
+  command.add("what", options->what,
+              "drafters, verifiers, policies, trees, attention, models, targets, workloads or sections; all without it", {.type = "KIND"});
   add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
   command.run([options] {

@@ -5,6 +5,7 @@
 #include "experiments/merge.h"
 #include "experiments/study_lock.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -21,7 +22,8 @@ void run_merge(const MergeOptions& options) {
   if (!StudyLock::is_known(options.out)) check_mergeable(folders, options.out, !options.any_program);
   const StudyLock lock(options.out);
   const Merged merged = merge_results(folders, options.out, !options.any_program);
-  print_out(fmt::format("{}: {} of {} cells are complete in {}\n", merged.study, merged.complete, merged.cells, merged.folder.string()));
+  print_out(
+      fmt::format("{}: {} of {} complete in {}\n", merged.study, merged.complete, counted(merged.cells, "cell"), merged.folder.string()));
   for (const std::string& note : merged.notes) print_error("note: " + note + "\n");
 }
 

@@ -9,6 +9,7 @@
 #include "experiments/model_pool.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -25,8 +26,8 @@ struct OverlapOptions {
 };
 
 void print_text(const OverlapOptions& options, const OverlapReport& report) {
-  print_out(fmt::format("{} positions, {} windows of {} tokens spread evenly over {}\n", report.positions, options.windows,
-                        options.window_tokens, options.text));
+  print_out(fmt::format("{}, {} of {} spread evenly over {}\n", counted(report.positions, "position"), counted(options.windows, "window"),
+                        counted(options.window_tokens, "token"), options.text));
   print_out(fmt::format("argmax agreement                     {:.4f}\n", report.argmax_agreement));
   print_out(fmt::format("expected acceptance, temperature {:<4}{:.4f}\n", options.temperature, report.expected_acceptance));
   print_out(

@@ -18,10 +18,12 @@
 #include "experiments/result_files.h"
 #include "experiments/runner.h"
 #include "experiments/shards.h"
+#include "experiments/shell_quote.h"
 #include "experiments/store.h"
 #include "experiments/study_lock.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/cost/energy.h"
 #include "framework/model/files/atomic_file.h"
 
@@ -63,8 +65,8 @@ void print_results(const Study& study, const std::vector<CellResult>& results, c
   if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
   print_out(laws_note(results));
   if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
-  print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n",
-                        results.size() == 1 ? "1 cell" : fmt::format("{} cells", results.size()), folder.string(), folder.string()));
+  print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n", counted(results.size(), "cell"),
+                        folder.string(), shell_quoted(folder.string())));
   if (json) print_json(results_json(study, results), 2);
 }
 
@@ -169,12 +171,13 @@ void add_run_command(Command app) {
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`",
               {.type = "PATH=VALUE"});
-  command.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N", .min = 0});
+  command.add("--limit", options->limit, "maximum number of prompts, from the first one on; 0: all (workload.limit)",
+              {.type = "N", .min = 0});
   add_oversubscribe_flag(command, options->oversubscribe);
   add_plugin_option(command, options->plugins);
   add_trust_option(command);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
-  command.add_flag("--dry-run", options->dry_run, "print the cells and about how long they take, and run nothing");
+  command.add_flag("--dry-run", options->dry_run, "print the cells and about how long each takes, and run nothing");
   command.add("--shard", options->shard, "only the I-th of N parts of the study; `foretell merge` puts them together", {.type = "I/N"});
   command.add_flag("--fresh", options->fresh, "throw away what an earlier run of this study has left, instead of going on from there");
   command.add("--record", options->record,

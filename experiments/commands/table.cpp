@@ -62,7 +62,7 @@ void add_table_command(Command app) {
   command.add("--tables", options->tables, "the folder of the tables", {.type = "DIR", .show_default = true});
   command.add("--results", options->results, "the folder of all results, as `foretell run` left it", {.type = "DIR", .show_default = true});
   command.add_flag("--run", options->run, "run the studies that have not been run");
-  command.add("--format", options->format, "how it is printed", {.show_default = true, .choices = {"text", "md", "csv"}});
+  command.add("--format", options->format, "text, md or csv", {.type = "FORMAT", .show_default = true, .choices = {"text", "md", "csv"}});
   command.add_flag("--json", options->json, "as one JSON object");
   command.add_flag("--check", options->check, "exit with 1 if a cell that is declared reproducible is not reproduced");
   command.run([options] { show_table(*options); });

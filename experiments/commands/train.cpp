@@ -11,6 +11,7 @@
 #include "experiments/thread_options.h"
 #include "experiments/train_progress.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/train/training_run.h"
 
 namespace foretell {
@@ -63,12 +64,12 @@ void train(const TrainOptions& options) {
   TrainingRun run(std::move(settings), *out, options.restart);
   const int steps = run.settings().run.steps;
   if (run.steps_done() >= steps) {
-    print_out(fmt::format("{}: all {} steps are done; --restart would begin again\n", *out, steps));
+    print_out(fmt::format("{}: all {} are done; --restart would begin again\n", *out, counted(steps, "step")));
     return;
   }
   TrainProgressLine line;
-  line.note(fmt::format("{}: {:.2f} million parameters, {} steps{}", run.settings().name,
-                        static_cast<double>(run.model().parameter_count()) / 1e6, steps,
+  line.note(fmt::format("{}: {:.2f} million parameters, {}{}", run.settings().name,
+                        static_cast<double>(run.model().parameter_count()) / 1e6, counted(steps, "step"),
                         run.steps_done() > 0 ? fmt::format(", going on after step {}", run.steps_done()) : ""));
   const InterruptGuard guard;
   TrainHooks hooks;

@@ -1,4 +1,5 @@
 #include "framework/text/train_tokenizer.h"
+#include "framework/base/text.h"
 
 #include "experiments/commands/commands.h"
 #include "experiments/console.h"
@@ -50,7 +51,7 @@ void train(const TrainTokenizerOptions& options) {
   make_folder(out);
   write_file(out / "tokenizer.json", json);
   write_file(out / "tokenizer_config.json", kConfig);
-  print_out(fmt::format("{}: {} tokens\n", options.out, load_tokenizer(out)->vocab_size()));
+  print_out(fmt::format("{}: {}\n", options.out, counted(load_tokenizer(out)->vocab_size(), "token")));
 }
 
 }  // namespace

@@ -8,9 +8,11 @@
 #include "experiments/console.h"
 #include "experiments/interrupt.h"
 #include "experiments/progress.h"
+#include "experiments/shell_quote.h"
 #include "experiments/table.h"
 #include "experiments/thread_options.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/worker_threads.h"
 #include "framework/planning/sequoia.h"
 
@@ -36,7 +38,7 @@ Cell load_cell(const OptimizeOptions& options) {
   overrides.push_back("baseline=none");
   Study study = load_study(options.study, overrides);
   if (study.cells.size() != 1)
-    fail("{}: a tree is made for one pipeline, the study has {} cells: choose with --set", options.study, study.cells.size());
+    fail("{}: a tree is made for one pipeline, the study has {}: choose with --set", options.study, counted(study.cells.size(), "cell"));
   return std::move(study.cells.front());
 }
 
@@ -94,7 +96,7 @@ void optimize(const OptimizeOptions& options) {
   use_threads(cell.run.threads);
   if (!setup.timed()) fail("{}: a recorded answer has no times, so no size is the fastest", options.study);
   const RankCounts counts = measure(options, cell, setup);
-  print_out(fmt::format("accepted by rank, over {} rounds: {}\n\n", counts.rounds, rates_text(counts)));
+  print_out(fmt::format("accepted by rank, over {}: {}\n\n", counted(counts.rounds, "round"), rates_text(counts)));
 
   BuildContext context;
   context.row_costs = [&]() -> std::shared_ptr<const RowCosts> {
@@ -108,9 +110,11 @@ void optimize(const OptimizeOptions& options) {
   print_sizes(table, costs, fastest.tree.nodes());
   print_out("\npredicted from the acceptance by rank and from the measured cost of forwards; verifying and the loop are not counted\n");
   if (fastest.tree.nodes() == 0) return print_out(fmt::format("no tree pays on this machine; {} was not written\n", options.out));
-  write_tree(options.out, fastest.tree,
-             fmt::format("A tree of {} nodes for {}; accepted by rank: {}", fastest.tree.nodes(), options.study, rates_text(counts)));
-  print_out(fmt::format("{} has {} nodes: pipeline.tree={{type: static, file: {}}}\n", options.out, fastest.tree.nodes(), options.out));
+  write_tree(
+      options.out, fastest.tree,
+      fmt::format("A tree of {} for {}; accepted by rank: {}", counted(fastest.tree.nodes(), "node"), options.study, rates_text(counts)));
+  print_out(fmt::format("{} has {}; it is used with --set {}\n", options.out, counted(fastest.tree.nodes(), "node"),
+                        shell_quoted("pipeline.tree={type: static, file: " + ConfigValue::scalar(options.out).to_flow() + "}")));
 }
 
 }  // namespace
@@ -125,7 +129,7 @@ void add_tree_command(Command app) {
   best.add("--out", options->out, "the tree's file, for the tree policy `static`", {.type = "FILE", .required = true});
   best.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
   add_oversubscribe_flag(best, options->oversubscribe);
-  best.add("--limit", options->limit, "at most so many prompts (workload.limit)", {.type = "N", .min = 0});
+  best.add("--limit", options->limit, "maximum number of prompts, from the first one on; 0: all (workload.limit)", {.type = "N", .min = 0});
   best.add("--max-nodes", options->max_nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--max-depth", options->max_depth, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--ranks", options->ranks, "siblings whose acceptance is measured", {.type = "N", .show_default = true, .min = 1});

@@ -12,6 +12,7 @@
 #include "experiments/report/measures.h"
 #include "experiments/table.h"
 #include "framework/base/printable.h"
+#include "framework/base/text.h"
 #include "framework/base/version.h"
 
 namespace foretell {
@@ -29,6 +30,15 @@ std::string markdown_text(const std::string& text) {
     out += c;
   }
   return out;
+}
+
+// A code span: its fence is longer than any run of backticks in it.
+std::string markdown_code(const std::string& text) {
+  const std::string shown = printable(one_line(text));
+  std::string fence = "`";
+  while (shown.find(fence) != std::string::npos) fence += '`';
+  const char* blank = shown.starts_with('`') || shown.ends_with('`') ? " " : "";
+  return fence + blank + shown + blank + fence;
 }
 
 std::string csv_number(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : ""; }
@@ -184,8 +194,8 @@ std::string report_markdown(const StudyFolder& study) {
   if (!study.description.empty()) out += markdown_text(study.description) + "\n\n";
   const auto complete =
       std::count_if(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.state == CellState::Complete; });
-  out +=
-      fmt::format("{} of {} cells are complete.\n\n## Results\n\n{}\n", complete, study.cells.size(), markdown_table(results_rows(study)));
+  out += fmt::format("Complete: {} of {}.\n\n## Results\n\n{}\n", complete, counted(study.cells.size(), "cell"),
+                     markdown_table(results_rows(study)));
   const Facts words = reasons(study);
   if (!words.empty()) out += "## Reasons\n\n";
   for (const auto& [cell, reason] : words) out += fmt::format("- **{}**: {}\n", markdown_text(cell), markdown_text(reason));
@@ -200,7 +210,7 @@ std::string report_markdown(const StudyFolder& study) {
   for (const auto& [what, value] : machine_facts(study)) machine.rows.push_back({what, value});
   out += machine.empty() ? "No cell has a manifest.\n\n" : markdown_table(machine) + "\n";
   if (const std::string command = run_command(study); !command.empty())
-    out += fmt::format("Made by `{}`; what `--set` has changed stands in each cell's `config.resolved.yaml`.\n\n", one_line(command));
+    out += fmt::format("Made by {}; what `--set` has changed stands in each cell's `config.resolved.yaml`.\n\n", markdown_code(command));
   out += "## Notes\n\n";
   for (const std::string& note : notes(study)) out += fmt::format("- {}\n", markdown_text(note));
   return out;

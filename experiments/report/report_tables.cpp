@@ -9,7 +9,9 @@
 #include "experiments/console.h"
 #include "experiments/divergence.h"
 #include "experiments/report/measures.h"
+#include "experiments/shell_quote.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/metrics/statistics.h"
 
 namespace foretell {
@@ -172,7 +174,7 @@ Facts machine_facts(const StudyFolder& study) {
   for (const std::string& what : order) {
     std::string text;
     for (const auto& [value, cells] : values[what])
-      text += (text.empty() ? "" : "; ") + (values[what].size() == 1 ? value : fmt::format("{} ({} cells)", value, cells));
+      text += (text.empty() ? "" : "; ") + (values[what].size() == 1 ? value : fmt::format("{} ({})", value, counted(cells, "cell")));
     out.emplace_back(what, text);
   }
   return out;
@@ -264,6 +266,6 @@ std::vector<std::string> notes(const StudyFolder& study) {
   return out;
 }
 
-std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + study.file; }
+std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + shell_quoted(study.file); }
 
 }  // namespace foretell

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "framework/base/input_file.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -229,7 +230,7 @@ void check_characters(const std::string& text, const std::string& name) {
 }
 
 [[noreturn]] void too_large(const std::string& name, std::uintmax_t bytes) {
-  fail("{}: {} bytes are more than a configuration can have ({})", name, bytes, kMaxBytes);
+  fail("{}: {} are more than a configuration can have ({})", name, counted(bytes, "byte"), kMaxBytes);
 }
 
 // YAML itself gives braces a meaning within [...] and {...}.

@@ -1,6 +1,7 @@
 // Small helpers for text.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace foretell {
@@ -11,6 +12,15 @@ inline std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(kBlanks);
   if (first == std::string_view::npos) return {};
   return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+}
+
+// "1 thread", "2 threads": every message that counts. `many` where it is not `one` with an s.
+template <class Count>
+std::string counted(Count count, std::string_view one, std::string_view many = {}) {
+  std::string out = std::to_string(count);
+  out += ' ';
+  if (count == 1) return out += one;
+  return many.empty() ? (out += one) += 's' : out += many;
 }
 
 }  // namespace foretell

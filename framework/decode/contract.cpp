@@ -6,6 +6,7 @@
 #include "framework/base/at_work.h"
 #include "framework/base/error.h"
 #include "framework/base/plugin_call.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -43,35 +44,36 @@ void check_limits(const DraftBudget& limits) {
 
 void check_budget(const DraftBudget& budget) {
   FORETELL_CONTRACT(budget.nodes >= 0 && budget.depth >= 0 && budget.width >= 0,
-                    "plan() gave a budget of {} nodes, depth {}, width {}: none can be negative", budget.nodes, budget.depth, budget.width);
+                    "plan() gave a budget of {}, depth {}, width {}: none can be negative", counted(budget.nodes, "node"), budget.depth,
+                    budget.width);
 }
 
 void check_drafts(std::span<const DraftTree> drafts, std::span<const DraftContext> batch) {
-  FORETELL_CONTRACT(drafts.size() == batch.size(), "draft() returned {} drafts for {} sequences", drafts.size(), batch.size());
+  FORETELL_CONTRACT(drafts.size() == batch.size(), "draft() returned {} for {}", counted(drafts.size(), "draft"),
+                    counted(batch.size(), "sequence"));
   for (std::size_t i = 0; i < batch.size(); ++i) check_draft(drafts[i], batch[i]);
 }
 
 void check_draft(const DraftTree& draft, const DraftContext& context) {
   FORETELL_CONTRACT(draft.node(kAnchor).token == context.committed.back(), "the draft starts at token {}, the last committed token is {}",
                     draft.node(kAnchor).token, context.committed.back());
-  FORETELL_CONTRACT(draft.size() - 1 <= context.budget.nodes, "{} nodes were drafted, the budget is {}", draft.size() - 1,
+  FORETELL_CONTRACT(draft.size() - 1 <= context.budget.nodes, "the draft has {}, the budget is {}", counted(draft.size() - 1, "node"),
                     context.budget.nodes);
-  FORETELL_CONTRACT(draft.depth() <= context.budget.depth, "the draft is {} tokens deep, the budget is {}", draft.depth(),
+  FORETELL_CONTRACT(draft.depth() <= context.budget.depth, "the draft is {} deep, the budget is {}", counted(draft.depth(), "token"),
                     context.budget.depth);
   for (const DraftNode& node : draft.nodes())
     FORETELL_CONTRACT(node.token < context.vocab, "token {} is outside the vocabulary of {} tokens", node.token, context.vocab);
   if (draft.num_laws() > 0)  // the others have the same
-    FORETELL_CONTRACT(draft.law(0).q.vocab() == context.vocab,
-                      "a token is proposed from a distribution over {} tokens, the vocabulary has {}", draft.law(0).q.vocab(),
-                      context.vocab);
+    FORETELL_CONTRACT(draft.law(0).q.vocab() == context.vocab, "a token is proposed from a distribution over {}, the vocabulary has {}",
+                      counted(draft.law(0).q.vocab(), "token"), context.vocab);
 }
 
 void check_form(const DraftTree& draft, const DraftForm& form) {
   std::set<std::pair<LawId, NodeId>> drawn;
   for (NodeId parent = 0; parent < draft.size(); ++parent) {
     const auto proposals = draft.proposals(parent);
-    FORETELL_CONTRACT(form.tree || proposals.size() <= 1, "{} tokens are proposed at one node, form() says that drafts are chains",
-                      proposals.size());
+    FORETELL_CONTRACT(form.tree || proposals.size() <= 1, "{} are proposed at one node, form() says that drafts are chains",
+                      counted(proposals.size(), "token"));
     for (const Proposal& proposal : proposals) {
       const Draws kind = draft.law(proposal.law).kind;
       FORETELL_CONTRACT(allows(form, kind), "a token is proposed as Draws of the kind {}, which form() denies", name_of(kind));
@@ -108,8 +110,8 @@ void check_verdict(const DraftTree& draft, const Verdict& verdict, int vocab) {
 }
 
 void check_widths(const Frontier& frontier, std::span<const int> widths) {
-  FORETELL_CONTRACT(widths.size() == frontier.nodes.size(), "expand() returned {} widths for {} nodes", widths.size(),
-                    frontier.nodes.size());
+  FORETELL_CONTRACT(widths.size() == frontier.nodes.size(), "expand() returned {} for {}", counted(widths.size(), "width"),
+                    counted(frontier.nodes.size(), "node"));
   for (const int width : widths) FORETELL_CONTRACT(width >= 0, "expand() returned the width {}", width);
 }
 
@@ -117,8 +119,8 @@ void check_selection(const DraftTree& draft, std::span<const NodeId> kept, int n
   std::set<NodeId> all;
   for (NodeId node : kept)
     for (; node != kAnchor && all.insert(node).second; node = draft.node(node).parent) draft.node(node);  // throws if there is none
-  FORETELL_CONTRACT(static_cast<int>(all.size()) <= nodes, "select() kept {} nodes with their ancestors, {} are allowed", all.size(),
-                    nodes);
+  FORETELL_CONTRACT(static_cast<int>(all.size()) <= nodes, "select() kept {} with their ancestors, {} are allowed",
+                    counted(all.size(), "node"), nodes);
 }
 
 void blame(const Strategy& strategy, const ContractError& error) {

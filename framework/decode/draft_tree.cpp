@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 
@@ -33,10 +34,10 @@ NodeId DraftTree::add(NodeId parent, Token token) {
 }
 
 LawId DraftTree::add_law(Law q, Draws kind) {
-  FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(), "a chosen token needs a point mass, not a distribution over {} tokens",
-                    q.vocab());
-  FORETELL_CONTRACT(laws_.empty() || laws_.front().q.vocab() == q.vocab(), "a distribution over {} tokens beside one over {}", q.vocab(),
-                    laws_.front().q.vocab());
+  FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(), "a chosen token needs a point mass, not a distribution over {}",
+                    counted(q.vocab(), "token"));
+  FORETELL_CONTRACT(laws_.empty() || laws_.front().q.vocab() == q.vocab(), "a distribution over {} beside one over {}",
+                    counted(q.vocab(), "token"), laws_.front().q.vocab());
   FORETELL_CONTRACT(num_laws() < kMostNodes, "a draft has more than {} distributions", kMostNodes);
   laws_.push_back({std::move(q), kind});
   return num_laws() - 1;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/decode/aligned_vocabulary.h"
 #include "framework/decode/build_context.h"
 #include "framework/decode/host_logits.h"
@@ -122,8 +123,8 @@ void ModelDrafter::draft_for_itself(std::unique_ptr<const AttentionPolicy> polic
     fail_at(cache.where, "{}: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own",
             drafter);
   if (cache.choice == "target" && grows)
-    fail_at(cache.where, "{}: the tree grows {} nodes, the target's cache has room for the {} that are scored: expected cache: own",
-            drafter, rows_drafted(), limits().nodes);
+    fail_at(cache.where, "{}: the tree grows {}, the target's cache has room for the {} that are scored: expected cache: own", drafter,
+            counted(rows_drafted(), "node"), limits().nodes);
   attention_ = std::move(policy);
   cache_ = cache.choice == "own" || watches || grows ? DraftCache::Own : DraftCache::Targets;
 }

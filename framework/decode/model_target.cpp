@@ -6,6 +6,7 @@
 #include <map>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/decode/host_logits.h"
 #include "framework/decode/model_scores.h"
 #include "framework/decode/model_target_session.h"
@@ -35,7 +36,7 @@ class ModelTarget final : public Target {
     const ModelConfig& config = model_->config();
     const auto length = static_cast<int>(request.prompt.size());
     if (length > config.context)
-      fail("request {}: the prompt has {} tokens, the model's context ends at {}", request.id, length, config.context);
+      fail("request {}: the prompt has {}, the model's context ends at {}", request.id, counted(length, "token"), config.context);
     for (const Token token : request.prompt)
       if (token < 0 || token >= config.vocab_size)
         fail("request {}: token {} of the prompt is outside the model's vocabulary of {} tokens", request.id, token, config.vocab_size);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "framework/base/plugin_call.h"
+#include "framework/base/text.h"
 #include "framework/decode/contract.h"
 #include "framework/decode/drafter.h"
 #include "framework/decode/policy.h"
@@ -190,8 +191,8 @@ class GuardedTreePolicy final : public TreePolicy {
     return inner_.call("select()", [&](TreePolicy& p) {
       std::vector<NodeId> kept = p.select(draft, path_probability, nodes);
       check_selection(draft, kept, nodes);
-      FORETELL_CONTRACT(!kept.empty() || draft.size() - 1 <= nodes, "select() kept all of the {} nodes that were grown, {} are allowed",
-                        draft.size() - 1, nodes);
+      FORETELL_CONTRACT(!kept.empty() || draft.size() - 1 <= nodes, "select() kept all of the {} that were grown, {} are allowed",
+                        counted(draft.size() - 1, "node"), nodes);
       return kept;
     });
   }
@@ -202,8 +203,8 @@ class GuardedTreePolicy final : public TreePolicy {
 
 void check_visible(const AttentionView& view, const VisibleRows& visible) {
   const auto lists = static_cast<std::size_t>(visible.per_head ? std::max(view.kv_heads, 1) : 1);
-  FORETELL_CONTRACT(visible.rows.size() % lists == 0, "visible() returned {} rows for {} key heads: expected lists of one length",
-                    visible.rows.size(), lists);
+  FORETELL_CONTRACT(visible.rows.size() % lists == 0, "visible() returned {} for {}: expected lists of one length",
+                    counted(visible.rows.size(), "row"), counted(lists, "key head"));
   const std::size_t length = visible.rows.size() / lists;
   for (std::size_t i = 0; i < visible.rows.size(); ++i) {
     const int row = visible.rows[i];

@@ -11,6 +11,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/rng.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -151,8 +152,6 @@ std::vector<Row<4>> usable(std::span<const PromptPair> prompts) {
   return rows;
 }
 
-std::string count_of(int count, const char* one, const char* many) { return fmt::format("{} {}", count, count == 1 ? one : many); }
-
 double speed_ratio(const Row<4>& sums) { return (sums[0] / sums[1]) / (sums[2] / sums[3]); }
 double log_speed_ratio(const Row<4>& sums) { return std::log(speed_ratio(sums)); }
 
@@ -173,13 +172,17 @@ Estimate paired_speedup(std::span<const PromptPair> prompts, const BootstrapOpti
   out.left_out = static_cast<int>(prompts.size() - rows.size());
   for (const PromptPair& p : prompts) out.prompts += is_usable(p) ? p.prompts : 0;
   if (out.samples == 1 && out.prompts > 1)
-    out.no_interval = fmt::format("all {} prompts ran in one batch, which is one sample", out.prompts);
+    out.no_interval = fmt::format("all {} ran in one batch, which is one sample", counted(out.prompts, "prompt"));
+  else if (out.samples < kLeastUnits)
+    out.no_interval = fmt::format("an interval needs at least {} {}, there {} {}", kLeastUnits,
+                                  out.prompts > out.samples ? "batches" : "prompts", out.samples == 1 ? "is" : "are", units_of(out));
+  if (!out.no_interval.empty()) out.interval.reset();
   return out;
 }
 
 std::string units_of(const Estimate& estimate) {
-  const std::string prompts = count_of(std::max(estimate.prompts, estimate.samples), "prompt", "prompts");
-  return estimate.prompts <= estimate.samples ? prompts : count_of(estimate.samples, "batch", "batches") + " of " + prompts;
+  const std::string prompts = counted(std::max(estimate.prompts, estimate.samples), "prompt");
+  return estimate.prompts <= estimate.samples ? prompts : counted(estimate.samples, "batch", "batches") + " of " + prompts;
 }
 
 Estimate mean_with_interval(std::span<const double> values, const BootstrapOptions& options) {

@@ -3,14 +3,14 @@
 // Contract: pure functions of numbers; the same input and seed give the same result. What cannot be computed is absent, with the reason in words, and
 // never 0. The unit of resampling is the prompt: what one prompt cost the method and what it cost the baseline are drawn together, because prompts
 // differ from one another far more than two runs of one prompt do. Tokens of one prompt depend on one another and are never drawn apart. Prompts that were
-// decoded in one batch share its clock: none of them has a time of its own, so the batch is the unit, and prompts in a single batch have no interval.
+// decoded in one batch share its clock: none of them has a time of its own, so the batch is the unit.
 //
 // Interval: the bootstrap-t (Efron, Tibshirani 1993, "An introduction to the bootstrap", chapter 12), of a ratio on the scale of its
 // logarithm, with the jackknife's standard error; each side at least as far out as Student's t with n - 1 degrees of freedom has it and at
 // most twice as far. Resamples of few prompts know too little of how skewed they are, hence the first bound, and where most prompts are
 // alike they find any error, hence the second. Ratio and inverse ratio have inverse intervals. docs/METRICS.md has its coverage, simulated:
 // 93 to 95 % of the time from 4 prompts on in the mean of six kinds of prompts, where 95 % was asked; the percentile bootstrap with
-// Student's levels covered 81 to 93 %.
+// Student's levels covered 81 to 93 %. A speed-up over fewer than kLeastUnits has no interval.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,9 @@
 #include <vector>
 
 namespace foretell {
+
+// Below this number of units a speed-up has no interval: so few do not show how far one of them may be from the others.
+constexpr int kLeastUnits = 6;
 
 // What one unit took: a prompt with all its turns, or the prompts of one batch. Times in ns (any unit, if the same in all); prefill in or out, but alike
 // on both sides.

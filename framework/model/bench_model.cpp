@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/transformer.h"
 
 namespace foretell {
@@ -78,12 +79,13 @@ double median(std::vector<double> values) {
 void check_options(const BenchModelOptions& options, const ModelConfig& config) {
   if (options.rows.empty()) fail("bench model: no row count is given");
   if (options.batch < 1) fail("bench model: a batch of {}", options.batch);
-  if (options.repeats < 1) fail("bench model: {} repeats, at least 1 is needed", options.repeats);
+  if (options.repeats < 1) fail("bench model: {}, at least 1 is needed", counted(options.repeats, "repeat"));
   if (options.context < 0) fail("bench model: a context of {} tokens", options.context);
   for (const int rows : options.rows) {
-    if (rows < 1) fail("bench model: {} rows, at least 1 is needed", rows);
+    if (rows < 1) fail("bench model: {}, at least 1 is needed", counted(rows, "row"));
     if (rows > config.context - options.context) {
-      fail("bench model: {} rows after {} tokens of context exceed the model's context of {}", rows, options.context, config.context);
+      fail("bench model: {} after {} of context exceed the model's context of {}", counted(rows, "row"), counted(options.context, "token"),
+           config.context);
     }
   }
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/rope.h"
 #include "framework/model/trainable_transformer.h"
 
@@ -40,10 +41,10 @@ class Wiring {
                       half_ > kFastPairs && code_ >= 6 && config.hidden_size >= slot(kLookBack + 1) + dim_;
     if (!room) {
       fail(
-          "init: induction needs two layers, {} heads of which every pair is rotated ({} of {} pairs turn slowly enough to tell {} tokens "
+          "init: induction needs two layers, {} heads of which every pair is rotated ({} of {} turn slowly enough to tell {} tokens "
           "apart; at "
           "least 9 must), and a hidden size of at least {}",
-          kLookBack, slow_, half_, kMatched, slot(kLookBack + 1) + dim_);
+          kLookBack, slow_, counted(half_, "pair"), kMatched, slot(kLookBack + 1) + dim_);
     }
   }
 

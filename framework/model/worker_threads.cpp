@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -70,10 +71,10 @@ void check_threads_start(int threads) {
   pthread_attr_destroy(&how);
   if (error == 0) return;
   fail(
-      "{} of {} threads can be started: {}; each takes {} KiB for its stack. Fewer threads need less; `ulimit -v`, `ulimit -s` and `ulimit "
+      "{} of {} can be started: {}; each takes {} KiB for its stack. Fewer threads need less; `ulimit -v`, `ulimit -s` and `ulimit "
       "-u` "
       "show the limits",
-      started, threads, std::strerror(error), stack / 1024);
+      started, counted(threads, "thread"), std::strerror(error), stack / 1024);
 }
 
 }  // namespace

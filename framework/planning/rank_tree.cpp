@@ -7,6 +7,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/parameters.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -75,7 +76,7 @@ RankTree RankTree::read(const ConfigValue& value) {
   if (!list || !list->is_list() || list->items().empty())
     fail_at(value.where(), "a tree is a list of rank paths ([[0], [1], [0, 0]]), {{paths: ...}} or {{parents: [0, 0, 1]}}");
   if (list->items().size() > static_cast<std::size_t>(kMostNodes))
-    fail_at(value.where(), "the tree has {} nodes, at most {} are allowed", list->items().size(), kMostNodes);
+    fail_at(value.where(), "the tree has {}, at most {} are allowed", counted(list->items().size(), "node"), kMostNodes);
   return parents ? read_parents(*list) : read_paths(*list);
 }
 

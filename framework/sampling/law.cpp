@@ -6,6 +6,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/long_rows.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -33,7 +34,8 @@ Law Law::dense(std::vector<double> weights) {
 }
 
 Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
-  FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} tokens with {} weights", tokens.size(), weights.size());
+  FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} with {}", counted(tokens.size(), "token"),
+                    counted(weights.size(), "weight"));
   Law law;
   law.storage_ = Storage::Sparse;
   law.vocab_ = vocab;
@@ -56,7 +58,8 @@ double Law::normalise() {
 
 void Law::normalise_given() {
   given_sum_ = normalise();
-  FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} weights is {}", weights_.size(), given_sum_);
+  FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} is {}", counted(weights_.size(), "weight"),
+                    given_sum_);
 }
 
 std::optional<std::string> Law::bad_entry() const {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -107,8 +108,8 @@ void respect_margins(Coupling& c, const Law& p) {
 std::vector<DraftedSet> drafted_sets(const Law& q, int draws, bool with_replacement) {
   const double sequences = std::pow(static_cast<double>(support(q).size()), draws);
   if (sequences > kMostSequences)
-    fail("optimal transport over {} draws from {} tokens: at most {:.0f} sequences of draws can be tried", draws, support(q).size(),
-         kMostSequences);
+    fail("optimal transport over {} from {}: at most {:.0f} sequences of draws can be tried", counted(draws, "draw"),
+         counted(support(q).size(), "token"), kMostSequences);
   SetCollector collector(with_replacement);
   collector.draw(q, draws, 1.0);
   return collector.take();
@@ -140,8 +141,8 @@ Coupling optimal_coupling(const Law& p, const Law& q, int draws, bool with_repla
   std::size_t variables = 0;
   for (const DraftedSet& set : coupling.sets) variables += set.tokens.size();
   if (variables > kMostVariables)
-    fail("optimal transport over {} draws and {} tokens has {} variables; at most {} can be solved", draws, p.vocab(), variables,
-         kMostVariables);
+    fail("optimal transport over {} and {} has {}; at most {} can be solved", counted(draws, "draw"), counted(p.vocab(), "token"),
+         counted(variables, "variable"), kMostVariables);
   if (draws == 1) {  // the best coupling of single tokens is known
     for (const DraftedSet& set : coupling.sets) coupling.flow.push_back({std::min(p[set.tokens[0]], set.probability)});
     respect_margins(coupling, p);

@@ -8,6 +8,7 @@
 
 #include "framework/base/error.h"
 #include "framework/base/long_rows.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -17,7 +18,7 @@ namespace {
   if (nan != logits.end())
     throw BadLogits(fmt::format("logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows",
                                 nan - logits.begin(), logits.size()));
-  throw BadLogits(fmt::format("logits have no finite value among {} tokens: nothing can be chosen", logits.size()));
+  throw BadLogits(fmt::format("logits have no finite value among {}: nothing can be chosen", counted(logits.size(), "token")));
 }
 
 struct Candidate {

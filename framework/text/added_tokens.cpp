@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "framework/base/text.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
@@ -36,8 +37,8 @@ AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const N
     const AddedToken& token = tokens_[i];
     const std::string text = token.normalized && normalizer != nullptr ? normalizer->apply(token.content) : token.content;
     if (text.size() > kMaxContent)
-      fail("{}: added token \"{}\" is normalized to {} bytes; at most {} are taken", list->where().to_string(),
-           unicode::printable(token.content), text.size(), kMaxContent);
+      fail("{}: added token \"{}\" is normalized to {}; at most {} are taken", list->where().to_string(), unicode::printable(token.content),
+           counted(text.size(), "byte"), kMaxContent);
     if (!text.empty()) (token.normalized ? normalized_ : raw_).insert(text, static_cast<std::int32_t>(i));
   }
 }
@@ -45,7 +46,7 @@ AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const N
 void AddedTokens::add(const JsonView& json, const Vocab& model_vocab) {
   const std::string& content = json.at("content").string();
   if (content.size() > kMaxContent)
-    json.refuse(fmt::format("an added token of {} bytes; at most {} are taken", content.size(), kMaxContent));
+    json.refuse(fmt::format("an added token of {}; at most {} are taken", counted(content.size(), "byte"), kMaxContent));
   if (content.empty() || vocab_.id(content)) return;  // as the reference library does; the first of two stays
   AddedToken token{content,
                    checked_id(json.at("id").integer(), json.where(), content),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/file_bytes.h"
 #include "framework/text/jinja.h"
 #include "framework/text/json_reader.h"
@@ -73,7 +74,7 @@ bool renders_alike(const Candidate& own, const ChatTemplate& known) {
 
 std::optional<std::string> parse_own_template(std::string_view bytes, const std::string& name) {
   const Location where{name, std::nullopt};
-  if (bytes.size() > kLongestConfig) fail_at(where, "{} bytes, at most {} are read", bytes.size(), kLongestConfig);
+  if (bytes.size() > kLongestConfig) fail_at(where, "{}, at most {} are read", counted(bytes.size(), "byte"), kLongestConfig);
   const nlohmann::json document = parse_json(bytes, where);
   const auto found = JsonView(document, "", where).find("chat_template");
   if (!found) return std::nullopt;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/unicode.h"
 
 namespace foretell {
@@ -53,7 +54,7 @@ struct Regex::Compiled {
 };
 
 Regex::Regex(std::string_view pattern, const std::string& where) {
-  if (pattern.size() > kMaxPattern) fail("{}: a pattern of {} bytes; at most {} are taken", where, pattern.size(), kMaxPattern);
+  if (pattern.size() > kMaxPattern) fail("{}: a pattern of {}; at most {} are taken", where, counted(pattern.size(), "byte"), kMaxPattern);
   const std::string translated = translate_pattern(pattern, where);
   const pcre::CompileContext context(pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/text/unicode.h"
 #include "framework/text/vocab.h"
 
@@ -80,7 +81,7 @@ SentencePieceFile::Piece read_piece(std::string_view bytes, const std::string& n
     }
   }
   if (piece.text.empty() || piece.text.size() > kMaxPiece)
-    fail("{}: piece {} has {} bytes; expected 1 to {}", name, id, piece.text.size(), kMaxPiece);
+    fail("{}: piece {} has {}; expected 1 to {}", name, id, counted(piece.text.size(), "byte"), kMaxPiece);
   if (piece.text.find('\0') != std::string::npos) fail("{}: piece {} holds a zero byte", name, id);
   if (!unicode::is_valid(piece.text)) fail("{}: piece {} is not UTF-8", name, id);
   return piece;
@@ -159,7 +160,8 @@ SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& 
     }
   }
   if (file.pieces.empty()) fail("{}: not a SentencePiece model: it has no pieces", name);
-  if (normalizers > 1 || trainers > 1) fail("{}: has {} trainer and {} normalizer parts; expected one each", name, trainers, normalizers);
+  if (normalizers > 1 || trainers > 1)
+    fail("{}: has {} trainer and {}; expected one each", name, trainers, counted(normalizers, "normalizer part"));
   return file;
 }
 

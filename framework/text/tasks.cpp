@@ -39,7 +39,7 @@ void TaskSettings::declare(Parameters& p) {
   p.add("noise_sentences", noise_sentences, "summarization: sentences of no importance", {.min = 0, .max = 1000});
   p.add("facts", facts, "retrieval: codes in the context", {.min = 1, .max = 20});
   p.add("filler_sentences", filler_sentences, "retrieval: sentences of no importance", {.min = 0, .max = 10000});
-  p.add("clauses", clauses, "translation: up to so many clauses", {.min = 1, .max = 100});
+  p.add("clauses", clauses, "translation: maximum number of clauses", {.min = 1, .max = 100});
   p.add("largest_number", largest_number, "arithmetic: the largest number to be added", {.min = 11, .max = 1e6});
 }
 

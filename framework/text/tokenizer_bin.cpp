@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "framework/base/text.h"
 #include "framework/text/bpe.h"
 #include "framework/text/segments.h"
 #include "framework/text/tokenizer_files.h"
@@ -36,7 +37,7 @@ class Reader {
 
   std::string_view take(std::size_t count, std::string_view what) {
     if (count > bytes_.size() - position_)
-      fail("{}: ends at byte {} inside {}, which needs {} bytes from byte {}", name_, bytes_.size(), what, count, position_);
+      fail("{}: ends at byte {} inside {}, which needs {} from byte {}", name_, bytes_.size(), what, counted(count, "byte"), position_);
     position_ += count;
     return bytes_.substr(position_ - count, count);
   }
@@ -56,7 +57,8 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
   Reader reader(bytes, name);
   const auto longest = reader.number<std::int32_t>("the length of the longest token");
   if (longest <= 0 || longest > kLongestToken)
-    fail("{}: says that its longest token has {} bytes; expected 1 to {} (is this a tokenizer of llama2.c?)", name, longest, kLongestToken);
+    fail("{}: says that its longest token has {}; expected 1 to {} (is this a tokenizer of llama2.c?)", name, counted(longest, "byte"),
+         kLongestToken);
   std::deque<BinPiece> pieces;
   while (!reader.at_end()) {
     if (pieces.size() == static_cast<std::size_t>(kMaxVocab)) fail("{}: more than {} tokens", name, kMaxVocab);
@@ -67,7 +69,7 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
     pieces.push_back({std::string(reader.take(static_cast<std::size_t>(length), what)), score});
   }
   if (pieces.size() <= static_cast<std::size_t>(kFirstByte))
-    fail("{}: has {} tokens; expected the unknown token, BOS, EOS and more", name, pieces.size());
+    fail("{}: has {}; expected the unknown token, BOS, EOS and more", name, counted(pieces.size(), "token"));
   return pieces;
 }
 

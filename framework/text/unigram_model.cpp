@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "framework/base/text.h"
 #include "framework/text/byte_trie.h"
 #include "framework/text/token_model.h"
 #include "framework/text/unicode.h"
@@ -21,7 +22,8 @@ class UnigramModel : public TokenModel {
     read_scores(json.at("vocab"));
     if (const auto unknown = json.find("unk_id")) {
       const std::int64_t id = unknown->integer();
-      if (id < 0 || id >= vocab_.size()) unknown->refuse(fmt::format("{} is not an id of the {} entries", id, vocab_.size()));
+      if (id < 0 || id >= vocab_.size())
+        unknown->refuse(fmt::format("{} is not an id of the {}", id, counted(vocab_.size(), "entry", "entries")));
       unknown_ = static_cast<Token>(id);
     }
     for (int byte = 0; byte < 256; ++byte) byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
@@ -60,7 +62,8 @@ class UnigramModel : public TokenModel {
       const auto& text = entry[0].get_ref<const std::string&>();
       const auto score = entry[1].get<double>();
       if (!std::isfinite(score)) json.at(i).refuse("the score is not finite");
-      if (text.size() > kMaxEntry) json.at(i).refuse(fmt::format("an entry of {} bytes; at most {} are taken", text.size(), kMaxEntry));
+      if (text.size() > kMaxEntry)
+        json.at(i).refuse(fmt::format("an entry of {}; at most {} are taken", counted(text.size(), "byte"), kMaxEntry));
       vocab_.add(text, static_cast<std::int64_t>(i), where);
       if (!text.empty()) trie_.insert(text, static_cast<std::int32_t>(i));
       scores_.push_back(score);

@@ -1,6 +1,7 @@
 // The WordLevel and WordPiece models of a tokenizer.json: a piece is one entry, or is covered from the left by the longest entries.
 #include <algorithm>
 
+#include "framework/base/text.h"
 #include "framework/text/token_model.h"
 #include "framework/text/unicode.h"
 
@@ -44,7 +45,7 @@ class WordPieceModel : public TokenModel {
     for (Token id = 0; id < vocab_.size(); ++id)
       if (const std::string* text = vocab_.text(id)) longest_entry_ = std::max(longest_entry_, text->size());
     if (longest_entry_ > kMaxWordPiece)
-      json.refuse(fmt::format("an entry of {} bytes; at most {} are taken", longest_entry_, kMaxWordPiece));
+      json.refuse(fmt::format("an entry of {}; at most {} are taken", counted(longest_entry_, "byte"), kMaxWordPiece));
   }
 
   std::string name() const override { return "WordPiece"; }

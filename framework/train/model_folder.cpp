@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/base/version.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
@@ -62,18 +63,16 @@ std::string model_card(const ModelFolder& content) {
   const ModelConfig& config = content.model.config();
   const TrainSettings& settings = content.settings;
   std::string text = fmt::format("# {}\n\n", settings.name);
-  text += fmt::format(
-      "A {} model of {:.2f} million parameters ({} layers, hidden size {}, vocabulary {}, context {}), trained by Foretell.\n\n",
-      config.family, static_cast<double>(content.model.parameter_count()) / 1e6, config.num_layers, config.hidden_size, config.vocab_size,
-      config.context);
+  text += fmt::format("A {} model of {:.2f} million parameters ({}, hidden size {}, vocabulary {}, context {}), trained by Foretell.\n\n",
+                      config.family, static_cast<double>(content.model.parameter_count()) / 1e6, counted(config.num_layers, "layer"),
+                      config.hidden_size, config.vocab_size, config.context);
   text += fmt::format("Made with `foretell train` of the file `train.resolved.yaml` beside this page (foretell {}, {}).\n\n", version(),
                       git_revision());
-  text += fmt::format(
-      "- steps: {} of {}\n- tokens: {} through the model, {} of them with a loss\n- time: {:.1f} minutes of training, {} threads\n",
-      content.steps_done, settings.run.steps, content.data.tokens, content.data.loss_tokens, content.state.seconds / 60,
-      at::get_num_threads());
+  text += fmt::format("- steps: {} of {}\n- tokens: {} through the model, {} of them with a loss\n- time: {:.1f} minutes of training, {}\n",
+                      content.steps_done, settings.run.steps, content.data.tokens, content.data.loss_tokens, content.state.seconds / 60,
+                      counted(at::get_num_threads(), "thread"));
   if (content.data.skipped > 0)
-    text += fmt::format("- left out: {} conversations longer than {} tokens\n", content.data.skipped, settings.batch.length);
+    text += fmt::format("- left out: {} longer than {} tokens\n", counted(content.data.skipped, "conversation"), settings.batch.length);
   text += fmt::format("- seeds: weights {}, data {}\n\n", settings.model.init_seed, settings.data.seed);
   return text + results_table(content.state.curve) + "\n`curve.csv` and `curve.svg` have the whole curve.\n";
 }

@@ -1,5 +1,6 @@
 // Text files as rows of tokens.
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/train/samples.h"
 #include "framework/train/shuffle.h"
@@ -47,7 +48,7 @@ TextData make_text_data(const TrainDataSettings& data, const Tokenizer& tokenize
   const auto tokens = std::make_shared<const Tokens>(tokens_of(data.files, tokenizer));
   const std::uint64_t rows = tokens->empty() ? 0 : (tokens->size() - 1) / static_cast<std::uint64_t>(length);
   const auto kept = static_cast<std::uint64_t>(static_cast<double>(rows) * data.heldout);
-  if (rows - kept < 1) fail("data.files: {} tokens make no row of {} to train on", tokens->size(), length);
+  if (rows - kept < 1) fail("data.files: {}, too few for a row of {} to train on", counted(tokens->size(), "token"), length);
   TextData out;
   out.source = std::make_unique<TextSource>(tokens, rows - kept, length, static_cast<std::uint64_t>(data.seed));
   const std::uint64_t shown = std::min<std::uint64_t>(kept, static_cast<std::uint64_t>(heldout_rows));

@@ -7,6 +7,7 @@
 #include "framework/base/counter_normal.h"
 #include "framework/base/error.h"
 #include "framework/base/processors.h"
+#include "framework/base/text.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/model_weights.h"
@@ -139,7 +140,7 @@ bool TrainingRun::has_data(const TrainHooks& hooks) {
   request.on_progress = [&](int done, int all) {
     if (done < all && since_told.elapsed_ns() < 10'000'000'000) return;
     since_told = Stopwatch();
-    hooks.note(fmt::format("the target has answered {} of {} conversations", done, all));
+    hooks.note(fmt::format("the target has answered {} of {}", done, counted(all, "conversation")));
   };
   std::vector<TaskExample> examples = target_answers(settings_, writer(), request);
   if (hooks.stop()) return false;

@@ -14,6 +14,7 @@
 #include <filesystem>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/safetensors.h"
 #include "framework/model/files/stored_numbers.h"
 #include "framework/planning/sequence_states.h"
@@ -139,8 +140,8 @@ class SpecDecPpPolicy final : public DraftPolicy {
     }
     if (step.hidden.empty()) return true;
     if (static_cast<int>(step.hidden.size()) != head_.width())
-      fail_at(options_.head.where(), "policy 'specdecpp': the head reads states of {} numbers, the draft model's have {}", head_.width(),
-              step.hidden.size());
+      fail_at(options_.head.where(), "policy 'specdecpp': the head reads states of {}, the draft model's have {}",
+              counted(head_.width(), "number"), step.hidden.size());
     all_accepted *= head_.acceptance(step.hidden);
     return step.depth <= options_.min_tokens || 1 - all_accepted <= options_.threshold;
   }

@@ -5,6 +5,7 @@
 // of n rows, which may be a chain. The shape is made once; `static` reads the same shape from a file.
 #include "framework/planning/sequoia.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -25,7 +26,8 @@ struct SequoiaOptions {
     double sum = 0;
     for (const double probability : acceptance) sum += probability;
     if (acceptance.empty() || acceptance.size() > SequoiaTable::kMostRanks)
-      throw Error(p.where(), fmt::format("acceptance_by_rank: {} entries, expected 1 to {}", acceptance.size(), SequoiaTable::kMostRanks));
+      throw Error(p.where(), fmt::format("acceptance_by_rank: {}, expected 1 to {}", counted(acceptance.size(), "entry", "entries"),
+                                         SequoiaTable::kMostRanks));
     if (sum > 1 + 1e-9) throw Error(p.where(), fmt::format("acceptance_by_rank: the sum is {}, only one sibling can be accepted", sum));
   }
 };

@@ -1,6 +1,7 @@
 // A regular tree: every node of a depth gets the same number of children.
 #include <algorithm>
 
+#include "framework/base/text.h"
 #include "framework/decode/policy.h"
 
 namespace foretell {
@@ -13,7 +14,7 @@ struct WidthsOptions {
     if (widths.empty()) throw Error(p.where(), "widths: expected at least one entry");
     double nodes = 0, level = 1;
     for (const int width : widths) nodes += level *= width;
-    if (nodes > 4096) throw Error(p.where(), fmt::format("widths: the tree has {} nodes, at most 4096 are allowed", nodes));
+    if (nodes > 4096) throw Error(p.where(), fmt::format("widths: the tree has {}, at most 4096 are allowed", counted(nodes, "node")));
   }
 };
 

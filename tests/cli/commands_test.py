@@ -54,6 +54,21 @@ def main(folder):
         check("correction" in out or "bonus" in out, "generate --show-rounds: the target's own token")
         check("\033[" not in out, "no colours in a pipe")
 
+    def help_is_found():
+        top = run("--help")
+        check(run().stdout == run("help").stdout == top.stdout and run().returncode == 0, "foretell alone, or with help, explains")
+        check(run_ok("help", "run") == run_ok("run", "--help") and "Usage: foretell run [OPTIONS]" in run_ok("help", "run"), "help of a command")
+        check("Usage: foretell bench model" in run_ok("help", "bench", "model"), "help of a command below one")
+        wrong = run("help", "genrate")
+        check(wrong.returncode == 2 and "unknown command 'genrate' (did you mean 'generate'?)" in wrong.stderr, f"help of none: {wrong.stderr.strip()[:120]}")
+        check("0: all" in run_ok("help", "run"), "run --limit: what 0 means")
+        sweep = run("generate", "--model", target, "--ids", "1", "--set", "sweep.drafter.type=[none, prompt_lookup]")
+        check(sweep.returncode == 2 and "`foretell run STUDY.yaml --set 'sweep.drafter.type=[none, prompt_lookup]'` sweeps" in sweep.stderr,
+              f"generate names the command that sweeps: {sweep.stderr.strip()[:200]}")
+        one = run_ok("generate", "--model", target, "--ids", "5 6 7", "--max-new-tokens", 1, "--json") and run(
+            "generate", "--model", target, "--ids", "5 6 7", "--max-new-tokens", 1).stderr
+        check("1 token in 1 round," in one, f"one is no plural: {one.strip()}")
+
     def stop_token_ends():
         stop = plain["token_ids"][7]
         first = plain["token_ids"].index(stop)
@@ -287,7 +302,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
                                  capture_output=True, text=True)
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
-    for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, stop_token_ends, score_writes_logits, study_runs,
+    for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, help_is_found, stop_token_ends, score_writes_logits, study_runs,
                  differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 

@@ -67,7 +67,12 @@ def main(folder):
         check(overall(whole)["speedup_interval"] is None and overall(whole)["verdict"] is None
               and overall(whole)["speedup_units"] == "1 batch of 6 prompts" and "one batch" in overall(whole)["speedup_no_interval"],
               "a batch of all prompts has no interval")
-        check(overall(halves)["speedup_samples"] == 2 and overall(halves)["speedup_units"] == "2 batches of 6 prompts", "two batches are two samples")
+        check(whole["performance"]["reason"].startswith("not judged: all 6 prompts ran in one batch, which is one sample; nothing is predicted"),
+              f"why there is no verdict comes before why there is no prediction: {whole['performance']['reason']}")
+        check(overall(halves)["speedup_samples"] == 2 and overall(halves)["speedup_units"] == "2 batches of 6 prompts"
+              and overall(halves)["speedup_interval"] is None
+              and overall(halves)["speedup_no_interval"] == "an interval needs at least 6 batches, there are 2 batches of 6 prompts",
+              "two batches are two samples, too few for an interval")
         check(overall(single)["speedup_samples"] == 6 and overall(single)["speedup_units"] == "6 prompts", "prompts by themselves are samples")
         check(whole["performance"]["predicted"] is None and "nothing is predicted in batches of 6" in whole["performance"]["reason"],
               "nothing is predicted in batches")

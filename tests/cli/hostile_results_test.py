@@ -101,7 +101,7 @@ def main(folder):
         os.mkfifo(os.path.join(linked, HASH, "pipe"))
         refused("merge of a cell with a pipe", run("merge", linked, "--out", out, timeout=20), "pipe")
         os.remove(os.path.join(linked, HASH, "pipe"))
-        check("s: 1 of 1 cells are complete" in run_ok("merge", linked, "--out", out), "merge of ordinary files")
+        check("s: 1 of 1 cell complete" in run_ok("merge", linked, "--out", out), "merge of ordinary files")
 
     def run_follows_no_links():
         work = os.path.join(folder, "run")

@@ -148,7 +148,7 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   const std::string text = report_text(study);
   CHECK_THAT(text, Contains("1.25 to 1.75") && Contains("begun [incomplete]") && Contains("never [missing]") && !Contains(kEvilName));
   const std::string markdown = report_markdown(study);
-  CHECK_THAT(markdown, Contains("\\</script\\> \"a\", b\\|c") && Contains("1 of 3 cells are complete"));
+  CHECK_THAT(markdown, Contains("\\</script\\> \"a\", b\\|c") && Contains("Complete: 1 of 3 cells."));
   const ReportTable depths = depth_rows(study);
   REQUIRE(depths.rows.size() == 2);  // a round without a draft has no depth
   CHECK(std::vector<std::string>(depths.rows[0].begin() + 1, depths.rows[0].end()) ==
@@ -156,6 +156,16 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   CHECK(std::vector<std::string>(depths.rows[1].begin() + 1, depths.rows[1].end()) ==
         std::vector<std::string>{"10", "1", "0.0%", "100.0%", "-"});
   CHECK_THAT(markdown, Contains("Accepted, by depth of the draft"));
+}
+
+TEST_CASE("the command that a report shows can be copied, whatever the study's file is called") {
+  const testing::TemporaryFolder folder;
+  write_study(folder);
+  StudyFolder study = read_study_folder(folder.path());
+  study.file = "configs/demo.yaml";
+  CHECK_THAT(report_markdown(study), Contains("Made by `foretell run configs/demo.yaml`;"));
+  study.file = "my `id` study.yaml";
+  CHECK_THAT(report_markdown(study), Contains("Made by ``foretell run 'my `id` study.yaml'``;"));
 }
 
 TEST_CASE("what was fed in, imported or timed on a busy machine says so in every format") {

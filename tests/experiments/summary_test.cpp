@@ -197,7 +197,8 @@ TEST_CASE("prompts of a batch share a clock: the batch is resampled, and a singl
   CHECK(halves.speedup_estimate.samples == 2);
   CHECK(units_of(halves.speedup_estimate) == "2 batches of 6 prompts");
   CHECK(units_of(apart.speedup_estimate) == "6 prompts");
-  REQUIRE(halves.speedup_estimate.interval);
+  CHECK_FALSE(halves.speedup_estimate.interval);
+  CHECK(halves.judgement.words == "not judged: an interval needs at least 6 batches, there are 2 batches of 6 prompts");
   REQUIRE(apart.speedup_estimate.interval);
 }
 

@@ -1,11 +1,14 @@
 #include <algorithm>
+#include <cstdlib>
 
 #include "experiments/console.h"
 #include "experiments/number_list.h"
+#include "experiments/shell_quote.h"
 #include "experiments/sweep.h"
 #include "experiments/table.h"
 #include "experiments/workload.h"
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 
@@ -32,6 +35,39 @@ TEST_CASE("lists of numbers, and what is none") {
   CHECK(parse_positive_list("1,2,4", "--rows") == std::vector<int>{1, 2, 4});
   CHECK_THROWS_WITH(parse_positive_list("1,0", "--rows"), Catch::Contains("'0'"));
   CHECK_THROWS_WITH(parse_positive_list("", "--rows"), Catch::Contains("--rows"));
+}
+
+TEST_CASE("a count and its noun agree") {
+  CHECK(counted(1, "thread") == "1 thread");
+  CHECK(counted(0, "thread") == "0 threads");
+  CHECK(counted(std::size_t{2}, "thread") == "2 threads");
+  CHECK(counted(1, "batch", "batches") == "1 batch");
+  CHECK(counted(3, "batch", "batches") == "3 batches");
+}
+
+TEST_CASE("a word that is copied into a shell comes out as the same bytes") {
+  CHECK(shell_quoted("configs/studies/demo.yaml") == "configs/studies/demo.yaml");
+  CHECK(shell_quoted("").size() == 2);
+  const testing::TemporaryFolder folder;
+  for (const std::string word : {"a b", "`id`", "$(id) $HOME", "it's", "a\\b\"c", "x;y&z|w>v", "*?[a]~!#", "two\nlines \\ and a 'tab\t",
+                                 "gr\u00f6\u00dfe", "\x1b[31m"}) {
+    const std::string quoted = shell_quoted(word);
+    CHECK(quoted.find('\n') == std::string::npos);
+    CHECK(quoted.find('\x1b') == std::string::npos);
+    const auto script = folder.write("script", "printf '%s' " + quoted + " > '" + (folder.path() / "out").string() + "'\n");
+    REQUIRE(std::system(("bash " + script.string()).c_str()) == 0);
+    CHECK(testing::read_file(folder.path() / "out") == word);
+  }
+}
+
+TEST_CASE("long lines are broken where the terminal ends, below their second column") {
+  CHECK(wrapped_lines("  --name VALUE    one two three four\n", 30) ==
+        "  --name VALUE    one two\n"
+        "                  three four\n");
+  CHECK(wrapped_lines("one two three\n\nfour\n", 8) == "one two\nthree\n\nfour\n");
+  CHECK(wrapped_lines("  gr\u00f6\u00dfer als\n", 12) == "  gr\u00f6\u00dfer als\n");
+  CHECK(wrapped_lines("    a_word_that_is_longer_than_the_terminal\n", 10) == "    a_word_that_is_longer_than_the_terminal\n");
+  CHECK(wrapped_lines("a very long line\n", 0) == "a very long line\n");
 }
 
 TEST_CASE("messages are one line") { CHECK(one_line("a\n  b\r\nc\n") == "a b c"); }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/llama2c_header.h"
 #include "framework/model/files/mapped_file.h"
 #include "framework/model/files/weight_list.h"
@@ -35,7 +36,7 @@ void check_layout(std::span<const std::byte> bytes, const Llama2cLayout& layout,
   unsigned __int128 expected = layout.offset + sizeof(float) * static_cast<unsigned __int128>(h.dim) * (1 + std::int64_t{h.vocab});
   for (const Matrix& matrix : matrices_of(layout)) {
     const std::int64_t elements = matrix.rows * matrix.columns;
-    if (elements % 4 != 0) fail("{}: {} would have {} elements, which do not fill whole bytes", name, matrix.name, elements);
+    if (elements % 4 != 0) fail("{}: {} would have {}, which do not fill whole bytes", name, matrix.name, counted(elements, "element"));
     expected += static_cast<unsigned __int128>(h.layers) * (sizeof(float) + elements / 4);
   }
   check_llama2c_size(bytes, expected, layout, name);

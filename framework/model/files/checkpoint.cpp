@@ -2,6 +2,7 @@
 #include <set>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/json.h"
 #include "framework/model/files/other_kinds.h"
 #include "framework/model/files/safetensors.h"
@@ -32,7 +33,7 @@ void check_shards(const std::filesystem::path& folder, const std::string& name, 
   for (const std::string& shard : shards)
     if (!std::filesystem::exists(folder / shard, error)) missing.insert(shard);
   if (missing.empty()) return;
-  fail("{}: {} of the {} files that it names are missing: {}{}; is the download complete?", name, missing.size(), shards.size(),
+  fail("{}: {} of the {} that it names are missing: {}{}; is the download complete?", name, missing.size(), counted(shards.size(), "file"),
        shown(*missing.begin()), missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/mapped_file.h"
 
@@ -26,7 +27,7 @@ static_assert(sizeof(DatastoreHeader) == 24);
 
 DatastoreHeader read_datastore_header(std::span<const std::byte> bytes, const std::string& name) {
   DatastoreHeader header{};
-  if (bytes.size() < sizeof(header)) fail("{}: has {} bytes; a datastore has at least {}", name, bytes.size(), sizeof(header));
+  if (bytes.size() < sizeof(header)) fail("{}: has {}; a datastore has at least {}", name, counted(bytes.size(), "byte"), sizeof(header));
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (std::string_view(header.magic, sizeof(header.magic)) != kDatastoreMagic)
     fail("{}: is no datastore: it does not start with \"{}\"; `foretell datastore build` makes one", name, kDatastoreMagic);
@@ -35,9 +36,10 @@ DatastoreHeader read_datastore_header(std::span<const std::byte> bytes, const st
   if (header.vocab == 0 || header.vocab >= kMost)
     fail("{}: says that its vocabulary has {} tokens; expected 1 to {}", name, header.vocab, kMost - 1);
   if (header.tokens == 0 || header.tokens >= kMost)
-    fail("{}: says that it holds {} tokens; expected 1 to {}", name, header.tokens, kMost - 1);
+    fail("{}: says that it holds {}; expected 1 to {}", name, counted(header.tokens, "token"), kMost - 1);
   const std::uint64_t expected = sizeof(header) + 2 * sizeof(Token) * header.tokens;
-  if (bytes.size() != expected) fail("{}: has {} bytes; its {} tokens need {}", name, bytes.size(), header.tokens, expected);
+  if (bytes.size() != expected)
+    fail("{}: has {}; its {} need {}", name, counted(bytes.size(), "byte"), counted(header.tokens, "token"), expected);
   return header;
 }
 
@@ -47,7 +49,7 @@ void check_suffix_order(const Datastore& store, const std::string& name) {
   std::vector<std::uint32_t> rank(n + 1, 0);  // from 1; what follows the last token is empty and comes first
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t start = store.suffix(i);  // a negative number is a huge one
-    if (start >= n) fail("{}: suffix {} starts at {}, outside of the {} tokens", name, i, static_cast<std::int64_t>(start), n);
+    if (start >= n) fail("{}: suffix {} starts at {}, outside of the {}", name, i, static_cast<std::int64_t>(start), counted(n, "token"));
     if (rank[start] != 0) fail("{}: suffixes {} and {} both start at {}", name, rank[start] - 1, i, start);
     rank[start] = static_cast<std::uint32_t>(i + 1);
   }

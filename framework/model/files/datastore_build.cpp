@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/datastore.h"
 
 namespace foretell {
@@ -20,7 +21,7 @@ std::vector<std::int32_t> sorted_suffixes(TokenSpan tokens, int width) {
     for (int shift = 8 * (width - 1); shift >= 0; shift -= 8) bytes.push_back(static_cast<unsigned char>(token >> shift));
   std::vector<std::int32_t> order(bytes.size());
   if (divsufsort(bytes.data(), order.data(), static_cast<std::int32_t>(bytes.size())) != 0)
-    fail("the suffixes of {} tokens cannot be sorted: not enough memory", tokens.size());
+    fail("the suffixes of {} cannot be sorted: not enough memory", counted(tokens.size(), "token"));
   std::vector<std::int32_t> suffixes;
   suffixes.reserve(tokens.size());
   for (const std::int32_t start : order)
@@ -35,7 +36,7 @@ Datastore Datastore::build(int vocab, TokenSpan tokens) {
   while (width < 4 && vocab >> (8 * width) != 0) ++width;
   const auto most = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() / width);
   if (tokens.empty()) fail("a datastore needs at least one token");
-  if (tokens.size() > most) fail("{} tokens are too many for one datastore: at most {} of this vocabulary", tokens.size(), most);
+  if (tokens.size() > most) fail("{} are too many for one datastore: at most {} of this vocabulary", counted(tokens.size(), "token"), most);
   for (const Token token : tokens) FORETELL_CHECK(token >= 0 && token <= vocab, "token {} in a vocabulary of {}", token, vocab);
 
   auto numbers = std::make_shared<std::vector<std::int32_t>>(tokens.begin(), tokens.end());

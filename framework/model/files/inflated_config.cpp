@@ -1,5 +1,6 @@
 // Which shapes a model can be inflated to, and what its config.json becomes.
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/inflate.h"
 
 namespace foretell {
@@ -41,8 +42,8 @@ HeadPlaces place_heads(const ModelConfig& small, const ModelConfig& large, const
   const int group = small.group_size(), room = large.group_size();
   const int copies = (group + room - 1) / room;
   if (copies * small.num_kv_heads > large.num_kv_heads) {
-    fail("{}: its {} key heads with {} query heads each have no place for the {} key heads with {} query heads each of {}", like,
-         large.num_kv_heads, room, small.num_kv_heads, group, name);
+    fail("{}: its {} with {} each have no place for the {} with {} each of {}", like, counted(large.num_kv_heads, "key head"),
+         counted(room, "query head"), counted(small.num_kv_heads, "key head"), counted(group, "query head"), name);
   }
   HeadPlaces places{{}, std::vector<std::optional<int>>(static_cast<std::size_t>(large.num_kv_heads))};
   for (int key = 0; key < small.num_kv_heads; ++key) {
@@ -68,9 +69,9 @@ ModelConfig inflated_config(const ModelConfig& small, const ModelConfig& shape, 
   large.tie_embeddings = shape.tie_embeddings;
   if (shape.dtype) large.dtype = shape.dtype;
   if (!large.inflated_from) {
-    large.inflated_from =
-        fmt::format("{} ({} layers, width {}, {} heads over {} key heads, feed-forward {}, vocabulary {})", name, small.num_layers,
-                    small.hidden_size, small.num_heads, small.num_kv_heads, small.intermediate_size, small.vocab_size);
+    large.inflated_from = fmt::format("{} ({}, width {}, {} over {}, feed-forward {}, vocabulary {})", name,
+                                      counted(small.num_layers, "layer"), small.hidden_size, counted(small.num_heads, "head"),
+                                      counted(small.num_kv_heads, "key head"), small.intermediate_size, small.vocab_size);
   }
   return large;
 }

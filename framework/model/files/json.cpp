@@ -5,6 +5,8 @@
 #include <set>
 #include <vector>
 
+#include "framework/base/text.h"
+
 namespace foretell {
 namespace {
 
@@ -42,7 +44,7 @@ std::string_view without_tag(std::string_view message) {
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits) {
-  if (text.size() > limits.bytes) fail("{}: {} bytes of JSON, at most {} are read", name, text.size(), limits.bytes);
+  if (text.size() > limits.bytes) fail("{}: {} of JSON, at most {} are read", name, counted(text.size(), "byte"), limits.bytes);
   try {
     Watcher watcher(name, limits);
     return json::parse(text.begin(), text.end(),

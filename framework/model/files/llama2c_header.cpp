@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
@@ -15,7 +16,7 @@ constexpr std::int32_t kLargestSize = 1 << 24;
 
 template <class T>
 T read_value(std::span<const std::byte> bytes, std::size_t offset, const std::string& name) {
-  if (offset + sizeof(T) > bytes.size()) fail("{}: truncated: {} bytes, too short for a llama2.c header", name, bytes.size());
+  if (offset + sizeof(T) > bytes.size()) fail("{}: truncated: {}, too short for a llama2.c header", name, counted(bytes.size(), "byte"));
   T value;
   std::memcpy(&value, bytes.data() + offset, sizeof value);
   return value;
@@ -35,7 +36,8 @@ void check_header(const Llama2cHeader& h, const std::string& name) {
   }
   if (h.layers > 4096) fail("{}: not a llama2.c checkpoint: n_layers would be {}", name, h.layers);
   if (h.dim % h.heads != 0 || h.heads % h.kv_heads != 0 || h.dim / h.heads % 2 != 0) {
-    fail("{}: {} heads and {} key heads do not divide a width of {} into even heads", name, h.heads, h.kv_heads, h.dim);
+    fail("{}: {} and {} do not divide a width of {} into even heads", name, counted(h.heads, "head"), counted(h.kv_heads, "key head"),
+         h.dim);
   }
 }
 

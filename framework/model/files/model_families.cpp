@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "framework/base/text.h"
 #include "framework/model/files/moe_config.h"
 #include "framework/model/files/rope_config.h"
 
@@ -56,7 +57,8 @@ int parse_kv_heads(const JsonObject& json, const ModelConfig& config, std::optio
   constexpr const char* kKey = "num_key_value_heads";
   const int absent = json.is_null(kKey) ? config.num_heads : otherwise.value_or(config.num_heads);
   const int count = optional_count(json, kKey, config.num_heads, absent);
-  if (config.num_heads % count != 0) json.refuse(kKey, "is {}, which does not divide the {} attention heads", count, config.num_heads);
+  if (config.num_heads % count != 0)
+    json.refuse(kKey, "is {}, which does not divide the {}", count, counted(config.num_heads, "attention head"));
   return count;
 }
 
@@ -121,7 +123,7 @@ std::optional<std::vector<int>> parse_layer_types(const JsonObject& json, const 
   const nlohmann::json* types = json.find(kKey);
   if (types == nullptr) return std::nullopt;
   if (!types->is_array() || static_cast<int>(types->size()) != config.num_layers) {
-    json.refuse(kKey, "is {}, a list with one entry for each of {} layers is expected", shown(*types), config.num_layers);
+    json.refuse(kKey, "is {}, a list with one entry for each of {} is expected", shown(*types), counted(config.num_layers, "layer"));
   }
   std::vector<int> full;
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -146,8 +148,8 @@ void set_uniform_window(const JsonObject& json, int window, ModelConfig& config)
   set_windows(window, {}, config);
   const auto full = parse_layer_types(json, config);
   if (full && static_cast<int>(full->size()) != (config.sliding_window > 0 ? 0 : config.num_layers)) {
-    json.refuse("layer_types", "names {} full layers, but all layers of this architecture have a window of {} (0: none)", full->size(),
-                config.sliding_window);
+    json.refuse("layer_types", "names {}, but all layers of this architecture have a window of {} (0: none)",
+                counted(full->size(), "full layer"), config.sliding_window);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/json.h"
 #include "framework/model/files/other_kinds.h"
 
@@ -87,8 +88,8 @@ const StoredTensor* ModelWeights::find(const std::string& name) const {
 void ModelWeights::check(const Checkpoint& checkpoint, const ModelConfig& config, const WeightSpec& spec) {
   const auto found = find_stored(checkpoint, config, spec.name);
   if (found == checkpoint.tensors().end()) {
-    fail("{}: the tensor '{}' {} is missing: config.json ({}, {} layers) asks for it", checkpoint.name(), spec.name, to_string(spec.shape),
-         config.family, config.num_layers);
+    fail("{}: the tensor '{}' {} is missing: config.json ({}, {}) asks for it", checkpoint.name(), spec.name, to_string(spec.shape),
+         config.family, counted(config.num_layers, "layer"));
   }
   const StoredTensor& tensor = found->second;
   if (tensor.shape != spec.shape) {

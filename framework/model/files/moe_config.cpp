@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "framework/base/text.h"
+
 namespace foretell {
 namespace {
 
@@ -17,10 +19,10 @@ int count_of(const JsonObject& json, const char* key, std::int64_t high, int oth
 
 void check_experts(const JsonObject& json, const char* key, const ModelConfig& config, const MoeConfig& moe) {
   if (std::int64_t{moe.experts} * config.num_layers > kMostInModel) {
-    json.refuse(key, "is {}: with {} layers there would be more than {} experts", moe.experts, config.num_layers, kMostInModel);
+    json.refuse(key, "is {}: with {} there would be more than {} experts", moe.experts, counted(config.num_layers, "layer"), kMostInModel);
   }
   if (moe.experts_per_token > moe.experts) {
-    json.refuse("num_experts_per_tok", "is {}, there are {} experts", moe.experts_per_token, moe.experts);
+    json.refuse("num_experts_per_tok", "is {}, more than the {}", moe.experts_per_token, counted(moe.experts, "expert"));
   }
 }
 
@@ -83,12 +85,12 @@ MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& confi
   moe.scale = json.number("routed_scaling_factor", 0.0, 1e30).value_or(2.5);
   check_experts(json, "n_routed_experts", config, moe);
   if (moe.experts % moe.groups != 0 || moe.experts / moe.groups < 2) {
-    json.refuse("n_group", "is {}: {} experts cannot be divided into so many groups of at least two", moe.groups, moe.experts);
+    json.refuse("n_group", "is {}: {} cannot be divided into so many groups of at least two", moe.groups, counted(moe.experts, "expert"));
   }
-  if (moe.groups_kept > moe.groups) json.refuse("topk_group", "is {}, there are {} groups", moe.groups_kept, moe.groups);
+  if (moe.groups_kept > moe.groups) json.refuse("topk_group", "is {}, more than the {}", moe.groups_kept, counted(moe.groups, "group"));
   const int allowed = moe.groups_kept * (moe.experts / moe.groups);
   if (moe.experts_per_token > allowed) {
-    json.refuse("num_experts_per_tok", "is {}, the kept groups hold {} experts", moe.experts_per_token, allowed);
+    json.refuse("num_experts_per_tok", "is {}, the kept groups hold {}", moe.experts_per_token, counted(allowed, "expert"));
   }
   const auto dense = json.integer("first_k_dense_replace", 0, kLargestExpertSize).value_or(3);
   moe.dense_layers.resize(static_cast<std::size_t>(std::min<std::int64_t>(dense, config.num_layers)));

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "framework/base/text.h"
+
 namespace foretell {
 namespace {
 
@@ -53,7 +55,7 @@ std::vector<double> parse_factors(const JsonObject& scaling, const char* key, in
   const nlohmann::json* list = scaling.find(key);
   if (list == nullptr) scaling.refuse(key, "is missing");
   if (!list->is_array() || static_cast<int>(list->size()) != pairs) {
-    scaling.refuse(key, "is {}, a list of {} numbers is expected, one for each rotated pair", shown(*list), pairs);
+    scaling.refuse(key, "is {}, a list of {} is expected, one for each rotated pair", shown(*list), counted(pairs, "number"));
   }
   std::vector<double> factors;
   for (const auto& value : *list) {
@@ -101,7 +103,8 @@ void parse_partial(const JsonObject& config, const JsonObject& parameters, int h
   const int rotated = static_cast<int>(head_dim * rope.partial);
   if (rotated < 2 || rotated % 2 != 0) {
     if (holder.has(key))
-      holder.refuse(key, "is {}: of {} elements of a head it rotates {}, an even number is needed", rope.partial, head_dim, rotated);
+      holder.refuse(key, "is {}: of {} of a head it rotates {}, an even number is needed", rope.partial, counted(head_dim, "element"),
+                    rotated);
     config.refuse("head_dim", "is {}, rotary embeddings need an even number of its elements, {} are rotated", head_dim, rotated);
   }
 }

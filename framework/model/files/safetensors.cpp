@@ -10,6 +10,7 @@
 #include <set>
 
 #include "framework/base/error.h"
+#include "framework/base/text.h"
 #include "framework/model/files/atomic_file.h"
 #include "framework/model/files/json.h"
 
@@ -93,8 +94,8 @@ std::pair<StoredTensor, Extent> parse_entry(const std::string& key, const nlohma
   Extent extent{unsigned_value((*offsets)[0], where, "'data_offsets'"), unsigned_value((*offsets)[1], where, "'data_offsets'"), where};
   const std::uint64_t bytes = byte_count(tensor.shape, tensor.type, where);
   if (extent.end < extent.begin || extent.end - extent.begin != bytes) {
-    fail("{}: 'data_offsets' [{}, {}] do not fit shape {} of {}, which takes {} bytes", where, extent.begin, extent.end,
-         to_string(tensor.shape), name_of(tensor.type), bytes);
+    fail("{}: 'data_offsets' [{}, {}] do not fit shape {} of {}, which takes {}", where, extent.begin, extent.end, to_string(tensor.shape),
+         name_of(tensor.type), counted(bytes, "byte"));
   }
   return {std::move(tensor), std::move(extent)};
 }
@@ -115,14 +116,15 @@ std::uint64_t check_cover(std::vector<Extent> extents) {
 }
 
 std::uint64_t read_header_length(std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() < kLengthBytes) fail("{}: truncated: {} bytes, the header's length alone takes {}", name, bytes.size(), kLengthBytes);
+  if (bytes.size() < kLengthBytes)
+    fail("{}: truncated: {}, the header's length alone takes {}", name, counted(bytes.size(), "byte"), kLengthBytes);
   constexpr std::string_view kPointer = "version https://git-lfs";
   if (bytes.size() > kPointer.size() && std::memcmp(bytes.data(), kPointer.data(), kPointer.size()) == 0)
     fail("{}: a Git LFS pointer stands in the place of the file: fetch it with `git lfs pull`", name);
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
   if (length > kLongestHeader) {
-    fail("{}: not a safetensors file: its header would be {} bytes long, at most {} are allowed", name, length, kLongestHeader);
+    fail("{}: not a safetensors file: its header would be {} long, at most {} are allowed", name, counted(length, "byte"), kLongestHeader);
   }
   if (length > bytes.size() - kLengthBytes) {
     fail("{}: truncated: the header ends at byte {}, the file has {}", name, length + kLengthBytes, bytes.size());
@@ -150,8 +152,8 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t expected = check_cover(std::move(extents));
   if (expected != data.size()) {
     const std::uint64_t whole = kLengthBytes + length + expected;
-    fail("{}: {}: its header describes {} bytes, the file has {}", name,
-         whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end", whole, bytes.size());
+    fail("{}: {}: its header describes {}, the file has {}", name, whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end",
+         counted(whole, "byte"), bytes.size());
   }
   for (auto& [key, tensor] : tensors) tensor.bytes = data.subspan(begins[key], byte_count(tensor.shape, tensor.type, key));
   return tensors;
