@@ -47,7 +47,7 @@ std::size_t hanging_column(std::string_view line, std::size_t columns) {
   const std::size_t first = std::min(line.find_first_not_of(' '), line.size());
   const std::size_t gap = line.find("  ", first);
   const std::size_t second = gap == std::string_view::npos ? gap : line.find_first_not_of(' ', gap);
-  return second != std::string_view::npos && second < columns / 2 ? second : std::min(first, columns / 2);
+  return second != std::string_view::npos && second <= columns * 2 / 3 ? second : std::min(first, columns / 2);
 }
 
 }  // namespace

@@ -146,7 +146,7 @@ class RecordReader {
     std::int64_t emitted = 0;
     for (const RoundRecord& round : generation.record.rounds) emitted += round.emitted;
     if (generation.rounds && *generation.rounds != rounds)
-      problem(generation, generation.where, fmt::format("{} of {} are there", rounds, counted(*generation.rounds, "round")));
+      problem(generation, generation.where, fmt::format("{} recorded, {} found", counted(*generation.rounds, "round"), rounds));
     else if (generation.tokens && *generation.tokens != emitted)
       problem(generation, generation.where,
               fmt::format("the rounds that are there emit {}, the answer has {}", counted(emitted, "token"), *generation.tokens));

@@ -72,7 +72,7 @@ TEST_CASE("a file of laws that was cut short is one clear line") {
   const std::string bytes = laws_bytes();
   for (std::size_t size = 0; size < bytes.size(); ++size) CHECK_THROWS_AS(parse_laws(bytes.substr(0, size)), Error);
   CHECK_THROWS_WITH(parse_laws(bytes.substr(0, bytes.size() - 3)), Contains("laws.bin: ends within a law's values"));
-  CHECK_THROWS_WITH(parse_laws(bytes + "x"), Contains("1 bytes behind the last answer"));
+  CHECK_THROWS_WITH(parse_laws(bytes + "x"), Contains("1 byte behind the last answer"));
 }
 
 TEST_CASE("a hostile file of laws never does worse than an error") {

@@ -306,8 +306,8 @@ TEST_CASE("a cell whose records are damaged shows no number and is not compared"
   CHECK(study.cells[0].state == CellState::Damaged);
   CHECK(study.cells[0].overall() == nullptr);
   CHECK_THAT(report_text(study),
-             Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") && Contains("0 of 1 rounds are there"));
-  CHECK_THROWS_WITH(compare(study, study), Contains("generations.jsonl:1") && Contains("0 of 1 rounds"));
+             Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") && Contains("1 round recorded, 0 found"));
+  CHECK_THROWS_WITH(compare(study, study), Contains("generations.jsonl:1") && Contains("1 round recorded, 0 found"));
   // Rows that are whole, but not those that the summary was made of.
   write_study(folder);
   Json summary = Json::parse(testing::read_file(folder.path() / "aaaaaaaaaaaaaaaa/summary.json"));

@@ -182,7 +182,7 @@ TEST_CASE("a table's mistakes are told with their line") {
         ":6: column 'tau': tolerance or relative_tolerance, not both");
   CHECK(table_mistake(", because: nothing is trained", "") == ":7: column 'cost': compare: none needs a reason in 'because'");
   CHECK(table_mistake("task: overall, ", "") == ":6: column 'tau': needs study, task and metric");
-  CHECK(table_mistake("[1.7, [3, 4]]", "[1.7]") == ":9: row 'PLD': 1 published numbers for 2 columns; null stands for none");
+  CHECK(table_mistake("[1.7, [3, 4]]", "[1.7]") == ":9: row 'PLD': 1 published number for 2 columns; null stands for none");
   CHECK(table_mistake("[3, 4]", "[4, 3]") == ":9: cost: the range [4, 3] is upside down");
   CHECK(table_mistake("[3, 4]", "[3, 4, 5]") == ":9: cost: a range has two numbers, [low, high]; found 3");
   CHECK(table_mistake("1.7", "fast").find(":9: tau") == 0);

@@ -79,7 +79,7 @@ TEST_CASE("strategies of a plug-in that keep their contracts run, whatever they 
 TEST_CASE("a drafter that breaks its contract is named, with step, prompt and rule", "[plugin]") {
   const std::string in_draft = kDrafterOf + "broke its contract in draft() at step 0 of prompt q81: ";
   const std::pair<const char*, const char*> rules[] = {
-      {"drafter:count", "draft() returned 2 drafts for 1 sequences"},
+      {"drafter:count", "draft() returned 2 drafts for 1 sequence"},
       {"drafter:laws_without_end", "a draft has more than 65536 distributions"},
       {"drafter:proposals_without_end", "a draft has more than 65536 proposals"},
       {"drafter:negative", "a proposal's distribution is none: token 10 has the probability -0.5"},
@@ -158,7 +158,7 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
 
   const std::pair<const char*, const char*> shapes[] = {
       {"tree:limits", "limits().nodes is 2147483647, expected 0 to 65536"},
-      {"tree:widths", "expand() returned 10 widths for 1 nodes"},
+      {"tree:widths", "expand() returned 10 widths for 1 node"},
       {"tree:negative", "expand() returned the width -7"},
       {"tree:beam", "beam() is -1, expected at least 1"},
       {"tree:grown_nodes", "grown_nodes() is 1, expected 4 (limits().nodes) to 65536"},

@@ -33,8 +33,8 @@ void check_shards(const std::filesystem::path& folder, const std::string& name, 
   for (const std::string& shard : shards)
     if (!std::filesystem::exists(folder / shard, error)) missing.insert(shard);
   if (missing.empty()) return;
-  fail("{}: {} of the {} that it names are missing: {}{}; is the download complete?", name, missing.size(), counted(shards.size(), "file"),
-       shown(*missing.begin()), missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
+  fail("{}: names {}, missing: {}{}; is the download complete?", name, counted(shards.size(), "file"), shown(*missing.begin()),
+       missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
 }
 
 }  // namespace
