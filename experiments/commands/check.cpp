@@ -5,6 +5,7 @@
 #include "experiments/console.h"
 #include "experiments/plugins.h"
 #include "experiments/thread_options.h"
+#include "framework/base/text.h"
 
 namespace foretell {
 namespace {
