@@ -8,7 +8,7 @@ target_compile_options(foretell_core PRIVATE ${fuzzed_options})
 # The readers of experiments: those of a study, of a results folder and of what is imported, and what they need. The registries are empty here, so
 # nothing is built of what a study names.
 set(fuzzed_readers command.cpp console.cpp content_hash.cpp divergence.cpp include.cpp law_record.cpp paths.cpp pipeline.cpp plugin_certificate.cpp plugins.cpp provenance.cpp
-  record_json.cpp record_reader.cpp result_files.cpp row_costs_json.cpp study.cpp summary.cpp summary_check.cpp sweep.cpp table.cpp report/measures.cpp
+  record_json.cpp record_reader.cpp result_files.cpp result_names.cpp row_costs_json.cpp study.cpp summary.cpp summary_check.cpp sweep.cpp table.cpp report/measures.cpp
   report/report_files.cpp report/report_tables.cpp report/spec_bench_import.cpp report/study_folder.cpp)
 list(TRANSFORM fuzzed_readers PREPEND "${PROJECT_SOURCE_DIR}/experiments/")
 foreach(file IN ITEMS registries plugin_guards contract draft_tree)

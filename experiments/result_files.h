@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "experiments/result_names.h"
 #include "framework/text/json_reader.h"
 
 namespace foretell {
@@ -21,10 +22,6 @@ namespace foretell {
 // What a manifest calls its `format`. Since 2 the rows of generations name their cell and summary.json is sealed (summary_check.h); without one the
 // folder is older, and its rows and its summary may do without.
 inline constexpr int kResultsFormat = 2;
-
-bool is_cell_hash(std::string_view name);
-// Why a study cannot be called so: what is wrong with the name; empty if nothing is.
-std::string study_name_problem(std::string_view name);
 
 // An Error if `path`, which is `below` or something in it, leads out of `below` by a symbolic link. What is not there leads nowhere.
 void refuse_link_out(const std::filesystem::path& path, const std::filesystem::path& below);

@@ -10,7 +10,7 @@
 #include "experiments/paths.h"
 #include "experiments/pipeline.h"
 #include "experiments/plugins.h"
-#include "experiments/result_files.h"
+#include "experiments/result_names.h"
 #include "experiments/sweep.h"
 #include "framework/base/printable.h"
 #include "framework/base/text.h"
