@@ -115,8 +115,10 @@ class GroupRunner {
     const std::optional<ResultJson> old = context_.fresh ? std::nullopt : member->store.manifest();
     member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? recorded_costs(*old) : nullptr});
     CellSetup& setup = member->setup;
+    // A replay may draft with the model although this cell does not.
     if (setup.timed() && !setup.costs)
-      setup.costs = context_.pool.row_costs(setup.target_folder, setup.drafting_folder, load_options(cell.model.dtype, cell.model.device));
+      setup.costs = context_.pool.row_costs(setup.target_folder, context_.recording ? setup.draft_folder : setup.drafting_folder,
+                                            load_options(cell.model.dtype, cell.model.device));
     member->manifest = make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (old) {

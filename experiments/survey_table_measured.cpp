@@ -42,10 +42,10 @@ MeasuredNumber measure_of(const std::string& metric, const OrderedJsonView& task
   if (metric == "accepted_per_round") return {accepted_per_round(task)};
   const auto in_doubt = [&](MeasuredNumber number, std::optional<double> samples) {
     if (text_of(task, "verdict") == name_of(SpeedupVerdict::UnreliableTiming)) number.doubt = text_of(task, "verdict_words");
-    if (!number.interval)
-      number.unsure = "it has no interval";
-    else if (samples && *samples < kLeastPrompts)
+    if (samples && *samples < kLeastPrompts)
       number.unsure = fmt::format("measured over {:.0f}, at least {} prompts or batches are needed", *samples, kLeastPrompts);
+    else if (!number.interval)
+      number.unsure = "it has no interval";
     return number;
   };
   if (metric == "speedup_mean_of_questions") {

@@ -29,7 +29,7 @@ def main(folder):
 
     for kind, name, documents in (("--text", "answer.txt", 1), ("--answers", "answers.jsonl", 2)):
         out = run_ok("datastore", "build", "--model", TARGET, kind, path(name), "--out", path("store"))
-        check(f"tokens of {documents} documents" in out, f"{kind}: {out.strip()}")
+        check(f"tokens of {documents} document{'s' if documents > 1 else ''}" in out, f"{kind}: {out.strip()}")
         drafted = generate("--drafter", "rest", "--set", "drafter.datastore=" + path("store"), "--set", "drafter.shortest_match=1")
         check(drafted["text"] == plain["text"], f"{kind}: REST changes no token")
         check(drafted["rounds"] < plain["rounds"], f"{kind}: {drafted['rounds']} rounds, plain {plain['rounds']}")

@@ -143,7 +143,7 @@ TEST_CASE("A text is predicted token by token, once a pass; its end is held out"
   CHECK(rows == expected);
   CHECK(tokenizer->decode(made.heldout[0].tokens) == text.substr(200, 11));
   CHECK(made.source->sample(0).tokens != made.source->sample(20).tokens);
-  CHECK_THROWS_WITH(make_text_data(data, *tokenizer, 1000, 1), Catch::Contains("no row of 1000"));
+  CHECK_THROWS_WITH(make_text_data(data, *tokenizer, 1000, 1), Catch::Contains("too few for a row of 1000"));
 }
 
 }  // namespace
