@@ -4,18 +4,21 @@ if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   message(FATAL_ERROR "FORETELL_FUZZ=ON needs clang (libFuzzer): configure with CXX=clang++.")
 endif()
 set(fuzzed_options -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -g1)
-target_compile_options(foretell_core PRIVATE ${fuzzed_options})
+set(fuzzed_objects "")
+foreach(room IN LISTS free_rooms)
+  target_compile_options(${room} PRIVATE ${fuzzed_options})
+  list(APPEND fuzzed_objects $<TARGET_OBJECTS:${room}>)
+endforeach()
 # The readers of experiments: those of a study, of a results folder and of what is imported, and what they need. The registries are empty here, so
 # nothing is built of what a study names.
-set(fuzzed_readers command.cpp console.cpp content_hash.cpp divergence.cpp include.cpp law_record.cpp paths.cpp pipeline.cpp plugin_certificate.cpp plugins.cpp provenance.cpp
-  record_json.cpp record_reader.cpp result_files.cpp result_names.cpp row_costs_json.cpp study.cpp summary.cpp summary_check.cpp sweep.cpp table.cpp report/measures.cpp
-  report/report_files.cpp report/report_tables.cpp report/spec_bench_import.cpp report/study_folder.cpp)
+set(fuzzed_readers analysis/divergence analysis/measures report/report_files report/report_tables report/spec_bench_import report/study_folder
+  results/config_json results/law_record results/provenance results/record_json results/record_reader results/result_files util/result_names results/summary_check results/row_costs_json
+  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/study study/sweep util/command util/console util/paths
+  util/table)
 list(TRANSFORM fuzzed_readers PREPEND "${PROJECT_SOURCE_DIR}/experiments/")
-foreach(file IN ITEMS registries plugin_guards contract draft_tree)
-  list(APPEND fuzzed_readers "${PROJECT_SOURCE_DIR}/framework/decode/${file}.cpp")
-endforeach()
+list(TRANSFORM fuzzed_readers APPEND ".cpp")
 # A static library, so that a fuzzer takes only the files it needs: metrics may refer to what is not built here.
-add_library(foretell_fuzzed STATIC $<TARGET_OBJECTS:foretell_core> ${fuzzed_readers})
+add_library(foretell_fuzzed STATIC ${fuzzed_objects} ${fuzzed_readers})
 target_compile_options(foretell_fuzzed PRIVATE ${fuzzed_options})
 target_link_libraries(foretell_fuzzed PUBLIC foretell_common)
 file(GLOB fuzzers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")

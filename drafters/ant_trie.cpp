@@ -15,9 +15,9 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 namespace {

@@ -8,12 +8,12 @@
 #include <map>
 #include <numeric>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/composite_drafter.h"
-#include "framework/decode/model_drafter.h"
-#include "framework/decode/model_scores.h"
-#include "framework/decode/verifier.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/api/composite_drafter.h"
+#include "framework/decoding/bases/model_drafter.h"
+#include "framework/decoding/model_scores.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
 namespace {

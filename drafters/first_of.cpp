@@ -4,7 +4,7 @@
 // What a drafter has drawn is never passed over: to drop a draft for its tokens would change the law.
 #include <algorithm>
 
-#include "framework/decode/composite_drafter.h"
+#include "framework/api/composite_drafter.h"
 
 namespace foretell {
 namespace {

@@ -5,8 +5,8 @@
 // so which draft is used depends on committed text alone.
 #include <algorithm>
 
-#include "framework/base/error.h"
-#include "framework/decode/composite_drafter.h"
+#include "framework/core/error.h"
+#include "framework/api/composite_drafter.h"
 
 namespace foretell {
 namespace {

@@ -15,10 +15,10 @@
 #include <optional>
 #include <unordered_map>
 
-#include "framework/base/mix.h"
-#include "framework/base/text.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/core/mix.h"
+#include "framework/core/text.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 namespace {

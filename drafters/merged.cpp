@@ -5,7 +5,7 @@
 // draws themselves, so every law stays the one that its token was drawn from.
 #include <algorithm>
 
-#include "framework/decode/composite_drafter.h"
+#include "framework/api/composite_drafter.h"
 
 namespace foretell {
 namespace {

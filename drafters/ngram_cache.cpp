@@ -15,12 +15,12 @@
 #include <map>
 #include <memory>
 
-#include "framework/base/error.h"
-#include "framework/base/mix.h"
-#include "framework/base/text.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/text/corpus.h"
+#include "framework/core/error.h"
+#include "framework/core/mix.h"
+#include "framework/core/text.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/datasets/corpus.h"
 
 namespace foretell {
 namespace {

@@ -11,9 +11,9 @@
 
 #include <algorithm>
 
-#include "framework/base/mix.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/core/mix.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "framework/base/types.h"
+#include "framework/core/types.h"
 
 namespace foretell {
 

@@ -1,5 +1,5 @@
 // No draft: plain autoregressive decoding through the same loop, timers and counts. The baseline of every comparison.
-#include "framework/decode/drafter.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 namespace {

@@ -6,13 +6,13 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "framework/base/error.h"
-#include "framework/base/input_file.h"
-#include "framework/base/text.h"
-#include "framework/decode/acceptance_rates.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/text/json_reader.h"
+#include "framework/core/error.h"
+#include "framework/core/input_file.h"
+#include "framework/core/text.h"
+#include "framework/decoding/bases/acceptance_rates.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/io/json_reader.h"
 
 namespace foretell {
 namespace {

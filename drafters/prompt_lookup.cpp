@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 namespace {

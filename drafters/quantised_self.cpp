@@ -6,9 +6,9 @@
 //
 // A draft works on the target's own cache: no second one, nothing to read at the start, and every committed row is the target's; what drafting appends
 // is dropped before scoring. A tree that grows beyond what is scored has a cache of its own. Contract: needs a model as target, on the CPU.
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/model_drafter.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/bases/model_drafter.h"
 
 namespace foretell {
 namespace {

@@ -14,10 +14,10 @@
 #include <memory>
 #include <optional>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/model/files/datastore.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/datasets/datastore.h"
 
 namespace foretell {
 namespace {

@@ -11,10 +11,10 @@
 // them. Either way a policy saves reads of the cache, not its memory. Only a draft on a cache of its own can be taken back, as a cascade does.
 //
 // Deviation: MagicDec drafts on a small cache of a fixed size; here the rows that are seen are gathered out of the large one in every layer and step.
-#include "framework/base/error.h"
-#include "framework/base/text.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/model_drafter.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/bases/model_drafter.h"
 
 namespace foretell {
 namespace {

@@ -17,10 +17,10 @@
 #include <numeric>
 #include <queue>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/text/corpus.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/datasets/corpus.h"
 
 namespace foretell {
 

@@ -8,8 +8,8 @@
 #include <optional>
 #include <vector>
 
-#include "framework/base/flat_map.h"
-#include "framework/base/types.h"
+#include "framework/core/flat_map.h"
+#include "framework/core/types.h"
 
 namespace foretell {
 

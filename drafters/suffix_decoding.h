@@ -10,8 +10,8 @@
 #include <span>
 #include <vector>
 
-#include "framework/base/flat_map.h"
-#include "framework/base/types.h"
+#include "framework/core/flat_map.h"
+#include "framework/core/types.h"
 
 namespace foretell {
 

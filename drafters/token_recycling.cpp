@@ -18,10 +18,10 @@
 #include <optional>
 #include <queue>
 
-#include "framework/base/error.h"
-#include "framework/base/text.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 
 namespace foretell {
 namespace {

@@ -7,12 +7,12 @@
 // point masses, not limited to shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
 #include <algorithm>
 
-#include "framework/base/error.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/host_logits.h"
-#include "framework/decode/model_drafter.h"
-#include "framework/text/continuation.h"
-#include "framework/text/map_vocabularies.h"
+#include "framework/core/error.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/host_logits.h"
+#include "framework/decoding/bases/model_drafter.h"
+#include "framework/datasets/continuation.h"
+#include "framework/tokenizers/map_vocabularies.h"
 
 namespace foretell {
 namespace {

@@ -8,7 +8,7 @@
 // It needs the laws of the whole chain, and gains only with drawn tokens: for chosen ones rejection is the best there is.
 #include <vector>
 
-#include "framework/decode/verifier.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
 namespace {

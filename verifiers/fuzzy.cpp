@@ -4,7 +4,7 @@
 // At temperature 0 both laws are point masses and it is exact.
 #include <cmath>
 
-#include "framework/decode/rejection_walk.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {

@@ -3,7 +3,7 @@
 // accepted if the model gives it at least l times the probability of the best one.
 #include <cmath>
 
-#include "framework/decode/rejection_walk.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {

@@ -3,7 +3,7 @@
 // 2601.15498, by its abstract: there is no reference implementation to compare with).
 //
 // Logits have no natural zero, so the ratio is taken of positive ones only.
-#include "framework/decode/rejection_walk.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {

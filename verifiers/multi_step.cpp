@@ -2,7 +2,7 @@
 // random order (Miao et al. 2023, arXiv 2305.09781).
 //
 // Draws without replacement are not exchangeable, so their order is not free: refused.
-#include "framework/decode/rejection_walk.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {

@@ -5,7 +5,7 @@
 // it lossy.
 #include <vector>
 
-#include "framework/decode/verifier.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "framework/decode/walk_verifier.h"
+#include "framework/api/walk_verifier.h"
 #include "framework/sampling/optimal_transport.h"
 
 namespace foretell {

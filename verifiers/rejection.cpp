@@ -1,5 +1,5 @@
-// Token-level rejection over chains and trees: speculative sampling and recursive rejection (framework/decode/rejection_walk.h has the formula).
-#include "framework/decode/rejection_walk.h"
+// Token-level rejection over chains and trees: speculative sampling and recursive rejection (framework/api/rejection_walk.h has the formula).
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {

@@ -3,7 +3,7 @@
 // Lossless whatever the draft was made from, because the set of proposals does not depend on the draw: the draw itself is what is emitted. A node is
 // passed with probability sum of p over its proposals, which for chosen tokens is the best there is and for drawn ones less than rejection
 // reaches. Needs no law of the draft and no residual. The drawn token must also be the correction: drawing again would be the nucleus bias.
-#include "framework/decode/walk_verifier.h"
+#include "framework/api/walk_verifier.h"
 
 namespace foretell {
 namespace {

@@ -8,7 +8,7 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/decode/walk_verifier.h"
+#include "framework/api/walk_verifier.h"
 
 namespace foretell {
 namespace {

@@ -1,7 +1,7 @@
 // Forced acceptance: a drafted token is accepted with a given probability, whatever it is. Measures what a drafter of that quality would bring; the text
 // means nothing.
-#include "framework/decode/acceptance_rates.h"
-#include "framework/decode/walk_verifier.h"
+#include "framework/decoding/bases/acceptance_rates.h"
+#include "framework/api/walk_verifier.h"
 
 namespace foretell {
 namespace {

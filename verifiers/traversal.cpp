@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include "framework/decode/verifier.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/decode/verifier.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
 namespace {

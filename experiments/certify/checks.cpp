@@ -5,7 +5,7 @@
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "experiments/certify/enumerator.h"
-#include "framework/base/text.h"
+#include "framework/core/text.h"
 #include "framework/sampling/optimal_transport.h"
 
 namespace foretell::certify {

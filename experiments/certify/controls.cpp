@@ -2,7 +2,7 @@
 
 #include <map>
 
-#include "framework/decode/rejection_walk.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell::certify {
 namespace {

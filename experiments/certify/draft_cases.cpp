@@ -2,8 +2,8 @@
 
 #include <map>
 
-#include "experiments/registry_names.h"
-#include "framework/decode/drafter.h"
+#include "framework/core/registry_names.h"
+#include "framework/api/drafter.h"
 
 namespace foretell::certify {
 namespace {

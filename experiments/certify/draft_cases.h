@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/base/types.h"
+#include "framework/core/types.h"
 
 namespace foretell::certify {
 

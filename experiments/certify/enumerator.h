@@ -11,7 +11,7 @@
 #include <memory>
 #include <vector>
 
-#include "framework/base/rng.h"
+#include "framework/core/rng.h"
 
 namespace foretell::certify {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/decoder.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/decoder.h"
 
 namespace foretell::certify {
 

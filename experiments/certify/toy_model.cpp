@@ -9,7 +9,7 @@
 #include <bit>
 #include <numeric>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell::certify {
 namespace {

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "experiments/certify/toy_tokenizer.h"
-#include "framework/base/error.h"
-#include "framework/decode/model_target.h"
+#include "framework/core/error.h"
+#include "framework/decoding/model_target.h"
 
 namespace foretell::certify {
 

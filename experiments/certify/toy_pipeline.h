@@ -12,8 +12,8 @@
 #include "experiments/certify/exercise.h"
 #include "experiments/certify/toy_model.h"
 #include "framework/cost/row_costs.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/decoder.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/decoder.h"
 
 namespace foretell::certify {
 

@@ -1,6 +1,6 @@
 #include "experiments/certify/toy_tokenizer.h"
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell::certify {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "framework/text/tokenizer.h"
+#include "framework/tokenizers/tokenizer.h"
 
 namespace foretell::certify {
 

@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "experiments/console.h"
-#include "experiments/record_reader.h"
-#include "experiments/report/measures.h"
+#include "experiments/util/console.h"
+#include "experiments/results/record_reader.h"
+#include "experiments/analysis/measures.h"
 #include "experiments/report/report_files.h"
-#include "framework/base/error.h"
-#include "framework/base/printable.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
 #include "framework/metrics/statistics.h"
 
 namespace foretell {

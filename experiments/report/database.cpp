@@ -1,7 +1,7 @@
 #include "experiments/report/database.h"
 
-#include "framework/base/error.h"
-#include "framework/base/printable.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
 
 #ifdef FORETELL_SQLITE
 
@@ -11,8 +11,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "experiments/record_json.h"
-#include "experiments/report/measures.h"
+#include "experiments/results/record_json.h"
+#include "experiments/analysis/measures.h"
 
 namespace foretell {
 namespace {

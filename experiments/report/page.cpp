@@ -9,12 +9,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "experiments/console.h"
+#include "experiments/util/console.h"
 #include "experiments/report/page_parts.h"
 #include "experiments/report/report_files.h"
-#include "framework/base/error.h"
-#include "framework/base/printable.h"
-#include "framework/text/file_bytes.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
+#include "framework/io/file_bytes.h"
 
 namespace foretell {
 namespace {

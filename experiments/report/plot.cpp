@@ -10,12 +10,12 @@
 #include <array>
 #include <cstring>
 
-#include "experiments/console.h"
-#include "experiments/report/measures.h"
-#include "framework/base/error.h"
-#include "framework/base/printable.h"
-#include "framework/model/files/atomic_file.h"
-#include "framework/text/file_bytes.h"
+#include "experiments/util/console.h"
+#include "experiments/analysis/measures.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/file_bytes.h"
 
 extern char** environ;
 

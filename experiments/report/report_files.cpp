@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "experiments/console.h"
-#include "experiments/report/measures.h"
-#include "experiments/table.h"
-#include "framework/base/printable.h"
-#include "framework/base/text.h"
-#include "framework/base/version.h"
+#include "experiments/util/console.h"
+#include "experiments/analysis/measures.h"
+#include "experiments/util/table.h"
+#include "framework/core/printable.h"
+#include "framework/core/text.h"
+#include "framework/core/version.h"
 
 namespace foretell {
 namespace {

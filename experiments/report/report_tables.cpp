@@ -6,12 +6,12 @@
 #include <numeric>
 #include <set>
 
-#include "experiments/console.h"
-#include "experiments/divergence.h"
-#include "experiments/report/measures.h"
-#include "experiments/shell_quote.h"
-#include "framework/base/error.h"
-#include "framework/base/text.h"
+#include "experiments/util/console.h"
+#include "experiments/analysis/divergence.h"
+#include "experiments/analysis/measures.h"
+#include "experiments/util/shell_quote.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
 #include "framework/metrics/statistics.h"
 
 namespace foretell {

@@ -9,16 +9,16 @@
 #include <numeric>
 #include <set>
 
-#include "experiments/content_hash.h"
-#include "experiments/record_json.h"
-#include "experiments/record_reader.h"
-#include "experiments/result_files.h"
-#include "experiments/summary.h"
-#include "experiments/summary_check.h"
-#include "framework/base/error.h"
-#include "framework/model/files/atomic_file.h"
-#include "framework/text/file_bytes.h"
-#include "framework/text/prompts.h"
+#include "framework/io/content_hash.h"
+#include "experiments/results/record_json.h"
+#include "experiments/results/record_reader.h"
+#include "experiments/results/result_files.h"
+#include "experiments/results/summary.h"
+#include "experiments/results/summary_check.h"
+#include "framework/core/error.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/file_bytes.h"
+#include "framework/datasets/prompts.h"
 
 namespace foretell {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "experiments/record.h"
-#include "framework/text/prompts.h"
+#include "experiments/results/record.h"
+#include "framework/datasets/prompts.h"
 
 namespace foretell {
 

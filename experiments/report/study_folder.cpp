@@ -4,11 +4,11 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
-#include "experiments/provenance.h"
-#include "experiments/record_reader.h"
-#include "experiments/report/measures.h"
-#include "experiments/summary_check.h"
-#include "framework/base/error.h"
+#include "experiments/results/provenance.h"
+#include "experiments/results/record_reader.h"
+#include "experiments/analysis/measures.h"
+#include "experiments/results/summary_check.h"
+#include "framework/core/error.h"
 #include "framework/metrics/statistics.h"
 
 namespace foretell {

@@ -2,7 +2,7 @@
 //
 // Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
 // that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that is none) is one line with the file and the key (experiments/result_files.h): of study.json an Error, of a
+// a text where a number belongs, a hash that is none) is one line with the file and the key (experiments/results/result_files.h): of study.json an Error, of a
 // cell's files its damage, as are numbers that its records do not give (summary_check.h). Cells of other weights are an Error (provenance.h). What
 // an older version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
 #pragma once
@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "experiments/record_reader.h"
-#include "experiments/result_files.h"
+#include "experiments/results/record_reader.h"
+#include "experiments/results/result_files.h"
 
 namespace foretell {
 

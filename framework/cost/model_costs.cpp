@@ -4,8 +4,8 @@
 #include <cmath>
 #include <sstream>
 
-#include "framework/base/error.h"
-#include "framework/cost/system_file.h"
+#include "framework/core/error.h"
+#include "framework/io/system_file.h"
 
 namespace foretell {
 namespace {

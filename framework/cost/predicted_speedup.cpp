@@ -7,7 +7,7 @@
 #include <map>
 #include <utility>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell {
 namespace {

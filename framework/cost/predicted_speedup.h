@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "framework/cost/row_costs.h"
-#include "framework/decode/round.h"
+#include "framework/api/round.h"
 
 namespace foretell {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell {
 namespace {

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "framework/decode/round.h"
+#include "framework/api/round.h"
 
 namespace foretell {
 

@@ -9,9 +9,9 @@
 #include <numbers>
 #include <numeric>
 
-#include "framework/base/error.h"
-#include "framework/base/rng.h"
-#include "framework/base/text.h"
+#include "framework/core/error.h"
+#include "framework/core/rng.h"
+#include "framework/core/text.h"
 
 namespace foretell {
 namespace {

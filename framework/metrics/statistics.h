@@ -85,7 +85,7 @@ constexpr const char* kCoverageWords = "in simulations a 95 % interval held the 
 // Of fewer prompts nothing is said: what so few have in common is more often chance than not.
 constexpr int kLeastPrompts = 8;
 
-// [1] The share of the time that threads may wait for a processor which others have, for their times to count (framework/cost/processor_time.h).
+// [1] The share of the time that threads may wait for a processor which others have, for their times to count (framework/measurement/processor_time.h).
 constexpr double kMostContention = 0.1;
 
 struct Judgement {

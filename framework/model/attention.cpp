@@ -8,8 +8,8 @@
 #include <limits>
 #include <numeric>
 
-#include "framework/base/error.h"
-#include "framework/model/few_row_attention.h"
+#include "framework/core/error.h"
+#include "framework/kernels/few_row_attention.h"
 
 namespace foretell {
 namespace {

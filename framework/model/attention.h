@@ -8,7 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "framework/model/batch_plan.h"
-#include "framework/model/kernels.h"
+#include "framework/kernels/kernels.h"
 
 namespace foretell {
 

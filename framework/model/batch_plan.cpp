@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "framework/base/error.h"
-#include "framework/model/kernels.h"
+#include "framework/core/error.h"
+#include "framework/kernels/kernels.h"
 
 namespace foretell {
 namespace {

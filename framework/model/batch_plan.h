@@ -11,8 +11,8 @@
 #include <span>
 #include <vector>
 
-#include "framework/model/attention_mask.h"
-#include "framework/model/head_layout.h"
+#include "framework/kernels/attention_mask.h"
+#include "framework/kernels/head_layout.h"
 #include "framework/model/language_model.h"
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"

@@ -10,8 +10,8 @@
 
 #include "framework/model/batch_plan.h"
 #include "framework/model/experts.h"
-#include "framework/model/files/model_config.h"
-#include "framework/model/kernels.h"
+#include "framework/formats/model_config.h"
+#include "framework/kernels/kernels.h"
 #include "framework/model/latent_attention.h"
 #include "framework/model/linear.h"
 #include "framework/model/norm.h"

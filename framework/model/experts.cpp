@@ -5,7 +5,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "framework/model/mlp.h"
 
 namespace foretell {

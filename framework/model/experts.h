@@ -9,7 +9,7 @@
 
 #include <vector>
 
-#include "framework/model/files/model_config.h"
+#include "framework/formats/model_config.h"
 #include "framework/model/linear.h"
 #include "framework/model/router.h"
 

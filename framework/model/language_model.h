@@ -16,9 +16,9 @@
 #include <variant>
 #include <vector>
 
-#include "framework/base/types.h"
-#include "framework/model/attention_policy.h"
-#include "framework/model/files/model_config.h"
+#include "framework/core/types.h"
+#include "framework/api/attention_policy.h"
+#include "framework/formats/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
 #include "framework/model/router.h"

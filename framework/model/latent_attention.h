@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/kernels.h"
+#include "framework/kernels/kernels.h"
 #include "framework/model/linear.h"
 #include "framework/model/norm.h"
 

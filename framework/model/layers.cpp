@@ -1,6 +1,6 @@
 #include "framework/model/layers.h"
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell {
 

@@ -7,10 +7,10 @@
 #include <optional>
 #include <string_view>
 
-#include "framework/base/error.h"
-#include "framework/model/kernels.h"
-#include "framework/model/ternary.h"
-#include "framework/model/tile_product.h"
+#include "framework/core/error.h"
+#include "framework/kernels/kernels.h"
+#include "framework/kernels/ternary.h"
+#include "framework/kernels/tile_product.h"
 
 namespace foretell {
 namespace {

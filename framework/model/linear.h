@@ -10,8 +10,8 @@
 
 #include <cstdint>
 
-#include "framework/model/files/model_config.h"
-#include "framework/model/packed_matrix.h"
+#include "framework/formats/model_config.h"
+#include "framework/kernels/packed_matrix.h"
 
 namespace foretell {
 

@@ -7,10 +7,10 @@
 #include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
-#include "framework/base/error.h"
-#include "framework/model/files/model_weights.h"
+#include "framework/core/error.h"
+#include "framework/formats/model_weights.h"
 #include "framework/model/transformer.h"
-#include "framework/model/worker_threads.h"
+#include "framework/kernels/worker_threads.h"
 
 namespace foretell {
 namespace {

@@ -3,13 +3,13 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/base/counter_normal.h"
-#include "framework/base/error.h"
-#include "framework/model/files/mapped_file.h"
-#include "framework/model/files/model_config.h"
-#include "framework/model/files/safetensors.h"
-#include "framework/model/files/stored_numbers.h"
-#include "framework/model/files/weight_list.h"
+#include "framework/core/counter_normal.h"
+#include "framework/core/error.h"
+#include "framework/io/mapped_file.h"
+#include "framework/formats/model_config.h"
+#include "framework/formats/safetensors.h"
+#include "framework/formats/stored_numbers.h"
+#include "framework/formats/weight_list.h"
 
 namespace foretell {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/kernels.h"
+#include "framework/kernels/kernels.h"
 
 namespace foretell {
 

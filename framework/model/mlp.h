@@ -5,7 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/files/model_config.h"
+#include "framework/formats/model_config.h"
 #include "framework/model/linear.h"
 
 namespace foretell {

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/layer_norm.h>
 
-#include "framework/model/kernels.h"
+#include "framework/kernels/kernels.h"
 
 namespace foretell {
 

@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/files/model_config.h"
+#include "framework/formats/model_config.h"
 
 namespace foretell {
 

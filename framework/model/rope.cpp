@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell {
 namespace {

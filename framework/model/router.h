@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "framework/model/files/model_config.h"
+#include "framework/formats/model_config.h"
 
 namespace foretell {
 

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 
 namespace foretell {
 namespace {

@@ -8,7 +8,7 @@
 
 #include <string>
 
-#include "framework/model/files/safetensors.h"
+#include "framework/formats/safetensors.h"
 
 namespace foretell {
 

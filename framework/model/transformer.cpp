@@ -6,7 +6,7 @@
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
 

@@ -7,9 +7,9 @@
 #include <fstream>
 #include <system_error>
 
-#include "framework/base/input_file.h"
-#include "framework/base/registry.h"
-#include "framework/plugin/abi_tag.h"
+#include "framework/core/input_file.h"
+#include "framework/core/registry.h"
+#include "framework/api/abi_tag.h"
 #include "framework/plugin/plugin_file.h"
 
 namespace foretell {

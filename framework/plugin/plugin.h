@@ -22,7 +22,7 @@ struct LoadedPlugin {
 
 const LoadedPlugin& load_plugin(const std::filesystem::path& file);
 
-// What a plug-in for this program has to be built for; framework/plugin/abi_tag.h.
+// What a plug-in for this program has to be built for; framework/api/abi_tag.h.
 std::string_view plugin_abi_tag();
 
 }  // namespace foretell

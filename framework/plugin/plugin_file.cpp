@@ -7,8 +7,8 @@
 #include <cstring>
 #include <optional>
 
-#include "framework/base/error.h"
-#include "framework/plugin/abi_tag.h"
+#include "framework/core/error.h"
+#include "framework/api/abi_tag.h"
 
 namespace foretell {
 namespace {

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "framework/base/error.h"
-#include "framework/base/long_rows.h"
-#include "framework/base/text.h"
+#include "framework/core/error.h"
+#include "framework/core/long_rows.h"
+#include "framework/core/text.h"
 
 namespace foretell {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/base/rng.h"
-#include "framework/base/types.h"
+#include "framework/core/rng.h"
+#include "framework/core/types.h"
 
 namespace foretell {
 

@@ -6,8 +6,8 @@
 #include <limits>
 #include <map>
 
-#include "framework/base/error.h"
-#include "framework/base/text.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
 
 namespace foretell {
 namespace {

@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "framework/base/parameters.h"
-#include "framework/base/types.h"
+#include "framework/core/parameters.h"
+#include "framework/core/types.h"
 #include "framework/sampling/law.h"
 
 namespace foretell {

@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "framework/model/attention_policy.h"
+#include "framework/api/attention_policy.h"
 
 namespace foretell {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "framework/model/attention_policy.h"
+#include "framework/api/attention_policy.h"
 
 namespace foretell {
 namespace {

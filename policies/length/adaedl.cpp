@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "framework/planning/sequence_states.h"
+#include "framework/decoding/bases/sequence_states.h"
 
 namespace foretell {
 namespace {

@@ -12,9 +12,9 @@
 #include <algorithm>
 #include <memory>
 
-#include "framework/base/error.h"
-#include "framework/planning/acceptance_estimate.h"
-#include "framework/planning/round_account.h"
+#include "framework/core/error.h"
+#include "framework/decoding/bases/acceptance_estimate.h"
+#include "framework/decoding/bases/round_account.h"
 
 namespace foretell {
 namespace {

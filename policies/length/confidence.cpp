@@ -4,7 +4,7 @@
 // The token stays in the draft: leaving it out because of what it is would change the law of the output. At temperature 0 probabilities are those
 // at temperature 1. In a tree the most probable path decides. Drafters that have no laws are never stopped. Deviation: the original can learn the
 // threshold from rounds; here it is given (`adaedl` has one that adapts).
-#include "framework/decode/policy.h"
+#include "framework/api/policy.h"
 
 namespace foretell {
 namespace {

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "framework/planning/bandit_policy.h"
+#include "framework/decoding/bases/bandit_policy.h"
 
 namespace foretell {
 namespace {

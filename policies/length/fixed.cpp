@@ -1,5 +1,5 @@
 // The same budget every round: the drafter's own limits, or less.
-#include "framework/decode/policy.h"
+#include "framework/api/policy.h"
 
 namespace foretell {
 namespace {

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "framework/planning/acceptance_estimate.h"
-#include "framework/planning/round_account.h"
+#include "framework/decoding/bases/acceptance_estimate.h"
+#include "framework/decoding/bases/round_account.h"
 
 namespace foretell {
 namespace {

@@ -8,9 +8,9 @@
 // (ProbeSchedule).
 #include <algorithm>
 
-#include "framework/planning/acceptance_estimate.h"
-#include "framework/planning/loss_limit.h"
-#include "framework/planning/sequence_states.h"
+#include "framework/decoding/bases/acceptance_estimate.h"
+#include "framework/decoding/bases/loss_limit.h"
+#include "framework/decoding/bases/sequence_states.h"
 
 namespace foretell {
 namespace {

@@ -13,11 +13,11 @@
 #include <cmath>
 #include <filesystem>
 
-#include "framework/base/error.h"
-#include "framework/base/text.h"
-#include "framework/model/files/safetensors.h"
-#include "framework/model/files/stored_numbers.h"
-#include "framework/planning/sequence_states.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/formats/safetensors.h"
+#include "framework/formats/stored_numbers.h"
+#include "framework/decoding/bases/sequence_states.h"
 
 namespace foretell {
 namespace {

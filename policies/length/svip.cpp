@@ -8,7 +8,7 @@
 // that the token would be drawn from, and at temperature 0 of that at temperature 1. Drafters that have no laws are never stopped.
 #include <cmath>
 
-#include "framework/decode/policy.h"
+#include "framework/api/policy.h"
 
 namespace foretell {
 namespace {

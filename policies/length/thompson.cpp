@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "framework/planning/bandit_policy.h"
+#include "framework/decoding/bases/bandit_policy.h"
 
 namespace foretell {
 namespace {

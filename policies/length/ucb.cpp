@@ -7,7 +7,7 @@
 #include <cmath>
 #include <limits>
 
-#include "framework/planning/bandit_policy.h"
+#include "framework/decoding/bases/bandit_policy.h"
 
 namespace foretell {
 namespace {

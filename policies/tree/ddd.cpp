@@ -1,15 +1,15 @@
 // EAGLE-2's tree with a depth that follows the draft's confidence (Brown et al. 2024, "Dynamic Depth Decoding", arXiv 2409.00142).
 //
 // At the depths in `check_depths` the path probabilities of the beam are summed; where the logarithm of the sum is below `threshold`, the draft
-// ends: what would hang there is unlikely to be reached at all. Everything else is EAGLE-2's (framework/planning/beam_tree.h).
+// ends: what would hang there is unlikely to be reached at all. Everything else is EAGLE-2's (framework/decoding/bases/beam_tree.h).
 //
 // Deviation: depths and threshold are this project's own. The paper checks only some depths because each check costs a GPU a wait; on a CPU it costs
 // nothing, so every depth from the third on is checked.
 #include <algorithm>
 #include <cmath>
 
-#include "framework/base/parameters.h"
-#include "framework/planning/beam_tree.h"
+#include "framework/core/parameters.h"
+#include "framework/decoding/bases/beam_tree.h"
 
 namespace foretell {
 namespace {

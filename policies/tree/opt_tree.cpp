@@ -9,8 +9,8 @@
 // does: draft_sample_method: top_k at temperatures above 0. Drawn tokens fill the budget level by level. Drafters that have no laws get a chain.
 #include <algorithm>
 
-#include "framework/base/parameters.h"
-#include "framework/planning/beam_tree.h"
+#include "framework/core/parameters.h"
+#include "framework/decoding/bases/beam_tree.h"
 
 namespace foretell {
 namespace {

@@ -1,11 +1,11 @@
 // The tree of the highest expected acceptance, from the acceptance by rank (Chen et al. 2024, "Sequoia", arXiv 2402.12374).
 //
-// framework/planning/sequoia.h has the recursion. acceptance_by_rank[b] is the probability that the b-th sibling is the accepted one; it depends on
+// framework/decoding/bases/sequoia.h has the recursion. acceptance_by_rank[b] is the probability that the b-th sibling is the accepted one; it depends on
 // draft, target, temperature and verifier, and `foretell tree optimize` measures it. Without num_nodes the size is the fastest by the measured cost
 // of n rows, which may be a chain. The shape is made once; `static` reads the same shape from a file.
-#include "framework/planning/sequoia.h"
-#include "framework/base/error.h"
-#include "framework/base/text.h"
+#include "framework/decoding/bases/sequoia.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
 
 namespace foretell {
 namespace {

@@ -3,8 +3,8 @@
 // `foretell tree optimize` writes such files. A path [0, 2] is the third most probable child of the most probable first token.
 #include <filesystem>
 
-#include "framework/base/error.h"
-#include "framework/planning/rank_tree.h"
+#include "framework/core/error.h"
+#include "framework/decoding/bases/rank_tree.h"
 
 namespace foretell {
 namespace {

@@ -1,8 +1,8 @@
 // A regular tree: every node of a depth gets the same number of children.
 #include <algorithm>
 
-#include "framework/base/text.h"
-#include "framework/decode/policy.h"
+#include "framework/core/text.h"
+#include "framework/api/policy.h"
 
 namespace foretell {
 namespace {

@@ -8,11 +8,11 @@
 #include <string_view>
 #include <thread>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/decode/policy.h"
-#include "framework/decode/verifier.h"
-#include "framework/model/attention_policy.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/api/policy.h"
+#include "framework/api/verifier.h"
+#include "framework/api/attention_policy.h"
 
 namespace {
 

@@ -15,8 +15,8 @@ FOLDERS = ("framework", "drafters", "verifiers", "policies", "experiments", "tes
 
 # What a folder may include beside itself, as prefixes of paths from the project's root. The longest matching folder decides.
 MODEL_INTERFACES = ("framework/model/language_model.h", "framework/model/kv_cache.h", "framework/model/layers.h",
-                    "framework/model/hidden.h", "framework/model/files/model_config.h", "framework/model/exit_policy.h", "framework/model/router.h",
-                    "framework/model/attention_policy.h")
+                    "framework/api/hidden.h", "framework/formats/model_config.h", "framework/model/exit_policy.h", "framework/model/router.h",
+                    "framework/api/attention_policy.h")
 FRAMEWORK_FOR_STRATEGIES = ("framework/base/", "framework/text/", "framework/sampling/", "framework/model/", "framework/decode/",
                             "framework/cost/", "framework/planning/")
 EVERYTHING = ("framework/", "drafters/", "verifiers/", "policies/", "experiments/", "tests/support/")
@@ -27,8 +27,8 @@ MAY_INCLUDE = {
     "framework/model": ("framework/base/", "framework/sampling/", "framework/model/files/"),
     "framework/model/files": ("framework/base/",),
     "framework/decode": ("framework/base/", "framework/sampling/", *MODEL_INTERFACES),
-    "framework/metrics": ("framework/base/", "framework/decode/round.h"),
-    "framework/cost": ("framework/base/", "framework/decode/round.h"),
+    "framework/metrics": ("framework/base/", "framework/api/round.h"),
+    "framework/cost": ("framework/base/", "framework/api/round.h"),
     "framework/planning": ("framework/base/", "framework/sampling/", "framework/decode/", "framework/cost/"),
     "framework/train": ("framework/base/", "framework/text/", "framework/sampling/", "framework/model/", "framework/decode/"),
     "framework/plugin": ("framework/base/", "framework/decode/"),
@@ -49,7 +49,7 @@ TORCH_DRAFTERS = ("drafters/model.", "drafters/universal.", "drafters/cascade.",
                   "drafters/quantised_self.")
 # The headers of the loop are LibTorch-free too (their .cpp files need not be), but for those that hand out hidden states or wrap a model.
 TORCH_FREE_HEADERS = ("framework/decode/",)
-TORCH_HEADERS_OF_DECODE = ("framework/decode/model_", "framework/decode/host_logits.h", "framework/decode/target_view.h")
+TORCH_HEADERS_OF_DECODE = ("framework/decode/model_", "framework/decoding/host_logits.h", "framework/decoding/target_view.h")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 # Headers that the build writes.
@@ -129,9 +129,9 @@ PLANTED = [
     ("framework/base/a.h", '#include "framework/text/b.h"\n', "framework/base may not include framework/text/b.h"),
     ("framework/text/b.h", '#include "framework/sampling/c.h"\n', "framework/text may not include framework/sampling/c.h"),
     ("framework/sampling/c.h", "#include <ATen/ATen.h>\n", "framework/sampling/c.h: must not reach LibTorch"),
-    ("framework/model/d.h", '#include <torch/types.h>\n#include "framework/decode/round.h"\n', "framework/model may not include framework/decode"),
+    ("framework/model/d.h", '#include <torch/types.h>\n#include "framework/api/round.h"\n', "framework/model may not include framework/decode"),
     ("framework/model/files/e.h", '#include "framework/model/d.h"\n', "framework/model/files may not include framework/model/d.h"),
-    ("framework/decode/round.h", '#include "framework/model/layers.h"\n', "framework/decode/round.h: must not reach LibTorch"),
+    ("framework/api/round.h", '#include "framework/model/layers.h"\n', "framework/api/round.h: must not reach LibTorch"),
     ("framework/model/layers.h", "#include <c10/core/Device.h>\n", ""),
     ("framework/decode/f.cpp", '#include "framework/model/d.h"\n', "framework/decode may not include framework/model/d.h"),
     ("framework/decode/g.cpp", '#include "drafters/i.h"\n', "framework/decode may not include drafters/i.h"),
@@ -142,7 +142,7 @@ PLANTED = [
     ("framework/train/j.h", "", ""),
     ("drafters/i.cpp", '#include "drafters/i.h"\n', ""),
     ("drafters/k.cpp", '#include "drafters/i.h"\n', "drafters/k.cpp:1: a strategy does not include another one"),
-    ("policies/length/l.cpp", '#include "framework/decode/round.h"\n', "policies/length/l.cpp: must not reach LibTorch"),
+    ("policies/length/l.cpp", '#include "framework/api/round.h"\n', "policies/length/l.cpp: must not reach LibTorch"),
     ("policies/tree/m.cpp", '#include "verifiers/n.h"\n', "policies/tree/m.cpp:1: a strategy does not include another one"),
     ("verifiers/n.h", '#include <framework/base/a.h>\n', 'is included as "framework/base/a.h"'),
     ("verifiers/o.cpp", '#include "n.h"\n', "is no path from the project's root"),

@@ -18,7 +18,7 @@ from support import BIN, case, check, finish  # noqa: E402
 
 SOURCES = ("framework", "drafters", "verifiers", "policies", "experiments", "tests")
 # Strategies whose code is elsewhere.
-ELSEWHERE = {"verifiers/rejection.cpp": "framework/decode/rejection_walk.cpp"}
+ELSEWHERE = {"verifiers/rejection.cpp": "framework/api/rejection_walk.cpp"}
 
 
 def test_list():

@@ -22,7 +22,7 @@ workload: {type: random_ids, count: 2, length: 16, max_new_tokens: 16, ignore_eo
 EXTRA = {
     "nothing": "int nothing() { return 0; }\n",
     "unresolved": "int defined_nowhere();\nint asks = defined_nowhere();\n",
-    "thrower": """#include "framework/decode/verifier.h"
+    "thrower": """#include "framework/api/verifier.h"
 namespace {
 struct Thrower final : foretell::Verifier {
   using Options = foretell::NoOptions;
@@ -88,7 +88,7 @@ def main(folder):
         include = pathlib.Path(prefix, "include", "foretell")
         missing = [f"{header}: {name}" for header in include.rglob("*.h")
                    for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', header.read_text(), re.MULTILINE) if not (include / name).is_file()]
-        check((include / "framework/decode/drafter.h").is_file() and not missing, f"install: headers include only installed ones {missing[:3]}")
+        check((include / "framework/api/drafter.h").is_file() and not missing, f"install: headers include only installed ones {missing[:3]}")
         check(not (include / "framework/train").exists(), "install: nothing that strategies may not include")
 
     def new_writes_a_folder():

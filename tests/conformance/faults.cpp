@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "framework/decode/model_target.h"
-#include "framework/decode/walk_verifier.h"
+#include "framework/decoding/model_target.h"
+#include "framework/api/walk_verifier.h"
 #include "framework/model/language_model.h"
 
 namespace foretell::testing {

@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 
 namespace foretell::testing {

@@ -3,10 +3,10 @@
 #include <numeric>
 
 #include "experiments/certify/checks.h"
-#include "framework/decode/policy.h"
-#include "framework/model/attention_policy.h"
-#include "framework/model/files/safetensors.h"
-#include "framework/model/files/stored_numbers.h"
+#include "framework/api/policy.h"
+#include "framework/api/attention_policy.h"
+#include "framework/formats/safetensors.h"
+#include "framework/formats/stored_numbers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,6 +1,6 @@
 // The conformance suite: every registered drafter with every registered lossless verifier.
 #include "experiments/certify/checks.h"
-#include "framework/decode/verifier.h"
+#include "framework/api/verifier.h"
 #include "tests/support/catch.h"
 
 namespace foretell::testing {

@@ -1,4 +1,4 @@
-#include "framework/cost/energy.h"
+#include "framework/measurement/energy.h"
 
 #include "tests/cost/fake_tree.h"
 #include "tests/support/catch.h"

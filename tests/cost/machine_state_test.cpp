@@ -1,4 +1,4 @@
-#include "framework/cost/machine_state.h"
+#include "framework/measurement/machine_state.h"
 
 #include "tests/cost/fake_tree.h"
 #include "tests/support/catch.h"

@@ -1,4 +1,4 @@
-#include "framework/cost/processor_time.h"
+#include "framework/measurement/processor_time.h"
 
 #include "tests/cost/fake_tree.h"
 #include "tests/support/catch.h"

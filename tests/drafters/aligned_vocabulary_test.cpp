@@ -1,5 +1,5 @@
 // A draft whose vocabulary is the target's with more or less padding behind it.
-#include "framework/decode/aligned_vocabulary.h"
+#include "framework/decoding/aligned_vocabulary.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -8,11 +8,11 @@
 #include "experiments/certify/checks.h"
 #include "experiments/certify/toy_pipeline.h"
 #include "experiments/certify/toy_tokenizer.h"
-#include "framework/base/error.h"
-#include "framework/base/registry.h"
-#include "framework/decode/model_target.h"
+#include "framework/core/error.h"
+#include "framework/core/registry.h"
+#include "framework/decoding/model_target.h"
 #include "framework/model/language_model.h"
-#include "framework/text/map_vocabularies.h"
+#include "framework/tokenizers/map_vocabularies.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/decode/policy.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/api/policy.h"
 
 namespace foretell::testing {
 

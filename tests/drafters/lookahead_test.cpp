@@ -3,8 +3,8 @@
 #include <map>
 
 #include "experiments/certify/checks.h"
-#include "framework/base/error.h"
-#include "framework/base/mix.h"
+#include "framework/core/error.h"
+#include "framework/core/mix.h"
 #include "tests/drafters/retrieval_drafting.h"
 #include "tests/support/catch.h"
 

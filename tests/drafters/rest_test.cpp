@@ -1,8 +1,8 @@
 #include <map>
 
 #include "experiments/certify/checks.h"
-#include "framework/base/error.h"
-#include "framework/model/files/datastore.h"
+#include "framework/core/error.h"
+#include "framework/datasets/datastore.h"
 #include "tests/drafters/retrieval_drafting.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -3,10 +3,10 @@
 
 #include <set>
 
-#include "framework/base/config_value.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/drafter.h"
-#include "framework/decode/policy.h"
+#include "framework/core/config_value.h"
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+#include "framework/api/policy.h"
 
 namespace foretell::testing {
 

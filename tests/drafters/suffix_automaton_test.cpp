@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "framework/text/tokenizer.h"
+#include "framework/tokenizers/tokenizer.h"
 #include "tests/drafters/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

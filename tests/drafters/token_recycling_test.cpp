@@ -2,7 +2,7 @@
 #include <numeric>
 
 #include "experiments/certify/checks.h"
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "tests/drafters/retrieval_drafting.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

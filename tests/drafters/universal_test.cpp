@@ -1,7 +1,7 @@
 #include "experiments/certify/toy_pipeline.h"
 #include "experiments/certify/toy_tokenizer.h"
-#include "framework/text/continuation.h"
-#include "framework/text/map_vocabularies.h"
+#include "framework/datasets/continuation.h"
+#include "framework/tokenizers/map_vocabularies.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

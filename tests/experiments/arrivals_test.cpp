@@ -1,4 +1,4 @@
-#include "experiments/arrivals.h"
+#include "experiments/workload/arrivals.h"
 
 #include "tests/support/catch.h"
 

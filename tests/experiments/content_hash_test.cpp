@@ -1,6 +1,6 @@
-#include "experiments/content_hash.h"
+#include "framework/io/content_hash.h"
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

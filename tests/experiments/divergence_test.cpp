@@ -1,5 +1,5 @@
 // Ties and differences that are none; what a run and a report say of them.
-#include "experiments/divergence_search.h"
+#include "experiments/analysis/divergence_search.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/tensor.h>
@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/certify/toy_model.h"
-#include "experiments/report.h"
+#include "experiments/analysis/report.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

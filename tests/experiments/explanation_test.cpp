@@ -1,13 +1,13 @@
-#include "experiments/explanation.h"
+#include "experiments/analysis/explanation.h"
 
-#include "framework/base/config_value.h"
+#include "framework/core/config_value.h"
 #include "tests/support/catch.h"
 
 using namespace foretell;
 
 namespace {
 
-CellResult cell(const std::string& settings, double acceptance_length, double speedup) {
+CellResult measured_cell(const std::string& settings, double acceptance_length, double speedup) {
   CellResult result;
   result.cell.name = "cell";
   result.cell.settings = parse_yaml(settings, "settings");
@@ -25,9 +25,9 @@ CellResult cell(const std::string& settings, double acceptance_length, double sp
 }  // namespace
 
 TEST_CASE("The winner is named with its reason, the worst loser too, apart for each temperature") {
-  const std::string text = explain({cell("{pipeline.drafter.k: 2, sampling.temperature: 0.0}", 3.0, 1.5),
-                                    cell("{pipeline.drafter.k: 8, sampling.temperature: 0.0}", 4.0, 0.5),
-                                    cell("{pipeline.drafter.k: 2, sampling.temperature: 1.0}", 2.0, 0.8)});
+  const std::string text = explain({measured_cell("{pipeline.drafter.k: 2, sampling.temperature: 0.0}", 3.0, 1.5),
+                                    measured_cell("{pipeline.drafter.k: 8, sampling.temperature: 0.0}", 4.0, 0.5),
+                                    measured_cell("{pipeline.drafter.k: 2, sampling.temperature: 1.0}", 2.0, 0.8)});
   CHECK(
       text ==
       "temperature=0.0: k=2 wins, 1.50x: a round emits 3.00 tokens and takes as long as 2.00 plain ones (draft 0.50, score 1.50, the rest "
@@ -37,7 +37,7 @@ TEST_CASE("The winner is named with its reason, the worst loser too, apart for e
 }
 
 TEST_CASE("Nothing is said of baselines and of recorded answers") {
-  CellResult baseline = cell("{pipeline.drafter.k: 2}", 1.0, 1.0), recorded = cell("{pipeline.drafter.k: 2}", 2.0, 2.0);
+  CellResult baseline = measured_cell("{pipeline.drafter.k: 2}", 1.0, 1.0), recorded = measured_cell("{pipeline.drafter.k: 2}", 2.0, 2.0);
   baseline.cell.is_baseline = true;
   recorded.timed = false;
   CHECK(explain({baseline, recorded}).empty());
@@ -48,8 +48,8 @@ TEST_CASE("Only a verdict wins: what was not judged comes first, what contradict
     result.summary["overall"].judgement = {verdict, words};
     return result;
   };
-  const CellResult best = cell("{pipeline.drafter.k: 2}", 3.0, 1.5), second = cell("{pipeline.drafter.k: 4}", 3.0, 1.2),
-                   slow = cell("{pipeline.drafter.k: 8}", 2.0, 0.9);
+  const CellResult best = measured_cell("{pipeline.drafter.k: 2}", 3.0, 1.5), second = measured_cell("{pipeline.drafter.k: 4}", 3.0, 1.2),
+                   slow = measured_cell("{pipeline.drafter.k: 8}", 2.0, 0.9);
   CHECK_THAT(explain({with(best, {}, "not judged: fewer than 8 prompts; 1.5x, 95 % interval 1 to 2 over 6 prompts"), with(slow, {})}),
              Catch::Matchers::StartsWith("k=2 comes first (not judged: fewer than 8 prompts), 1.50x: ") &&
                  !Catch::Matchers::Contains("wins") && !Catch::Matchers::Contains("loses"));

@@ -1,12 +1,12 @@
-#include "experiments/law_record.h"
+#include "experiments/results/law_record.h"
 
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
-#include "experiments/law_replay.h"
-#include "framework/base/error.h"
-#include "framework/text/file_bytes.h"
+#include "experiments/workload/law_replay.h"
+#include "framework/core/error.h"
+#include "framework/io/file_bytes.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

@@ -1,8 +1,8 @@
-#include "experiments/model_shape.h"
+#include "experiments/analysis/model_shape.h"
 
 #include <algorithm>
 
-#include "framework/model/files/weight_list.h"
+#include "framework/formats/weight_list.h"
 
 #include "tests/support/catch.h"
 

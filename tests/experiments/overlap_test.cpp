@@ -1,11 +1,11 @@
 // How far two models agree, what that predicts, and the texts that are cut up for it.
-#include "experiments/overlap.h"
+#include "experiments/analysis/overlap.h"
 
-#include "experiments/text_prompts.h"
-#include "experiments/text_reader.h"
-#include "framework/base/error.h"
-#include "framework/model/files/bitllama.h"
-#include "framework/model/files/llama2c.h"
+#include "experiments/util/text_prompts.h"
+#include "experiments/util/text_reader.h"
+#include "framework/core/error.h"
+#include "framework/formats/bitllama.h"
+#include "framework/formats/llama2c.h"
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"
 #include "tests/support/catch.h"

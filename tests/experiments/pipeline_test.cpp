@@ -1,4 +1,4 @@
-#include "experiments/pipeline.h"
+#include "experiments/study/pipeline.h"
 
 #include "tests/support/catch.h"
 

@@ -1,12 +1,12 @@
-#include "experiments/record_reader.h"
+#include "experiments/results/record_reader.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <sstream>
 
-#include "experiments/record_json.h"
-#include "framework/base/error.h"
+#include "experiments/results/record_json.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

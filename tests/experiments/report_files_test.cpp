@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "experiments/record_json.h"
+#include "experiments/results/record_json.h"
 #include "experiments/report/comparison.h"
 #include "experiments/report/page.h"
 #include "experiments/report/plot.h"

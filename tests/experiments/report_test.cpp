@@ -1,5 +1,5 @@
 // What a run says at its end.
-#include "experiments/report.h"
+#include "experiments/analysis/report.h"
 
 #include <nlohmann/json.hpp>
 

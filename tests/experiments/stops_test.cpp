@@ -1,5 +1,5 @@
 // Stop strings with the bundled tokenizer, whose tokens end anywhere.
-#include "experiments/stops.h"
+#include "experiments/util/stops.h"
 
 #include "tests/support/catch.h"
 

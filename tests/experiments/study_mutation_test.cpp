@@ -2,9 +2,9 @@
 #include <functional>
 #include <set>
 
-#include "experiments/cell_setup.h"
-#include "experiments/console.h"
-#include "framework/base/printable.h"
+#include "experiments/cell/cell_setup.h"
+#include "experiments/util/console.h"
+#include "framework/core/printable.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

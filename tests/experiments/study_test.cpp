@@ -1,10 +1,10 @@
-#include "experiments/study.h"
+#include "experiments/study/study.h"
 
 #include <cstdlib>
 #include <set>
 
-#include "experiments/paths.h"
-#include "framework/base/error.h"
+#include "experiments/util/paths.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,13 +1,13 @@
 // A summary beside its records: edited numbers, files of another cell, and folders of before.
-#include "experiments/summary_check.h"
+#include "experiments/results/summary_check.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "experiments/record_json.h"
+#include "experiments/results/record_json.h"
 #include "experiments/report/study_folder.h"
-#include "experiments/summary.h"
+#include "experiments/results/summary.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

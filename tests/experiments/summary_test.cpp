@@ -1,12 +1,12 @@
-#include "experiments/summary.h"
+#include "experiments/results/summary.h"
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "experiments/store.h"
-#include "experiments/summary_check.h"
-#include "framework/base/error.h"
-#include "framework/base/rng.h"
+#include "experiments/results/store.h"
+#include "experiments/results/summary_check.h"
+#include "framework/core/error.h"
+#include "framework/core/rng.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,10 +1,10 @@
-#include "experiments/survey_table.h"
+#include "experiments/tables/survey_table.h"
 
 #include <nlohmann/json.hpp>
 
-#include "experiments/survey_table_measured.h"
-#include "experiments/survey_table_report.h"
-#include "framework/base/error.h"
+#include "experiments/tables/survey_table_measured.h"
+#include "experiments/tables/survey_table_report.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

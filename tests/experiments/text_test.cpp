@@ -1,14 +1,14 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "experiments/console.h"
-#include "experiments/number_list.h"
-#include "experiments/shell_quote.h"
-#include "experiments/sweep.h"
-#include "experiments/table.h"
-#include "experiments/workload.h"
-#include "framework/base/error.h"
-#include "framework/base/text.h"
+#include "experiments/util/console.h"
+#include "experiments/util/number_list.h"
+#include "experiments/util/shell_quote.h"
+#include "experiments/study/sweep.h"
+#include "experiments/util/table.h"
+#include "experiments/workload/workload.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,6 +1,6 @@
-#include "experiments/workload.h"
+#include "experiments/workload/workload.h"
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

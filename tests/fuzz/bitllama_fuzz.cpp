@@ -2,8 +2,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "framework/base/error.h"
-#include "framework/model/files/bitllama.h"
+#include "framework/core/error.h"
+#include "framework/formats/bitllama.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {

@@ -15,12 +15,12 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/law_record.h"
+#include "experiments/results/law_record.h"
 #include "experiments/report/spec_bench_import.h"
-#include "experiments/study.h"
-#include "experiments/summary.h"
-#include "framework/base/error.h"
-#include "framework/text/prompts.h"
+#include "experiments/study/study.h"
+#include "experiments/results/summary.h"
+#include "framework/core/error.h"
+#include "framework/datasets/prompts.h"
 
 namespace foretell::fuzz {
 

@@ -2,8 +2,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "framework/base/error.h"
-#include "framework/model/files/llama2c.h"
+#include "framework/core/error.h"
+#include "framework/formats/llama2c.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "framework/base/error.h"
-#include "framework/model/files/model_config.h"
+#include "framework/core/error.h"
+#include "framework/formats/model_config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "framework/plugin/plugin_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -13,14 +13,14 @@
 #include <string>
 #include <string_view>
 
-#include "experiments/provenance.h"
-#include "experiments/record_json.h"
-#include "experiments/record_reader.h"
+#include "experiments/results/provenance.h"
+#include "experiments/results/record_json.h"
+#include "experiments/results/record_reader.h"
 #include "experiments/report/report_files.h"
 #include "experiments/report/study_folder.h"
-#include "experiments/summary_check.h"
-#include "framework/base/error.h"
-#include "framework/base/printable.h"
+#include "experiments/results/summary_check.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
 
 namespace foretell::fuzz {
 

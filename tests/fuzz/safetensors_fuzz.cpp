@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "framework/base/error.h"
-#include "framework/model/files/safetensors.h"
+#include "framework/core/error.h"
+#include "framework/formats/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);

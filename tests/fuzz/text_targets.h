@@ -8,13 +8,13 @@
 #include <string>
 #include <string_view>
 
-#include "framework/base/config_value.h"
-#include "framework/base/error.h"
-#include "framework/text/jinja.h"
-#include "framework/text/own_template.h"
-#include "framework/text/prompts.h"
-#include "framework/text/tokenizer_files.h"
-#include "framework/text/unicode.h"
+#include "framework/core/config_value.h"
+#include "framework/core/error.h"
+#include "framework/chat/jinja.h"
+#include "framework/chat/own_template.h"
+#include "framework/datasets/prompts.h"
+#include "framework/tokenizers/tokenizer_files.h"
+#include "framework/unicode/unicode.h"
 
 namespace foretell::fuzz {
 

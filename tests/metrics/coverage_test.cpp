@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/base/rng.h"
+#include "framework/core/rng.h"
 #include "framework/metrics/statistics.h"
 #include "tests/support/catch.h"
 

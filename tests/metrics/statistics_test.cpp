@@ -4,7 +4,7 @@
 #include <limits>
 #include <numbers>
 
-#include "framework/base/rng.h"
+#include "framework/core/rng.h"
 
 #include "tests/support/catch.h"
 

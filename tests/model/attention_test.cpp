@@ -11,8 +11,8 @@
 #include <limits>
 #include <random>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/model_session.h"
+#include "framework/api/build_context.h"
+#include "framework/decoding/bases/model_session.h"
 #include "framework/model/attention.h"
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "framework/model/files/bitllama.h"
-#include "framework/model/ternary.h"
+#include "framework/formats/bitllama.h"
+#include "framework/kernels/ternary.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <sstream>
 
-#include "framework/base/error.h"
-#include "framework/model/files/model_config.h"
+#include "framework/core/error.h"
+#include "framework/formats/model_config.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 

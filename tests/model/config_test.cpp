@@ -1,10 +1,10 @@
 // config.json in its spellings, and what is refused.
-#include "framework/base/error.h"
-#include "framework/model/files/model_config.h"
+#include "framework/core/error.h"
+#include "framework/formats/model_config.h"
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"
 #include "framework/model/rope.h"
-#include "framework/model/trainable_transformer.h"
+#include "framework/training/autograd/trainable_transformer.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

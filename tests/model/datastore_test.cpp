@@ -1,10 +1,10 @@
-#include "framework/model/files/datastore.h"
+#include "framework/datasets/datastore.h"
 
 #include <algorithm>
 #include <numeric>
 
-#include "framework/base/error.h"
-#include "framework/base/rng.h"
+#include "framework/core/error.h"
+#include "framework/core/rng.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "framework/model/load_model.h"
 #include "framework/model/router.h"
 #include "tests/model/helpers.h"

@@ -6,10 +6,10 @@
 #include <csignal>
 #include <cstring>
 
-#include "framework/base/error.h"
-#include "framework/model/files/atomic_file.h"
-#include "framework/model/files/json.h"
-#include "framework/model/files/safetensors.h"
+#include "framework/core/error.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/json.h"
+#include "framework/formats/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,10 +1,10 @@
 // Replays the seeds of the fuzzers, so that every build runs them at least once.
-#include "framework/base/error.h"
-#include "framework/model/files/bitllama.h"
-#include "framework/model/files/datastore.h"
-#include "framework/model/files/llama2c.h"
-#include "framework/model/files/model_config.h"
-#include "framework/model/files/safetensors.h"
+#include "framework/core/error.h"
+#include "framework/formats/bitllama.h"
+#include "framework/datasets/datastore.h"
+#include "framework/formats/llama2c.h"
+#include "framework/formats/model_config.h"
+#include "framework/formats/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/support/seeds.h"
 

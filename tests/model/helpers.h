@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "framework/model/files/safetensors.h"
+#include "framework/formats/safetensors.h"
 #include "framework/model/load_model.h"
 
 namespace foretell::testing {

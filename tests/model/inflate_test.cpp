@@ -1,7 +1,7 @@
 // A small model padded to larger shapes computes what it computed before.
 #include <ATen/ops/equal.h>
 
-#include "framework/model/files/inflate.h"
+#include "framework/formats/inflate.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "framework/model/files/llama2c.h"
+#include "framework/formats/llama2c.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

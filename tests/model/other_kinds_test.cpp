@@ -1,7 +1,7 @@
 // Folders that are something else than a model: each is refused with one line that says what it is and what is expected.
-#include "framework/base/error.h"
-#include "framework/model/files/model_config.h"
-#include "framework/model/files/safetensors.h"
+#include "framework/core/error.h"
+#include "framework/formats/model_config.h"
+#include "framework/formats/safetensors.h"
 #include "framework/model/load_model.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"

@@ -1,5 +1,5 @@
 // Products by the processor's matrix tiles; where it has none, by the emulated ones.
-#include "framework/model/tile_product.h"
+#include "framework/kernels/tile_product.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -12,7 +12,7 @@
 
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"
-#include "framework/model/packed_matrix.h"
+#include "framework/kernels/packed_matrix.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 #include "tests/support/tile_emulator.h"

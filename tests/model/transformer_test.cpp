@@ -15,8 +15,8 @@
 
 #include "framework/model/transformer.h"
 
-#include "framework/base/error.h"
-#include "framework/model/packed_matrix.h"
+#include "framework/core/error.h"
+#include "framework/kernels/packed_matrix.h"
 #include "framework/model/transformer_cache.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"

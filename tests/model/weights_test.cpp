@@ -1,6 +1,6 @@
 // Which tensors of a checkpoint are used, ignored or refused, for every family.
-#include "framework/base/error.h"
-#include "framework/model/files/weight_list.h"
+#include "framework/core/error.h"
+#include "framework/formats/weight_list.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

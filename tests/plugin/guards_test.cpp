@@ -1,14 +1,14 @@
 // What a plug-in's strategies can do wrong, and who is named. faulty_plugin.cpp is compiled into this file as if it had been loaded; what ends a process is
 // in tests/cli/plugin_faults_test.py.
-#include "framework/decode/plugin_guards.h"
+#include "framework/api/plugin_guards.h"
 
 #include <cstdlib>
 
 #include "experiments/certify/certificate.h"
 #include "experiments/certify/toy_pipeline.h"
-#include "framework/base/plugin_call.h"
-#include "framework/decode/contract.h"
-#include "framework/decode/rejection_walk.h"
+#include "framework/core/plugin_call.h"
+#include "framework/api/contract.h"
+#include "framework/api/rejection_walk.h"
 #include "tests/support/catch.h"
 
 namespace {

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <fstream>
 
-#include "framework/base/error.h"
-#include "framework/decode/drafter.h"
-#include "framework/plugin/abi_tag.h"
+#include "framework/core/error.h"
+#include "framework/api/drafter.h"
+#include "framework/api/abi_tag.h"
 #include "framework/plugin/plugin_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "framework/cost/row_costs.h"
-#include "framework/decode/build_context.h"
-#include "framework/decode/policy.h"
+#include "framework/api/build_context.h"
+#include "framework/api/policy.h"
 
 namespace foretell::testing {
 

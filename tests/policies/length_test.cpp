@@ -4,11 +4,11 @@
 #include <numeric>
 #include <random>
 
-#include "framework/base/error.h"
-#include "framework/model/files/safetensors.h"
-#include "framework/model/files/stored_numbers.h"
-#include "framework/planning/acceptance_estimate.h"
-#include "framework/planning/loss_limit.h"
+#include "framework/core/error.h"
+#include "framework/formats/safetensors.h"
+#include "framework/formats/stored_numbers.h"
+#include "framework/decoding/bases/acceptance_estimate.h"
+#include "framework/decoding/bases/loss_limit.h"
 #include "tests/policies/driver.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

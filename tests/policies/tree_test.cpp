@@ -5,10 +5,10 @@
 #include <random>
 #include <set>
 
-#include "framework/base/error.h"
-#include "framework/planning/beam_tree.h"
-#include "framework/planning/rank_tree.h"
-#include "framework/planning/sequoia.h"
+#include "framework/core/error.h"
+#include "framework/decoding/bases/beam_tree.h"
+#include "framework/decoding/bases/rank_tree.h"
+#include "framework/decoding/bases/sequoia.h"
 #include "tests/policies/driver.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

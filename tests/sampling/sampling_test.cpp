@@ -8,7 +8,7 @@
 #include <numeric>
 #include <random>
 
-#include "framework/base/error.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

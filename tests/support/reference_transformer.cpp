@@ -6,7 +6,7 @@
 #include <functional>
 #include <stdexcept>
 
-#include "framework/model/files/model_weights.h"
+#include "framework/formats/model_weights.h"
 
 namespace foretell::testing {
 namespace {

@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/base/types.h"
-#include "framework/model/files/model_config.h"
+#include "framework/core/types.h"
+#include "framework/formats/model_config.h"
 #include "framework/model/layers.h"
 
 namespace foretell::testing {

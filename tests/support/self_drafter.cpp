@@ -2,9 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/base/error.h"
-#include "framework/decode/target_view.h"
-#include "framework/model/hidden.h"
+#include "framework/core/error.h"
+#include "framework/decoding/target_view.h"
+#include "framework/api/hidden.h"
 
 namespace foretell::testing {
 namespace {

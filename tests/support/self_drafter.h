@@ -2,7 +2,7 @@
 // named, unnamed, mixed with new ones and watched.
 #pragma once
 
-#include "framework/decode/drafter.h"
+#include "framework/api/drafter.h"
 
 namespace foretell::testing {
 

@@ -1,7 +1,7 @@
 #include "tests/verifiers/helpers.h"
 
 #include "experiments/certify/enumerator.h"
-#include "framework/base/mix.h"
+#include "framework/core/mix.h"
 
 namespace foretell::testing {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "framework/decode/build_context.h"
-#include "framework/decode/verifier.h"
+#include "framework/api/build_context.h"
+#include "framework/api/verifier.h"
 
 namespace foretell::testing {
 

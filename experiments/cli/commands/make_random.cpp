@@ -1,0 +1,25 @@
+#include "framework/model/make_random.h"
+
+#include "experiments/cli/commands/commands.h"
+#include "experiments/util/console.h"
+#include "framework/core/error.h"
+
+namespace foretell {
+
+void add_make_random_command(Command app) {
+  struct Options {
+    std::string config, out;
+    std::uint64_t seed = 1;
+  };
+  auto options = std::make_shared<Options>();
+  Command command = app.add_command("make-random", "Make a model with random weights, for cost studies and tests");
+  command.add("--config", options->config, "the model's config.json", {.type = "FILE", .required = true});
+  command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
+  command.add("--seed", options->seed, "of the weights", {.type = "S", .show_default = true});
+  command.run([options] {
+    make_random(options->config, options->out, options->seed);
+    print_out(fmt::format("{}\n", options->out));
+  });
+}
+
+}  // namespace foretell

@@ -1,0 +1,327 @@
+#include "experiments/cli/commands/plugin_templates.h"
+
+#include <array>
+#include <cctype>
+#include <string_view>
+#include <utility>
+
+#include "framework/core/error.h"
+
+namespace foretell {
+namespace {
+
+constexpr std::string_view kDrafter =
+    R"code(// Proposes what followed the newest token when it last occurred, then what followed that one, and so on.
+//
+// What a drafter promises (framework/api/drafter.h):
+//  - The draft stays within context.budget: at most budget.nodes tokens, none deeper than budget.depth. An empty draft is always allowed.
+//  - Each token says how it came about. choose() is for tokens that are a function of the text so far: a point mass. A token that was drawn goes
+//    in with propose(parent, token, law), and the law is the one that it was really drawn from; draw through context.rng only.
+//  - Stopping after a drawn token is fine. Leaving a drawn token out because of what it is changes the law of the output.
+//  - Siblings have distinct tokens, and tokens lie in [0, context.vocab).
+//  - A distribution is given as probabilities: their sum is 1 within 0.001, none is negative.
+#include <algorithm>
+#include <unordered_map>
+
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+
+namespace foretell {
+namespace {
+
+// One object for each sequence. It holds at most one entry for each token of the vocabulary.
+class %Name%Sequence final : public SequenceDrafter {
+ public:
+  explicit %Name%Sequence(int tokens) : tokens_(tokens) {}
+
+  DraftTree draft(const DraftContext& context) override {
+    // The text only grows: what is new since the last round is learned now. The last committed token is the anchor, where the draft starts.
+    for (; learned_ + 1 < context.committed.size(); ++learned_) next_[context.committed[learned_]] = context.committed[learned_ + 1];
+    DraftTree tree(context.committed.back());
+    NodeId at = kAnchor;
+    Token token = context.committed.back();
+    for (int i = 0; i < std::min({tokens_, context.budget.depth, context.budget.nodes}); ++i) {
+      const auto next = next_.find(token);
+      if (next == next_.end()) break;
+      token = next->second;
+      at = tree.choose(at, token, context.vocab);
+    }
+    return tree;
+  }
+
+ private:
+  int tokens_;
+  std::size_t learned_ = 0;
+  std::unordered_map<Token, Token> next_;
+};
+
+class %Name%Drafter final : public PerSequenceDrafter {
+ public:
+  // Read from `drafter: {type: %name%, num_speculative_tokens: 4}`, and listed by `foretell list`.
+  struct Options {
+    int num_speculative_tokens = 4;
+    void declare(Parameters& p) {
+      p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round", {.min = 1, .max = 64});
+    }
+  };
+  %Name%Drafter(const Options& options, const BuildContext&) : options_(options) {}
+
+  // The most that is drafted: nodes, depth, nodes of one depth. A policy may ask for less.
+  DraftBudget limits() const override { return {options_.num_speculative_tokens, options_.num_speculative_tokens, 1}; }
+  // Which kinds of proposals there are, so that a verifier that cannot judge them is refused before the run.
+  DraftForm form() const override { return {.point_mass = true}; }
+
+ private:
+  std::unique_ptr<SequenceDrafter> open(const PromptView&) override {
+    return std::make_unique<%Name%Sequence>(options_.num_speculative_tokens);
+  }
+
+  Options options_;
+};
+
+FORETELL_REGISTER(Drafter, %Name%Drafter, "%name%", {.summary = "proposes what followed the newest token when it last occurred"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
+constexpr std::string_view kVerifier =
+    R"code(// Exact match: the target's token is drawn first, and the draft is kept as far as it has that token.
+//
+// What a verifier promises (framework/api/verifier.h):
+//  - It is const and holds no state; all randomness comes from the Rng.
+//  - The verdict is a path of proposed nodes from the anchor down, then one token of the target's own.
+//  - Registered with .lossless = true, what is emitted has the target's law whatever was drafted; `foretell certify` proves it or shows where it
+//    fails. Here the token that was drawn is emitted whether it was proposed or not, and what is proposed does not depend on it.
+//  - It asks for scores.law(node) only where its walk goes: a law that nobody asks for is never computed.
+#include "framework/api/build_context.h"
+#include "framework/api/walk_verifier.h"
+
+namespace foretell {
+namespace {
+
+// WalkVerifier walks down from the anchor and asks decide() at every node that has proposals. One that judges whole paths derives from Verifier.
+class %Name%Verifier final : public WalkVerifier {
+ public:
+  using Options = NoOptions;
+  %Name%Verifier(const Options&, const BuildContext&) {}
+
+  // Drawn proposals could be accepted more often by their laws, so such drafts are left to verifiers that look at these.
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
+    if (form.independent || form.without_replacement) return "it judges chosen tokens only; for drawn ones: rejection, traversal";
+    return std::nullopt;
+  }
+
+ private:
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
+    return match(draft, at, scores.law(at).draw(rng));
+  }
+};
+
+FORETELL_REGISTER(Verifier, %Name%Verifier, "%name%",
+                  {.summary = "draws the target's token and keeps the draft as far as it has it; chosen tokens only", .lossless = true});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
+constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every round.
+//
+// What a policy promises (framework/api/policy.h):
+//  - plan() is called once a round for the whole batch. Budgets arrive filled with the drafter's limits; they may be lowered or raised, and are
+//    clipped afterwards to what is left of tokens, positions and cache.
+//  - go_on(), which this policy does not have, is asked before each level. It may stop a draft after a token was drawn and can never drop one.
+//  - observe(), not here either, gets the records of the round, in the order in which plan() saw the batch. A policy that learns from other prompts
+//    is registered with .run_state = true, one that looks at measured time with .clock = true.
+#include "framework/api/build_context.h"
+#include "framework/api/policy.h"
+
+namespace foretell {
+namespace {
+
+class %Name%Policy final : public DraftPolicy {
+ public:
+  // Read from `policy: {type: %name%, depth: 2}`, and listed by `foretell list`.
+  struct Options {
+    int depth = 2;
+    void declare(Parameters& p) { p.add("depth", depth, "of every draft; 0 drafts nothing", {.min = 0, .max = 64}); }
+  };
+  %Name%Policy(const Options& options, const BuildContext&) : options_(options) {}
+
+  void plan(std::span<const PolicyView>, std::span<DraftBudget> budgets) override {
+    for (DraftBudget& budget : budgets) budget.depth = options_.depth;
+  }
+
+ private:
+  Options options_;
+};
+
+FORETELL_REGISTER(DraftPolicy, %Name%Policy, "%name%", {.summary = "drafts to the same depth every round"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
+constexpr std::string_view kTree = R"code(// A chain: one child for every node, down to a depth. More children make a tree.
+//
+// What a tree policy promises (framework/api/policy.h):
+//  - It holds no state of a sequence: what it decides depends on the draft alone.
+//  - limits() is the most that it ever asks for: nodes besides the anchor, depth, nodes of one depth.
+//  - expand() says how many children each node of the frontier gets, one number for each; 0 ends it. The drafter cuts the total at nodes_left.
+//    Whether a node gets children may depend on its own token, since that was drawn before. How many children are worth it may depend on
+//    path_probability and law, if wants_laws() says that these are wanted.
+//  - select(), which this one does not have, chooses among finished nodes and is only called where all tokens were chosen, not drawn.
+#include "framework/api/build_context.h"
+#include "framework/api/policy.h"
+
+namespace foretell {
+namespace {
+
+class %Name%Tree final : public TreePolicy {
+ public:
+  // Read from `tree: {type: %name%, depth: 3}`, and listed by `foretell list`.
+  struct Options {
+    int depth = 3;
+    void declare(Parameters& p) { p.add("depth", depth, "of the chain", {.min = 1, .max = 64}); }
+  };
+  %Name%Tree(const Options& options, const BuildContext&) : options_(options) {}
+
+  DraftBudget limits() const override { return {options_.depth, options_.depth, 1}; }
+  std::vector<int> expand(const Frontier& frontier) override {
+    return std::vector<int>(frontier.nodes.size(), frontier.depth <= options_.depth ? 1 : 0);
+  }
+
+ private:
+  Options options_;
+};
+
+FORETELL_REGISTER(TreePolicy, %Name%Tree, "%name%", {.summary = "a chain down to a depth"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
+constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
+project(foretell_%name% CXX)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+
+# CMAKE_PREFIX_PATH names the folder that Foretell was installed to. A strategy that uses tensors asks for COMPONENTS torch and links Foretell::torch.
+find_package(Foretell REQUIRED%hints%)
+add_library(foretell_%name% MODULE %name%.cpp)
+target_link_libraries(foretell_%name% PRIVATE Foretell::framework)
+# A function that nobody defines is told when the plug-in is linked, not when it is loaded.
+target_link_options(foretell_%name% PRIVATE LINKER:--no-undefined)
+set_target_properties(foretell_%name% PROPERTIES OUTPUT_NAME %name% LIBRARY_OUTPUT_DIRECTORY "${CMAKE_CURRENT_BINARY_DIR}")
+)code";
+
+constexpr std::string_view kReadme = R"code(# %name%
+
+A %kind% for Foretell, in `%name%.cpp`. The comment at its top says what a %kind% promises.
+
+%build%
+
+```sh
+cmake -B build%prefix% && cmake --build build
+```
+
+List it, with its parameters:
+
+```sh
+foretell list %plural% --plugin build/lib%name%.so
+```
+
+Run it (a study names it with `plugins: [build/lib%name%.so]`):
+
+```sh
+foretell generate --plugin build/lib%name%.so --model DIR --prompt "one two one two one" %use% --show-rounds
+```
+%certify%
+What it promises is checked in every call. A run that ends with "%kind% '%name%' of plug-in lib%name%.so broke its contract in ... at step 3 of prompt q81: ..."
+names the method, the round (from 0) and the rule; what was finished is kept. docs/PLUGINS.md of Foretell lists the rules.
+
+After Foretell was built again with other interfaces the plug-in is refused; the first command builds it again.
+)code";
+
+constexpr std::string_view kCertify = R"code(
+Certify that the output keeps the target's law, by exact enumeration:
+
+```sh
+foretell certify --plugin build/lib%name%.so %certified%
+```
+)code";
+
+// What differs between the kinds.
+struct PluginKind {
+  std::string kind, plural;
+  std::string_view source;
+  std::string use, certified;  // arguments; `certified` is empty where there is nothing to certify
+};
+
+const std::array<PluginKind, 4>& kinds() {
+  static const std::array<PluginKind, 4> all = {
+      {{"drafter", "drafters", kDrafter, "--drafter %name%", "--drafter %name%"},
+       {"verifier", "verifiers", kVerifier, "--drafter prompt_lookup --verifier %name%", "--verifier %name%"},
+       {"policy", "policies", kPolicy, "--drafter prompt_lookup --set policy.type=%name%", ""},
+       {"tree", "trees", kTree, "--draft-model DIR --set tree.type=%name%", ""}}};
+  return all;
+}
+
+// "my_first" -> "MyFirst", for the names of classes.
+std::string camel_case(const std::string& name) {
+  std::string out;
+  bool upper = true;
+  for (const char c : name) {
+    if (c == '_') {
+      upper = true;
+      continue;
+    }
+    out += upper ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+    upper = false;
+  }
+  return out;
+}
+
+using Replacements = std::vector<std::pair<std::string, std::string>>;
+
+// In the order given, so that a value may hold placeholders that come after it.
+std::string filled(std::string_view text, const Replacements& values) {
+  std::string out(text);
+  for (const auto& [placeholder, value] : values)
+    for (std::size_t at = out.find(placeholder); at != std::string::npos; at = out.find(placeholder, at + value.size()))
+      out.replace(at, placeholder.size(), value);
+  return out;
+}
+
+}  // namespace
+
+const std::vector<std::string>& plugin_kinds() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> out;
+    for (const PluginKind& kind : kinds()) out.push_back(kind.kind);
+    return out;
+  }();
+  return names;
+}
+
+std::vector<TemplateFile> plugin_template(const std::string& kind, const std::string& name, const std::string& prefix) {
+  for (const PluginKind& known : kinds()) {
+    if (known.kind != kind) continue;
+    const Replacements values = {{"%certify%", known.certified.empty() ? "" : std::string(kCertify)},
+                                 {"%use%", known.use},
+                                 {"%certified%", known.certified},
+                                 {"%kind%", known.kind},
+                                 {"%plural%", known.plural},
+                                 {"%hints%", prefix.empty() ? "" : fmt::format(" HINTS \"{}\"", prefix)},
+                                 {"%build%", prefix.empty() ? "Build, PREFIX being the folder that Foretell was installed to:" : "Build:"},
+                                 {"%prefix%", prefix.empty() ? " -DCMAKE_PREFIX_PATH=PREFIX" : ""},
+                                 {"%Name%", camel_case(name)},
+                                 {"%name%", name}};
+    return {
+        {"CMakeLists.txt", filled(kCMake, values)}, {name + ".cpp", filled(known.source, values)}, {"README.md", filled(kReadme, values)}};
+  }
+  throw Error(unknown_name_message("kind", kind, plugin_kinds()));
+}
+
+}  // namespace foretell

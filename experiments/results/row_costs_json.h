@@ -1,0 +1,17 @@
+// The cost of rows as manifests and recorded laws keep it: {"target": [{"rows", "ns"}, ...], "draft": [...]}.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+
+#include "framework/cost/row_costs.h"
+#include "framework/io/json_reader.h"
+
+namespace foretell {
+
+nlohmann::ordered_json to_json(const RowCosts& costs);
+// What to_json() gave; an Error for anything else.
+template <class Json>
+std::shared_ptr<const RowCosts> row_costs_from(const BasicJsonView<Json>& costs);
+
+}  // namespace foretell

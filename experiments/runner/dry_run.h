@@ -1,0 +1,17 @@
+// What `foretell run --dry-run` says: which cells would run, and about how long.
+//
+// Contract: nothing is decoded and nothing written. The time is an upper bound from two measured forwards of each target: every answer as long as it may
+// be, every token a plain step, every prompt prefilled. Cells of a recorded target take no time worth naming.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "experiments/cell/model_pool.h"
+#include "experiments/study/study.h"
+
+namespace foretell {
+
+std::string dry_run(const Study& study, const std::filesystem::path& results, ModelPool& pool);
+
+}  // namespace foretell

@@ -1,0 +1,19 @@
+// Lists of numbers on the command line: "1 2 3", "1,2,3".
+//
+// Contract: anything that is not such a list is an Error that names the option and what was found.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "framework/core/types.h"
+
+namespace foretell {
+
+// Token ids, not negative. Separated by blanks or commas; may be empty.
+Tokens parse_ids(std::string_view text, std::string_view option);
+// Counts of at least 1, at least one of them.
+std::vector<int> parse_positive_list(std::string_view text, std::string_view option);
+
+}  // namespace foretell

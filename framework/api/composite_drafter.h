@@ -1,0 +1,50 @@
+// A drafter made of drafters.
+//
+// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds its own nodes in a round's draft
+// by their tokens and not by their ids. Members that want different hidden states cannot be combined: an Error when they are built.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
+
+namespace foretell {
+
+// How a drafter builds another one that it is made of.
+std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use = MemberUse::Proposed);
+
+class CompositeDrafter : public Drafter {
+ public:
+  HiddenRequest wants() const override { return wants_; }
+  bool needs_logits() const override;
+  bool rewinds() const override;
+  void check(const Request& request) const override;
+  void begin(SlotId slot, const PromptView& prompt) override;
+  void observe_prompt(SlotId slot, const PromptChunk& chunk) override;
+  void observe(std::span<const RoundView> rounds) override;
+  void end(SlotId slot) override;
+
+ protected:
+  // From a list of descriptions: [{type: ...}, ...], at least two. `key` names it in messages.
+  CompositeDrafter(const ConfigValue& list, const char* key, const BuildContext& context);
+  explicit CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members);
+
+  Drafter& member(std::size_t index) const { return *members_[index]; }
+  std::span<const std::unique_ptr<Drafter>> members() const { return members_; }
+  // The forms of all members together.
+  DraftForm member_forms() const;
+  // The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A draft that holds drawn tokens is
+  // used as it is: to drop one for what was drawn would change the law.
+  std::vector<DraftTree> draft_in_turn(std::span<const DraftContext> batch,
+                                       const std::function<bool(std::size_t member, const DraftTree&)>& good) const;
+  // `budget`, no more than the member's own limits.
+  static DraftBudget within(const DraftBudget& budget, const DraftBudget& limits);
+
+ private:
+  std::vector<std::unique_ptr<Drafter>> members_;
+  HiddenRequest wants_;
+};
+
+}  // namespace foretell

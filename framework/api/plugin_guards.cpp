@@ -1,0 +1,266 @@
+#include "framework/api/plugin_guards.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+#include "framework/core/plugin_call.h"
+#include "framework/core/text.h"
+#include "framework/api/contract.h"
+#include "framework/api/drafter.h"
+#include "framework/api/policy.h"
+#include "framework/api/verifier.h"
+#include "framework/api/attention_policy.h"
+
+namespace foretell {
+namespace {
+
+std::set<std::string>& trusted() {
+  static std::set<std::string> labels;
+  return labels;
+}
+
+// The strategy and its name; destructors of plug-ins are calls, too.
+template <class Interface>
+class Guarded {
+ public:
+  Guarded(PluginStrategy who, std::unique_ptr<Interface> strategy) : who_(std::move(who)), strategy_(std::move(strategy)) {}
+  ~Guarded() {
+    const PluginCall call(who_, "its destructor");
+    strategy_.reset();
+  }
+
+  template <class F>
+  decltype(auto) call(std::string_view what, F&& f) const {
+    return call_plugin(who_, what, [&]() -> decltype(auto) { return f(*strategy_); });
+  }
+  const PluginStrategy& who() const { return who_; }
+
+ private:
+  PluginStrategy who_;
+  std::unique_ptr<Interface> strategy_;
+};
+
+DraftBudget checked_limits(const DraftBudget& limits) {
+  check_limits(limits);
+  return limits;
+}
+
+class GuardedDrafter final : public Drafter {
+ public:
+  GuardedDrafter(const PluginStrategy& who, std::unique_ptr<Drafter> drafter)
+      : inner_(who, std::move(drafter)), passes_over_entries_(!trusted().contains(fmt::format("{} '{}'", who.kind, who.name))) {}
+
+  DraftBudget limits() const override {
+    return inner_.call("limits()", [](Drafter& d) { return checked_limits(d.limits()); });
+  }
+  DraftForm form() const override {
+    return inner_.call("form()", [](Drafter& d) { return d.form(); });
+  }
+  HiddenRequest wants() const override {
+    return inner_.call("wants()", [](Drafter& d) { return d.wants(); });
+  }
+  bool needs_logits() const override {
+    return inner_.call("needs_logits()", [](Drafter& d) { return d.needs_logits(); });
+  }
+  bool draws_through_context() const override {
+    return inner_.call("draws_through_context()", [](Drafter& d) { return d.draws_through_context(); });
+  }
+  bool rewinds() const override {
+    return inner_.call("rewinds()", [](Drafter& d) { return d.rewinds(); });
+  }
+  void check(const Request& request) const override {
+    inner_.call("check()", [&](const Drafter& d) { d.check(request); });
+  }
+  void begin(SlotId slot, const PromptView& prompt) override {
+    inner_.call("begin()", [&](Drafter& d) { d.begin(slot, prompt); });
+  }
+  void observe_prompt(SlotId slot, const PromptChunk& chunk) override {
+    inner_.call("observe_prompt()", [&](Drafter& d) { d.observe_prompt(slot, chunk); });
+  }
+  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
+    return inner_.call("draft()", [&](Drafter& d) {
+      std::vector<DraftTree> drafts = d.draft(batch);
+      check_drafts(drafts, batch);
+      const DraftForm form = d.form();
+      for (const DraftTree& draft : drafts) {
+        check_form(draft, form);
+        if (passes_over_entries_) check_entries(draft);
+        check_sums(draft);
+      }
+      return drafts;
+    });
+  }
+  void observe(std::span<const RoundView> rounds) override {
+    inner_.call("observe()", [&](Drafter& d) { d.observe(rounds); });
+  }
+  void end(SlotId slot) override {
+    inner_.call("end()", [&](Drafter& d) { d.end(slot); });
+  }
+
+ private:
+  Guarded<Drafter> inner_;
+  bool passes_over_entries_;
+};
+
+class GuardedVerifier final : public Verifier {
+ public:
+  GuardedVerifier(const PluginStrategy& who, std::unique_ptr<Verifier> verifier) : inner_(who, std::move(verifier)) {}
+
+  Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override {
+    return inner_.call("verify()", [&](Verifier& v) {
+      Verdict verdict = v.verify(draft, scores, rng);
+      check_verdict(draft, verdict, std::numeric_limits<int>::max());  // the loop knows the vocabulary
+      return verdict;
+    });
+  }
+  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions& sampling) const override {
+    return inner_.call("refuses()", [&](Verifier& v) { return v.refuses(form, sampling); });
+  }
+  bool needs_logits() const override {
+    return inner_.call("needs_logits()", [](Verifier& v) { return v.needs_logits(); });
+  }
+  GivenOutput given_output() const override {
+    return inner_.call("given_output()", [](Verifier& v) { return v.given_output(); });
+  }
+
+ private:
+  Guarded<Verifier> inner_;
+};
+
+class GuardedDraftPolicy final : public DraftPolicy {
+ public:
+  GuardedDraftPolicy(const PluginStrategy& who, std::unique_ptr<DraftPolicy> policy) : inner_(who, std::move(policy)) {}
+
+  void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) override {
+    inner_.call("plan()", [&](DraftPolicy& p) {
+      p.plan(batch, budgets);
+      for (const DraftBudget& budget : budgets) check_budget(budget);
+    });
+  }
+  bool go_on(const DraftStep& step) override {
+    return inner_.call("go_on()", [&](DraftPolicy& p) { return p.go_on(step); });
+  }
+  bool wants_laws() const override {
+    return inner_.call("wants_laws()", [](DraftPolicy& p) { return p.wants_laws(); });
+  }
+  bool wants_hidden() const override {
+    return inner_.call("wants_hidden()", [](DraftPolicy& p) { return p.wants_hidden(); });
+  }
+  void observe(std::span<const RoundRecord> records) override {
+    inner_.call("observe()", [&](DraftPolicy& p) { p.observe(records); });
+  }
+
+ private:
+  Guarded<DraftPolicy> inner_;
+};
+
+class GuardedTreePolicy final : public TreePolicy {
+ public:
+  GuardedTreePolicy(const PluginStrategy& who, std::unique_ptr<TreePolicy> policy) : inner_(who, std::move(policy)) {}
+
+  DraftBudget limits() const override {
+    return inner_.call("limits()", [](TreePolicy& p) { return checked_limits(p.limits()); });
+  }
+  bool wants_laws() const override {
+    return inner_.call("wants_laws()", [](TreePolicy& p) { return p.wants_laws(); });
+  }
+  std::optional<int> beam() const override {
+    return inner_.call("beam()", [](TreePolicy& p) {
+      const std::optional<int> beam = p.beam();
+      FORETELL_CONTRACT(beam.value_or(1) >= 1, "beam() is {}, expected at least 1", *beam);
+      return beam;
+    });
+  }
+  std::vector<int> expand(const Frontier& frontier) override {
+    return inner_.call("expand()", [&](TreePolicy& p) {
+      std::vector<int> widths = p.expand(frontier);
+      check_widths(frontier, widths);
+      return widths;
+    });
+  }
+  int grown_nodes() const override {
+    return inner_.call("grown_nodes()", [](TreePolicy& p) {
+      const int nodes = p.grown_nodes();
+      FORETELL_CONTRACT(nodes >= p.limits().nodes && nodes <= DraftTree::kMostNodes,
+                        "grown_nodes() is {}, expected {} (limits().nodes) to {}", nodes, p.limits().nodes, DraftTree::kMostNodes);
+      return nodes;
+    });
+  }
+  std::vector<NodeId> select(const DraftTree& draft, std::span<const double> path_probability, int nodes) override {
+    return inner_.call("select()", [&](TreePolicy& p) {
+      std::vector<NodeId> kept = p.select(draft, path_probability, nodes);
+      check_selection(draft, kept, nodes);
+      FORETELL_CONTRACT(!kept.empty() || draft.size() - 1 <= nodes, "select() kept all of the {} that were grown, {} are allowed",
+                        counted(draft.size() - 1, "node"), nodes);
+      return kept;
+    });
+  }
+
+ private:
+  Guarded<TreePolicy> inner_;
+};
+
+void check_visible(const AttentionView& view, const VisibleRows& visible) {
+  const auto lists = static_cast<std::size_t>(visible.per_head ? std::max(view.kv_heads, 1) : 1);
+  FORETELL_CONTRACT(visible.rows.size() % lists == 0, "visible() returned {} for {}: expected lists of one length",
+                    counted(visible.rows.size(), "row"), counted(lists, "key head"));
+  const std::size_t length = visible.rows.size() / lists;
+  for (std::size_t i = 0; i < visible.rows.size(); ++i) {
+    const int row = visible.rows[i];
+    FORETELL_CONTRACT(row >= 0 && row < view.cached, "visible() returned row {}, the cache holds {} below the item's own", row,
+                      view.cached);
+    FORETELL_CONTRACT(i % length == 0 || visible.rows[i - 1] < row, "visible() returned row {} after row {}, expected increasing rows", row,
+                      visible.rows[i - 1]);
+  }
+}
+
+class GuardedAttentionPolicy final : public AttentionPolicy {
+ public:
+  GuardedAttentionPolicy(const PluginStrategy& who, std::unique_ptr<AttentionPolicy> policy) : inner_(who, std::move(policy)) {}
+
+  std::unique_ptr<AttentionPolicy> fresh() const override {
+    return inner_.call("fresh()", [&](AttentionPolicy& p) -> std::unique_ptr<AttentionPolicy> {
+      std::unique_ptr<AttentionPolicy> made = p.fresh();
+      FORETELL_CONTRACT(made, "fresh() returned no policy");
+      return std::make_unique<GuardedAttentionPolicy>(inner_.who(), std::move(made));
+    });
+  }
+  VisibleRows visible(const AttentionView& view) override {
+    return inner_.call("visible()", [&](AttentionPolicy& p) {
+      VisibleRows rows = p.visible(view);
+      check_visible(view, rows);
+      return rows;
+    });
+  }
+  bool wants_weights() const override {
+    return inner_.call("wants_weights()", [](AttentionPolicy& p) { return p.wants_weights(); });
+  }
+  void observe(const AttentionWeights& weights) override {
+    inner_.call("observe()", [&](AttentionPolicy& p) { p.observe(weights); });
+  }
+  void keep(int base, std::span<const int> rows) override {
+    inner_.call("keep()", [&](AttentionPolicy& p) { p.keep(base, rows); });
+  }
+
+ private:
+  Guarded<AttentionPolicy> inner_;
+};
+
+}  // namespace
+
+void trust_distributions_of(const std::string& label) { trusted().insert(label); }
+
+#define FORETELL_DEFINE_GUARD(Interface)                                                                                  \
+  template <>                                                                                                             \
+  std::unique_ptr<Interface> Registry<Interface>::guard(const PluginStrategy& who, std::unique_ptr<Interface> strategy) { \
+    return std::make_unique<Guarded##Interface>(who, std::move(strategy));                                                \
+  }
+
+FORETELL_DEFINE_GUARD(Drafter)
+FORETELL_DEFINE_GUARD(Verifier)
+FORETELL_DEFINE_GUARD(DraftPolicy)
+FORETELL_DEFINE_GUARD(TreePolicy)
+FORETELL_DEFINE_GUARD(AttentionPolicy)
+
+}  // namespace foretell

@@ -1,0 +1,187 @@
+// One file adds a strategy: the class, and one line that registers it.
+//
+// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program is being
+// loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the executable and in
+// plug-ins meet in the same one. What a plug-in registers waits until its loader adds it (framework/plugin/plugin.h), because no exception can
+// leave a static initialiser: there a name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
+// interface's contract and names the plug-in where it is broken (framework/api/plugin_guards.h), wherever the strategy is used.
+//
+// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const BuildContext&):
+//
+//   FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the last occurrence of the newest tokens"});
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/core/config_value.h"
+#include "framework/core/error.h"
+#include "framework/core/parameters.h"
+#include "framework/core/plugin_call.h"
+
+namespace foretell {
+
+struct BuildContext;  // framework/api/build_context.h
+
+struct StrategyInfo {
+  std::string summary = {};
+  std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
+  bool run_state = false;             // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
+  bool clock = false;                 // behaviour depends on measured time: likewise
+  // What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed, never measured or reproduced, and
+  // so are those of a strategy that is made of one that says so.
+  bool given_acceptance = false;
+};
+
+// What all strategies have in common: the name that they were made by, for messages.
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  const std::string& label() const { return label_; }  // "drafter 'model'", "drafter 'bigram' of plug-in libbigram.so"
+  bool from_plugin() const { return from_plugin_; }
+  void set_label(std::string label, bool from_plugin) {
+    label_ = std::move(label);
+    from_plugin_ = from_plugin;
+  }
+
+ protected:
+  Strategy() = default;
+  Strategy(const Strategy&) = default;
+  Strategy& operator=(const Strategy&) = default;
+
+ private:
+  std::string label_ = "a strategy";  // no registry made it
+  bool from_plugin_ = false;
+};
+
+// A registration that a plug-in has made and that is not in its registry yet.
+struct PendingStrategy {
+  std::string kind, name;
+  std::function<void(const std::string& plugin)> add;  // an Error if the name is taken
+};
+
+// Where registrations go while a plug-in is being loaded; null at all other times.
+std::vector<PendingStrategy>*& pending_strategies();
+
+template <class Interface>
+class Registry {
+ public:
+  struct Entry {
+    StrategyInfo info;
+    std::function<std::vector<ParameterDoc>()> parameters;
+    std::function<std::unique_ptr<Interface>(const ConfigValue&, const BuildContext&)> make;
+    Location where;           // of its registration
+    std::string plugin = {};  // the file that it was loaded from; empty: built in
+  };
+
+  static Registry& instance();
+
+  bool add(const std::string& name, Entry entry) {
+    if (std::vector<PendingStrategy>* pending = pending_strategies()) {
+      pending->push_back({kind(), name, [this, name, entry = std::move(entry)](const std::string& plugin) {
+                            const auto [it, added] = entries_.emplace(name, guarded(name, plugin, entry));
+                            if (!added) throw Error(already_registered(it->first, it->second));
+                          }});
+      return true;
+    }
+    const auto [it, added] = entries_.emplace(name, std::move(entry));
+    FORETELL_CHECK(added, "{}", already_registered(it->first, it->second));
+    return true;
+  }
+
+  // "drafter 'model' is already registered in drafters/model.cpp:12"
+  static std::string already_registered(const std::string& name, const Entry& entry) {
+    const std::string from = entry.plugin.empty() ? "" : fmt::format(" of {}", entry.plugin);
+    return fmt::format("{} '{}' is already registered in {}{}", kind(), name, entry.where.to_string(), from);
+  }
+
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+
+  const Entry& find(const std::string& name, const Location& where) const {
+    const auto it = entries_.find(name);
+    if (it == entries_.end()) {
+      std::vector<std::string> known;
+      for (const auto& [other, entry] : entries_) known.push_back(other);
+      throw Error(where, unknown_name_message(kind(), name, known));
+    }
+    return it->second;
+  }
+
+  // Builds what `{type: name, key: value, ...}` describes.
+  std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
+    return placed_at(description.where(), [&] {
+      const Entry& entry = find(description);
+      std::unique_ptr<Interface> made = entry.make(description, context);
+      const PluginStrategy who{kind(), type_of(description), entry.plugin};
+      made->set_label(who.label(), !entry.plugin.empty());
+      return made;
+    });
+  }
+
+  // Whom it names; an Error where the name was written if that is nobody.
+  const Entry& find(const ConfigValue& description) const {
+    const ConfigValue* type = description.find("type");  // none in the short form
+    return find(type_of(description), type ? type->where() : description.where());
+  }
+
+  // The name in `{type: name, ...}`, or in the short form `name`.
+  std::string type_of(const ConfigValue& description) const {
+    if (description.is_scalar()) return description.text();
+    const ConfigValue* type = description.find("type");
+    if (!type) fail_at(description.where(), "a {} needs the key 'type'", kind());
+    return read_text(*type, "type");
+  }
+
+  static const char* kind();  // "drafter", "verifier", ... for messages
+
+ private:
+  // Defined for each interface in framework/api/plugin_guards.cpp.
+  static std::unique_ptr<Interface> guard(const PluginStrategy& who, std::unique_ptr<Interface> strategy);
+
+  static Entry guarded(const std::string& name, const std::string& plugin, const Entry& entry) {
+    const PluginStrategy who{kind(), name, plugin};
+    Entry out = entry;
+    out.plugin = plugin;
+    out.parameters = [who, list = entry.parameters] { return call_plugin(who, "the list of its parameters", list); };
+    out.make = [who, make = entry.make](const ConfigValue& description, const BuildContext& context) {
+      return guard(who, call_plugin(
+                            who, "its constructor", [&] { return make(description, context); }, description.where()));
+    };
+    return out;
+  }
+
+  std::map<std::string, Entry> entries_;
+};
+
+template <class Interface, class Type>
+typename Registry<Interface>::Entry registry_entry(const std::string& name, const StrategyInfo& info, const Location& where) {
+  typename Registry<Interface>::Entry entry;
+  entry.info = info;
+  entry.where = where;
+  entry.parameters = [] { return Parameters::describe<typename Type::Options>(); };
+  entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
+    typename Type::Options options;
+    const std::string owner = std::string(Registry<Interface>::kind()) + " '" + name + "'";
+    Parameters::read(description.is_scalar() ? ConfigValue::map({}, description.where()) : description, owner, options, {"type"});
+    return std::make_unique<Type>(std::move(options), context);
+  };
+  return entry;
+}
+
+// For strategies without parameters.
+struct NoOptions {
+  void declare(Parameters&) {}
+};
+
+}  // namespace foretell
+
+#define FORETELL_REGISTER(Interface, Type, name, ...)                                              \
+  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add( \
+      name,                                                                                        \
+      ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, ::foretell::Location{__FILE__, __LINE__}))

@@ -1,0 +1,91 @@
+#include "framework/decoding/model_target.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <map>
+
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/decoding/host_logits.h"
+#include "framework/decoding/model_scores.h"
+#include "framework/decoding/model_target_session.h"
+#include "framework/api/hidden.h"
+
+namespace foretell {
+namespace {
+
+class TargetScores final : public ModelScores {
+ public:
+  TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows, HiddenStates hidden)
+      : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)), hidden_(std::move(hidden)) {}
+  const HiddenStates* hidden() const override { return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_; }
+
+ private:
+  HiddenStates hidden_;
+};
+
+class ModelTarget final : public Target {
+ public:
+  ModelTarget(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options)
+      : model_(std::move(model)), options_(options) {}
+
+  int vocab() const override { return model_->config().vocab_size; }
+
+  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
+    const ModelConfig& config = model_->config();
+    const auto length = static_cast<int>(request.prompt.size());
+    if (length > config.context)
+      fail("request {}: the prompt has {}, the model's context ends at {}", request.id, counted(length, "token"), config.context);
+    for (const Token token : request.prompt)
+      if (token < 0 || token >= config.vocab_size)
+        fail("request {}: token {} of the prompt is outside the model's vocabulary of {} tokens", request.id, token, config.vocab_size);
+    const int reach = static_cast<int>(std::min<std::int64_t>(std::int64_t{length} + request.max_new_tokens, config.context));
+    return std::make_unique<ModelTargetSession>(*model_, reach + rows, options_.prefill_chunk, wants);
+  }
+
+  std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
+    // Sequences whose provisional rows stop at the same layer share their forwards; 0 stands for those without any.
+    std::map<int, std::vector<std::size_t>> groups;
+    for (std::size_t i = 0; i < batch.size(); ++i) groups[session(batch[i]).begin_scoring(batch[i].draft)].push_back(i);
+    std::vector<std::unique_ptr<Scores>> out(batch.size());
+    for (const auto& [first_layer, members] : groups) score_group(batch, members, first_layer, out);
+    return out;
+  }
+
+ private:
+  static ModelTargetSession& session(const ScoreRequest& request) { return static_cast<ModelTargetSession&>(request.session); }
+
+  void score_group(std::span<const ScoreRequest> batch, std::span<const std::size_t> members, int resume_at,
+                   std::vector<std::unique_ptr<Scores>>& out) const {
+    const HiddenRequest& wants = session(batch[members[0]]).wants();  // the pipeline's: equal for all
+    std::vector<ForwardItem> items;
+    for (const std::size_t i : members) items.push_back(session(batch[i]).item());
+    ForwardOptions options;
+    options.layers = LayerRange{resume_at, model_->config().num_layers};
+    options.taps = taps_from(wants, resume_at);
+    options.tap_final = wants.final_state;
+    const ForwardResult result = model_->forward(items, options);
+
+    const auto logits = std::make_shared<HostLogits>(result.logits);
+    int first = 0;
+    for (const std::size_t i : members) {
+      const ModelTargetSession& s = session(batch[i]);
+      std::vector<int> rows = s.row_of_node();
+      for (int& row : rows) row += first;
+      out[i] = std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first));
+      first += static_cast<int>(s.row_of_node().size());
+    }
+  }
+
+  std::shared_ptr<const LanguageModel> model_;
+  ModelTargetOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options) {
+  return std::make_unique<ModelTarget>(std::move(model), options);
+}
+
+}  // namespace foretell

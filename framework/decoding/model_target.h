@@ -1,0 +1,20 @@
+// A language model as the target of the loop.
+//
+// Contract: see target.h and target_view.h. Rows of all sequences go through one forward; sequences with provisional rows take two, one for each
+// part of the layers. The cache of a session has room for the context that its request can reach and for one round's draft.
+#pragma once
+
+#include <memory>
+
+#include "framework/api/target.h"
+#include "framework/model/language_model.h"
+
+namespace foretell {
+
+struct ModelTargetOptions {
+  int prefill_chunk = 512;  // rows of one prefill forward
+};
+
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options = {});
+
+}  // namespace foretell

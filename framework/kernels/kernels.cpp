@@ -1,0 +1,225 @@
+#include "framework/kernels/kernels.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/silu.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "framework/core/cpu_clones.h"
+#include "framework/kernels/lanes.h"
+
+namespace foretell {
+namespace {
+
+using at::BFloat16;
+
+constexpr std::int64_t kSerialElements = 32768;  // below, starting threads costs more than it saves
+
+inline float rounded(float value, const float*) { return value; }
+inline float rounded(float value, const BFloat16*) {
+  BFloat16 result;
+  store_one(&result, value);
+  return load_one(&result);
+}
+
+template <class T>
+inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T* out, std::int64_t width, float eps) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < width; ++i) sum += load_one(x + i) * load_one(x + i);
+  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) store_one(out + i, load_one(gain + i) * rounded(load_one(x + i) * scale, x));
+}
+
+FORETELL_CLONES void norm_row_f32(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
+  norm_row(x, gain, out, width, eps);
+}
+FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+  norm_row(x, gain, out, width, eps);
+}
+void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) { norm_row_f32(x, gain, out, width, eps); }
+void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+  norm_row_bf16(x, gain, out, width, eps);
+}
+
+template <class T>
+void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, float eps) {
+  const std::int64_t width = x.size(1);
+  const T* in = x.const_data_ptr<T>();
+  const T* gains = gain.const_data_ptr<T>();
+  T* result = out.mutable_data_ptr<T>();
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) norm_one(in + row * width, gains, result + row * width, width, eps);
+  });
+}
+
+template <class T>
+void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, float eps) {
+  const std::int64_t width = gain.size(0), stride = x.size(1);
+  const T* gains = gain.const_data_ptr<T>();
+  T* values = x.mutable_data_ptr<T>() + first;
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / (count * width)), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      T* part = values + row * stride;
+      for (std::int64_t i = 0; i < count; ++i, part += width) norm_one(part, gains, part, width, eps);
+    }
+  });
+}
+
+struct Angles {
+  const float* cosines;
+  const float* sines;
+  std::int64_t pairs;
+  bool interleaved;
+};
+
+// Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864, equation 34).
+template <int Step, class T>
+FORETELL_INLINE void rotate_head(T* head, const Angles& angles, std::int64_t apart) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < angles.pairs; ++i) {
+    const float a = load_one(head + i * Step);
+    const float b = load_one(head + i * Step + apart);
+    store_one(head + i * Step, a * angles.cosines[i] - b * angles.sines[i]);
+    store_one(head + i * Step + apart, b * angles.cosines[i] + a * angles.sines[i]);
+  }
+}
+
+template <class T>
+FORETELL_INLINE void rotate_heads(T* first, int count, std::int64_t dim, const Angles& angles) {
+  for (int h = 0; h < count; ++h, first += dim) {
+    if (angles.interleaved) {
+      rotate_head<2>(first, angles, 1);
+    } else {
+      rotate_head<1>(first, angles, angles.pairs);
+    }
+  }
+}
+
+FORETELL_CLONES void rotate_f32(float* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_heads(first, count, dim, angles);
+}
+FORETELL_CLONES void rotate_bf16(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_heads(first, count, dim, angles);
+}
+void rotate(float* first, int count, std::int64_t dim, const Angles& angles) { rotate_f32(first, count, dim, angles); }
+void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) { rotate_bf16(first, count, dim, angles); }
+
+template <class T>
+void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                           std::span<const StoredRows> items) {
+  const std::int64_t width = qkv.size(1);
+  const std::int64_t dim = layout.head_dim;
+  const std::int64_t value_dim = layout.value_dim();
+  const std::int64_t pairs = cosines.defined() ? cosines.size(1) : 0;
+  const float* cosine = pairs > 0 ? cosines.const_data_ptr<float>() : nullptr;
+  const float* sine = pairs > 0 ? sines.const_data_ptr<float>() : nullptr;
+  for (const StoredRows& item : items) {
+    T* keys = item.keys.mutable_data_ptr<T>();
+    T* values = item.values.mutable_data_ptr<T>();
+    const std::int64_t capacity = item.keys.size(1);
+    T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
+    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t r = begin; r < end; ++r) {
+        T* row = rows + r * width;
+        const std::int64_t angle = (item.offset + r) * pairs;
+        if (pairs > 0) {
+          rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim, {cosine + angle, sine + angle, pairs, layout.interleaved});
+        }
+        const T* key = row + layout.heads * dim;
+        const T* value = key + layout.kv_heads * dim;
+        for (int h = 0; h < layout.kv_heads; ++h) {
+          std::memcpy(keys + (h * capacity + item.start + r) * dim, key + h * dim, dim * sizeof(T));
+          std::memcpy(values + (h * capacity + item.start + r) * value_dim, value + h * value_dim, value_dim * sizeof(T));
+        }
+      }
+    });
+  }
+}
+
+bool has_kernel(const at::Tensor& x) {
+  return x.device().is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+}  // namespace
+
+namespace {
+
+at::ScalarType arithmetic_of(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
+
+}  // namespace
+
+at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  const at::Tensor wide = x.to(arithmetic_of(x));
+  return wide.mul(wide.square().mean(-1, true).add(eps).rsqrt()).to(x.scalar_type()).mul(gain);
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
+  if (!has_kernel(x)) return rms_norm_aten(x, gain, eps);
+  at::Tensor out = at::empty_like(x);
+  x.scalar_type() == at::kFloat ? norm_rows<float>(x, gain, out, static_cast<float>(eps))
+                                : norm_rows<BFloat16>(x, gain, out, static_cast<float>(eps));
+  return out;
+}
+
+void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+  const at::Tensor parts = x.narrow(1, first, count * gain.size(0)).unflatten(1, {count, gain.size(0)});
+  parts.copy_(rms_norm_aten(parts, gain, eps));
+}
+
+void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+  if (!has_kernel(x)) return rms_norm_parts_aten(x, first, count, gain, eps);
+  x.scalar_type() == at::kFloat ? norm_parts<float>(x, first, count, gain, static_cast<float>(eps))
+                                : norm_parts<BFloat16>(x, first, count, gain, static_cast<float>(eps));
+}
+
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                           std::span<const StoredRows> items) {
+  const std::int64_t turning = layout.heads + layout.kv_heads;
+  const at::Tensor heads = qkv.narrow(1, 0, turning * layout.head_dim).unflatten(1, {turning, layout.head_dim});
+  const at::Tensor kept = qkv.narrow(1, turning * layout.head_dim, std::int64_t{layout.kv_heads} * layout.value_dim())
+                              .unflatten(1, {layout.kv_heads, layout.value_dim()});
+  if (cosines.defined()) {
+    const std::int64_t pairs = cosines.size(1);
+    const at::Tensor turned = heads.narrow(2, layout.rotary_first, 2 * pairs);
+    const at::Tensor first = layout.interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
+    const at::Tensor second = layout.interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
+    const at::Tensor a = first.to(arithmetic_of(qkv), false, true);
+    const at::Tensor b = second.to(arithmetic_of(qkv), false, true);
+    const at::Tensor cosine = cosines.unsqueeze(1);
+    const at::Tensor sine = sines.unsqueeze(1);
+    first.copy_(a * cosine - b * sine);
+    second.copy_(b * cosine + a * sine);
+  }
+  for (const StoredRows& item : items) {
+    const at::Tensor keys = heads.narrow(0, item.offset, item.rows).narrow(1, layout.heads, layout.kv_heads);
+    item.keys.narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
+    item.values.narrow(1, item.start, item.rows).copy_(kept.narrow(0, item.offset, item.rows).transpose(0, 1));
+  }
+}
+
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
+                      std::span<const StoredRows> items) {
+  if (!has_kernel(qkv)) return rotate_and_store_aten(qkv, layout, cosines, sines, items);
+  qkv.scalar_type() == at::kFloat ? rotate_and_store_rows<float>(qkv, layout, cosines, sines, items)
+                                  : rotate_and_store_rows<BFloat16>(qkv, layout, cosines, sines, items);
+}
+
+at::Tensor activate(at::Tensor x, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return at::silu_(x);
+    case Activation::Gelu: return at::gelu_(x, "none");
+    case Activation::GeluTanh: return at::gelu_(x, "tanh");
+    case Activation::Relu: return at::relu_(x);
+  }
+  return x;
+}
+
+}  // namespace foretell

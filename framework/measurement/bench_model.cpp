@@ -1,0 +1,214 @@
+#include "framework/measurement/bench_model.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/ones.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <fstream>
+
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/model/transformer.h"
+
+namespace foretell {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kReadBytes = std::size_t{2} << 30;
+constexpr std::size_t kFewestReadBytes = std::size_t{64} << 20;
+constexpr int kReadRepeats = 5;
+constexpr int kPrefillChunk = 256;
+constexpr int kComparedRows = 64;
+constexpr int kTurns = 4, kMostDraftSteps = 16;
+constexpr double kShortMs = 20;  // forwards of models that a cache holds
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Linux's estimate of what can be had without swapping; 0 if it is not told.
+std::size_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::size_t kilobytes = 0;
+  for (std::string unit; file >> key >> kilobytes; std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
+std::uint64_t sum_of(const std::uint64_t* values, std::int64_t begin, std::int64_t end) {
+  std::uint64_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = begin; i < end; ++i) sum += values[i];
+  return sum;
+}
+
+void measure_bandwidth(BenchModelReport& report) {
+  const std::size_t available = available_memory();
+  const std::size_t bytes = available == 0 ? kReadBytes : std::min(kReadBytes, available / 2);
+  if (bytes < kFewestReadBytes) {
+    report.notes.push_back("read bandwidth was not measured: too little free memory");
+    return;
+  }
+  if (bytes < kReadBytes) report.notes.push_back(fmt::format("read bandwidth was measured over {} MiB: memory is short", bytes >> 20));
+  const std::int64_t count = static_cast<std::int64_t>(bytes / sizeof(std::uint64_t));
+  const at::Tensor buffer = at::ones({count}, at::kLong);
+  const auto* values = reinterpret_cast<const std::uint64_t*>(buffer.const_data_ptr<std::int64_t>());
+  double best = 0;
+  for (int repeat = 0; repeat < kReadRepeats; ++repeat) {
+    std::atomic<std::uint64_t> sum = 0;
+    const auto start = Clock::now();
+    const std::int64_t grain = (count + report.threads - 1) / report.threads;
+    at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) { sum += sum_of(values, begin, end); });
+    best = std::max(best, static_cast<double>(count) * sizeof(std::uint64_t) / seconds_since(start) / 1e9);
+    FORETELL_CHECK(sum == static_cast<std::uint64_t>(count), "sum {} of {} ones", sum.load(), count);
+  }
+  report.read_bandwidth_gbs = best;
+  report.read_bytes = static_cast<double>(count) * sizeof(std::uint64_t);
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+void check_options(const BenchModelOptions& options, const ModelConfig& config) {
+  if (options.rows.empty()) fail("bench model: no row count is given");
+  if (options.batch < 1) fail("bench model: a batch of {}", options.batch);
+  if (options.repeats < 1) fail("bench model: {}, at least 1 is needed", counted(options.repeats, "repeat"));
+  if (options.context < 0) fail("bench model: a context of {} tokens", options.context);
+  for (const int rows : options.rows) {
+    if (rows < 1) fail("bench model: {}, at least 1 is needed", counted(rows, "row"));
+    if (rows > config.context - options.context) {
+      fail("bench model: {} after {} of context exceed the model's context of {}", counted(rows, "row"), counted(options.context, "token"),
+           config.context);
+    }
+  }
+}
+
+// The same tokens on every machine.
+class RandomText {
+ public:
+  Tokens tokens(int count, int vocab) {
+    Tokens tokens(static_cast<std::size_t>(count));
+    for (Token& token : tokens) token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % vocab;
+    return tokens;
+  }
+
+ private:
+  std::uint64_t state_ = 1;
+};
+
+// One model with filled caches, to be asked for forwards of any size.
+class Bench {
+ public:
+  Bench(const LanguageModel& model, const std::vector<int>& rows, int context, int batch) : model_(model), context_(context) {
+    const int most = *std::max_element(rows.begin(), rows.end());
+    for (int i = 0; i < batch; ++i) caches_.push_back(model.make_cache(context_ + std::max(most, 1)));
+    while (caches_[0]->length() < context_) forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), LogitRows::None);
+  }
+
+  double seconds(int rows) {
+    const auto start = Clock::now();
+    forward(rows, LogitRows::All);
+    const double seconds = seconds_since(start);
+    for (const auto& cache : caches_) cache->truncate(context_);
+    return seconds;
+  }
+
+ private:
+  void forward(int rows, LogitRows logits) {
+    const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
+    std::vector<ForwardItem> items;
+    for (const auto& cache : caches_)
+      items.push_back({.input = TokenSpan(tokens), .shape = ChainShape{}, .cache = cache.get(), .logits = logits});
+    const ForwardResult result = model_.forward(items, ForwardOptions{});
+    // A CUDA device works on its own; asking for a value waits for it.
+    if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
+  }
+
+  const LanguageModel& model_;
+  int context_;
+  std::vector<std::unique_ptr<KvCache>> caches_;
+  RandomText random_;
+};
+
+at::Tensor logits_of_text(const LanguageModel& model, const Tokens& text) {
+  const auto cache = model.make_cache(static_cast<int>(text.size()));
+  return model.forward(ForwardItem{.input = TokenSpan(text), .cache = cache.get()}).logits;
+}
+
+RoundingError rounding_error(const LanguageModel& exact, const LanguageModel& rounded) {
+  RandomText random;
+  const Tokens text = random.tokens(std::min(kComparedRows, exact.config().context), exact.config().vocab_size);
+  const at::Tensor a = logits_of_text(exact, text), b = logits_of_text(rounded, text);
+  const at::Tensor difference = a.sub(b).abs();
+  return {.rows = static_cast<int>(text.size()),
+          .mean = difference.mean().item<double>(),
+          .largest = difference.max().item<double>(),
+          .spread = a.std(1).mean().item<double>(),
+          .same_top = a.argmax(1).eq(b.argmax(1)).to(at::kDouble).mean().item<double>()};
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows,
+                                                  const ForwardTimesOptions& options) {
+  Bench bench(model, rows, options.context, options.batch);
+  std::optional<Bench> draft;
+  if (options.draft) draft.emplace(*options.draft, std::vector<int>{1}, std::min(options.context, options.draft->config().context - 1), 1);
+  std::vector<std::vector<double>> times;
+  std::vector<bool> is_short;
+  for (const int count : rows) {
+    times.emplace_back();
+    const double warm_up = bench.seconds(count) * 1e3;
+    is_short.push_back(warm_up < kShortMs);
+    if (options.longest_ms && warm_up > *options.longest_ms) break;
+  }
+  for (int repeat = 0; repeat < options.repeats; ++repeat) {
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      double seconds = 0;
+      for (int turn = 0; turn < (is_short[i] ? kTurns : 1); ++turn) {
+        for (int step = 1; draft && step < std::min(rows[i], kMostDraftSteps + 1); ++step) draft->seconds(1);
+        seconds = bench.seconds(rows[i]);
+      }
+      times[i].push_back(seconds * 1e3);
+    }
+  }
+  return times;
+}
+
+BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
+  check_options(options, load_model_config(folder));
+  BenchModelReport report;
+  report.threads = at::get_num_threads();
+  report.batch = options.batch;
+  measure_bandwidth(report);
+
+  std::shared_ptr<const LanguageModel> loaded = load_model(folder, {.dtype = load.dtype, .device = load.device});
+  if (load.int8) {
+    const auto rounded = loaded->quantised();
+    if (!rounded) fail("bench model: weights of 8 bits are computed on the CPU only");
+    report.rounding = rounding_error(*loaded, *rounded);
+    loaded = rounded;
+  }
+  const auto* model = dynamic_cast<const Transformer*>(loaded.get());
+  FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
+  report.dtype = load.int8 ? "int8" : model->dtype() == at::kFloat ? "f32" : model->dtype() == at::kDouble ? "f64" : "bf16";
+  report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
+  std::vector<std::vector<double>> times =
+      forward_times_ms(*model, options.rows, {.context = options.context, .repeats = options.repeats, .batch = options.batch});
+  for (std::size_t i = 0; i < options.rows.size(); ++i) {
+    const int rows = options.rows[i];
+    const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * options.batch * (options.context + rows);
+    const double middle = median(std::move(times[i]));
+    report.rows.push_back({rows, middle, bytes / middle / 1e6});
+  }
+  return report;
+}
+
+}  // namespace foretell

@@ -1,0 +1,53 @@
+#include "framework/measurement/measured_costs.h"
+
+#include <algorithm>
+
+#include "framework/measurement/bench_model.h"
+
+namespace foretell {
+namespace {
+
+constexpr int kRepeats = 5, kMostRepeats = 40;
+constexpr double kBudgetMs = 1500;  // for a small model, whose forwards are short beside a busy machine's slow spells
+constexpr int kContext = 64;
+constexpr double kLongestMs = 1000;
+// With the first count after each at which kernels change or tiles are full: costs jump there, and the drafts of 4, 8 and 16 tokens land on it.
+constexpr int kRowCounts[] = {1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 96, 128};
+
+double median(std::vector<double> of) {
+  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
+  std::nth_element(of.begin(), middle, of.end());
+  return *middle;
+}
+
+// Medians, because what they are compared with are whole runs, in which a busy machine has its slow spells too.
+std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* draft) {
+  const int context = row_cost_context(model.config());
+  std::vector<int> rows;
+  for (const int count : kRowCounts)
+    if (count <= model.config().context - context) rows.push_back(count);
+  ForwardTimesOptions options{.context = context, .repeats = kRepeats, .longest_ms = kLongestMs, .draft = draft};
+  auto times = forward_times_ms(model, rows, options);
+  double once = 0;
+  for (const auto& of : times) once += 2 * median(of);
+  rows.resize(times.size());
+  if (const int more = std::min(kMostRepeats, static_cast<int>(kBudgetMs / once)) - kRepeats; more > 0) {
+    options.repeats = more;
+    const auto again = forward_times_ms(model, rows, options);
+    for (std::size_t i = 0; i < times.size(); ++i) times[i].insert(times[i].end(), again[i].begin(), again[i].end());
+  }
+  std::vector<RowCost> out;
+  out.reserve(times.size());
+  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], median(times[i]) * 1e6});
+  return out;
+}
+
+}  // namespace
+
+int row_cost_context(const ModelConfig& target) { return std::min(kContext, target.context / 2); }
+
+std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft) {
+  return std::make_shared<RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<RowCost>{});
+}
+
+}  // namespace foretell

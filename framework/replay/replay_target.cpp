@@ -1,0 +1,188 @@
+#include "framework/replay/replay_target.h"
+
+#include <algorithm>
+#include <limits>
+#include <unordered_map>
+
+#include "framework/core/error.h"
+#include "framework/replay/recorded_laws.h"
+
+namespace foretell {
+namespace {
+
+// What follows each node that lies on the recorded path.
+class ReplayScores final : public Scores {
+ public:
+  // `open_end`: the draft may reach beyond the end of the path.
+  ReplayScores(const DraftTree& draft, TokenSpan ahead, int vocab, bool open_end) {
+    NodeId at = kAnchor;
+    for (const Token token : ahead) {
+      laws_.emplace(at, Law::point_mass(vocab, token));
+      const auto next = draft.child(at, token);
+      if (!next) return;
+      at = *next;
+    }
+    if (open_end) laws_.emplace(at, Law::point_mass(vocab, undrafted(draft, at, vocab)));
+  }
+  Token argmax(NodeId node) override { return law(node).mode(); }
+  const Law& law(NodeId node) override {
+    const auto it = laws_.find(node);
+    if (it == laws_.end())
+      fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end", node);
+    return it->second;
+  }
+  std::span<const float> logits(NodeId) override { fail("a recorded answer has no logits"); }
+
+ private:
+  // The answer is over: any token ends the round there, and none is emitted.
+  static Token undrafted(const DraftTree& draft, NodeId at, int vocab) {
+    Token token = 0;
+    while (token + 1 < vocab && draft.child(at, token)) ++token;
+    return token;
+  }
+
+  std::unordered_map<NodeId, Law> laws_;
+};
+
+// The draws of one round, given what will be emitted.
+class DrawsGivenOutput final : public GivenDraws {
+ public:
+  explicit DrawsGivenOutput(const RecordedLaws& laws) : laws_(laws) {}
+
+  // The next token to be emitted has this position.
+  void begin_round(int position) {
+    position_ = position;
+    nodes_.clear();
+  }
+
+  Token draw(const DraftTree& tree, NodeId parent, const Law& q, const Sampler& sampler, Rng& rng) override {
+    const int at = position_ + tree.depth(parent);
+    if (at >= laws_.size() || !on_path(tree, parent)) return q.draw(rng);
+    const Token token = laws_[at].token;
+    if (tree.child(parent, token)) return q.draw(rng);  // a test has accepted: the others are not made
+    const auto [node, fresh] = nodes_.try_emplace(parent);
+    std::optional<Law>& p = node->second;
+    if (fresh) p = law(at, q.vocab(), sampler);
+    const Excess rejected = excess(q, *p);
+    if (!rejected.law || rng.bernoulli(q[token] / (*p)[token])) return token;
+    p = residual(*p, q);
+    return rejected.law->draw(rng);
+  }
+
+ private:
+  Law law(int position, int vocab, const Sampler& sampler) const {
+    const std::vector<float> row = laws_.row(position);
+    Law p = sampler.law(row);
+    if (p[laws_[position].token] > 0) return p;
+    // It was drawn, so it was kept: rounding or the rest of the law has moved the edge of a cut across it. Without the cuts it has a probability.
+    SamplingOptions uncut;
+    uncut.temperature = sampler.options().temperature;
+    return Sampler(uncut, vocab).law(row);
+  }
+
+  bool on_path(const DraftTree& tree, NodeId node) const {
+    for (; node != kAnchor; node = tree.node(node).parent)
+      if (tree.node(node).token != laws_[position_ + tree.depth(node) - 1].token) return false;
+    return true;
+  }
+
+  const RecordedLaws& laws_;
+  int position_ = 0;
+  std::unordered_map<NodeId, std::optional<Law>> nodes_;  // what rejections have left of the target's law
+};
+
+class ReplaySession final : public TargetSession {
+ public:
+  ReplaySession(const Request& request, const ReplayOptions& options) : answer_(request.reference), laws_(request.laws) {
+    if (!laws_) return;
+    context_ = options.context.value_or(std::numeric_limits<int>::max());
+    if (!request.sampling.greedy()) given_.emplace(*laws_);
+  }
+  void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override {
+    if (!tokens.empty() && on_chunk) on_chunk({0, tokens, nullptr});
+    length_ = static_cast<int>(tokens.size());
+  }
+  void keep(std::span<const NodeId> accepted) override {
+    length_ += 1 + static_cast<int>(accepted.size());
+    emitted_ += accepted.size() + 1;
+    if (given_) given_->begin_round(static_cast<int>(emitted_));
+  }
+  int length() const override { return length_; }
+  int room() const override { return std::numeric_limits<int>::max(); }
+  // Without laws the recording says what follows a token up to its last one: the draft must stop before that.
+  int positions_left() const override { return laws_ ? context_ - length_ : static_cast<int>(ahead().size()); }
+  GivenDraws* given_draws() override { return given_ ? &*given_ : nullptr; }
+  TokenSpan ahead() const { return TokenSpan(answer_).subspan(std::min(emitted_, answer_.size())); }
+  bool has_laws() const { return laws_ != nullptr; }
+
+ private:
+  Tokens answer_;
+  std::shared_ptr<const RecordedLaws> laws_;
+  std::optional<DrawsGivenOutput> given_;
+  std::size_t emitted_ = 0;
+  int length_ = 0;
+  int context_ = 0;
+};
+
+class ReplayTarget final : public Target {
+ public:
+  ReplayTarget(int vocab, ReplayOptions options) : vocab_(vocab), options_(std::move(options)) {}
+  int vocab() const override { return vocab_; }
+  bool knows_output() const override { return true; }
+
+  std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenRequest& wants) override {
+    if (request.reference.empty()) fail("request {}: there is no recorded answer to replay", request.id);
+    for (const TokenSpan tokens : {TokenSpan(request.prompt), TokenSpan(request.reference)})
+      for (const Token token : tokens)
+        if (token < 0 || token >= vocab_) fail("request {}: token {} is outside the vocabulary of {} tokens", request.id, token, vocab_);
+    if (!wants.empty()) fail("request {}: the drafter needs the target's hidden states; a recorded answer has none", request.id);
+    if (!request.sampling.greedy() && !request.laws)
+      fail("request {}: temperature {} needs the laws of the recorded answer", request.id, request.sampling.temperature);
+    FORETELL_CHECK(!request.laws || std::ranges::equal(request.laws->answer(), request.reference), "laws of another answer for request {}",
+                   request.id);
+    return std::make_unique<ReplaySession>(request, options_);
+  }
+
+  std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
+    std::vector<std::unique_ptr<Scores>> out;
+    for (const ScoreRequest& r : batch) {
+      const auto& session = static_cast<ReplaySession&>(r.session);
+      out.push_back(std::make_unique<ReplayScores>(r.draft, session.ahead(), vocab_, session.has_laws()));
+    }
+    return out;
+  }
+
+  std::optional<PhaseTimes> times(std::span<const RoundRecord> records) const override {
+    return options_.times ? options_.times(records) : std::nullopt;
+  }
+
+  std::optional<std::string> refuses(std::string_view needs_logits, const SamplingOptions& sampling) const override {
+    if (!options_.recorded && !sampling.greedy())
+      return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only", sampling.temperature);
+    if (sampling.repetition_penalty != 1.0 || sampling.presence_penalty != 0.0 || !sampling.logit_bias.empty())
+      return "penalties and logit bias change what the target would have said: a recorded answer cannot follow them";
+    if (options_.recorded && words(*options_.recorded) != words(sampling))
+      return fmt::format("the answers were drawn with {}; they can be replayed with the same sampling only, not with {}",
+                         words(*options_.recorded), words(sampling));
+    if (!needs_logits.empty())
+      return fmt::format("{} needs the target's probabilities off the recorded path; a recorded answer does not have them", needs_logits);
+    return std::nullopt;
+  }
+
+ private:
+  static std::string words(const SamplingOptions& s) {
+    if (s.greedy()) return "temperature 0";
+    return fmt::format("temperature {}, top_k {}, top_p {}, min_p {}", s.temperature, s.top_k, s.top_p, s.min_p);
+  }
+
+  int vocab_;
+  ReplayOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Target> make_replay_target(int vocab, ReplayOptions options) {
+  return std::make_unique<ReplayTarget>(vocab, std::move(options));
+}
+
+}  // namespace foretell

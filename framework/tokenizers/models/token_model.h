@@ -1,0 +1,40 @@
+// The model of a tokenizer.json: pieces of text to ids.
+//
+// Contract: immutable and thread-safe. tokenize() appends; its time grows with n log n of the text at most (Unigram and WordPiece: times the
+// longest entry of the vocabulary).
+#pragma once
+
+#include <memory>
+
+#include "framework/io/json_reader.h"
+#include "framework/tokenizers/stages/pre_tokenizer.h"
+#include "framework/tokenizers/stages/vocab.h"
+
+namespace foretell {
+
+class TokenModel {
+ public:
+  virtual ~TokenModel() = default;
+  virtual void tokenize(const Pieces& pieces, Tokens& out) const = 0;
+  virtual std::string name() const = 0;  // "BPE"
+  const Vocab& vocab() const { return vocab_; }
+
+ protected:
+  // For "vocab": {"text": id, ...}.
+  void read_vocab_object(const JsonView& json);
+
+  Vocab vocab_;
+};
+
+std::unique_ptr<const TokenModel> make_token_model(const JsonView& json);
+
+// The kinds, each in its own file.
+std::unique_ptr<const TokenModel> make_bpe(const JsonView& json);
+std::unique_ptr<const TokenModel> make_unigram(const JsonView& json);
+std::unique_ptr<const TokenModel> make_word_level(const JsonView& json);
+std::unique_ptr<const TokenModel> make_word_piece(const JsonView& json);
+
+// "<0x0A>"
+std::string byte_token(unsigned char byte);
+
+}  // namespace foretell

@@ -1,0 +1,96 @@
+#include "framework/tokenizers/stages/pre_tokenizer.h"
+
+namespace foretell {
+namespace {
+
+struct Part {
+  TextRange range;
+  bool matched;
+};
+
+std::vector<Part> parts_of(TextRange part, const std::vector<TextRange>& matches, bool invert) {
+  std::vector<Part> parts;
+  std::size_t position = part.begin;
+  for (const TextRange match : matches) {
+    if (position != match.begin) parts.push_back({{position, match.begin}, invert});
+    parts.push_back({match, !invert});
+    position = match.end;
+  }
+  if (position != part.end) parts.push_back({{position, part.end}, invert});
+  return parts;
+}
+
+// A match joins the piece before it, unless that piece ends in a match already.
+std::vector<TextRange> merged_with_previous(const std::vector<Part>& parts) {
+  std::vector<TextRange> out;
+  bool previous = false;
+  for (const Part& part : parts) {
+    if (part.matched && !previous && !out.empty())
+      out.back().end = part.range.end;
+    else
+      out.push_back(part.range);
+    previous = part.matched;
+  }
+  return out;
+}
+
+std::vector<TextRange> merged_with_next(const std::vector<Part>& parts) {
+  std::vector<TextRange> reversed;
+  bool next = false;
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+    if (part->matched && !next && !reversed.empty())
+      reversed.back().begin = part->range.begin;
+    else
+      reversed.push_back(part->range);
+    next = part->matched;
+  }
+  return {reversed.rbegin(), reversed.rend()};
+}
+
+std::vector<TextRange> contiguous(const std::vector<Part>& parts) {
+  std::vector<TextRange> out;
+  bool previous = false;
+  for (const Part& part : parts) {
+    if (part.matched == previous && !out.empty())
+      out.back().end = part.range.end;
+    else
+      out.push_back(part.range);
+    previous = part.matched;
+  }
+  return out;
+}
+
+std::vector<TextRange> kept(const std::vector<Part>& parts, bool keep_matched) {
+  std::vector<TextRange> out;
+  for (const Part& part : parts)
+    if (keep_matched || !part.matched) out.push_back(part.range);
+  return out;
+}
+
+}  // namespace
+
+void split_range(TextRange part, const std::vector<TextRange>& matches, SplitRule rule, std::vector<TextRange>& out) {
+  const std::vector<Part> parts = parts_of(part, matches, rule.invert);
+  std::vector<TextRange> ranges;
+  switch (rule.behavior) {
+    case SplitBehavior::kRemoved: ranges = kept(parts, false); break;
+    case SplitBehavior::kIsolated: ranges = kept(parts, true); break;
+    case SplitBehavior::kMergedWithPrevious: ranges = merged_with_previous(parts); break;
+    case SplitBehavior::kMergedWithNext: ranges = merged_with_next(parts); break;
+    case SplitBehavior::kContiguous: ranges = contiguous(parts); break;
+  }
+  for (const TextRange range : ranges)
+    if (range.begin != range.end) out.push_back(range);
+}
+
+SplitBehavior read_split_behavior(const JsonView& json) {
+  const std::string& name = json.string();
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  json.refuse("expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+}
+
+}  // namespace foretell

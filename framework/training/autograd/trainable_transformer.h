@@ -1,0 +1,94 @@
+// A decoder-only transformer whose weights can be learned: the same families, weights and arithmetic as Transformer, with a graph.
+//
+// Contract: weights are float32 leaves in the fused shapes of TransformerWeights; they may be changed in place (by an optimiser) at any time. A
+// frozen one asks for no gradients. named_weights() are views of them under the names and in the layout of a checkpoint (weight_list.h): filling,
+// loading and saving all go through these views.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "framework/formats/safetensors.h"
+#include "framework/formats/weight_list.h"
+#include "framework/training/autograd/trainable.h"
+#include "framework/training/autograd/training_ops.h"
+#include "framework/model/transformer.h"
+
+namespace foretell {
+
+struct NamedWeight {
+  WeightSpec spec;
+  at::Tensor value;  // without a graph; as stored: GPT-2's matrices are transposed views
+};
+
+struct NamedNorm {
+  at::Tensor gain, bias;
+};
+
+class TrainableTransformer {
+ public:
+  // All weights zero. An Error for a config that cannot be trained.
+  TrainableTransformer(ModelConfig config, at::Device device);
+
+  const ModelConfig& config() const { return config_; }
+  at::Device device() const { return embedding_.device(); }
+
+  // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by sqrt(2 layers) (Radford et al.
+  // 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's name.
+  // `Mimetic` then makes attention start as a search for what equals the current token, to be copied: queries like their keys, outputs like transposed
+  // values (after Trockman & Kolter 2023, arXiv 2305.09828). Small models learn to look things up in their prompt much earlier from there.
+  // `Induction` adds heads that copy what followed the same words before (induction_start.h); an Error if the model has no room for them.
+  enum class Start { Normal, Mimetic, Induction };
+  void initialise(std::uint64_t seed, Start start = Start::Normal);
+  // Copies the weights of a checkpoint folder, whose config must be this one's.
+  void load(const std::filesystem::path& folder);
+  void freeze();
+
+  std::vector<TrainParameter> parameters() const;
+  std::vector<NamedWeight> named_weights() const;
+  std::int64_t parameter_count() const;
+
+  // The final normed state of every row: [rows, hidden].
+  at::Tensor forward(const TrainBatch& batch) const;
+  const at::Tensor& head() const { return config_.tie_embeddings ? embedding_ : head_; }  // [vocab, hidden]
+  at::Tensor logits(const at::Tensor& state) const;                                       // [rows, hidden] -> [rows, vocab]
+
+  // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type will compute.
+  std::shared_ptr<const LanguageModel> snapshot(at::ScalarType stored) const;
+
+ private:
+  struct Matrix {
+    at::Tensor weight, bias;  // [out, in]; [out] or undefined
+  };
+  struct Layer {
+    NamedNorm attention_norm;
+    Matrix qkv, output;
+    NamedNorm mlp_norm;
+    Matrix up, down;
+  };
+
+  using Visit = std::function<void(const std::string& name, const at::Tensor& value, bool decays)>;
+  using Views = std::map<std::string, at::Tensor>;
+
+  Layer make_layer(at::Device device) const;
+  void mimic_attention(Layer& layer) const;
+  at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
+  SumAndNorm sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const;
+  RotaryRows rotary_rows(const at::Tensor& positions) const;
+  void each_tensor(const Visit& visit) const;
+  void add_layer_weights(int index, Views& views) const;
+
+  ModelConfig config_;
+  at::Tensor embedding_;
+  at::Tensor positions_;
+  std::vector<Layer> layers_;
+  NamedNorm final_norm_;
+  at::Tensor head_;  // undefined if tied
+  std::vector<double> frequencies_;
+  double magnitude_ = 1;
+};
+
+}  // namespace foretell

@@ -1,0 +1,47 @@
+// A draft model that learns to say what its target would say.
+//
+// Contract: target and draft share one vocabulary. The target is frozen; its laws are computed for the rows that have a loss and for no others.
+// Answers of the target's own are made once, greedily or at a temperature, and kept in a file, one JSON object a line in the order of the
+// conversations, so that a run that was stopped goes on without asking twice.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "framework/training/autograd/trainable.h"
+#include "framework/training/autograd/trainable_transformer.h"
+#include "framework/training/samples.h"
+
+namespace foretell {
+
+class DistillationLoss final : public Trainable {
+ public:
+  DistillationLoss(std::shared_ptr<const TrainableTransformer> draft, std::shared_ptr<const TrainableTransformer> target, DistillMix mix)
+      : draft_(std::move(draft)), target_(std::move(target)), mix_(mix) {}
+
+  std::vector<TrainParameter> parameters() const override { return draft_->parameters(); }
+  TrainLoss loss(const TrainBatch& batch) const override;
+
+ private:
+  std::shared_ptr<const TrainableTransformer> draft_, target_;
+  DistillMix mix_;
+};
+
+struct AnswerRequest {
+  std::filesystem::path file;  // where answers are kept
+  std::shared_ptr<const LanguageModel> target;
+  std::function<void(int done, int all)> on_progress = {};
+  std::function<bool()> stop = [] { return false; };
+};
+
+// The first `data.distill.samples` training conversations with the target's answers in place of the true ones; a conversation in which an answer did
+// not come to its end is left out. Fewer if `stop` said so.
+std::vector<TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer, const AnswerRequest& request);
+
+// Passes over these conversations, each in another order.
+std::unique_ptr<SampleSource> make_example_source(std::vector<TaskExample> examples, ConversationWriter writer, std::uint64_t seed);
+
+}  // namespace foretell
