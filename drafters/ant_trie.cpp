@@ -15,11 +15,11 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct AntTrieOptions {
@@ -302,4 +302,4 @@ FORETELL_REGISTER(Drafter, AntTrieDrafter, "ant_trie",
                   {.summary = "a trie of prompt and output branches, ranked by how often they came (Ant's lookahead)", .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -8,14 +8,14 @@
 #include <map>
 #include <numeric>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
 #include "framework/api/composite_drafter.h"
+#include "framework/api/verifier.h"
+#include "framework/core/error.h"
 #include "framework/decoding/bases/model_drafter.h"
 #include "framework/decoding/model_scores.h"
-#include "framework/api/verifier.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 constexpr int kCascadeChunk = 512;
@@ -42,7 +42,7 @@ class CascadeDrafter final : public Drafter {
  public:
   using Options = CascadeOptions;
   CascadeDrafter(const Options& options, const BuildContext& context)
-      : depth_(options.num_speculative_tokens), model_(load_draft(options.model, context, "cascade")) {
+      : depth_(options.num_speculative_tokens), model_(bases::load_draft(options.model, context, "cascade")) {
     BuildContext inside = context;
     inside.tree.reset();
     inner_ = make_member(options.drafter, inside, MemberUse::VerifiedInside);
@@ -98,7 +98,7 @@ class CascadeDrafter final : public Drafter {
   // One sequence's draft for the target while it grows.
   struct Line {
     const DraftContext& context;
-    ModelSession& session;
+    bases::ModelSession& session;
     DraftTree outer;
     Tokens text;  // committed, and what has been drafted for the target
     NodeId at = kAnchor;
@@ -134,30 +134,30 @@ class CascadeDrafter final : public Drafter {
 
   void round(std::span<Line* const> active) {
     const std::vector<DraftTree> drafts = inner_drafts(active);
-    std::vector<ForwardItem> items;
+    std::vector<model::ForwardItem> items;
     std::vector<int> anchors;
     int rows = 0;
     for (std::size_t i = 0; i < active.size(); ++i) {
-      ModelSession& session = active[i]->session;
+      bases::ModelSession& session = active[i]->session;
       const TokenSpan text = active[i]->text;
       TokenSpan missing = text.subspan(static_cast<std::size_t>(session.align(text)));
       for (; missing.size() > kCascadeChunk; missing = missing.subspan(kCascadeChunk))
-        model_->forward(session.extend(missing.first(kCascadeChunk), LogitRows::None));
+        model_->forward(session.extend(missing.first(kCascadeChunk), model::LogitRows::None));
       const auto nodes = drafts[i].nodes().subspan(1);
       items.push_back(session.extend_and_grow(missing, nodes));
       anchors.push_back(rows + static_cast<int>(missing.size()) - 1);
       rows += static_cast<int>(missing.size() + nodes.size());
     }
-    const auto logits = std::make_shared<HostLogits>(model_->forward(items, {}).logits);
+    const auto logits = std::make_shared<decoding::HostLogits>(model_->forward(items, {}).logits);
     for (std::size_t i = 0; i < active.size(); ++i) take(*active[i], drafts[i], logits, anchors[i]);
   }
 
   // Verifies the inner draft and proposes what came out.
-  void take(Line& line, const DraftTree& draft, const std::shared_ptr<HostLogits>& logits, int anchor) const {
+  void take(Line& line, const DraftTree& draft, const std::shared_ptr<decoding::HostLogits>& logits, int anchor) const {
     std::vector<int> rows(static_cast<std::size_t>(draft.size()));
     std::iota(rows.begin(), rows.end(), anchor);
     const TokenSpan written = TokenSpan(line.text).subspan(line.context.request.prompt.size());
-    ModelScores scores(draft, line.context.sampler, {line.context.request.prompt, written, {}}, logits, rows);
+    decoding::ModelScores scores(draft, line.context.sampler, {line.context.request.prompt, written, {}}, logits, rows);
     const Verdict verdict = verifier_->verify(draft, scores, line.context.rng);
     Tokens tokens;
     std::vector<Law> laws;
@@ -177,14 +177,14 @@ class CascadeDrafter final : public Drafter {
   }
 
   int depth_;
-  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const model::LanguageModel> model_;
   std::unique_ptr<Drafter> inner_;
   std::unique_ptr<Verifier> verifier_;
   WholeBudget whole_budget_;
-  std::map<SlotId, ModelSession> sessions_;
+  std::map<SlotId, bases::ModelSession> sessions_;
 };
 
 FORETELL_REGISTER(Drafter, CascadeDrafter, "cascade", {.summary = "a cheaper drafter drafts for the draft model"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -6,7 +6,7 @@
 
 #include "framework/api/composite_drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct FirstOfOptions {
@@ -49,4 +49,4 @@ class FirstOfDrafter final : public CompositeDrafter {
 FORETELL_REGISTER(Drafter, FirstOfDrafter, "first_of", {.summary = "the first of several drafters that has a draft"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -5,10 +5,10 @@
 // so which draft is used depends on committed text alone.
 #include <algorithm>
 
-#include "framework/core/error.h"
 #include "framework/api/composite_drafter.h"
+#include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct HybridOptions {
@@ -57,4 +57,4 @@ FORETELL_REGISTER(Drafter, HybridDrafter, "hybrid",
                   {.summary = "a copying drafter where it is sure, a model elsewhere", .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -15,12 +15,12 @@
 #include <optional>
 #include <unordered_map>
 
-#include "framework/core/mix.h"
-#include "framework/core/text.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/mix.h"
+#include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct LookaheadOptions {
@@ -184,4 +184,4 @@ FORETELL_REGISTER(Drafter, LookaheadDrafter, "lookahead",
                   {.summary = "n-grams out of Jacobi iteration in a window beside decoding (Lookahead)"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -7,7 +7,7 @@
 
 #include "framework/api/composite_drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct MergedOptions {
@@ -74,4 +74,4 @@ class MergedDrafter final : public CompositeDrafter {
 FORETELL_REGISTER(Drafter, MergedDrafter, "merged", {.summary = "the drafts of several drafters in one tree"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

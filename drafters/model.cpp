@@ -2,12 +2,12 @@
 #include "framework/api/build_context.h"
 #include "framework/decoding/bases/model_drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct DraftModelOptions {
   std::string model;
-  ModelDraftOptions draft;
+  bases::ModelDraftOptions draft;
   void declare(Parameters& p) {
     p.add("model", model, "folder of the draft checkpoint; empty: the study's model.draft",
           {.aliases = {"draft_model", "assistant_model"}});
@@ -15,14 +15,14 @@ struct DraftModelOptions {
   }
 };
 
-class DraftModel final : public ModelDrafter {
+class DraftModel final : public bases::ModelDrafter {
  public:
   using Options = DraftModelOptions;
   DraftModel(const Options& options, const BuildContext& context)
-      : ModelDrafter(options.draft, load_draft(options.model, context, "model"), context) {}
+      : bases::ModelDrafter(options.draft, bases::load_draft(options.model, context, "model"), context) {}
 };
 
 FORETELL_REGISTER(Drafter, DraftModel, "model", {.summary = "a smaller model drafts a chain or a tree"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

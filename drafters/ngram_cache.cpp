@@ -15,14 +15,14 @@
 #include <map>
 #include <memory>
 
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
 #include "framework/core/text.h"
-#include "framework/api/build_context.h"
-#include "framework/api/drafter.h"
 #include "framework/datasets/corpus.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 constexpr std::uint64_t kNoTokens = 1;
@@ -129,7 +129,8 @@ class NgramCacheDrafter final : public Drafter {
         corpus_(static_cast<std::size_t>(options.max_cached_pairs)) {
     if (!options.corpus) return;
     if (!context.tokenizer) fail("drafter 'ngram_cache': corpus needs the target's tokenizer; this target has none");
-    for (const Tokens& document : read_corpus(*options.corpus, *context.tokenizer, options.corpus_tokens)) count_all(document, 1, corpus_);
+    for (const Tokens& document : datasets::read_corpus(*options.corpus, *context.tokenizer, options.corpus_tokens))
+      count_all(document, 1, corpus_);
     if (corpus_.pairs() == 0) fail("{}: holds no text", *options.corpus);
   }
 
@@ -204,4 +205,4 @@ FORETELL_REGISTER(Drafter, NgramCacheDrafter, "ngram_cache",
                   {.summary = "follows counted n-grams of this request, of past outputs and of a corpus", .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

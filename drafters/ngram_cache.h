@@ -12,7 +12,7 @@
 #include "framework/core/flat_map.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 class NgramCounts {
  public:
@@ -45,4 +45,4 @@ class NgramCounts {
   FlatMap<Follower> followers_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -11,11 +11,11 @@
 
 #include <algorithm>
 
-#include "framework/core/mix.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/mix.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 NgramPool::NgramPool(int log2_entries) : entries_(std::size_t{1} << log2_entries) {}
 
@@ -108,4 +108,4 @@ FORETELL_REGISTER(Drafter, NgramModDrafter, "ngram_mod",
                   {.summary = "chains tokens out of a hash pool of n-grams that all requests share", .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

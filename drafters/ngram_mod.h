@@ -9,7 +9,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 class NgramPool {
  public:
@@ -33,4 +33,4 @@ class NgramPool {
   std::vector<Entry> entries_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::drafters

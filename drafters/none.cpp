@@ -1,7 +1,7 @@
 // No draft: plain autoregressive decoding through the same loop, timers and counts. The baseline of every comparison.
 #include "framework/api/drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 class NoDrafter final : public Drafter {
@@ -20,4 +20,4 @@ class NoDrafter final : public Drafter {
 FORETELL_REGISTER(Drafter, NoDrafter, "none", {.summary = "drafts nothing: plain autoregressive decoding, the baseline"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

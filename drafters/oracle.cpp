@@ -6,21 +6,21 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "framework/api/build_context.h"
+#include "framework/api/drafter.h"
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
 #include "framework/core/text.h"
 #include "framework/decoding/bases/acceptance_rates.h"
-#include "framework/api/build_context.h"
-#include "framework/api/drafter.h"
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 constexpr std::int64_t kMostAccepted = 4096;
 
 struct OracleOptions {
-  AcceptanceRates rates = {.all = 0.8};
+  bases::AcceptanceRates rates = {.all = 0.8};
   std::optional<int> num_speculative_tokens;
   std::optional<std::string> accept_lengths;
   void declare(Parameters& p) {
@@ -43,10 +43,10 @@ std::vector<double> recorded_rates(const std::string& path) {
   for (std::string text; std::getline(in, text);) {
     const Location where{path, ++line};
     if (text.empty()) continue;
-    const nlohmann::json row = parse_json(text, where);
-    const JsonView choices = JsonView(row, "", where).at("choices");
+    const nlohmann::json row = io::parse_json(text, where);
+    const io::JsonView choices = io::JsonView(row, "", where).at("choices");
     for (std::size_t c = 0; c < choices.size(); ++c) {
-      const JsonView lengths = choices.at(c).at("accept_lengths");
+      const io::JsonView lengths = choices.at(c).at("accept_lengths");
       for (std::size_t i = 0; i < lengths.size(); ++i) {
         const std::int64_t emitted = lengths.at(i).integer();
         if (emitted < 0 || emitted > kMostAccepted)
@@ -100,7 +100,7 @@ class OracleDrafter final : public Drafter {
     return tree;
   }
 
-  AcceptanceRates rates_;
+  bases::AcceptanceRates rates_;
   int depth_;
 };
 
@@ -108,4 +108,4 @@ FORETELL_REGISTER(Drafter, OracleDrafter, "oracle",
                   {.summary = "proposes the known answer with a given acceptance rate: an upper bound", .given_acceptance = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

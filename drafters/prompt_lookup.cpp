@@ -10,7 +10,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct PromptLookupOptions {
@@ -146,4 +146,4 @@ FORETELL_REGISTER(Drafter, PromptLookupDrafter, "prompt_lookup",
                   {.summary = "copies what followed an earlier occurrence of the newest tokens in prompt and output"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

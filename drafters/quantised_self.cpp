@@ -6,32 +6,32 @@
 //
 // A draft works on the target's own cache: no second one, nothing to read at the start, and every committed row is the target's; what drafting appends
 // is dropped before scoring. A tree that grows beyond what is scored has a cache of its own. Contract: needs a model as target, on the CPU.
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
+#include "framework/core/error.h"
 #include "framework/decoding/bases/model_drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct QuantisedSelfOptions {
-  DraftCacheOption cache;
-  ModelDraftOptions draft;
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
   void declare(Parameters& p) {
     cache.declare(p);
     draft.declare(p);
   }
 };
 
-class QuantisedSelfDrafter final : public ModelDrafter {
+class QuantisedSelfDrafter final : public bases::ModelDrafter {
  public:
   using Options = QuantisedSelfOptions;
   QuantisedSelfDrafter(const Options& options, const BuildContext& context)
-      : ModelDrafter(options.draft, copy_of(options, context), context) {
+      : bases::ModelDrafter(options.draft, copy_of(options, context), context) {
     draft_for_itself(nullptr, options.cache, "quantised_self");
   }
 
  private:
-  static std::shared_ptr<const LanguageModel> copy_of(const Options& options, const BuildContext& context) {
+  static std::shared_ptr<const model::LanguageModel> copy_of(const Options& options, const BuildContext& context) {
     if (!context.target)
       fail_at(options.cache.where,
               "drafter 'quantised_self' drafts with the target's own weights: it needs a model as target, not a recorded answer");
@@ -45,4 +45,4 @@ class QuantisedSelfDrafter final : public ModelDrafter {
 FORETELL_REGISTER(Drafter, QuantisedSelfDrafter, "quantised_self", {.summary = "the target drafts with its own weights rounded to 8 bits"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

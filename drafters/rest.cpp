@@ -14,12 +14,12 @@
 #include <memory>
 #include <optional>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/error.h"
 #include "framework/datasets/datastore.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct RestOptions {
@@ -47,7 +47,7 @@ struct RestOptions {
 // The occurrences of one pattern, in the order of what follows them; evenly spaced ones where there are too many.
 class Occurrences {
  public:
-  Occurrences(const Datastore& store, Datastore::Ranks ranks, std::size_t length, std::size_t most)
+  Occurrences(const datasets::Datastore& store, datasets::Datastore::Ranks ranks, std::size_t length, std::size_t most)
       : store_(store), ranks_(ranks), length_(length), count_(std::min(ranks.count(), most)) {}
 
   std::size_t count() const { return count_; }
@@ -72,8 +72,8 @@ class Occurrences {
   }
 
  private:
-  const Datastore& store_;
-  Datastore::Ranks ranks_;
+  const datasets::Datastore& store_;
+  datasets::Datastore::Ranks ranks_;
   std::size_t length_, count_;
 };
 
@@ -95,7 +95,7 @@ bool drafted_later(const Prefix& a, const Prefix& b) {
 
 class Retrieval final : public SequenceDrafter {
  public:
-  Retrieval(const RestOptions& options, Datastore store) : options_(options), store_(std::move(store)) {}
+  Retrieval(const RestOptions& options, datasets::Datastore store) : options_(options), store_(std::move(store)) {}
 
   DraftTree draft(const DraftContext& context) override {
     const TokenSpan text = context.committed;
@@ -103,7 +103,7 @@ class Retrieval final : public SequenceDrafter {
     DraftTree tree(text.back());
     for (int length = longest; length >= options_.shortest && tree.size() == 1; --length) {
       const TokenSpan pattern = text.last(static_cast<std::size_t>(length));
-      const Datastore::Ranks ranks = store_.find(pattern);
+      const datasets::Datastore::Ranks ranks = store_.find(pattern);
       if (ranks.count() == 0) continue;
       add_prefixes(Occurrences(store_, ranks, pattern.size(), static_cast<std::size_t>(options_.max_occurrences)), context, tree);
     }
@@ -140,7 +140,7 @@ class Retrieval final : public SequenceDrafter {
   }
 
   RestOptions options_;
-  Datastore store_;
+  datasets::Datastore store_;
 };
 
 class RestDrafter final : public PerSequenceDrafter {
@@ -148,7 +148,7 @@ class RestDrafter final : public PerSequenceDrafter {
   using Options = RestOptions;
   RestDrafter(const Options& options, const BuildContext& context) : options_(options), vocab_(context.vocab) {
     if (!options.datastore) return;
-    store_ = Datastore::open(context.file(*options.datastore));
+    store_ = datasets::Datastore::open(context.file(*options.datastore));
     if (store_->vocab() > vocab_)
       fail("{}: was built for a vocabulary of {} tokens, the target has {}: build it with the target's tokenizer", *options.datastore,
            store_->vocab(), vocab_);
@@ -162,15 +162,15 @@ class RestDrafter final : public PerSequenceDrafter {
 
  private:
   std::unique_ptr<SequenceDrafter> open(const PromptView& prompt) override {
-    return std::make_unique<Retrieval>(options_, store_ ? *store_ : Datastore::build(vocab_, prompt.tokens));
+    return std::make_unique<Retrieval>(options_, store_ ? *store_ : datasets::Datastore::build(vocab_, prompt.tokens));
   }
 
   Options options_;
   int vocab_;
-  std::optional<Datastore> store_;
+  std::optional<datasets::Datastore> store_;
 };
 
 FORETELL_REGISTER(Drafter, RestDrafter, "rest", {.summary = "retrieves what followed the newest tokens in a corpus (REST)"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

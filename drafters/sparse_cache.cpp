@@ -11,18 +11,18 @@
 // them. Either way a policy saves reads of the cache, not its memory. Only a draft on a cache of its own can be taken back, as a cascade does.
 //
 // Deviation: MagicDec drafts on a small cache of a fixed size; here the rows that are seen are gathered out of the large one in every layer and step.
+#include "framework/api/build_context.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/api/build_context.h"
 #include "framework/decoding/bases/model_drafter.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 struct SparseCacheOptions {
   ConfigValue attention = parse_yaml("{type: streaming}", "default");
-  DraftCacheOption cache;
-  ModelDraftOptions draft;
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
   void declare(Parameters& p) {
     p.add("attention", attention, "which rows of the cache a draft sees: {type: streaming, sinks: 4, window: 256}, {type: h2o}");
     cache.declare(p);
@@ -30,16 +30,16 @@ struct SparseCacheOptions {
   }
 };
 
-class SparseCacheDrafter final : public ModelDrafter {
+class SparseCacheDrafter final : public bases::ModelDrafter {
  public:
   using Options = SparseCacheOptions;
   SparseCacheDrafter(const Options& options, const BuildContext& context)
-      : ModelDrafter(options.draft, target_of(options, context), context) {
+      : bases::ModelDrafter(options.draft, target_of(options, context), context) {
     draft_for_itself(Registry<AttentionPolicy>::instance().make(options.attention, context), options.cache, "sparse_cache");
   }
 
  private:
-  static std::shared_ptr<const LanguageModel> target_of(const Options& options, const BuildContext& context) {
+  static std::shared_ptr<const model::LanguageModel> target_of(const Options& options, const BuildContext& context) {
     if (!context.target)
       fail_at(options.cache.where,
               "drafter 'sparse_cache' drafts with the target's own weights: it needs a model as target, not a recorded answer");
@@ -54,4 +54,4 @@ FORETELL_REGISTER(Drafter, SparseCacheDrafter, "sparse_cache",
                   {.summary = "the target drafts with a part of its cache in sight (StreamingLLM, H2O)"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -17,12 +17,12 @@
 #include <numeric>
 #include <queue>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/error.h"
 #include "framework/datasets/corpus.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 SuffixAutomaton::SuffixAutomaton() : states_(1) {}
 
@@ -149,7 +149,7 @@ std::shared_ptr<const SuffixAutomaton> automaton_of_corpus(const SuffixAutomaton
   if (!options.corpus) return nullptr;
   if (!context.tokenizer) fail("drafter 'suffix_automaton': corpus needs the target's tokenizer; this target has none");
   const auto automaton = std::make_shared<SuffixAutomaton>();
-  for (const Tokens& document : read_corpus(context.file(*options.corpus), *context.tokenizer, options.corpus_tokens)) {
+  for (const Tokens& document : datasets::read_corpus(context.file(*options.corpus), *context.tokenizer, options.corpus_tokens)) {
     for (const Token token : document) automaton->append(token);
     automaton->end_document();
   }
@@ -274,4 +274,4 @@ FORETELL_REGISTER(
     {.summary = "copies what followed the longest repeated suffix, found by a suffix automaton; optionally one over a corpus"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

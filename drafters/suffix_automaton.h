@@ -11,7 +11,7 @@
 #include "framework/core/flat_map.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 class SuffixAutomaton {
  public:
@@ -72,4 +72,4 @@ class SuffixAutomaton {
   std::vector<int> counts_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -15,11 +15,11 @@
 #include <map>
 #include <queue>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 SuffixTree::SuffixTree(int depth) : depth_(depth), nodes_(1) { FORETELL_CHECK(depth >= 1, "depth {}", depth); }
 
@@ -400,4 +400,4 @@ FORETELL_REGISTER(Drafter, SuffixDecodingDrafter, "suffix_decoding",
                    .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

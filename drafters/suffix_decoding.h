@@ -13,7 +13,7 @@
 #include "framework/core/flat_map.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::drafters {
 
 class SuffixTree {
  public:
@@ -85,4 +85,4 @@ class SuffixTree {
   std::deque<Node> suffixes_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::drafters

@@ -18,12 +18,12 @@
 #include <optional>
 #include <queue>
 
-#include "framework/core/error.h"
-#include "framework/core/text.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 constexpr int kMostTreeNodes = 4096;
@@ -195,4 +195,4 @@ FORETELL_REGISTER(Drafter, RecyclingDrafter, "token_recycling",
                    .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

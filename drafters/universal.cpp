@@ -7,14 +7,14 @@
 // point masses, not limited to shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
 #include <algorithm>
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
-#include "framework/decoding/host_logits.h"
-#include "framework/decoding/bases/model_drafter.h"
+#include "framework/core/error.h"
 #include "framework/datasets/continuation.h"
+#include "framework/decoding/bases/model_drafter.h"
+#include "framework/decoding/host_logits.h"
 #include "framework/tokenizers/map_vocabularies.h"
 
-namespace foretell {
+namespace foretell::drafters {
 namespace {
 
 constexpr int kReadChunk = 512;
@@ -22,7 +22,7 @@ constexpr int kReadChunk = 512;
 struct UniversalOptions {
   std::string model, method = "intersection";
   int lookbehind = 10;
-  ModelDraftOptions draft;
+  bases::ModelDraftOptions draft;
   void declare(Parameters& p) {
     p.add("model", model, "folder of the draft checkpoint, with its tokenizer; empty: the study's model.draft",
           {.aliases = {"draft_model", "assistant_model"}});
@@ -35,16 +35,16 @@ struct UniversalOptions {
 
 // The two tokenizers, read once.
 struct TextSides {
-  TextSides(std::shared_ptr<const Tokenizer> of_target, std::shared_ptr<const Tokenizer> of_draft)
+  TextSides(std::shared_ptr<const tokenizers::Tokenizer> of_target, std::shared_ptr<const tokenizers::Tokenizer> of_draft)
       : target(std::move(of_target)), draft(std::move(of_draft)), ends(draft.tokenizer()->eos()) {}
-  ContinuationEncoder target, draft;
+  datasets::ContinuationEncoder target, draft;
   std::vector<Token> ends;
 };
 
 // One sequence's text in the draft's tokens, and its cache.
 class TextDrafter final : public SequenceDrafter {
  public:
-  TextDrafter(const UniversalOptions& options, const LanguageModel& model, const TextSides& sides)
+  TextDrafter(const UniversalOptions& options, const model::LanguageModel& model, const TextSides& sides)
       : options_(options), model_(model), sides_(sides), session_(model, model.config().context + 1) {}
 
   DraftTree draft(const DraftContext& context) override {
@@ -56,7 +56,8 @@ class TextDrafter final : public SequenceDrafter {
     const int written = std::min(room, 2 * depth);
     if (depth <= 0 || own_.empty() || written <= 0) return tree;
     NodeId at = kAnchor;
-    for (const Token token : retokenised(context.committed, decode_continuation(sides_.draft.tokenizer(), own_, write(written), true))) {
+    for (const Token token :
+         retokenised(context.committed, tokenizers::decode_continuation(sides_.draft.tokenizer(), own_, write(written), true))) {
       if (tree.depth() == depth || token >= context.vocab) break;
       at = tree.choose(at, token, context.vocab);
     }
@@ -65,7 +66,7 @@ class TextDrafter final : public SequenceDrafter {
 
  private:
   // Where tokenising the end of `tokens` anew may begin: `lookbehind` tokens back, or as much further as it takes.
-  std::size_t window_start(TokenSpan tokens, const ContinuationEncoder& encoder) const {
+  std::size_t window_start(TokenSpan tokens, const datasets::ContinuationEncoder& encoder) const {
     std::size_t start = tokens.size() - std::min(tokens.size(), static_cast<std::size_t>(options_.lookbehind));
     while (start > 0 && !encoder.can_start_at(tokens[start])) --start;
     return start;
@@ -73,11 +74,12 @@ class TextDrafter final : public SequenceDrafter {
 
   // Brings own_ up to the committed text. Its last tokens are made anew, because new text may join them.
   void read(TokenSpan committed) {
-    const std::string text = decode_continuation(sides_.target.tokenizer(), committed.first(read_), committed.subspan(read_), true);
+    const std::string text =
+        tokenizers::decode_continuation(sides_.target.tokenizer(), committed.first(read_), committed.subspan(read_), true);
     read_ = committed.size();
     const std::size_t start = window_start(own_, sides_.draft);
     const TokenSpan before = TokenSpan(own_).first(start), window = TokenSpan(own_).subspan(start);
-    const std::string joined = decode_continuation(sides_.draft.tokenizer(), before, window, true) + text;
+    const std::string joined = tokenizers::decode_continuation(sides_.draft.tokenizer(), before, window, true) + text;
     Tokens again = start == 0 ? sides_.draft.tokenizer()->encode(joined, {.add_special = true}) : sides_.draft.encode(joined);
     std::erase_if(again, [&](Token token) { return token >= model_.config().vocab_size; });
     again.insert(again.begin(), before.begin(), before.end());
@@ -89,25 +91,25 @@ class TextDrafter final : public SequenceDrafter {
     Tokens out;
     TokenSpan missing = TokenSpan(own_).subspan(static_cast<std::size_t>(session_.align(own_)));
     for (; missing.size() > kReadChunk; missing = missing.subspan(kReadChunk))
-      model_.forward(session_.extend(missing.first(kReadChunk), LogitRows::None));
-    HostLogits logits(model_.forward(session_.extend(missing, LogitRows::Last)).logits);
+      model_.forward(session_.extend(missing.first(kReadChunk), model::LogitRows::None));
+    decoding::HostLogits logits(model_.forward(session_.extend(missing, model::LogitRows::Last)).logits);
     for (NodeId parent = kAnchor;; ++parent) {
       out.push_back(logits.argmax(0));
       const bool ends = std::find(sides_.ends.begin(), sides_.ends.end(), out.back()) != sides_.ends.end();
       if (static_cast<int>(out.size()) == count || ends) return out;
       const DraftNode row{out.back(), parent};
-      logits = HostLogits(model_.forward(session_.grow(std::span(&row, 1))).logits);
+      logits = decoding::HostLogits(model_.forward(session_.grow(std::span(&row, 1))).logits);
     }
   }
 
   // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they are. Where the text goes on
   // within a token there is none, and nothing is drafted.
   Tokens retokenised(TokenSpan committed, const std::string& text) const {
-    const ContinuationEncoder& target = sides_.target;
+    const datasets::ContinuationEncoder& target = sides_.target;
     for (std::size_t start = window_start(committed, target); start < committed.size(); ++start) {
       if (!target.can_start_at(committed[start])) continue;
       const TokenSpan window = committed.subspan(start);
-      const Tokens again = target.encode(decode_continuation(target.tokenizer(), committed.first(start), window, true) + text);
+      const Tokens again = target.encode(tokenizers::decode_continuation(target.tokenizer(), committed.first(start), window, true) + text);
       if (again.size() > window.size() && std::equal(window.begin(), window.end(), again.begin()))
         return {again.begin() + static_cast<std::ptrdiff_t>(window.size()), again.end()};
     }
@@ -115,17 +117,17 @@ class TextDrafter final : public SequenceDrafter {
   }
 
   const UniversalOptions& options_;
-  const LanguageModel& model_;
+  const model::LanguageModel& model_;
   const TextSides& sides_;
-  ModelSession session_;
+  bases::ModelSession session_;
   Tokens own_;            // the committed text in the draft's tokens
   std::size_t read_ = 0;  // committed tokens that own_ stands for
 };
 
 class TextDrafters final : public PerSequenceDrafter {
  public:
-  TextDrafters(const UniversalOptions& options, std::shared_ptr<const LanguageModel> model, std::shared_ptr<const Tokenizer> target,
-               std::shared_ptr<const Tokenizer> draft)
+  TextDrafters(const UniversalOptions& options, std::shared_ptr<const model::LanguageModel> model,
+               std::shared_ptr<const tokenizers::Tokenizer> target, std::shared_ptr<const tokenizers::Tokenizer> draft)
       : options_(options), model_(std::move(model)), sides_(std::move(target), std::move(draft)) {}
   DraftBudget limits() const override {
     const int depth = options_.draft.num_speculative_tokens.value_or(4);
@@ -136,7 +138,7 @@ class TextDrafters final : public PerSequenceDrafter {
  private:
   std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<TextDrafter>(options_, *model_, sides_); }
   UniversalOptions options_;
-  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const model::LanguageModel> model_;
   TextSides sides_;
 };
 
@@ -144,7 +146,7 @@ class UniversalDrafter final : public Drafter {
  public:
   using Options = UniversalOptions;
   UniversalDrafter(const Options& options, const BuildContext& context) {
-    const std::string path = draft_checkpoint(options.model, context, "universal");
+    const std::string path = bases::draft_checkpoint(options.model, context, "universal");
     if (!context.tokenizer) fail("drafter 'universal' compares texts: the target has no tokenizer");
     const auto model = context.load_model(path);
     const auto tokenizer = context.load_tokenizer ? context.load_tokenizer(path) : nullptr;
@@ -153,9 +155,9 @@ class UniversalDrafter final : public Drafter {
       drafter_ = std::make_unique<TextDrafters>(options, model, context.tokenizer, tokenizer);
       return;
     }
-    VocabularyMap map = map_vocabularies(context.tokenizer, context.vocab, tokenizer, model->config().vocab_size);
+    VocabularyMap map = tokenizers::map_vocabularies(context.tokenizer, context.vocab, tokenizer, model->config().vocab_size);
     if (map.shared == 0) fail("drafter 'universal': the vocabularies of the target and of {} share no token: use method: text", path);
-    drafter_ = std::make_unique<ModelDrafter>(options.draft, model, context, std::move(map));
+    drafter_ = std::make_unique<bases::ModelDrafter>(options.draft, model, context, std::move(map));
   }
 
   DraftBudget limits() const override { return drafter_->limits(); }
@@ -173,4 +175,4 @@ class UniversalDrafter final : public Drafter {
 FORETELL_REGISTER(Drafter, UniversalDrafter, "universal", {.summary = "a draft model with a tokenizer of its own"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::drafters

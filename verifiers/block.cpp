@@ -10,7 +10,7 @@
 
 #include "framework/api/verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class BlockVerifier final : public Verifier {
@@ -73,4 +73,4 @@ FORETELL_REGISTER(Verifier, BlockVerifier, "block",
                   {.summary = "block verification: decides a chain as a whole, never worse than rejection", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -6,7 +6,7 @@
 
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct FuzzyOptions {
@@ -50,4 +50,4 @@ FORETELL_REGISTER(Verifier, FuzzyVerifier, "fuzzy",
                   {.summary = "accepts outright where target and draft nearly agree, else rejection", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

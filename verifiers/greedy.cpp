@@ -2,7 +2,7 @@
 // the argmax of visited nodes.
 #include "framework/api/walk_verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class GreedyVerifier final : public WalkVerifier {
@@ -25,4 +25,4 @@ FORETELL_REGISTER(Verifier, GreedyVerifier, "greedy",
                   {.summary = "accepts what equals the target's argmax; temperature 0 only", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

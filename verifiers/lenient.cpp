@@ -5,7 +5,7 @@
 
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct LenientOptions {
@@ -34,4 +34,4 @@ FORETELL_REGISTER(Verifier, LenientVerifier, "lenient",
                   {.summary = "rejection against a share of q: accepts more, bounded bias", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -5,7 +5,7 @@
 // Logits have no natural zero, so the ratio is taken of positive ones only.
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct MarsOptions {
@@ -37,4 +37,4 @@ FORETELL_REGISTER(Verifier, MarsVerifier, "mars",
                   {.summary = "accepts the target's runner-up where its margin is small", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -4,7 +4,7 @@
 // Draws without replacement are not exchangeable, so their order is not free: refused.
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class MultiStepVerifier final : public RejectionWalk {
@@ -33,4 +33,4 @@ FORETELL_REGISTER(Verifier, MultiStepVerifier, "multi_step",
                   {.summary = "SpecInfer: rejection over the proposals of a node in random order", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

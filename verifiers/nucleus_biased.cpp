@@ -7,7 +7,7 @@
 
 #include "framework/api/verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class NucleusBiased final : public Verifier {
@@ -43,4 +43,4 @@ FORETELL_REGISTER(Verifier, NucleusBiased, "nucleus_biased",
                   {.summary = "negative control: samples anew for every path and after a mismatch; biased", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

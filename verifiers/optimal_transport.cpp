@@ -8,7 +8,7 @@
 #include "framework/api/walk_verifier.h"
 #include "framework/sampling/optimal_transport.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class OptimalTransportVerifier final : public WalkVerifier {
@@ -55,4 +55,4 @@ FORETELL_REGISTER(Verifier, OptimalTransportVerifier, "optimal_transport",
                    .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

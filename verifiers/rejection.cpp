@@ -1,7 +1,7 @@
 // Token-level rejection over chains and trees: speculative sampling and recursive rejection (framework/api/rejection_walk.h has the formula).
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class RejectionVerifier final : public RejectionWalk {
@@ -15,4 +15,4 @@ FORETELL_REGISTER(Verifier, RejectionVerifier, "rejection",
                   {.summary = "accepts a drafted token with probability min(1, p/q), corrects from the residual", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -5,7 +5,7 @@
 
 #include "framework/api/rejection_walk.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct RelaxedOptions {
@@ -53,4 +53,4 @@ FORETELL_REGISTER(Verifier, RelaxedTopK, "relaxed_top_k",
                   {.summary = "accepts tokens among the target's k best and within delta of the best", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

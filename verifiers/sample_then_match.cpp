@@ -5,7 +5,7 @@
 // reaches. Needs no law of the draft and no residual. The drawn token must also be the correction: drawing again would be the nucleus bias.
 #include "framework/api/walk_verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class SampleThenMatch final : public WalkVerifier {
@@ -25,4 +25,4 @@ FORETELL_REGISTER(Verifier, SampleThenMatch, "sample_then_match",
                    .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

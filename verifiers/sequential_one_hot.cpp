@@ -7,7 +7,7 @@
 
 #include "framework/api/walk_verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 class SequentialOneHot final : public WalkVerifier {
@@ -42,4 +42,4 @@ FORETELL_REGISTER(Verifier, SequentialOneHot, "sequential_one_hot",
                    .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -10,7 +10,7 @@
 
 #include "framework/api/walk_verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 constexpr int kBisections = 60;
@@ -83,4 +83,4 @@ FORETELL_REGISTER(Verifier, SpecTrVerifier, "spectr",
                   {.summary = "SpecTr's K-SEQ: independent draws of one law, tested with one common factor", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

@@ -1,13 +1,13 @@
 // Forced acceptance: a drafted token is accepted with a given probability, whatever it is. Measures what a drafter of that quality would bring; the text
 // means nothing.
-#include "framework/decoding/bases/acceptance_rates.h"
 #include "framework/api/walk_verifier.h"
+#include "framework/decoding/bases/acceptance_rates.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct SyntheticOptions {
-  AcceptanceRates rates = {.all = 0.7};
+  bases::AcceptanceRates rates = {.all = 0.7};
   void declare(Parameters& p) {
     p.add("acceptance_rate", rates.all, "probability that the first proposal of a node is accepted",
           {.min = 0, .max = 1, .aliases = {"synthetic_acceptance_rate", "rate"}});
@@ -40,4 +40,4 @@ FORETELL_REGISTER(Verifier, SyntheticVerifier, "synthetic",
                    .given_acceptance = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

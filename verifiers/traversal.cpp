@@ -10,7 +10,7 @@
 
 #include "framework/api/verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 // What changes at a node while proposals below it fail.
@@ -92,4 +92,4 @@ FORETELL_REGISTER(Verifier, TraversalVerifier, "traversal",
                   {.summary = "judges a drawn tree from its leaves to its root; on a chain it is block", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

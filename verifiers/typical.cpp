@@ -6,7 +6,7 @@
 
 #include "framework/api/verifier.h"
 
-namespace foretell {
+namespace foretell::verifiers {
 namespace {
 
 struct TypicalOptions {
@@ -78,4 +78,4 @@ FORETELL_REGISTER(Verifier, TypicalVerifier, "typical",
                   {.summary = "Medusa's typical acceptance: probable enough for how open the choice is", .lossless = false});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::verifiers

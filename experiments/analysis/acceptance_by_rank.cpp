@@ -4,7 +4,7 @@
 
 #include "experiments/util/interrupt.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 std::vector<double> RankCounts::rates() const {
   std::vector<double> out;
@@ -12,10 +12,10 @@ std::vector<double> RankCounts::rates() const {
   return out;
 }
 
-RankCounts count_accepted_ranks(const Cell& cell, const CellSetup& setup, int ranks, const std::function<void()>& on_prompt) {
+RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks, const std::function<void()>& on_prompt) {
   RankCounts counts{std::vector<int>(static_cast<std::size_t>(ranks), 0), 0};
-  DecoderOptions options;
-  options.on_round = [&](const RoundEvent& event) {
+  decoding::DecoderOptions options;
+  options.on_round = [&](const decoding::RoundEvent& event) {
     const auto proposals = event.view.draft.proposals(kAnchor);
     if (proposals.empty()) return;  // the last token of an answer
     ++counts.rounds;
@@ -25,10 +25,10 @@ RankCounts count_accepted_ranks(const Cell& cell, const CellSetup& setup, int ra
         std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == first; }) - proposals.begin();
     if (rank < ranks) ++counts.accepted[static_cast<std::size_t>(rank)];
   };
-  Decoder decoder(*setup.target, setup.method.front().view(), options);
+  decoding::Decoder decoder(*setup.target, setup.method.front().view(), options);
   std::uint64_t id = 0;
-  for (const Conversation& conversation : setup.workload.conversations) {
-    if (interrupted()) break;
+  for (const workload::Conversation& conversation : setup.workload.conversations) {
+    if (util::interrupted()) break;
     Request request;
     request.id = id++;
     request.prompt = setup.dialogue.prompt(conversation, 0, {});
@@ -42,4 +42,4 @@ RankCounts count_accepted_ranks(const Cell& cell, const CellSetup& setup, int ra
   return counts;
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -9,7 +9,7 @@
 
 #include "experiments/cell/cell_setup.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 struct RankCounts {
   std::vector<int> accepted;  // by rank
@@ -18,6 +18,6 @@ struct RankCounts {
 };
 
 // `on_prompt` is called after each prompt.
-RankCounts count_accepted_ranks(const Cell& cell, const CellSetup& setup, int ranks, const std::function<void()>& on_prompt);
+RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks, const std::function<void()>& on_prompt);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -9,7 +9,7 @@
 
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 int Divergences::ties() const {
   return static_cast<int>(std::count_if(found.begin(), found.end(), [](const Divergence& d) { return d.is_tie; }));
@@ -50,22 +50,22 @@ nlohmann::ordered_json to_json(const Divergences& divergences) {
           {"faults", divergences.faults()},   {"dtype", divergences.dtype}, {"differences", list}};
 }
 
-std::optional<Divergences> divergences_from(const std::optional<ResultJson>& file) {
+std::optional<Divergences> divergences_from(const std::optional<results::ResultJson>& file) {
   if (!file) return std::nullopt;
   constexpr int kMost = std::numeric_limits<int>::max();
-  const auto count = [](const OrderedJsonView& of, const char* key) { return static_cast<int>(of.at(key).integer(0, kMost)); };
-  const auto token = [](const OrderedJsonView& of, const char* key) -> std::optional<Token> {
+  const auto count = [](const io::OrderedJsonView& of, const char* key) { return static_cast<int>(of.at(key).integer(0, kMost)); };
+  const auto token = [](const io::OrderedJsonView& of, const char* key) -> std::optional<Token> {
     const auto id = of.find(key);
     return id ? std::optional(static_cast<Token>(id->integer(std::numeric_limits<Token>::min(), std::numeric_limits<Token>::max())))
               : std::nullopt;
   };
-  const OrderedJsonView json = file->view(), list = json.at("differences");
+  const io::OrderedJsonView json = file->view(), list = json.at("differences");
   Divergences out{.compared = count(json, "compared"),
                   .same = count(json, "same"),
                   .behind = count(json, "behind"),
                   .dtype = json.at("dtype").string()};
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const OrderedJsonView d = list.at(i);
+    const io::OrderedJsonView d = list.at(i);
     const auto gap = d.find("gap");
     out.found.push_back({.conversation = d.at("conversation").string(),
                          .task = d.at("task").string(),
@@ -85,4 +85,4 @@ std::optional<Divergences> divergences_from(const std::optional<ResultJson>& fil
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

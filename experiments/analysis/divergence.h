@@ -12,7 +12,7 @@
 #include "experiments/results/result_files.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 struct Divergence {
   std::string conversation = {}, task = {};
@@ -45,6 +45,6 @@ std::string divergence_words(int ties, int faults);
 
 // {"compared", "same", "behind", "ties", "faults", "dtype", "differences": [...]}: as `diff --json` prints it and a cell's divergence.json keeps it.
 nlohmann::ordered_json to_json(const Divergences& divergences);
-std::optional<Divergences> divergences_from(const std::optional<ResultJson>& file);  // what to_json() gave
+std::optional<Divergences> divergences_from(const std::optional<results::ResultJson>& file);  // what to_json() gave
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -12,7 +12,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::analysis {
 namespace {
 
 constexpr std::array<std::size_t, 3> kRowsTogether = {2, 5, 9};  // rows of one forward that the last row is read with
@@ -20,12 +20,14 @@ constexpr std::size_t kRowsRead = 128;                           // of one forwa
 constexpr double kSpread = 4;  // the draft's other rows are not the text's: their noise may be larger than what was seen
 
 // The logits behind `text`, whose last `together` tokens go through the target in one forward.
-std::vector<float> last_row(const LanguageModel& target, TokenSpan text, std::size_t together) {
+std::vector<float> last_row(const model::LanguageModel& target, TokenSpan text, std::size_t together) {
   const auto cache = target.make_cache(static_cast<int>(text.size()));
   const std::size_t before = text.size() - std::min(together, text.size());
-  if (before > 0) target.forward(ForwardItem{text.first(before), ChainShape{}, cache.get(), LogitRows::None});
+  if (before > 0) target.forward(model::ForwardItem{text.first(before), model::ChainShape{}, cache.get(), model::LogitRows::None});
   const at::Tensor logits =
-      target.forward(ForwardItem{text.subspan(before), ChainShape{}, cache.get(), LogitRows::Last}).logits.to(at::kCPU).contiguous();
+      target.forward(model::ForwardItem{text.subspan(before), model::ChainShape{}, cache.get(), model::LogitRows::Last})
+          .logits.to(at::kCPU)
+          .contiguous();
   return {logits.const_data_ptr<float>(), logits.const_data_ptr<float>() + logits.numel()};
 }
 
@@ -33,7 +35,7 @@ std::optional<Token> token_at(const Tokens& tokens, std::size_t at) {
   return at < tokens.size() ? std::optional(tokens[at]) : std::nullopt;
 }
 
-std::string token_words(const std::optional<Token>& token, const Tokenizer* tokenizer) {
+std::string token_words(const std::optional<Token>& token, const tokenizers::Tokenizer* tokenizer) {
   if (!token) return "the end";
   return tokenizer ? fmt::format("{} '{}'", *token, printable(tokenizer->decode(Tokens{*token}))) : std::to_string(*token);
 }
@@ -59,7 +61,7 @@ Precision Precision::of(const std::string& dtype) {
   return {1e-6, "f32"};
 }
 
-Margin measure_margin(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision) {
+Margin measure_margin(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision) {
   Tokens all(text.prompt.begin(), text.prompt.end());
   all.insert(all.end(), text.answer.begin(), text.answer.end());
   FORETELL_CHECK(!all.empty(), "{} tokens before the difference", all.size());
@@ -81,20 +83,21 @@ Margin measure_margin(const LanguageModel& target, const TextBefore& text, const
   return {best[0], best[1], margin, kSpread * std::max(moved, rounding), std::move(alone)};
 }
 
-std::vector<NearTie> near_ties(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision) {
+std::vector<NearTie> near_ties(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler,
+                               const Precision& precision) {
   std::vector<NearTie> ties;
   const auto cache = target.make_cache(static_cast<int>(text.prompt.size() + text.answer.size()));
-  const auto read = [&](TokenSpan tokens, LogitRows rows) {
-    return target.forward(ForwardItem{tokens, ChainShape{}, cache.get(), rows}).logits;
+  const auto read = [&](TokenSpan tokens, model::LogitRows rows) {
+    return target.forward(model::ForwardItem{tokens, model::ChainShape{}, cache.get(), rows}).logits;
   };
   for (TokenSpan left = text.prompt.first(text.prompt.size() - 1); !left.empty(); left = left.subspan(std::min(kRowsRead, left.size())))
-    read(left.first(std::min(kRowsRead, left.size())), LogitRows::None);
+    read(left.first(std::min(kRowsRead, left.size())), model::LogitRows::None);
   // The row of the prompt's last token decides the answer's first one.
   Tokens rows = {text.prompt.back()};
   if (!text.answer.empty()) rows.insert(rows.end(), text.answer.begin(), text.answer.end() - 1);
   for (std::size_t at = 0; at < rows.size(); at += kRowsRead) {
     const TokenSpan chunk = TokenSpan(rows).subspan(at, std::min(kRowsRead, rows.size() - at));
-    const at::Tensor logits = read(chunk, LogitRows::All).to(at::kCPU).contiguous();
+    const at::Tensor logits = read(chunk, model::LogitRows::All).to(at::kCPU).contiguous();
     for (std::size_t i = 0; i < chunk.size(); ++i) {
       const float* first = logits.const_data_ptr<float>() + static_cast<std::int64_t>(i) * logits.size(1);
       std::vector<float> row(first, first + logits.size(1));
@@ -110,7 +113,7 @@ std::vector<NearTie> near_ties(const LanguageModel& target, const TextBefore& te
   return ties;
 }
 
-void judge(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision,
+void judge(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision,
            Divergence& divergence) {
   const Margin found = measure_margin(target, text, sampler, precision);
   divergence.best = found.best;
@@ -128,9 +131,9 @@ void judge(const LanguageModel& target, const TextBefore& text, const Sampler& s
   divergence.is_tie = divergence.gap <= found.noise;
 }
 
-AnswersByPlace answers_by_place(std::span<const GenerationRecord> records, Arm arm, std::optional<int> repeats) {
+AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm, std::optional<int> repeats) {
   AnswersByPlace out;
-  for (const GenerationRecord& record : records)
+  for (const results::GenerationRecord& record : records)
     if (record.arm == arm && record.repeat < repeats.value_or(record.repeat + 1))
       out[{record.conversation, record.turn, record.repeat}] = &record;
   return out;
@@ -142,11 +145,11 @@ Divergences find_divergences(const AnswersByPlace& a, const AnswersByPlace& b, c
   for (const auto& [place, left] : a) {
     const auto other = b.find(place);
     if (other == b.end()) continue;
-    if (interrupted()) {
+    if (util::interrupted()) {
       out.whole = false;
       break;
     }
-    const GenerationRecord& right = *other->second;
+    const results::GenerationRecord& right = *other->second;
     if (left->prompt_tokens != right.prompt_tokens) {
       ++out.behind;
       continue;
@@ -174,4 +177,4 @@ Divergences find_divergences(const AnswersByPlace& a, const AnswersByPlace& b, c
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -23,7 +23,7 @@
 #include "framework/sampling/sampling.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 // How coarse the target's arithmetic is: the size of its last place relative to a number.
 struct Precision {
@@ -43,7 +43,7 @@ struct Margin {
   double margin, noise;
   std::vector<float> logits;
 };
-Margin measure_margin(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision);
+Margin measure_margin(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision);
 
 // A position of a greedy answer whose two best logits the target's arithmetic cannot tell apart: decoded in forwards of other sizes, the other token
 // may come out.
@@ -54,24 +54,26 @@ struct NearTie {
 };
 // By one reading of the whole text. The noise is one rounding of the logit: nearer than that two runs often differ, up to several times that they may,
 // which judge() decides for a difference that was seen.
-std::vector<NearTie> near_ties(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision);
+std::vector<NearTie> near_ties(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler,
+                               const Precision& precision);
 
 // Fills in best, second, margin, gap, noise and is_tie.
-void judge(const LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision, Divergence& divergence);
+void judge(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision,
+           Divergence& divergence);
 
-using AnswersByPlace = std::map<std::tuple<std::string, int, int>, const GenerationRecord*>;  // conversation, turn, repeat
+using AnswersByPlace = std::map<std::tuple<std::string, int, int>, const results::GenerationRecord*>;  // conversation, turn, repeat
 // `repeats`: only so many of each.
-AnswersByPlace answers_by_place(std::span<const GenerationRecord> records, Arm arm, std::optional<int> repeats = {});
+AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm, std::optional<int> repeats = {});
 
 // What judging needs of the run that the answers are of. prompt(): the tokens before an answer.
 struct DivergenceSource {
-  const LanguageModel& target;
+  const model::LanguageModel& target;
   const SamplingOptions& sampling;
   Precision precision;
-  const Tokenizer* tokenizer = nullptr;
-  std::function<Tokens(const GenerationRecord&)> prompt;
+  const tokenizers::Tokenizer* tokenizer = nullptr;
+  std::function<Tokens(const results::GenerationRecord&)> prompt;
   std::function<void()> on_judged = {};  // after each difference
 };
 Divergences find_divergences(const AnswersByPlace& a, const AnswersByPlace& b, const DivergenceSource& source);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -7,7 +7,7 @@
 #include "experiments/study/pipeline.h"
 #include "experiments/study/sweep.h"
 
-namespace foretell {
+namespace foretell::analysis {
 namespace {
 
 constexpr std::string_view kPipeline = "pipeline.";
@@ -15,21 +15,21 @@ constexpr std::string_view kPipeline = "pipeline.";
 bool is_pipeline(const std::string& path) { return path.rfind(kPipeline, 0) == 0; }
 
 // The settings of the pipeline, or the others, as cells are named.
-std::string settings_name(const Cell& cell, bool pipeline) {
-  SweepPoint point;
+std::string settings_name(const study::Cell& cell, bool pipeline) {
+  study::SweepPoint point;
   if (cell.settings.kind() == ConfigValue::Kind::Map)
     for (const auto& entry : cell.settings.entries())
       if (is_pipeline(entry.key) == pipeline) point.values.emplace_back(entry.key, entry.value);
   return point.name();
 }
 
-std::string pipeline_of(const Cell& cell) {
+std::string pipeline_of(const study::Cell& cell) {
   const std::string name = settings_name(cell, true);
   return name.empty() ? cell.name : name;
 }
 
 // "A round emits 2.9 tokens and costs 1.8 plain ones (draft 0.6, score 1.1, the rest 0.1)."
-std::string reason(const TaskSummary& s) {
+std::string reason(const results::TaskSummary& s) {
   if (!s.mean_acceptance_length || !s.decode_tokens_per_second || !s.baseline_decode_tokens_per_second) return "";
   const double cost = *s.mean_acceptance_length * *s.baseline_decode_tokens_per_second / *s.decode_tokens_per_second;
   const auto total = static_cast<double>(s.phases.draft + s.phases.score + s.phases.verify + s.phases.commit);
@@ -39,8 +39,8 @@ std::string reason(const TaskSummary& s) {
                      *s.mean_acceptance_length, cost, draft, score, cost - draft - score);
 }
 
-const TaskSummary& overall(const CellResult* result) { return result->summary.at("overall"); }
-const Judgement& judgement(const CellResult* result) { return overall(result).judgement; }
+const results::TaskSummary& overall(const CellResult* result) { return result->summary.at("overall"); }
+const metrics::Judgement& judgement(const CellResult* result) { return overall(result).judgement; }
 
 // "1.50x: a round emits ..."
 std::string with_reason(const CellResult* result) { return fmt::format("{:.2f}x: {}.", *overall(result).speedup, reason(overall(result))); }
@@ -57,7 +57,7 @@ std::string explain_ranked(const std::vector<const CellResult*>& ranked) {
   const CellResult *first = ranked.front(), *last = ranked.back();
   const auto winner = std::find_if(ranked.begin(), ranked.end(), [](const CellResult* result) { return judgement(result).wins(); });
   const bool all_lose = std::all_of(ranked.begin(), ranked.end(),
-                                    [](const CellResult* result) { return judgement(result).verdict == SpeedupVerdict::Slower; });
+                                    [](const CellResult* result) { return judgement(result).verdict == metrics::SpeedupVerdict::Slower; });
   std::string text;
   if (winner != ranked.end())
     text = fmt::format("{} wins, {}", pipeline_of((*winner)->cell), with_reason(*winner));
@@ -66,7 +66,7 @@ std::string explain_ranked(const std::vector<const CellResult*>& ranked) {
   else
     text = fmt::format("nothing {} plain decoding; {} comes nearest, {}", all_lose ? "beats" : "is shown to beat", pipeline_of(first->cell),
                        with_reason(first));
-  if (ranked.size() > 1 && judgement(last).verdict == SpeedupVerdict::Slower)
+  if (ranked.size() > 1 && judgement(last).verdict == metrics::SpeedupVerdict::Slower)
     text += fmt::format(" {} loses, {}", pipeline_of(last->cell), with_reason(last));
   return text;
 }
@@ -115,4 +115,4 @@ std::string explain(const std::vector<CellResult>& results) {
   return text;
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

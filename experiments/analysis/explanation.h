@@ -11,8 +11,8 @@
 
 #include "experiments/analysis/report.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 std::string explain(const std::vector<CellResult>& results);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -4,7 +4,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::analysis {
 namespace {
 
 using enum NumberFormat;
@@ -144,4 +144,4 @@ std::string formatted(const std::optional<double>& value, NumberFormat format) {
   return "-";
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

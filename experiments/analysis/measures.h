@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::analysis {
 
 enum class NumberFormat { Count, OneDigit, ThreeDigits, Ratio, Share, RoundShare, Short };
 enum class InTable { Always, IfAny, Never };
@@ -34,4 +34,4 @@ const char* name_of(InTable in_table);
 // "-" for a number that does not exist.
 std::string formatted(const std::optional<double>& value, NumberFormat format);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

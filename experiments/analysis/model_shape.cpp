@@ -1,8 +1,8 @@
 #include "experiments/analysis/model_shape.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
-ModelShape model_shape(const ModelConfig& config, double number_bytes) {
+cost::ModelShape model_shape(const formats::ModelConfig& config, double number_bytes) {
   return {.vocab = config.vocab_rows(),
           .hidden = config.hidden_size,
           .layers = config.num_layers,
@@ -17,4 +17,4 @@ ModelShape model_shape(const ModelConfig& config, double number_bytes) {
           .cache_bytes = number_bytes};
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -7,8 +7,8 @@
 #include "framework/cost/model_costs.h"
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
-ModelShape model_shape(const ModelConfig& config, double number_bytes);
+cost::ModelShape model_shape(const formats::ModelConfig& config, double number_bytes);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

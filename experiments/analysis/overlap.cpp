@@ -6,12 +6,12 @@
 #include "experiments/util/text_reader.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/sampling/law.h"
 #include "framework/io/file_bytes.h"
+#include "framework/sampling/law.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
-OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& draft, std::span<const Passage> passages,
+namespace foretell::analysis {
+OverlapReport measure_overlap(const model::LanguageModel& target, const model::LanguageModel& draft, std::span<const Passage> passages,
                               const SamplingOptions& sampling) {
   const int vocab = target.config().vocab_size;
   if (draft.config().vocab_size != vocab)
@@ -21,13 +21,13 @@ OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& 
   OverlapReport report;
   for (const Passage& passage : passages) {
     const TokenSpan tokens = TokenSpan(passage.tokens).first(std::min(passage.tokens.size(), longest));
-    TextReader p(target, tokens), q(draft, tokens);
+    util::TextReader p(target, tokens), q(draft, tokens);
     for (auto next = static_cast<std::size_t>(passage.first); next < tokens.size(); ++next) {
       const auto p_row = p.row(next - 1), q_row = q.row(next - 1);
       report.argmax_agreement += argmax_checked(p_row) == argmax_checked(q_row);
       report.expected_acceptance += overlap(sampler.law(p_row), sampler.law(q_row));
-      report.target_perplexity -= log_probability(p_row, tokens[next]);
-      report.draft_perplexity -= log_probability(q_row, tokens[next]);
+      report.target_perplexity -= util::log_probability(p_row, tokens[next]);
+      report.draft_perplexity -= util::log_probability(q_row, tokens[next]);
       ++report.positions;
     }
   }
@@ -40,8 +40,8 @@ OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& 
   return report;
 }
 
-std::vector<Passage> cut_passages(const std::filesystem::path& text, const Tokenizer& tokenizer, int count, int tokens) {
-  const std::string content = read_file_bytes(text);
+std::vector<Passage> cut_passages(const std::filesystem::path& text, const tokenizers::Tokenizer& tokenizer, int count, int tokens) {
+  const std::string content = io::read_file_bytes(text);
   const auto wanted = static_cast<std::size_t>(tokens);
   const auto first = tokenizer.bos();
   std::vector<Passage> passages;
@@ -65,4 +65,4 @@ double predicted_acceptance_length(double acceptance, int depth) {
   return length;
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

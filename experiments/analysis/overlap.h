@@ -14,7 +14,7 @@
 #include "framework/sampling/sampling.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 struct Passage {
   Tokens tokens;
@@ -29,14 +29,14 @@ struct OverlapReport {
 };
 
 // Passages longer than a context are cut to it. An Error if no position is left.
-OverlapReport measure_overlap(const LanguageModel& target, const LanguageModel& draft, std::span<const Passage> passages,
+OverlapReport measure_overlap(const model::LanguageModel& target, const model::LanguageModel& draft, std::span<const Passage> passages,
                               const SamplingOptions& sampling);
 
 // `count` passages, spread evenly over the file: `tokens` tokens each, behind a first token of its own if the tokenizer has one. Fewer where the text
 // ends before a passage is full; an Error if none is.
-std::vector<Passage> cut_passages(const std::filesystem::path& text, const Tokenizer& tokenizer, int count, int tokens);
+std::vector<Passage> cut_passages(const std::filesystem::path& text, const tokenizers::Tokenizer& tokenizer, int count, int tokens);
 
 // [tokens / round] (1 - a^(k + 1)) / (1 - a): a draft of `depth` tokens, each accepted with probability `acceptance` (equation 1 of the paper above).
 double predicted_acceptance_length(double acceptance, int depth);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -15,34 +15,40 @@
 
 #include "experiments/results/record.h"
 #include "experiments/results/summary.h"
-#include "framework/measurement/energy.h"
 #include "framework/cost/model_costs.h"
 #include "framework/cost/predicted_speedup.h"
 #include "framework/io/json_reader.h"
+#include "framework/measurement/energy.h"
 
-namespace foretell {
-
-struct Cell;
+namespace foretell::cell {
 struct CellSetup;
+}  // namespace foretell::cell
+
+namespace foretell::study {
+struct Cell;
+}  // namespace foretell::study
+
+namespace foretell::analysis {
 
 struct CellPerformance {
-  std::optional<SpeedupPrediction> predicted = {};  // none for a cell that drafted nothing
+  std::optional<cost::SpeedupPrediction> predicted = {};  // none for a cell that drafted nothing
   std::string reason = {};
   std::optional<double> operations_per_token = {}, bytes_per_token = {};
-  std::optional<MemoryUse> memory = {};
-  EnergySource energy = EnergySource::None;
+  std::optional<cost::MemoryUse> memory = {};
+  measurement::EnergySource energy = measurement::EnergySource::None;
 };
 
 // Takes the verdicts of tasks back whose times contradict one another or the measured cost of rows (framework/cost/timing_contradiction.h):
 // their timing is unreliable, whatever their intervals are.
-void judge_timing(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records, Summary& summary);
+void judge_timing(const study::Cell& cell, const cell::CellSetup& setup, std::span<const results::GenerationRecord> records,
+                  results::Summary& summary);
 
 // `measured`: the fold of all the records. Nothing is predicted where its timing is unreliable.
-CellPerformance performance_of(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
-                               const TaskSummary& measured);
+CellPerformance performance_of(const study::Cell& cell, const cell::CellSetup& setup, std::span<const results::GenerationRecord> records,
+                               const results::TaskSummary& measured);
 
 nlohmann::ordered_json to_json(const CellPerformance& performance);
 // What to_json() gave; numbers that it does not know are absent, and so are predictions where the timing of `measured` is unreliable.
-CellPerformance performance_from(const std::optional<OrderedJsonView>& json, const TaskSummary& measured);
+CellPerformance performance_from(const std::optional<io::OrderedJsonView>& json, const results::TaskSummary& measured);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

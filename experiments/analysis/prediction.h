@@ -12,11 +12,11 @@
 #include <span>
 #include <string>
 
-#include "experiments/cell/cell_setup.h"
 #include "experiments/analysis/overlap.h"
+#include "experiments/cell/cell_setup.h"
 #include "experiments/results/record.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 struct OverlapSection {
   std::string file;
@@ -34,16 +34,17 @@ struct Prediction {
 class Predictor {
  public:
   // `section` is null for a study without predictions. Reads nothing but the section.
-  Predictor(const ConfigValue& section, std::filesystem::path study_folder, ModelPool& pool);
+  Predictor(const ConfigValue& section, std::filesystem::path study_folder, cell::ModelPool& pool);
 
   // Nothing for cells that it says nothing about.
-  std::optional<Prediction> predict(const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records);
+  std::optional<Prediction> predict(const study::Cell& cell, const cell::CellSetup& setup,
+                                    std::span<const results::GenerationRecord> records);
 
  private:
   std::optional<OverlapSection> section_;
   std::filesystem::path text_;
-  ModelPool& pool_;
+  cell::ModelPool& pool_;
   std::map<std::string, double> on_text_;  // by models and sampling
 };
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -11,12 +11,12 @@
 #include "experiments/cell/cell_setup.h"
 #include "experiments/results/record.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 // Fills in `quality`. `records` are a whole run's, in its order. Ctrl-C ends it early: the rest stays unmeasured. on_answer() is called after each.
-void measure_quality(const Cell& cell, const CellSetup& setup, std::span<GenerationRecord> records,
+void measure_quality(const study::Cell& cell, const cell::CellSetup& setup, std::span<results::GenerationRecord> records,
                      const std::function<void()>& on_answer = {});
 // How many answers it will measure.
-int answers_to_measure(std::span<const GenerationRecord> records);
+int answers_to_measure(std::span<const results::GenerationRecord> records);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

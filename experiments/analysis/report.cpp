@@ -6,15 +6,15 @@
 #include <algorithm>
 #include <set>
 
-#include "experiments/results/config_json.h"
-#include "experiments/util/console.h"
-#include "experiments/analysis/overlap.h"
-#include "experiments/study/pipeline.h"
 #include "experiments/analysis/measures.h"
+#include "experiments/analysis/overlap.h"
+#include "experiments/results/config_json.h"
+#include "experiments/study/pipeline.h"
+#include "experiments/util/console.h"
 #include "experiments/util/table.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::analysis {
 namespace {
 
 constexpr std::size_t kShownDivergences = 8;  // of a cell; a file has the others
@@ -67,7 +67,7 @@ struct OptionalColumns {
 };
 
 // "75% (2 ties)". A share below all of a lossless pipeline is a finding, so it says what it is.
-std::string same_words(const CellResult& result, const std::string& task, const TaskSummary& s) {
+std::string same_words(const CellResult& result, const std::string& task, const results::TaskSummary& s) {
   const std::string share = shown(percent(s.same_as_baseline), "{:.0f}%");
   if (!s.same_as_baseline || *s.same_as_baseline == 1) return share;
   if (!result.lossless) return share + " (lossy)";
@@ -76,7 +76,7 @@ std::string same_words(const CellResult& result, const std::string& task, const 
 }
 
 std::vector<std::string> row(const std::string& name, const CellResult& result, const std::string& task, const OptionalColumns& columns) {
-  const TaskSummary& s = result.summary.at(task);
+  const results::TaskSummary& s = result.summary.at(task);
   std::vector<std::string> cells = {name,
                                     std::to_string(s.requests),
                                     std::to_string(s.tokens),
@@ -96,14 +96,14 @@ std::vector<std::string> row(const std::string& name, const CellResult& result, 
 }
 
 // Beside an interval stands what was resampled: prompts, or batches of them.
-std::string interval_words(const Estimate& estimate) {
+std::string interval_words(const metrics::Estimate& estimate) {
   if (estimate.samples == 0) return "-";
   const std::string bounds = estimate.interval ? fmt::format("{:.2f} to {:.2f}", estimate.interval->low, estimate.interval->high) : "none";
-  return fmt::format("{} ({})", bounds, units_of(estimate));
+  return fmt::format("{} ({})", bounds, metrics::units_of(estimate));
 }
 
 // Null where it was measured.
-nlohmann::ordered_json given_json(const PipelineSection& pipeline) {
+nlohmann::ordered_json given_json(const study::PipelineSection& pipeline) {
   const auto given = given_acceptance(pipeline);
   return given.empty() ? nullptr : nlohmann::ordered_json(given);
 }
@@ -117,7 +117,7 @@ std::string results_table(const std::vector<CellResult>& results) {
                                        "draft acc. rate",           "tokens/s", "speed-up", "same tokens"};
   if (columns.exact) headings.push_back("exact match");
   if (columns.quality) headings.insert(headings.end(), {"same as greedy", "ROUGE-L to greedy", "perplexity"});
-  Table table(headings);
+  util::Table table(headings);
   for (const CellResult& result : results) {
     if (!by_task) {
       table.add(row(title_of(result), result, "overall", columns));
@@ -133,14 +133,14 @@ std::string results_table(const std::vector<CellResult>& results) {
 }
 
 std::string speedup_table(const std::vector<CellResult>& results) {
-  Table table({"<cell", "speed-up", "<95% interval", "<verdict", task_measures()[task_measure("decode_speedup")].heading, "iid",
-               "by position", "oracle", "acceptance", "break-even", "<reason"});
+  util::Table table({"<cell", "speed-up", "<95% interval", "<verdict", task_measures()[task_measure("decode_speedup")].heading, "iid",
+                     "by position", "oracle", "acceptance", "break-even", "<reason"});
   bool any = false;
   for (const CellResult& result : results) {
-    const TaskSummary& measured = result.summary.at("overall");
+    const results::TaskSummary& measured = result.summary.at("overall");
     if (!measured.speedup || result.cell.is_baseline) continue;
     any = true;
-    const std::optional<SpeedupPrediction>& p = result.performance.predicted;
+    const std::optional<cost::SpeedupPrediction>& p = result.performance.predicted;
     const auto predicted = [&](const auto& field, const char* format) { return p ? shown(field(*p), format) : "-"; };
     table.add({title_of(result), shown(measured.speedup, "{:.2f}x"), interval_words(measured.speedup_estimate),
                measured.judgement.verdict ? std::string(name_of(*measured.judgement.verdict)) : "not judged",
@@ -155,13 +155,13 @@ std::string speedup_table(const std::vector<CellResult>& results) {
 }
 
 std::string prediction_table(const std::vector<CellResult>& results) {
-  Table table(
+  util::Table table(
       {"<cell", "first token accepted", "text predicts", "output predicts", "mean acc. length", "text predicts", "output predicts"});
   bool any = false;
   for (const CellResult& result : results) {
     if (!result.prediction) continue;
     const Prediction& p = *result.prediction;
-    const TaskSummary& measured = result.summary.at("overall");
+    const results::TaskSummary& measured = result.summary.at("overall");
     const auto& positions = measured.acceptance_rate_per_position;
     const auto length = [&](double acceptance) { return fmt::format("{:.3f}", predicted_acceptance_length(acceptance, p.depth)); };
     any = true;
@@ -182,9 +182,9 @@ nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction) {
           {"mean_acceptance_length_on_output", predicted_acceptance_length(p.on_output, p.depth)}};
 }
 
-std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file) {
+std::optional<Prediction> prediction_from(const std::optional<results::ResultJson>& file) {
   if (!file) return std::nullopt;
-  const OrderedJsonView json = file->view();
+  const io::OrderedJsonView json = file->view();
   return Prediction{static_cast<int>(json.at("num_speculative_tokens").integer(0, 1 << 20)),
                     json.at("expected_acceptance_on_text").number(), json.at("expected_acceptance_on_output").number()};
 }
@@ -201,7 +201,7 @@ nlohmann::ordered_json counts_json(const std::optional<Divergences>& divergences
 
 }  // namespace
 
-nlohmann::ordered_json summary_json(const Study& study, const CellResult& result, const FoldOptions& fold) {
+nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result, const results::FoldOptions& fold) {
   return {{"study", study.name},
           {"cell", result.cell.name},
           {"complete", result.complete},
@@ -210,7 +210,7 @@ nlohmann::ordered_json summary_json(const Study& study, const CellResult& result
           {"is_baseline", result.cell.is_baseline},
           {"given_acceptance", given_json(result.cell.pipeline)},
           {"group", result.cell.group},
-          {"settings", settings_json(result.cell.settings)},
+          {"settings", results::settings_json(result.cell.settings)},
           {"fold", to_json(fold)},
           {"tasks", to_json(result.summary, result.tasks)},
           {"lossless", result.lossless},
@@ -243,7 +243,7 @@ std::string inflation_note(const std::vector<CellResult>& results) {
     if (from)
       notes.insert(fmt::format(
           "The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, its cost the large one's.\n", who,
-          one_line(*from)));
+          util::one_line(*from)));
   };
   for (const CellResult& result : results) {
     add("target", result.inflated.target);
@@ -257,7 +257,7 @@ std::string laws_note(const std::vector<CellResult>& results) {
   for (const CellResult& result : results)
     for (const std::string& note : result.notes)
       if (!note.empty() && std::find(notes.begin(), notes.end(), note) == notes.end()) notes.push_back(note);
-  Table table({"<cell", "speed-up by costs"});
+  util::Table table({"<cell", "speed-up by costs"});
   bool any = false;
   for (const CellResult& result : results) {
     if (!result.speedup_by_costs) continue;
@@ -275,11 +275,11 @@ std::string laws_note(const std::vector<CellResult>& results) {
   return text;
 }
 
-nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results) {
+nlohmann::ordered_json results_json(const study::Study& study, const std::vector<CellResult>& results) {
   auto cells = nlohmann::ordered_json::array();
   for (const CellResult& result : results)
     cells.push_back({{"name", result.cell.name},
-                     {"settings", settings_json(result.cell.settings)},
+                     {"settings", results::settings_json(result.cell.settings)},
                      {"tasks", to_json(result.summary, result.tasks)},
                      {"timed", result.timed},
                      {"inflated_from", to_json(result.inflated)},
@@ -293,4 +293,4 @@ nlohmann::ordered_json results_json(const Study& study, const std::vector<CellRe
   return {{"study", study.name}, {"cells", cells}};
 }
 
-}  // namespace foretell
+}  // namespace foretell::analysis

@@ -10,22 +10,22 @@
 #include <vector>
 
 #include "experiments/analysis/divergence.h"
-#include "experiments/results/inflated_models.h"
 #include "experiments/analysis/performance.h"
 #include "experiments/analysis/prediction.h"
+#include "experiments/results/inflated_models.h"
 #include "experiments/results/result_files.h"
-#include "experiments/study/study.h"
 #include "experiments/results/summary.h"
+#include "experiments/study/study.h"
 
-namespace foretell {
+namespace foretell::analysis {
 
 struct CellResult {
-  Cell cell;
-  Summary summary;
+  study::Cell cell;
+  results::Summary summary;
   std::vector<std::string> tasks;  // in the workload's order
   std::filesystem::path folder;
   bool timed = true;
-  InflatedModels inflated = {};
+  results::InflatedModels inflated = {};
   std::optional<Prediction> prediction = {};
   CellPerformance performance = {};
   bool complete = true;                         // false: interrupted
@@ -36,7 +36,7 @@ struct CellResult {
 };
 
 // What summary.json holds. `fold`: how the result's summary was made of the records.
-nlohmann::ordered_json summary_json(const Study& study, const CellResult& result, const FoldOptions& fold);
+nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result, const results::FoldOptions& fold);
 
 // With what its marks mean below: cells whose timing is unreliable, and those whose acceptance was given to them.
 std::string results_table(const std::vector<CellResult>& results);
@@ -45,13 +45,13 @@ std::string speedup_table(const std::vector<CellResult>& results);
 // Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
-std::optional<Prediction> prediction_from(const std::optional<ResultJson>& file);  // what to_json() gave
+std::optional<Prediction> prediction_from(const std::optional<results::ResultJson>& file);  // what to_json() gave
 // For each lossless cell whose tokens are not the baseline's: how many answers, at which tokens, and whether these are ties; empty if there is none.
 std::string divergence_note(const std::vector<CellResult>& results);
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
 // What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.
 std::string laws_note(const std::vector<CellResult>& results);
-nlohmann::ordered_json results_json(const Study& study, const std::vector<CellResult>& results);
+nlohmann::ordered_json results_json(const study::Study& study, const std::vector<CellResult>& results);
 
-}  // namespace foretell
+}  // namespace foretell::analysis

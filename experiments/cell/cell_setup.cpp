@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <limits>
 
-#include "framework/io/content_hash.h"
 #include "experiments/util/paths.h"
 #include "framework/core/error.h"
 #include "framework/core/processors.h"
 #include "framework/decoding/model_target.h"
+#include "framework/io/content_hash.h"
 #include "framework/replay/replay_target.h"
 
-namespace foretell {
+namespace foretell::cell {
 namespace {
 
 struct ReplayDescription {
@@ -41,68 +41,69 @@ struct Vocabulary {
 };
 
 // The recorded tokenizer, where it is still to be had.
-std::shared_ptr<const Tokenizer> recorded_tokenizer(const LawReplayDescription& options, const ConfigValue& target,
-                                                    const std::filesystem::path& folder, ModelPool& pool, const RecordedSource& recorded) {
+std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayDescription& options, const ConfigValue& target,
+                                                                const std::filesystem::path& folder, ModelPool& pool,
+                                                                const results::RecordedSource& recorded) {
   if (!options.tokenizer) {
-    const bool there = is_file_hash(recorded.hash, recorded.path);
+    const bool there = io::is_file_hash(recorded.hash, recorded.path);
     return there ? pool.tokenizer(std::filesystem::path(recorded.path).parent_path()) : nullptr;
   }
   const Location& where = target.find("tokenizer")->where();
-  const auto path = resolve_path(*options.tokenizer, where, folder);
-  if (!is_file_hash(recorded.hash, tokenizer_source(path).path))
+  const auto path = util::resolve_path(*options.tokenizer, where, folder);
+  if (!io::is_file_hash(recorded.hash, results::tokenizer_source(path).path))
     fail_at(where, "{}: is not the tokenizer of the recorded model, {}", path.string(),
             recorded.path.empty() ? "which had none" : recorded.path);
   return pool.tokenizer(path);
 }
 
-Vocabulary set_up_law_replay(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
   LawReplayDescription options;
   Parameters::read(target, "target 'replay' of laws", options, {"type"});
   const Location& where = target.find("laws")->where();
-  setup.laws = std::make_shared<LawReplay>(resolve_path(options.laws, where, folder), where);
-  const LawHeader& header = setup.laws->header();
+  setup.laws = std::make_shared<workload::LawReplay>(util::resolve_path(options.laws, where, folder), where);
+  const results::LawHeader& header = setup.laws->header();
   setup.tokenizer = recorded_tokenizer(options, target, folder, pool, header.tokenizer);
   if (setup.tokenizer && setup.tokenizer->vocab_size() > header.vocab)
     fail_at(where, "{}: a vocabulary of {} tokens, the recorded tokenizer has {}", setup.laws->file(), header.vocab,
             setup.tokenizer->vocab_size());
-  ReplayOptions replay{.recorded = header.sampling, .context = header.context};
+  replay::ReplayOptions replay{.recorded = header.sampling, .context = header.context};
   if (options.cost == "recorded") {
-    setup.clock = std::make_shared<ReplayClock>(header, where);
+    setup.clock = std::make_shared<workload::ReplayClock>(header, where);
     replay.times = [clock = setup.clock](std::span<const RoundRecord> records) { return clock->times(records); };
   }
-  setup.target = make_replay_target(header.vocab, std::move(replay));
+  setup.target = replay::make_replay_target(header.vocab, std::move(replay));
   setup.stop_tokens = header.stop_tokens;
   return {header.vocab, "none"};
 }
 
-Vocabulary set_up_replay(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
   if (target.find("laws")) return set_up_law_replay(cell, folder, pool, setup);
   ReplayDescription options;
   Parameters::read(target, "target 'replay'", options, {"type"});
-  setup.tokenizer = pool.tokenizer(resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
+  setup.tokenizer = pool.tokenizer(util::resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
   if (!setup.tokenizer) fail_at(target.find("tokenizer")->where(), "{}: holds no tokenizer", options.tokenizer);
-  setup.recording = Recording::load(resolve_path(options.answers, target.find("answers")->where(), folder));
+  setup.recording = workload::Recording::load(util::resolve_path(options.answers, target.find("answers")->where(), folder));
   const int vocab = options.vocab.value_or(setup.tokenizer->vocab_size());
   if (vocab < setup.tokenizer->vocab_size())
     fail_at(target.find("vocab")->where(), "vocab: {} is smaller than the tokenizer's {}", vocab, setup.tokenizer->vocab_size());
-  setup.target = make_replay_target(vocab);
+  setup.target = replay::make_replay_target(vocab);
   setup.stop_tokens = setup.tokenizer->eos();
   return {vocab, options.chat_template};
 }
 
-Vocabulary set_up_model(const Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_model(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
   setup.target_folder = pool.folder_of(cell.model.target, "target", folder);
   setup.model = pool.model(setup.target_folder, load_options(cell.model.dtype, cell.model.device));
   setup.tokenizer = pool.tokenizer(setup.target_folder);
   check_vocabulary(*setup.model, setup.tokenizer.get(), setup.target_folder);
-  setup.target = make_model_target(setup.model);
-  setup.stop_tokens = stop_tokens_of(*setup.model, setup.tokenizer.get());
+  setup.target = decoding::make_model_target(setup.model);
+  setup.stop_tokens = util::stop_tokens_of(*setup.model, setup.tokenizer.get());
   return {setup.model->config().vocab_size, std::nullopt};
 }
 
-BuildContext build_context(const Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
+BuildContext build_context(const study::Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
                            const SetupOptions& options) {
   BuildContext context;
   context.vocab = vocab;
@@ -116,7 +117,7 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
     setup.drafting_folder = path;
     return pool.model(path, options);
   };
-  context.find_file = [study_folder](const std::string& path) { return resolve_path(path, {}, study_folder).string(); };
+  context.find_file = [study_folder](const std::string& path) { return util::resolve_path(path, {}, study_folder).string(); };
   context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
   context.shared_ids = [&pool, target = setup.tokenizer](const std::string& path) { return pool.shared_ids(target.get(), path); };
   setup.costs = options.known;
@@ -131,7 +132,7 @@ BuildContext build_context(const Cell& cell, const std::filesystem::path& study_
 }
 
 // What the cell's requests will be like, so that a drafter can refuse them before the first one.
-Request sample_request(const Cell& cell) {
+Request sample_request(const study::Cell& cell) {
   Request request;
   request.prompt = {0};
   request.sampling = cell.sampling;
@@ -139,35 +140,36 @@ Request sample_request(const Cell& cell) {
   return request;
 }
 
-BuiltPipeline fitting_pipeline(const PipelineSection& section, const BuildContext& context, const Cell& cell, const Target& target) {
-  BuiltPipeline pipeline = build_pipeline(section, context);
+study::BuiltPipeline fitting_pipeline(const study::PipelineSection& section, const BuildContext& context, const study::Cell& cell,
+                                      const Target& target) {
+  study::BuiltPipeline pipeline = study::build_pipeline(section, context);
   if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
   pipeline.drafter->check(sample_request(cell));
   return pipeline;
 }
 
-std::vector<BuiltPipeline> fitting_pipelines(const PipelineSection& section, bool has_state, const BuildContext& context, const Cell& cell,
-                                             const CellSetup& setup, Costs costs) {
+std::vector<study::BuiltPipeline> fitting_pipelines(const study::PipelineSection& section, bool has_state, const BuildContext& context,
+                                                    const study::Cell& cell, const CellSetup& setup, Costs costs) {
   const int count = has_state && costs == Costs::Measured ? cell.run.repeats + (setup.timed() && cell.run.warmup > 0) : 1;
-  std::vector<BuiltPipeline> pipelines;
+  std::vector<study::BuiltPipeline> pipelines;
   pipelines.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) pipelines.push_back(fitting_pipeline(section, context, cell, *setup.target));
   return pipelines;
 }
 
 // What prompts are written in. A model's own template matters, and is looked for, where there is a text to write.
-ChatTemplate template_of(const CellSetup& setup, const Vocabulary& vocabulary, ModelPool& pool) {
+chat::ChatTemplate template_of(const CellSetup& setup, const Vocabulary& vocabulary, ModelPool& pool) {
   const auto& chosen = setup.workload.chat_template ? setup.workload.chat_template : vocabulary.chat_template;
-  const auto has_text = [](const Conversation& c) {
-    return std::ranges::any_of(c.turns, [](const Turn& turn) { return turn.ids.empty(); });
+  const auto has_text = [](const workload::Conversation& c) {
+    return std::ranges::any_of(c.turns, [](const workload::Turn& turn) { return turn.ids.empty(); });
   };
   const bool own = !chosen && setup.tokenizer && std::ranges::any_of(setup.workload.conversations, has_text);
-  return own ? pool.own_template(setup.target_folder) : ChatTemplate::get(chosen.value_or("none"));
+  return own ? pool.own_template(setup.target_folder) : chat::ChatTemplate::get(chosen.value_or("none"));
 }
 
 // Keeps the conversations whose first prompts have the lengths that the workload asks for, and cuts these.
 void fit_prompts(const ConfigValue& description, CellSetup& setup) {
-  Workload& workload = setup.workload;
+  workload::Workload& workload = setup.workload;
   if (!workload.selects_by_length()) return;
   if (workload.prompt_tokens && setup.chat_template != "none")
     fail_at(description.find("prompt_tokens")->where(),
@@ -175,7 +177,7 @@ void fit_prompts(const ConfigValue& description, CellSetup& setup) {
             setup.chat_template);
   const int least = std::max(workload.min_prompt_tokens.value_or(1), workload.prompt_tokens.value_or(1));
   const int most = workload.max_prompt_tokens.value_or(std::numeric_limits<int>::max());
-  std::erase_if(workload.conversations, [&](Conversation& conversation) {
+  std::erase_if(workload.conversations, [&](workload::Conversation& conversation) {
     Tokens prompt = setup.dialogue.prompt(conversation, 0, {});
     const int length = static_cast<int>(prompt.size());
     if (length < least || (length > most && !workload.prompt_tokens)) return true;
@@ -192,7 +194,7 @@ void fit_prompts(const ConfigValue& description, CellSetup& setup) {
 
 // A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer to every turn.
 void check_prompts(const CellSetup& setup) {
-  for (const Conversation& conversation : setup.workload.conversations) {
+  for (const workload::Conversation& conversation : setup.workload.conversations) {
     for (int turn = 0; setup.recording && turn < static_cast<int>(conversation.turns.size()); ++turn)
       setup.recording->answer(conversation, turn);
     if (!setup.model) continue;
@@ -204,40 +206,40 @@ void check_prompts(const CellSetup& setup) {
   }
 }
 
-void set_up_workload(const Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary, ModelPool& pool,
+void set_up_workload(const study::Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary, ModelPool& pool,
                      CellSetup& setup) {
-  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : load_workload(cell.workload, study_folder, vocabulary.size);
+  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : workload::load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
-  const ChatTemplate chat = template_of(setup, vocabulary, pool);
+  const chat::ChatTemplate chat = template_of(setup, vocabulary, pool);
   setup.chat_template = chat.name();
-  setup.dialogue = Dialogue(setup.tokenizer, chat);
-  if (setup.tokenizer) add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
+  setup.dialogue = workload::Dialogue(setup.tokenizer, chat);
+  if (setup.tokenizer) util::add_template_stops(*setup.tokenizer, chat, setup.workload.ignore_eos, setup.stop_tokens);
   fit_prompts(cell.workload, setup);
   check_prompts(setup);
 }
 
-void set_up_pipelines(const Cell& cell, const BuildContext& context, Costs costs, CellSetup& setup) {
-  setup.method_has_state = has_state(cell.pipeline);
+void set_up_pipelines(const study::Cell& cell, const BuildContext& context, Costs costs, CellSetup& setup) {
+  setup.method_has_state = study::has_state(cell.pipeline);
   setup.method = fitting_pipelines(cell.pipeline, setup.method_has_state, context, cell, setup, costs);
   if (cell.baseline && setup.timed()) {
-    setup.baseline_has_state = has_state(*cell.baseline);
+    setup.baseline_has_state = study::has_state(*cell.baseline);
     setup.baseline = fitting_pipelines(*cell.baseline, setup.baseline_has_state, context, cell, setup, costs);
   }
   setup.baseline_is_plain = cell.baseline && drafts_nothing(*cell.baseline);
-  if (cell.measures_quality && setup.model) setup.greedy = build_pipeline({}, context);
+  if (cell.measures_quality && setup.model) setup.greedy = study::build_pipeline({}, context);
 }
 
 }  // namespace
 
-InflatedModels CellSetup::inflated() const {
-  InflatedModels out;
+results::InflatedModels CellSetup::inflated() const {
+  results::InflatedModels out;
   if (model) out.target = model->config().inflated_from;
-  if (!draft_folder.empty()) out.draft = load_model_config(draft_folder).inflated_from;
+  if (!draft_folder.empty()) out.draft = formats::load_model_config(draft_folder).inflated_from;
   return out;
 }
 
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options) {
-  const InputFiles inputs;
+CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options) {
+  const util::InputFiles inputs;
   CellSetup setup;
   const auto place = [&](std::string_view path) { return cell.document.place_of(path); };
   if (cell.run.threads)
@@ -259,11 +261,11 @@ CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folde
   return setup;
 }
 
-bool takes_answer(const Cell& cell) { return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty(); }
+bool takes_answer(const study::Cell& cell) { return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty(); }
 
-std::vector<int> check_cells(const Study& study, ModelPool& pool) {
+std::vector<int> check_cells(const study::Study& study, ModelPool& pool) {
   std::vector<int> prompts;
-  for (const Cell& cell : study.cells) {
+  for (const study::Cell& cell : study.cells) {
     const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
     prompts.push_back(static_cast<int>(setup.workload.conversations.size()));
     pool.forget_unused();
@@ -279,4 +281,4 @@ std::vector<ParameterDoc> replay_parameters() {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::cell

@@ -12,60 +12,62 @@
 #include <string>
 #include <vector>
 
-#include "experiments/workload/dialogue.h"
-#include "experiments/results/inflated_models.h"
-#include "experiments/workload/law_replay.h"
 #include "experiments/cell/model_pool.h"
+#include "experiments/results/inflated_models.h"
 #include "experiments/study/pipeline.h"
-#include "experiments/workload/recording.h"
-#include "experiments/util/stops.h"
 #include "experiments/study/study.h"
+#include "experiments/util/stops.h"
+#include "experiments/workload/dialogue.h"
+#include "experiments/workload/law_replay.h"
+#include "experiments/workload/recording.h"
 #include "experiments/workload/workload.h"
 #include "framework/api/target.h"
 
-namespace foretell {
+namespace foretell::cell {
 
 struct CellSetup {
-  std::filesystem::path target_folder, draft_folder;  // empty: none
-  std::filesystem::path drafting_folder;              // of the model that a drafter asked for; empty where no model drafts
-  std::shared_ptr<const LanguageModel> model;         // none for a recorded answer
-  std::shared_ptr<const Tokenizer> tokenizer;         // may be none
+  std::filesystem::path target_folder, draft_folder;       // empty: none
+  std::filesystem::path drafting_folder;                   // of the model that a drafter asked for; empty where no model drafts
+  std::shared_ptr<const model::LanguageModel> model;       // none for a recorded answer
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer;  // may be none
   std::unique_ptr<Target> target;
   std::vector<Token> stop_tokens;
-  Workload workload;
+  workload::Workload workload;
   std::string chat_template;  // the name of the one that is used
-  Dialogue dialogue;
-  std::optional<Recording> recording;
-  std::shared_ptr<LawReplay> laws;     // of a recorded run
-  std::shared_ptr<ReplayClock> clock;  // its costs of rows, if they are used
+  workload::Dialogue dialogue;
+  std::optional<workload::Recording> recording;
+  std::shared_ptr<workload::LawReplay> laws;     // of a recorded run
+  std::shared_ptr<workload::ReplayClock> clock;  // its costs of rows, if they are used
   // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a repeat of a prompt must not find
   // what the run before it has learnt from the same prompt.
-  std::vector<BuiltPipeline> method, baseline;
-  std::optional<BuiltPipeline> greedy;  // plain decoding, where quality is measured
+  std::vector<study::BuiltPipeline> method, baseline;
+  std::optional<study::BuiltPipeline> greedy;  // plain decoding, where quality is measured
   bool method_has_state = false, baseline_has_state = false;
-  bool baseline_is_plain = false;             // the baseline drafts nothing
-  std::shared_ptr<const RowCosts> costs;      // if a strategy asked for them, or an earlier run of the cell had them
-  std::map<std::string, std::string> inputs;  // files that were read besides the models, with their hashes
+  bool baseline_is_plain = false;               // the baseline drafts nothing
+  std::shared_ptr<const cost::RowCosts> costs;  // if a strategy asked for them, or an earlier run of the cell had them
+  std::map<std::string, std::string> inputs;    // files that were read besides the models, with their hashes
 
   bool timed() const { return !recording && !laws; }
-  InflatedModels inflated() const;
+  results::InflatedModels inflated() const;
 };
 
 // Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not measure either.
 enum class Costs { Measured, Assumed };
 struct SetupOptions {
   Costs costs = Costs::Measured;
-  std::shared_ptr<const RowCosts> known = {};  // of an earlier run: these are taken instead, so that a resumed run decides as that one did
+  std::shared_ptr<const cost::RowCosts> known =
+      {};  // of an earlier run: these are taken instead, so that a resumed run decides as that one did
 };
-CellSetup set_up_cell(const Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options = {});
+CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool,
+                      const SetupOptions& options = {});
 
 // Whether the cell's requests carry the baseline's answer: only to strategies that say that they are given their acceptance.
-bool takes_answer(const Cell& cell);
+bool takes_answer(const study::Cell& cell);
 
 // The number of conversations of each cell.
-std::vector<int> check_cells(const Study& study, ModelPool& pool);
+std::vector<int> check_cells(const study::Study& study, ModelPool& pool);
 
 // The parameters of {type: replay}, for `foretell list`.
 std::vector<ParameterDoc> replay_parameters();
 
-}  // namespace foretell
+}  // namespace foretell::cell

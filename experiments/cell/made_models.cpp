@@ -5,17 +5,17 @@
 #include <functional>
 #include <system_error>
 
-#include "framework/io/content_hash.h"
-#include "experiments/util/paths.h"
 #include "experiments/results/result_files.h"
+#include "experiments/util/paths.h"
 #include "framework/core/error.h"
-#include "framework/io/atomic_file.h"
 #include "framework/formats/bitllama.h"
 #include "framework/formats/inflate.h"
 #include "framework/formats/llama2c.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/content_hash.h"
 #include "framework/model/make_random.h"
 
-namespace foretell {
+namespace foretell::cell {
 namespace {
 
 struct Context {
@@ -24,7 +24,7 @@ struct Context {
   const std::filesystem::path& cache;
 
   std::filesystem::path path(const std::string& text, const char* key) const {
-    return resolve_path(text, description.find(key)->where(), study_folder);
+    return util::resolve_path(text, description.find(key)->where(), study_folder);
   }
 };
 
@@ -32,9 +32,9 @@ struct Context {
 std::filesystem::path made(const Context& context, const std::string& name, const std::function<void(const std::filesystem::path&)>& make) {
   const auto folder = context.cache / name;
   if (std::filesystem::exists(folder)) return folder;
-  refuse_link_out(context.cache, context.cache.parent_path());
+  results::refuse_link_out(context.cache, context.cache.parent_path());
   const auto unfinished = context.cache / fmt::format("{}.{}", name, ::getpid());
-  make_folder(unfinished);
+  io::make_folder(unfinished);
   make(unfinished);
   std::error_code failed;
   std::filesystem::rename(unfinished, folder, failed);
@@ -52,8 +52,8 @@ struct RandomModel {
   }
   std::filesystem::path make(const Context& context) const {
     const auto file = context.path(config, "config");
-    return made(context, fmt::format("random-{}-{}", digits_of(file_hash(file)), seed),
-                [&](const auto& folder) { make_random(file, folder, static_cast<std::uint64_t>(seed)); });
+    return made(context, fmt::format("random-{}-{}", io::digits_of(io::file_hash(file)), seed),
+                [&](const auto& folder) { model::make_random(file, folder, static_cast<std::uint64_t>(seed)); });
   }
 };
 
@@ -66,8 +66,9 @@ struct ImportedModel {
   }
   std::filesystem::path make(const Context& context) const {
     const auto from = context.path(file, "file"), words = context.path(tokenizer, "tokenizer");
-    return made(context, fmt::format("{}-{}-{}", format, digits_of(file_hash(from)), digits_of(file_hash(words))),
-                [&](const auto& folder) { (format == "llama2c" ? import_llama2c : import_bitllama)(from, words, folder); });
+    return made(
+        context, fmt::format("{}-{}-{}", format, io::digits_of(io::file_hash(from)), io::digits_of(io::file_hash(words))),
+        [&](const auto& folder) { (format == "llama2c" ? formats::import_llama2c : formats::import_bitllama)(from, words, folder); });
   }
 };
 
@@ -81,9 +82,9 @@ struct InflatedModel {
   std::filesystem::path make(const Context& context) const {
     const auto small = model_folder(model, "model", context.study_folder, context.cache);
     const auto shape = context.path(like, "like");
-    return made(context, fmt::format("inflated-{}-{}", digits_of(folder_hash(small)), digits_of(file_hash(shape))),
+    return made(context, fmt::format("inflated-{}-{}", io::digits_of(io::folder_hash(small)), io::digits_of(io::file_hash(shape))),
                 [&](const auto& folder) {
-                  inflate({small, shape, folder});
+                  formats::inflate({small, shape, folder});
                 });
   }
 };
@@ -114,7 +115,7 @@ const std::vector<ModelKind>& model_kinds() {
 
 std::filesystem::path model_folder(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder,
                                    const std::filesystem::path& cache) {
-  if (!description.is_map()) return resolve_path(description, key, study_folder);
+  if (!description.is_map()) return util::resolve_path(description, key, study_folder);
   const ConfigValue* type = description.find("type");
   const std::string name = type ? read_text(*type, "type") : "";
   std::vector<std::string> known;
@@ -132,4 +133,4 @@ std::vector<MadeModelDoc> made_model_docs() {
   return docs;
 }
 
-}  // namespace foretell
+}  // namespace foretell::cell

@@ -12,7 +12,7 @@
 #include "framework/core/config_value.h"
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::cell {
 
 // The folder that a study's model.target or model.draft stands for: a path, or a mapping with one of the types below.
 std::filesystem::path model_folder(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder,
@@ -25,4 +25,4 @@ struct MadeModelDoc {
 };
 std::vector<MadeModelDoc> made_model_docs();
 
-}  // namespace foretell
+}  // namespace foretell::cell

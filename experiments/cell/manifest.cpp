@@ -12,15 +12,15 @@
 #include <sstream>
 
 #include "experiments/results/config_json.h"
-#include "framework/io/content_hash.h"
-#include "experiments/study/plugins.h"
 #include "experiments/results/row_costs_json.h"
+#include "experiments/study/plugins.h"
 #include "framework/core/error.h"
 #include "framework/core/version.h"
-#include "framework/measurement/machine_state.h"
 #include "framework/cost/row_costs.h"
+#include "framework/io/content_hash.h"
+#include "framework/measurement/machine_state.h"
 
-namespace foretell {
+namespace foretell::cell {
 namespace {
 
 // The value of a key in /proc/cpuinfo; empty on systems without it.
@@ -42,10 +42,11 @@ std::vector<std::string> vector_flags() {
 
 // What the machine was like when this process began: whether its times can be trusted.
 nlohmann::ordered_json machine_now() {
-  const MachineState state = read_machine_state();
+  const measurement::MachineState state = measurement::read_machine_state();
   const auto number = [](const auto& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(); };
-  return {{"cpus", number(state.cpus)},     {"governors", state.governors},     {"load_1", number(state.load_1)},
-          {"load_5", number(state.load_5)}, {"load_15", number(state.load_15)}, {"doubts", timing_doubts(state, at::get_num_threads())}};
+  return {{"cpus", number(state.cpus)},       {"governors", state.governors},
+          {"load_1", number(state.load_1)},   {"load_5", number(state.load_5)},
+          {"load_15", number(state.load_15)}, {"doubts", measurement::timing_doubts(state, at::get_num_threads())}};
 }
 
 // How threads of OpenMP wait for one another: what the environment says, or nothing.
@@ -59,24 +60,24 @@ std::string waiting_policy() {
 nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
   auto files = nlohmann::ordered_json::object();
   if (folder.empty()) return files;
-  for (const auto& [name, hash] : model_file_hashes(folder)) files[name] = hash;
+  for (const auto& [name, hash] : io::model_file_hashes(folder)) files[name] = hash;
   return files;
 }
 
 // Whether a model's files are those of the manifest of before; hashes that an older version wrote are made again.
-bool same_files(const OrderedJsonView& before, const nlohmann::ordered_json& now, const std::filesystem::path& folder) {
+bool same_files(const io::OrderedJsonView& before, const nlohmann::ordered_json& now, const std::filesystem::path& folder) {
   const auto files = before.entries();
   return files.size() == now.size() && std::all_of(files.begin(), files.end(), [&](const auto& file) {
-           return now.contains(file.first) && is_file_hash(file.second.string(), folder / file.first);
+           return now.contains(file.first) && io::is_file_hash(file.second.string(), folder / file.first);
          });
 }
 
 // Of the strategies that plug-ins have registered: name -> the plug-in's file and its hash.
-std::map<std::string, std::pair<std::string, std::string>> plugged_in(const OrderedJsonView& manifest) {
+std::map<std::string, std::pair<std::string, std::string>> plugged_in(const io::OrderedJsonView& manifest) {
   std::map<std::string, std::pair<std::string, std::string>> out;
   const auto plugins = manifest.find("plugins");
   for (std::size_t i = 0; plugins && i < plugins->size(); ++i) {
-    const OrderedJsonView plugin = plugins->at(i);
+    const io::OrderedJsonView plugin = plugins->at(i);
     const auto strategies = plugin.find("strategies");
     for (std::size_t s = 0; strategies && s < strategies->size(); ++s)
       out[strategies->at(s).string()] = {plugin.at("file").string(), plugin.at("hash").string()};
@@ -85,11 +86,11 @@ std::map<std::string, std::pair<std::string, std::string>> plugged_in(const Orde
 }
 
 // The first strategy that another plug-in, or another form of it, gives now. One that is in one of the two alone is none that both passes can use.
-std::optional<std::string> other_plugin(const OrderedJsonView& before, const nlohmann::ordered_json& fresh) {
+std::optional<std::string> other_plugin(const io::OrderedJsonView& before, const nlohmann::ordered_json& fresh) {
   const Location here{"manifest.json", std::nullopt};
   const auto now = plugged_in({fresh, "", here});
   for (const auto& [strategy, then] : plugged_in(before))
-    if (const auto found = now.find(strategy); found != now.end() && found->second.second != then.second && !is_old_hash(then.second))
+    if (const auto found = now.find(strategy); found != now.end() && found->second.second != then.second && !io::is_old_hash(then.second))
       return fmt::format("the plug-in {} with the {} has changed since it was run", found->second.first, strategy);
   return std::nullopt;
 }
@@ -105,39 +106,40 @@ std::string now_utc() {
 
 }  // namespace
 
-nlohmann::ordered_json make_manifest(const Study& study, const Cell& cell, const CellSetup& setup) {
+nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cell& cell, const CellSetup& setup) {
   const nlohmann::ordered_json foretell = {
       {"version", std::string(version())}, {"revision", std::string(git_revision())}, {"compiler", std::string(compiler())}};
-  return {{"format", kResultsFormat},
-          {"study", study.name},
-          {"study_file", study.file.string()},
-          {"cell", cell.name},
-          {"cell_hash", cell.hash},
-          {"group", cell.group},
-          {"settings", settings_json(cell.settings)},
-          {"started", now_utc()},
-          {"foretell", foretell},
-          {"libtorch", TORCH_VERSION},
-          {"plugins", plugin_manifest()},
-          {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
-          {"threads", at::get_num_threads()},
-          {"thread_waiting", waiting_policy()},
-          {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
-          {"timed", setup.timed()},
-          {"row_costs", setup.costs ? to_json(*setup.costs) : nullptr},
-          {"is_baseline", cell.is_baseline},
-          {"inflated_from", to_json(setup.inflated())},
-          {"chat_template", setup.chat_template},
-          {"prompts", setup.workload.conversations.size()},
-          {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
-          {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", file_hash(setup.laws->file())}} : nullptr},
-          {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
-          {"inputs", setup.inputs},
-          {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
+  return {
+      {"format", results::kResultsFormat},
+      {"study", study.name},
+      {"study_file", study.file.string()},
+      {"cell", cell.name},
+      {"cell_hash", cell.hash},
+      {"group", cell.group},
+      {"settings", results::settings_json(cell.settings)},
+      {"started", now_utc()},
+      {"foretell", foretell},
+      {"libtorch", TORCH_VERSION},
+      {"plugins", study::plugin_manifest()},
+      {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
+      {"threads", at::get_num_threads()},
+      {"thread_waiting", waiting_policy()},
+      {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
+      {"timed", setup.timed()},
+      {"row_costs", setup.costs ? results::to_json(*setup.costs) : nullptr},
+      {"is_baseline", cell.is_baseline},
+      {"inflated_from", to_json(setup.inflated())},
+      {"chat_template", setup.chat_template},
+      {"prompts", setup.workload.conversations.size()},
+      {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
+      {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", io::file_hash(setup.laws->file())}} : nullptr},
+      {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
+      {"inputs", setup.inputs},
+      {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
 }
 
-std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::ordered_json& fresh) {
-  const OrderedJsonView before = old.view();
+std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nlohmann::ordered_json& fresh) {
+  const io::OrderedJsonView before = old.view();
   if (const auto owner = before.find("cell_hash"); owner && owner->string() != fresh.at("cell_hash"))
     return fmt::format("its folder holds the records of another cell ({})", owner->string());
   for (const char* who : {"target", "draft"}) {
@@ -148,12 +150,12 @@ std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::o
   }
   if (const auto inputs = before.find("inputs"))
     for (const auto& [file, hash] : inputs->entries())
-      if (fresh.at("inputs").contains(file) && !is_file_hash(hash.string(), file))
+      if (fresh.at("inputs").contains(file) && !io::is_file_hash(hash.string(), file))
         return fmt::format("{} has changed since it was run", file);
   const auto laws = before.find("laws");
   const bool has_laws = !fresh.at("laws").is_null();
   if (has_laws != laws.has_value() ||
-      (has_laws && !is_file_hash(laws->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
+      (has_laws && !io::is_file_hash(laws->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
     return fmt::format("{} has changed since it was run",
                        has_laws ? fresh.at("laws").at("file").get<std::string>() : laws->at("file").string());
   if (auto plugin = other_plugin(before, fresh)) return plugin;
@@ -170,7 +172,7 @@ std::optional<std::string> cannot_go_on(const ResultJson& old, const nlohmann::o
   return std::nullopt;
 }
 
-nlohmann::ordered_json continued(const ResultJson& old, const nlohmann::ordered_json& fresh) {
+nlohmann::ordered_json continued(const results::ResultJson& old, const nlohmann::ordered_json& fresh) {
   nlohmann::ordered_json out = fresh;
   out["started"] = old.view().string_or("started", "");
   if (const auto passes = old.view().find("passes")) {
@@ -181,17 +183,17 @@ nlohmann::ordered_json continued(const ResultJson& old, const nlohmann::ordered_
   return out;
 }
 
-std::shared_ptr<const RowCosts> recorded_costs(const ResultJson& manifest) {
+std::shared_ptr<const cost::RowCosts> recorded_costs(const results::ResultJson& manifest) {
   const auto costs = manifest.view().find("row_costs");
-  return costs ? row_costs_from(*costs) : nullptr;
+  return costs ? results::row_costs_from(*costs) : nullptr;
 }
 
-bool has_old_hashes(const ResultJson& manifest) {
+bool has_old_hashes(const results::ResultJson& manifest) {
   const auto target = manifest.view().find("target");
   const auto files = target ? target->find("files") : std::nullopt;
   if (!files) return false;
   const auto entries = files->entries();
-  return std::any_of(entries.begin(), entries.end(), [](const auto& entry) { return is_old_hash(entry.second.string()); });
+  return std::any_of(entries.begin(), entries.end(), [](const auto& entry) { return io::is_old_hash(entry.second.string()); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cell

@@ -11,17 +11,17 @@
 #include "experiments/cell/cell_setup.h"
 #include "experiments/results/record.h"
 
-namespace foretell {
+namespace foretell::cell {
 
 class RunPrompts {
  public:
-  RunPrompts(const CellSetup& setup, std::span<const GenerationRecord> records);
-  Tokens of(const GenerationRecord& record) const;
+  RunPrompts(const CellSetup& setup, std::span<const results::GenerationRecord> records);
+  Tokens of(const results::GenerationRecord& record) const;
 
  private:
-  const Dialogue& dialogue_;
-  std::map<std::string, const Conversation*> conversations_;
+  const workload::Dialogue& dialogue_;
+  std::map<std::string, const workload::Conversation*> conversations_;
   std::map<std::string, std::vector<std::string>> answers_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::cell

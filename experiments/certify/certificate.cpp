@@ -4,11 +4,11 @@
 #include <map>
 #include <numeric>
 
-#include "framework/core/registry_names.h"
+#include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/core/plugin_call.h"
+#include "framework/core/registry_names.h"
 #include "framework/core/text.h"
-#include "framework/api/verifier.h"
 
 namespace foretell::certify {
 namespace {

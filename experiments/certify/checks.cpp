@@ -184,9 +184,9 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   RoundRecord first;
   Tokens answer;
   Enumerator enumerator;
-  DecoderOptions decoder_options;
+  decoding::DecoderOptions decoder_options;
   decoder_options.make_rng = [&](const RngKey&) { return enumerator.make_rng(); };
-  decoder_options.on_round = [&](const RoundEvent& event) {
+  decoder_options.on_round = [&](const decoding::RoundEvent& event) {
     const TokenSpan generated = event.view.committed.subspan(options.prompt.size());
     answer.assign(generated.begin(), generated.end());
     if (event.round != 0) return;
@@ -202,7 +202,7 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
         const auto drafter = setup.drafter();
         const auto verifier = setup.verifier();
         const auto policy = setup.policy();
-        Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
+        decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
         answer.clear();
         branch = {};
         decoder.admit(request);
@@ -252,7 +252,7 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  Decoder decoder(*target, {*drafter, *verifier, *policy}, counting(setup, exercise));
+  decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, counting(setup, exercise));
   for (int i = 0; i < options.trials; ++i) {
     Request request{.id = static_cast<std::uint64_t>(i), .prompt = options.prompt, .max_new_tokens = options.tokens, .seed = options.seed};
     request.sampling.temperature = 1.0;

@@ -2,8 +2,8 @@
 
 #include <map>
 
-#include "framework/core/registry_names.h"
 #include "framework/api/drafter.h"
+#include "framework/core/registry_names.h"
 
 namespace foretell::certify {
 namespace {

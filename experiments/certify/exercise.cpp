@@ -98,7 +98,7 @@ void count_inside(const DraftTree& scored, NodeId from, const DraftTree& own, Me
   }
 }
 
-int rejected_by(const RoundEvent& event) {
+int rejected_by(const decoding::RoundEvent& event) {
   if (event.record.emitted <= event.record.accepted) return 0;  // cut short
   const auto& accepted = event.view.verdict.accepted;
   std::vector<NodeId> nodes;
@@ -154,7 +154,7 @@ void MemberWatch::attach(BuildContext& context) {
   };
 }
 
-void MemberWatch::count(const RoundEvent& event, Exercise& exercise) const {
+void MemberWatch::count(const decoding::RoundEvent& event, Exercise& exercise) const {
   exercise.drafted += event.record.drafted;
   exercise.accepted += event.record.accepted;
   exercise.rejected += rejected_by(event);

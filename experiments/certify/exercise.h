@@ -38,7 +38,7 @@ class MemberWatch {
  public:
   // Forgets the members before; drafters that are built with the context from now on are watched.
   void attach(BuildContext& context);
-  void count(const RoundEvent& event, Exercise& exercise) const;
+  void count(const decoding::RoundEvent& event, Exercise& exercise) const;
 
  private:
   struct Member;

@@ -24,21 +24,21 @@ std::uint64_t path_hash(std::uint64_t seed, TokenSpan last) {
   return h;
 }
 
-class ToyCache final : public KvCache {
+class ToyCache final : public model::KvCache {
  public:
   ToyCache(int layers, int capacity) : rows_(static_cast<std::size_t>(layers)), capacity_(capacity) {}
   int num_layers() const override { return static_cast<int>(rows_.size()); }
   int capacity() const override { return capacity_; }
-  int length(LayerRange layers) const override {
+  int length(model::LayerRange layers) const override {
     const std::size_t n = rows_[layers.first].size();
     for (int l = layers.first; l < layers.last; ++l)
       FORETELL_CHECK(rows_[l].size() == n, "layer {} holds {}, not {}", l, rows_[l].size(), n);
     return static_cast<int>(n);
   }
-  void truncate(LayerRange layers, int length) override {
+  void truncate(model::LayerRange layers, int length) override {
     for (int l = layers.first; l < layers.last; ++l) rows_[l].resize(std::min(rows_[l].size(), static_cast<std::size_t>(length)));
   }
-  void keep(LayerRange layers, int base, std::span<const int> rows) override {
+  void keep(model::LayerRange layers, int base, std::span<const int> rows) override {
     for (int l = layers.first; l < layers.last; ++l) {
       Tokens kept(rows_[l].begin(), rows_[l].begin() + base);
       for (const int r : rows) kept.push_back(rows_[l].at(static_cast<std::size_t>(base) + static_cast<std::size_t>(r)));
@@ -58,9 +58,9 @@ class ToyCache final : public KvCache {
 struct RowTree {
   std::vector<int> parents, depths;
 
-  RowTree(const ForwardItem& item, int rows) {
-    const auto* tree = std::get_if<TreeShape>(&item.shape);
-    FORETELL_CHECK(tree || std::holds_alternative<ChainShape>(item.shape), "the toy knows {} shapes", 2);
+  RowTree(const model::ForwardItem& item, int rows) {
+    const auto* tree = std::get_if<model::TreeShape>(&item.shape);
+    FORETELL_CHECK(tree || std::holds_alternative<model::ChainShape>(item.shape), "the toy knows {} shapes", 2);
     const int total = tree ? static_cast<int>(tree->parents.size()) : rows;
     for (int i = 0; i < total; ++i) {
       parents.push_back(i == 0 ? -1 : tree ? tree->parents[i] : i - 1);
@@ -76,7 +76,7 @@ struct RowTree {
 };
 
 // The rows below `base` that the item attends to; none: all of them.
-std::optional<std::vector<int>> visible_rows(const ItemAttention& attention, int layer, int base, int rows) {
+std::optional<std::vector<int>> visible_rows(const model::ItemAttention& attention, int layer, int base, int rows) {
   if (!attention.policy || attention.watched_only) return std::nullopt;
   return attention.policy->visible({layer, 1, base, rows}).rows;
 }
@@ -95,7 +95,7 @@ std::uint64_t seen_hash(const Tokens& rows, const RowTree& tree, int row, int ba
 }
 
 // Every row looks at all that it sees alike.
-void show_weights(const ForwardItem& item, int layer, int base, int held, const std::optional<std::vector<int>>& visible,
+void show_weights(const model::ForwardItem& item, int layer, int base, int held, const std::optional<std::vector<int>>& visible,
                   const RowTree& tree) {
   AttentionPolicy* policy = item.attention.policy;
   if (!policy || !policy->wants_weights()) return;
@@ -117,7 +117,7 @@ void show_weights(const ForwardItem& item, int layer, int base, int held, const 
                    .kv_heads = 1,
                    .queries = count,
                    .first_row = base + held,
-                   .drafted = std::holds_alternative<TreeShape>(item.shape),
+                   .drafted = std::holds_alternative<model::TreeShape>(item.shape),
                    .columns = columns,
                    .columns_per_head = false,
                    .weights = weights});
@@ -133,7 +133,7 @@ ToyModel::ToyModel(const ToyOptions& options) : options_(options) {
   config_.context = options.context;
 }
 
-std::shared_ptr<const LanguageModel> ToyModel::quantised() const {
+std::shared_ptr<const model::LanguageModel> ToyModel::quantised() const {
   ToyOptions options = options_;
   options.seed += 1;
   options.blend = 0.9;
@@ -141,7 +141,7 @@ std::shared_ptr<const LanguageModel> ToyModel::quantised() const {
   return std::make_shared<ToyModel>(options);
 }
 
-std::unique_ptr<KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
+std::unique_ptr<model::KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
 
 const std::vector<float>& ToyModel::logits(std::uint64_t hash, double noise) const {
   if (remembered_.size() > kMostRemembered) remembered_.clear();
@@ -172,9 +172,10 @@ std::vector<float> ToyModel::logits_after(TokenSpan text) const { return logits(
 
 // The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache, and a layer that disagrees
 // spoils it for good.
-std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const ForwardOptions& options, Tokens& tokens) const {
+std::vector<std::uint64_t> ToyModel::run_layers(const model::ForwardItem& item, const model::ForwardOptions& options,
+                                                Tokens& tokens) const {
   auto& cache = dynamic_cast<ToyCache&>(*item.cache);
-  const LayerRange range = options.layers.value_or(LayerRange{0, options_.layers});
+  const model::LayerRange range = options.layers.value_or(model::LayerRange{0, options_.layers});
   std::vector<std::uint64_t> state;
   if (const auto* span = std::get_if<TokenSpan>(&item.input)) {
     FORETELL_CHECK(range.first == 0, "tokens enter layer {}", range.first);
@@ -187,7 +188,7 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
       state.push_back(static_cast<std::uint64_t>(rows[r][1].item<std::int64_t>()));
     }
   }
-  const int held = std::holds_alternative<TreeShape>(item.shape) ? std::get<TreeShape>(item.shape).cached_rows : 0;
+  const int held = std::holds_alternative<model::TreeShape>(item.shape) ? std::get<model::TreeShape>(item.shape).cached_rows : 0;
   const auto count = static_cast<int>(tokens.size());
   const RowTree tree(item, count);
   const int base = cache.length(range) - held;
@@ -212,28 +213,28 @@ std::vector<std::uint64_t> ToyModel::run_layers(const ForwardItem& item, const F
   return state;
 }
 
-ForwardResult ToyModel::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {
+model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const {
   ++forwards_;
   std::vector<float> logit_rows;
   std::vector<std::int64_t> states;
-  const LayerRange range = options.layers.value_or(LayerRange{0, options_.layers});
+  const model::LayerRange range = options.layers.value_or(model::LayerRange{0, options_.layers});
   int skipped = options_.layers - range.last;
   if (options.computed)
     for (int l = 0; l < options_.layers; ++l) skipped += !options.computed->attention(l) || !options.computed->mlp(l);
   const double noise = 0.3 * skipped / options_.layers;
-  for (const ForwardItem& item : batch) {
+  for (const model::ForwardItem& item : batch) {
     Tokens tokens;
     const std::vector<std::uint64_t> state = run_layers(item, options, tokens);
     rows_ += static_cast<long>(tokens.size());
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       states.push_back(tokens[i]);
       states.push_back(static_cast<std::int64_t>(state[i]));
-      if (item.logits == LogitRows::None || (item.logits == LogitRows::Last && i + 1 < tokens.size())) continue;
+      if (item.logits == model::LogitRows::None || (item.logits == model::LogitRows::Last && i + 1 < tokens.size())) continue;
       const std::vector<float>& row = logits(state[i], noise);
       logit_rows.insert(logit_rows.end(), row.begin(), row.end());
     }
   }
-  ForwardResult result;
+  model::ForwardResult result;
   if (!logit_rows.empty()) {
     result.logits = at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);
     std::copy(logit_rows.begin(), logit_rows.end(), result.logits.mutable_data_ptr<float>());

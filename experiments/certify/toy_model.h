@@ -22,17 +22,17 @@ struct ToyOptions {
   float sharpness = 3.0F;
 };
 
-class ToyModel : public LanguageModel {
+class ToyModel : public model::LanguageModel {
  public:
   explicit ToyModel(const ToyOptions& options);
 
-  const ModelConfig& config() const override { return config_; }
-  std::unique_ptr<KvCache> make_cache(int capacity) const override;
-  using LanguageModel::forward;
-  ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
+  const formats::ModelConfig& config() const override { return config_; }
+  std::unique_ptr<model::KvCache> make_cache(int capacity) const override;
+  using model::LanguageModel::forward;
+  model::ForwardResult forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const override;
   at::Device device() const override { return at::kCPU; }
   // Most of its logits are this model's.
-  std::shared_ptr<const LanguageModel> quantised() const override;
+  std::shared_ptr<const model::LanguageModel> quantised() const override;
 
   // The logits after a text, straight from the definition. [vocab]
   std::vector<float> logits_after(TokenSpan text) const;
@@ -43,10 +43,10 @@ class ToyModel : public LanguageModel {
   // Remembered: enumeration asks for the same few rows again and again. Valid until the next call.
   const std::vector<float>& logits(std::uint64_t hash, double noise) const;
   std::vector<float> make_logits(std::uint64_t hash, double noise) const;
-  std::vector<std::uint64_t> run_layers(const ForwardItem& item, const ForwardOptions& options, Tokens& tokens) const;
+  std::vector<std::uint64_t> run_layers(const model::ForwardItem& item, const model::ForwardOptions& options, Tokens& tokens) const;
 
   ToyOptions options_;
-  ModelConfig config_;
+  formats::ModelConfig config_;
   mutable long forwards_ = 0, rows_ = 0;
   mutable std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<float>> remembered_;  // by hash and noise
 };

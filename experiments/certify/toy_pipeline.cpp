@@ -47,7 +47,7 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
                 std::shared_ptr<const ToyModel> target, const ToyPolicy& policy) {
   Setup setup;
   setup.model = target;
-  setup.target = [target] { return make_model_target(target); };
+  setup.target = [target] { return decoding::make_model_target(target); };
   const auto draft = toy_draft(target), other = toy_draft(target, 98);
   BuildContext context;
   context.vocab = target->config().vocab_size;
@@ -132,11 +132,11 @@ std::optional<std::string> misfit(const Setup& setup, double temperature) {
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  return foretell::misfit(*target, {*drafter, *verifier, *policy}, sampling);
+  return decoding::misfit(*target, {*drafter, *verifier, *policy}, sampling);
 }
 
-DecoderOptions counting(const Setup& setup, Exercise& exercise, DecoderOptions options) {
-  options.on_round = [watch = setup.watch, &exercise, next = std::move(options.on_round)](const RoundEvent& event) {
+decoding::DecoderOptions counting(const Setup& setup, Exercise& exercise, decoding::DecoderOptions options) {
+  options.on_round = [watch = setup.watch, &exercise, next = std::move(options.on_round)](const decoding::RoundEvent& event) {
     watch->count(event, exercise);
     if (next) next(event);
   };
@@ -150,9 +150,9 @@ std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, c
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  DecoderOptions decoder_options = options.exercise ? counting(setup, *options.exercise, options.decoder) : options.decoder;
+  decoding::DecoderOptions decoder_options = options.exercise ? counting(setup, *options.exercise, options.decoder) : options.decoder;
   decoder_options.max_batch = options.batch;
-  Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
+  decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
   return decoder.run(requests);
 }
 

@@ -11,8 +11,8 @@
 
 #include "experiments/certify/exercise.h"
 #include "experiments/certify/toy_model.h"
-#include "framework/cost/row_costs.h"
 #include "framework/api/build_context.h"
+#include "framework/cost/row_costs.h"
 #include "framework/decoding/decoder.h"
 
 namespace foretell::certify {
@@ -37,7 +37,7 @@ std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>&
 // policies that plan with them.
 struct ToyPolicy {
   std::string yaml = "fixed";
-  std::shared_ptr<const RowCosts> costs = {};
+  std::shared_ptr<const cost::RowCosts> costs = {};
 };
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection", const std::string& tree_yaml = "",
                 std::shared_ptr<const ToyModel> target = toy_target(), const ToyPolicy& policy = {});
@@ -53,11 +53,11 @@ std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens
 
 struct RunOptions {
   int batch = 1;
-  DecoderOptions decoder = {};
+  decoding::DecoderOptions decoder = {};
   Exercise* exercise = nullptr;  // counts what is drafted
 };
 // The options with a listener that counts, before their own.
-DecoderOptions counting(const Setup& setup, Exercise& exercise, DecoderOptions options = {});
+decoding::DecoderOptions counting(const Setup& setup, Exercise& exercise, decoding::DecoderOptions options = {});
 std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, const RunOptions& options = {});
 
 }  // namespace foretell::certify

@@ -5,13 +5,13 @@
 namespace foretell::certify {
 namespace {
 
-class LetterTokenizer final : public Tokenizer {
+class LetterTokenizer final : public tokenizers::Tokenizer {
  public:
   explicit LetterTokenizer(std::vector<std::string> pieces) : pieces_(std::move(pieces)) {}
 
   int vocab_size() const override { return static_cast<int>(pieces_.size()); }
   // The longest piece first; a letter that no piece has is token 0.
-  Tokens encode(std::string_view text, const EncodeOptions&) const override {
+  Tokens encode(std::string_view text, const tokenizers::EncodeOptions&) const override {
     Tokens out;
     while (!text.empty()) {
       Token best = 0;
@@ -24,7 +24,7 @@ class LetterTokenizer final : public Tokenizer {
     }
     return out;
   }
-  std::unique_ptr<DecodeState> start_decoding(bool) const override { return std::make_unique<Decoding>(*this); }
+  std::unique_ptr<tokenizers::DecodeState> start_decoding(bool) const override { return std::make_unique<Decoding>(*this); }
   std::optional<Token> bos() const override { return std::nullopt; }
   std::vector<Token> eos() const override { return {}; }
   std::optional<Token> token_to_id(std::string_view piece) const override {
@@ -39,7 +39,7 @@ class LetterTokenizer final : public Tokenizer {
   std::string kind() const override { return "letters"; }
 
  private:
-  struct Decoding final : DecodeState {
+  struct Decoding final : tokenizers::DecodeState {
     explicit Decoding(const LetterTokenizer& of) : tokenizer(of) {}
     void push(Token id, std::string& out) override { out += tokenizer.id_to_token(id); }
     void finish(std::string&) override {}
@@ -57,9 +57,9 @@ std::vector<std::string> letters(int count) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> toy_target_tokenizer(int vocab) { return std::make_shared<LetterTokenizer>(letters(vocab)); }
+std::shared_ptr<const tokenizers::Tokenizer> toy_target_tokenizer(int vocab) { return std::make_shared<LetterTokenizer>(letters(vocab)); }
 
-std::shared_ptr<const Tokenizer> toy_draft_tokenizer(int vocab) {
+std::shared_ptr<const tokenizers::Tokenizer> toy_draft_tokenizer(int vocab) {
   std::vector<std::string> pieces = letters(vocab - 1);
   pieces.emplace_back("ab");
   return std::make_shared<LetterTokenizer>(std::move(pieces));

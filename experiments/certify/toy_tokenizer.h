@@ -10,7 +10,7 @@
 
 namespace foretell::certify {
 
-std::shared_ptr<const Tokenizer> toy_target_tokenizer(int vocab);
-std::shared_ptr<const Tokenizer> toy_draft_tokenizer(int vocab);
+std::shared_ptr<const tokenizers::Tokenizer> toy_target_tokenizer(int vocab);
+std::shared_ptr<const tokenizers::Tokenizer> toy_draft_tokenizer(int vocab);
 
 }  // namespace foretell::certify

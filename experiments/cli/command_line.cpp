@@ -18,13 +18,13 @@
 #include "framework/core/processors.h"
 #include "framework/core/version.h"
 
-namespace foretell {
+namespace foretell::cli {
 namespace {
 
 enum ExitCode { kDone = 0, kAnswerIsNo = 1, kUsersMistake = 2, kOurMistake = 70, kInterrupted = 130 };
 
 int report(ExitCode code, std::string_view message) {
-  print_error(fmt::format("foretell: {}\n", printable(one_line(message))));
+  util::print_error(fmt::format("foretell: {}\n", printable(util::one_line(message))));
   return code;
 }
 
@@ -90,7 +90,7 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& error, con
   return error.what() + help;
 }
 
-int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, const Action& action) {
+int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, const util::Action& action) {
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
@@ -99,10 +99,10 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, cons
     const auto names = command_names(command);
     for (const std::string& argument : command.remaining())
       if (!names.empty() && argument.front() != '-') return report(kUsersMistake, unknown_name_message("command", argument, names));
-    print_out(wrapped_lines(app.help(), out_columns()));
+    util::print_out(util::wrapped_lines(app.help(), util::out_columns()));
     return kDone;
   } catch (const CLI::CallForVersion&) {
-    print_out(version_line() + "\n");
+    util::print_out(version_line() + "\n");
     return kDone;
   } catch (const CLI::ParseError& error) {
     return report(kUsersMistake, usage_message(app, error, arguments));
@@ -114,12 +114,12 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, cons
 int guarded(const std::function<int()>& body) {
   try {
     const int code = body();
-    flush_out();
+    util::flush_out();
     return code;
-  } catch (const NegativeResult&) {
-    flush_out();
+  } catch (const util::NegativeResult&) {
+    util::flush_out();
     return kAnswerIsNo;
-  } catch (const Interrupted& stopped) {
+  } catch (const util::Interrupted& stopped) {
     return report(kInterrupted, stopped.what());
   } catch (const Error& error) {
     return report(kUsersMistake, error.what());
@@ -176,32 +176,32 @@ int run_command_line(int argc, const char* const* argv) {
   app.set_version_flag("--version", version_line());
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
-  Action action;
-  const Command top(app, action);
-  add_generate_command(top);
-  add_run_command(top);
-  add_check_command(top);
-  add_list_command(top);
-  add_score_command(top);
-  add_tokenize_command(top);
-  add_merge_command(top);
-  add_table_command(top);
-  add_make_random_command(top);
-  add_import_command(top);
-  add_inflate_command(top);
-  add_new_command(top);
-  add_overlap_command(top);
-  add_tasks_command(top);
-  add_datastore_command(top);
-  add_train_command(top);
-  add_train_tokenizer_command(top);
-  add_tree_command(top);
-  add_certify_command(top);
-  add_diff_command(top);
-  add_report_command(top);
-  add_compare_command(top);
-  add_plot_command(top);
-  add_bench_command(top);
+  util::Action action;
+  const util::Command top(app, action);
+  cli::commands::add_generate_command(top);
+  cli::commands::add_run_command(top);
+  cli::commands::add_check_command(top);
+  cli::commands::add_list_command(top);
+  cli::commands::add_score_command(top);
+  cli::commands::add_tokenize_command(top);
+  cli::commands::add_merge_command(top);
+  cli::commands::add_table_command(top);
+  cli::commands::add_make_random_command(top);
+  cli::commands::add_import_command(top);
+  cli::commands::add_inflate_command(top);
+  cli::commands::add_new_command(top);
+  cli::commands::add_overlap_command(top);
+  cli::commands::add_tasks_command(top);
+  cli::commands::add_datastore_command(top);
+  cli::commands::add_train_command(top);
+  cli::commands::add_train_tokenizer_command(top);
+  cli::commands::add_tree_command(top);
+  cli::commands::add_certify_command(top);
+  cli::commands::add_diff_command(top);
+  cli::commands::add_report_command(top);
+  cli::commands::add_compare_command(top);
+  cli::commands::add_plot_command(top);
+  cli::commands::add_bench_command(top);
   const auto arguments = arguments_of(argc, argv);
   in_command = true;
   const int code = guarded([&] { return parse_and_run(app, arguments, action); });
@@ -209,4 +209,4 @@ int run_command_line(int argc, const char* const* argv) {
   return code;
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli

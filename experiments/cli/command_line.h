@@ -8,8 +8,8 @@
 // A reader that closes our standard output early (`foretell list | head`) is no mistake: the command goes on, its output is dropped, the code is 0.
 #pragma once
 
-namespace foretell {
+namespace foretell::cli {
 
 int run_command_line(int argc, const char* const* argv);
 
-}  // namespace foretell
+}  // namespace foretell::cli

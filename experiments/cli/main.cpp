@@ -98,5 +98,5 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 8 << 20);
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
 #endif
-  return foretell::run_command_line(argc, argv);
+  return foretell::cli::run_command_line(argc, argv);
 }

@@ -5,7 +5,7 @@
 #include "experiments/report/report_files.h"
 #include "framework/metrics/aliases.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 // Where a column is not called as its metric is.
@@ -26,11 +26,11 @@ std::string column_of(std::string_view metric) {
 
 std::string aliases_csv() {
   std::string out = "measure,column,tool,their_name,note\n";
-  for (const MetricAlias& alias : metric_aliases()) {
+  for (const metrics::MetricAlias& alias : metrics::metric_aliases()) {
     out += csv_field(std::string(alias.metric)) + "," + csv_field(column_of(alias.metric)) + "," + csv_field(std::string(alias.tool));
     out += "," + csv_field(std::string(alias.theirs)) + "," + csv_field(std::string(alias.note)) + "\n";
   }
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -5,8 +5,8 @@
 
 #include <string>
 
-namespace foretell {
+namespace foretell::report {
 
 std::string aliases_csv();  // measure, column, tool, their_name, note; a column may be the first part of several columns' names
 
-}  // namespace foretell
+}  // namespace foretell::report

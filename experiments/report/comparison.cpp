@@ -8,15 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "experiments/util/console.h"
-#include "experiments/results/record_reader.h"
 #include "experiments/analysis/measures.h"
 #include "experiments/report/report_files.h"
+#include "experiments/results/record_reader.h"
+#include "experiments/util/console.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 using ComparedJson = nlohmann::ordered_json;
@@ -35,8 +35,8 @@ using Answers = std::map<std::pair<std::string, int>, AnswerHash>;  // by conver
 Answers answers_of(const StudyFolder& study, const ReportCell& cell) {
   if (!cell.damage.empty()) fail("{} (`foretell run` with the same study makes the cell whole)", cell.damage);
   Answers out;
-  for (const GenerationRecord& record : undamaged_records(study.folder / cell.hash)) {
-    if (record.arm != Arm::Method || record.repeat != 0) continue;
+  for (const results::GenerationRecord& record : results::undamaged_records(study.folder / cell.hash)) {
+    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
     AnswerHash& answer = out[{record.conversation, record.turn}];
     // Imported rows know a text and no tokens.
     if (!record.tokens.empty() || record.text.empty()) answer.tokens = token_hash(record.tokens);
@@ -122,7 +122,7 @@ std::string tokens_text(const CellPair& pair) {
 }
 
 std::string interval_of(const ReportCell& cell) {
-  if (is_unreliable(cell)) return std::string(name_of(SpeedupVerdict::UnreliableTiming));
+  if (is_unreliable(cell)) return std::string(name_of(metrics::SpeedupVerdict::UnreliableTiming));
   return cell.overall() ? interval_text(*cell.overall()) : "-";
 }
 
@@ -205,17 +205,18 @@ std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Co
     const auto overlap = intervals_overlap(pair);
     by_settings |= !pair.by_hash;
     table.rows.push_back({pair.a->name + (pair.a->given.empty() ? "" : " [given acceptance]") + (pair.by_hash ? "" : " *"),
-                          formatted(number_of(*pair.a, "tokens_per_second"), NumberFormat::OneDigit),
-                          formatted(number_of(*pair.b, "tokens_per_second"), NumberFormat::OneDigit),
-                          formatted(ratio_of(pair, "tokens_per_second"), NumberFormat::Ratio),
-                          formatted(number_of(*pair.a, "speedup"), NumberFormat::Ratio), interval_of(*pair.a),
-                          formatted(number_of(*pair.b, "speedup"), NumberFormat::Ratio), interval_of(*pair.b),
-                          formatted(ratio_of(pair, "speedup"), NumberFormat::Ratio),
+                          analysis::formatted(number_of(*pair.a, "tokens_per_second"), analysis::NumberFormat::OneDigit),
+                          analysis::formatted(number_of(*pair.b, "tokens_per_second"), analysis::NumberFormat::OneDigit),
+                          analysis::formatted(ratio_of(pair, "tokens_per_second"), analysis::NumberFormat::Ratio),
+                          analysis::formatted(number_of(*pair.a, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.a),
+                          analysis::formatted(number_of(*pair.b, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.b),
+                          analysis::formatted(ratio_of(pair, "speedup"), analysis::NumberFormat::Ratio),
                           !overlap   ? "-"
                           : *overlap ? "overlap"
                                      : "apart",
-                          formatted(number_of(*pair.a, "mean_acceptance_length"), NumberFormat::ThreeDigits),
-                          formatted(number_of(*pair.b, "mean_acceptance_length"), NumberFormat::ThreeDigits), tokens_text(pair)});
+                          analysis::formatted(number_of(*pair.a, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
+                          analysis::formatted(number_of(*pair.b, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
+                          tokens_text(pair)});
   }
   out += table.empty() ? "No cell of A is in B, neither by its hash nor by its settings.\n" : aligned(table);
   if (by_settings) out += "* paired by equal settings: something else of the two cells differs (model, workload or run).\n";
@@ -246,4 +247,4 @@ nlohmann::ordered_json comparison_json(const StudyFolder& a, const StudyFolder& 
           {"only_in_b", names_json(comparison.only_b)}};
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -13,7 +13,7 @@
 
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 struct CellPair {
   const ReportCell* a = nullptr;
@@ -39,4 +39,4 @@ Comparison compare(const StudyFolder& a, const StudyFolder& b);
 std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Comparison& comparison);
 nlohmann::ordered_json comparison_json(const StudyFolder& a, const StudyFolder& b, const Comparison& comparison);
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -11,10 +11,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "experiments/results/record_json.h"
 #include "experiments/analysis/measures.h"
+#include "experiments/results/record_json.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 using RowJson = nlohmann::ordered_json;
@@ -88,15 +88,15 @@ std::vector<RowJson> numbers_row(std::vector<RowJson> row, const std::vector<std
   return row;
 }
 
-std::vector<std::string> with_measures(std::vector<std::string> columns, std::span<const Measure> measures) {
-  for (const Measure& measure : measures) columns.push_back(fmt::format("\"{}\" REAL", measure.name));
+std::vector<std::string> with_measures(std::vector<std::string> columns, std::span<const analysis::Measure> measures) {
+  for (const analysis::Measure& measure : measures) columns.push_back(fmt::format("\"{}\" REAL", measure.name));
   return columns;
 }
 
 // The rows of a JSON Lines file; `keys` are its columns.
 void add_rows(const std::filesystem::path& file, const std::string& hash, const std::vector<std::string>& keys, DatabaseTable& table) {
   if (!std::filesystem::exists(file)) return;
-  for_each_row(file, [&](const OrderedJsonView& view, std::string_view) {
+  results::for_each_row(file, [&](const io::OrderedJsonView& view, std::string_view) {
     const RowJson& json = view.raw();
     std::vector<RowJson> row = {hash};
     for (const std::string& key : keys) row.push_back(json.contains(key) ? json.at(key) : RowJson(nullptr));
@@ -122,9 +122,10 @@ void fill(Database& database, const StudyFolder& study) {
       database, "cells",
       with_measures({"hash TEXT PRIMARY KEY", "position INTEGER", "name TEXT", "state TEXT", "is_baseline INTEGER", "timed INTEGER",
                      "started TEXT", "reason TEXT", "energy_source TEXT", "given_acceptance TEXT", "imported_from TEXT"},
-                    cell_measures()));
+                    analysis::cell_measures()));
   DatabaseTable settings(database, "settings", {"cell TEXT", "path TEXT", "value TEXT"});
-  DatabaseTable tasks(database, "tasks", with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, task_measures()));
+  DatabaseTable tasks(database, "tasks",
+                      with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, analysis::task_measures()));
   DatabaseTable generations(database, "generations", with_cell(generation_keys));
   DatabaseTable rounds(database, "rounds", with_cell(round_keys));
   studies.add({printable_lines(study.study), printable_lines(study.description), printable_lines(study.file)});
@@ -161,16 +162,16 @@ void write_database(const StudyFolder& study, const std::filesystem::path& file)
   if (error) fail("{}: cannot be written: {}", file.string(), error.message());
 }
 
-}  // namespace foretell
+}  // namespace foretell::report
 
 #else
 
-namespace foretell {
+namespace foretell::report {
 
 void write_database(const StudyFolder&, const std::filesystem::path& file) {
   fail("{}: this Foretell was built without SQLite; install libsqlite3-dev and build again", file.string());
 }
 
-}  // namespace foretell
+}  // namespace foretell::report
 
 #endif

@@ -9,8 +9,8 @@
 
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 void write_database(const StudyFolder& study, const std::filesystem::path& file);
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/io/atomic_file.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 // How far a cell's folder is: whole and complete ones first, then whole ones with more answers, then damaged ones.
@@ -25,8 +25,8 @@ Progress progress_of(const std::filesystem::path& cell) {
   std::error_code none;
   const auto size = std::filesystem::file_size(cell / "generations.jsonl", none);
   if (none) return {};
-  const bool whole = damage_of(cell).empty();
-  return {true, whole, whole && Store(cell).finished(), size};
+  const bool whole = results::damage_of(cell).empty();
+  return {true, whole, whole && results::Store(cell).finished(), size};
 }
 
 // Ordinary files and folders only: what a link shows is somebody else's, and a pipe would be waited for.
@@ -49,22 +49,22 @@ void copy_cell(const std::filesystem::path& from, const std::filesystem::path& t
 }
 
 // The index that all folders share.
-StudyIndex common_index(std::span<const std::filesystem::path> folders, const std::filesystem::path& out) {
-  StudyIndex index = read_study_index(folders.front());
+results::StudyIndex common_index(std::span<const std::filesystem::path> folders, const std::filesystem::path& out) {
+  results::StudyIndex index = results::read_study_index(folders.front());
   for (const auto& folder : folders) {
-    const StudyIndex other = read_study_index(folder);
+    const results::StudyIndex other = results::read_study_index(folder);
     if (other.study != index.study || other.json.at("cells") != index.json.at("cells"))
       fail("{} and {} are of different studies, or of one whose file has changed: their cells are not the same", folders.front().string(),
            folder.string());
   }
-  if (std::filesystem::exists(out / "study.json") && read_study_index(out).json.at("cells") != index.json.at("cells"))
+  if (std::filesystem::exists(out / "study.json") && results::read_study_index(out).json.at("cells") != index.json.at("cells"))
     fail("{}: holds another study, or one whose file has changed", out.string());
   return index;
 }
 
 // What is to be done: where each cell is taken from.
 struct MergePlan {
-  StudyIndex index;
+  results::StudyIndex index;
   std::map<std::string, std::filesystem::path> best = {};  // by hash
   std::vector<std::string> notes = {};
 };
@@ -73,9 +73,9 @@ struct MergePlan {
 MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
   FORETELL_CHECK(!folders.empty(), "nothing to merge");
   MergePlan plan{common_index(folders, out)};
-  std::vector<CellOrigin> origins;
-  for (const IndexedCell& cell : plan.index.cells) {
-    refuse_link_out(out / cell.hash, out);
+  std::vector<results::CellOrigin> origins;
+  for (const results::IndexedCell& cell : plan.index.cells) {
+    results::refuse_link_out(out / cell.hash, out);
     std::filesystem::path& from = plan.best[cell.hash] = out / cell.hash;
     Progress furthest = progress_of(from);
     for (const auto& folder : folders) {
@@ -85,12 +85,12 @@ MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::
         furthest = other;
       }
     }
-    origins.push_back(read_origin(from));
+    origins.push_back(results::read_origin(from));
     if (from == out / cell.hash) continue;
-    refuse_link_out(from, from.parent_path());
+    results::refuse_link_out(from, from.parent_path());
     check_copyable(from);
   }
-  plan.notes = check_origins(origins, one_program);
+  plan.notes = results::check_origins(origins, one_program);
   return plan;
 }
 
@@ -103,19 +103,19 @@ void check_mergeable(std::span<const std::filesystem::path> folders, const std::
 Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
   const MergePlan plan = plan_merge(folders, out, one_program);
   Merged merged{.study = plan.index.study, .folder = out, .notes = plan.notes};
-  make_folder(out);
-  write_file(out / "study.json", plan.index.json.dump(2) + "\n");
-  for (const IndexedCell& cell : plan.index.cells) {
+  io::make_folder(out);
+  io::write_file(out / "study.json", plan.index.json.dump(2) + "\n");
+  for (const results::IndexedCell& cell : plan.index.cells) {
     const std::filesystem::path& from = plan.best.at(cell.hash);
     const std::filesystem::path to = out / cell.hash;
     if (from != to) copy_cell(from, to);
     ++merged.cells;
-    const std::string damage = damage_of(to);
-    merged.complete += damage.empty() && Store(to).finished();
+    const std::string damage = results::damage_of(to);
+    merged.complete += damage.empty() && results::Store(to).finished();
     if (!damage.empty())
       merged.notes.push_back(fmt::format("damaged: {}; `foretell run` with the same study runs what is missing again", damage));
   }
   return merged;
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

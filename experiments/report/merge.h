@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::report {
 
 struct Merged {
   std::string study;
@@ -23,4 +23,4 @@ struct Merged {
 void check_mergeable(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program = true);
 Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program = true);
 
-}  // namespace foretell
+}  // namespace foretell::report

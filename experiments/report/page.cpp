@@ -9,14 +9,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "experiments/util/console.h"
 #include "experiments/report/page_parts.h"
 #include "experiments/report/report_files.h"
+#include "experiments/util/console.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/io/file_bytes.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 constexpr std::array kChartJsPlaces = {"/usr/share/javascript/chart.js/chart.min.js", "/usr/share/javascript/chart.js/Chart.min.js",
@@ -77,9 +77,9 @@ std::string chart_js_source(const std::optional<std::string>& file) {
     for (const char* place : kChartJsPlaces)
       if (path.empty() && std::filesystem::exists(place)) path = place;
   if (path.empty()) return "";
-  std::string source = read_file_bytes(path);
+  std::string source = io::read_file_bytes(path);
   if (source.find("Chart") == std::string::npos || !can_be_inlined(source)) fail("{}: is no Chart.js that can be put into a page", path);
   return source;
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

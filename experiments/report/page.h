@@ -11,7 +11,7 @@
 
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 // `chart_js`: the source of Chart.js, empty for a page without charts.
 std::string report_page(const StudyFolder& study, const std::string& chart_js);
@@ -19,4 +19,4 @@ std::string report_page(const StudyFolder& study, const std::string& chart_js);
 // What `file`, else FORETELL_CHART_JS names, else what Debian has installed; empty if there is none. A named file that cannot be used is an Error.
 std::string chart_js_source(const std::optional<std::string>& file);
 
-}  // namespace foretell
+}  // namespace foretell::report

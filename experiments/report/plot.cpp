@@ -10,8 +10,8 @@
 #include <array>
 #include <cstring>
 
-#include "experiments/util/console.h"
 #include "experiments/analysis/measures.h"
+#include "experiments/util/console.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/io/atomic_file.h"
@@ -19,7 +19,7 @@
 
 extern char** environ;
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 constexpr std::size_t kNameLength = 60;
@@ -136,14 +136,14 @@ Chart predicted_chart(const StudyFolder& study) {
   const std::array<std::pair<const char*, const char*>, 3> kinds = {
       {{"iid", "predicted_speedup_iid"}, {"by position", "predicted_speedup_position_wise"}, {"oracle", "predicted_speedup_oracle"}}};
   // Predictions leave the prefill out, and so does what is drawn against them.
-  const Measure& decoding = task_measures()[task_measure("decode_speedup")];
+  const analysis::Measure& decoding = analysis::task_measures()[analysis::task_measure("decode_speedup")];
   chart.script = fmt::format(
       "set xlabel 'predicted {0}'\nset ylabel 'measured {0}'\nset key above\nset grid lc rgb '#d8dde2'\nset border 3\nset tics nomirror\n"
       "plot x with lines dashtype 2 lc rgb '#8a949e' title 'as predicted'",
       decoding.heading);
   for (const auto& [label, name] : kinds) {
     std::string points;
-    for_each_overall(study, [&, measure = cell_measure(name)](const ReportCell& cell, const TaskNumbers& n) {
+    for_each_overall(study, [&, measure = analysis::cell_measure(name)](const ReportCell& cell, const TaskNumbers& n) {
       const auto& measured = n.at(decoding.name);
       if (cell.values[measure] && measured && !n.unreliable()) points += fmt::format("{}\t{}\n", *cell.values[measure], *measured);
     });
@@ -252,14 +252,14 @@ void draw_plot(const StudyFolder& study, const std::string& kind, const std::fil
   if (extension != ".svg" && extension != ".png") fail("{}: a plot is a .svg or a .png file", file.string());
   const PlotFiles files = plot_files(study, kind, extension.substr(1));
   const ScratchFolder scratch;
-  write_file(scratch.path() / "plot.gp", files.script);
-  write_file(scratch.path() / "data.tsv", files.data);
+  io::write_file(scratch.path() / "plot.gp", files.script);
+  io::write_file(scratch.path() / "data.tsv", files.data);
   const int status = run_gnuplot(scratch.path());
   const auto picture = scratch.path() / "picture";
   if (WIFEXITED(status) && WEXITSTATUS(status) == 127) fail("gnuplot is not installed; plots need it (Debian: gnuplot-nox)");
   if (status != 0 || !std::filesystem::exists(picture) || std::filesystem::file_size(picture) == 0)
-    fail("gnuplot has failed: {}", one_line(read_file_bytes(scratch.path() / "messages")));
-  write_file(file, read_file_bytes(picture));
+    fail("gnuplot has failed: {}", util::one_line(io::read_file_bytes(scratch.path() / "messages")));
+  io::write_file(file, io::read_file_bytes(picture));
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -12,7 +12,7 @@
 
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 std::vector<std::string> plot_kinds();
 
@@ -25,4 +25,4 @@ PlotFiles plot_files(const StudyFolder& study, const std::string& kind, const st
 // `file` ends in .svg or .png.
 void draw_plot(const StudyFolder& study, const std::string& kind, const std::filesystem::path& file);
 
-}  // namespace foretell
+}  // namespace foretell::report

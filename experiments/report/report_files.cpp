@@ -8,14 +8,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "experiments/util/console.h"
 #include "experiments/analysis/measures.h"
+#include "experiments/util/console.h"
 #include "experiments/util/table.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
 #include "framework/core/version.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 using ReportJson = nlohmann::ordered_json;
@@ -34,7 +34,7 @@ std::string markdown_text(const std::string& text) {
 
 // A code span: its fence is longer than any run of backticks in it.
 std::string markdown_code(const std::string& text) {
-  const std::string shown = printable(one_line(text));
+  const std::string shown = printable(util::one_line(text));
   std::string fence = "`";
   while (shown.find(fence) != std::string::npos) fence += '`';
   const char* blank = shown.starts_with('`') || shown.ends_with('`') ? " " : "";
@@ -68,7 +68,7 @@ std::vector<std::string> setting_paths(const StudyFolder& study) {
   return paths;
 }
 
-ReportJson numbers_json(const std::vector<std::optional<double>>& values, std::span<const Measure> measures) {
+ReportJson numbers_json(const std::vector<std::optional<double>>& values, std::span<const analysis::Measure> measures) {
   auto out = ReportJson::object();
   for (std::size_t i = 0; i < measures.size(); ++i) out[measures[i].name] = values[i] ? ReportJson(*values[i]) : ReportJson(nullptr);
   return out;
@@ -83,7 +83,7 @@ ReportJson facts_json(const Facts& facts) {
 }
 
 ReportJson task_json(const TaskNumbers& task) {
-  ReportJson out = numbers_json(task.values, task_measures());
+  ReportJson out = numbers_json(task.values, analysis::task_measures());
   out["verdict"] = text_or_null(task.verdict);
   out["verdict_words"] = text_or_null(task.verdict_words);
   out["speedup_units"] = text_or_null(task.units);
@@ -121,13 +121,13 @@ ReportJson cell_json(const ReportCell& cell) {
                     {"energy_source", text_or_null(cell.energy_source)},
                     {"inflated_from", facts_json(cell.inflated)},
                     {"tasks", tasks}};
-  out.update(numbers_json(cell.values, cell_measures()));
+  out.update(numbers_json(cell.values, analysis::cell_measures()));
   return out;
 }
 
-ReportJson measures_json(std::span<const Measure> measures) {
+ReportJson measures_json(std::span<const analysis::Measure> measures) {
   auto out = ReportJson::object();
-  for (const Measure& measure : measures)
+  for (const analysis::Measure& measure : measures)
     out[measure.name] = {{"heading", measure.heading}, {"format", name_of(measure.format)}, {"in_table", name_of(measure.in_table)}};
   return out;
 }
@@ -137,7 +137,7 @@ ReportJson measures_json(std::span<const Measure> measures) {
 std::string aligned(const ReportTable& table) {
   // A cell with several tasks is a title with its tasks below, as at the end of a run: the names are long.
   const bool titled = table.headings.size() > 1 && table.headings[0] == "<cell" && table.headings[1] == "<task";
-  Table out(std::vector<std::string>(table.headings.begin() + titled, table.headings.end()));
+  util::Table out(std::vector<std::string>(table.headings.begin() + titled, table.headings.end()));
   std::string last;
   for (std::vector<std::string> row : table.rows) {
     for (std::string& cell : row) cell = printable(cell);
@@ -219,17 +219,17 @@ std::string report_markdown(const StudyFolder& study) {
 std::string report_csv(const StudyFolder& study) {
   std::vector<std::string> columns = {"study", "cell", "hash", "state", "is_baseline", "timed", "task"};
   const std::vector<std::string> settings = setting_paths(study);
-  const auto tasks = task_measures(), cells = cell_measures();
+  const auto tasks = analysis::task_measures(), cells = analysis::cell_measures();
   std::size_t positions = 0;
   for (const ReportCell& cell : study.cells)
     for (const TaskNumbers& task : cell.tasks) positions = std::max(positions, task.acceptance_rate_per_position.size());
   positions = std::min(positions, kPositionColumns);
   std::vector<std::string> numbers;
-  for (const Measure& measure : tasks) numbers.emplace_back(measure.name);
+  for (const analysis::Measure& measure : tasks) numbers.emplace_back(measure.name);
   numbers.insert(numbers.end(), {"verdict", "verdict_words", "speedup_units", "speedup_no_interval"});
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("acceptance_rate_at_{}", i));
   for (std::size_t i = 1; i <= positions; ++i) numbers.push_back(fmt::format("conditional_acceptance_at_{}", i));
-  for (const Measure& measure : cells) numbers.emplace_back(measure.name);
+  for (const analysis::Measure& measure : cells) numbers.emplace_back(measure.name);
   numbers.insert(numbers.end(), {"reason", "energy_source", "given_acceptance", "imported_from"});
   // A setting never takes the name of another column.
   for (const std::string& path : settings) {
@@ -270,7 +270,7 @@ ReportJson report_json(const StudyFolder& study) {
           {"reported_by", fmt::format("foretell {}", version())},
           {"machine", facts_json(machine_facts(study))},
           {"notes", notes(study)},
-          {"measures", {{"task", measures_json(task_measures())}, {"cell", measures_json(cell_measures())}}},
+          {"measures", {{"task", measures_json(analysis::task_measures())}, {"cell", measures_json(analysis::cell_measures())}}},
           {"cells", cells}};
 }
 
@@ -280,4 +280,4 @@ std::string exported_json(const ReportJson& json) {
   return printable_lines(text) == text ? text : written(true);
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -11,7 +11,7 @@
 #include "experiments/report/report_tables.h"
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 std::string report_text(const StudyFolder& study);  // for a terminal
 std::string report_markdown(const StudyFolder& study);
@@ -27,4 +27,4 @@ std::string markdown_table(const ReportTable& table);
 // an apostrophe.
 std::string csv_field(const std::string& text);
 
-}  // namespace foretell
+}  // namespace foretell::report

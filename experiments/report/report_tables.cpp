@@ -6,15 +6,15 @@
 #include <numeric>
 #include <set>
 
-#include "experiments/util/console.h"
 #include "experiments/analysis/divergence.h"
 #include "experiments/analysis/measures.h"
+#include "experiments/util/console.h"
 #include "experiments/util/shell_quote.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 constexpr int kShownDepth = 16;     // of drafts; deeper ones are in JSON
@@ -31,8 +31,8 @@ bool has_tasks(const StudyFolder& study) {
   return std::any_of(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.tasks.size() > 2; });
 }
 
-bool is_shown(const Measure& measure, bool any) {
-  return measure.in_table == InTable::Always || (measure.in_table == InTable::IfAny && any);
+bool is_shown(const analysis::Measure& measure, bool any) {
+  return measure.in_table == analysis::InTable::Always || (measure.in_table == analysis::InTable::IfAny && any);
 }
 
 std::string cell_title(const ReportCell& cell) {
@@ -67,19 +67,20 @@ std::string interval_text(const TaskNumbers& task) {
 
 std::string same_tokens_text(const ReportCell& cell, const TaskNumbers& task) {
   const auto& share = task.at("same_as_baseline");
-  const std::string text = formatted(share, NumberFormat::RoundShare);
+  const std::string text = analysis::formatted(share, analysis::NumberFormat::RoundShare);
   if (!share || *share == 1 || !cell.lossless) return text;
   if (!*cell.lossless) return text + " (lossy)";
   if (!cell.differences) return text + " (not examined)";
   int ties = 0, faults = 0;
   for (const ReportDifference& difference : *cell.differences)
     if (task.task == "overall" || difference.task == task.task) ++(difference.tie ? ties : faults);
-  return fmt::format("{} ({})", text, divergence_words(ties, faults));
+  return fmt::format("{} ({})", text, analysis::divergence_words(ties, faults));
 }
 
 ReportTable results_rows(const StudyFolder& study) {
-  const auto measures = task_measures();
-  const std::size_t speedup = task_measure("speedup"), low = task_measure("speedup_interval_low"), same = task_measure("same_as_baseline");
+  const auto measures = analysis::task_measures();
+  const std::size_t speedup = analysis::task_measure("speedup"), low = analysis::task_measure("speedup_interval_low"),
+                    same = analysis::task_measure("same_as_baseline");
   std::vector<bool> any(measures.size(), false);
   bool judged = false;
   for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
@@ -101,7 +102,7 @@ ReportTable results_rows(const StudyFolder& study) {
       if (by_task) row.push_back(name);
       for (std::size_t i = 0; i < measures.size(); ++i) {
         if (!is_shown(measures[i], any[i])) continue;
-        row.push_back(!task ? "-" : i == same ? same_tokens_text(cell, *task) : formatted(task->values[i], measures[i].format));
+        row.push_back(!task ? "-" : i == same ? same_tokens_text(cell, *task) : analysis::formatted(task->values[i], measures[i].format));
         if (i == speedup && any[low]) row.push_back(task ? interval_text(*task) : "-");
         if (i == speedup && judged) row.push_back(task && !task->verdict.empty() ? task->verdict : "-");
       }
@@ -115,7 +116,7 @@ ReportTable results_rows(const StudyFolder& study) {
 }
 
 ReportTable predicted_rows(const StudyFolder& study) {
-  const auto measures = cell_measures();
+  const auto measures = analysis::cell_measures();
   const auto has_any = [](const ReportCell& cell) {
     return std::any_of(cell.values.begin(), cell.values.end(), [](const auto& value) { return value.has_value(); });
   };
@@ -123,7 +124,7 @@ ReportTable predicted_rows(const StudyFolder& study) {
   for (const ReportCell& cell : study.cells)
     for (std::size_t i = 0; i < measures.size(); ++i) any[i] = any[i] || cell.values[i];
   // Predictions leave the prefill out, so what stands beside them does too.
-  const Measure& decoding = task_measures()[task_measure("decode_speedup")];
+  const analysis::Measure& decoding = analysis::task_measures()[analysis::task_measure("decode_speedup")];
   ReportTable table{.headings = {"<cell", "<verdict", decoding.heading}};
   for (std::size_t i = 0; i < measures.size(); ++i)
     if (is_shown(measures[i], any[i])) table.headings.push_back(measures[i].heading);
@@ -131,9 +132,9 @@ ReportTable predicted_rows(const StudyFolder& study) {
     const TaskNumbers* overall = cell.overall();
     if (!overall || !has_any(cell)) continue;
     std::vector<std::string> row = {cell_title(cell), overall->verdict.empty() ? "-" : overall->verdict,
-                                    formatted(overall->at(decoding.name), decoding.format)};
+                                    analysis::formatted(overall->at(decoding.name), decoding.format)};
     for (std::size_t i = 0; i < measures.size(); ++i)
-      if (is_shown(measures[i], any[i])) row.push_back(formatted(cell.values[i], measures[i].format));
+      if (is_shown(measures[i], any[i])) row.push_back(analysis::formatted(cell.values[i], measures[i].format));
     table.rows.push_back(std::move(row));
   }
   return table;
@@ -156,7 +157,9 @@ ReportTable depth_rows(const StudyFolder& study) {
     const double rounds = std::accumulate(counts.rounds.begin(), counts.rounds.end(), 0.0);
     std::vector<std::string> row = {cell_title(cell), std::to_string(counts.depth), fmt::format("{:.0f}", rounds)};
     for (std::size_t accepted = 0; accepted < most; ++accepted)
-      row.push_back(accepted < counts.rounds.size() && rounds > 0 ? formatted(counts.rounds[accepted] / rounds, NumberFormat::Share) : "-");
+      row.push_back(accepted < counts.rounds.size() && rounds > 0
+                        ? analysis::formatted(counts.rounds[accepted] / rounds, analysis::NumberFormat::Share)
+                        : "-");
     table.rows.push_back(std::move(row));
   });
   return table;
@@ -210,7 +213,7 @@ std::vector<std::string> notes(const StudyFolder& study) {
         fmt::format("interval: of the speed-up, with {:.0f}% confidence, over the prompts or batches that it names: they were drawn "
                     "again, the baseline's and the method's times of one together. Prompts of a batch share its clock. One that contains 1 "
                     "shows no difference; fewer than {} are not judged. How near the level is: {}.",
-                    100 * confidence, kLeastPrompts, kCoverageWords));
+                    100 * confidence, metrics::kLeastPrompts, metrics::kCoverageWords));
   add_cells("A/A, the baseline itself: ", names_where(study, [](const ReportCell& cell) { return cell.is_baseline; }),
             ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone does.");
   for (const ReportCell& cell : study.cells)
@@ -244,7 +247,7 @@ std::vector<std::string> notes(const StudyFolder& study) {
         std::count_if(cell.differences->begin(), cell.differences->end(), [](const ReportDifference& d) { return d.tie; }));
     const int faults = static_cast<int>(cell.differences->size()) - ties;
     std::string line = fmt::format("Same tokens, {}: answers that are not the baseline's although the pipeline is lossless: {}.", cell.name,
-                                   divergence_words(ties, faults));
+                                   analysis::divergence_words(ties, faults));
     std::size_t shown = 0;
     for (const bool tie : {false, true})
       for (const ReportDifference& difference : *cell.differences)
@@ -266,6 +269,6 @@ std::vector<std::string> notes(const StudyFolder& study) {
   return out;
 }
 
-std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + shell_quoted(study.file); }
+std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + util::shell_quoted(study.file); }
 
-}  // namespace foretell
+}  // namespace foretell::report

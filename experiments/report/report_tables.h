@@ -8,7 +8,7 @@
 
 #include "experiments/report/study_folder.h"
 
-namespace foretell {
+namespace foretell::report {
 
 struct ReportTable {
   std::vector<std::string> headings = {};  // one that starts with '<' is a text column, as in Table
@@ -33,4 +33,4 @@ std::string run_command(const StudyFolder& study);
 // "1.20 to 1.31"; "-" without an interval.
 std::string interval_text(const TaskNumbers& task);
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -15,7 +15,7 @@
 #include "experiments/results/record.h"
 #include "framework/datasets/prompts.h"
 
-namespace foretell {
+namespace foretell::report {
 
 struct SpecBenchImport {
   std::filesystem::path answers = {};
@@ -24,10 +24,10 @@ struct SpecBenchImport {
 };
 
 // What rows of the file `file` say; `questions` may be null. Pure.
-std::vector<GenerationRecord> spec_bench_records(const std::vector<AnswerRow>& rows, const std::string& file,
-                                                 const std::vector<Prompt>* questions, Arm arm);
+std::vector<results::GenerationRecord> spec_bench_records(const std::vector<datasets::AnswerRow>& rows, const std::string& file,
+                                                          const std::vector<datasets::Prompt>* questions, results::Arm arm);
 
 // The name of the cell: the rows' model.
 std::string import_spec_bench(const SpecBenchImport& options);
 
-}  // namespace foretell
+}  // namespace foretell::report

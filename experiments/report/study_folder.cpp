@@ -4,20 +4,20 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "experiments/analysis/measures.h"
 #include "experiments/results/provenance.h"
 #include "experiments/results/record_reader.h"
-#include "experiments/analysis/measures.h"
 #include "experiments/results/summary_check.h"
 #include "framework/core/error.h"
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::report {
 namespace {
 
 using ReportJson = nlohmann::ordered_json;
 
 // The entry of a list or an object; nothing where it is missing or null.
-std::optional<OrderedJsonView> entry_of(const OrderedJsonView& view, std::string_view key) {
+std::optional<io::OrderedJsonView> entry_of(const io::OrderedJsonView& view, std::string_view key) {
   if (!view.raw().is_array()) return view.find(key);
   std::size_t index = 0;
   std::from_chars(key.data(), key.data() + key.size(), index);
@@ -26,7 +26,7 @@ std::optional<OrderedJsonView> entry_of(const OrderedJsonView& view, std::string
 }
 
 // What stands at a JSON pointer; nothing where a part of the way is missing or null.
-std::optional<OrderedJsonView> at_pointer(OrderedJsonView view, std::string_view pointer) {
+std::optional<io::OrderedJsonView> at_pointer(io::OrderedJsonView view, std::string_view pointer) {
   while (!pointer.empty()) {
     pointer.remove_prefix(1);
     const std::string_view key = pointer.substr(0, pointer.find('/'));
@@ -38,18 +38,18 @@ std::optional<OrderedJsonView> at_pointer(OrderedJsonView view, std::string_view
   return view;
 }
 
-std::optional<double> number_at_pointer(const OrderedJsonView& view, std::string_view pointer) {
+std::optional<double> number_at_pointer(const io::OrderedJsonView& view, std::string_view pointer) {
   const auto value = at_pointer(view, pointer);
   if (!value) return std::nullopt;
   return value->number();
 }
 
-std::string text_at(const OrderedJsonView& view, std::string_view pointer) {
+std::string text_at(const io::OrderedJsonView& view, std::string_view pointer) {
   const auto value = at_pointer(view, pointer);
   return value ? value->string() : "";
 }
 
-std::vector<double> numbers_at(const OrderedJsonView& view, std::string_view key) {
+std::vector<double> numbers_at(const io::OrderedJsonView& view, std::string_view key) {
   std::vector<double> out;
   if (const auto list = view.find(key))
     for (std::size_t i = 0; i < list->size(); ++i) out.push_back(list->at(i).number());
@@ -82,13 +82,14 @@ void add_fact(const std::string& what, const std::string& value, Facts& facts) {
   if (!value.empty()) facts.emplace_back(what, value);
 }
 
-void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
+void read_manifest(const io::OrderedJsonView& manifest, ReportCell& cell) {
   cell.started = text_at(manifest, "/started");
   cell.imported = text_at(manifest, "/imported_from");
   Facts& m = cell.machine;
   add_fact("processor", text_at(manifest, "/cpu/model"), m);
   if (const auto flags = at_pointer(manifest, "/cpu/flags")) add_fact("vector units", joined(flags->raw()), m);
-  if (const auto threads = number_at_pointer(manifest, "/threads")) add_fact("threads", formatted(threads, NumberFormat::Count), m);
+  if (const auto threads = number_at_pointer(manifest, "/threads"))
+    add_fact("threads", analysis::formatted(threads, analysis::NumberFormat::Count), m);
   add_fact("threads wait", text_at(manifest, "/thread_waiting"), m);
   add_fact("device", text_at(manifest, "/device"), m);
   add_fact("Foretell", text_at(manifest, "/foretell/version"), m);
@@ -105,22 +106,22 @@ void read_manifest(const OrderedJsonView& manifest, ReportCell& cell) {
   }
 }
 
-void take_back_verdict(const OrderedJsonView& task, TaskNumbers& out) {
-  if (out.verdict != name_of(SpeedupVerdict::Faster) && out.verdict != name_of(SpeedupVerdict::Slower)) return;
+void take_back_verdict(const io::OrderedJsonView& task, TaskNumbers& out) {
+  if (out.verdict != name_of(metrics::SpeedupVerdict::Faster) && out.verdict != name_of(metrics::SpeedupVerdict::Slower)) return;
   const auto samples = number_at_pointer(task, "/speedup_samples"), known = samples ? samples : out.at("requests");
   std::string why;
   if (!out.at("speedup_interval_low"))
     why = "no interval";
-  else if (known && *known < kLeastPrompts)
-    why = fmt::format("fewer than {} prompts", kLeastPrompts);
+  else if (known && *known < metrics::kLeastPrompts)
+    why = fmt::format("fewer than {} prompts", metrics::kLeastPrompts);
   if (why.empty()) return;
   out.verdict.clear();
   out.verdict_words = "not judged: " + why;
 }
 
-TaskNumbers read_task(const std::string& name, const OrderedJsonView& task) {
+TaskNumbers read_task(const std::string& name, const io::OrderedJsonView& task) {
   TaskNumbers out{.task = name};
-  for (const Measure& measure : task_measures()) out.values.push_back(number_at_pointer(task, measure.pointer));
+  for (const analysis::Measure& measure : analysis::task_measures()) out.values.push_back(number_at_pointer(task, measure.pointer));
   out.verdict = task.string_or("verdict", "");
   out.verdict_words = task.string_or("verdict_words", "");
   out.units = task.string_or("speedup_units", "");
@@ -140,10 +141,10 @@ TaskNumbers read_task(const std::string& name, const OrderedJsonView& task) {
   return out;
 }
 
-void read_performance(const OrderedJsonView& performance, const std::optional<ResultJson>& prediction, ReportCell& cell) {
+void read_performance(const io::OrderedJsonView& performance, const std::optional<results::ResultJson>& prediction, ReportCell& cell) {
   constexpr std::string_view kOverlap = "/overlap";
   for (std::size_t i = 0; i < cell.values.size(); ++i) {
-    const std::string_view pointer = cell_measures()[i].pointer;
+    const std::string_view pointer = analysis::cell_measures()[i].pointer;
     if (!pointer.starts_with(kOverlap))
       cell.values[i] = number_at_pointer(performance, pointer);
     else if (prediction)
@@ -153,8 +154,8 @@ void read_performance(const OrderedJsonView& performance, const std::optional<Re
   cell.energy_source = performance.string_or("energy_source", "");
 }
 
-void read_summary(const ResultJson& file, const std::optional<ResultJson>& prediction, ReportCell& cell) {
-  const OrderedJsonView summary = file.view();
+void read_summary(const results::ResultJson& file, const std::optional<results::ResultJson>& prediction, ReportCell& cell) {
+  const io::OrderedJsonView summary = file.view();
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
   if (const auto given = summary.find("given_acceptance")) cell.given = joined(given->raw(), ", ");
@@ -165,37 +166,38 @@ void read_summary(const ResultJson& file, const std::optional<ResultJson>& predi
     for (const auto& [name, task] : tasks->entries()) cell.tasks.push_back(read_task(name, task));
   std::stable_partition(cell.tasks.begin(), cell.tasks.end(), [](const TaskNumbers& task) { return task.task != "overall"; });
   const ReportJson none = ReportJson::object();
-  read_performance(summary.find("performance").value_or(OrderedJsonView(none, "", file.where())), prediction, cell);
+  read_performance(summary.find("performance").value_or(io::OrderedJsonView(none, "", file.where())), prediction, cell);
 }
 
-void read_differences(const OrderedJsonView& written, ReportCell& cell) {
-  const OrderedJsonView list = written.at("differences");
+void read_differences(const io::OrderedJsonView& written, ReportCell& cell) {
+  const io::OrderedJsonView list = written.at("differences");
   cell.differences.emplace();
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const OrderedJsonView difference = list.at(i);
+    const io::OrderedJsonView difference = list.at(i);
     cell.differences->push_back({difference.string_or("task", ""), difference.at("words").string(), difference.boolean_or("tie", false)});
   }
 }
 
-ReportCell bare_cell(const IndexedCell& index) {
+ReportCell bare_cell(const results::IndexedCell& index) {
   ReportCell cell{.name = index.name, .hash = index.hash, .is_baseline = index.is_baseline};
   cell.settings = settings_of(index.settings);
   cell.settings_key = index.settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  cell.values.resize(cell_measures().size());
+  cell.values.resize(analysis::cell_measures().size());
   return cell;
 }
 
 struct CellRead {
   ReportCell cell;
-  CellOrigin origin;  // empty where the cell is damaged
+  results::CellOrigin origin;  // empty where the cell is damaged
 };
 
-CellRead cell_of_folder(const IndexedCell& index, const std::filesystem::path& folder) {
+CellRead cell_of_folder(const results::IndexedCell& index, const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder)) return {report_cell(index, std::nullopt), {.folder = folder}};
-  const auto in = [&](const char* name) { return ResultJson::if_there(folder / name); };
+  const auto in = [&](const char* name) { return results::ResultJson::if_there(folder / name); };
   try {
-    const CellFiles files{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"), damage_of(folder)};
-    return {report_cell(index, files), read_origin(folder)};
+    const CellFiles files{in("manifest.json"), in("summary.json"), in("prediction.json"), in("divergence.json"),
+                          results::damage_of(folder)};
+    return {report_cell(index, files), results::read_origin(folder)};
   } catch (const Error& error) {
     ReportCell cell = bare_cell(index);
     cell.state = CellState::Damaged;
@@ -216,13 +218,13 @@ const char* name_of(CellState state) {
   return "";
 }
 
-const std::optional<double>& TaskNumbers::at(std::string_view measure) const { return values.at(task_measure(measure)); }
+const std::optional<double>& TaskNumbers::at(std::string_view measure) const { return values.at(analysis::task_measure(measure)); }
 
-bool TaskNumbers::unreliable() const { return verdict == name_of(SpeedupVerdict::UnreliableTiming); }
+bool TaskNumbers::unreliable() const { return verdict == name_of(metrics::SpeedupVerdict::UnreliableTiming); }
 
 const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
 
-ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files) {
+ReportCell report_cell(const results::IndexedCell& index, const std::optional<CellFiles>& files) {
   ReportCell cell = bare_cell(index);
   if (!files) return cell;
   cell.state = CellState::Incomplete;
@@ -237,16 +239,16 @@ ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>&
 }
 
 StudyFolder read_study_folder(const std::filesystem::path& folder) {
-  const StudyIndex index = read_study_index(folder);
+  const results::StudyIndex index = results::read_study_index(folder);
   StudyFolder out{.folder = folder, .study = index.study, .description = index.description, .file = index.file};
-  std::vector<CellOrigin> origins;
-  for (const IndexedCell& cell : index.cells) {
+  std::vector<results::CellOrigin> origins;
+  for (const results::IndexedCell& cell : index.cells) {
     CellRead read = cell_of_folder(cell, folder / cell.hash);
     out.cells.push_back(std::move(read.cell));
     origins.push_back(std::move(read.origin));
   }
-  out.notes = check_origins(origins, false);
+  out.notes = results::check_origins(origins, false);
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::report

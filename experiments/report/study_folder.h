@@ -16,7 +16,7 @@
 #include "experiments/results/record_reader.h"
 #include "experiments/results/result_files.h"
 
-namespace foretell {
+namespace foretell::report {
 
 enum class CellState { Complete, Incomplete, Missing, Damaged };
 const char* name_of(CellState state);
@@ -80,9 +80,9 @@ StudyFolder read_study_folder(const std::filesystem::path& folder);
 
 // One cell, from what its folder holds; nothing for one that was never begun.
 struct CellFiles {
-  std::optional<ResultJson> manifest = {}, summary = {}, prediction = {}, divergence = {};
+  std::optional<results::ResultJson> manifest = {}, summary = {}, prediction = {}, divergence = {};
   std::string damage = {};  // what damage_of() said
 };
-ReportCell report_cell(const IndexedCell& index, const std::optional<CellFiles>& files);
+ReportCell report_cell(const results::IndexedCell& index, const std::optional<CellFiles>& files);
 
-}  // namespace foretell
+}  // namespace foretell::report

@@ -5,12 +5,12 @@
 
 #include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 double now_seconds() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
-void add_turn(const GenerationRecord& record, AnswerRow& row) {
+void add_turn(const GenerationRecord& record, datasets::AnswerRow& row) {
   row.turns.push_back(record.text);
   row.decoding_steps.push_back(static_cast<int>(record.rounds.size()));
   row.new_tokens.push_back(static_cast<int>(record.tokens.size()));
@@ -20,8 +20,8 @@ void add_turn(const GenerationRecord& record, AnswerRow& row) {
 
 }  // namespace
 
-std::vector<AnswerRow> answer_rows(std::span<const GenerationRecord> records, const Cell& cell) {
-  std::vector<AnswerRow> rows;
+std::vector<datasets::AnswerRow> answer_rows(std::span<const GenerationRecord> records, const study::Cell& cell) {
+  std::vector<datasets::AnswerRow> rows;
   std::map<std::string, std::size_t> row_of;
   for (const GenerationRecord& record : records) {
     if (record.arm != Arm::Method || record.repeat != 0) continue;
@@ -30,7 +30,7 @@ std::vector<AnswerRow> answer_rows(std::span<const GenerationRecord> records, co
       rows.emplace_back();
       rows.back().question_id = record.conversation;
       rows.back().category = record.category;
-      rows.back().answer_id = content_hash(cell.hash + "/" + record.conversation);
+      rows.back().answer_id = io::content_hash(cell.hash + "/" + record.conversation);
       rows.back().model_id = fmt::format("foretell-{}", cell.hash);
       rows.back().tstamp = now_seconds();
     }
@@ -39,4 +39,4 @@ std::vector<AnswerRow> answer_rows(std::span<const GenerationRecord> records, co
   return rows;
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -10,8 +10,8 @@
 #include "experiments/study/study.h"
 #include "framework/datasets/prompts.h"
 
-namespace foretell {
+namespace foretell::results {
 
-std::vector<AnswerRow> answer_rows(std::span<const GenerationRecord> records, const Cell& cell);
+std::vector<datasets::AnswerRow> answer_rows(std::span<const GenerationRecord> records, const study::Cell& cell);
 
-}  // namespace foretell
+}  // namespace foretell::results

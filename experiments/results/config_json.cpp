@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 nlohmann::ordered_json scalar_json(const ConfigValue& value) {
@@ -29,4 +29,4 @@ nlohmann::ordered_json settings_json(const ConfigValue& value) {
   return map;
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -5,8 +5,8 @@
 
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::results {
 
 nlohmann::ordered_json settings_json(const ConfigValue& value);
 
-}  // namespace foretell
+}  // namespace foretell::results

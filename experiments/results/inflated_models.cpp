@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace foretell {
+namespace foretell::results {
 
 nlohmann::ordered_json to_json(const InflatedModels& inflated) {
   if (inflated == InflatedModels{}) return nullptr;
@@ -12,4 +12,4 @@ nlohmann::ordered_json to_json(const InflatedModels& inflated) {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

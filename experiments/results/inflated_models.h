@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-namespace foretell {
+namespace foretell::results {
 
 // Which of a cell's models are small ones that were padded with zeros to a larger shape; what the numbers mean depends on it.
 struct InflatedModels {
@@ -16,4 +16,4 @@ struct InflatedModels {
 
 nlohmann::ordered_json to_json(const InflatedModels& inflated);  // null if there is none
 
-}  // namespace foretell
+}  // namespace foretell::results

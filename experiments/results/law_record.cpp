@@ -6,14 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "framework/io/content_hash.h"
 #include "experiments/results/row_costs_json.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/io/mapped_file.h"
+#include "framework/io/content_hash.h"
 #include "framework/io/json_reader.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -92,28 +92,28 @@ Json header_json(const LawHeader& h) {
 }
 
 // In [low, high].
-int integer_in(const JsonView& object, std::string_view key, std::int64_t low, std::int64_t high) {
+int integer_in(const io::JsonView& object, std::string_view key, std::int64_t low, std::int64_t high) {
   const std::int64_t value = object.at(key).integer();
   if (value < low || value > high) object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
   return static_cast<int>(value);
 }
 
-double number_in(const JsonView& object, std::string_view key, double low, double high) {
+double number_in(const io::JsonView& object, std::string_view key, double low, double high) {
   const double value = object.at(key).number();
   if (!(value >= low && value <= high)) object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
   return value;
 }
 
-RecordedSource source_from(const JsonView& object) { return {object.at("path").string(), object.at("hash").string()}; }
+RecordedSource source_from(const io::JsonView& object) { return {object.at("path").string(), object.at("hash").string()}; }
 
-void read_header(const JsonView& json, LawHeader& h) {
+void read_header(const io::JsonView& json, LawHeader& h) {
   constexpr std::int64_t most = std::numeric_limits<int>::max() / 2;
   h.cell = json.at("cell").string();
   h.verifier = json.at("verifier").string();
   h.answers = integer_in(json, "answers", 1, most);
   h.context = integer_in(json, "context", 1, most);
   h.max_new_tokens = integer_in(json, "max_new_tokens", 1, most);
-  const JsonView stops = json.at("stop_tokens");
+  const io::JsonView stops = json.at("stop_tokens");
   for (std::size_t i = 0; i < stops.size(); ++i) {
     const std::int64_t token = stops.at(i).integer();
     if (token < 0 || token >= h.vocab) stops.at(i).expected(fmt::format("a token below {}, found {}", h.vocab, token));
@@ -134,7 +134,7 @@ void check_tokens(TokenSpan tokens, int vocab, const std::string& where) {
   if (bad != tokens.end()) fail("{}: token {} is outside the vocabulary of {} tokens", where, *bad, vocab);
 }
 
-void check_law(const RecordedLaw& law, const std::string& where) {
+void check_law(const replay::RecordedLaw& law, const std::string& where) {
   std::vector<Token> tokens(law.tokens.begin(), law.tokens.end());
   std::sort(tokens.begin(), tokens.end());
   if (std::adjacent_find(tokens.begin(), tokens.end()) != tokens.end()) fail("{}: a law has a token twice", where);
@@ -151,8 +151,8 @@ AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string&
   const Location location{where, std::nullopt};
   const auto json_bytes = in.number<std::uint32_t>("an answer");
   const auto prompt = in.number<std::uint32_t>("an answer"), count = in.number<std::uint32_t>("an answer");
-  const auto json = parse_json(in.text(json_bytes, "an answer's names"), location);
-  const JsonView view(json, "", location);
+  const auto json = io::parse_json(in.text(json_bytes, "an answer's names"), location);
+  const io::JsonView view(json, "", location);
   AnswerLaws out;
   out.conversation = view.at("conversation").string();
   out.category = view.at("category").string();
@@ -164,7 +164,7 @@ AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string&
   const Tokens answer = in.numbers<Token>(count, "an answer's tokens");
   check_tokens(out.prompt, header.vocab, where);
   check_tokens(answer, header.vocab, where);
-  auto laws = std::make_shared<RecordedLaws>(header.vocab);
+  auto laws = std::make_shared<replay::RecordedLaws>(header.vocab);
   for (const Token token : answer) {
     const auto own = in.number<float>("a law"), rest = in.number<float>("a law");
     const auto stored = in.number<std::uint32_t>("a law");
@@ -173,7 +173,7 @@ AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string&
     const Tokens tokens = in.numbers<Token>(stored, "a law's tokens");
     const auto values = in.numbers<float>(stored, "a law's values");
     check_tokens(tokens, header.vocab, where);
-    const RecordedLaw law{token, own, rest, tokens, values};
+    const replay::RecordedLaw law{token, own, rest, tokens, values};
     check_law(law, where);
     laws->add(law);
   }
@@ -220,7 +220,7 @@ void LawWriter::add(const AnswerLaws& answer) {
   put_all(out, TokenSpan(answer.prompt));
   put_all(out, answer.laws->answer());
   for (int i = 0; i < answer.laws->size(); ++i) {
-    const RecordedLaw law = (*answer.laws)[i];
+    const replay::RecordedLaw law = (*answer.laws)[i];
     put(out, law.log_probability);
     put(out, law.rest);
     put(out, static_cast<std::uint32_t>(law.tokens.size()));
@@ -232,7 +232,7 @@ void LawWriter::add(const AnswerLaws& answer) {
 
 void LawWriter::finish() { file_.commit(); }
 
-LawRecord LawRecord::load(const std::filesystem::path& file) { return parse(MappedFile::open(file).bytes(), file.string()); }
+LawRecord LawRecord::load(const std::filesystem::path& file) { return parse(io::MappedFile::open(file).bytes(), file.string()); }
 
 LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& name) {
   LawBytes in(bytes, name);
@@ -250,8 +250,8 @@ LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& 
   const auto json_bytes = in.number<std::uint64_t>("the header");
   if (json_bytes > kLongestJson) fail("{}: a header of {}; at most {} are allowed", name, counted(json_bytes, "byte"), kLongestJson);
   const Location where{name, std::nullopt};
-  const auto json = parse_json(in.text(json_bytes, "the header"), where);
-  read_header(JsonView(json, "", where), record.header);
+  const auto json = io::parse_json(in.text(json_bytes, "the header"), where);
+  read_header(io::JsonView(json, "", where), record.header);
   for (int i = 0; i < record.header.answers; ++i) record.answers.push_back(read_answer(in, record.header, name, i));
   if (in.left() > 0) fail("{}: {} behind the last answer", name, counted(in.left(), "byte"));
   check_turns(record);
@@ -277,10 +277,11 @@ std::string LawRecord::Rest::words() const {
 
 RecordedSource tokenizer_source(const std::filesystem::path& folder_or_file) {
   std::error_code ignored;
-  if (std::filesystem::is_regular_file(folder_or_file, ignored)) return {folder_or_file.string(), file_hash(folder_or_file)};
+  if (std::filesystem::is_regular_file(folder_or_file, ignored)) return {folder_or_file.string(), io::file_hash(folder_or_file)};
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin"})
-    if (const auto file = folder_or_file / name; std::filesystem::is_regular_file(file, ignored)) return {file.string(), file_hash(file)};
+    if (const auto file = folder_or_file / name; std::filesystem::is_regular_file(file, ignored))
+      return {file.string(), io::file_hash(file)};
   return {};
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -23,7 +23,7 @@
 #include "framework/replay/recorded_laws.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell {
+namespace foretell::results {
 
 inline constexpr const char* kLawsFile = "laws.bin";
 
@@ -41,7 +41,7 @@ struct LawHeader {
   SamplingOptions sampling = {};  // temperature and cuts
   std::string cell = {}, verifier = {};
   RecordedSource tokenizer = {}, target = {}, draft = {};
-  std::shared_ptr<const RowCosts> costs = {};
+  std::shared_ptr<const cost::RowCosts> costs = {};
 };
 
 struct AnswerLaws {
@@ -49,7 +49,7 @@ struct AnswerLaws {
   int turn = 0;
   std::string finish = {};  // as in record.h
   Tokens prompt = {};
-  std::shared_ptr<const RecordedLaws> laws = {};  // and the answer
+  std::shared_ptr<const replay::RecordedLaws> laws = {};  // and the answer
 };
 
 class LawWriter {
@@ -59,7 +59,7 @@ class LawWriter {
   void finish();  // without it nothing is left behind
 
  private:
-  AtomicFile file_;
+  io::AtomicFile file_;
 };
 
 struct LawRecord {
@@ -84,4 +84,4 @@ struct LawRecord {
 // The tokenizer's file in a model's folder, or a tokenizer's file itself; empty where there is none.
 RecordedSource tokenizer_source(const std::filesystem::path& folder_or_file);
 
-}  // namespace foretell
+}  // namespace foretell::results

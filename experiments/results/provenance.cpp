@@ -3,14 +3,14 @@
 #include <optional>
 #include <set>
 
-#include "framework/io/content_hash.h"
 #include "framework/core/error.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 // How the study names a model, which is the same on every machine; the folder where the resolved study is gone.
-std::string model_name(const std::optional<ConfigValue>& study, const std::string& who, const OrderedJsonView& model) {
+std::string model_name(const std::optional<ConfigValue>& study, const std::string& who, const io::OrderedJsonView& model) {
   const ConfigValue* section = study && study->is_map() ? study->find("model") : nullptr;
   const ConfigValue* named = section && section->is_map() ? section->find(who) : nullptr;
   return named ? named->to_flow() : model.string_or("folder", "");
@@ -28,7 +28,7 @@ class FirstSeen {
   // Told of the first one where another value follows.
   template <class Differs>
   void add(const std::filesystem::path& folder, const std::string& field, const std::string& value, const Differs& differs) {
-    const bool is_hash = value.starts_with("xxh3:") || is_cell_hash(value), is_old = is_hash && is_old_hash(value);
+    const bool is_hash = value.starts_with("xxh3:") || util::is_cell_hash(value), is_old = is_hash && io::is_old_hash(value);
     old_hashes_ |= is_old;
     new_hashes_ |= is_hash && !is_old;
     const auto [first, added] = seen_.try_emplace({field, is_old}, Seen{value, folder});
@@ -60,7 +60,7 @@ CellOrigin read_origin(const std::filesystem::path& cell) {
 
 CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file, const std::optional<ConfigValue>& study) {
   CellOrigin out{.folder = cell};
-  const OrderedJsonView manifest = file.view();
+  const io::OrderedJsonView manifest = file.view();
   for (const std::string who : {"target", "draft"}) {
     const auto model = manifest.find(who);
     const auto files = model ? model->find("files") : std::nullopt;
@@ -115,4 +115,4 @@ std::vector<std::string> check_origins(std::span<const CellOrigin> cells, bool o
   return {notes.begin(), notes.end()};
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -16,7 +16,7 @@
 #include "experiments/results/result_files.h"
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::results {
 
 struct CellOrigin {
   std::filesystem::path folder;
@@ -31,4 +31,4 @@ CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& manife
 // The notes.
 std::vector<std::string> check_origins(std::span<const CellOrigin> cells, bool one_program);
 
-}  // namespace foretell
+}  // namespace foretell::results

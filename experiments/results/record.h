@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "framework/core/types.h"
 #include "framework/api/round.h"
+#include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::results {
 
 enum class Arm { Method, Baseline };
 
@@ -50,4 +50,4 @@ struct GenerationRecord {
   std::pair<int, std::string> timed_unit() const { return batch ? std::pair(*batch, std::string()) : std::pair(-1, conversation); }
 };
 
-}  // namespace foretell
+}  // namespace foretell::results

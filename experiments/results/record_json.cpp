@@ -4,11 +4,11 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "framework/io/content_hash.h"
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -16,26 +16,26 @@ using Json = nlohmann::ordered_json;
 constexpr std::int64_t kMostCounted = 1 << 30;
 constexpr std::int64_t kLongestTime = 1'000'000'000'000'000;  // [ns] eleven days
 
-int count_at(const OrderedJsonView& row, std::string_view key) { return static_cast<int>(row.at(key).integer(0, kMostCounted)); }
+int count_at(const io::OrderedJsonView& row, std::string_view key) { return static_cast<int>(row.at(key).integer(0, kMostCounted)); }
 
 // Null is what an imported row does not know; a key that is missing is an Error.
-std::optional<OrderedJsonView> known(const OrderedJsonView& row, std::string_view key) {
+std::optional<io::OrderedJsonView> known(const io::OrderedJsonView& row, std::string_view key) {
   auto value = row.find(key);
   if (!value && !row.raw().contains(key)) row.at(key);
   return value;
 }
 
-int known_count(const OrderedJsonView& row, std::string_view key) {
+int known_count(const io::OrderedJsonView& row, std::string_view key) {
   const auto value = known(row, key);
   return value ? static_cast<int>(value->integer(0, kMostCounted)) : 0;
 }
 
-std::int64_t known_time(const OrderedJsonView& row, std::string_view key) {
+std::int64_t known_time(const io::OrderedJsonView& row, std::string_view key) {
   const auto value = known(row, key);
   return value ? value->integer(-kLongestTime, kLongestTime) : 0;
 }
 
-Tokens tokens_of(const OrderedJsonView& list) {
+Tokens tokens_of(const io::OrderedJsonView& list) {
   Tokens out;
   out.reserve(list.size());
   for (const Json& token : list.raw()) {
@@ -56,7 +56,7 @@ Json key_json(const GenerationRecord& record) {
 
 GenerationKey key_of(const GenerationRecord& record) { return {record.conversation, record.turn, record.repeat, record.arm}; }
 
-GenerationKey key_of(const OrderedJsonView& row) {
+GenerationKey key_of(const io::OrderedJsonView& row) {
   const std::string& pipeline = row.at("pipeline").string();
   if (pipeline != "method" && pipeline != "baseline") row.at("pipeline").refuse("expected method or baseline");
   return {row.at("conversation").string(), count_at(row, "turn"), count_at(row, "repeat"),
@@ -112,7 +112,7 @@ Json quality_json(const GenerationRecord& record) {
   return row;
 }
 
-GenerationRecord generation_from(const OrderedJsonView& row) {
+GenerationRecord generation_from(const io::OrderedJsonView& row) {
   GenerationRecord record;
   std::tie(record.conversation, record.turn, record.repeat, record.arm) = key_of(row);
   record.category = row.at("category").string();
@@ -131,7 +131,7 @@ GenerationRecord generation_from(const OrderedJsonView& row) {
   return record;
 }
 
-void add_round(const OrderedJsonView& row, GenerationRecord& record) {
+void add_round(const io::OrderedJsonView& row, GenerationRecord& record) {
   const auto next = known(row, "next");
   if (next && next->string() != "bonus" && next->string() != "correction") next->refuse("expected bonus or correction");
   record.rounds.push_back(
@@ -145,7 +145,7 @@ void add_round(const OrderedJsonView& row, GenerationRecord& record) {
   if (const auto end = row.find("end_ns")) record.round_ends.push_back(end->integer(-kLongestTime, kLongestTime));
 }
 
-AnswerQuality quality_from(const OrderedJsonView& row) {
+AnswerQuality quality_from(const io::OrderedJsonView& row) {
   // JSON has no infinity: a text that the target rules out is written as null.
   const auto log_probability = known(row, "log_probability");
   return {.log_probability = log_probability ? log_probability->number() : -std::numeric_limits<double>::infinity(),
@@ -161,7 +161,7 @@ std::string round_lines(const GenerationRecord& record) {
 
 std::string checksum_of(Json row, std::string_view round_lines) {
   row.erase("checksum");
-  Checksum sum;
+  io::Checksum sum;
   sum.add(to_line(row));
   sum.add(round_lines);
   return sum.text();
@@ -180,8 +180,8 @@ bool for_each_row(std::istream& in, const std::string& name, const RowReader& f,
     if (in.eof()) return false;
     const Location where{name, ++number};
     try {
-      const Json row = parse_ordered_json(line, where);
-      f(OrderedJsonView(row, "", where), line);
+      const Json row = io::parse_ordered_json(line, where);
+      f(io::OrderedJsonView(row, "", where), line);
     } catch (const Error& error) {
       if (!on_error) throw;
       on_error(error);
@@ -197,4 +197,4 @@ bool for_each_row(const std::filesystem::path& file, const RowReader& f, const R
 
 std::string to_line(const Json& row) { return row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"; }
 
-}  // namespace foretell
+}  // namespace foretell::results

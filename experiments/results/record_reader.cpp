@@ -7,13 +7,13 @@
 #include <optional>
 #include <set>
 
-#include "framework/io/content_hash.h"
 #include "experiments/results/record_json.h"
 #include "experiments/results/result_files.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -47,21 +47,22 @@ class RecordReader {
 
   void read_generations(std::istream& in) {
     for_each_row(
-        in, (folder_ / "generations.jsonl").string(), [&](const OrderedJsonView& row, std::string_view) { add(row); },
+        in, (folder_ / "generations.jsonl").string(), [&](const io::OrderedJsonView& row, std::string_view) { add(row); },
         [&](const Error& error) { unreadable_.emplace_back(error.what()); });
     all_answers_read_ = unreadable_.empty();
   }
 
   void read_rounds(std::istream& in) {
     for_each_row(
-        in, (folder_ / "rounds.jsonl").string(), [&](const OrderedJsonView& row, std::string_view line) { add_to_generation(row, line); },
+        in, (folder_ / "rounds.jsonl").string(),
+        [&](const io::OrderedJsonView& row, std::string_view line) { add_to_generation(row, line); },
         [&](const Error& error) { unreadable_.emplace_back(error.what()); });
   }
 
   void read_quality(std::istream& in) {
     for_each_row(
         in, (folder_ / "quality.jsonl").string(),
-        [&](const OrderedJsonView& row, std::string_view) {
+        [&](const io::OrderedJsonView& row, std::string_view) {
           const auto at = index_.find(key_of(row));
           if (at != index_.end()) generations_[at->second].record.quality = quality_from(row);
         },
@@ -69,7 +70,7 @@ class RecordReader {
   }
 
   RecordsRead finish() {
-    Checksum all;
+    io::Checksum all;
     bool sealed = !generations_.empty();
     for (const auto& [key, place] : index_) {
       sealed = sealed && generations_[place].checksum;
@@ -92,7 +93,7 @@ class RecordReader {
   }
 
  private:
-  void add(const OrderedJsonView& row) {
+  void add(const io::OrderedJsonView& row) {
     Expected next{.record = generation_from(row), .row = row.raw(), .where = row.where()};
     if (row.raw().contains("rounds") || row.raw().contains("checksum")) {
       next.rounds = row.at("rounds").integer(0, 1 << 30);
@@ -108,7 +109,7 @@ class RecordReader {
                                   : "there are two different answers");
   }
 
-  void check_owner(const OrderedJsonView& row, Expected& generation) {
+  void check_owner(const io::OrderedJsonView& row, Expected& generation) {
     const auto cell = row.find("cell");
     read_.sealed |= cell.has_value();
     if (!cell && owner_.is_named)
@@ -119,7 +120,7 @@ class RecordReader {
       problem(generation, row.where(), fmt::format("is of the cell {}, the folder of {}", cell->string(), owner_.cell));
   }
 
-  void add_to_generation(const OrderedJsonView& row, std::string_view line) {
+  void add_to_generation(const io::OrderedJsonView& row, std::string_view line) {
     const GenerationKey key = key_of(row);
     const auto at = index_.find(key);
     if (at == index_.end()) {
@@ -186,7 +187,7 @@ std::string hash_of_name(const std::filesystem::path& folder) {
   std::filesystem::path whole = std::filesystem::absolute(folder, failed).lexically_normal();
   if (!whole.has_filename()) whole = whole.parent_path();  // results/STUDY/HASH/
   const std::string name = whole.filename().string();
-  return is_cell_hash(name) ? name : "";
+  return util::is_cell_hash(name) ? name : "";
 }
 
 // Tells what the manifest contradicts, and that of a manifest that cannot be read.
@@ -246,4 +247,4 @@ std::vector<GenerationRecord> undamaged_records(const std::filesystem::path& fol
   return std::move(read.records);
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -14,7 +14,7 @@
 #include "experiments/results/record.h"
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::results {
 
 struct RecordsRead {
   std::vector<GenerationRecord> records = {};
@@ -40,4 +40,4 @@ RecordsRead read_records(std::istream& generations, std::istream& rounds, const 
 // The records, or an Error with the first damage: for what computes with all of them.
 std::vector<GenerationRecord> undamaged_records(const std::filesystem::path& folder);
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -8,7 +8,7 @@
 #include "framework/core/text.h"
 #include "framework/io/file_bytes.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 constexpr std::size_t kMostCells = 100000;  // of a study
@@ -22,9 +22,9 @@ std::filesystem::path real_path(const std::filesystem::path& path) {
   return real;
 }
 
-IndexedCell cell_of(const OrderedJsonView& cell) {
+IndexedCell cell_of(const io::OrderedJsonView& cell) {
   IndexedCell out{.name = cell.at("name").string(), .hash = cell.at("hash").string(), .is_baseline = cell.boolean_or("is_baseline", false)};
-  if (!is_cell_hash(out.hash)) cell.at("hash").refuse(fmt::format("expected 16 hexadecimal digits, found '{}'", out.hash));
+  if (!util::is_cell_hash(out.hash)) cell.at("hash").refuse(fmt::format("expected 16 hexadecimal digits, found '{}'", out.hash));
   out.settings = nlohmann::ordered_json::object();
   if (const auto settings = cell.find("settings")) {
     settings->entries();
@@ -44,13 +44,13 @@ void refuse_link_out(const std::filesystem::path& path, const std::filesystem::p
 
 std::string read_result_file(const std::filesystem::path& file) {
   check_regular_file(file);
-  return read_file_bytes(file);
+  return io::read_file_bytes(file);
 }
 
 ResultJson::ResultJson(const std::filesystem::path& file) : ResultJson(read_result_file(file), file.string()) {}
 
 ResultJson::ResultJson(std::string_view bytes, std::string name)
-    : where_{std::move(name), std::nullopt}, json_(parse_ordered_json(bytes, where_)) {
+    : where_{std::move(name), std::nullopt}, json_(io::parse_ordered_json(bytes, where_)) {
   if (!json_.is_object()) view().expected("an object");
 }
 
@@ -60,12 +60,12 @@ std::optional<ResultJson> ResultJson::if_there(const std::filesystem::path& file
 }
 
 StudyIndex study_index_of(const ResultJson& file) {
-  const OrderedJsonView index = file.view();
+  const io::OrderedJsonView index = file.view();
   StudyIndex out{.study = index.at("study").string(),
                  .description = index.string_or("description", ""),
                  .file = index.string_or("file", ""),
                  .json = file.json()};
-  const OrderedJsonView cells = index.at("cells");
+  const io::OrderedJsonView cells = index.at("cells");
   if (cells.size() > kMostCells) cells.refuse(fmt::format("{}; at most {} are read", counted(cells.size(), "cell"), kMostCells));
   std::set<std::string> known;
   for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -84,4 +84,4 @@ StudyIndex read_study_index(const std::filesystem::path& folder) {
   return study_index_of(ResultJson(file));
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

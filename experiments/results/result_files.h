@@ -17,7 +17,7 @@
 #include "experiments/util/result_names.h"
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::results {
 
 // What a manifest calls its `format`. Since 2 the rows of generations name their cell and summary.json is sealed (summary_check.h); without one the
 // folder is older, and its rows and its summary may do without.
@@ -35,7 +35,7 @@ class ResultJson {
   ResultJson(std::string_view bytes, std::string name);
   static std::optional<ResultJson> if_there(const std::filesystem::path& file);
 
-  OrderedJsonView view() const { return {json_, "", where_}; }
+  io::OrderedJsonView view() const { return {json_, "", where_}; }
   const nlohmann::ordered_json& json() const { return json_; }
   const Location& where() const { return where_; }
 
@@ -60,4 +60,4 @@ struct StudyIndex {
 StudyIndex read_study_index(const std::filesystem::path& folder);
 StudyIndex study_index_of(const ResultJson& file);
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -7,11 +7,11 @@
 #include "framework/cost/row_costs.h"
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::results {
 
-nlohmann::ordered_json to_json(const RowCosts& costs);
+nlohmann::ordered_json to_json(const cost::RowCosts& costs);
 // What to_json() gave; an Error for anything else.
 template <class Json>
-std::shared_ptr<const RowCosts> row_costs_from(const BasicJsonView<Json>& costs);
+std::shared_ptr<const cost::RowCosts> row_costs_from(const io::BasicJsonView<Json>& costs);
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -14,7 +14,7 @@
 #include "framework/core/error.h"
 #include "framework/io/atomic_file.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 constexpr const char* kRounds = "rounds.jsonl";
@@ -24,7 +24,7 @@ constexpr const char* kQuality = "quality.jsonl";
 // The whole file at once: what a kill has cut short goes, and what is kept was never half there.
 template <class Lines>
 void rewrite(const std::filesystem::path& file, std::span<const GenerationRecord> records, const Lines& lines) {
-  AtomicFile out(file);
+  io::AtomicFile out(file);
   for (const GenerationRecord& record : records) out.write(lines(record));
   out.commit();
 }
@@ -74,13 +74,13 @@ std::optional<ResultJson> Store::prediction() const { return ResultJson::if_ther
 
 std::optional<ResultJson> Store::divergence() const { return ResultJson::if_there(folder_ / "divergence.json"); }
 
-void Store::begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept) {
+void Store::begin(const study::Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept) {
   refuse_link_out(folder_, folder_.parent_path());
-  make_folder(folder_);
+  io::make_folder(folder_);
   for (const char* stale : {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
     std::filesystem::remove(folder_ / stale);
   cell_ = cell.hash;
-  write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
+  io::write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
   rewrite(folder_ / kGenerations, kept, [&](const GenerationRecord& record) { return generation_line(record, round_lines(record)); });
   rewrite(folder_ / kRounds, kept, round_lines);
   write_whole("manifest.json", manifest);  // after the rows: it never vouches for those that somebody else left
@@ -106,17 +106,17 @@ void Store::append(std::span<const GenerationRecord> records) {
   generations_->sync();
 }
 
-void Store::write_answers(std::span<const AnswerRow> rows) {
+void Store::write_answers(std::span<const datasets::AnswerRow> rows) {
   std::string lines;
-  for (const AnswerRow& row : rows) lines += to_json_line(row);
-  write_file(folder_ / "answers.jsonl", lines);
+  for (const datasets::AnswerRow& row : rows) lines += datasets::to_json_line(row);
+  io::write_file(folder_ / "answers.jsonl", lines);
 }
 
 void Store::write_quality(std::span<const GenerationRecord> records) {
   std::string rows;
   for (const GenerationRecord& record : records)
     if (record.quality) rows += to_line(quality_json(record));
-  write_file(folder_ / kQuality, rows);
+  io::write_file(folder_ / kQuality, rows);
 }
 
 void Store::write_summary(nlohmann::ordered_json summary) {
@@ -131,10 +131,10 @@ void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_w
 
 void Store::write_divergence(const nlohmann::ordered_json& divergence) { write_whole("divergence.json", divergence); }
 
-void Store::write_whole(const char* name, const nlohmann::ordered_json& content) { write_file(folder_ / name, content.dump(2) + "\n"); }
+void Store::write_whole(const char* name, const nlohmann::ordered_json& content) { io::write_file(folder_ / name, content.dump(2) + "\n"); }
 
-std::filesystem::path cell_folder(const std::filesystem::path& results, const Study& study, const Cell& cell) {
+std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study, const study::Cell& cell) {
   return results / study.folder / cell.hash;
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -29,7 +29,7 @@
 #include "experiments/study/study.h"
 #include "framework/datasets/prompts.h"
 
-namespace foretell {
+namespace foretell::results {
 
 class AppendFile {
  public:
@@ -60,9 +60,9 @@ class Store {
   std::optional<ResultJson> divergence() const;
 
   // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
-  void begin(const Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
+  void begin(const study::Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
   void append(std::span<const GenerationRecord> records);
-  void write_answers(std::span<const AnswerRow> rows);
+  void write_answers(std::span<const datasets::AnswerRow> rows);
   void write_quality(std::span<const GenerationRecord> records);  // of those that have one
   void write_summary(nlohmann::ordered_json summary);
   void write_prediction(const nlohmann::ordered_json& prediction);
@@ -78,6 +78,6 @@ class Store {
 };
 
 // "results/<study>/<hash>".
-std::filesystem::path cell_folder(const std::filesystem::path& results, const Study& study, const Cell& cell);
+std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study, const study::Cell& cell);
 
-}  // namespace foretell
+}  // namespace foretell::results

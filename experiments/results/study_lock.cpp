@@ -12,7 +12,7 @@
 #include "framework/core/error.h"
 #include "framework/io/atomic_file.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 std::string holder(int descriptor) {
@@ -41,7 +41,7 @@ bool StudyLock::is_known(const std::filesystem::path& folder) {
 }
 
 StudyLock::StudyLock(const std::filesystem::path& folder) {
-  make_folder(folder);
+  io::make_folder(folder);
   const std::filesystem::path file = lock_file(folder);
   check_ordinary(file);
   descriptor_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
@@ -58,4 +58,4 @@ StudyLock::StudyLock(const std::filesystem::path& folder) {
 
 StudyLock::~StudyLock() { ::close(descriptor_); }
 
-}  // namespace foretell
+}  // namespace foretell::results

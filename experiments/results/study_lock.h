@@ -6,7 +6,7 @@
 
 #include <filesystem>
 
-namespace foretell {
+namespace foretell::results {
 
 class StudyLock {
  public:
@@ -20,4 +20,4 @@ class StudyLock {
   int descriptor_ = -1;
 };
 
-}  // namespace foretell
+}  // namespace foretell::results

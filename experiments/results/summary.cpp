@@ -9,7 +9,7 @@
 
 #include "framework/metrics/metrics.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 // Goes up when the same records give other numbers than before.
@@ -25,13 +25,13 @@ struct RequestRuns {
     std::vector<double> times;
     for (const auto& [repeat, record] : by_repeat)
       times.push_back(static_cast<double>(record->wall_ns - (with_prefill ? 0 : record->prefill_ns)));
-    return *median(std::move(times));
+    return *metrics::median(std::move(times));
   }
   std::optional<double> median_contention() const {
     std::vector<double> shares;
     for (const auto& [repeat, record] : by_repeat)
       if (record->contention) shares.push_back(*record->contention);
-    return median(std::move(shares));
+    return metrics::median(std::move(shares));
   }
 };
 
@@ -111,7 +111,7 @@ void fold_quality(const Requests& method, const Requests& baseline, TaskSummary&
 
 void fold_acceptance(const Requests& requests, TaskSummary& out) {
   std::vector<RoundRecord> pooled;
-  std::vector<Rounds> apart;
+  std::vector<metrics::Rounds> apart;
   for (const auto& [key, runs] : requests) {
     const GenerationRecord& record = runs.first();
     pooled.insert(pooled.end(), record.rounds.begin(), record.rounds.end());
@@ -120,33 +120,33 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   }
   out.requests = static_cast<int>(requests.size());
   out.rounds = static_cast<std::int64_t>(pooled.size());
-  out.drafted = drafted_tokens(pooled);
-  out.accepted = accepted_tokens(pooled);
-  out.mean_acceptance_length = mean_acceptance_length(pooled);
-  out.mean_acceptance_length_per_request = mean_acceptance_length_per_request(apart);
-  out.draft_acceptance_rate = draft_acceptance_rate(pooled);
-  out.accepted_per_round = accepted_per_round(pooled);
-  out.drafted_per_round = drafted_per_round(pooled);
-  out.scored_per_round = scored_per_round(pooled);
-  out.emitted_per_scored = emitted_per_scored(pooled);
-  out.undrafted_round_share = undrafted_round_share(pooled);
-  out.acceptance_per_trial = acceptance_per_trial(pooled);
-  out.acceptance_rate_per_position = acceptance_rate_per_position(pooled);
-  out.conditional_acceptance_per_position = conditional_acceptance_per_position(pooled);
-  out.acceptance_histogram = acceptance_histogram(pooled);
-  out.acceptance_histogram_by_depth = acceptance_histogram_by_depth(pooled);
-  out.phases = phase_times(pooled);
+  out.drafted = metrics::drafted_tokens(pooled);
+  out.accepted = metrics::accepted_tokens(pooled);
+  out.mean_acceptance_length = metrics::mean_acceptance_length(pooled);
+  out.mean_acceptance_length_per_request = metrics::mean_acceptance_length_per_request(apart);
+  out.draft_acceptance_rate = metrics::draft_acceptance_rate(pooled);
+  out.accepted_per_round = metrics::accepted_per_round(pooled);
+  out.drafted_per_round = metrics::drafted_per_round(pooled);
+  out.scored_per_round = metrics::scored_per_round(pooled);
+  out.emitted_per_scored = metrics::emitted_per_scored(pooled);
+  out.undrafted_round_share = metrics::undrafted_round_share(pooled);
+  out.acceptance_per_trial = metrics::acceptance_per_trial(pooled);
+  out.acceptance_rate_per_position = metrics::acceptance_rate_per_position(pooled);
+  out.conditional_acceptance_per_position = metrics::conditional_acceptance_per_position(pooled);
+  out.acceptance_histogram = metrics::acceptance_histogram(pooled);
+  out.acceptance_histogram_by_depth = metrics::acceptance_histogram_by_depth(pooled);
+  out.phases = metrics::phase_times(pooled);
 }
 
 // What each unit, a prompt with its turns or a batch of prompts, took in one repeat, or in the medians of all (no repeat named).
-std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& baseline, std::optional<int> repeat) {
+std::vector<metrics::PromptPair> prompt_pairs(const Requests& method, const Requests& baseline, std::optional<int> repeat) {
   const auto ns = [&](const RequestRuns& runs) -> std::optional<double> {
     if (!repeat) return runs.median_ns(true);
     const auto run = runs.by_repeat.find(*repeat);
     if (run == runs.by_repeat.end()) return std::nullopt;
     return static_cast<double>(run->second->wall_ns);
   };
-  std::map<std::pair<int, std::string>, PromptPair> pairs;
+  std::map<std::pair<int, std::string>, metrics::PromptPair> pairs;
   std::map<std::pair<int, std::string>, std::set<std::string>> prompts;
   for (const auto& [key, runs] : method) {
     const auto other = baseline.find(key);
@@ -155,13 +155,13 @@ std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& bas
     if (!own || !against) continue;
     const auto unit = runs.first().timed_unit();
     prompts[unit].insert(std::get<0>(key));
-    PromptPair& pair = pairs[unit];
+    metrics::PromptPair& pair = pairs[unit];
     pair.method_tokens += static_cast<double>(runs.first().tokens.size());
     pair.method_ns += *own;
     pair.baseline_tokens += static_cast<double>(other->second.first().tokens.size());
     pair.baseline_ns += *against;
   }
-  std::vector<PromptPair> out;
+  std::vector<metrics::PromptPair> out;
   out.reserve(pairs.size());
   for (auto& [unit, pair] : pairs) {
     pair.prompts = static_cast<int>(prompts.at(unit).size());
@@ -171,22 +171,23 @@ std::vector<PromptPair> prompt_pairs(const Requests& method, const Requests& bas
 }
 
 bool drafted_nothing(const Requests& requests) {
-  return std::all_of(requests.begin(), requests.end(), [](const auto& entry) { return drafted_tokens(entry.second.first().rounds) == 0; });
+  return std::all_of(requests.begin(), requests.end(),
+                     [](const auto& entry) { return metrics::drafted_tokens(entry.second.first().rounds) == 0; });
 }
 
 void fold_certainty(const Requests& method, const Requests& baseline, const FoldOptions& options, TaskSummary& out) {
-  out.speedup_estimate = paired_speedup(prompt_pairs(method, baseline, std::nullopt), {.seed = options.seed});
+  out.speedup_estimate = metrics::paired_speedup(prompt_pairs(method, baseline, std::nullopt), {.seed = options.seed});
   std::set<int> repeats;
   for (const auto& [key, runs] : method)
     for (const auto& [repeat, record] : runs.by_repeat) repeats.insert(repeat);
-  std::vector<std::vector<PromptPair>> by_repeat;
+  std::vector<std::vector<metrics::PromptPair>> by_repeat;
   by_repeat.reserve(repeats.size());
   for (const int repeat : repeats) by_repeat.push_back(prompt_pairs(method, baseline, repeat));
   out.speedup_noise = speedup_noise(by_repeat);
   // An absent number is smaller than any.
   out.judgement = judge(out.speedup_estimate, out.speedup_noise, std::max(out.contention, out.baseline_contention));
   if (options.drafts && out.accepted == 0 && out.judgement.wins() && drafted_nothing(baseline))
-    out.judgement = unreliable_timing(out.speedup_estimate, "no drafted token was accepted, so nothing can have been gained");
+    out.judgement = metrics::unreliable_timing(out.speedup_estimate, "no drafted token was accepted, so nothing can have been gained");
 }
 
 std::optional<double> contention_of(const Requests& requests) {
@@ -201,15 +202,15 @@ std::optional<double> contention_of(const Requests& requests) {
   return waited / all;
 }
 
-void fold_latency(const Requests& method, const LatencyTargets& targets, TaskSummary& out) {
-  std::vector<std::vector<Emission>> requests;
+void fold_latency(const Requests& method, const metrics::LatencyTargets& targets, TaskSummary& out) {
+  std::vector<std::vector<metrics::Emission>> requests;
   double one_after_another = 0;
   std::int64_t first_arrival = std::numeric_limits<std::int64_t>::max(), last_end = 0;
   bool open_loop = false;
   for (const auto& [key, runs] : method) {
     const GenerationRecord& record = runs.first();
     if (record.round_ends.size() != record.rounds.size()) return;  // of an older run
-    std::vector<Emission> emissions;
+    std::vector<metrics::Emission> emissions;
     emissions.reserve(record.rounds.size());
     for (std::size_t i = 0; i < record.rounds.size(); ++i) emissions.push_back({record.round_ends[i], record.rounds[i].emitted});
     requests.push_back(std::move(emissions));
@@ -218,7 +219,7 @@ void fold_latency(const Requests& method, const LatencyTargets& targets, TaskSum
     last_end = std::max(last_end, record.arrival_ns + record.wall_ns);
     open_loop |= record.arrival_ns > 0;
   }
-  out.latency = latency_summary(requests);
+  out.latency = metrics::latency_summary(requests);
   const bool asked = targets.time_to_first_token_ns || targets.time_per_output_token_ns || targets.end_to_end_ns;
   if (asked) out.goodput = goodput(requests, targets, open_loop ? static_cast<double>(last_end - first_arrival) : one_after_another);
 }
@@ -255,12 +256,12 @@ nlohmann::ordered_json number(const std::optional<double>& value) { return value
 
 nlohmann::ordered_json text(const std::string& words) { return words.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(words); }
 
-nlohmann::ordered_json milliseconds(const std::optional<Percentiles>& of, const std::optional<double>& mean) {
+nlohmann::ordered_json milliseconds(const std::optional<metrics::Percentiles>& of, const std::optional<double>& mean) {
   if (!of || !mean) return nullptr;
   return {{"p50", of->p50 * 1e-6}, {"p90", of->p90 * 1e-6}, {"p99", of->p99 * 1e-6}, {"mean", *mean * 1e-6}};
 }
 
-nlohmann::ordered_json to_json(const LatencySummary& l) {
+nlohmann::ordered_json to_json(const metrics::LatencySummary& l) {
   return {{"ttft_ms", milliseconds(l.time_to_first_token, l.mean_time_to_first_token)},
           {"tpot_ms", milliseconds(l.time_per_output_token, l.mean_time_per_output_token)},
           {"itl_ms", milliseconds(l.gap_per_token, l.mean_gap_per_token)},
@@ -268,7 +269,7 @@ nlohmann::ordered_json to_json(const LatencySummary& l) {
           {"e2e_ms", milliseconds(l.end_to_end, l.mean_end_to_end)}};
 }
 
-nlohmann::ordered_json interval(const std::optional<Interval>& of) {
+nlohmann::ordered_json interval(const std::optional<metrics::Interval>& of) {
   return of ? nlohmann::ordered_json::array({of->low, of->high}) : nlohmann::ordered_json();
 }
 
@@ -292,7 +293,7 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
       {"speedup_interval", interval(s.speedup_estimate.interval)},
       {"speedup_confidence", s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
       {"speedup_samples", s.speedup_estimate.samples},
-      {"speedup_units", s.speedup_estimate.samples > 0 ? text(units_of(s.speedup_estimate)) : nullptr},
+      {"speedup_units", s.speedup_estimate.samples > 0 ? text(metrics::units_of(s.speedup_estimate)) : nullptr},
       {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
       {"speedup_noise", number(s.speedup_noise)},
       {"contention", number(s.contention)},
@@ -329,7 +330,7 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
        {{"draft", ms(s.phases.draft)}, {"score", ms(s.phases.score)}, {"verify", ms(s.phases.verify)}, {"commit", ms(s.phases.commit)}}}};
 }
 
-std::optional<double> number_at(const OrderedJsonView& json, const char* key) {
+std::optional<double> number_at(const io::OrderedJsonView& json, const char* key) {
   const auto value = json.find(key);
   return value ? std::optional(value->number()) : std::nullopt;
 }
@@ -349,7 +350,7 @@ nlohmann::ordered_json to_json(const FoldOptions& o) {
           {"stated_watts", number(o.stated_watts)}};
 }
 
-std::optional<FoldOptions> fold_options_from(const OrderedJsonView& json) {
+std::optional<FoldOptions> fold_options_from(const io::OrderedJsonView& json) {
   if (json.integer_or("version", 0) != kFoldVersion) return std::nullopt;
   return FoldOptions{
       .timed = json.at("timed").boolean(),
@@ -396,4 +397,4 @@ nlohmann::ordered_json to_json(const Summary& summary, const std::vector<std::st
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

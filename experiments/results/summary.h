@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "experiments/results/record.h"
+#include "framework/io/json_reader.h"
 #include "framework/metrics/latency.h"
 #include "framework/metrics/statistics.h"
-#include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::results {
 
 struct TaskSummary {
   int requests = 0;
@@ -34,11 +34,11 @@ struct TaskSummary {
   std::optional<double> tokens_per_second, decode_tokens_per_second, speedup;  // decode: without the prefill
   std::optional<double> baseline_tokens_per_second, baseline_decode_tokens_per_second;
   std::optional<double> decode_speedup;                   // without the prefill on either side
-  Estimate speedup_estimate;                              // the speed-up once more, with its interval
+  metrics::Estimate speedup_estimate;                     // the speed-up once more, with its interval
   std::optional<double> speedup_noise;                    // coefficient of variation over repeats
   std::optional<double> contention, baseline_contention;  // [1] of the time; medians over repeats, requests weighed by their time
-  Judgement judgement;
-  LatencySummary latency;
+  metrics::Judgement judgement;
+  metrics::LatencySummary latency;
   std::optional<double> goodput;                                      // [requests/s] of those that met the targets that the study names
   std::optional<double> joules_per_token, baseline_joules_per_token;  // measured, or of the stated power
   std::optional<double> exact_match, baseline_exact_match;  // the shares of requests with the right answer, where the workload knows it
@@ -54,13 +54,13 @@ struct FoldOptions {
   bool is_baseline = false;  // the method is the baseline: its speed-up is 1 by definition
   bool drafts = false;       // it has a drafter, whose gain is what was accepted
   std::uint64_t seed = 1;    // of the resampling
-  LatencyTargets targets = {};
+  metrics::LatencyTargets targets = {};
   std::optional<double> stated_watts = {};  // stands in where no energy was measured
 };
 
 // What a summary keeps of the options, so that the same fold can be made of the records again. Nothing where it was made by another one.
 nlohmann::ordered_json to_json(const FoldOptions& options);
-std::optional<FoldOptions> fold_options_from(const OrderedJsonView& json);
+std::optional<FoldOptions> fold_options_from(const io::OrderedJsonView& json);
 
 // By task, and "overall".
 using Summary = std::map<std::string, TaskSummary>;
@@ -69,4 +69,4 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
 // Tasks in the given order first, then the others, "overall" last.
 nlohmann::ordered_json to_json(const Summary& summary, const std::vector<std::string>& order);
 
-}  // namespace foretell
+}  // namespace foretell::results

@@ -4,12 +4,12 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "framework/io/content_hash.h"
 #include "experiments/results/record_json.h"
 #include "experiments/results/summary.h"
 #include "framework/core/error.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::results {
 namespace {
 
 using SummaryJson = nlohmann::ordered_json;
@@ -18,7 +18,7 @@ constexpr const char* kSideFiles[] = {"prediction.json", "divergence.json", "qua
 constexpr double kRounding = 1e-9;  // relative: another compiler may add in another order
 
 std::string hash_of(const std::filesystem::path& file) {
-  Checksum sum;
+  io::Checksum sum;
   sum.add(read_result_file(file));
   return sum.text();
 }
@@ -34,13 +34,13 @@ SummaryJson side_files(const std::filesystem::path& folder) {
 
 std::string seal_of(SummaryJson summary, const std::string& cell) {
   summary.erase("checksum");
-  Checksum sum;
+  io::Checksum sum;
   sum.add(cell + "\n");
   sum.add(to_line(summary));
   return sum.text();
 }
 
-std::string seal_damage(const OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
+std::string seal_damage(const io::OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
   const std::string& file = summary.where().file;
   const auto seal = summary.find("checksum");
   if (!seal && !read.sealed) return "";
@@ -72,7 +72,7 @@ std::string lost_generation(const RecordsRead& read, const std::filesystem::path
   return "";
 }
 
-std::string records_damage(const OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
+std::string records_damage(const io::OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
   const auto records = summary.find("records");
   if (!records) return "";
   const std::int64_t then = records->at("generations").integer(), now = static_cast<std::int64_t>(read.records.size());
@@ -92,7 +92,7 @@ std::string in_words(const SummaryJson& value) { return value.dump(-1, ' ', fals
 
 // What a summary says of its tasks beside what the records give. A number that it does not say is not shown. Verdicts are left out: what the models'
 // costs say of the times has a part in them.
-std::string number_damage(const OrderedJsonView& summary, const RecordsRead& read) {
+std::string number_damage(const io::OrderedJsonView& summary, const RecordsRead& read) {
   const auto written = summary.find("fold");
   const auto options = written ? fold_options_from(*written) : std::nullopt;
   if (!options) return "";
@@ -142,4 +142,4 @@ std::string damage_of(const std::filesystem::path& folder) {
   }
 }
 
-}  // namespace foretell
+}  // namespace foretell::results

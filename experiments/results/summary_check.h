@@ -15,7 +15,7 @@
 #include "experiments/results/record_reader.h"
 #include "experiments/results/result_files.h"
 
-namespace foretell {
+namespace foretell::results {
 
 // Adds what the summary vouches for: `read`, which are all records of the folder, its side files as they are now, and the checksum.
 void seal_summary(nlohmann::ordered_json& summary, const RecordsRead& read, const std::filesystem::path& folder);
@@ -27,4 +27,4 @@ std::string damage_of(const RecordsRead& read, const std::optional<ResultJson>& 
 std::string damage_of(const RecordsRead& read, const std::filesystem::path& folder);
 std::string damage_of(const std::filesystem::path& folder);
 
-}  // namespace foretell
+}  // namespace foretell::results

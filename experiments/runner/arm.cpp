@@ -8,9 +8,9 @@
 #include "framework/core/plugin_call.h"
 #include "framework/measurement/processor_time.h"
 
-namespace foretell {
+namespace foretell::runner {
 
-std::vector<Batch> batches_of(const Cell& cell, const Workload& workload) {
+std::vector<Batch> batches_of(const study::Cell& cell, const workload::Workload& workload) {
   const int count = static_cast<int>(workload.conversations.size());
   const int size = cell.run.request_rate ? count : cell.run.batch_size;
   std::vector<Batch> batches;
@@ -18,7 +18,7 @@ std::vector<Batch> batches_of(const Cell& cell, const Workload& workload) {
   return batches;
 }
 
-void Answers::remember(int conversation, const GenerationRecord& record) {
+void Answers::remember(int conversation, const results::GenerationRecord& record) {
   Known& known = known_[conversation];
   if (static_cast<int>(known.texts.size()) != record.turn) return;
   known.texts.push_back(record.text);
@@ -36,38 +36,38 @@ const Tokens* Answers::tokens(int conversation, int turn) const {
   return &known->second.tokens[static_cast<std::size_t>(turn)];
 }
 
-ArmRunner::ArmRunner(Arm arm, const Cell& cell, CellSetup& setup, Answers& answers, EnergyCounter energy)
+ArmRunner::ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers, EnergyCounter energy)
     : arm_(arm),
       cell_(cell),
       setup_(setup),
       answers_(answers),
       energy_(std::move(energy)),
-      pipelines_(arm == Arm::Method ? setup.method : setup.baseline),
-      has_state_(arm == Arm::Method ? setup.method_has_state : setup.baseline_has_state),
-      knows_answer_(arm == Arm::Method && takes_answer(cell)) {}
+      pipelines_(arm == results::Arm::Method ? setup.method : setup.baseline),
+      has_state_(arm == results::Arm::Method ? setup.method_has_state : setup.baseline_has_state),
+      knows_answer_(arm == results::Arm::Method && cell::takes_answer(cell)) {}
 
-std::vector<GenerationRecord> ArmRunner::run(const Batch& batch, int repeat) {
+std::vector<results::GenerationRecord> ArmRunner::run(const Batch& batch, int repeat) {
   return decode(batch, repeat, pipelines_[has_state_ ? static_cast<std::size_t>(repeat) : 0].view());
 }
 
 void ArmRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back().view()); }
 
-void ArmRunner::catch_up(const Batch& batch, std::span<const GenerationRecord> records) {
+void ArmRunner::catch_up(const Batch& batch, std::span<const results::GenerationRecord> records) {
   std::map<std::string, int> conversation_of;
   for (int c = batch.first; c < batch.last; ++c) conversation_of[conversations()[c].id] = c;
-  const auto for_each_of = [&](Arm arm, int turn, const std::function<void(int, const GenerationRecord&)>& f) {
-    for (const GenerationRecord& record : records) {
+  const auto for_each_of = [&](results::Arm arm, int turn, const std::function<void(int, const results::GenerationRecord&)>& f) {
+    for (const results::GenerationRecord& record : records) {
       const auto owner = conversation_of.find(record.conversation);
       if (record.arm == arm && record.turn == turn && owner != conversation_of.end()) f(owner->second, record);
     }
   };
-  const auto remember = [&](int conversation, const GenerationRecord& record) {
+  const auto remember = [&](int conversation, const results::GenerationRecord& record) {
     if (record.repeat == 0) answers_.remember(conversation, record);
   };
   for (int turn = 0; turn < most_turns(batch); ++turn) {
-    if (arm_ == Arm::Method) for_each_of(Arm::Baseline, turn, remember);  // it had answered first
+    if (arm_ == results::Arm::Method) for_each_of(results::Arm::Baseline, turn, remember);  // it had answered first
     std::map<int, std::vector<RecordedRequest>> by_repeat;
-    for_each_of(arm_, turn, [&](int conversation, const GenerationRecord& r) {
+    for_each_of(arm_, turn, [&](int conversation, const results::GenerationRecord& r) {
       by_repeat[r.repeat].push_back({request(conversation, turn), &r});
     });
     for (const auto& [repeat, requests] : by_repeat) {
@@ -95,7 +95,7 @@ ArmRunner::TurnOfBatch ArmRunner::turn_of(const Batch& batch, int turn) const {
 }
 
 Request ArmRunner::request(int index, int turn) const {
-  const Conversation& conversation = conversations()[index];
+  const workload::Conversation& conversation = conversations()[index];
   Request out;
   out.id = static_cast<std::uint64_t>(index) * 1024 + static_cast<std::uint64_t>(turn);
   out.name = conversation.turns.size() > 1 ? fmt::format("{}, turn {}", conversation.id, turn) : conversation.id;
@@ -119,10 +119,10 @@ Request ArmRunner::request(int index, int turn) const {
   return out;
 }
 
-std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, const Pipeline& pipeline) {
-  std::vector<GenerationRecord> records;
+std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, const decoding::Pipeline& pipeline) {
+  std::vector<results::GenerationRecord> records;
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
-  const ProcessorTime begin = read_processor_time();
+  const measurement::ProcessorTime begin = measurement::read_processor_time();
   try {
     cell_.run.request_rate ? open_loop(batch, repeat, pipeline, records) : closed_loop(batch, repeat, pipeline, records);
   } catch (const PluginError& error) {
@@ -132,24 +132,25 @@ std::vector<GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, 
          error.what());
   }
   const std::optional<double> after = energy_ ? energy_() : std::nullopt;
-  const std::optional<double> waited = contention(begin, read_processor_time());
-  for (GenerationRecord& record : records) record.contention = waited;
+  const std::optional<double> waited = contention(begin, measurement::read_processor_time());
+  for (results::GenerationRecord& record : records) record.contention = waited;
   if (batch.last - batch.first > 1)
-    for (GenerationRecord& record : records) record.batch = batch.index;
+    for (results::GenerationRecord& record : records) record.batch = batch.index;
   if (before && after)
-    for (GenerationRecord& record : records) record.joules = (*after - *before) / static_cast<double>(records.size());
+    for (results::GenerationRecord& record : records) record.joules = (*after - *before) / static_cast<double>(records.size());
   return records;
 }
 
-void ArmRunner::closed_loop(const Batch& batch, int repeat, const Pipeline& pipeline, std::vector<GenerationRecord>& records) {
+void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+                            std::vector<results::GenerationRecord>& records) {
   for (int turn = 0; turn < most_turns(batch); ++turn) {
     const TurnOfBatch now = turn_of(batch, turn);
-    RoundClock clock;
-    Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+    workload::RoundClock clock;
+    decoding::Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
     const std::vector<Generation> generations = decoder.run(now.requests);
     const std::int64_t share = clock.now_ns() / static_cast<std::int64_t>(now.requests.size());
     for (std::size_t k = 0; k < now.requests.size(); ++k) {
-      RequestTiming timing = clock.take(now.requests[k].id);
+      workload::RequestTiming timing = clock.take(now.requests[k].id);
       timing.wall_ns = share;
       records.push_back(record(now.requests[k], now.owners[k], turn, repeat, generations[k], std::move(timing)));
       answers_.remember(now.owners[k], records.back());
@@ -157,29 +158,32 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const Pipeline& pipe
   }
 }
 
-void ArmRunner::open_loop(const Batch& batch, int repeat, const Pipeline& pipeline, std::vector<GenerationRecord>& records) {
-  RoundClock clock;
-  Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
-  const auto times = poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate, static_cast<std::uint64_t>(cell_.run.seed));
-  std::vector<Arrival> arrivals;
+void ArmRunner::open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+                          std::vector<results::GenerationRecord>& records) {
+  workload::RoundClock clock;
+  decoding::Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+  const auto times =
+      workload::poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate, static_cast<std::uint64_t>(cell_.run.seed));
+  std::vector<workload::Arrival> arrivals;
   for (int c = batch.first; c < batch.last; ++c) arrivals.push_back({times[static_cast<std::size_t>(c - batch.first)], c, 0});
-  OpenLoop loop;
-  loop.request = [&](const Arrival& arrival) { return request(arrival.conversation, arrival.turn); };
-  loop.ended = [&](const Arrival& arrival, const Generation& generation, RequestTiming timing) -> std::vector<Arrival> {
+  workload::OpenLoop loop;
+  loop.request = [&](const workload::Arrival& arrival) { return request(arrival.conversation, arrival.turn); };
+  loop.ended = [&](const workload::Arrival& arrival, const Generation& generation,
+                   workload::RequestTiming timing) -> std::vector<workload::Arrival> {
     const Request asked = request(arrival.conversation, arrival.turn);
     records.push_back(record(asked, arrival.conversation, arrival.turn, repeat, generation, std::move(timing)));
     answers_.remember(arrival.conversation, records.back());
     if (arrival.turn + 1 >= turns_of(arrival.conversation)) return {};
     return {{0, arrival.conversation, arrival.turn + 1}};
   };
-  run_open_loop(decoder, clock, std::move(arrivals), loop);
+  workload::run_open_loop(decoder, clock, std::move(arrivals), loop);
 }
 
-GenerationRecord ArmRunner::record(const Request& request, int index, int turn, int repeat, const Generation& generation,
-                                   RequestTiming timing) const {
-  const Conversation& conversation = conversations()[index];
+results::GenerationRecord ArmRunner::record(const Request& request, int index, int turn, int repeat, const Generation& generation,
+                                            workload::RequestTiming timing) const {
+  const workload::Conversation& conversation = conversations()[index];
   const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
-  const Turn& asked = conversation.turns[static_cast<std::size_t>(turn)];
+  const workload::Turn& asked = conversation.turns[static_cast<std::size_t>(turn)];
   return {.conversation = conversation.id,
           .category = conversation.category,
           .task = conversation.task,
@@ -198,4 +202,4 @@ GenerationRecord ArmRunner::record(const Request& request, int index, int turn, 
           .round_ends = std::move(timing.round_ends)};
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

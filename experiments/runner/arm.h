@@ -12,24 +12,24 @@
 #include <string>
 #include <vector>
 
-#include "experiments/workload/arrivals.h"
 #include "experiments/cell/cell_setup.h"
 #include "experiments/results/record.h"
+#include "experiments/workload/arrivals.h"
 #include "framework/decoding/decoder.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 // Conversations [first, last) of the workload: they are decoded at once, or, with open-loop arrivals, in one stream.
 struct Batch {
   int first = 0, last = 0;
   int index = 0;  // among the batches of its cell
 };
-std::vector<Batch> batches_of(const Cell& cell, const Workload& workload);
+std::vector<Batch> batches_of(const study::Cell& cell, const workload::Workload& workload);
 
 // What was answered in a conversation so far: the first answer to a turn counts.
 class Answers {
  public:
-  void remember(int conversation, const GenerationRecord& record);
+  void remember(int conversation, const results::GenerationRecord& record);
   std::span<const std::string> texts(int conversation) const;
   const Tokens* tokens(int conversation, int turn) const;  // null: not answered yet
   void forget() { known_.clear(); }
@@ -48,14 +48,14 @@ using EnergyCounter = std::function<std::optional<double>()>;
 class ArmRunner {
  public:
   // `answers` is shared with the other arms of a group.
-  ArmRunner(Arm arm, const Cell& cell, CellSetup& setup, Answers& answers, EnergyCounter energy);
+  ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers, EnergyCounter energy);
 
   // Fewer records than the batch has turns where the user interrupted an open loop.
-  std::vector<GenerationRecord> run(const Batch& batch, int repeat);
+  std::vector<results::GenerationRecord> run(const Batch& batch, int repeat);
   void warm_up(const Batch& batch);
   // Takes in what an earlier process has recorded for this batch: its answers, and what strategies with memory have seen of it.
-  void catch_up(const Batch& batch, std::span<const GenerationRecord> records);
-  const Cell& cell() const { return cell_; }
+  void catch_up(const Batch& batch, std::span<const results::GenerationRecord> records);
+  const study::Cell& cell() const { return cell_; }
 
  private:
   // A turn of all conversations of a batch that have one.
@@ -64,25 +64,25 @@ class ArmRunner {
     std::vector<int> owners = {};  // conversations
   };
 
-  const std::vector<Conversation>& conversations() const { return setup_.workload.conversations; }
+  const std::vector<workload::Conversation>& conversations() const { return setup_.workload.conversations; }
   int turns_of(int conversation) const { return static_cast<int>(conversations()[conversation].turns.size()); }
   int most_turns(const Batch& batch) const;
   TurnOfBatch turn_of(const Batch& batch, int turn) const;
   Request request(int conversation, int turn) const;
 
-  std::vector<GenerationRecord> decode(const Batch& batch, int repeat, const Pipeline& pipeline);
-  void closed_loop(const Batch& batch, int repeat, const Pipeline& pipeline, std::vector<GenerationRecord>& records);
-  void open_loop(const Batch& batch, int repeat, const Pipeline& pipeline, std::vector<GenerationRecord>& records);
-  GenerationRecord record(const Request& request, int conversation, int turn, int repeat, const Generation& generation,
-                          RequestTiming timing) const;
+  std::vector<results::GenerationRecord> decode(const Batch& batch, int repeat, const decoding::Pipeline& pipeline);
+  void closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline, std::vector<results::GenerationRecord>& records);
+  void open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline, std::vector<results::GenerationRecord>& records);
+  results::GenerationRecord record(const Request& request, int conversation, int turn, int repeat, const Generation& generation,
+                                   workload::RequestTiming timing) const;
 
-  Arm arm_;
-  const Cell& cell_;
-  CellSetup& setup_;
+  results::Arm arm_;
+  const study::Cell& cell_;
+  cell::CellSetup& setup_;
   Answers& answers_;
   EnergyCounter energy_;
-  std::vector<BuiltPipeline>& pipelines_;
+  std::vector<study::BuiltPipeline>& pipelines_;
   bool has_state_, knows_answer_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::runner

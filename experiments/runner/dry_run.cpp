@@ -6,39 +6,39 @@
 #include <map>
 
 #include "experiments/cell/cell_setup.h"
-#include "experiments/util/progress.h"
 #include "experiments/results/store.h"
+#include "experiments/util/progress.h"
 #include "experiments/util/table.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/measurement/bench_model.h"
 #include "framework/kernels/worker_threads.h"
+#include "framework/measurement/bench_model.h"
 
-namespace foretell {
+namespace foretell::runner {
 namespace {
 
 struct TokenTimes {
   double prefill_ns = 0, step_ns = 0;  // of one token
 };
 
-TokenTimes token_times(const LanguageModel& model) {
+TokenTimes token_times(const model::LanguageModel& model) {
   const int context = model.config().context;
   const int many = std::clamp(context / 2, 1, 128);
-  const auto times = forward_times_ms(model, {1, many}, {.context = std::min(64, context - many), .repeats = 3});
+  const auto times = measurement::forward_times_ms(model, {1, many}, {.context = std::min(64, context - many), .repeats = 3});
   const auto fastest = [](const std::vector<double>& of) { return *std::min_element(of.begin(), of.end()) * 1e6; };
   return {fastest(times[1]) / many, fastest(times[0])};
 }
 
-int requests_of(const CellSetup& setup) {
+int requests_of(const cell::CellSetup& setup) {
   int requests = 0;
-  for (const Conversation& conversation : setup.workload.conversations) requests += static_cast<int>(conversation.turns.size());
+  for (const workload::Conversation& conversation : setup.workload.conversations) requests += static_cast<int>(conversation.turns.size());
   return requests;
 }
 
 // [s] of all its requests, once.
-double pass_seconds(const CellSetup& setup, const TokenTimes& times) {
+double pass_seconds(const cell::CellSetup& setup, const TokenTimes& times) {
   double ns = 0;
-  for (const Conversation& conversation : setup.workload.conversations) {
+  for (const workload::Conversation& conversation : setup.workload.conversations) {
     // Of later turns the prompts are not known: each holds the first one and the answers before it.
     const auto first = static_cast<double>(setup.dialogue.prompt(conversation, 0, {}).size());
     for (std::size_t turn = 0; turn < conversation.turns.size(); ++turn) {
@@ -51,23 +51,24 @@ double pass_seconds(const CellSetup& setup, const TokenTimes& times) {
 
 // Requests of the method that are on disk.
 int done_of(const std::filesystem::path& folder) {
-  const auto records = read_records(folder).records;
-  return static_cast<int>(std::count_if(records.begin(), records.end(), [](const auto& record) { return record.arm == Arm::Method; }));
+  const auto records = results::read_records(folder).records;
+  return static_cast<int>(
+      std::count_if(records.begin(), records.end(), [](const auto& record) { return record.arm == results::Arm::Method; }));
 }
 
 }  // namespace
 
-std::string dry_run(const Study& study, const std::filesystem::path& results, ModelPool& pool) {
+std::string dry_run(const study::Study& study, const std::filesystem::path& results, cell::ModelPool& pool) {
   std::map<std::string, TokenTimes> measured;
   std::map<std::string, int> groups;
-  Table table({"group", "<cell", "requests", "repeats", "on disk", "at most", "<folder"});
+  util::Table table({"group", "<cell", "requests", "repeats", "on disk", "at most", "<folder"});
   double total = 0;
-  for (const Cell& cell : study.cells) {
-    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
-    use_threads(cell.run.threads);
+  for (const study::Cell& cell : study.cells) {
+    const cell::CellSetup setup = cell::set_up_cell(cell, study.file.parent_path(), pool, {.costs = cell::Costs::Assumed});
+    kernels::use_threads(cell.run.threads);
     const auto [group, first] = groups.try_emplace(cell.group, static_cast<int>(groups.size()) + 1);
     const int runs = requests_of(setup) * cell.run.repeats;
-    const int done = std::min(runs, done_of(cell_folder(results, study, cell)));
+    const int done = std::min(runs, done_of(results::cell_folder(results, study, cell)));
     std::string time = "-";
     if (setup.timed()) {
       const auto [times, fresh] = measured.try_emplace(fmt::format(
@@ -78,14 +79,14 @@ std::string dry_run(const Study& study, const std::filesystem::path& results, Mo
       const double seconds = left + (left > 0 ? pass * cell.run.warmup / static_cast<double>(setup.workload.conversations.size()) : 0);
       const bool baseline = first && cell.baseline;  // it runs once for all cells of the group
       total += seconds * (baseline ? 2 : 1);
-      time = clock_time(seconds) + (baseline ? " + " + clock_time(seconds) : "");
+      time = util::clock_time(seconds) + (baseline ? " + " + util::clock_time(seconds) : "");
     }
     table.add({std::to_string(group->second), cell.name, std::to_string(runs / cell.run.repeats), std::to_string(cell.run.repeats),
-               std::to_string(done), time, cell_folder(results, study, cell).string()});
+               std::to_string(done), time, results::cell_folder(results, study, cell).string()});
     pool.forget_unused();
   }
   return table.to_string() + fmt::format("\n{} in {}; at most {}, if no answer ends early and nothing is gained\n",
-                                         counted(study.cells.size(), "cell"), counted(groups.size(), "group"), clock_time(total));
+                                         counted(study.cells.size(), "cell"), counted(groups.size(), "group"), util::clock_time(total));
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -10,8 +10,8 @@
 #include "experiments/cell/model_pool.h"
 #include "experiments/study/study.h"
 
-namespace foretell {
+namespace foretell::runner {
 
-std::string dry_run(const Study& study, const std::filesystem::path& results, ModelPool& pool);
+std::string dry_run(const study::Study& study, const std::filesystem::path& results, cell::ModelPool& pool);
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -9,7 +9,7 @@
 #include "framework/measurement/machine_state.h"
 #include "framework/measurement/processor_time.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 class MachineWatch {
  public:
@@ -20,11 +20,11 @@ class MachineWatch {
 
  private:
   int threads_;
-  MachineState state_;
-  ProcessorTime begin_;
+  measurement::MachineState state_;
+  measurement::ProcessorTime begin_;
 };
 
 // Returns when `threads` processors are free, or after so many seconds, or when the user interrupts.
 void wait_for_quiet(double seconds, int threads);
 
-}  // namespace foretell
+}  // namespace foretell::runner

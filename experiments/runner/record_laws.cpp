@@ -2,43 +2,44 @@
 
 #include <algorithm>
 
-#include "framework/io/content_hash.h"
-#include "experiments/util/interrupt.h"
 #include "experiments/cell/run_prompts.h"
+#include "experiments/util/interrupt.h"
 #include "experiments/util/text_reader.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::runner {
 namespace {
 
 constexpr int kMostRecorded = 1 << 16;
 
-bool is_recorded(const GenerationRecord& record) { return record.arm == Arm::Method && record.repeat == 0; }
+bool is_recorded(const results::GenerationRecord& record) { return record.arm == results::Arm::Method && record.repeat == 0; }
 
 // Conversation by conversation, turns in order: a batch runs the first turns of all before the second of any.
-std::vector<const GenerationRecord*> in_order(std::span<const GenerationRecord> records, const Workload& workload) {
+std::vector<const results::GenerationRecord*> in_order(std::span<const results::GenerationRecord> records,
+                                                       const workload::Workload& workload) {
   std::map<std::string, std::size_t> place;
-  for (const Conversation& conversation : workload.conversations)
+  for (const workload::Conversation& conversation : workload.conversations)
     if (!place.emplace(conversation.id, place.size()).second)
       fail("--record laws: two conversations have the id '{}'; a replay could not tell them apart", conversation.id);
-  std::vector<const GenerationRecord*> out;
-  for (const GenerationRecord& record : records)
+  std::vector<const results::GenerationRecord*> out;
+  for (const results::GenerationRecord& record : records)
     if (is_recorded(record)) out.push_back(&record);
-  std::stable_sort(out.begin(), out.end(), [&](const GenerationRecord* a, const GenerationRecord* b) {
+  std::stable_sort(out.begin(), out.end(), [&](const results::GenerationRecord* a, const results::GenerationRecord* b) {
     return std::pair(place.at(a->conversation), a->turn) < std::pair(place.at(b->conversation), b->turn);
   });
   return out;
 }
 
-RecordedSource model_source(const std::filesystem::path& folder) {
+results::RecordedSource model_source(const std::filesystem::path& folder) {
   if (folder.empty()) return {};
-  return {folder.string(), folder_hash(folder)};
+  return {folder.string(), io::folder_hash(folder)};
 }
 
-LawHeader header_of(const LawRecording& options, const Cell& cell, const CellSetup& setup, std::size_t answers) {
-  const ModelConfig& config = setup.model->config();
-  LawHeader header;
+results::LawHeader header_of(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup, std::size_t answers) {
+  const formats::ModelConfig& config = setup.model->config();
+  results::LawHeader header;
   header.vocab = config.vocab_size;
   header.top_k = std::min(options.top_k, config.vocab_size);
   header.context = config.context;
@@ -48,20 +49,20 @@ LawHeader header_of(const LawRecording& options, const Cell& cell, const CellSet
   header.sampling = cell.sampling;
   header.cell = cell.name;
   header.verifier = Registry<Verifier>::instance().type_of(cell.pipeline.verifier);
-  if (setup.tokenizer) header.tokenizer = tokenizer_source(setup.target_folder);
+  if (setup.tokenizer) header.tokenizer = results::tokenizer_source(setup.target_folder);
   header.target = model_source(setup.target_folder);
   header.draft = model_source(setup.draft_folder);
   header.costs = setup.costs;
   return header;
 }
 
-AnswerLaws laws_of(const LanguageModel& model, const GenerationRecord& record, const Tokens& prompt, int top_k) {
-  AnswerLaws out{record.conversation, record.category, record.task, record.turn, record.finish, prompt, {}};
+results::AnswerLaws laws_of(const model::LanguageModel& model, const results::GenerationRecord& record, const Tokens& prompt, int top_k) {
+  results::AnswerLaws out{record.conversation, record.category, record.task, record.turn, record.finish, prompt, {}};
   Tokens text = prompt;
   text.insert(text.end(), record.tokens.begin(), record.tokens.end());
-  auto laws = std::make_shared<RecordedLaws>(model.config().vocab_size);
+  auto laws = std::make_shared<replay::RecordedLaws>(model.config().vocab_size);
   // Behind the last token nothing was emitted, and a context may have no room for it.
-  TextReader reader(model, TokenSpan(text).first(text.size() - 1));
+  util::TextReader reader(model, TokenSpan(text).first(text.size() - 1));
   for (std::size_t i = 0; i < record.tokens.size(); ++i) laws->add(reader.row(prompt.size() + i - 1), record.tokens[i], top_k);
   out.laws = std::move(laws);
   return out;
@@ -81,11 +82,11 @@ std::optional<LawRecording> law_recording(const std::optional<std::string>& what
   return out;
 }
 
-void check_recordable(const Study& study) {
-  for (const Cell& cell : study.cells) {
-    if (model_type(cell.model.target) == "replay")
+void check_recordable(const study::Study& study) {
+  for (const study::Cell& cell : study.cells) {
+    if (cell::model_type(cell.model.target) == "replay")
       fail("--record laws: cell '{}' replays a recording; laws are those of a model", cell.name);
-    if (is_lossy(cell.pipeline))
+    if (study::is_lossy(cell.pipeline))
       fail("--record laws: cell '{}' has the lossy verifier '{}'; its answers do not have the target's law", cell.name,
            Registry<Verifier>::instance().type_of(cell.pipeline.verifier));
     const SamplingOptions& s = cell.sampling;
@@ -94,32 +95,33 @@ void check_recordable(const Study& study) {
   }
 }
 
-void measure_costs(const Cell& cell, CellSetup& setup, ModelPool& pool) {
+void measure_costs(const study::Cell& cell, cell::CellSetup& setup, cell::ModelPool& pool) {
   if (!setup.costs)
-    setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, load_options(cell.model.dtype, cell.model.device));
+    setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, cell::load_options(cell.model.dtype, cell.model.device));
 }
 
-std::string record_laws(const LawRecording& options, const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
-                        const std::filesystem::path& folder, const std::function<void()>& on_answer) {
+std::string record_laws(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup,
+                        std::span<const results::GenerationRecord> records, const std::filesystem::path& folder,
+                        const std::function<void()>& on_answer) {
   const auto recorded = in_order(records, setup.workload);
-  const RunPrompts prompts(setup, records);
-  const LawHeader header = header_of(options, cell, setup, recorded.size());
-  LawWriter writer(folder / kLawsFile, header);
-  LawRecord::Rest rest;
-  for (const GenerationRecord* record : recorded) {
-    if (interrupted()) return "";
-    const AnswerLaws answer = laws_of(*setup.model, *record, prompts.of(*record), header.top_k);
+  const cell::RunPrompts prompts(setup, records);
+  const results::LawHeader header = header_of(options, cell, setup, recorded.size());
+  results::LawWriter writer(folder / results::kLawsFile, header);
+  results::LawRecord::Rest rest;
+  for (const results::GenerationRecord* record : recorded) {
+    if (util::interrupted()) return "";
+    const results::AnswerLaws answer = laws_of(*setup.model, *record, prompts.of(*record), header.top_k);
     for (int i = 0; i < answer.laws->size(); ++i) rest.add((*answer.laws)[i].rest);
     writer.add(answer);
     if (on_answer) on_answer();
   }
   writer.finish();
-  return fmt::format("{}: laws of {}, {} of each; {}.", (folder / kLawsFile).string(), counted(rest.tokens, "token"),
+  return fmt::format("{}: laws of {}, {} of each; {}.", (folder / results::kLawsFile).string(), counted(rest.tokens, "token"),
                      counted(header.top_k, "token"), rest.words());
 }
 
-int answers_to_record(std::span<const GenerationRecord> records) {
+int answers_to_record(std::span<const results::GenerationRecord> records) {
   return static_cast<int>(std::count_if(records.begin(), records.end(), is_recorded));
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

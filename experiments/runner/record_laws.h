@@ -16,7 +16,7 @@
 #include "experiments/results/law_record.h"
 #include "experiments/results/record.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 struct LawRecording {
   int top_k = 64;
@@ -26,16 +26,17 @@ struct LawRecording {
 std::optional<LawRecording> law_recording(const std::optional<std::string>& what, const std::optional<int>& top_k);
 
 // An Error if a cell cannot be recorded; before anything has run.
-void check_recordable(const Study& study);
+void check_recordable(const study::Study& study);
 
 // Measures what the cost of rows is, unless it is known.
-void measure_costs(const Cell& cell, CellSetup& setup, ModelPool& pool);
+void measure_costs(const study::Cell& cell, cell::CellSetup& setup, cell::ModelPool& pool);
 
 // Writes laws.bin into the folder. Ctrl-C ends it without a file. on_answer() is called after each answer. Returns a sentence about what was
 // recorded.
-std::string record_laws(const LawRecording& options, const Cell& cell, const CellSetup& setup, std::span<const GenerationRecord> records,
-                        const std::filesystem::path& folder, const std::function<void()>& on_answer = {});
+std::string record_laws(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup,
+                        std::span<const results::GenerationRecord> records, const std::filesystem::path& folder,
+                        const std::function<void()>& on_answer = {});
 // How many answers it will read.
-int answers_to_record(std::span<const GenerationRecord> records);
+int answers_to_record(std::span<const results::GenerationRecord> records);
 
-}  // namespace foretell
+}  // namespace foretell::runner

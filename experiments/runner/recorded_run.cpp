@@ -6,7 +6,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::runner {
 namespace {
 
 // A recorded round, in the place of what a target says.
@@ -42,7 +42,7 @@ class RecordedScores final : public Scores {
 
 class RecordedSession final : public TargetSession {
  public:
-  RecordedSession(const GenerationRecord& record, int context) : record_(record), context_(context) {}
+  RecordedSession(const results::GenerationRecord& record, int context) : record_(record), context_(context) {}
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override {
     if (!tokens.empty() && on_chunk) on_chunk({0, tokens, nullptr});
     length_ = static_cast<int>(tokens.size());
@@ -61,14 +61,14 @@ class RecordedSession final : public TargetSession {
   }
 
  private:
-  const GenerationRecord& record_;
+  const results::GenerationRecord& record_;
   std::size_t emitted_ = 0, round_ = 0;
   int context_, length_ = 0;
 };
 
 class RecordedTarget final : public Target {
  public:
-  RecordedTarget(int vocab, int context, std::map<std::uint64_t, const GenerationRecord*> records)
+  RecordedTarget(int vocab, int context, std::map<std::uint64_t, const results::GenerationRecord*> records)
       : vocab_(vocab), context_(context), records_(std::move(records)) {}
   int vocab() const override { return vocab_; }
   std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenRequest&) override {
@@ -83,7 +83,7 @@ class RecordedTarget final : public Target {
 
  private:
   int vocab_, context_;
-  std::map<std::uint64_t, const GenerationRecord*> records_;
+  std::map<std::uint64_t, const results::GenerationRecord*> records_;
 };
 
 class RecordedVerifier final : public Verifier {
@@ -95,27 +95,27 @@ class RecordedVerifier final : public Verifier {
 
 }  // namespace
 
-void retell(Target& target, std::optional<int> context, const Pipeline& pipeline, std::span<const RecordedRequest> batch) {
-  std::map<std::uint64_t, const GenerationRecord*> records;
+void retell(Target& target, std::optional<int> context, const decoding::Pipeline& pipeline, std::span<const RecordedRequest> batch) {
+  std::map<std::uint64_t, const results::GenerationRecord*> records;
   std::vector<Request> requests;
   for (const RecordedRequest& r : batch) {
     records[r.request.id] = r.record;
     requests.push_back(r.request);
   }
-  DecoderOptions options{.max_batch = static_cast<int>(batch.size())};
+  decoding::DecoderOptions options{.max_batch = static_cast<int>(batch.size())};
   options.edit_record = [&](const Request& request, int round, RoundRecord& record) {
-    const GenerationRecord& recorded = *records.at(request.id);
+    const results::GenerationRecord& recorded = *records.at(request.id);
     FORETELL_CHECK(round < static_cast<int>(recorded.rounds.size()), "prompt {}: {} rounds are recorded", recorded.conversation,
                    recorded.rounds.size());
     record = recorded.rounds[static_cast<std::size_t>(round)];
   };
   if (!context || pipeline.drafter.needs_logits() || !pipeline.drafter.wants().empty()) {
-    Decoder(target, pipeline, std::move(options)).run(requests);
+    decoding::Decoder(target, pipeline, std::move(options)).run(requests);
     return;
   }
   RecordedTarget recorded(target.vocab(), *context, records);
   const RecordedVerifier verifier;
-  Decoder(recorded, {pipeline.drafter, verifier, pipeline.policy}, std::move(options)).run(requests);
+  decoding::Decoder(recorded, {pipeline.drafter, verifier, pipeline.policy}, std::move(options)).run(requests);
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

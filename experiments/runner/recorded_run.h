@@ -13,14 +13,14 @@
 #include "experiments/results/record.h"
 #include "framework/decoding/decoder.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 struct RecordedRequest {
   Request request;
-  const GenerationRecord* record;
+  const results::GenerationRecord* record;
 };
 
 // One batch, as it was run. `context` is the target's; none for a target that costs nothing: it is asked again, as where the drafter needs it.
-void retell(Target& target, std::optional<int> context, const Pipeline& pipeline, std::span<const RecordedRequest> batch);
+void retell(Target& target, std::optional<int> context, const decoding::Pipeline& pipeline, std::span<const RecordedRequest> batch);
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -5,7 +5,7 @@
 #include "experiments/util/console.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 std::string RoundPrinter::shown(Token token) const {
   if (!tokenizer_) return std::to_string(token);
@@ -13,29 +13,30 @@ std::string RoundPrinter::shown(Token token) const {
   return piece.empty() ? fmt::format("<{}>", token) : piece;
 }
 
-std::string RoundPrinter::marked(const RoundEvent& event, NodeId node) const {
+std::string RoundPrinter::marked(const decoding::RoundEvent& event, NodeId node) const {
   const auto& accepted = event.view.verdict.accepted;
   const bool kept = std::find(accepted.begin(), accepted.end(), node) != accepted.end();
   const std::string token = shown(event.view.draft.node(node).token);
-  if (!event.view.draft.proposed(node)) return painted(Colour::Dim, token + " (scored only)");
-  return kept ? painted(Colour::Green, token + " accepted") : painted(Colour::Red, token + " rejected");
+  if (!event.view.draft.proposed(node)) return util::painted(util::Colour::Dim, token + " (scored only)");
+  return kept ? util::painted(util::Colour::Green, token + " accepted") : util::painted(util::Colour::Red, token + " rejected");
 }
 
-std::string RoundPrinter::own(const RoundEvent& event) const {
+std::string RoundPrinter::own(const decoding::RoundEvent& event) const {
   const bool bonus = event.view.verdict.kind == NextKind::Bonus;
   const std::string text = fmt::format("{} {}", shown(event.view.verdict.next), bonus ? "bonus" : "correction");
   const bool cut = event.record.emitted < static_cast<int>(event.view.verdict.accepted.size()) + 1;
-  return painted(bonus ? Colour::Blue : Colour::Yellow, text) + (cut ? fmt::format(" (cut: {} emitted)", event.record.emitted) : "");
+  return util::painted(bonus ? util::Colour::Blue : util::Colour::Yellow, text) +
+         (cut ? fmt::format(" (cut: {} emitted)", event.record.emitted) : "");
 }
 
-std::string RoundPrinter::chain(const RoundEvent& event) const {
+std::string RoundPrinter::chain(const decoding::RoundEvent& event) const {
   std::string line = "  ";
   for (NodeId node = 1; node < event.view.draft.size(); ++node) line += marked(event, node) + " | ";
   return line + own(event) + "\n";
 }
 
 // Depth first, so that a path reads from top to bottom.
-std::string RoundPrinter::tree(const RoundEvent& event) const {
+std::string RoundPrinter::tree(const decoding::RoundEvent& event) const {
   const DraftTree& draft = event.view.draft;
   std::string out;
   const std::function<void(NodeId)> visit = [&](NodeId parent) {
@@ -49,7 +50,7 @@ std::string RoundPrinter::tree(const RoundEvent& event) const {
   return out + "  " + own(event) + "\n";
 }
 
-std::string RoundPrinter::print(const RoundEvent& event) const {
+std::string RoundPrinter::print(const decoding::RoundEvent& event) const {
   const RoundRecord& record = event.record;
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
   const std::string head = fmt::format(
@@ -59,4 +60,4 @@ std::string RoundPrinter::print(const RoundEvent& event) const {
   return head + (event.view.draft.is_chain() ? chain(event) : tree(event));
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

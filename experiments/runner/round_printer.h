@@ -11,22 +11,22 @@
 #include "framework/decoding/decoder.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 class RoundPrinter {
  public:
   // Without a tokenizer tokens are shown as ids.
-  explicit RoundPrinter(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
-  std::string print(const RoundEvent& event) const;
+  explicit RoundPrinter(std::shared_ptr<const tokenizers::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  std::string print(const decoding::RoundEvent& event) const;
 
  private:
   std::string shown(Token token) const;
-  std::string chain(const RoundEvent& event) const;
-  std::string tree(const RoundEvent& event) const;
-  std::string marked(const RoundEvent& event, NodeId node) const;
-  std::string own(const RoundEvent& event) const;
+  std::string chain(const decoding::RoundEvent& event) const;
+  std::string tree(const decoding::RoundEvent& event) const;
+  std::string marked(const decoding::RoundEvent& event, NodeId node) const;
+  std::string own(const decoding::RoundEvent& event) const;
 
-  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -7,40 +7,40 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "experiments/results/answer_rows.h"
-#include "experiments/runner/arm.h"
 #include "experiments/analysis/divergence_search.h"
-#include "experiments/util/interrupt.h"
-#include "experiments/runner/machine_watch.h"
-#include "experiments/cell/manifest.h"
 #include "experiments/analysis/quality.h"
-#include "experiments/results/record_json.h"
+#include "experiments/cell/manifest.h"
 #include "experiments/cell/run_prompts.h"
+#include "experiments/results/answer_rows.h"
+#include "experiments/results/record_json.h"
 #include "experiments/results/store.h"
 #include "experiments/results/summary_check.h"
+#include "experiments/runner/arm.h"
+#include "experiments/runner/machine_watch.h"
+#include "experiments/util/interrupt.h"
 #include "framework/core/error.h"
 #include "framework/core/rng.h"
 #include "framework/core/text.h"
-#include "framework/measurement/thread_pinning.h"
 #include "framework/kernels/worker_threads.h"
+#include "framework/measurement/thread_pinning.h"
 
-namespace foretell {
+namespace foretell::runner {
 namespace {
 
-using Records = std::vector<GenerationRecord>;
+using Records = std::vector<results::GenerationRecord>;
 
 double tokens_of(const Records& records) {
   double tokens = 0;
-  for (const GenerationRecord& record : records) tokens += static_cast<double>(record.tokens.size());
+  for (const results::GenerationRecord& record : records) tokens += static_cast<double>(record.tokens.size());
   return tokens;
 }
 
 // A cell on its way: what is on disk, and what runs it.
 struct Member {
-  const Cell* cell;
+  const study::Cell* cell;
   int task;  // of the progress
-  Store store;
-  CellSetup setup;
+  results::Store store;
+  cell::CellSetup setup;
   nlohmann::ordered_json manifest;
   std::map<int, Records> complete = {};  // by batch
   bool was_finished = false;
@@ -50,7 +50,7 @@ struct Member {
   bool misses(int batch) const { return !complete.contains(batch); }
 };
 
-FoldOptions fold_options(const Cell& cell, const CellSetup& setup) {
+results::FoldOptions fold_options(const study::Cell& cell, const cell::CellSetup& setup) {
   const auto ns = [](const std::optional<double>& ms) { return ms ? std::optional(*ms * 1e6) : std::nullopt; };
   return {.timed = setup.timed(),
           .sampled = !cell.sampling.greedy(),
@@ -62,7 +62,7 @@ FoldOptions fold_options(const Cell& cell, const CellSetup& setup) {
 }
 
 // The records of the batches that are complete: each turn of each conversation in each repeat, of both pipelines.
-std::map<int, Records> complete_batches(const Cell& cell, const CellSetup& setup, Records records) {
+std::map<int, Records> complete_batches(const study::Cell& cell, const cell::CellSetup& setup, Records records) {
   const std::vector<Batch> batches = batches_of(cell, setup.workload);
   std::map<std::string, int> batch_of;
   std::vector<std::size_t> expected(batches.size(), 0);
@@ -73,8 +73,8 @@ std::map<int, Records> complete_batches(const Cell& cell, const CellSetup& setup
       expected[b] += setup.workload.conversations[c].turns.size() * runs;
     }
   }
-  std::map<GenerationKey, GenerationRecord> unique;
-  for (GenerationRecord& record : records) {
+  std::map<results::GenerationKey, results::GenerationRecord> unique;
+  for (results::GenerationRecord& record : records) {
     const bool has_rounds = !record.rounds.empty() || record.tokens.empty();
     if (has_rounds && batch_of.contains(record.conversation)) unique.insert_or_assign(key_of(record), std::move(record));
   }
@@ -94,47 +94,49 @@ class GroupRunner {
       };
   }
 
-  std::vector<CellResult> run() {
-    const RunSection& run = plan_.cells.front()->run;
-    use_threads(run.threads);
-    const PinnedThreads pinned(run.pin_threads);
+  std::vector<analysis::CellResult> run() {
+    const study::RunSection& run = plan_.cells.front()->run;
+    kernels::use_threads(run.threads);
+    const measurement::PinnedThreads pinned(run.pin_threads);
     pinned_ = pinned.pinned();
     for (std::size_t i = 0; i < plan_.cells.size(); ++i) open(*plan_.cells[i], plan_.tasks[i]);
     context_.pool.forget_unused();
     begin();
     run.interleave ? run_interleaved() : run_one_after_another();
-    std::vector<CellResult> results;
+    std::vector<analysis::CellResult> results;
     for (const auto& member : members_) results.push_back(conclude(*member));
-    if (plan_.baseline_task >= 0 && !interrupted()) context_.progress.finish(plan_.baseline_task);
+    if (plan_.baseline_task >= 0 && !util::interrupted()) context_.progress.finish(plan_.baseline_task);
     return results;
   }
 
  private:
-  void open(const Cell& cell, int task) {
-    auto member = std::make_unique<Member>(Member{&cell, task, Store(cell_folder(context_.results, context_.study, cell)), {}, {}});
-    const std::optional<ResultJson> old = context_.fresh ? std::nullopt : member->store.manifest();
-    member->setup = set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? recorded_costs(*old) : nullptr});
-    CellSetup& setup = member->setup;
+  void open(const study::Cell& cell, int task) {
+    auto member =
+        std::make_unique<Member>(Member{&cell, task, results::Store(results::cell_folder(context_.results, context_.study, cell)), {}, {}});
+    const std::optional<results::ResultJson> old = context_.fresh ? std::nullopt : member->store.manifest();
+    member->setup =
+        cell::set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? cell::recorded_costs(*old) : nullptr});
+    cell::CellSetup& setup = member->setup;
     // A replay may draft with the model although this cell does not.
     if (setup.timed() && !setup.costs)
       setup.costs = context_.pool.row_costs(setup.target_folder, context_.recording ? setup.draft_folder : setup.drafting_folder,
-                                            load_options(cell.model.dtype, cell.model.device));
-    member->manifest = make_manifest(context_.study, cell, setup);
+                                            cell::load_options(cell.model.dtype, cell.model.device));
+    member->manifest = cell::make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (old) {
-      if (const auto why = cannot_go_on(*old, member->manifest))
+      if (const auto why = cell::cannot_go_on(*old, member->manifest))
         fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both", member->store.folder().string(), *why);
-      if (has_old_hashes(*old))
+      if (cell::has_old_hashes(*old))
         context_.progress.note(old->where().file +
                                ": has the hashes of an older Foretell, which miss some changes of weights; they are equal");
-      member->manifest = continued(*old, member->manifest);
-      take_up(*member, read_records(member->store.folder()));
+      member->manifest = cell::continued(*old, member->manifest);
+      take_up(*member, results::read_records(member->store.folder()));
     }
     members_.push_back(std::move(member));
   }
 
   // What an earlier run has left and is whole; what is damaged is run again.
-  void take_up(Member& member, RecordsRead read) {
+  void take_up(Member& member, results::RecordsRead read) {
     note_each("damaged, and run again: ", read.damage);
     note_each("cut short, and run again: ", read.unanswered);
     const std::string damage = damage_of(read, member.store.folder());
@@ -181,10 +183,11 @@ class GroupRunner {
     context_.progress.set_active(std::move(active));
     if (running_.empty()) return;
     for (Member* member : running_)
-      if (!baseline_ && !member->setup.baseline.empty()) baseline_.emplace(Arm::Baseline, *member->cell, member->setup, answers_, joules_);
+      if (!baseline_ && !member->setup.baseline.empty())
+        baseline_.emplace(results::Arm::Baseline, *member->cell, member->setup, answers_, joules_);
     for (Member* member : running_)
       if (!(baseline_ && member->cell->is_baseline))
-        member->arm.emplace(Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, joules_);
+        member->arm.emplace(results::Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, joules_);
     warm_up(*running_.front());
   }
 
@@ -200,7 +203,7 @@ class GroupRunner {
   void warm_up(const Member& first) {
     if (!first.setup.timed()) return;
     const Batch batch{0, std::min(first.cell->run.batch_size, conversations())};
-    for (int i = 0; i < first.cell->run.warmup && !interrupted(); ++i) {
+    for (int i = 0; i < first.cell->run.warmup && !util::interrupted(); ++i) {
       if (baseline_) baseline_->warm_up(batch);
       for (Member* member : running_)
         if (member->arm) member->arm->warm_up(batch);
@@ -242,7 +245,7 @@ class GroupRunner {
     context_.progress.advance(task, counted ? conversations.last - conversations.first : 0, static_cast<double>(watch.elapsed_ns()) * 1e-9,
                               tokens_of(more));
     std::move(more.begin(), more.end(), std::back_inserter(records));
-    if (!interrupted()) return true;
+    if (!util::interrupted()) return true;
     if (!std::exchange(told_, true)) context_.progress.note("interrupted: finishing this prompt; once more ends at once and loses it");
     return !arm.cell().run.request_rate;
   }
@@ -268,10 +271,10 @@ class GroupRunner {
   // The same, again where others had the processors and the study's noise gate is on.
   std::optional<Attempt> quiet_attempt(int batch, const std::vector<Member*>& members, bool with_baseline) {
     std::optional<Attempt> best = attempt(batch, members, with_baseline, true);
-    const RunSection& run = members_.front()->cell->run;
+    const study::RunSection& run = members_.front()->cell->run;
     if (!run.noise_gate || !best) return best;
     double least = contention_of(*best);
-    for (int again = 1; again <= run.noise_gate_repeats && least > *run.noise_gate && !interrupted(); ++again) {
+    for (int again = 1; again <= run.noise_gate_repeats && least > *run.noise_gate && !util::interrupted(); ++again) {
       if (!may_repeat(members, with_baseline)) break;
       context_.progress.note(fmt::format(
           "prompt {}: threads waited {:.0f}% of their time for processors that others had; once more ({} of {})",
@@ -299,7 +302,7 @@ class GroupRunner {
   static double contention_of(const Attempt& attempt) {
     double waited = 0, all = 0;
     const auto add = [&](const Records& records) {
-      for (const GenerationRecord& record : records) {
+      for (const results::GenerationRecord& record : records) {
         waited += record.contention.value_or(0) * static_cast<double>(record.wall_ns);
         all += static_cast<double>(record.wall_ns);
       }
@@ -313,7 +316,7 @@ class GroupRunner {
   void keep(Member& member, int batch, const Records& baseline, Records own) {
     Records records = baseline;
     if (!member.arm) {
-      for (GenerationRecord& record : records) record.arm = Arm::Method;
+      for (results::GenerationRecord& record : records) record.arm = results::Arm::Method;
       context_.progress.advance(member.task, (batches_[batch].last - batches_[batch].first) * repeats(), 0, 0);
     }
     std::move(own.begin(), own.end(), std::back_inserter(records));
@@ -322,7 +325,7 @@ class GroupRunner {
   }
 
   void run_interleaved() {
-    for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+    for (int b = 0; b < static_cast<int>(batches_.size()) && !util::interrupted(); ++b) {
       std::vector<Member*> members = missing_at(b);
       if (baseline_) catch_up_baseline(b);
       for (Member* member : running_) catch_up(*member, b);
@@ -335,7 +338,7 @@ class GroupRunner {
 
   void run_one_after_another() {
     std::map<int, Records> baseline;
-    for (int b = 0; baseline_ && b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+    for (int b = 0; baseline_ && b < static_cast<int>(batches_.size()) && !util::interrupted(); ++b) {
       catch_up_baseline(b);
       if (missing_at(b).empty()) continue;
       std::optional<Attempt> made = quiet_attempt(b, {}, true);
@@ -343,7 +346,7 @@ class GroupRunner {
       baseline[b] = std::move(made->baseline);
     }
     for (Member* member : running_) {
-      for (int b = 0; b < static_cast<int>(batches_.size()) && !interrupted(); ++b) {
+      for (int b = 0; b < static_cast<int>(batches_.size()) && !util::interrupted(); ++b) {
         catch_up(*member, b);
         if (!member->misses(b)) continue;
         std::optional<Attempt> made = quiet_attempt(b, {member}, false);
@@ -354,48 +357,50 @@ class GroupRunner {
   }
 
   // Folds what the cell has, and writes what is made of it.
-  CellResult conclude(Member& member) {
-    const Cell& cell = *member.cell;
-    CellSetup& setup = member.setup;
+  analysis::CellResult conclude(Member& member) {
+    const study::Cell& cell = *member.cell;
+    cell::CellSetup& setup = member.setup;
     const bool complete = member.complete.size() == batches_.size();
     Records records;
     if (member.was_finished) {
-      records = undamaged_records(member.store.folder());  // with their quality
+      records = results::undamaged_records(member.store.folder());  // with their quality
     } else {
       for (auto& [batch, more] : member.complete) std::move(more.begin(), more.end(), std::back_inserter(records));
       if (complete && setup.greedy) {
-        measure_quality(cell, setup, records, quality_counter(cell, records));
+        analysis::measure_quality(cell, setup, records, quality_counter(cell, records));
         context_.progress.set_activity("");
         member.store.write_quality(records);
       }
-      if (setup.workload.type == "spec_bench") member.store.write_answers(answer_rows(records, cell));
+      if (setup.workload.type == "spec_bench") member.store.write_answers(results::answer_rows(records, cell));
     }
-    const FoldOptions options = fold_options(cell, setup);
-    CellResult result{cell, fold(records, options), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
+    const results::FoldOptions options = fold_options(cell, setup);
+    analysis::CellResult result{
+        cell, results::fold(records, options), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
     result.complete = complete;
-    judge_timing(cell, setup, records, result.summary);
-    const TaskSummary& overall = result.summary.at("overall");
-    result.performance = member.was_finished ? performance_from(member.store.summary()->view().find("performance"), overall)
-                                             : performance_of(cell, setup, records, overall);
+    analysis::judge_timing(cell, setup, records, result.summary);
+    const results::TaskSummary& overall = result.summary.at("overall");
+    result.performance = member.was_finished ? analysis::performance_from(member.store.summary()->view().find("performance"), overall)
+                                             : analysis::performance_of(cell, setup, records, overall);
     add_laws(member, records, result);
-    result.lossless = !is_lossy(cell.pipeline) && !(cell.baseline && is_lossy(*cell.baseline));
+    result.lossless = !study::is_lossy(cell.pipeline) && !(cell.baseline && study::is_lossy(*cell.baseline));
     if (complete)
-      result.divergences = member.was_finished ? divergences_from(member.store.divergence()) : divergences_of(cell, setup, records);
+      result.divergences =
+          member.was_finished ? analysis::divergences_from(member.store.divergence()) : divergences_of(cell, setup, records);
     if (complete) {
       result.prediction =
-          member.was_finished ? prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
+          member.was_finished ? analysis::prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
       context_.progress.finish(member.task);
     }
     if (member.was_finished) return result;
     if (result.prediction) member.store.write_prediction(to_json(result.prediction));
     if (result.divergences) member.store.write_divergence(to_json(*result.divergences));
-    member.store.write_summary(summary_json(context_.study, result, options));
+    member.store.write_summary(analysis::summary_json(context_.study, result, options));
     return result;
   }
 
   // What the laws of a cell, recorded or replayed, add to its result.
-  void add_laws(const Member& member, const Records& records, CellResult& result) {
-    const CellSetup& setup = member.setup;
+  void add_laws(const Member& member, const Records& records, analysis::CellResult& result) {
+    const cell::CellSetup& setup = member.setup;
     if (setup.laws) result.notes.push_back(setup.laws->words());
     if (setup.clock && member.cell->run.batch_size == 1) result.speedup_by_costs = setup.clock->speedup(records);
     const bool recorded = member.was_finished && std::filesystem::exists(member.store.folder() / "laws.bin");
@@ -408,27 +413,28 @@ class GroupRunner {
   }
 
   // Where a lossless cell's tokens are not its baseline's. Nothing where they need not be, or where the user ended it.
-  std::optional<Divergences> divergences_of(const Cell& cell, const CellSetup& setup, const Records& records) {
-    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || is_lossy(cell.pipeline) || is_lossy(*cell.baseline))
+  std::optional<analysis::Divergences> divergences_of(const study::Cell& cell, const cell::CellSetup& setup, const Records& records) {
+    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || study::is_lossy(cell.pipeline) || study::is_lossy(*cell.baseline))
       return std::nullopt;
-    const RunPrompts prompts(setup, records);
+    const cell::RunPrompts prompts(setup, records);
     const auto count = [this, &cell, done = 0]() mutable {
       context_.progress.set_activity(fmt::format("{}, differences from the baseline: {} judged", cell.name, ++done));
     };
-    const DivergenceSource source{.target = *setup.model,
-                                  .sampling = cell.sampling,
-                                  .precision = Precision::of(number_type(cell.model.dtype, setup.model->config())),
-                                  .tokenizer = setup.tokenizer.get(),
-                                  .prompt = [&](const GenerationRecord& record) { return prompts.of(record); },
-                                  .on_judged = count};
-    const Divergences out =
-        find_divergences(answers_by_place(records, Arm::Method, 1), answers_by_place(records, Arm::Baseline, 1), source);
+    const analysis::DivergenceSource source{
+        .target = *setup.model,
+        .sampling = cell.sampling,
+        .precision = analysis::Precision::of(cell::number_type(cell.model.dtype, setup.model->config())),
+        .tokenizer = setup.tokenizer.get(),
+        .prompt = [&](const results::GenerationRecord& record) { return prompts.of(record); },
+        .on_judged = count};
+    const analysis::Divergences out = analysis::find_divergences(analysis::answers_by_place(records, results::Arm::Method, 1),
+                                                                 analysis::answers_by_place(records, results::Arm::Baseline, 1), source);
     context_.progress.set_activity("");
     return out.whole ? std::optional(out) : std::nullopt;
   }
 
-  std::function<void()> quality_counter(const Cell& cell, const Records& records) {
-    return [this, name = cell.name, total = answers_to_measure(records), done = 0]() mutable {
+  std::function<void()> quality_counter(const study::Cell& cell, const Records& records) {
+    return [this, name = cell.name, total = analysis::answers_to_measure(records), done = 0]() mutable {
       context_.progress.set_activity(fmt::format("{}, quality: {}/{}", name, ++done, counted(total, "answer")));
     };
   }
@@ -446,23 +452,23 @@ class GroupRunner {
 
 }  // namespace
 
-std::vector<GroupPlan> plan_groups(const std::vector<Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress) {
+std::vector<GroupPlan> plan_groups(const std::vector<study::Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress) {
   std::vector<GroupPlan> plans;
   std::map<std::string, std::size_t> known;
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    const Cell& cell = cells[i];
+    const study::Cell& cell = cells[i];
     const auto [it, added] = known.emplace(cell.group, plans.size());
     if (added) plans.emplace_back();
     GroupPlan& plan = plans[it->second];
     const int runs = prompts[i] * cell.run.repeats;
     plan.cells.push_back(&cell);
     plan.tasks.push_back(progress.add(cell.name, runs));
-    if (cell.baseline && plan.baseline_task < 0 && model_type(cell.model.target) != "replay")
+    if (cell.baseline && plan.baseline_task < 0 && cell::model_type(cell.model.target) != "replay")
       plan.baseline_task = progress.add("baseline", runs, false);
   }
   return plans;
 }
 
-std::vector<CellResult> run_group(const GroupPlan& plan, const RunContext& context) { return GroupRunner(plan, context).run(); }
+std::vector<analysis::CellResult> run_group(const GroupPlan& plan, const RunContext& context) { return GroupRunner(plan, context).run(); }
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -13,36 +13,36 @@
 #include <functional>
 #include <vector>
 
-#include "experiments/cell/cell_setup.h"
 #include "experiments/analysis/prediction.h"
-#include "experiments/runner/record_laws.h"
 #include "experiments/analysis/report.h"
+#include "experiments/cell/cell_setup.h"
+#include "experiments/runner/record_laws.h"
 #include "experiments/runner/study_progress.h"
 #include "framework/measurement/energy.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 struct RunContext {
-  const Study& study;
+  const study::Study& study;
   std::filesystem::path results;
-  ModelPool& pool;
-  Predictor& predictor;
+  cell::ModelPool& pool;
+  analysis::Predictor& predictor;
   StudyProgress& progress;
-  EnergyMeter& energy;
+  measurement::EnergyMeter& energy;
   const std::optional<LawRecording>& recording;  // laws are recorded beside the cells
   bool fresh = false;                            // what is on disk is thrown away
 };
 
 // Where a cell stands in the progress; made for all cells of a study before the first group runs.
 struct GroupPlan {
-  std::vector<const Cell*> cells;
+  std::vector<const study::Cell*> cells;
   std::vector<int> tasks;  // of the progress, one a cell
   int baseline_task = -1;  // none: the group has no baseline that would be run
 };
 // Groups in the order of their first cells. `prompts`: of each cell of the study.
-std::vector<GroupPlan> plan_groups(const std::vector<Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress);
+std::vector<GroupPlan> plan_groups(const std::vector<study::Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress);
 
 // One result a cell, in the order of the plan. After an interrupt they hold what was finished.
-std::vector<CellResult> run_group(const GroupPlan& plan, const RunContext& context);
+std::vector<analysis::CellResult> run_group(const GroupPlan& plan, const RunContext& context);
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -11,7 +11,7 @@
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::runner {
 namespace {
 
 struct Screen {
@@ -46,7 +46,7 @@ void StudyProgress::set_done(int task, int runs) { tasks_[task].done = runs; }
 
 void StudyProgress::set_active(std::vector<int> tasks) {
   active_ = std::move(tasks);
-  if (error_is_terminal()) show(true);
+  if (util::error_is_terminal()) show(true);
 }
 
 void StudyProgress::advance(int index, int runs, double seconds, double tokens) {
@@ -71,13 +71,13 @@ void StudyProgress::finish(int index) {
 
 void StudyProgress::set_activity(const std::string& text) {
   activity_ = text;
-  if (error_is_terminal()) show(false);
+  if (util::error_is_terminal()) show(false);
 }
 
 void StudyProgress::note(const std::string& text) {
   erase();
-  print_error_line(text);
-  if (error_is_terminal()) show(true);
+  util::print_error_line(text);
+  if (util::error_is_terminal()) show(true);
 }
 
 void StudyProgress::close() {
@@ -111,30 +111,30 @@ std::string StudyProgress::study_line() const {
   }
   std::string line = fmt::format("study: {} of {}, {}% of the prompts, {}", finished, counted(cells, "cell"),
                                  runs > 0 ? static_cast<int>(100.0 * done / runs) : 100,
-                                 clock_time(static_cast<double>(since_start_.elapsed_ns()) * 1e-9));
-  if (timed > 0) line += fmt::format(", {} left", clock_time(seconds_left()));
+                                 util::clock_time(static_cast<double>(since_start_.elapsed_ns()) * 1e-9));
+  if (timed > 0) line += fmt::format(", {} left", util::clock_time(seconds_left()));
   return line;
 }
 
 // Numbers first: names are long, and a screen ends somewhere.
 std::string StudyProgress::task_line(const Task& task) const {
-  const std::string time = task.timed > 0 ? clock_time(task.seconds) : "-";
+  const std::string time = task.timed > 0 ? util::clock_time(task.seconds) : "-";
   const std::string speed = task.seconds > 0 && task.tokens > 0 ? fmt::format("{:.1f} tokens/s", task.tokens / task.seconds) : "";
   return fmt::format("{:>5}/{} {:>6} {:>15}  {}", task.done, counted(task.runs, "prompt"), time, speed, task.name);
 }
 
 void StudyProgress::erase() {
   if (lines_ == 0) return;
-  print_error_styled(fmt::format("\033[{}A\r\033[J", lines_));
+  util::print_error_styled(fmt::format("\033[{}A\r\033[J", lines_));
   lines_ = 0;
 }
 
 void StudyProgress::show(bool now) {
-  const bool live = error_is_terminal();
+  const bool live = util::error_is_terminal();
   const double pause = live ? 0.2 : 10.0;
   if (!now && static_cast<double>(since_shown_.elapsed_ns()) * 1e-9 < pause) return;
   since_shown_ = Stopwatch();
-  if (!live) return print_error(study_line() + "\n");
+  if (!live) return util::print_error(study_line() + "\n");
   const Screen size = screen();
   const auto room = static_cast<std::size_t>(std::max(1, size.rows - 4));
   std::string text;
@@ -148,8 +148,8 @@ void StudyProgress::show(bool now) {
   if (!activity_.empty()) add("  " + activity_);
   add(study_line());
   erase();
-  print_error(text);
+  util::print_error(text);
   lines_ = lines;
 }
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -9,7 +9,7 @@
 
 #include "framework/core/stopwatch.h"
 
-namespace foretell {
+namespace foretell::runner {
 
 class StudyProgress {
  public:
@@ -48,4 +48,4 @@ class StudyProgress {
   Stopwatch since_start_, since_shown_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::runner

@@ -5,7 +5,7 @@
 #include "experiments/util/paths.h"
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 constexpr const char* kInclude = "include";
@@ -50,7 +50,7 @@ ConfigValue load(const std::filesystem::path& file, Loading& loading) {
     const std::vector<ConfigValue> names = included_by(document);
     ConfigValue base = ConfigValue::map({});
     for (const ConfigValue& name : names) {
-      const std::filesystem::path path = resolve_path(read_text(name, kInclude), name.where(), file.parent_path());
+      const std::filesystem::path path = util::resolve_path(read_text(name, kInclude), name.where(), file.parent_path());
       if (std::find(loading.open.begin(), loading.open.end(), same_file_name(path)) != loading.open.end())
         fail_at(name.where(), "include: {} includes itself", path.string());
       base = merged(base, placed_at(name.where(), [&] { return load(path, loading); }));
@@ -81,4 +81,4 @@ ConfigValue load_with_includes(const std::filesystem::path& file, const Prepare&
   return load(file, loading);
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -12,7 +12,7 @@
 
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::study {
 
 // `prepare(document, folder)` is applied to every file before it is merged.
 ConfigValue load_with_includes(const std::filesystem::path& file,
@@ -21,4 +21,4 @@ ConfigValue load_with_includes(const std::filesystem::path& file,
 // `over` on top of `base`.
 ConfigValue merged(const ConfigValue& base, const ConfigValue& over);
 
-}  // namespace foretell
+}  // namespace foretell::study

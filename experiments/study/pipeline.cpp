@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 // Knows the name even where the part itself is built later, by the drafter.
@@ -66,4 +66,4 @@ BuiltPipeline build_pipeline(const PipelineSection& section, BuildContext contex
   return built;
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -11,14 +11,14 @@
 #include "framework/api/build_context.h"
 #include "framework/decoding/decoder.h"
 
-namespace foretell {
+namespace foretell::study {
 
 struct BuiltPipeline {
   std::unique_ptr<Drafter> drafter;
   std::unique_ptr<Verifier> verifier;
   std::unique_ptr<DraftPolicy> policy;
 
-  Pipeline view() const { return {*drafter, *verifier, *policy}; }
+  decoding::Pipeline view() const { return {*drafter, *verifier, *policy}; }
 };
 
 // Whether the verifier is registered as lossy; false for one that does not exist, which is an Error when it is built.
@@ -34,4 +34,4 @@ bool drafts_nothing(const PipelineSection& section);
 // `context` without its tree, which comes from the section.
 BuiltPipeline build_pipeline(const PipelineSection& section, BuildContext context);
 
-}  // namespace foretell
+}  // namespace foretell::study

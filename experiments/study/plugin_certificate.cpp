@@ -8,7 +8,7 @@
 #include "framework/core/error.h"
 #include "framework/plugin/plugin.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 constexpr std::uintmax_t kLargestCertificate = 1 << 20;
@@ -28,7 +28,8 @@ std::set<std::string> certified_drafters(const std::filesystem::path& plugin, co
   if (!std::filesystem::is_regular_file(path, error) || std::filesystem::file_size(path, error) > kLargestCertificate) return {};
   std::ifstream in(path);
   const nlohmann::json file = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!file.is_object() || !holds(file, "hash", hash) || !holds(file, "abi", plugin_abi_tag()) || !file.contains("drafters")) return {};
+  if (!file.is_object() || !holds(file, "hash", hash) || !holds(file, "abi", plugin::plugin_abi_tag()) || !file.contains("drafters"))
+    return {};
   std::set<std::string> drafters;
   for (const auto& drafter : file.at("drafters"))
     if (drafter.is_string()) drafters.insert(drafter.get<std::string>());
@@ -37,10 +38,10 @@ std::set<std::string> certified_drafters(const std::filesystem::path& plugin, co
 
 void write_certificate(const std::filesystem::path& plugin, PluginCertificate certificate) {
   certificate.drafters.merge(certified_drafters(plugin, certificate.hash));
-  const nlohmann::ordered_json file = {{"abi", plugin_abi_tag()}, {"hash", certificate.hash}, {"drafters", certificate.drafters}};
+  const nlohmann::ordered_json file = {{"abi", plugin::plugin_abi_tag()}, {"hash", certificate.hash}, {"drafters", certificate.drafters}};
   std::ofstream out(certificate_file(plugin), std::ios::trunc);
   out << file.dump(2) << '\n' << std::flush;
   if (!out) fail("{}: cannot be written", certificate_file(plugin).string());
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

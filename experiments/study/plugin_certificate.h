@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-namespace foretell {
+namespace foretell::study {
 
 struct PluginCertificate {
   std::string hash;                // of the library
@@ -21,4 +21,4 @@ std::set<std::string> certified_drafters(const std::filesystem::path& plugin, co
 // Adds to what the file holds for the same library. An Error if it cannot be written.
 void write_certificate(const std::filesystem::path& plugin, PluginCertificate certificate);
 
-}  // namespace foretell
+}  // namespace foretell::study

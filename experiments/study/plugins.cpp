@@ -4,18 +4,18 @@
 
 #include <algorithm>
 
-#include "framework/io/content_hash.h"
-#include "experiments/util/paths.h"
 #include "experiments/study/plugin_certificate.h"
+#include "experiments/util/paths.h"
 #include "framework/api/drafter.h"
 #include "framework/api/plugin_guards.h"
+#include "framework/io/content_hash.h"
 #include "framework/plugin/plugin.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 struct UsedPlugin {
-  const LoadedPlugin* plugin;
+  const plugin::LoadedPlugin* plugin;
   std::string hash;  // of the file as it was when it was loaded: it may be built again while a long study runs
   std::set<std::string> unchecked = {};
 };
@@ -25,7 +25,7 @@ bool& all_are_trusted() {
   return trusted;
 }
 
-std::set<std::string> drafters_of(const LoadedPlugin& plugin) {
+std::set<std::string> drafters_of(const plugin::LoadedPlugin& plugin) {
   std::set<std::string> out;
   for (const std::string& strategy : plugin.strategies)
     if (strategy.starts_with(Registry<Drafter>::kind())) out.insert(strategy);
@@ -38,10 +38,10 @@ std::vector<UsedPlugin>& used_plugins() {
 }
 
 void use_plugin(const std::filesystem::path& file, DistributionChecks checks) {
-  const LoadedPlugin& plugin = load_plugin(file);
+  const plugin::LoadedPlugin& plugin = plugin::load_plugin(file);
   std::vector<UsedPlugin>& used = used_plugins();
   if (std::any_of(used.begin(), used.end(), [&](const UsedPlugin& other) { return other.plugin == &plugin; })) return;
-  used.push_back({&plugin, file_hash(plugin.file)});
+  used.push_back({&plugin, io::file_hash(plugin.file)});
   if (checks == DistributionChecks::Always) return;
   const std::set<std::string> own = drafters_of(plugin);
   const std::set<std::string> certified = all_are_trusted() ? own : certified_drafters(plugin.file, used.back().hash);
@@ -54,11 +54,11 @@ void use_plugin(const std::filesystem::path& file, DistributionChecks checks) {
 
 }  // namespace
 
-void add_plugin_option(Command& command, std::vector<std::string>& files) {
+void add_plugin_option(util::Command& command, std::vector<std::string>& files) {
   command.add("--plugin", files, "a shared library with more strategies (repeatable); `foretell new` starts one", {.type = "FILE.so"});
 }
 
-void add_trust_option(Command& command) {
+void add_trust_option(util::Command& command) {
   command.add_flag("--trust-plugins", all_are_trusted(), "do not check the distributions of a plug-in's drafters, certified or not");
 }
 
@@ -70,7 +70,7 @@ void load_plugins(const ConfigValue& files, const std::filesystem::path& study_f
   if (files.is_null()) return;
   if (files.is_map()) fail_at(files.where(), "plugins: expected a list of shared libraries");
   for (const ConfigValue& file : files.is_list() ? files.items() : std::vector<ConfigValue>{files}) {
-    const std::filesystem::path path = resolve_path(file, "plugins", study_folder);
+    const std::filesystem::path path = util::resolve_path(file, "plugins", study_folder);
     try {
       use_plugin(path, DistributionChecks::UntilCertified);
     } catch (const Error& error) {
@@ -102,4 +102,4 @@ nlohmann::ordered_json plugin_manifest() {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

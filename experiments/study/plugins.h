@@ -14,12 +14,12 @@
 #include "experiments/util/command.h"
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::study {
 
 // The option is the same for every command in which strategies are named.
-void add_plugin_option(Command& command, std::vector<std::string>& files);
+void add_plugin_option(util::Command& command, std::vector<std::string>& files);
 // --trust-plugins, for commands that draft.
-void add_trust_option(Command& command);
+void add_trust_option(util::Command& command);
 
 // Whether a drafter that was certified, or any with --trust-plugins, is spared the check that passes over its distributions.
 enum class DistributionChecks { UntilCertified, Always };
@@ -34,4 +34,4 @@ std::vector<std::string> certify_plugins(const std::set<std::string>& drafters);
 // [{file, hash, strategies, unchecked}] of all plug-ins, in the order in which they were loaded; `unchecked`: drafters whose distributions nobody checks.
 nlohmann::ordered_json plugin_manifest();
 
-}  // namespace foretell
+}  // namespace foretell::study

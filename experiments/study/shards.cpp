@@ -6,7 +6,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 std::optional<int> whole_number(std::string_view text) {
@@ -38,4 +38,4 @@ void keep_shard(Study& study, const Shard& shard) {
   study.folder = fmt::format("{}.shard-{}-of-{}", study.name, shard.index, shard.count);
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

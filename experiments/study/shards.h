@@ -8,7 +8,7 @@
 
 #include "experiments/study/study.h"
 
-namespace foretell {
+namespace foretell::study {
 
 struct Shard {
   int index = 1, count = 1;
@@ -19,4 +19,4 @@ Shard parse_shard(const std::string& text);
 // Keeps the shard's cells and names its folder.
 void keep_shard(Study& study, const Shard& shard);
 
-}  // namespace foretell
+}  // namespace foretell::study

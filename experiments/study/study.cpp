@@ -5,17 +5,17 @@
 #include <set>
 #include <span>
 
-#include "framework/io/content_hash.h"
 #include "experiments/study/include.h"
-#include "experiments/util/paths.h"
 #include "experiments/study/pipeline.h"
 #include "experiments/study/plugins.h"
-#include "experiments/util/result_names.h"
 #include "experiments/study/sweep.h"
+#include "experiments/util/paths.h"
+#include "experiments/util/result_names.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 constexpr std::array<std::string_view, 5> kCellSections = {"model", "pipeline", "sampling", "workload", "run"};
@@ -45,7 +45,7 @@ struct StudySections {
 
 void check_name(const StudySections& sections, const ConfigValue& document) {
   const std::string& name = sections.study;
-  if (const std::string problem = study_name_problem(name); !problem.empty())
+  if (const std::string problem = util::study_name_problem(name); !problem.empty())
     fail_at(document.find("study")->where(), "study: '{}' {}: it names the folder of the results", excerpt(name), problem);
 }
 
@@ -54,7 +54,7 @@ void inline_sections(ConfigValue& document, const std::filesystem::path& folder)
   for (const std::string_view section : kCellSections) {
     const ConfigValue* value = document.find(section);
     if (!value || !value->is_scalar()) continue;
-    document.set(section, placed_at(value->where(), [&] { return load_yaml(resolve_path(*value, section, folder)); }));
+    document.set(section, placed_at(value->where(), [&] { return load_yaml(util::resolve_path(*value, section, folder)); }));
   }
 }
 
@@ -126,7 +126,7 @@ Section read_section(const ConfigValue& document, const char* name) {
 
 PipelineSection read_pipeline(const ConfigValue& document) {
   ConfigValue expanded = ConfigValue::map({});
-  if (const ConfigValue* pipeline = document.find("pipeline")) expanded.set("pipeline", expand_environment(*pipeline));
+  if (const ConfigValue* pipeline = document.find("pipeline")) expanded.set("pipeline", util::expand_environment(*pipeline));
   return read_section<PipelineSection>(expanded, "pipeline");
 }
 
@@ -175,7 +175,7 @@ std::string group_of(const Cell& cell, const ConfigValue& baseline) {
     shared.set_path("model.draft", {});
   else if (pipeline)
     key = pipeline->drafter.to_flow() + pipeline->verifier.to_flow() + pipeline->policy.to_flow() + pipeline->tree.to_flow();
-  return content_hash(shared.to_flow() + baseline.to_flow() + key);
+  return io::content_hash(shared.to_flow() + baseline.to_flow() + key);
 }
 
 std::size_t count_values(const ConfigValue& value) {
@@ -206,7 +206,7 @@ void check_size(const ConfigValue& document, std::size_t cells, const ConfigValu
 Cell read_cell(const ConfigValue& document, const StudySections& study) {
   Cell cell;
   cell.document = cell_document(document);
-  cell.hash = content_hash(cell.document.to_flow() + study.baseline.to_flow());
+  cell.hash = io::content_hash(cell.document.to_flow() + study.baseline.to_flow());
   cell.model = read_section<ModelSection>(document, "model");
   cell.pipeline = read_pipeline(document);
   cell.sampling = read_section<SamplingOptions>(document, "sampling");
@@ -305,4 +305,4 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
   return study;
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

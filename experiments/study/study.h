@@ -33,7 +33,7 @@
 #include "framework/core/parameters.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell {
+namespace foretell::study {
 
 struct ModelSection {
   ConfigValue target, draft;
@@ -97,4 +97,4 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
 // "drafter.type" -> "pipeline.drafter.type".
 std::string full_path(const std::string& dotted);
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -6,7 +6,7 @@
 #include "experiments/study/study.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::study {
 namespace {
 
 constexpr std::size_t kMaxCells = 10'000;
@@ -185,4 +185,4 @@ std::vector<SweepPoint> expand_sweep(const ConfigValue& sweep, const std::vector
   return Expansion(overrides).of(sweep);
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

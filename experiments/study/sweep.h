@@ -18,7 +18,7 @@
 
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::study {
 
 struct SweepPoint {
   std::vector<std::pair<std::string, ConfigValue>> values = {};  // full dotted path -> value
@@ -35,4 +35,4 @@ std::vector<SweepPoint> expand_sweep(const ConfigValue& sweep, const std::vector
 // How a value reads in a name: {type: model, k: 4} is "model k=4", a plain value "key=value".
 std::string short_name(const std::string& key, const ConfigValue& value);
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -3,19 +3,19 @@
 #include "framework/core/processors.h"
 #include "framework/kernels/worker_threads.h"
 
-namespace foretell {
+namespace foretell::study {
 
-void ThreadOptions::declare(Command& command) {
+void ThreadOptions::declare(util::Command& command) {
   command.add("--threads", threads, "CPU threads, at most one a processor", {.type = "N", .min = 1});
   add_oversubscribe_flag(command, oversubscribe);
 }
 
 void ThreadOptions::apply() const {
   if (threads) check_threads(*threads, oversubscribe, {"--threads", {}}, "--oversubscribe");
-  use_threads(threads);
+  kernels::use_threads(threads);
 }
 
-void add_oversubscribe_flag(Command& command, bool& oversubscribe) {
+void add_oversubscribe_flag(util::Command& command, bool& oversubscribe) {
   command.add_flag("--oversubscribe", oversubscribe, "allow more threads than there are processors");
 }
 
@@ -24,4 +24,4 @@ std::vector<std::string> with_oversubscribe(std::vector<std::string> overrides, 
   return overrides;
 }
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -7,19 +7,19 @@
 
 #include "experiments/util/command.h"
 
-namespace foretell {
+namespace foretell::study {
 
 struct ThreadOptions {
   std::optional<int> threads;
   bool oversubscribe = false;
 
-  void declare(Command& command);
+  void declare(util::Command& command);
   // Sets LibTorch's threads. An Error if there are more than processors and nobody insists.
   void apply() const;
 };
 
 // For commands whose threads are a file's: the flag stands for the key `run.oversubscribe`.
-void add_oversubscribe_flag(Command& command, bool& oversubscribe);
+void add_oversubscribe_flag(util::Command& command, bool& oversubscribe);
 std::vector<std::string> with_oversubscribe(std::vector<std::string> overrides, bool oversubscribe);
 
-}  // namespace foretell
+}  // namespace foretell::study

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "experiments/util/paths.h"
 #include "experiments/tables/survey_table_measured.h"
+#include "experiments/util/paths.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::tables {
 namespace {
 
 struct TableDocument {
@@ -107,7 +107,7 @@ std::vector<TableStudy> read_studies(const ConfigValue& value, const std::filesy
   for (const auto& entry : entries_of(value, "studies")) {
     StudyKeys keys;
     Parameters::read(entry.value, fmt::format("study '{}' of a table", entry.key), keys);
-    out.push_back({entry.key, resolve_path(keys.study, "study", folder), keys.setting});
+    out.push_back({entry.key, util::resolve_path(keys.study, "study", folder), keys.setting});
   }
   return out;
 }
@@ -259,4 +259,4 @@ std::map<std::string, std::filesystem::path> survey_tables(const std::filesystem
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tables

@@ -29,7 +29,7 @@
 #include "framework/core/config_value.h"
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::tables {
 
 struct TableSource {
   std::string authors, where;
@@ -85,4 +85,4 @@ SurveyTable load_survey_table(const std::filesystem::path& file);
 // The tables of a folder, by name.
 std::map<std::string, std::filesystem::path> survey_tables(const std::filesystem::path& folder);
 
-}  // namespace foretell
+}  // namespace foretell::tables

@@ -17,7 +17,7 @@
 #include "experiments/study/study.h"
 #include "experiments/tables/survey_table.h"
 
-namespace foretell {
+namespace foretell::tables {
 
 // How a number of a table is counted; docs/TABLES.md says which publications count so.
 //   mean_acceptance_length              tokens / rounds, the target's own token included, all rounds of all prompts pooled
@@ -33,17 +33,17 @@ const std::vector<std::string>& measure_names();
 // With its interval over questions: the same bootstrap as any other speed-up's, of rates in place of tokens.
 struct QuestionSpeedup {
   double value = 0;
-  std::optional<Interval> interval = {};
+  std::optional<metrics::Interval> interval = {};
   int samples = 0;  // questions, or batches of them
 };
-std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const GenerationRecord> records, const std::string& task);
+std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results::GenerationRecord> records, const std::string& task);
 
 struct MeasuredNumber {
   std::optional<double> value = {};
-  std::optional<Interval> interval = {};  // of a speed-up, over prompts
-  std::string missing = {};               // why there is none
-  std::string given = {};                 // which parts of the pipeline were given what it shows: "drafter 'oracle'"
-  std::string doubt = {}, unsure = {};    // of a speed-up: as in ComparedCell
+  std::optional<metrics::Interval> interval = {};  // of a speed-up, over prompts
+  std::string missing = {};                        // why there is none
+  std::string given = {};                          // which parts of the pipeline were given what it shows: "drafter 'oracle'"
+  std::string doubt = {}, unsure = {};             // of a speed-up: as in ComparedCell
 };
 
 class MeasuredStudies {
@@ -57,10 +57,10 @@ class MeasuredStudies {
 
  private:
   struct Source {
-    std::optional<Study> study = {};
+    std::optional<study::Study> study = {};
     std::string unreadable = {};  // why there is none: data that is not here
   };
-  const Cell& cell_of(const Source& source, const TableStudy& study, const ConfigValue& settings) const;
+  const study::Cell& cell_of(const Source& source, const TableStudy& study, const ConfigValue& settings) const;
   const std::string& damage_of(const std::filesystem::path& folder) const;
 
   const SurveyTable& table_;
@@ -69,4 +69,4 @@ class MeasuredStudies {
   mutable std::map<std::filesystem::path, std::string> damage_;  // by cell; empty where its records are whole
 };
 
-}  // namespace foretell
+}  // namespace foretell::tables

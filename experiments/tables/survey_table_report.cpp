@@ -11,7 +11,7 @@
 #include "experiments/util/table.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::tables {
 namespace {
 
 constexpr std::array kVerdicts = {CellVerdict::Reproduced, CellVerdict::SameOrder,     CellVerdict::Recomputed,
@@ -176,7 +176,7 @@ std::string to_text(const ComparedTable& compared) {
   const SurveyTable& table = compared.table;
   std::vector<std::string> headings = {"<method"};
   for (const TableColumn& column : table.columns) headings.insert(headings.end(), {column.name, "here  "});
-  Table grid(headings);
+  util::Table grid(headings);
   for (std::size_t r = 0; r < table.rows.size(); ++r) {
     std::vector<std::string> cells = {table.rows[r].name};
     for (std::size_t c = 0; c < table.columns.size(); ++c)
@@ -211,10 +211,10 @@ std::string to_csv(const ComparedTable& compared) {
   for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn& column, std::size_t c, const MeasuredNumber& number,
                               const JudgedCell& cell) {
     const auto& published = row.published[c];
-    out += fmt::format("{},{},{},{},{},{},{}\n", csv_field(row.name), csv_field(column.name),
+    out += fmt::format("{},{},{},{},{},{},{}\n", report::csv_field(row.name), report::csv_field(column.name),
                        published ? fmt::format("{}", published->low) : "", published ? fmt::format("{}", published->high) : "",
                        number.value ? fmt::format("{}", *number.value) : "", cell.verdict ? name_of(*cell.verdict) : "",
-                       csv_field(cell.reason));
+                       report::csv_field(cell.reason));
   });
   return out;
 }
@@ -249,4 +249,4 @@ nlohmann::ordered_json to_json(const ComparedTable& compared) {
           {"order", order}};
 }
 
-}  // namespace foretell
+}  // namespace foretell::tables

@@ -12,7 +12,7 @@
 #include "experiments/tables/survey_table.h"
 #include "experiments/tables/survey_table_measured.h"
 
-namespace foretell {
+namespace foretell::tables {
 
 struct ComparedTable {
   const SurveyTable& table;
@@ -31,4 +31,4 @@ std::string to_markdown(const ComparedTable& compared);
 std::string to_csv(const ComparedTable& compared);  // one line a cell
 nlohmann::ordered_json to_json(const ComparedTable& compared);
 
-}  // namespace foretell
+}  // namespace foretell::tables

@@ -7,7 +7,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::tables {
 namespace {
 
 // Decimal fractions of a published table are not exact in binary; a number on the edge of its tolerance is within it.
@@ -139,4 +139,4 @@ JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie) {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tables

@@ -22,7 +22,7 @@
 
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::tables {
 
 // A number, or the range of several (low < high).
 struct Published {
@@ -51,7 +51,7 @@ struct ComparedCell {
   std::string row = {};
   std::optional<Published> published = {};
   std::optional<double> measured = {};
-  std::optional<Interval> interval = {};  // of the measured number, where it has one
+  std::optional<metrics::Interval> interval = {};  // of the measured number, where it has one
   CellComparison how = {};
   std::string missing = {};  // why nothing is measured
   std::string given = {};    // which parts of the pipeline were given what it shows; empty: it was measured
@@ -84,4 +84,4 @@ bool is_within(const Published& published, double measured, const Tolerance& tol
 // this share of the larger one are not ordered.
 JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie);
 
-}  // namespace foretell
+}  // namespace foretell::tables

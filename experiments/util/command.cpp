@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 template <class T>
@@ -130,4 +130,4 @@ void Command::run(Action body) {
   app_->callback([body = std::move(body), action = action_] { *action = body; });
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -15,7 +15,7 @@ namespace CLI {
 class App;
 }
 
-namespace foretell {
+namespace foretell::util {
 
 using Action = std::function<void()>;
 
@@ -54,4 +54,4 @@ class Command {
   Action* action_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

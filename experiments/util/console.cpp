@@ -13,7 +13,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 bool reader_is_gone = false;
@@ -130,4 +130,4 @@ std::string painted(Colour colour, std::string_view text) {
   return fmt::format("\033[{}m{}\033[0m", codes[static_cast<int>(colour)], text);
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

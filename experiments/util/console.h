@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::util {
 
 // For people: escaped wherever it goes.
 void print_out(std::string_view text);
@@ -44,4 +44,4 @@ enum class Colour { Plain, Green, Red, Blue, Yellow, Dim };
 // For print_styled.
 std::string painted(Colour colour, std::string_view text);
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -2,7 +2,7 @@
 
 #include <csignal>
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
@@ -27,4 +27,4 @@ InterruptGuard::~InterruptGuard() {
 
 bool interrupted() { return stop_requested != 0; }
 
-}  // namespace foretell
+}  // namespace foretell::util

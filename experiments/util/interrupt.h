@@ -6,7 +6,7 @@
 
 #include <stdexcept>
 
-namespace foretell {
+namespace foretell::util {
 
 class InterruptGuard {
  public:
@@ -24,4 +24,4 @@ class Interrupted : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

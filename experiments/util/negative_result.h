@@ -5,11 +5,11 @@
 
 #include <exception>
 
-namespace foretell {
+namespace foretell::util {
 
 class NegativeResult : public std::exception {
  public:
   const char* what() const noexcept override { return "the answer is no"; }
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

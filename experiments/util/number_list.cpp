@@ -5,7 +5,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 std::vector<std::string_view> words(std::string_view text) {
@@ -42,4 +42,4 @@ std::vector<int> parse_positive_list(std::string_view text, std::string_view opt
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -9,11 +9,11 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::util {
 
 // Token ids, not negative. Separated by blanks or commas; may be empty.
 Tokens parse_ids(std::string_view text, std::string_view option);
 // Counts of at least 1, at least one of them.
 std::vector<int> parse_positive_list(std::string_view text, std::string_view option);
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -3,10 +3,10 @@
 #include <cstdlib>
 #include <system_error>
 
-#include "framework/io/content_hash.h"
 #include "framework/core/parameters.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 bool is_there(const std::filesystem::path& path) {
@@ -35,7 +35,7 @@ std::map<std::string, std::string> InputFiles::hashes() const {
   std::map<std::string, std::string> out;
   std::error_code ignored;
   for (const auto& path : files_)
-    if (std::filesystem::is_regular_file(path, ignored)) out[path.string()] = file_hash(path);
+    if (std::filesystem::is_regular_file(path, ignored)) out[path.string()] = io::file_hash(path);
   return out;
 }
 
@@ -86,4 +86,4 @@ std::filesystem::path resolve_path(const ConfigValue& value, std::string_view ke
   return resolve_path(read_text(value, key), value.where(), study_folder);
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -12,7 +12,7 @@
 
 #include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::util {
 
 std::string expand_environment(const std::string& text, const Location& where);
 // All scalars of a value.
@@ -36,4 +36,4 @@ class InputFiles {
   std::set<std::filesystem::path>* outer_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

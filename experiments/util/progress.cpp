@@ -3,7 +3,7 @@
 #include "experiments/util/console.h"
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 constexpr double kSecond = 1e9;
@@ -50,4 +50,4 @@ void Progress::show(bool final) {
   print_error_line(line, !final);
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -9,7 +9,7 @@
 
 #include "framework/core/stopwatch.h"
 
-namespace foretell {
+namespace foretell::util {
 
 // 75 -> "1:15", 3700 -> "1:01:40".
 std::string clock_time(double seconds);
@@ -33,4 +33,4 @@ class Progress {
   Stopwatch since_start_, since_shown_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

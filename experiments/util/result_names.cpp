@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 constexpr std::size_t kLongestName = 255;  // of a file system
@@ -27,4 +27,4 @@ std::string study_name_problem(std::string_view name) {
   return "";
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

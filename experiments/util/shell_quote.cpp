@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 bool is_plain(char c) {
@@ -34,4 +34,4 @@ std::string shell_quoted(std::string_view word) {
   return out + "'";
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -6,8 +6,8 @@
 #include <string>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::util {
 
 std::string shell_quoted(std::string_view word);
 
-}  // namespace foretell
+}  // namespace foretell::util

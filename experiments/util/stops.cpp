@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 class StringWatcher final : public StopWatcher {
  public:
-  StringWatcher(std::shared_ptr<const Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> strings)
+  StringWatcher(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> strings)
       : decoder_(std::move(tokenizer), true), strings_(std::move(strings)) {
     decoder_.prime(prompt);
     for (const std::string& s : strings_) longest_ = std::max(longest_, s.size());
@@ -22,7 +22,7 @@ class StringWatcher final : public StopWatcher {
   }
 
  private:
-  StreamDecoder decoder_;
+  tokenizers::StreamDecoder decoder_;
   std::vector<std::string> strings_;
   std::size_t longest_ = 0;
   std::string tail_;
@@ -30,19 +30,20 @@ class StringWatcher final : public StopWatcher {
 
 }  // namespace
 
-std::vector<Token> stop_tokens_of(const LanguageModel& model, const Tokenizer* tokenizer) {
+std::vector<Token> stop_tokens_of(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer) {
   if (!model.config().eos.empty() || !tokenizer) return model.config().eos;
   return tokenizer->eos();
 }
 
-void add_template_stops(const Tokenizer& tokenizer, const ChatTemplate& chat, bool ignore_eos, std::vector<Token>& stop_tokens) {
+void add_template_stops(const tokenizers::Tokenizer& tokenizer, const chat::ChatTemplate& chat, bool ignore_eos,
+                        std::vector<Token>& stop_tokens) {
   if (ignore_eos) return;
   for (const std::string& stop : chat.stop_strings())
     if (const auto id = tokenizer.token_to_id(stop); id && std::find(stop_tokens.begin(), stop_tokens.end(), *id) == stop_tokens.end())
       stop_tokens.push_back(*id);
 }
 
-std::shared_ptr<StopWatcher> watch_stop_strings(std::shared_ptr<const Tokenizer> tokenizer, TokenSpan prompt,
+std::shared_ptr<StopWatcher> watch_stop_strings(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt,
                                                 std::vector<std::string> strings) {
   return std::make_shared<StringWatcher>(std::move(tokenizer), prompt, std::move(strings));
 }
@@ -53,4 +54,4 @@ std::string cut_at_stop_string(const std::string& text, const std::vector<std::s
   return text.substr(0, end);
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

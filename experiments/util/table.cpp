@@ -5,7 +5,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 int width(const std::string& text) {
@@ -53,4 +53,4 @@ std::string Table::to_string() const {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::util {
 
 class Table {
  public:
@@ -22,4 +22,4 @@ class Table {
   std::vector<std::vector<std::string>> rows_;  // an empty row is a rule, a row of one cell a title
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n";
@@ -27,4 +27,4 @@ std::vector<std::string> cut_prompts(std::string_view text, int count, int chara
   return prompts;
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::util {
 
 // `text` is valid UTF-8; `characters` are bytes of it.
 std::vector<std::string> cut_prompts(std::string_view text, int count, int characters);
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -5,14 +5,14 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::util {
 namespace {
 
 constexpr std::size_t kChunk = 256;  // rows of one forward
 
 }  // namespace
 
-TextReader::TextReader(const LanguageModel& model, TokenSpan tokens)
+TextReader::TextReader(const model::LanguageModel& model, TokenSpan tokens)
     : model_(model), tokens_(tokens), cache_(model.make_cache(static_cast<int>(tokens.size()))) {}
 
 std::span<const float> TextReader::row(std::size_t row) {
@@ -21,7 +21,9 @@ std::span<const float> TextReader::row(std::size_t row) {
     begin_ += rows_;
     const TokenSpan chunk = tokens_.subspan(begin_, std::min(kChunk, tokens_.size() - begin_));
     rows_ = chunk.size();
-    logits_ = model_.forward(ForwardItem{chunk, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
+    logits_ = model_.forward(model::ForwardItem{chunk, model::ChainShape{}, cache_.get(), model::LogitRows::All})
+                  .logits.to(at::kCPU)
+                  .contiguous();
   }
   const auto vocab = static_cast<std::size_t>(logits_.size(1));
   return {logits_.const_data_ptr<float>() + (row - begin_) * vocab, vocab};
@@ -35,4 +37,4 @@ double log_probability(std::span<const float> logits, Token token) {
   return logits[static_cast<std::size_t>(token)] - top - std::log(sum);
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

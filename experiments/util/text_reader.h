@@ -11,20 +11,20 @@
 
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::util {
 
 class TextReader {
  public:
   // No more tokens than the model's context.
-  TextReader(const LanguageModel& model, TokenSpan tokens);
+  TextReader(const model::LanguageModel& model, TokenSpan tokens);
 
   // The logits [vocab] of what follows tokens[row]. `row` is not below the last one asked for.
   std::span<const float> row(std::size_t row);
 
  private:
-  const LanguageModel& model_;
+  const model::LanguageModel& model_;
   TokenSpan tokens_;
-  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<model::KvCache> cache_;
   at::Tensor logits_;
   std::size_t begin_ = 0, rows_ = 0;
 };
@@ -32,4 +32,4 @@ class TextReader {
 // The natural logarithm of softmax(logits)[token]. An Error for a NaN.
 double log_probability(std::span<const float> logits, Token token);
 
-}  // namespace foretell
+}  // namespace foretell::util

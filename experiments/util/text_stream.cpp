@@ -4,9 +4,9 @@
 
 #include "experiments/util/stops.h"
 
-namespace foretell {
+namespace foretell::util {
 
-TextStream::TextStream(std::shared_ptr<const Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings)
+TextStream::TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings)
     : decoder_(std::move(tokenizer), true), stop_strings_(std::move(stop_strings)) {
   decoder_.prime(prompt);
 }
@@ -38,4 +38,4 @@ std::string TextStream::release(bool all) {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::util

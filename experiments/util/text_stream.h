@@ -10,21 +10,21 @@
 
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::util {
 
 class TextStream {
  public:
-  TextStream(std::shared_ptr<const Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings);
+  TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings);
   std::string push(TokenSpan tokens);
   std::string finish();
 
  private:
   std::string release(bool all);
 
-  StreamDecoder decoder_;
+  tokenizers::StreamDecoder decoder_;
   std::vector<std::string> stop_strings_;
   std::string held_;
   bool stopped_ = false;
 };
 
-}  // namespace foretell
+}  // namespace foretell::util

@@ -8,7 +8,7 @@
 #include "experiments/util/interrupt.h"
 #include "framework/core/rng.h"
 
-namespace foretell {
+namespace foretell::workload {
 namespace {
 
 // Short enough for Ctrl-C to be heard.
@@ -30,8 +30,8 @@ std::vector<std::int64_t> poisson_arrivals(int count, double rate_per_second, st
   return times;
 }
 
-std::function<void(const RoundEvent&)> RoundClock::listener() {
-  return [this](const RoundEvent& event) { ends_[event.request.id].push_back(watch_.elapsed_ns() - arrival_[event.request.id]); };
+std::function<void(const decoding::RoundEvent&)> RoundClock::listener() {
+  return [this](const decoding::RoundEvent& event) { ends_[event.request.id].push_back(watch_.elapsed_ns() - arrival_[event.request.id]); };
 }
 
 RequestTiming RoundClock::take(std::uint64_t request) {
@@ -41,11 +41,11 @@ RequestTiming RoundClock::take(std::uint64_t request) {
   return timing;
 }
 
-bool run_open_loop(Decoder& decoder, RoundClock& clock, std::vector<Arrival> arrivals, const OpenLoop& loop) {
+bool run_open_loop(decoding::Decoder& decoder, RoundClock& clock, std::vector<Arrival> arrivals, const OpenLoop& loop) {
   std::deque<Arrival> waiting(arrivals.begin(), arrivals.end());  // by time
   std::map<std::uint64_t, Arrival> running;
   while (!waiting.empty() || !decoder.idle()) {
-    if (interrupted()) return false;
+    if (util::interrupted()) return false;
     while (!waiting.empty() && decoder.has_free_slot() && waiting.front().at_ns <= clock.now_ns()) {
       const Arrival arrival = waiting.front();
       waiting.pop_front();
@@ -75,4 +75,4 @@ bool run_open_loop(Decoder& decoder, RoundClock& clock, std::vector<Arrival> arr
   return true;
 }
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -13,7 +13,7 @@
 #include "framework/core/stopwatch.h"
 #include "framework/decoding/decoder.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 // [ns] `count` arrival times from 0 on; the same seed gives the same ones.
 std::vector<std::int64_t> poisson_arrivals(int count, double rate_per_second, std::uint64_t seed);
@@ -29,7 +29,7 @@ struct RequestTiming {
 class RoundClock {
  public:
   // To be given to the decoder; this object must outlive it.
-  std::function<void(const RoundEvent&)> listener();
+  std::function<void(const decoding::RoundEvent&)> listener();
   void arrives(std::uint64_t request, std::int64_t at_ns) { arrival_[request] = at_ns; }
   std::int64_t now_ns() const { return watch_.elapsed_ns(); }
   // Of a request that has just ended.
@@ -53,6 +53,6 @@ struct OpenLoop {
   std::function<std::vector<Arrival>(const Arrival&, Generation, RequestTiming)> ended;
 };
 // Serves all arrivals, which are sorted by time. Ends early when the user interrupts: false.
-bool run_open_loop(Decoder& decoder, RoundClock& clock, std::vector<Arrival> arrivals, const OpenLoop& loop);
+bool run_open_loop(decoding::Decoder& decoder, RoundClock& clock, std::vector<Arrival> arrivals, const OpenLoop& loop);
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -13,20 +13,20 @@
 #include "framework/chat/chat_template.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 class Dialogue {
  public:
   Dialogue() = default;
-  Dialogue(std::shared_ptr<const Tokenizer> tokenizer, ChatTemplate chat);
+  Dialogue(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, chat::ChatTemplate chat);
 
   Tokens prompt(const Conversation& conversation, int turn, std::span<const std::string> answers) const;
   // The text that `tokens` add after `prompt`; ids joined by spaces where there is no tokenizer.
   std::string answer_text(TokenSpan prompt, TokenSpan tokens) const;
 
  private:
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> chat_;  // none: default constructed
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
+  std::optional<chat::ChatTemplate> chat_;  // none: default constructed
 };
 
-}  // namespace foretell
+}  // namespace foretell::workload

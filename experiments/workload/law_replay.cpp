@@ -2,22 +2,23 @@
 
 #include <algorithm>
 
-#include "framework/io/content_hash.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/io/content_hash.h"
 
-namespace foretell {
+namespace foretell::workload {
 namespace {
 
 // The recorded file that a path stands for.
 std::filesystem::path laws_file(const std::filesystem::path& path, const Location& where) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) return path;
-  if (std::filesystem::exists(path / kLawsFile, ignored)) return path / kLawsFile;
+  if (std::filesystem::exists(path / results::kLawsFile, ignored)) return path / results::kLawsFile;
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
-    if (std::filesystem::exists(entry.path() / kLawsFile, ignored)) found.push_back(entry.path() / kLawsFile);
-  if (found.empty()) fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(), kLawsFile);
+    if (std::filesystem::exists(entry.path() / results::kLawsFile, ignored)) found.push_back(entry.path() / results::kLawsFile);
+  if (found.empty())
+    fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(), results::kLawsFile);
   if (found.size() > 1)
     fail_at(where, "laws: {} holds {}; name one of them, such as {}", path.string(), counted(found.size(), "recorded cell"),
             std::min_element(found.begin(), found.end())->parent_path().string());
@@ -42,7 +43,9 @@ void RecordedWorkloadOptions::declare(Parameters& p) {
 }
 
 LawReplay::LawReplay(const std::filesystem::path& file_or_folder, const Location& where)
-    : record_(LawRecord::load(laws_file(file_or_folder, where))), rest_(record_.rest()), max_new_tokens_(record_.header.max_new_tokens) {
+    : record_(results::LawRecord::load(laws_file(file_or_folder, where))),
+      rest_(record_.rest()),
+      max_new_tokens_(record_.header.max_new_tokens) {
   for (std::size_t i = 0; i < record_.answers.size(); ++i) places_[{record_.answers[i].conversation, record_.answers[i].turn}] = i;
 }
 
@@ -56,7 +59,7 @@ Workload LawReplay::workload(const ConfigValue& description) {
   Workload out;
   out.type = "recorded";
   out.max_new_tokens = max_new_tokens_;
-  for (const AnswerLaws& answer : record_.answers) {
+  for (const results::AnswerLaws& answer : record_.answers) {
     if (answer.turn == 0) {
       if (options.limit > 0 && static_cast<int>(out.conversations.size()) == options.limit) break;
       out.conversations.push_back({answer.conversation, answer.category, answer.task, {}});
@@ -68,9 +71,9 @@ Workload LawReplay::workload(const ConfigValue& description) {
 }
 
 void LawReplay::complete(const Conversation& conversation, int turn, Request& request) const {
-  const AnswerLaws& answer = record_.answers[places_.at({conversation.id, turn})];
+  const results::AnswerLaws& answer = record_.answers[places_.at({conversation.id, turn})];
   const int recorded = answer.laws->size(), kept = std::min(recorded, max_new_tokens_);
-  request.laws = kept == recorded ? answer.laws : std::make_shared<RecordedLaws>(answer.laws->first(kept));
+  request.laws = kept == recorded ? answer.laws : std::make_shared<replay::RecordedLaws>(answer.laws->first(kept));
   request.reference.assign(request.laws->answer().begin(), request.laws->answer().end());
   request.stop_tokens = record_.header.stop_tokens;
   // An answer that ended by itself had room for drafts beyond its end; one that was cut had none.
@@ -90,10 +93,10 @@ void ReplayClock::drafts_with(const std::filesystem::path& model) {
 }
 
 bool ReplayClock::measured(const std::filesystem::path& draft) const {
-  return costs_ && !costs_->draft_points().empty() && is_folder_hash(draft_hash_, draft);
+  return costs_ && !costs_->draft_points().empty() && io::is_folder_hash(draft_hash_, draft);
 }
 
-std::shared_ptr<const RowCosts> ReplayClock::costs(const std::filesystem::path& draft) const {
+std::shared_ptr<const cost::RowCosts> ReplayClock::costs(const std::filesystem::path& draft) const {
   if (costs_ && !draft.empty() && !measured(draft))
     fail_at(where_, "the record has no costs of the draft model {}: record with it as model.draft, or set cost: flat", draft.string());
   return costs_;
@@ -115,11 +118,11 @@ std::optional<PhaseTimes> ReplayClock::times(std::span<const RoundRecord> record
   return PhaseTimes{.draft = static_cast<std::int64_t>(draft / share), .score = static_cast<std::int64_t>(costs_->target(rows) / share)};
 }
 
-std::optional<double> ReplayClock::speedup(std::span<const GenerationRecord> records) const {
+std::optional<double> ReplayClock::speedup(std::span<const results::GenerationRecord> records) const {
   if (!costs_ || !known_) return std::nullopt;
   double tokens = 0, ns = 0;
-  for (const GenerationRecord& record : records) {
-    if (record.arm != Arm::Method || record.repeat != 0) continue;
+  for (const results::GenerationRecord& record : records) {
+    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
     for (const RoundRecord& round : record.rounds) {
       tokens += round.emitted;
       ns += static_cast<double>(round.ns.total());
@@ -129,4 +132,4 @@ std::optional<double> ReplayClock::speedup(std::span<const GenerationRecord> rec
   return tokens * costs_->target(1) / ns;
 }
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -22,7 +22,7 @@
 #include "framework/api/request.h"
 #include "framework/api/round.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 struct RecordedWorkloadOptions {
   int limit = 0;
@@ -35,9 +35,9 @@ class LawReplay {
   // `where` the study names it.
   LawReplay(const std::filesystem::path& file_or_folder, const Location& where);
 
-  const LawHeader& header() const { return record_.header; }
+  const results::LawHeader& header() const { return record_.header; }
   const std::string& file() const { return record_.name; }
-  const LawRecord::Rest& rest() const { return rest_; }
+  const results::LawRecord::Rest& rest() const { return rest_; }
   // The prompts that the description asks for.
   Workload workload(const ConfigValue& description);
   // Fills in all but id, prompt and sampling.
@@ -46,8 +46,8 @@ class LawReplay {
   std::string words() const;
 
  private:
-  LawRecord record_;
-  LawRecord::Rest rest_;
+  results::LawRecord record_;
+  results::LawRecord::Rest rest_;
   std::map<std::pair<std::string, int>, std::size_t> places_;
   int max_new_tokens_;
 };
@@ -56,24 +56,25 @@ class LawReplay {
 class ReplayClock {
  public:
   // An Error, at `where`, when costs are asked for that were not measured.
-  ReplayClock(const LawHeader& header, Location where) : costs_(header.costs), draft_hash_(header.draft.hash), where_(std::move(where)) {}
+  ReplayClock(const results::LawHeader& header, Location where)
+      : costs_(header.costs), draft_hash_(header.draft.hash), where_(std::move(where)) {}
 
   // A drafter runs this model.
   void drafts_with(const std::filesystem::path& model);
   // None if that model's costs were not recorded.
   std::optional<PhaseTimes> times(std::span<const RoundRecord> records) const;
   // For a policy, in a study with this draft model (empty: none).
-  std::shared_ptr<const RowCosts> costs(const std::filesystem::path& draft) const;
+  std::shared_ptr<const cost::RowCosts> costs(const std::filesystem::path& draft) const;
   // How much faster than plain decoding the method's rounds are, one sequence at a time, by these times; none without tokens or costs.
-  std::optional<double> speedup(std::span<const GenerationRecord> records) const;
+  std::optional<double> speedup(std::span<const results::GenerationRecord> records) const;
 
  private:
   bool measured(const std::filesystem::path& draft) const;
 
-  std::shared_ptr<const RowCosts> costs_;
+  std::shared_ptr<const cost::RowCosts> costs_;
   std::string draft_hash_;
   Location where_;
   bool drafts_ = false, known_ = true;
 };
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -4,12 +4,12 @@
 #include "framework/core/text.h"
 #include "framework/datasets/prompts.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 Recording Recording::load(const std::filesystem::path& file) {
   Recording recording;
   recording.name_ = file.string();
-  for (const AnswerRow& row : read_answers(file)) {
+  for (const datasets::AnswerRow& row : datasets::read_answers(file)) {
     if (row.new_tokens.size() != row.turns.size())
       fail("{}: question {}: {} but {} of new_tokens", file.string(), row.question_id, counted(row.turns.size(), "turn"),
            counted(row.new_tokens.size(), "count"));
@@ -26,7 +26,7 @@ const RecordedAnswer& Recording::answer(const Conversation& conversation, int tu
   return it->second[turn];
 }
 
-Tokens Recording::tokens(const Conversation& conversation, int turn, const Tokenizer& tokenizer, int max_new_tokens) const {
+Tokens Recording::tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer, int max_new_tokens) const {
   const RecordedAnswer& recorded = answer(conversation, turn);
   Tokens tokens = tokenizer.encode(recorded.text, {.add_special = false, .parse_special = false});
   const auto eos = tokenizer.eos();
@@ -34,4 +34,4 @@ Tokens Recording::tokens(const Conversation& conversation, int turn, const Token
   return tokens;
 }
 
-}  // namespace foretell
+}  // namespace foretell::workload

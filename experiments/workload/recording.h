@@ -14,7 +14,7 @@
 #include "experiments/workload/workload.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 struct RecordedAnswer {
   std::string text;
@@ -27,7 +27,7 @@ class Recording {
 
   // An Error if a turn of the conversation has no recorded answer.
   const RecordedAnswer& answer(const Conversation& conversation, int turn) const;
-  Tokens tokens(const Conversation& conversation, int turn, const Tokenizer& tokenizer, int max_new_tokens) const;
+  Tokens tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer, int max_new_tokens) const;
   std::size_t size() const { return answers_.size(); }
 
  private:
@@ -35,4 +35,4 @@ class Recording {
   std::map<std::string, std::vector<RecordedAnswer>> answers_;  // by question id
 };
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -3,17 +3,17 @@
 #include <algorithm>
 #include <functional>
 
-#include "experiments/workload/law_replay.h"
 #include "experiments/util/paths.h"
 #include "experiments/util/text_prompts.h"
+#include "experiments/workload/law_replay.h"
 #include "framework/core/error.h"
 #include "framework/core/rng.h"
-#include "framework/io/file_bytes.h"
 #include "framework/datasets/prompts.h"
 #include "framework/datasets/tasks.h"
+#include "framework/io/file_bytes.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::workload {
 namespace {
 
 // What every workload has.
@@ -123,7 +123,7 @@ struct GeneratedOptions : CommonOptions {
   std::vector<std::string> families;
   int count = 20, from = 0;
   std::string split = "heldout";
-  TaskSettings settings;
+  datasets::TaskSettings settings;
   GeneratedOptions() {
     max_new_tokens = 160;
     chat_template = "chatml";
@@ -150,10 +150,10 @@ Workload start(const CommonOptions& options) {
 }
 
 // Prompts of a file become conversations. Spec-Bench groups by its six tasks, other files by the category that each line names.
-void add_prompts(const std::vector<Prompt>& prompts, bool spec_bench, const std::string& fallback, Workload& workload) {
-  for (const Prompt& prompt : prompts) {
+void add_prompts(const std::vector<datasets::Prompt>& prompts, bool spec_bench, const std::string& fallback, Workload& workload) {
+  for (const datasets::Prompt& prompt : prompts) {
     const std::string category = prompt.category.empty() ? fallback : prompt.category;
-    Conversation conversation{prompt.id, category, spec_bench ? spec_bench_task(category) : category, {}};
+    Conversation conversation{prompt.id, category, spec_bench ? datasets::spec_bench_task(category) : category, {}};
     for (const std::string& text : prompt.turns) conversation.turns.push_back({.text = text});
     if (!prompt.answer.empty()) conversation.turns.back().answer = prompt.answer;
     workload.conversations.push_back(std::move(conversation));
@@ -177,7 +177,7 @@ void keep_categories(const std::vector<std::string>& wanted, const ConfigValue& 
 
 Workload load(const SpecBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  const auto prompts = read_prompts(resolve_path(options.file, description.find("file")->where(), folder));
+  const auto prompts = datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
   add_prompts(prompts, true, "spec_bench", workload);
   keep_categories(options.categories, description, workload);
   return workload;
@@ -185,32 +185,34 @@ Workload load(const SpecBenchOptions& options, const ConfigValue& description, c
 
 Workload load(const JsonlOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  const auto prompts = read_prompts(resolve_path(options.file, description.find("file")->where(), folder));
+  const auto prompts = datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
   add_prompts(prompts, false, "prompts", workload);
   return workload;
 }
 
 Workload load(const MtBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  add_prompts(read_prompts(resolve_path(options.file, description.find("file")->where(), folder)), false, "mt_bench", workload);
+  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)), false, "mt_bench",
+              workload);
   return workload;
 }
 
 Workload load(const HumanEvalOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  add_prompts(read_prompts(resolve_path(options.file, description.find("file")->where(), folder)), false, "humaneval", workload);
+  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)), false, "humaneval",
+              workload);
   return workload;
 }
 
 Workload load(const Gsm8kOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  const auto file = resolve_path(options.file, description.find("file")->where(), folder);
-  add_prompts(read_prompts(file), false, "gsm8k", workload);
+  const auto file = util::resolve_path(options.file, description.find("file")->where(), folder);
+  add_prompts(datasets::read_prompts(file), false, "gsm8k", workload);
   for (Conversation& conversation : workload.conversations) {
     Turn& last = conversation.turns.back();
     if (!last.answer || last.answer->find("####") == std::string::npos)
       fail("{}: prompt {}: expected an \"answer\" that ends with #### and a number", file.string(), conversation.id);
-    last.answer = last_number(last.answer->substr(last.answer->rfind("####")));
+    last.answer = datasets::last_number(last.answer->substr(last.answer->rfind("####")));
     last.answer_is_number = true;
   }
   return workload;
@@ -218,8 +220,8 @@ Workload load(const Gsm8kOptions& options, const ConfigValue& description, const
 
 Workload load(const TextOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  const auto file = resolve_path(options.file, description.find("file")->where(), folder);
-  for (const std::string& prompt : cut_prompts(unicode::lossy(read_file_bytes(file)), options.count, options.prompt_chars))
+  const auto file = util::resolve_path(options.file, description.find("file")->where(), folder);
+  for (const std::string& prompt : util::cut_prompts(unicode::lossy(io::read_file_bytes(file)), options.count, options.prompt_chars))
     workload.conversations.push_back({std::to_string(workload.conversations.size() + 1), "text", "text", {{.text = prompt}}});
   return workload;
 }
@@ -251,7 +253,7 @@ Workload load(const RandomIdsOptions& options, const ConfigValue&, const std::fi
 }
 
 void check_families(const std::vector<std::string>& families, const ConfigValue& description) {
-  const std::vector<std::string> known(task_families().begin(), task_families().end());
+  const std::vector<std::string> known(datasets::task_families().begin(), datasets::task_families().end());
   for (const std::string& family : families)
     if (std::find(known.begin(), known.end(), family) == known.end())
       throw Error(description.find("families")->where(), unknown_name_message("task family", family, known));
@@ -260,15 +262,15 @@ void check_families(const std::vector<std::string>& families, const ConfigValue&
 Workload load(const GeneratedOptions& options, const ConfigValue& description, const std::filesystem::path&, int) {
   Workload workload = start(options);
   std::vector<std::string> families = options.families;
-  if (families.empty()) families.assign(task_families().begin(), task_families().end());
+  if (families.empty()) families.assign(datasets::task_families().begin(), datasets::task_families().end());
   check_families(families, description);
-  const TaskSplit split = options.split == "train" ? TaskSplit::Train : TaskSplit::Heldout;
+  const datasets::TaskSplit split = options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
   // Family by family in turn, so that a limit keeps some of each.
   for (int i = 0; i < options.count; ++i) {
     for (const std::string& family : families) {
-      const TaskExample example = make_task(family, options.settings, split, options.from + i);
+      const datasets::TaskExample example = datasets::make_task(family, options.settings, split, options.from + i);
       Conversation conversation{example.id, family, family, {}};
-      for (const TaskTurn& turn : example.turns) conversation.turns.push_back({.text = turn.prompt, .answer = turn.answer});
+      for (const datasets::TaskTurn& turn : example.turns) conversation.turns.push_back({.text = turn.prompt, .answer = turn.answer});
       workload.conversations.push_back(std::move(conversation));
     }
   }
@@ -322,7 +324,7 @@ const std::vector<WorkloadKind>& workload_kinds() {
 
 bool Turn::is_right(std::string_view text) const {
   FORETELL_CHECK(answer.has_value(), "no answer is known");
-  return answer_is_number ? last_number(text) == *answer : exact_match(text, *answer);
+  return answer_is_number ? datasets::last_number(text) == *answer : datasets::exact_match(text, *answer);
 }
 
 Workload load_workload(const ConfigValue& description, const std::filesystem::path& study_folder, int vocab) {
@@ -346,4 +348,4 @@ std::vector<WorkloadDoc> workload_docs() {
   return docs;
 }
 
-}  // namespace foretell
+}  // namespace foretell::workload

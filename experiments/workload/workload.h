@@ -14,7 +14,7 @@
 #include "framework/core/parameters.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::workload {
 
 struct Turn {
   std::string text = {};
@@ -53,4 +53,4 @@ struct WorkloadDoc {
 };
 std::vector<WorkloadDoc> workload_docs();
 
-}  // namespace foretell
+}  // namespace foretell::workload

@@ -11,12 +11,21 @@
 #include "framework/core/config_value.h"
 #include "framework/core/vocabulary_map.h"
 
+namespace foretell::cost {
+class RowCosts;
+}  // namespace foretell::cost
+
+namespace foretell::model {
+class LanguageModel;
+}  // namespace foretell::model
+
+namespace foretell::tokenizers {
+class Tokenizer;
+}  // namespace foretell::tokenizers
+
 namespace foretell {
 
 class Drafter;
-class LanguageModel;
-class RowCosts;
-class Tokenizer;
 
 // What a drafter does with the drafts of another one that it is made of.
 enum class MemberUse {
@@ -25,15 +34,15 @@ enum class MemberUse {
 };
 
 struct BuildContext {
-  int vocab = 0;                                     // the target's
-  int batch_size = 1;                                // sequences at once
-  std::shared_ptr<const LanguageModel> target = {};  // none if the target is a recorded answer
-  std::shared_ptr<const Tokenizer> tokenizer = {};   // the target's, if it has one
-  std::optional<std::string> draft_model = {};       // the study's model.draft
+  int vocab = 0;                                                // the target's
+  int batch_size = 1;                                           // sequences at once
+  std::shared_ptr<const model::LanguageModel> target = {};      // none if the target is a recorded answer
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer = {};  // the target's, if it has one
+  std::optional<std::string> draft_model = {};                  // the study's model.draft
   // Loads a model, or hands out the one that was loaded from the same place before.
-  std::function<std::shared_ptr<const LanguageModel>(const std::string& path)> load_model = {};
+  std::function<std::shared_ptr<const model::LanguageModel>(const std::string& path)> load_model = {};
   // The tokenizer of a model's folder; none if it has none.
-  std::function<std::shared_ptr<const Tokenizer>(const std::string& path)> load_tokenizer = {};
+  std::function<std::shared_ptr<const tokenizers::Tokenizer>(const std::string& path)> load_tokenizer = {};
   // How the target's ids stand to those of the model of a folder. None if either has no tokenizer.
   std::function<std::optional<SharedIds>(const std::string& path)> shared_ids = {};
   // A file that a study names, found: "${NAME}" is an environment variable, a relative path is looked for here, then beside the study.
@@ -42,7 +51,7 @@ struct BuildContext {
   std::optional<ConfigValue> tree = {};  // the pipeline's tree policy
   // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first asked for, and once a run. Null or empty
   // where there is nothing to measure (a recorded answer).
-  std::function<std::shared_ptr<const RowCosts>()> row_costs = {};
+  std::function<std::shared_ptr<const cost::RowCosts>()> row_costs = {};
   // Sees every drafter that another one is made of, by its name, and may wrap it: certification counts which of them had a part in what was scored.
   std::function<std::unique_ptr<Drafter>(std::unique_ptr<Drafter>, const std::string& name, MemberUse)> on_member = {};
 };

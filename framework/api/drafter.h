@@ -14,18 +14,21 @@
 #include <string>
 #include <vector>
 
-#include "framework/core/registry.h"
-#include "framework/core/rng.h"
-#include "framework/core/types.h"
 #include "framework/api/draft_tree.h"
 #include "framework/api/request.h"
 #include "framework/api/round.h"
 #include "framework/api/scores.h"
+#include "framework/core/registry.h"
+#include "framework/core/rng.h"
+#include "framework/core/types.h"
 #include "framework/sampling/sampling.h"
+
+namespace foretell::decoding {
+class TargetView;
+}  // namespace foretell::decoding
 
 namespace foretell {
 
-class TargetView;  // framework/decoding/target_view.h: the target's early layers, for self-drafting
 class DraftPolicy;
 
 struct DraftBudget {
@@ -79,8 +82,8 @@ struct DraftContext {
   TokenSpan committed;  // prompt and emitted tokens; the last one is the anchor
   DraftBudget budget;
   Rng& rng;
-  DraftPolicy& policy;  // may be asked before each level whether to go on
-  TargetView* target;   // of this sequence; none if the target has no layers to lend (a recorded answer)
+  DraftPolicy& policy;           // may be asked before each level whether to go on
+  decoding::TargetView* target;  // of this sequence; none if the target has no layers to lend (a recorded answer)
 
   int vocab = 0;
   GivenDraws* given = nullptr;  // of this sequence, in such a replay

@@ -4,13 +4,13 @@
 #include <limits>
 #include <set>
 
-#include "framework/core/plugin_call.h"
-#include "framework/core/text.h"
+#include "framework/api/attention_policy.h"
 #include "framework/api/contract.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
-#include "framework/api/attention_policy.h"
+#include "framework/core/plugin_call.h"
+#include "framework/core/text.h"
 
 namespace foretell {
 namespace {

@@ -10,9 +10,9 @@
 #include <span>
 #include <vector>
 
-#include "framework/core/registry.h"
 #include "framework/api/drafter.h"
 #include "framework/api/round.h"
+#include "framework/core/registry.h"
 
 namespace foretell {
 

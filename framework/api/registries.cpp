@@ -1,7 +1,7 @@
+#include "framework/api/attention_policy.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
-#include "framework/api/attention_policy.h"
 
 namespace foretell {
 

@@ -9,9 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "framework/core/types.h"
 #include "framework/api/round.h"
+#include "framework/core/types.h"
 #include "framework/sampling/sampling.h"
+
+namespace foretell::replay {
+class RecordedLaws;
+}  // namespace foretell::replay
 
 namespace foretell {
 
@@ -23,8 +27,6 @@ class StopWatcher {
   virtual bool push(Token token) = 0;
 };
 
-class RecordedLaws;  // framework/replay/recorded_laws.h
-
 struct Request {
   std::uint64_t id = 0;
   Tokens prompt = {};  // at least one token
@@ -33,9 +35,9 @@ struct Request {
   std::shared_ptr<StopWatcher> stop_watcher = {};
   SamplingOptions sampling = {};
   std::uint64_t seed = 0;
-  Tokens reference = {};                          // the answer that a recorded target or an oracle knows; empty: not known
-  std::shared_ptr<const RecordedLaws> laws = {};  // the target's along that answer, where they were recorded
-  std::string name = {};                          // what messages call the prompt; may be empty
+  Tokens reference = {};                                  // the answer that a recorded target or an oracle knows; empty: not known
+  std::shared_ptr<const replay::RecordedLaws> laws = {};  // the target's along that answer, where they were recorded
+  std::string name = {};                                  // what messages call the prompt; may be empty
 };
 
 enum class FinishReason { StopToken, StopString, Length, Context };

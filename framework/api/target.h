@@ -12,10 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "framework/core/types.h"
 #include "framework/api/drafter.h"
 #include "framework/api/request.h"
 #include "framework/api/scores.h"
+#include "framework/core/types.h"
 
 namespace foretell {
 
@@ -28,7 +28,7 @@ class TargetSession {
   virtual int length() const = 0;          // committed tokens held
   virtual int room() const = 0;            // rows that can still be scored
   virtual int positions_left() const = 0;  // rows that can still follow in a line: the context's end
-  virtual TargetView* view() { return nullptr; }
+  virtual decoding::TargetView* view() { return nullptr; }
   // If the output is known before it is drafted, and laws along it.
   virtual GivenDraws* given_draws() { return nullptr; }
 };

@@ -8,11 +8,11 @@
 #include <optional>
 #include <string>
 
-#include "framework/core/registry.h"
-#include "framework/core/rng.h"
 #include "framework/api/draft_tree.h"
 #include "framework/api/drafter.h"
 #include "framework/api/scores.h"
+#include "framework/core/registry.h"
+#include "framework/core/rng.h"
 
 namespace foretell {
 

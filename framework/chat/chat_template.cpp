@@ -5,7 +5,7 @@
 #include "framework/core/error.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::chat {
 namespace {
 
 void check_roles(std::span<const Message> messages) {
@@ -62,7 +62,7 @@ struct Frame {
   Tokens behind;
 };
 
-Frame frame_of(const Tokenizer& tokenizer) {
+Frame frame_of(const tokenizers::Tokenizer& tokenizer) {
   const Tokens empty = tokenizer.encode("", {.add_special = true, .parse_special = true});
   const std::string probe = "a";
   const Tokens bare = tokenizer.encode(probe, {.add_special = false, .parse_special = true});
@@ -118,7 +118,7 @@ ChatTemplate ChatTemplate::with_default_system(std::string content) const {
   return copy;
 }
 
-std::vector<Token> ChatTemplate::stop_tokens(const Tokenizer& tokenizer) const {
+std::vector<Token> ChatTemplate::stop_tokens(const tokenizers::Tokenizer& tokenizer) const {
   std::vector<Token> ids = tokenizer.eos();
   for (const std::string& text : stop_strings_) {
     const auto id = tokenizer.token_to_id(text);
@@ -127,7 +127,8 @@ std::vector<Token> ChatTemplate::stop_tokens(const Tokenizer& tokenizer) const {
   return ids;
 }
 
-Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages, bool add_generation_prompt) {
+Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
+                     bool add_generation_prompt) {
   const std::string text = chat.render(messages, add_generation_prompt);
   const auto encode = [&](const std::string& whole) { return tokenizer.encode(whole, {.add_special = false, .parse_special = true}); };
   const auto bos = chat.bos() == ChatTemplate::Bos::Written ? tokenizer.bos() : std::nullopt;
@@ -145,4 +146,4 @@ Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::
   return ids;
 }
 
-}  // namespace foretell
+}  // namespace foretell::chat

@@ -14,7 +14,7 @@
 #include "framework/chat/message.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::chat {
 
 class ChatTemplate {
  public:
@@ -31,7 +31,7 @@ class ChatTemplate {
   const std::vector<std::string>& stop_strings() const { return stop_strings_; }
 
   // EOS and those stop strings that are one token of this tokenizer.
-  std::vector<Token> stop_tokens(const Tokenizer& tokenizer) const;
+  std::vector<Token> stop_tokens(const tokenizers::Tokenizer& tokenizer) const;
 
   bool starts_with_bos() const { return !lead_.empty(); }
 
@@ -62,7 +62,7 @@ class ChatTemplate {
 
 // The ids of a rendered conversation, with BOS exactly once where the tokenizer or the template has one, and without an EOS at the end that the
 // tokenizer's post-processor would add (the answer is to follow).
-Tokens encode_prompt(const Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
+Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
                      bool add_generation_prompt = true);
 
-}  // namespace foretell
+}  // namespace foretell::chat

@@ -12,7 +12,7 @@
 #include "framework/core/printable.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::chat {
 namespace {
 
 // Thrown and caught within this file only.
@@ -649,4 +649,4 @@ std::optional<std::string> render_jinja(std::string_view text, const JinjaInput&
   }
 }
 
-}  // namespace foretell
+}  // namespace foretell::chat

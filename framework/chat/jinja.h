@@ -12,7 +12,7 @@
 
 #include "framework/chat/message.h"
 
-namespace foretell {
+namespace foretell::chat {
 
 struct JinjaInput {
   std::span<const Message> messages;
@@ -31,4 +31,4 @@ struct JinjaLimits {
 std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits = {},
                                         std::string* why = nullptr);
 
-}  // namespace foretell
+}  // namespace foretell::chat

@@ -3,11 +3,11 @@
 
 #include <string>
 
-namespace foretell {
+namespace foretell::chat {
 
 struct Message {
   std::string role;  // system, user or assistant
   std::string content;
 };
 
-}  // namespace foretell
+}  // namespace foretell::chat

@@ -3,13 +3,13 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "framework/chat/jinja.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/io/file_bytes.h"
-#include "framework/chat/jinja.h"
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::chat {
 namespace {
 
 using Messages = std::vector<Message>;
@@ -75,8 +75,8 @@ bool renders_alike(const Candidate& own, const ChatTemplate& known) {
 std::optional<std::string> parse_own_template(std::string_view bytes, const std::string& name) {
   const Location where{name, std::nullopt};
   if (bytes.size() > kLongestConfig) fail_at(where, "{}, at most {} are read", counted(bytes.size(), "byte"), kLongestConfig);
-  const nlohmann::json document = parse_json(bytes, where);
-  const auto found = JsonView(document, "", where).find("chat_template");
+  const nlohmann::json document = io::parse_json(bytes, where);
+  const auto found = io::JsonView(document, "", where).find("chat_template");
   if (!found) return std::nullopt;
   if (!found->raw().is_array()) return found->string();
   for (std::size_t i = 0; i < found->size(); ++i)
@@ -87,9 +87,9 @@ std::optional<std::string> parse_own_template(std::string_view bytes, const std:
 std::optional<OwnTemplate> find_own_template(const std::filesystem::path& folder) {
   const auto alone = folder / "chat_template.jinja", config = folder / "tokenizer_config.json";
   std::error_code ignored;
-  if (std::filesystem::exists(alone, ignored)) return OwnTemplate{alone.string(), read_file_bytes(alone)};
+  if (std::filesystem::exists(alone, ignored)) return OwnTemplate{alone.string(), io::read_file_bytes(alone)};
   if (!std::filesystem::exists(config, ignored)) return std::nullopt;
-  auto text = parse_own_template(read_file_bytes(config), config.string());
+  auto text = parse_own_template(io::read_file_bytes(config), config.string());
   return text ? std::optional(OwnTemplate{config.string(), std::move(*text)}) : std::nullopt;
 }
 
@@ -110,4 +110,4 @@ std::optional<ChatTemplate> recognise_template(std::string_view text, const std:
   return std::nullopt;
 }
 
-}  // namespace foretell
+}  // namespace foretell::chat

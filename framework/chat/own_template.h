@@ -14,7 +14,7 @@
 
 #include "framework/chat/chat_template.h"
 
-namespace foretell {
+namespace foretell::chat {
 
 struct OwnTemplate {
   std::string file;  // that it stands in
@@ -31,4 +31,4 @@ std::optional<std::string> parse_own_template(std::string_view tokenizer_config,
 // understood, if one stands in the way of rendering a plain question.
 std::optional<ChatTemplate> recognise_template(std::string_view text, const std::string& eos_token, std::string* why = nullptr);
 
-}  // namespace foretell
+}  // namespace foretell::chat

@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/io/system_file.h"
 
-namespace foretell {
+namespace foretell::cost {
 namespace {
 
 double attention_parameters(const ModelShape& s) {
@@ -73,18 +73,18 @@ std::optional<double> MemoryUse::rest() const {
 }
 
 std::optional<double> peak_process_bytes(const std::filesystem::path& status) {
-  const std::optional<std::string> text = read_system_file(status);
+  const std::optional<std::string> text = io::read_system_file(status);
   if (!text) return std::nullopt;
   std::istringstream lines(*text);
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string key, amount, unit;
     if (words >> key >> amount >> unit; key != "VmHWM:" || unit != "kB") continue;
-    const auto kibibytes = system_number<std::int64_t>(amount);
+    const auto kibibytes = io::system_number<std::int64_t>(amount);
     if (!kibibytes || *kibibytes < 0) return std::nullopt;
     return static_cast<double>(*kibibytes) * 1024;
   }
   return std::nullopt;
 }
 
-}  // namespace foretell
+}  // namespace foretell::cost

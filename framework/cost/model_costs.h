@@ -13,7 +13,7 @@
 #include <optional>
 #include <string>
 
-namespace foretell {
+namespace foretell::cost {
 
 struct ModelShape {
   int vocab = 0, hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
@@ -66,4 +66,4 @@ struct MemoryUse {
 // [bytes] the most that the process ever held resident (VmHWM of Linux); absent where that is not told.
 std::optional<double> peak_process_bytes(const std::filesystem::path& status = "/proc/self/status");
 
-}  // namespace foretell
+}  // namespace foretell::cost

@@ -9,7 +9,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::cost {
 namespace {
 
 double mean_of(std::span<const RoundRecord> rounds, auto field) {
@@ -163,4 +163,4 @@ std::string reason_of(const SpeedupPrediction& p, std::optional<double> measured
   return words;
 }
 
-}  // namespace foretell
+}  // namespace foretell::cost

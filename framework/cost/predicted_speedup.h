@@ -20,10 +20,10 @@
 #include <string>
 #include <vector>
 
-#include "framework/cost/row_costs.h"
 #include "framework/api/round.h"
+#include "framework/cost/row_costs.h"
 
-namespace foretell {
+namespace foretell::cost {
 
 struct RoundShape {
   int rows = 1;      // scored, the anchor included
@@ -79,4 +79,4 @@ std::string reason_of(const SpeedupPrediction& prediction, std::optional<double>
 // The same where nothing is predicted, because `sequences` share a forward.
 std::string unpredicted_reason(int sequences, std::optional<double> measured_speedup);
 
-}  // namespace foretell
+}  // namespace foretell::cost

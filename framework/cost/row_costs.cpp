@@ -4,7 +4,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::cost {
 namespace {
 
 std::vector<RowCost> rising(std::vector<RowCost> points) {
@@ -31,4 +31,4 @@ double RowCosts::at(const std::vector<RowCost>& points, double rows) {
   return a.ns + (b.ns - a.ns) * (rows - a.rows) / (b.rows - a.rows);
 }
 
-}  // namespace foretell
+}  // namespace foretell::cost

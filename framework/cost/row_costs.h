@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace foretell {
+namespace foretell::cost {
 
 struct RowCost {
   int rows = 1;
@@ -30,4 +30,4 @@ class RowCosts {
   std::vector<RowCost> target_, draft_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::cost

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-namespace foretell {
+namespace foretell::cost {
 namespace {
 
 constexpr double kMostOff = 1.5;
@@ -31,4 +31,4 @@ std::string timing_contradiction(const TimedRounds& rounds) {
   return "";
 }
 
-}  // namespace foretell
+}  // namespace foretell::cost

@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-namespace foretell {
+namespace foretell::cost {
 
 struct ScoredRounds {
   double rows = 1;                    // of a forward
@@ -27,4 +27,4 @@ struct TimedRounds {
 // In words, without a period: "scoring 5 rows took 2.1x their measured cost". Empty where there is none.
 std::string timing_contradiction(const TimedRounds& rounds);
 
-}  // namespace foretell
+}  // namespace foretell::cost

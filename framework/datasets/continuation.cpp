@@ -1,13 +1,13 @@
 #include "framework/datasets/continuation.h"
 
-namespace foretell {
+namespace foretell::datasets {
 
-ContinuationEncoder::ContinuationEncoder(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {
+ContinuationEncoder::ContinuationEncoder(std::shared_ptr<const tokenizers::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {
   const Tokens letter = tokenizer_->encode("a");
-  adds_space_ = decode_continuation(tokenizer_, letter, letter).starts_with(' ');
+  adds_space_ = tokenizers::decode_continuation(tokenizer_, letter, letter).starts_with(' ');
   if (!adds_space_) return;
   for (Token token = 0; token < tokenizer_->vocab_size(); ++token)
-    starts_word_.push_back(decode_continuation(tokenizer_, letter, TokenSpan(&token, 1)).starts_with(' '));
+    starts_word_.push_back(tokenizers::decode_continuation(tokenizer_, letter, TokenSpan(&token, 1)).starts_with(' '));
 }
 
 bool ContinuationEncoder::can_start_at(Token token) const {
@@ -19,4 +19,4 @@ Tokens ContinuationEncoder::encode(std::string_view text) const {
   return tokenizer_->encode(text);
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

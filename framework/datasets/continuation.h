@@ -10,13 +10,13 @@
 
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::datasets {
 
 class ContinuationEncoder {
  public:
-  explicit ContinuationEncoder(std::shared_ptr<const Tokenizer> tokenizer);
+  explicit ContinuationEncoder(std::shared_ptr<const tokenizers::Tokenizer> tokenizer);
 
-  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
+  const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer() const { return tokenizer_; }
   // Whether the text from this token on can be tokenised anew.
   bool can_start_at(Token token) const;
   // Whether this text can be tokenised where it continues other text.
@@ -24,9 +24,9 @@ class ContinuationEncoder {
   Tokens encode(std::string_view text) const;
 
  private:
-  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
   bool adds_space_ = false;
   std::vector<bool> starts_word_;  // by token; only filled where it matters
 };
 
-}  // namespace foretell
+}  // namespace foretell::datasets

@@ -2,15 +2,15 @@
 
 #include <algorithm>
 
-#include "framework/io/file_bytes.h"
 #include "framework/datasets/prompts.h"
+#include "framework/io/file_bytes.h"
 
-namespace foretell {
+namespace foretell::datasets {
 namespace {
 
 // The first `count` tokens of a text, or all. Of a long text no more than a multiple of what is needed is encoded; how it was cut shows in the last few
 // tokens only, which are not used.
-Tokens first_tokens(const std::string& text, std::size_t count, const Tokenizer& tokenizer) {
+Tokens first_tokens(const std::string& text, std::size_t count, const tokenizers::Tokenizer& tokenizer) {
   constexpr std::size_t margin = 8;
   for (std::size_t bytes = 8 * (count + margin);; bytes *= 4) {
     const bool whole = bytes >= text.size();
@@ -23,12 +23,12 @@ Tokens first_tokens(const std::string& text, std::size_t count, const Tokenizer&
 
 }  // namespace
 
-std::vector<Tokens> read_corpus(const std::filesystem::path& file, const Tokenizer& tokenizer, int max_tokens) {
+std::vector<Tokens> read_corpus(const std::filesystem::path& file, const tokenizers::Tokenizer& tokenizer, int max_tokens) {
   std::vector<std::string> texts;
   if (file.extension() == ".jsonl") {
     for (AnswerRow& row : read_answers(file)) std::move(row.turns.begin(), row.turns.end(), std::back_inserter(texts));
   } else {
-    texts.push_back(read_file_bytes(file));
+    texts.push_back(io::read_file_bytes(file));
   }
   std::vector<Tokens> documents;
   auto room = static_cast<std::size_t>(std::max(max_tokens, 0));
@@ -41,4 +41,4 @@ std::vector<Tokens> read_corpus(const std::filesystem::path& file, const Tokeniz
   return documents;
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

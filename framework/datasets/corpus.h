@@ -10,8 +10,8 @@
 #include "framework/core/types.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::datasets {
 
-std::vector<Tokens> read_corpus(const std::filesystem::path& file, const Tokenizer& tokenizer, int max_tokens);
+std::vector<Tokens> read_corpus(const std::filesystem::path& file, const tokenizers::Tokenizer& tokenizer, int max_tokens);
 
-}  // namespace foretell
+}  // namespace foretell::datasets

@@ -10,7 +10,7 @@
 #include "framework/io/atomic_file.h"
 #include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::datasets {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "datastores are little-endian");
@@ -90,7 +90,7 @@ Datastore Datastore::parse(std::span<const std::byte> bytes, const std::string& 
 }
 
 Datastore Datastore::open(const std::filesystem::path& file) {
-  const auto mapped = std::make_shared<const MappedFile>(MappedFile::open(file));
+  const auto mapped = std::make_shared<const io::MappedFile>(io::MappedFile::open(file));
   Datastore store = parse(mapped->bytes(), file.string());
   store.owner_ = mapped;
   return store;
@@ -99,7 +99,7 @@ Datastore Datastore::open(const std::filesystem::path& file) {
 void Datastore::write(const std::filesystem::path& file) const {
   DatastoreHeader header{{}, kDatastoreVersion, static_cast<std::uint32_t>(vocab_), size_};
   std::copy(kDatastoreMagic.begin(), kDatastoreMagic.end(), header.magic);
-  AtomicFile out(file);
+  io::AtomicFile out(file);
   out.write(std::as_bytes(std::span(&header, 1)));
   out.write(std::span(tokens_, size_ * sizeof(Token)));
   out.write(std::span(suffixes_, size_ * sizeof(Token)));
@@ -122,4 +122,4 @@ Datastore::Ranks Datastore::find(TokenSpan pattern) const {
   return {first, first_not(first, size_, [&](std::size_t i) { return compare(suffix(i), pattern) == 0; })};
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

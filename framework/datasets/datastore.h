@@ -15,7 +15,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::datasets {
 
 class Datastore {
  public:
@@ -56,4 +56,4 @@ class Datastore {
   int vocab_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::datasets

@@ -11,7 +11,7 @@
 #include "framework/core/text.h"
 #include "framework/datasets/datastore.h"
 
-namespace foretell {
+namespace foretell::datasets {
 namespace {
 
 std::vector<std::int32_t> sorted_suffixes(TokenSpan tokens, int width) {
@@ -51,4 +51,4 @@ Datastore Datastore::build(int vocab, TokenSpan tokens) {
   return store;
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

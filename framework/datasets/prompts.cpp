@@ -9,7 +9,7 @@
 #include "framework/io/json_reader.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::datasets {
 namespace {
 
 // Calls read(JsonView) for each line that is not blank.
@@ -23,22 +23,22 @@ void for_each_line(std::string_view bytes, const std::string& name, F&& read) {
     bytes.remove_prefix(std::min(end + 1, bytes.size()));
     const Location where{name, ++line_number};
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const nlohmann::json document = parse_json(line, where);
+    const nlohmann::json document = io::parse_json(line, where);
     if (!document.is_object()) fail_at(where, "expected one JSON object on each line");
-    read(JsonView(document, "", where));
+    read(io::JsonView(document, "", where));
   }
 }
 
 // An id may be a number or a text.
-std::string id_text(const JsonView& json) { return json.raw().is_string() ? json.string() : std::to_string(json.integer()); }
+std::string id_text(const io::JsonView& json) { return json.raw().is_string() ? json.string() : std::to_string(json.integer()); }
 
-std::vector<std::string> read_texts(const JsonView& json) {
+std::vector<std::string> read_texts(const io::JsonView& json) {
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < json.size(); ++i) texts.push_back(json.at(i).string());
   return texts;
 }
 
-std::vector<int> read_counts(const JsonView& json, std::string_view key) {
+std::vector<int> read_counts(const io::JsonView& json, std::string_view key) {
   std::vector<int> counts;
   const auto list = json.find(key);
   for (std::size_t i = 0; list && i < list->size(); ++i) {
@@ -49,14 +49,14 @@ std::vector<int> read_counts(const JsonView& json, std::string_view key) {
   return counts;
 }
 
-std::vector<double> read_numbers(const JsonView& json, std::string_view key) {
+std::vector<double> read_numbers(const io::JsonView& json, std::string_view key) {
   std::vector<double> numbers;
   const auto list = json.find(key);
   for (std::size_t i = 0; list && i < list->size(); ++i) numbers.push_back(list->at(i).number());
   return numbers;
 }
 
-std::vector<std::string> read_turns(const JsonView& json) {
+std::vector<std::string> read_turns(const io::JsonView& json) {
   if (const auto turns = json.find("turns")) {
     if (turns->size() == 0) turns->refuse("expected at least one turn");
     return read_texts(*turns);
@@ -66,7 +66,7 @@ std::vector<std::string> read_turns(const JsonView& json) {
   json.refuse("no prompt; expected a list \"turns\" or a text \"prompt\", \"question\" or \"text\"");
 }
 
-Prompt read_prompt(const JsonView& json) {
+Prompt read_prompt(const io::JsonView& json) {
   Prompt prompt{std::to_string(json.where().line.value_or(0)), json.string_or("category", ""), read_turns(json), {}};
   for (const char* key : {"task_id", "id", "question_id"})
     if (const auto id = json.find(key)) prompt.id = id_text(*id);
@@ -75,8 +75,8 @@ Prompt read_prompt(const JsonView& json) {
   return prompt;
 }
 
-AnswerRow read_answer(const JsonView& json) {
-  const JsonView choice = json.at("choices").at(std::size_t{0});
+AnswerRow read_answer(const io::JsonView& json) {
+  const io::JsonView choice = json.at("choices").at(std::size_t{0});
   AnswerRow row;
   row.question_id = id_text(json.at("question_id"));
   row.category = json.string_or("category", "");
@@ -103,21 +103,21 @@ nlohmann::ordered_json id_value(const std::string& id) {
 
 std::vector<Prompt> parse_prompts(std::string_view bytes, const std::string& name) {
   std::vector<Prompt> prompts;
-  for_each_line(bytes, name, [&](const JsonView& json) { prompts.push_back(read_prompt(json)); });
+  for_each_line(bytes, name, [&](const io::JsonView& json) { prompts.push_back(read_prompt(json)); });
   if (prompts.empty()) fail("{}: holds no prompt", name);
   return prompts;
 }
 
 std::vector<AnswerRow> parse_answers(std::string_view bytes, const std::string& name) {
   std::vector<AnswerRow> rows;
-  for_each_line(bytes, name, [&](const JsonView& json) { rows.push_back(read_answer(json)); });
+  for_each_line(bytes, name, [&](const io::JsonView& json) { rows.push_back(read_answer(json)); });
   if (rows.empty()) fail("{}: holds no answer", name);
   return rows;
 }
 
-std::vector<Prompt> read_prompts(const std::filesystem::path& file) { return parse_prompts(read_file_bytes(file), file.string()); }
+std::vector<Prompt> read_prompts(const std::filesystem::path& file) { return parse_prompts(io::read_file_bytes(file), file.string()); }
 
-std::vector<AnswerRow> read_answers(const std::filesystem::path& file) { return parse_answers(read_file_bytes(file), file.string()); }
+std::vector<AnswerRow> read_answers(const std::filesystem::path& file) { return parse_answers(io::read_file_bytes(file), file.string()); }
 
 std::string to_json_line(const AnswerRow& row) {
   nlohmann::ordered_json turns = nlohmann::ordered_json::array();
@@ -140,4 +140,4 @@ std::string spec_bench_task(std::string_view category) {
   return std::find(mt_bench.begin(), mt_bench.end(), category) != mt_bench.end() ? "mt_bench" : std::string(category);
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::datasets {
 
 struct Prompt {
   std::string id;                  // question_id, id or task_id; the line's number where there is none
@@ -43,4 +43,4 @@ std::string to_json_line(const AnswerRow& row);  // with its newline
 // The task under which Spec-Bench reports a category: the eight of MT-bench are mt_bench, the others keep their names.
 std::string spec_bench_task(std::string_view category);
 
-}  // namespace foretell
+}  // namespace foretell::datasets

@@ -3,7 +3,7 @@
 
 #include "framework/datasets/task_families.h"
 
-namespace foretell::tasks {
+namespace foretell::datasets::tasks {
 namespace {
 
 // The second turn asks for what the first one said.
@@ -80,4 +80,4 @@ Turns arithmetic(PhiloxRng& rng, const TaskSettings& settings) {
   return {{question, add_in_steps(a, b) + fmt::format("The answer is {}.", a + b)}};
 }
 
-}  // namespace foretell::tasks
+}  // namespace foretell::datasets::tasks

@@ -10,7 +10,7 @@
 #include "framework/core/rng.h"
 #include "framework/datasets/tasks.h"
 
-namespace foretell::tasks {
+namespace foretell::datasets::tasks {
 
 using Turns = std::vector<TaskTurn>;
 
@@ -44,4 +44,4 @@ void shuffle(PhiloxRng& rng, std::vector<T>& items) {
 // "a fox", "an owl".
 std::string with_article(std::string_view noun);
 
-}  // namespace foretell::tasks
+}  // namespace foretell::datasets::tasks

@@ -7,7 +7,7 @@
 
 #include "framework/datasets/task_families.h"
 
-namespace foretell::tasks {
+namespace foretell::datasets::tasks {
 namespace {
 
 constexpr int kNouns = 24, kVerbs = 14, kAdjectives = 12, kAdverbs = 6;
@@ -94,4 +94,4 @@ Turns translation(PhiloxRng& rng, const TaskSettings& settings) {
   return turns;
 }
 
-}  // namespace foretell::tasks
+}  // namespace foretell::datasets::tasks

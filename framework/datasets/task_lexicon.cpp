@@ -1,6 +1,6 @@
 #include "framework/datasets/task_families.h"
 
-namespace foretell::tasks {
+namespace foretell::datasets::tasks {
 namespace {
 
 // What an example draws from. Enough names and towns that no passage repeats another; few enough goods and hobbies that a small model meets each of
@@ -90,4 +90,4 @@ std::string with_article(std::string_view noun) {
   return (vowel ? "an " : "a ") + std::string(noun);
 }
 
-}  // namespace foretell::tasks
+}  // namespace foretell::datasets::tasks

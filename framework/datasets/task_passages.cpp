@@ -5,7 +5,7 @@
 
 #include "framework/datasets/task_families.h"
 
-namespace foretell::tasks {
+namespace foretell::datasets::tasks {
 namespace {
 
 struct Person {
@@ -109,4 +109,4 @@ Turns retrieval(PhiloxRng& rng, const TaskSettings& settings) {
   return turns;
 }
 
-}  // namespace foretell::tasks
+}  // namespace foretell::datasets::tasks

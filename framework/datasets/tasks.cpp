@@ -11,7 +11,7 @@
 #include "framework/core/text.h"
 #include "framework/datasets/task_families.h"
 
-namespace foretell {
+namespace foretell::datasets {
 namespace {
 
 constexpr std::array<std::string_view, 6> kFamilies = {"multi_turn", "translation", "summarization", "qa", "arithmetic", "retrieval"};
@@ -95,4 +95,4 @@ std::string last_number(std::string_view text) {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::datasets

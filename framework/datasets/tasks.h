@@ -20,7 +20,7 @@
 
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::datasets {
 
 struct TaskTurn {
   std::string prompt;
@@ -62,4 +62,4 @@ bool exact_match(std::string_view answer, std::string_view expected);
 // The last number in a text, as it is written but without thousands' commas; empty if there is none. "so 1,250 apples." -> "1250".
 std::string last_number(std::string_view text);
 
-}  // namespace foretell
+}  // namespace foretell::datasets

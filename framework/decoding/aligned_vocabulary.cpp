@@ -11,31 +11,31 @@
 #include "framework/core/printable.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::decoding {
 namespace {
 
-class AlignedVocabulary final : public LanguageModel {
+class AlignedVocabulary final : public model::LanguageModel {
  public:
-  AlignedVocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared)
+  AlignedVocabulary(std::shared_ptr<const model::LanguageModel> model, int vocab, int shared)
       : model_(std::move(model)), config_(model_->config()), rows_(config_.vocab_size), shared_(shared) {
     FORETELL_CHECK(shared > 0 && shared <= std::min(vocab, rows_), "{} ids shared, of {} and {}", shared, vocab, rows_);
     config_.vocab_size = vocab;
     config_.padded_vocab.reset();
   }
 
-  const ModelConfig& config() const override { return config_; }
-  std::unique_ptr<KvCache> make_cache(int capacity) const override { return model_->make_cache(capacity); }
+  const formats::ModelConfig& config() const override { return config_; }
+  std::unique_ptr<model::KvCache> make_cache(int capacity) const override { return model_->make_cache(capacity); }
   at::Device device() const override { return model_->device(); }
-  std::shared_ptr<const LanguageModel> quantised() const override {
+  std::shared_ptr<const model::LanguageModel> quantised() const override {
     auto quantised = model_->quantised();
     return quantised ? with_aligned_vocabulary(std::move(quantised), config_.vocab_size, shared_) : nullptr;
   }
 
-  using LanguageModel::forward;
-  ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override {
-    std::vector<ForwardItem> items(batch.begin(), batch.end());
+  using model::LanguageModel::forward;
+  model::ForwardResult forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const override {
+    std::vector<model::ForwardItem> items(batch.begin(), batch.end());
     std::list<Tokens> replaced;
-    for (ForwardItem& item : items) {
+    for (model::ForwardItem& item : items) {
       const auto* tokens = std::get_if<TokenSpan>(&item.input);
       if (tokens == nullptr || std::ranges::none_of(*tokens, [&](Token token) { return token >= rows_; })) continue;
       Tokens& known = replaced.emplace_back(tokens->begin(), tokens->end());
@@ -43,7 +43,7 @@ class AlignedVocabulary final : public LanguageModel {
           known, [&](Token token) { return token >= rows_; }, 0);
       item.input = TokenSpan(known);
     }
-    ForwardResult result = model_->forward(items, options);
+    model::ForwardResult result = model_->forward(items, options);
     if (result.logits.defined()) result.logits = aligned(result.logits);
     return result;
   }
@@ -55,20 +55,21 @@ class AlignedVocabulary final : public LanguageModel {
     return out;
   }
 
-  std::shared_ptr<const LanguageModel> model_;
-  ModelConfig config_;
+  std::shared_ptr<const model::LanguageModel> model_;
+  formats::ModelConfig config_;
   int rows_;  // ids that the model has itself
   int shared_;
 };
 
 }  // namespace
 
-std::shared_ptr<const LanguageModel> with_aligned_vocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared) {
+std::shared_ptr<const model::LanguageModel> with_aligned_vocabulary(std::shared_ptr<const model::LanguageModel> model, int vocab,
+                                                                    int shared) {
   return std::make_shared<AlignedVocabulary>(std::move(model), vocab, shared);
 }
 
-std::shared_ptr<const LanguageModel> in_target_ids(std::shared_ptr<const LanguageModel> draft, int vocab,
-                                                   const std::optional<SharedIds>& shared, const std::string& name) {
+std::shared_ptr<const model::LanguageModel> in_target_ids(std::shared_ptr<const model::LanguageModel> draft, int vocab,
+                                                          const std::optional<SharedIds>& shared, const std::string& name) {
   constexpr const char* kHelp = "drafter 'universal' takes other tokenizers";
   const int own = draft->config().vocab_size;
   if (shared && !shared->agree())
@@ -86,4 +87,4 @@ std::shared_ptr<const LanguageModel> in_target_ids(std::shared_ptr<const Languag
   return with_aligned_vocabulary(std::move(draft), vocab, std::min({shared->count, vocab, own}));
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -11,15 +11,18 @@
 
 #include "framework/core/vocabulary_map.h"
 
-namespace foretell {
-
+namespace foretell::model {
 class LanguageModel;
+}  // namespace foretell::model
 
-std::shared_ptr<const LanguageModel> with_aligned_vocabulary(std::shared_ptr<const LanguageModel> model, int vocab, int shared);
+namespace foretell::decoding {
+
+std::shared_ptr<const model::LanguageModel> with_aligned_vocabulary(std::shared_ptr<const model::LanguageModel> model, int vocab,
+                                                                    int shared);
 
 // A draft model in the ids of a target of `vocab`: as it is where the sizes are equal, else aligned. An Error that calls it `name` where the tokenizers
 // do not agree, or where there is none to say that another size is padding.
-std::shared_ptr<const LanguageModel> in_target_ids(std::shared_ptr<const LanguageModel> draft, int vocab,
-                                                   const std::optional<SharedIds>& shared, const std::string& name);
+std::shared_ptr<const model::LanguageModel> in_target_ids(std::shared_ptr<const model::LanguageModel> draft, int vocab,
+                                                          const std::optional<SharedIds>& shared, const std::string& name);
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "framework/api/contract.h"
 #include "framework/core/at_work.h"
 #include "framework/core/error.h"
 #include "framework/core/stopwatch.h"
-#include "framework/api/contract.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 struct Decoder::Running {
   Running(SlotId slot, const Request& request, int vocab) : slot(slot), sequence(request), sampler(request.sampling, vocab) {}
@@ -254,4 +254,4 @@ std::vector<Generation> Decoder::run(std::span<const Request> requests) {
 
 Generation Decoder::run(const Request& request) { return std::move(run(std::span(&request, 1)).front()); }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

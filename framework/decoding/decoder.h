@@ -10,14 +10,14 @@
 #include <span>
 #include <vector>
 
-#include "framework/core/at_work.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
-#include "framework/decoding/sequence.h"
 #include "framework/api/target.h"
 #include "framework/api/verifier.h"
+#include "framework/core/at_work.h"
+#include "framework/decoding/sequence.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 struct Pipeline {
   Drafter& drafter;
@@ -80,4 +80,4 @@ class Decoder {
 // The Error text for a pipeline whose parts do not fit, none if they do. `foretell check` and the constructor both ask here.
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling);
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -8,7 +8,7 @@
 #include "framework/core/error.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 HostLogits::HostLogits(at::Tensor logits) : logits_(std::move(logits)), vocab_(static_cast<int>(logits_.size(1))) {
   FORETELL_CHECK(logits_.scalar_type() == at::kFloat, "logits of type {}", c10::toString(logits_.scalar_type()));
@@ -34,4 +34,4 @@ Token HostLogits::argmax(int index) {
   return std::isfinite(maximum_[index]) ? argmax_[index] : argmax_checked(row(index));
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

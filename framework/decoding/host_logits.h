@@ -11,7 +11,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 // [rows, vocab], float32.
 class HostLogits {
@@ -31,4 +31,4 @@ class HostLogits {
   std::vector<float> maximum_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::decoding

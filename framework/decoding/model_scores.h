@@ -9,7 +9,7 @@
 #include "framework/decoding/host_logits.h"
 #include "framework/decoding/warped_scores.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 class ModelScores : public WarpedScores {
  public:
@@ -26,4 +26,4 @@ class ModelScores : public WarpedScores {
   std::vector<int> rows_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::decoding

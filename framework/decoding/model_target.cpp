@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <map>
 
+#include "framework/api/hidden.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/decoding/host_logits.h"
 #include "framework/decoding/model_scores.h"
 #include "framework/decoding/model_target_session.h"
-#include "framework/api/hidden.h"
 
-namespace foretell {
+namespace foretell::decoding {
 namespace {
 
 class TargetScores final : public ModelScores {
@@ -27,13 +27,13 @@ class TargetScores final : public ModelScores {
 
 class ModelTarget final : public Target {
  public:
-  ModelTarget(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options)
+  ModelTarget(std::shared_ptr<const model::LanguageModel> model, const ModelTargetOptions& options)
       : model_(std::move(model)), options_(options) {}
 
   int vocab() const override { return model_->config().vocab_size; }
 
   std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
-    const ModelConfig& config = model_->config();
+    const formats::ModelConfig& config = model_->config();
     const auto length = static_cast<int>(request.prompt.size());
     if (length > config.context)
       fail("request {}: the prompt has {}, the model's context ends at {}", request.id, counted(length, "token"), config.context);
@@ -59,13 +59,13 @@ class ModelTarget final : public Target {
   void score_group(std::span<const ScoreRequest> batch, std::span<const std::size_t> members, int resume_at,
                    std::vector<std::unique_ptr<Scores>>& out) const {
     const HiddenRequest& wants = session(batch[members[0]]).wants();  // the pipeline's: equal for all
-    std::vector<ForwardItem> items;
+    std::vector<model::ForwardItem> items;
     for (const std::size_t i : members) items.push_back(session(batch[i]).item());
-    ForwardOptions options;
-    options.layers = LayerRange{resume_at, model_->config().num_layers};
+    model::ForwardOptions options;
+    options.layers = model::LayerRange{resume_at, model_->config().num_layers};
     options.taps = taps_from(wants, resume_at);
     options.tap_final = wants.final_state;
-    const ForwardResult result = model_->forward(items, options);
+    const model::ForwardResult result = model_->forward(items, options);
 
     const auto logits = std::make_shared<HostLogits>(result.logits);
     int first = 0;
@@ -78,14 +78,14 @@ class ModelTarget final : public Target {
     }
   }
 
-  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const model::LanguageModel> model_;
   ModelTargetOptions options_;
 };
 
 }  // namespace
 
-std::unique_ptr<Target> make_model_target(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options) {
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model, const ModelTargetOptions& options) {
   return std::make_unique<ModelTarget>(std::move(model), options);
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

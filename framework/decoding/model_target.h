@@ -9,12 +9,12 @@
 #include "framework/api/target.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 struct ModelTargetOptions {
   int prefill_chunk = 512;  // rows of one prefill forward
 };
 
-std::unique_ptr<Target> make_model_target(std::shared_ptr<const LanguageModel> model, const ModelTargetOptions& options = {});
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model, const ModelTargetOptions& options = {});
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -9,7 +9,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::decoding {
 namespace {
 
 bool tapped_early(int tap, int resume) { return resume > 0 && tap <= resume; }
@@ -36,16 +36,16 @@ std::vector<int> taps_from(const HiddenRequest& wants, int resume) {
   return out;
 }
 
-ModelTargetSession::ModelTargetSession(const LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants)
+ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants)
     : model_(model), cache_(model.make_cache(capacity)), wants_(wants), prefill_chunk_(prefill_chunk) {}
 
 void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) {
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.taps = wants_.taps;
   options.tap_final = wants_.final_state;
   while (!tokens.empty()) {
     const TokenSpan chunk = tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
-    const ForwardResult result = model_.forward({chunk, ChainShape{}, cache_.get(), LogitRows::None}, options);
+    const model::ForwardResult result = model_.forward({chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None}, options);
     const HiddenStates hidden{result.taps, result.final_state};
     if (on_chunk) on_chunk({committed_, chunk, wants_.empty() ? nullptr : &hidden});
     committed_ += static_cast<int>(chunk.size());
@@ -60,7 +60,7 @@ std::optional<int> ModelTargetSession::resumable_layers() const {
   return prefix && *prefix < num_layers() ? prefix : std::nullopt;
 }
 
-ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> nodes, LogitRows logits) {
+model::ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> nodes, model::LogitRows logits) {
   Tokens tokens;
   const auto held = static_cast<int>(early_.size());
   for (const DraftNode& node : nodes) {
@@ -73,15 +73,15 @@ ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> 
   for (const DraftNode& node : early_) parents.push_back(node.parent);
 
   const std::optional<int> prefix = resumable_layers();
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.tap_last = true;
   if (prefix) {
-    options.layers = LayerRange{0, *prefix};
+    options.layers = model::LayerRange{0, *prefix};
     options.taps = taps_below(wants_, *prefix);
   } else {
     options.computed = early_set_;
   }
-  ForwardResult result = model_.forward({TokenSpan(tokens), TreeShape{parents, held}, cache_.get(), logits}, options);
+  model::ForwardResult result = model_.forward({TokenSpan(tokens), model::TreeShape{parents, held}, cache_.get(), logits}, options);
   if (!prefix) return result;
   early_state_ = append_rows(early_state_, result.last_state);
   early_taps_.resize(result.taps.size());
@@ -89,7 +89,7 @@ ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> 
   return result;
 }
 
-KvCache& ModelTargetSession::lend() {
+model::KvCache& ModelTargetSession::lend() {
   drop_provisional();
   lent_ = true;
   return *cache_;
@@ -100,13 +100,13 @@ void ModelTargetSession::take_back() {
   lent_ = false;
 }
 
-EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) {
+EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) {
   take_back();
   FORETELL_CHECK(!early_set_ || *early_set_ == computed, "{} provisional rows of this round were computed with other sublayers",
                  early_.size());
   FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them", num_layers());
   early_set_ = computed;
-  const ForwardResult result = append_provisional(nodes, LogitRows::All);
+  const model::ForwardResult result = append_provisional(nodes, model::LogitRows::All);
   return {result.logits, result.last_state};
 }
 
@@ -141,7 +141,7 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
     row_of_node_[*node] = static_cast<int>(kept.size());
     kept.push_back(static_cast<int>(row));
   }
-  const LayerRange computed{0, *resumable_layers()};
+  const model::LayerRange computed{0, *resumable_layers()};
   cache_->keep(computed, committed_, kept);
   const at::Tensor index = row_index(kept, model_.device());
   early_state_ = early_state_.index_select(0, index);
@@ -174,17 +174,17 @@ int ModelTargetSession::begin_scoring(const DraftTree& draft) {
   std::vector<DraftNode> fresh;
   early_.clear();
   for (int row = 0; row < rows; ++row) (row < named ? early_ : fresh).push_back({row_tokens_[row], row_parents_[row]});
-  if (!fresh.empty()) append_provisional(fresh, LogitRows::None);
+  if (!fresh.empty()) append_provisional(fresh, model::LogitRows::None);
   return resume_;
 }
 
-ForwardItem ModelTargetSession::item() const {
-  const TreeShape shape{row_parents_, 0};
-  if (resume_ > 0) return {early_state_, shape, cache_.get(), LogitRows::All};
-  return {TokenSpan(row_tokens_), shape, cache_.get(), LogitRows::All};
+model::ForwardItem ModelTargetSession::item() const {
+  const model::TreeShape shape{row_parents_, 0};
+  if (resume_ > 0) return {early_state_, shape, cache_.get(), model::LogitRows::All};
+  return {TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
 }
 
-HiddenStates ModelTargetSession::hidden(const ForwardResult& finished, int first) const {
+HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, int first) const {
   HiddenStates out;
   if (wants_.empty()) return out;
   const at::Tensor index = row_index(row_of_node_, model_.device());
@@ -205,4 +205,4 @@ void ModelTargetSession::keep(std::span<const NodeId> accepted) {
   forget_provisional();
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -10,16 +10,16 @@
 #include <optional>
 #include <vector>
 
+#include "framework/api/hidden.h"
 #include "framework/api/target.h"
 #include "framework/decoding/target_view.h"
-#include "framework/api/hidden.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 class ModelTargetSession final : public TargetSession, public TargetView {
  public:
-  ModelTargetSession(const LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants);
+  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants);
 
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override;
   void keep(std::span<const NodeId> accepted) override;
@@ -29,28 +29,28 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   TargetView* view() override { return this; }
 
   int num_layers() const override { return model_.config().num_layers; }
-  EarlyResult forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) override;
-  KvCache& lend() override;
+  EarlyResult forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) override;
+  model::KvCache& lend() override;
 
   const HiddenRequest& wants() const { return wants_; }
   // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through the layers below.
   int begin_scoring(const DraftTree& draft);
-  ForwardItem item() const;  // for the layers from begin_scoring()'s answer on
+  model::ForwardItem item() const;  // for the layers from begin_scoring()'s answer on
   const std::vector<int>& row_of_node() const { return row_of_node_; }
   // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of taps_from(resume),
   // `first` is this sequence's first row in it.
-  HiddenStates hidden(const ForwardResult& finished, int first) const;
+  HiddenStates hidden(const model::ForwardResult& finished, int first) const;
 
  private:
-  ForwardResult append_provisional(std::span<const DraftNode> nodes, LogitRows logits);
+  model::ForwardResult append_provisional(std::span<const DraftNode> nodes, model::LogitRows logits);
   std::optional<int> resumable_layers() const;
   void drop_provisional();    // out of the cache too
   void take_back();           // the cache, without what was appended while it was lent
   void forget_provisional();  // they have become committed rows
   void keep_named(const DraftTree& draft);
 
-  const LanguageModel& model_;
-  std::unique_ptr<KvCache> cache_;
+  const model::LanguageModel& model_;
+  std::unique_ptr<model::KvCache> cache_;
   HiddenRequest wants_;
   int prefill_chunk_;
   int committed_ = 0;
@@ -58,7 +58,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
 
   // Provisional rows of this round.
   std::vector<DraftNode> early_;
-  std::optional<LayerSet> early_set_;
+  std::optional<model::LayerSet> early_set_;
   at::Tensor early_state_;              // [rows, hidden], leaving the early layers
   std::vector<at::Tensor> early_taps_;  // the wanted taps that lie in the early layers: [rows, hidden] each
 
@@ -72,4 +72,4 @@ class ModelTargetSession final : public TargetSession, public TargetView {
 // Those of the wanted taps that a forward from layer `resume` on can give.
 std::vector<int> taps_from(const HiddenRequest& wants, int resume);
 
-}  // namespace foretell
+}  // namespace foretell::decoding

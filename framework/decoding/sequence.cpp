@@ -4,7 +4,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 const char* to_string(FinishReason reason) {
   switch (reason) {
@@ -47,4 +47,4 @@ Appended Sequence::append(const DraftTree& draft, const Verdict& verdict) {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

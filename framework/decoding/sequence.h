@@ -6,7 +6,7 @@
 
 #include "framework/api/request.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 struct Appended {
   int accepted = 0;  // drafted tokens that were emitted
@@ -38,4 +38,4 @@ class Sequence {
   std::optional<FinishReason> finish_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -17,7 +17,7 @@
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 struct EarlyResult {
   at::Tensor logits;  // [rows, vocab] float32: the head on the state that leaves the computed layers
@@ -30,9 +30,9 @@ class TargetView {
   virtual int num_layers() const = 0;
   // Appends rows for `nodes` to this round's provisional rows. The first provisional row of a round is the anchor (parent 0); the parent of any
   // other is the index of an earlier provisional row. All calls of a round use the same set of sublayers.
-  virtual EarlyResult forward_early(std::span<const DraftNode> nodes, const LayerSet& computed) = 0;
+  virtual EarlyResult forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) = 0;
   // The committed tokens but the anchor, with room for the round's rows behind them. Until the next call of this sequence's target.
-  virtual KvCache& lend() = 0;
+  virtual model::KvCache& lend() = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -1,6 +1,6 @@
 #include "framework/decoding/warped_scores.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 std::vector<float> WarpedScores::adjusted(NodeId node) {
   const auto row = raw_row(node);
@@ -27,4 +27,4 @@ const Law& WarpedScores::law(NodeId node) {
   return *law;
 }
 
-}  // namespace foretell
+}  // namespace foretell::decoding

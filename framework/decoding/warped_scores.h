@@ -11,7 +11,7 @@
 #include "framework/api/scores.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell {
+namespace foretell::decoding {
 
 class WarpedScores : public Scores {
  public:
@@ -42,4 +42,4 @@ class WarpedScores : public Scores {
   std::vector<std::optional<Law>> laws_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::decoding

@@ -6,10 +6,10 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/formats/llama2c_header.h"
-#include "framework/io/mapped_file.h"
 #include "framework/formats/weight_list.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 struct Matrix {
@@ -114,8 +114,8 @@ ImportedCheckpoint parse_bitllama(std::span<const std::byte> bytes, const std::s
 }
 
 void import_bitllama(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir) {
-  const MappedFile source = MappedFile::open(file);
+  const io::MappedFile source = io::MappedFile::open(file);
   write_imported(parse_bitllama(source.bytes(), file.string()), tokenizer, out_dir);
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

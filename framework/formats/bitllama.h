@@ -12,11 +12,11 @@
 
 #include "framework/formats/imported.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 // `name` is what an Error calls the bytes.
 ImportedCheckpoint parse_bitllama(std::span<const std::byte> bytes, const std::string& name);
 
 void import_bitllama(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir);
 
-}  // namespace foretell
+}  // namespace foretell::formats

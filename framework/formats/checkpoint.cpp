@@ -3,11 +3,11 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/io/json.h"
 #include "framework/formats/other_kinds.h"
 #include "framework/formats/safetensors.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr const char* kWhole = "model.safetensors";
@@ -33,20 +33,21 @@ void check_shards(const std::filesystem::path& folder, const std::string& name, 
   for (const std::string& shard : shards)
     if (!std::filesystem::exists(folder / shard, error)) missing.insert(shard);
   if (missing.empty()) return;
-  fail("{}: names {}, missing: {}{}; is the download complete?", name, counted(shards.size(), "file"), shown(*missing.begin()),
+  fail("{}: names {}, missing: {}{}; is the download complete?", name, counted(shards.size(), "file"), io::shown(*missing.begin()),
        missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
 }
 
 }  // namespace
 
 std::map<std::string, std::string> parse_shard_index(std::string_view text, const std::string& name) {
-  const nlohmann::json document = parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8, .unique_keys = true});
-  const nlohmann::json* map = JsonObject(document, name).find("weight_map");
+  const nlohmann::json document = io::parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8, .unique_keys = true});
+  const nlohmann::json* map = io::JsonObject(document, name).find("weight_map");
   if (map == nullptr || !map->is_object() || map->empty()) fail("{}: 'weight_map' must be an object that names each tensor's file", name);
   std::map<std::string, std::string> shard_of;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard.get<std::string>())) {
-      fail("{}: the file of tensor '{}' is {}, the plain name of a file in the same folder is expected", name, shown(tensor), shown(shard));
+      fail("{}: the file of tensor '{}' is {}, the plain name of a file in the same folder is expected", name, io::shown(tensor),
+           io::shown(shard));
     }
     shard_of[tensor] = shard.get<std::string>();
   }
@@ -66,7 +67,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / kIndex, error)) refuse_folder(folder);
 
   checkpoint.name_ = (folder / kIndex).string();
-  const auto shard_of = parse_shard_index(MappedFile::open(folder / kIndex).text(), checkpoint.name_);
+  const auto shard_of = parse_shard_index(io::MappedFile::open(folder / kIndex).text(), checkpoint.name_);
   check_shards(folder, checkpoint.name_, shard_of);
   std::map<std::string, std::size_t> opened;
   for (const auto& [tensor, shard] : shard_of) {
@@ -82,4 +83,4 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
   return checkpoint;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -13,7 +13,7 @@
 #include "framework/formats/model_config.h"
 #include "framework/formats/safetensors.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 struct ImportedTensor {
   std::string name;
@@ -29,4 +29,4 @@ struct ImportedCheckpoint {
 
 void write_imported(const ImportedCheckpoint& checkpoint, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir);
 
-}  // namespace foretell
+}  // namespace foretell::formats

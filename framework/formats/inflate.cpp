@@ -4,12 +4,12 @@
 #include <cmath>
 
 #include "framework/core/error.h"
-#include "framework/io/atomic_file.h"
-#include "framework/io/mapped_file.h"
 #include "framework/formats/model_weights.h"
 #include "framework/formats/stored_numbers.h"
+#include "framework/io/atomic_file.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 // By index in the large model: the index in the small one; none: zeros.
@@ -145,7 +145,7 @@ void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::pa
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json"}) {
     std::error_code ignored;
-    if (std::filesystem::exists(from / name, ignored)) write_file(to / name, MappedFile::open(from / name).bytes());
+    if (std::filesystem::exists(from / name, ignored)) io::write_file(to / name, io::MappedFile::open(from / name).bytes());
   }
 }
 
@@ -157,16 +157,16 @@ void inflate(const InflateOptions& options) {
     fail("{}: the inflated model would be written over the small one", options.out_dir.string());
   const Checkpoint checkpoint = Checkpoint::open(options.model);
   const ModelConfig small = with_stored_head(checkpoint, load_model_config(options.model));
-  const ModelConfig shape = parse_model_config(MappedFile::open(options.like).text(), options.like.string());
+  const ModelConfig shape = parse_model_config(io::MappedFile::open(options.like).text(), options.like.string());
   const auto folder_name = std::filesystem::weakly_canonical(options.model).filename().string();
   ModelConfig large = inflated_config(small, shape, folder_name, options.like.string());
   if (options.dtype) large.dtype = options.dtype;
   const ModelWeights weights(checkpoint, small);
   const Inflater inflater(small, large, weights, place_heads(small, large, folder_name, options.like.string()));
-  make_folder(options.out_dir);
+  io::make_folder(options.out_dir);
   copy_tokenizer(options.model, options.out_dir);
   write_model_config(options.out_dir, large);
   write_safetensors(options.out_dir / "model.safetensors", inflater.tensors());
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

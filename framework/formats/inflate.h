@@ -20,7 +20,7 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 struct HeadPlaces {
   std::vector<int> query;                      // by the small model's query head: its place in the large one
@@ -39,4 +39,4 @@ struct InflateOptions {
 };
 void inflate(const InflateOptions& options);
 
-}  // namespace foretell
+}  // namespace foretell::formats

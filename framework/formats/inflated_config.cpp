@@ -3,7 +3,7 @@
 #include "framework/core/text.h"
 #include "framework/formats/inflate.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 void check_kind(const ModelConfig& config, const std::string& name) {
@@ -76,4 +76,4 @@ ModelConfig inflated_config(const ModelConfig& small, const ModelConfig& shape, 
   return large;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

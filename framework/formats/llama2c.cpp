@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "framework/formats/llama2c_header.h"
-#include "framework/io/mapped_file.h"
 #include "framework/formats/weight_list.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 // One matrix or vector for each layer, or a single one, in the file's order.
@@ -85,8 +85,8 @@ ImportedCheckpoint parse_llama2c(std::span<const std::byte> bytes, const std::st
 }
 
 void import_llama2c(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir) {
-  const MappedFile source = MappedFile::open(file);
+  const io::MappedFile source = io::MappedFile::open(file);
   write_imported(parse_llama2c(source.bytes(), file.string()), tokenizer, out_dir);
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x616b3432;  // "ak42", of version 1
@@ -93,4 +93,4 @@ ModelConfig llama2c_config(const Llama2cLayout& layout) {
   return config;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -14,7 +14,7 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 struct Llama2cHeader {
   std::int32_t dim, hidden_dim, layers, heads, kv_heads, vocab, context;
@@ -51,4 +51,4 @@ std::vector<T> split_pairs(const std::vector<T>& rows, std::int64_t head_dim, st
   return result;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

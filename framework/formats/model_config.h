@@ -15,7 +15,7 @@
 #include "framework/core/activation.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 enum class NormKind { Rms, Layer };
 enum class PositionKind { Rope, Learned };
@@ -146,4 +146,4 @@ void write_model_config(const std::filesystem::path& folder, const ModelConfig& 
 // The architectures that can be loaded: "llama", "qwen2", ...
 std::vector<std::string> known_model_families();
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -2,12 +2,12 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.h"
-#include "framework/io/atomic_file.h"
 #include "framework/formats/model_families.h"
 #include "framework/formats/moe_config.h"
 #include "framework/formats/rope_config.h"
+#include "framework/io/atomic_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 const char* activation_name(Activation activation) {
@@ -118,8 +118,8 @@ std::string model_config_json(const ModelConfig& config) {
 }
 
 void write_model_config(const std::filesystem::path& folder, const ModelConfig& config) {
-  make_folder(folder);
-  write_file(folder / "config.json", model_config_json(config));
+  io::make_folder(folder);
+  io::write_file(folder / "config.json", model_config_json(config));
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -7,23 +7,23 @@
 #include "framework/formats/moe_config.h"
 #include "framework/formats/rope_config.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr std::int64_t kLargestWidth = 1 << 24;  // no model comes near; products of two stay far from overflow
 constexpr int kMostLayers = 4096;
 
-int required(const JsonObject& json, const char* key, std::int64_t high) {
+int required(const io::JsonObject& json, const char* key, std::int64_t high) {
   const auto value = json.integer(key, 1, high);
   if (!value) json.refuse(key, "is missing");
   return static_cast<int>(*value);
 }
 
-int optional_count(const JsonObject& json, const char* key, std::int64_t high, int otherwise) {
+int optional_count(const io::JsonObject& json, const char* key, std::int64_t high, int otherwise) {
   return static_cast<int>(json.integer(key, 1, high).value_or(otherwise));
 }
 
-Activation parse_activation(const JsonObject& json, const char* key, const char* otherwise) {
+Activation parse_activation(const io::JsonObject& json, const char* key, const char* otherwise) {
   const std::string name = json.string(key).value_or(otherwise);
   if (name == "silu" || name == "swish") return Activation::Silu;
   if (name == "gelu" || name == "gelu_python") return Activation::Gelu;
@@ -31,14 +31,14 @@ Activation parse_activation(const JsonObject& json, const char* key, const char*
     return Activation::GeluTanh;
   }
   if (name == "relu") return Activation::Relu;
-  json.refuse(key, "is '{}'; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu", shown(name));
+  json.refuse(key, "is '{}'; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, relu", io::shown(name));
 }
 
-void check_width(const JsonObject& json, const char* heads_key, std::int64_t heads, std::int64_t head_dim) {
+void check_width(const io::JsonObject& json, const char* heads_key, std::int64_t heads, std::int64_t head_dim) {
   if (heads * head_dim > kLargestWidth) json.refuse(heads_key, "is {}: with a head size of {} that is too wide", heads, head_dim);
 }
 
-int default_head_dim(const JsonObject& json, const char* heads_key, const ModelConfig& config) {
+int default_head_dim(const io::JsonObject& json, const char* heads_key, const ModelConfig& config) {
   if (config.hidden_size % config.num_heads != 0) {
     json.refuse(heads_key, "is {}, which does not divide the hidden size {}", config.num_heads, config.hidden_size);
   }
@@ -53,7 +53,7 @@ struct LlamaDefaults {
   RopeDefaults rope = {};
 };
 
-int parse_kv_heads(const JsonObject& json, const ModelConfig& config, std::optional<int> otherwise) {
+int parse_kv_heads(const io::JsonObject& json, const ModelConfig& config, std::optional<int> otherwise) {
   constexpr const char* kKey = "num_key_value_heads";
   const int absent = json.is_null(kKey) ? config.num_heads : otherwise.value_or(config.num_heads);
   const int count = optional_count(json, kKey, config.num_heads, absent);
@@ -63,7 +63,7 @@ int parse_kv_heads(const JsonObject& json, const ModelConfig& config, std::optio
 }
 
 // The sizes that all families but GPT-2 name alike.
-void parse_sizes(const JsonObject& json, int default_context, ModelConfig& config) {
+void parse_sizes(const io::JsonObject& json, int default_context, ModelConfig& config) {
   config.vocab_size = required(json, "vocab_size", kLargestWidth);
   config.hidden_size = required(json, "hidden_size", kLargestWidth);
   config.intermediate_size = required(json, "intermediate_size", kLargestWidth);
@@ -73,13 +73,13 @@ void parse_sizes(const JsonObject& json, int default_context, ModelConfig& confi
   config.tie_embeddings = json.boolean("tie_word_embeddings").value_or(false);
 }
 
-void set_rope(const JsonObject& json, int head_dim, const RopeDefaults& defaults, ModelConfig& config) {
+void set_rope(const io::JsonObject& json, int head_dim, const RopeDefaults& defaults, ModelConfig& config) {
   config.rope = parse_rope(json, head_dim, config.context, defaults);
   if (config.rope.scaling == RopeConfig::Scaling::LongRope) config.context = std::min(config.context, config.rope.original_context);
 }
 
 // What llama and the families made after it share.
-ModelConfig parse_llama_like(const JsonObject& json, const LlamaDefaults& defaults) {
+ModelConfig parse_llama_like(const io::JsonObject& json, const LlamaDefaults& defaults) {
   ModelConfig config;
   parse_sizes(json, defaults.context, config);
   config.num_kv_heads = parse_kv_heads(json, config, defaults.kv_heads);
@@ -95,11 +95,11 @@ ModelConfig parse_llama_like(const JsonObject& json, const LlamaDefaults& defaul
   return config;
 }
 
-void parse_attention_bias(const JsonObject& json, ModelConfig& config) {
+void parse_attention_bias(const io::JsonObject& json, ModelConfig& config) {
   config.qkv_bias = config.output_bias = json.boolean("attention_bias").value_or(false);
 }
 
-ModelConfig parse_llama(const JsonObject& json) {
+ModelConfig parse_llama(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 2048});
   parse_attention_bias(json, config);
   config.mlp_bias = json.boolean("mlp_bias").value_or(false);
@@ -111,19 +111,19 @@ ModelConfig parse_llama(const JsonObject& json) {
 // ---- Sliding windows -------------------------------------------------------------------------------------------------------------------
 
 // The key's value; `absent` where it is not there at all, 0 where it is null: none. A window that is written as 0 hides everything in Transformers.
-int parse_window(const JsonObject& json, int absent) {
+int parse_window(const io::JsonObject& json, int absent) {
   constexpr const char* kKey = "sliding_window";
   if (json.is_null(kKey)) return 0;
   return static_cast<int>(std::min(json.integer(kKey, 1, kLargestWidth * 64).value_or(absent), kLargestWidth));
 }
 
 // The layers that layer_types calls full; nothing if it is not given.
-std::optional<std::vector<int>> parse_layer_types(const JsonObject& json, const ModelConfig& config) {
+std::optional<std::vector<int>> parse_layer_types(const io::JsonObject& json, const ModelConfig& config) {
   constexpr const char* kKey = "layer_types";
   const nlohmann::json* types = json.find(kKey);
   if (types == nullptr) return std::nullopt;
   if (!types->is_array() || static_cast<int>(types->size()) != config.num_layers) {
-    json.refuse(kKey, "is {}, a list with one entry for each of {} is expected", shown(*types), counted(config.num_layers, "layer"));
+    json.refuse(kKey, "is {}, a list with one entry for each of {} is expected", io::shown(*types), counted(config.num_layers, "layer"));
   }
   std::vector<int> full;
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -131,7 +131,7 @@ std::optional<std::vector<int>> parse_layer_types(const JsonObject& json, const 
     if (type == "full_attention") {
       full.push_back(layer);
     } else if (type != "sliding_attention") {
-      json.refuse(kKey, "holds '{}'; known: full_attention, sliding_attention", shown(type));
+      json.refuse(kKey, "holds '{}'; known: full_attention, sliding_attention", io::shown(type));
     }
   }
   return full;
@@ -144,7 +144,7 @@ void set_windows(int window, std::vector<int> full_layers, ModelConfig& config) 
 }
 
 // Families whose layers are all windowed alike do not read layer_types: a file that says something else there was not made for them.
-void set_uniform_window(const JsonObject& json, int window, ModelConfig& config) {
+void set_uniform_window(const io::JsonObject& json, int window, ModelConfig& config) {
   set_windows(window, {}, config);
   const auto full = parse_layer_types(json, config);
   if (full && static_cast<int>(full->size()) != (config.sliding_window > 0 ? 0 : config.num_layers)) {
@@ -155,7 +155,7 @@ void set_uniform_window(const JsonObject& json, int window, ModelConfig& config)
 
 // Qwen's switch, its window, and the layers that the window is for if layer_types does not say.
 template <class IsWindowed>
-void parse_switched_windows(const JsonObject& json, ModelConfig& config, const IsWindowed& is_windowed) {
+void parse_switched_windows(const io::JsonObject& json, ModelConfig& config, const IsWindowed& is_windowed) {
   const bool used = json.boolean("use_sliding_window").value_or(false);
   const int window = used ? parse_window(json, 4096) : 0;
   auto full = parse_layer_types(json, config);
@@ -175,7 +175,7 @@ bool is_upper_layer(int layer, std::int64_t first) { return layer >= first; }
 
 // ---- Dense families ----------------------------------------------------------------------------------------------------------------------
 
-ModelConfig parse_mistral(const JsonObject& json) {
+ModelConfig parse_mistral(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 4096 * 32, .kv_heads = 8});
   set_uniform_window(json, parse_window(json, 4096), config);
   config.bos = 1;
@@ -183,14 +183,14 @@ ModelConfig parse_mistral(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_qwen2(const JsonObject& json) {
+ModelConfig parse_qwen2(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 32768});
   config.qkv_bias = true;
   parse_switched_windows(json, config, is_upper_layer);
   return config;
 }
 
-ModelConfig parse_qwen3(const JsonObject& json) {
+ModelConfig parse_qwen3(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 32768, .kv_heads = 32, .head_dim = 128});
   parse_attention_bias(json, config);
   config.qk_norm = QkNorm::Head;
@@ -198,7 +198,7 @@ ModelConfig parse_qwen3(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_phi3(const JsonObject& json) {
+ModelConfig parse_phi3(const io::JsonObject& json) {
   ModelConfig config =
       parse_llama_like(json, {.eps = 1e-5,
                               .context = 4096,
@@ -214,14 +214,14 @@ ModelConfig parse_phi3(const JsonObject& json) {
 }
 
 // Llama with the linear layers of BitNet b1.58, each of which normalises its own input. A family of our own: its files come from an importer.
-ModelConfig parse_bitllama(const JsonObject& json) {
+ModelConfig parse_bitllama(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 2048});
   config.sublayer_norms = false;
   config.ternary = true;
   return config;
 }
 
-ModelConfig parse_gpt2(const JsonObject& json) {
+ModelConfig parse_gpt2(const io::JsonObject& json) {
   ModelConfig config;
   config.naming = WeightNaming::Gpt2;
   config.vocab_size = required(json, "vocab_size", kLargestWidth);
@@ -247,7 +247,7 @@ ModelConfig parse_gpt2(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_gpt_neox(const JsonObject& json) {
+ModelConfig parse_gpt_neox(const io::JsonObject& json) {
   ModelConfig config;
   config.naming = WeightNaming::GptNeoX;
   parse_sizes(json, 2048, config);
@@ -270,7 +270,7 @@ ModelConfig parse_gpt_neox(const JsonObject& json) {
 
 // ---- Mixtures of experts -----------------------------------------------------------------------------------------------------------------
 
-ModelConfig parse_mixtral(const JsonObject& json) {
+ModelConfig parse_mixtral(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 4096 * 32, .kv_heads = 8, .rope = {.theta = 1e6}});
   config.naming = WeightNaming::Mixtral;
   config.moe = parse_experts(json, config, {.count_key = "num_local_experts", .count = 8, .per_token = 2, .normalised = true});
@@ -281,7 +281,7 @@ ModelConfig parse_mixtral(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_qwen2_moe(const JsonObject& json) {
+ModelConfig parse_qwen2_moe(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 32768, .kv_heads = 16});
   config.qkv_bias = json.boolean("qkv_bias").value_or(true);
   config.moe = parse_experts(json, config, {.count = 60, .per_token = 4, .size = 1408, .shared_size = 5632});
@@ -291,7 +291,7 @@ ModelConfig parse_qwen2_moe(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_qwen3_moe(const JsonObject& json) {
+ModelConfig parse_qwen3_moe(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 32768, .kv_heads = 4});
   parse_attention_bias(json, config);
   config.qk_norm = QkNorm::Head;
@@ -301,7 +301,7 @@ ModelConfig parse_qwen3_moe(const JsonObject& json) {
   return config;
 }
 
-ModelConfig parse_olmoe(const JsonObject& json) {
+ModelConfig parse_olmoe(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 4096});
   if (config.num_heads * config.head_dim != config.hidden_size) {
     json.refuse("head_dim", "is {}: this architecture's queries are as wide as the hidden size {}", config.head_dim, config.hidden_size);
@@ -315,9 +315,9 @@ ModelConfig parse_olmoe(const JsonObject& json) {
   return config;
 }
 
-int latent_size(const JsonObject& json, const char* key, int otherwise) { return optional_count(json, key, kLargestWidth, otherwise); }
+int latent_size(const io::JsonObject& json, const char* key, int otherwise) { return optional_count(json, key, kLargestWidth, otherwise); }
 
-LatentConfig parse_latent(const JsonObject& json) {
+LatentConfig parse_latent(const io::JsonObject& json) {
   LatentConfig latent;
   latent.query_rank = json.is_null("q_lora_rank") ? 0 : latent_size(json, "q_lora_rank", 1536);
   latent.kv_rank = latent_size(json, "kv_lora_rank", 512);
@@ -328,7 +328,7 @@ LatentConfig parse_latent(const JsonObject& json) {
 }
 
 // Transformers scales attention's scores with it beside any kind of scaling, yarn's definition is the only one that has it.
-void refuse_stray_mscale(const JsonObject& json, const RopeConfig& rope) {
+void refuse_stray_mscale(const io::JsonObject& json, const RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None || rope.scaling == RopeConfig::Scaling::Yarn) return;
   constexpr const char* kKey = "mscale_all_dim";
   for (const char* holder : {"rope_scaling", "rope_parameters"}) {
@@ -338,7 +338,7 @@ void refuse_stray_mscale(const JsonObject& json, const RopeConfig& rope) {
   }
 }
 
-ModelConfig parse_deepseek_v3(const JsonObject& json) {
+ModelConfig parse_deepseek_v3(const io::JsonObject& json) {
   ModelConfig config;
   parse_sizes(json, 4096, config);
   config.num_kv_heads = config.num_heads;
@@ -362,13 +362,13 @@ ModelConfig parse_deepseek_v3(const JsonObject& json) {
   return config;
 }
 
-constexpr JsonAlias kGpt2Aliases[] = {{"n_embd", "hidden_size"},
-                                      {"n_layer", "num_hidden_layers"},
-                                      {"n_head", "num_attention_heads"},
-                                      {"n_positions", "max_position_embeddings"}};
-constexpr JsonAlias kMixtralAliases[] = {{"num_local_experts", "num_experts"}};
-constexpr JsonAlias kExpertAliases[] = {{"num_experts", "num_local_experts"}};  // qwen3_moe, olmoe
-constexpr JsonAlias kDeepseekAliases[] = {{"n_routed_experts", "num_local_experts"}};
+constexpr io::JsonAlias kGpt2Aliases[] = {{"n_embd", "hidden_size"},
+                                          {"n_layer", "num_hidden_layers"},
+                                          {"n_head", "num_attention_heads"},
+                                          {"n_positions", "max_position_embeddings"}};
+constexpr io::JsonAlias kMixtralAliases[] = {{"num_local_experts", "num_experts"}};
+constexpr io::JsonAlias kExpertAliases[] = {{"num_experts", "num_local_experts"}};  // qwen3_moe, olmoe
+constexpr io::JsonAlias kDeepseekAliases[] = {{"n_routed_experts", "num_local_experts"}};
 
 constexpr ModelFamily kFamilies[] = {
     {"llama", "LlamaForCausalLM", "RMSNorm, rotary positions (also llama3, linear, YaRN and LongRoPE scaling), SwiGLU", parse_llama},
@@ -390,7 +390,7 @@ constexpr ModelFamily kFamilies[] = {
 
 std::span<const ModelFamily> model_families() { return kFamilies; }
 
-const ModelFamily& find_family(const JsonObject& json) {
+const ModelFamily& find_family(const io::JsonObject& json) {
   const auto type = json.string("model_type");
   const nlohmann::json* list = json.find("architectures");
   const bool has_architecture = list != nullptr && list->is_array() && !list->empty() && (*list)[0].is_string();
@@ -400,8 +400,8 @@ const ModelFamily& find_family(const JsonObject& json) {
   }
   const auto known = known_model_families();
   if (!type && !has_architecture) json.refuse("model_type", "is missing; known: {}", fmt::join(known, ", "));
-  fail("{}: {}{}", json.name(), unknown_name_message("architecture", shown(type.value_or(architecture)), known),
+  fail("{}: {}{}", json.name(), unknown_name_message("architecture", io::shown(type.value_or(architecture)), known),
        json.has("auto_map") ? "; this one brings its own code along (auto_map), which is not run" : "");
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

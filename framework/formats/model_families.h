@@ -6,22 +6,22 @@
 
 #include <span>
 
-#include "framework/io/json.h"
 #include "framework/formats/model_config.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 struct ModelFamily {
   const char* name;          // config.json's "model_type"
   const char* architecture;  // the entry of config.json's "architectures"
   const char* summary;
-  ModelConfig (*parse)(const JsonObject&);
-  std::span<const JsonAlias> aliases = {};  // of keys that parse() reads: the class's attribute_map
+  ModelConfig (*parse)(const io::JsonObject&);
+  std::span<const io::JsonAlias> aliases = {};  // of keys that parse() reads: the class's attribute_map
 };
 
 std::span<const ModelFamily> model_families();
 
 // By "model_type", or by "architectures" where that is missing; an Error that lists the known ones if it is none of them.
-const ModelFamily& find_family(const JsonObject& json);
+const ModelFamily& find_family(const io::JsonObject& json);
 
-}  // namespace foretell
+}  // namespace foretell::formats

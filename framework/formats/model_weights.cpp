@@ -6,10 +6,10 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/io/json.h"
 #include "framework/formats/other_kinds.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 bool can_be_read(StoredType type, bool ternary) {
@@ -76,7 +76,7 @@ void ModelWeights::check_rest(const Checkpoint& checkpoint, const ModelConfig& c
   }
   if (count == 0) return;
   fail("{}: the tensor '{}' {} has no place in this {} model{}: config.json does not describe these weights",
-       checkpoint.file_of(first->first), shown(first->first), to_string(first->second.shape), config.family,
+       checkpoint.file_of(first->first), io::shown(first->first), to_string(first->second.shape), config.family,
        count == 1 ? "" : fmt::format(", and {} more have none", count - 1));
 }
 
@@ -104,4 +104,4 @@ void ModelWeights::check(const Checkpoint& checkpoint, const ModelConfig& config
   stored_[spec.name] = &tensor;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -12,7 +12,7 @@
 #include "framework/formats/safetensors.h"
 #include "framework/formats/weight_list.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 // `config`, untied where the checkpoint holds another head than the embedding: what is stored counts, as it does for Transformers and vLLM.
 ModelConfig with_stored_head(const Checkpoint& checkpoint, ModelConfig config);
@@ -35,4 +35,4 @@ class ModelWeights {
   std::map<std::string, const StoredTensor*> stored_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::formats

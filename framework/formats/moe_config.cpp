@@ -6,18 +6,18 @@
 
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr std::int64_t kLargestExpertSize = 1 << 24;
 constexpr int kMostExperts = 1 << 14;
 constexpr std::int64_t kMostInModel = 1 << 16;  // of all layers
 
-int count_of(const JsonObject& json, const char* key, std::int64_t high, int otherwise) {
+int count_of(const io::JsonObject& json, const char* key, std::int64_t high, int otherwise) {
   return static_cast<int>(json.integer(key, 1, high).value_or(otherwise));
 }
 
-void check_experts(const JsonObject& json, const char* key, const ModelConfig& config, const MoeConfig& moe) {
+void check_experts(const io::JsonObject& json, const char* key, const ModelConfig& config, const MoeConfig& moe) {
   if (std::int64_t{moe.experts} * config.num_layers > kMostInModel) {
     json.refuse(key, "is {}: with {} there would be more than {} experts", moe.experts, counted(config.num_layers, "layer"), kMostInModel);
   }
@@ -28,7 +28,7 @@ void check_experts(const JsonObject& json, const char* key, const ModelConfig& c
 
 }  // namespace
 
-MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults) {
+MoeConfig parse_experts(const io::JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults) {
   MoeConfig moe;
   moe.experts = count_of(json, defaults.count_key, kMostExperts, defaults.count);
   moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
@@ -42,15 +42,15 @@ MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const
   return moe;
 }
 
-std::vector<int> parse_dense_layers(const JsonObject& json, const ModelConfig& config) {
+std::vector<int> parse_dense_layers(const io::JsonObject& json, const ModelConfig& config) {
   constexpr const char* kKey = "mlp_only_layers";
   const auto step = json.integer("decoder_sparse_step", 1, kLargestExpertSize).value_or(1);
   std::vector<bool> dense(static_cast<std::size_t>(config.num_layers));
   for (std::size_t layer = 0; layer < dense.size(); ++layer) dense[layer] = (static_cast<std::int64_t>(layer) + 1) % step != 0;
   if (const nlohmann::json* list = json.find(kKey)) {
-    if (!list->is_array()) json.refuse(kKey, "is {}, a list of layers is expected", shown(*list));
+    if (!list->is_array()) json.refuse(kKey, "is {}, a list of layers is expected", io::shown(*list));
     for (const auto& layer : *list) {
-      if (!layer.is_number_integer()) json.refuse(kKey, "holds {}, a layer is expected", shown(layer));
+      if (!layer.is_number_integer()) json.refuse(kKey, "holds {}, a layer is expected", io::shown(layer));
       if (layer.is_number_unsigned() && layer.get<std::uint64_t>() < dense.size()) dense[layer.get<std::size_t>()] = true;
     }
   }
@@ -60,10 +60,10 @@ std::vector<int> parse_dense_layers(const JsonObject& json, const ModelConfig& c
   return layers;
 }
 
-MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& config) {
+MoeConfig parse_grouped_experts(const io::JsonObject& json, const ModelConfig& config) {
   const auto only = [&](const char* key, const char* known) {
     const auto value = json.string(key);
-    if (value && *value != known) json.refuse(key, "is '{}'; known: {}", shown(*value), known);
+    if (value && *value != known) json.refuse(key, "is '{}'; known: {}", io::shown(*value), known);
   };
   only("scoring_func", "sigmoid");
   only("topk_method", "noaux_tc");
@@ -125,4 +125,4 @@ void write_experts(const ModelConfig& config, nlohmann::ordered_json& json) {
   if (moe.shared_size > 0) json["shared_expert_intermediate_size"] = moe.shared_size;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -5,10 +5,10 @@
 
 #include <vector>
 
-#include "framework/io/json.h"
 #include "framework/formats/model_config.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 // What a family means where its file is silent.
 struct ExpertDefaults {
@@ -21,15 +21,15 @@ struct ExpertDefaults {
 };
 
 // Chosen by a softmax over all (mixtral, qwen2_moe, qwen3_moe, olmoe).
-MoeConfig parse_experts(const JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults);
+MoeConfig parse_experts(const io::JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults);
 
 // mlp_only_layers and decoder_sparse_step.
-std::vector<int> parse_dense_layers(const JsonObject& json, const ModelConfig& config);
+std::vector<int> parse_dense_layers(const io::JsonObject& json, const ModelConfig& config);
 
 // DeepSeek-V3's (DeepSeek-AI 2024, arXiv 2412.19437, section 2.1.2).
-MoeConfig parse_grouped_experts(const JsonObject& json, const ModelConfig& config);
+MoeConfig parse_grouped_experts(const io::JsonObject& json, const ModelConfig& config);
 
 // The keys that these functions read back.
 void write_experts(const ModelConfig& config, nlohmann::ordered_json& json);
 
-}  // namespace foretell
+}  // namespace foretell::formats

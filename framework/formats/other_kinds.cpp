@@ -9,10 +9,10 @@
 #include <optional>
 
 #include "framework/core/error.h"
-#include "framework/io/mapped_file.h"
 #include "framework/formats/model_config.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr const char* kHeadHelp =
@@ -105,18 +105,18 @@ std::optional<std::string> file_with(const std::filesystem::path& folder, std::s
   return found;
 }
 
-[[noreturn]] void refuse_head(const JsonObject& config, const char* key, const std::string& value, const char* what) {
+[[noreturn]] void refuse_head(const io::JsonObject& config, const char* key, const std::string& value, const char* what) {
   config.refuse(key, "is {}: this is a draft head ({}); {} ({})", value, what, kHeadHelp, fmt::join(known_model_families(), ", "));
 }
 
 void refuse_adapter(const std::filesystem::path& folder) {
   const auto path = folder / "adapter_config.json";
   if (is_there(path)) {
-    const nlohmann::json document = parse_json(MappedFile::open(path).text(), path.string());
-    const JsonObject json(document, path.string());
+    const nlohmann::json document = io::parse_json(io::MappedFile::open(path).text(), path.string());
+    const io::JsonObject json(document, path.string());
     const auto text = [&](const char* key, const char* otherwise) {
       const nlohmann::json* value = json.find(key);
-      return value != nullptr && value->is_string() ? shown(*value) : otherwise;
+      return value != nullptr && value->is_string() ? io::shown(*value) : otherwise;
     };
     fail("{}: this is an adapter ({} of '{}'), no model: {}", folder.string(), text("peft_type", "of unknown kind"),
          text("base_model_name_or_path", "an unknown model"), kAdapterHelp);
@@ -139,7 +139,7 @@ void refuse_other_folders(const std::filesystem::path& path) {
     fail(
         "{}: there is no config.json, but {}: GGUF is not read; give the model's folder in Hugging Face's layout (config.json, "
         "*.safetensors)",
-        path.string(), shown(*gguf));
+        path.string(), io::shown(*gguf));
   if (is_there(path / "params.json"))
     fail(
         "{}: there is no config.json, but params.json: this is the layout of the original Llama or Mistral files; convert it to Hugging "
@@ -150,18 +150,18 @@ void refuse_other_folders(const std::filesystem::path& path) {
   fail("{}: config.json cannot be opened: there is none; a model is a folder with config.json and model.safetensors in it", path.string());
 }
 
-void refuse_other_configs(const JsonObject& config) {
+void refuse_other_configs(const io::JsonObject& config) {
   for (const HeadName& head : kHeadKeys)
-    if (const nlohmann::json* value = config.find(head.part)) refuse_head(config, head.part, shown(*value), head.what);
+    if (const nlohmann::json* value = config.find(head.part)) refuse_head(config, head.part, io::shown(*value), head.what);
   const nlohmann::json* list = config.find("architectures");
   const bool named = list != nullptr && list->is_array() && !list->empty() && (*list)[0].is_string();
   const std::string architecture = named ? (*list)[0].get<std::string>() : "";
   const nlohmann::json* type = config.find("model_type");
   for (const HeadName& head : kHeadNames) {
     if (lower_case(architecture).find(head.part) != std::string::npos)
-      refuse_head(config, "architectures", fmt::format("'{}'", shown(architecture)), head.what);
+      refuse_head(config, "architectures", fmt::format("'{}'", io::shown(architecture)), head.what);
     if (type != nullptr && type->is_string() && lower_case(type->get<std::string>()).find(head.part) != std::string::npos)
-      refuse_head(config, "model_type", fmt::format("'{}'", shown(*type)), head.what);
+      refuse_head(config, "model_type", fmt::format("'{}'", io::shown(*type)), head.what);
   }
   for (const char* part : {"text_config", "vision_config", "audio_config"})
     if (config.find(part) != nullptr)
@@ -170,12 +170,12 @@ void refuse_other_configs(const JsonObject& config) {
                     "with the language model alone is expected");
   if (architecture.find("For") != std::string::npos && architecture.find("ForCausalLM") == std::string::npos)
     config.refuse("architectures", "is '{}': this is no model that continues a text; one that ends in ForCausalLM is expected",
-                  shown(architecture));
+                  io::shown(architecture));
   for (const char* key : {"quantization_config", "compression_config"}) {
     const auto quantisation = config.object(key);
     if (!quantisation) continue;
     const nlohmann::json* method = quantisation->find("quant_method");
-    config.refuse(key, "is given ('{}'): {}", method != nullptr ? shown(*method) : "no quant_method", kQuantisedHelp);
+    config.refuse(key, "is given ('{}'): {}", method != nullptr ? io::shown(*method) : "no quant_method", kQuantisedHelp);
   }
 }
 
@@ -183,7 +183,7 @@ void refuse_other_tensors(const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors())
     for (const TensorName& known : kTensorNames)
       if (fits(known, name))
-        fail("{}: holds the tensor '{}' {}: this is {}; {}", checkpoint.file_of(name), shown(name), to_string(tensor.shape), known.what,
+        fail("{}: holds the tensor '{}' {}: this is {}; {}", checkpoint.file_of(name), io::shown(name), to_string(tensor.shape), known.what,
              known.help);
 }
 
@@ -203,9 +203,9 @@ void refuse_missing_weights(const std::filesystem::path& folder) {
         Format{"-00001.safetensors", "its index is missing: model.safetensors.index.json"},
         Format{".safetensors", "a checkpoint in one file must have the name above"}})
     if (const auto found = file_with(folder, format.ending))
-      fail("{}: neither model.safetensors nor model.safetensors.index.json is there; {} is, but {}", folder.string(), shown(*found),
+      fail("{}: neither model.safetensors nor model.safetensors.index.json is there; {} is, but {}", folder.string(), io::shown(*found),
            format.what);
   fail("{}: neither model.safetensors nor model.safetensors.index.json is there", folder.string());
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -6,16 +6,16 @@
 
 #include <filesystem>
 
-#include "framework/io/json.h"
 #include "framework/formats/safetensors.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 // By the files in it: an adapter, GGUF or other formats without a config.json. `path` may also be a file.
 void refuse_other_folders(const std::filesystem::path& path);
 
 // By keys of its config.json: a draft head, a classifier, quantised weights.
-void refuse_other_configs(const JsonObject& config);
+void refuse_other_configs(const io::JsonObject& config);
 
 // By names of its tensors: heads, adapters and quantised weights whose config.json does not tell.
 void refuse_other_tensors(const Checkpoint& checkpoint);
@@ -23,4 +23,4 @@ void refuse_other_tensors(const Checkpoint& checkpoint);
 // Why the folder, which holds neither of the two, has no checkpoint that can be read: which other format it has, if any.
 [[noreturn]] void refuse_missing_weights(const std::filesystem::path& folder);
 
-}  // namespace foretell
+}  // namespace foretell::formats

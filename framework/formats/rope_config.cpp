@@ -4,7 +4,7 @@
 
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 constexpr double kLargest = 1e12;
@@ -12,7 +12,7 @@ constexpr double kSmallest = 1e-12;
 
 constexpr const char* kKnown = "default, linear, llama3, yarn, longrope";
 
-RopeConfig::Scaling parse_scaling(const JsonObject& scaling, const RopeDefaults& defaults) {
+RopeConfig::Scaling parse_scaling(const io::JsonObject& scaling, const RopeDefaults& defaults) {
   const char* key = scaling.has("rope_type") ? "rope_type" : "type";
   const std::string type = scaling.string(key).value_or("default");
   if (type == "default") return RopeConfig::Scaling::None;
@@ -23,18 +23,18 @@ RopeConfig::Scaling parse_scaling(const JsonObject& scaling, const RopeDefaults&
   if (type == "dynamic") {
     scaling.refuse(key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: {}", kKnown);
   }
-  scaling.refuse(key, "is '{}'; known: {}", shown(type), kKnown);
+  scaling.refuse(key, "is '{}'; known: {}", io::shown(type), kKnown);
 }
 
 // A family with a default of its own knows the outer key only: an inner one is not read there, nor does Transformers read it.
-int original_context(const JsonObject& config, const JsonObject& scaling, int context, const RopeDefaults& defaults) {
+int original_context(const io::JsonObject& config, const io::JsonObject& scaling, int context, const RopeDefaults& defaults) {
   constexpr const char* kKey = "original_max_position_embeddings";
   if (const auto outer = config.integer(kKey, 1, 1 << 24)) return static_cast<int>(*outer);
   if (defaults.original_context) return *defaults.original_context;
   return static_cast<int>(scaling.integer(kKey, 1, 1 << 24).value_or(context));
 }
 
-void parse_llama3(const JsonObject& scaling, RopeConfig& rope) {
+void parse_llama3(const io::JsonObject& scaling, RopeConfig& rope) {
   rope.low_freq_factor = scaling.number("low_freq_factor", kSmallest, kLargest).value_or(1.0);
   rope.high_freq_factor = scaling.number("high_freq_factor", kSmallest, kLargest).value_or(4.0);
   if (rope.high_freq_factor <= rope.low_freq_factor) {
@@ -42,7 +42,7 @@ void parse_llama3(const JsonObject& scaling, RopeConfig& rope) {
   }
 }
 
-void parse_yarn(const JsonObject& scaling, RopeConfig& rope) {
+void parse_yarn(const io::JsonObject& scaling, RopeConfig& rope) {
   rope.beta_fast = scaling.number("beta_fast", kSmallest, kLargest).value_or(32.0);
   rope.beta_slow = scaling.number("beta_slow", kSmallest, kLargest).value_or(1.0);
   rope.attention_factor = scaling.number("attention_factor", 0.0, kLargest);
@@ -51,22 +51,22 @@ void parse_yarn(const JsonObject& scaling, RopeConfig& rope) {
   rope.truncate = scaling.boolean("truncate").value_or(true);
 }
 
-std::vector<double> parse_factors(const JsonObject& scaling, const char* key, int pairs) {
+std::vector<double> parse_factors(const io::JsonObject& scaling, const char* key, int pairs) {
   const nlohmann::json* list = scaling.find(key);
   if (list == nullptr) scaling.refuse(key, "is missing");
   if (!list->is_array() || static_cast<int>(list->size()) != pairs) {
-    scaling.refuse(key, "is {}, a list of {} is expected, one for each rotated pair", shown(*list), counted(pairs, "number"));
+    scaling.refuse(key, "is {}, a list of {} is expected, one for each rotated pair", io::shown(*list), counted(pairs, "number"));
   }
   std::vector<double> factors;
   for (const auto& value : *list) {
     const double factor = value.is_number() ? value.get<double>() : 0.0;
-    if (!(factor >= kSmallest && factor <= kLargest)) scaling.refuse(key, "holds {}, numbers above 0 are expected", shown(value));
+    if (!(factor >= kSmallest && factor <= kLargest)) scaling.refuse(key, "holds {}, numbers above 0 are expected", io::shown(value));
     factors.push_back(factor);
   }
   return factors;
 }
 
-void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, int context, const RopeDefaults& defaults,
+void parse_scaling_values(const io::JsonObject& config, const io::JsonObject& scaling, int context, const RopeDefaults& defaults,
                           RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None) return;
   if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, context, defaults);
@@ -86,10 +86,11 @@ void parse_scaling_values(const JsonObject& config, const JsonObject& scaling, i
 
 // The share of each head that is rotated. Transformers' classes without partial rotation ignore the key, but their functions for scaled positions do
 // not: that ends in an error there.
-void parse_partial(const JsonObject& config, const JsonObject& parameters, int head_dim, const RopeDefaults& defaults, RopeConfig& rope) {
+void parse_partial(const io::JsonObject& config, const io::JsonObject& parameters, int head_dim, const RopeDefaults& defaults,
+                   RopeConfig& rope) {
   constexpr const char* kKey = "partial_rotary_factor";
   const bool inner = parameters.has(kKey);
-  const JsonObject& holder = inner ? parameters : config;
+  const io::JsonObject& holder = inner ? parameters : config;
   const char* key = inner || defaults.partial_key == nullptr ? kKey : defaults.partial_key;
   const auto given = holder.number(key, kSmallest, 1.0);
   if (defaults.partial_key != nullptr)
@@ -110,7 +111,7 @@ void parse_partial(const JsonObject& config, const JsonObject& parameters, int h
 }
 
 // Adjacent pairs instead of halves. A family of Hugging Face's has a key for it; our own importers mark theirs with another one.
-void parse_interleaved(const JsonObject& config, const RopeDefaults& defaults, RopeConfig& rope) {
+void parse_interleaved(const io::JsonObject& config, const RopeDefaults& defaults, RopeConfig& rope) {
   constexpr const char* kKey = "rope_interleave";
   const auto given = config.boolean(kKey);
   if (defaults.interleaved) {
@@ -123,9 +124,9 @@ void parse_interleaved(const JsonObject& config, const RopeDefaults& defaults, R
   rope.interleaved = config.boolean(kOwnInterleavedKey).value_or(false);
 }
 
-double parse_theta(const JsonObject& config, const JsonObject& parameters, const RopeDefaults& defaults) {
+double parse_theta(const io::JsonObject& config, const io::JsonObject& parameters, const RopeDefaults& defaults) {
   const bool inner = parameters.has("rope_theta");
-  const JsonObject& holder = inner ? parameters : config;
+  const io::JsonObject& holder = inner ? parameters : config;
   const char* key = inner ? "rope_theta" : defaults.theta_key;
   const double theta = holder.number(key, 1.0, kLargest).value_or(defaults.theta);
   if (theta == 1.0 && parse_scaling(parameters, defaults) == RopeConfig::Scaling::Yarn)
@@ -134,7 +135,7 @@ double parse_theta(const JsonObject& config, const JsonObject& parameters, const
 }
 
 // Of two spellings Transformers reads the old one alone; a base that stands in the other one would be lost without a word.
-void refuse_lost_theta(const JsonObject& config, double theta) {
+void refuse_lost_theta(const io::JsonObject& config, double theta) {
   const auto other = config.object("rope_parameters");
   const auto lost = other ? other->number("rope_theta", 1.0, kLargest) : std::nullopt;
   if (lost && *lost != theta)
@@ -155,12 +156,12 @@ const char* scaling_name(RopeConfig::Scaling scaling) {
 
 }  // namespace
 
-RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults) {
+RopeConfig parse_rope(const io::JsonObject& config, int head_dim, int context, const RopeDefaults& defaults) {
   static const nlohmann::json kNothing = nlohmann::json::object();
   // Of a file that gives both spellings the old one counts, as for Transformers: tools that add an extension by hand still write it.
   auto parameters = config.object("rope_scaling");
   if (!parameters || parameters->empty()) parameters = config.object("rope_parameters");
-  if (!parameters) parameters = JsonObject(kNothing, config.name(), "rope_scaling.");
+  if (!parameters) parameters = io::JsonObject(kNothing, config.name(), "rope_scaling.");
   for (const char* kind : {"full_attention", "sliding_attention"})
     if (parameters->has(kind)) parameters->refuse(kind, "is given: rotary positions that differ between kinds of layers cannot be read");
 
@@ -207,4 +208,4 @@ nlohmann::ordered_json rope_json(const RopeConfig& rope) {
   return json;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

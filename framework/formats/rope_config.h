@@ -5,10 +5,10 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "framework/io/json.h"
 #include "framework/formats/model_config.h"
+#include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 // What a family means where its file is silent, and which of the keys it has, as Transformers' class reads them.
 struct RopeDefaults {
@@ -26,9 +26,9 @@ struct RopeDefaults {
 // In a config.json that one of our importers wrote: adjacent pairs are rotated. No family of Hugging Face's has this key.
 inline constexpr const char* kOwnInterleavedKey = "foretell_rope_interleave";
 
-RopeConfig parse_rope(const JsonObject& config, int head_dim, int context, const RopeDefaults& defaults = {});
+RopeConfig parse_rope(const io::JsonObject& config, int head_dim, int context, const RopeDefaults& defaults = {});
 
 // Hugging Face's "rope_parameters" object.
 nlohmann::ordered_json rope_json(const RopeConfig& rope);
 
-}  // namespace foretell
+}  // namespace foretell::formats

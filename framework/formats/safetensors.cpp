@@ -14,7 +14,7 @@
 #include "framework/io/atomic_file.h"
 #include "framework/io/json.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
@@ -47,7 +47,7 @@ StoredType parse_type(const std::string& text, const std::string& where) {
   if (row != kTypes.end()) return row->type;
   std::vector<std::string_view> known;
   for (const TypeRow& r : kTypes) known.push_back(r.name);
-  fail("{}: unknown dtype '{}'; known: {}", where, shown(text), fmt::join(known, ", "));
+  fail("{}: unknown dtype '{}'; known: {}", where, io::shown(text), fmt::join(known, ", "));
 }
 
 // The bytes of a tensor; an Error where the product overflows.
@@ -62,7 +62,7 @@ std::uint64_t byte_count(std::span<const std::int64_t> shape, StoredType type, c
 
 std::uint64_t unsigned_value(const nlohmann::json& value, const std::string& where, const char* what) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-    fail("{}: {} holds {}, a count is expected", where, what, shown(value));
+    fail("{}: {} holds {}, a count is expected", where, what, io::shown(value));
   }
   return value.get<std::uint64_t>();
 }
@@ -84,8 +84,8 @@ struct Extent {
 
 // One entry of the header. The tensor's bytes are set later, when the whole file is known to be sound.
 std::pair<StoredTensor, Extent> parse_entry(const std::string& key, const nlohmann::json& value, const std::string& file) {
-  const std::string where = fmt::format("{}: tensor '{}'", file, shown(key));
-  const JsonObject entry(value, where);
+  const std::string where = fmt::format("{}: tensor '{}'", file, io::shown(key));
+  const io::JsonObject entry(value, where);
   const auto type = entry.string("dtype");
   if (!type) fail("{}: 'dtype' is missing", where);
   StoredTensor tensor{parse_type(*type, where), parse_shape(entry.find("shape"), where), {}};
@@ -136,7 +136,7 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t length = read_header_length(bytes, name);
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
   const std::span<const std::byte> data = bytes.subspan(kLengthBytes + length);
-  const nlohmann::json document = parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4, .unique_keys = true});
+  const nlohmann::json document = io::parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4, .unique_keys = true});
   if (!document.is_object()) fail("{}: the header must be a JSON object, found {}", name, document.type_name());
 
   StoredTensors tensors;
@@ -173,7 +173,7 @@ SafetensorsFile SafetensorsFile::parse(std::span<const std::byte> bytes, const s
 }
 
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
-  const MappedFile mapped = MappedFile::open(path);
+  const io::MappedFile mapped = io::MappedFile::open(path);
   SafetensorsFile file = parse(mapped.bytes(), path.string());
   file.file_ = mapped;
   return file;
@@ -203,7 +203,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NewTen
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data start at a multiple of 8
   const std::uint64_t length = text.size();
 
-  AtomicFile file(path);
+  io::AtomicFile file(path);
   file.write(std::as_bytes(std::span(&length, 1)));
   file.write(text);
   std::vector<std::byte> buffer;
@@ -226,4 +226,4 @@ void write_safetensors(const std::filesystem::path& path, const StoredTensors& t
   write_safetensors(path, list);
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

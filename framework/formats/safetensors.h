@@ -17,7 +17,7 @@
 
 #include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 enum class StoredType { Bool, U8, I8, F8E4M3, F8E5M2, I16, U16, F16, BF16, I32, U32, F32, I64, U64, F64 };
 
@@ -44,7 +44,7 @@ class SafetensorsFile {
 
  private:
   std::string name_;
-  MappedFile file_;
+  io::MappedFile file_;
   StoredTensors tensors_;
 };
 
@@ -78,4 +78,4 @@ struct NewTensor {
 void write_safetensors(const std::filesystem::path& path, std::span<const NewTensor> tensors);
 void write_safetensors(const std::filesystem::path& path, const StoredTensors& tensors);
 
-}  // namespace foretell
+}  // namespace foretell::formats

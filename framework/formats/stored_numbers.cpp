@@ -7,7 +7,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 template <class T>
@@ -67,4 +67,4 @@ StoredType stored_type(const std::optional<std::string>& dtype) {
   return dtype == "float16" ? StoredType::F16 : StoredType::F32;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -10,7 +10,7 @@
 
 #include "framework/formats/safetensors.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 std::uint16_t to_bf16(float value);
 std::uint16_t to_f16(float value);  // beyond its range: infinite
@@ -22,4 +22,4 @@ void write_stored(StoredType type, float value, std::byte* at);
 // What weights of config.json's "dtype" are written as: F32 where there is none, and for float64.
 StoredType stored_type(const std::optional<std::string>& dtype);
 
-}  // namespace foretell
+}  // namespace foretell::formats

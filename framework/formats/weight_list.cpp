@@ -7,7 +7,7 @@
 #include <charconv>
 #include <optional>
 
-namespace foretell {
+namespace foretell::formats {
 namespace {
 
 class List {
@@ -213,4 +213,4 @@ bool is_ignorable_weight(const ModelConfig& config, std::string_view name) {
   return layer && *layer >= config.num_layers && *layer < config.num_layers + config.prediction_layers;
 }
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -12,7 +12,7 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::formats {
 
 enum class WeightKind { Matrix, Embedding, Gain, Bias, Ternary, TernaryScale };
 
@@ -56,4 +56,4 @@ std::span<const IgnoredWeights> ignored_weights(WeightNaming naming);
 // By these lists, or as a weight of a layer behind the last one (prediction_layers).
 bool is_ignorable_weight(const ModelConfig& config, std::string_view name);
 
-}  // namespace foretell
+}  // namespace foretell::formats

@@ -11,7 +11,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::io {
 namespace {
 
 // So that the new name outlives a loss of power. Where a folder cannot be opened or synchronised the file system decides by itself.
@@ -79,4 +79,4 @@ void make_folder(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder, error)) fail("{}: is not a folder", folder.string());
 }
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::io {
 
 class AtomicFile {
  public:
@@ -38,4 +38,4 @@ void write_file(const std::filesystem::path& path, std::string_view text);
 // Makes the folder (and those above it) if it is not there; an Error if that cannot be done.
 void make_folder(const std::filesystem::path& folder);
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -13,7 +13,7 @@
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
 
-namespace foretell {
+namespace foretell::io {
 namespace {
 
 constexpr std::string_view kPrefix = "xxh3:";
@@ -142,4 +142,4 @@ bool is_folder_hash(std::string_view recorded, const std::filesystem::path& fold
 
 std::string digits_of(const std::string& hash) { return hash.substr(hash.find(':') + 1); }
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -14,7 +14,7 @@
 
 struct XXH3_state_s;
 
-namespace foretell {
+namespace foretell::io {
 
 // FNV-1a (Fowler, Noll, Vo) over the bytes.
 std::string content_hash(std::string_view bytes);
@@ -45,4 +45,4 @@ bool is_old_hash(std::string_view recorded);
 // The digits alone, as part of a file's name.
 std::string digits_of(const std::string& hash);
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -8,7 +8,7 @@
 #include "framework/core/input_file.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::io {
 
 std::string read_file_bytes(const std::filesystem::path& path) {
   std::ifstream file = open_input(path);
@@ -22,4 +22,4 @@ std::string read_file_bytes(const std::filesystem::path& path) {
   return std::move(content).str();
 }
 
-}  // namespace foretell
+}  // namespace foretell::io

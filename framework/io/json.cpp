@@ -7,7 +7,7 @@
 
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::io {
 namespace {
 
 using nlohmann::json;
@@ -132,4 +132,4 @@ std::optional<JsonObject> JsonObject::object(const char* key) const {
   return JsonObject(*value, name_, prefix_ + key + ".");
 }
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -14,7 +14,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::io {
 
 struct JsonLimits {
   std::size_t bytes = std::size_t{16} << 20;
@@ -68,4 +68,4 @@ class JsonObject {
 // The value as it stands, shortened, for messages.
 std::string shown(const nlohmann::json& value);
 
-}  // namespace foretell
+}  // namespace foretell::io

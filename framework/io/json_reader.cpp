@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace foretell {
+namespace foretell::io {
 namespace {
 
 // The parser itself does not recurse, but what users of the document do with it may.
@@ -178,4 +178,4 @@ void BasicJsonView<Json>::refuse(std::string_view message) const {
 template class BasicJsonView<nlohmann::json>;
 template class BasicJsonView<nlohmann::ordered_json>;
 
-}  // namespace foretell
+}  // namespace foretell::io

@@ -14,7 +14,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::io {
 
 inline constexpr int kMaxJsonDepth = 64;
 
@@ -64,4 +64,4 @@ using OrderedJsonView = BasicJsonView<nlohmann::ordered_json>;
 extern template class BasicJsonView<nlohmann::json>;
 extern template class BasicJsonView<nlohmann::ordered_json>;
 
-}  // namespace foretell
+}  // namespace foretell::io

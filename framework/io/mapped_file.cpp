@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
 
-namespace foretell {
+namespace foretell::io {
 namespace {
 
 class FileDescriptor {
@@ -47,4 +47,4 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
   return file;
 }
 
-}  // namespace foretell
+}  // namespace foretell::io

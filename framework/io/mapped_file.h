@@ -10,7 +10,7 @@
 #include <span>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::io {
 
 class MappedFile {
  public:
@@ -24,4 +24,4 @@ class MappedFile {
   std::span<const std::byte> bytes_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::io

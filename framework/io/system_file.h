@@ -13,7 +13,7 @@
 
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::io {
 
 // Without white space at both ends.
 inline std::optional<std::string> read_system_file(const std::filesystem::path& path) {
@@ -36,4 +36,4 @@ std::optional<Number> system_number(std::string_view text) {
   return value;
 }
 
-}  // namespace foretell
+}  // namespace foretell::io

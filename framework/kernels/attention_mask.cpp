@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace foretell {
+namespace foretell::kernels {
 
 const at::Tensor& SeenRows::mask() const {
   if (all || mask_.defined()) return mask_;
@@ -20,4 +20,4 @@ const at::Tensor& SeenRows::mask() const {
   return mask_ = mask.to(options);
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

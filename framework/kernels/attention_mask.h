@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace foretell {
+namespace foretell::kernels {
 
 // Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r) to `base`, and of the item's
 // own, which are [base, end), those that are marked.
@@ -38,4 +38,4 @@ class SeenRows {
   mutable at::Tensor mask_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::kernels

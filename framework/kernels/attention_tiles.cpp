@@ -6,7 +6,7 @@
 #include "framework/core/cpu_clones.h"
 #include "framework/kernels/lanes.h"
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 using at::BFloat16;
@@ -100,4 +100,4 @@ FORETELL_CLONES void lay_out_weights(const float* weights, int rows, BFloat16* t
   }
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -9,7 +9,7 @@
 
 #include "framework/kernels/tile_product.h"
 
-namespace foretell {
+namespace foretell::kernels {
 
 constexpr int kAttendedPiece = 64;  // rows of the cache: four panels of keys, two steps of values
 
@@ -22,4 +22,4 @@ void lay_out_query(const at::BFloat16* query, int row, int rows, std::int64_t wi
 // weights [rows, 64], rounded, as a block's tiles.
 void lay_out_weights(const float* weights, int rows, at::BFloat16* to);
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -13,16 +13,16 @@
 #include "framework/kernels/lanes.h"
 #include "framework/kernels/quick_exp.h"
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 using at::BFloat16;
 
 constexpr std::int64_t kMostQueryRows = 64;         // above, products of large matrices are worth their preparation
-constexpr int kPiece = kAttendedPiece;         // cache rows whose softmax is taken together
-constexpr int kSegment = 8 * kPiece;           // cache rows that one task goes over
-constexpr int kQueries = 4;                    // that are multiplied side by side, at most
-constexpr int kTile = 32;                      // queries of a task, at most
+constexpr int kPiece = kAttendedPiece;              // cache rows whose softmax is taken together
+constexpr int kSegment = 8 * kPiece;                // cache rows that one task goes over
+constexpr int kQueries = 4;                         // that are multiplied side by side, at most
+constexpr int kTile = 32;                           // queries of a task, at most
 constexpr std::int64_t kSerialAttention = 1 << 17;  // multiplications below which a second thread is not worth its start
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
@@ -331,9 +331,13 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
 
 FORETELL_CLONES void run_f32(const AttentionJob<float>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
 FORETELL_CLONES void run_bf16(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
-FORETELL_CLONES void run_tiles(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) { run_by_tiles(job, task, part, room); }
+FORETELL_CLONES void run_tiles(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) {
+  run_by_tiles(job, task, part, room);
+}
 void run(const AttentionJob<float>& job, int task, float* part, Room& room) { run_f32(job, task, part, room); }
-void run(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) { (job.by_tiles ? run_tiles : run_bf16)(job, task, part, room); }
+void run(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) {
+  (job.by_tiles ? run_tiles : run_bf16)(job, task, part, room);
+}
 
 // The segments of one query, in their order; a segment in which it saw nothing changes nothing. `joined` has room for a row of values.
 template <class T>
@@ -367,7 +371,9 @@ FORETELL_INLINE void join_heads(const AttentionJob<T>& job, const float* parts, 
   }
 }
 
-FORETELL_CLONES void join_f32(const AttentionJob<float>& job, const float* parts, float* joined, float* out) { join_heads(job, parts, joined, out); }
+FORETELL_CLONES void join_f32(const AttentionJob<float>& job, const float* parts, float* joined, float* out) {
+  join_heads(job, parts, joined, out);
+}
 FORETELL_CLONES void join_bf16(const AttentionJob<BFloat16>& job, const float* parts, float* joined, BFloat16* out) {
   join_heads(job, parts, joined, out);
 }
@@ -395,21 +401,21 @@ template <class T>
 void attend_typed(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
                   const HeadLayout& layout, double scale, at::Tensor& out) {
   AttentionJob<T> job{.queries = queries.const_data_ptr<T>(),
-             .row_stride = queries.stride(0),
-             .keys = keys.const_data_ptr<T>(),
-             .values = values.const_data_ptr<T>(),
-             .capacity = keys.size(1),
-             .dim = layout.head_dim,
-             .value_dim = layout.value_dim(),
-             .kv_heads = layout.kv_heads,
-             .group = layout.heads / layout.kv_heads,
-             .seen = &seen,
-             .scale = static_cast<float>(scale),
-             .first_segment = seen.first / kSegment,
-             .segments = 0,
-             .tiles = 0,
-             .by_tiles = std::is_same_v<T, BFloat16> && seen.rows > kVectorRows && has_tiles() && layout.head_dim % kTileInputs == 0 &&
-                         layout.value_dim() % (2 * kTileInputs) == 0};
+                      .row_stride = queries.stride(0),
+                      .keys = keys.const_data_ptr<T>(),
+                      .values = values.const_data_ptr<T>(),
+                      .capacity = keys.size(1),
+                      .dim = layout.head_dim,
+                      .value_dim = layout.value_dim(),
+                      .kv_heads = layout.kv_heads,
+                      .group = layout.heads / layout.kv_heads,
+                      .seen = &seen,
+                      .scale = static_cast<float>(scale),
+                      .first_segment = seen.first / kSegment,
+                      .segments = 0,
+                      .tiles = 0,
+                      .by_tiles = std::is_same_v<T, BFloat16> && seen.rows > kVectorRows && has_tiles() &&
+                                  layout.head_dim % kTileInputs == 0 && layout.value_dim() % (2 * kTileInputs) == 0};
   job.segments = (seen.end + kSegment - 1) / kSegment - job.first_segment;
   job.tiles = (job.count() + kTile - 1) / kTile;
   attend_rows(job, out.mutable_data_ptr<T>());
@@ -430,4 +436,4 @@ at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, co
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -11,7 +11,7 @@
 #include "framework/kernels/attention_mask.h"
 #include "framework/kernels/head_layout.h"
 
-namespace foretell {
+namespace foretell::kernels {
 
 // Whether these queries are few enough, and of a type and on a device that the kernel is for.
 bool has_few_row_attention(const at::Tensor& queries);
@@ -20,4 +20,4 @@ bool has_few_row_attention(const at::Tensor& queries);
 at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
                            const HeadLayout& layout, double scale);
 
-}  // namespace foretell
+}  // namespace foretell::kernels

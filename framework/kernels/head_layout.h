@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace foretell {
+namespace foretell::kernels {
 
 // How the columns of a fused query-key-value matrix are divided; `windowed`: what rows of the layer attend to.
 struct HeadLayout {
@@ -19,4 +19,4 @@ struct HeadLayout {
   std::int64_t width() const { return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim(); }
 };
 
-}  // namespace foretell
+}  // namespace foretell::kernels

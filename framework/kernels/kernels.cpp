@@ -14,7 +14,7 @@
 #include "framework/core/cpu_clones.h"
 #include "framework/kernels/lanes.h"
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 using at::BFloat16;
@@ -222,4 +222,4 @@ at::Tensor activate(at::Tensor x, Activation activation) {
   return x;
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -12,7 +12,7 @@
 #include "framework/core/activation.h"
 #include "framework/kernels/head_layout.h"
 
-namespace foretell {
+namespace foretell::kernels {
 
 // x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv 1910.07467); the quotient is rounded to x's type before it is multiplied, as the
 // checkpoints' own code does. x [rows, width], gain [width].
@@ -42,4 +42,4 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
 // In place; returns x.
 at::Tensor activate(at::Tensor x, Activation activation);
 
-}  // namespace foretell
+}  // namespace foretell::kernels

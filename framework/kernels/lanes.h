@@ -10,7 +10,7 @@
 
 #define FORETELL_INLINE inline __attribute__((always_inline))
 
-namespace foretell {
+namespace foretell::kernels {
 
 constexpr int kLanes = 16;
 
@@ -88,4 +88,4 @@ FORETELL_INLINE void sums_of_lanes(const Lanes (&v)[kLanes], Lanes& sums) {
          __builtin_shufflevector(a[0], a[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

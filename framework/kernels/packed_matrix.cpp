@@ -23,7 +23,7 @@
 #include <sys/mman.h>
 #endif
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 using at::BFloat16;
@@ -563,4 +563,4 @@ at::Tensor PackedMatrix::gated_product(const at::Tensor& x, const at::Tensor& bi
   return y;
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

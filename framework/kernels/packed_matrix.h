@@ -17,7 +17,7 @@
 
 #include "framework/core/activation.h"
 
-namespace foretell {
+namespace foretell::kernels {
 
 class PackedMatrix {
  public:
@@ -55,4 +55,4 @@ class PackedMatrix {
   std::int64_t outputs_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace foretell {
+namespace foretell::kernels {
 
 // x = n ln 2 + r, e^r by its series.
 inline __attribute__((always_inline)) float quick_exp(float x) {
@@ -29,4 +29,4 @@ inline __attribute__((always_inline)) float quick_exp(float x) {
   return p * power;
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

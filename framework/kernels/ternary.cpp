@@ -8,7 +8,7 @@
 
 #include "framework/core/cpu_clones.h"
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 constexpr double kSteps = 127;           // of the largest element
@@ -66,4 +66,4 @@ at::Tensor rescale(const at::Tensor& product, const at::Tensor& row_scales, cons
   return product.to(at::kDouble, false, true).mul_(output_scales).mul_(row_scales.unsqueeze(1)).to(type);
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -10,7 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace foretell {
+namespace foretell::kernels {
 
 struct QuantisedRows {
   at::Tensor values;  // [rows, width], whole numbers from -127 to 127
@@ -24,4 +24,4 @@ QuantisedRows quantise_rows_aten(const at::Tensor& x, at::ScalarType type);
 // product [rows, out] times row_scales [rows] times output_scales [out], both float64, as `type`.
 at::Tensor rescale(const at::Tensor& product, const at::Tensor& row_scales, const at::Tensor& output_scales, at::ScalarType type);
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #endif
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 using at::BFloat16;
@@ -352,4 +352,4 @@ void TileSession::multiply(std::span<const TileBlock> blocks, const Panels& pane
   }
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

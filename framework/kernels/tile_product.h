@@ -19,7 +19,7 @@
 #include <span>
 #include <vector>
 
-namespace foretell {
+namespace foretell::kernels {
 
 constexpr std::int64_t kTileInputs = 32;   // a step: what one tile holds of a row
 constexpr std::int64_t kTileOutputs = 16;  // a panel
@@ -91,4 +91,4 @@ class TileSession {
   int shaped_ = 0;  // rows that the tiles have now
 };
 
-}  // namespace foretell
+}  // namespace foretell::kernels

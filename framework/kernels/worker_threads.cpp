@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::kernels {
 namespace {
 
 // OMP_STACKSIZE: a number with B, K, M or G, KiB without. 0: the system's default.
@@ -97,4 +97,4 @@ void on_each_thread(int threads, const std::function<void(int)>& body) {
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -7,7 +7,7 @@
 #include <functional>
 #include <optional>
 
-namespace foretell {
+namespace foretell::kernels {
 
 // So many from now on; without a number as many as there are, LibTorch's default or what was set before.
 void use_threads(std::optional<int> threads = {});
@@ -15,4 +15,4 @@ void use_threads(std::optional<int> threads = {});
 // Once on each thread of the pool, with its index.
 void on_each_thread(int threads, const std::function<void(int)>& body);
 
-}  // namespace foretell
+}  // namespace foretell::kernels

@@ -9,18 +9,18 @@
 #include <limits>
 #include <utility>
 
-#include "framework/core/registry_names.h"
-#include "framework/core/error.h"
-#include "framework/core/stopwatch.h"
-#include "framework/core/text.h"
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
-#include "framework/replay/replay_target.h"
 #include "framework/api/verifier.h"
-#include "framework/metrics/metrics.h"
+#include "framework/core/error.h"
+#include "framework/core/registry_names.h"
+#include "framework/core/stopwatch.h"
+#include "framework/core/text.h"
 #include "framework/datasets/corpus.h"
+#include "framework/metrics/metrics.h"
+#include "framework/replay/replay_target.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 constexpr int kMadeUpVocab = 32000;
@@ -59,7 +59,7 @@ Tokens made_up_text(int size, int number) {
 
 struct BenchTexts {
   int vocab = 0;
-  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer;
   std::vector<Tokens> texts;  // prompt and what follows it, one for each repeat
 };
 
@@ -76,12 +76,12 @@ BenchTexts bench_texts(const BenchDrafterOptions& options) {
     for (int i = 0; i < options.repeats; ++i) out.texts.push_back(made_up_text(size, i));
     return out;
   }
-  out.tokenizer = load_tokenizer(*options.tokenizer);
+  out.tokenizer = tokenizers::load_tokenizer(*options.tokenizer);
   out.vocab = out.tokenizer->vocab_size();
   Tokens all;
   const std::size_t wanted = static_cast<std::size_t>(size) * static_cast<std::size_t>(options.repeats);
   const int at_most = static_cast<int>(std::min<std::size_t>(wanted, std::numeric_limits<int>::max()));
-  for (const Tokens& document : read_corpus(*options.file, *out.tokenizer, at_most))
+  for (const Tokens& document : datasets::read_corpus(*options.file, *out.tokenizer, at_most))
     all.insert(all.end(), document.begin(), document.end());
   if (all.size() < wanted)
     fail("{}: has {}; {} of {} and {} need {}", *options.file, counted(all.size(), "token"), counted(options.repeats, "repeat"),
@@ -102,7 +102,7 @@ class DrafterTrial {
  public:
   DrafterTrial(Drafter& drafter, const BuildContext& context, TimedRounds& times)
       : drafter_(drafter),
-        target_(make_replay_target(context.vocab)),
+        target_(replay::make_replay_target(context.vocab)),
         verifier_(Registry<Verifier>::instance().make(ConfigValue::scalar("greedy"), context)),
         policy_(Registry<DraftPolicy>::instance().make(ConfigValue::scalar("fixed"), context)),
         sampler_({.temperature = 0.0}, context.vocab),
@@ -169,8 +169,8 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
   BuildContext context;
   context.vocab = texts.vocab;
   context.tokenizer = texts.tokenizer;
-  context.load_model = [](const std::string&) -> std::shared_ptr<const LanguageModel> { fail("it needs a model"); };
-  context.load_tokenizer = [](const std::string&) -> std::shared_ptr<const Tokenizer> { fail("it needs a model"); };
+  context.load_model = [](const std::string&) -> std::shared_ptr<const model::LanguageModel> { fail("it needs a model"); };
+  context.load_tokenizer = [](const std::string&) -> std::shared_ptr<const tokenizers::Tokenizer> { fail("it needs a model"); };
   const auto prompt_and_answer = [&](std::size_t i) {
     const auto end_of_prompt = texts.texts[i].begin() + options.context;
     return Request{.id = i, .prompt = {texts.texts[i].begin(), end_of_prompt}, .reference = {end_of_prompt, texts.texts[i].end()}};
@@ -189,8 +189,8 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
     trial.end();
   }
   row.rounds = static_cast<int>(times.round_us.size());
-  row.round_us = *median(times.round_us);
-  row.draft_us = *median(times.draft_us);
+  row.round_us = *metrics::median(times.round_us);
+  row.draft_us = *metrics::median(times.draft_us);
   row.observe_us = *median(times.observe_us);
   row.first_us = *median(times.first_us);
   row.drafted = times.drafted / row.rounds;
@@ -222,4 +222,4 @@ BenchDrafterReport bench_drafter(const BenchDrafterOptions& options) {
   return report;
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

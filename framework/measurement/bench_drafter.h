@@ -12,7 +12,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::measurement {
 
 struct BenchDrafterOptions {
   std::string drafter = "all";  // a name, or a drafter as a study writes it: {type: ..., key: value}
@@ -39,4 +39,4 @@ struct BenchDrafterReport {
 
 BenchDrafterReport bench_drafter(const BenchDrafterOptions& options);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

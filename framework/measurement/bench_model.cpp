@@ -13,7 +13,7 @@
 #include "framework/core/text.h"
 #include "framework/model/transformer.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -76,7 +76,7 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-void check_options(const BenchModelOptions& options, const ModelConfig& config) {
+void check_options(const BenchModelOptions& options, const formats::ModelConfig& config) {
   if (options.rows.empty()) fail("bench model: no row count is given");
   if (options.batch < 1) fail("bench model: a batch of {}", options.batch);
   if (options.repeats < 1) fail("bench model: {}, at least 1 is needed", counted(options.repeats, "repeat"));
@@ -106,43 +106,43 @@ class RandomText {
 // One model with filled caches, to be asked for forwards of any size.
 class Bench {
  public:
-  Bench(const LanguageModel& model, const std::vector<int>& rows, int context, int batch) : model_(model), context_(context) {
+  Bench(const model::LanguageModel& model, const std::vector<int>& rows, int context, int batch) : model_(model), context_(context) {
     const int most = *std::max_element(rows.begin(), rows.end());
     for (int i = 0; i < batch; ++i) caches_.push_back(model.make_cache(context_ + std::max(most, 1)));
-    while (caches_[0]->length() < context_) forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), LogitRows::None);
+    while (caches_[0]->length() < context_) forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), model::LogitRows::None);
   }
 
   double seconds(int rows) {
     const auto start = Clock::now();
-    forward(rows, LogitRows::All);
+    forward(rows, model::LogitRows::All);
     const double seconds = seconds_since(start);
     for (const auto& cache : caches_) cache->truncate(context_);
     return seconds;
   }
 
  private:
-  void forward(int rows, LogitRows logits) {
+  void forward(int rows, model::LogitRows logits) {
     const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
-    std::vector<ForwardItem> items;
+    std::vector<model::ForwardItem> items;
     for (const auto& cache : caches_)
-      items.push_back({.input = TokenSpan(tokens), .shape = ChainShape{}, .cache = cache.get(), .logits = logits});
-    const ForwardResult result = model_.forward(items, ForwardOptions{});
+      items.push_back({.input = TokenSpan(tokens), .shape = model::ChainShape{}, .cache = cache.get(), .logits = logits});
+    const model::ForwardResult result = model_.forward(items, model::ForwardOptions{});
     // A CUDA device works on its own; asking for a value waits for it.
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
   }
 
-  const LanguageModel& model_;
+  const model::LanguageModel& model_;
   int context_;
-  std::vector<std::unique_ptr<KvCache>> caches_;
+  std::vector<std::unique_ptr<model::KvCache>> caches_;
   RandomText random_;
 };
 
-at::Tensor logits_of_text(const LanguageModel& model, const Tokens& text) {
+at::Tensor logits_of_text(const model::LanguageModel& model, const Tokens& text) {
   const auto cache = model.make_cache(static_cast<int>(text.size()));
-  return model.forward(ForwardItem{.input = TokenSpan(text), .cache = cache.get()}).logits;
+  return model.forward(model::ForwardItem{.input = TokenSpan(text), .cache = cache.get()}).logits;
 }
 
-RoundingError rounding_error(const LanguageModel& exact, const LanguageModel& rounded) {
+RoundingError rounding_error(const model::LanguageModel& exact, const model::LanguageModel& rounded) {
   RandomText random;
   const Tokens text = random.tokens(std::min(kComparedRows, exact.config().context), exact.config().vocab_size);
   const at::Tensor a = logits_of_text(exact, text), b = logits_of_text(rounded, text);
@@ -156,7 +156,7 @@ RoundingError rounding_error(const LanguageModel& exact, const LanguageModel& ro
 
 }  // namespace
 
-std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows,
+std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& model, const std::vector<int>& rows,
                                                   const ForwardTimesOptions& options) {
   Bench bench(model, rows, options.context, options.batch);
   std::optional<Bench> draft;
@@ -182,21 +182,21 @@ std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, co
   return times;
 }
 
-BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options) {
-  check_options(options, load_model_config(folder));
+BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load, const BenchModelOptions& options) {
+  check_options(options, formats::load_model_config(folder));
   BenchModelReport report;
   report.threads = at::get_num_threads();
   report.batch = options.batch;
   measure_bandwidth(report);
 
-  std::shared_ptr<const LanguageModel> loaded = load_model(folder, {.dtype = load.dtype, .device = load.device});
+  std::shared_ptr<const model::LanguageModel> loaded = model::load_model(folder, {.dtype = load.dtype, .device = load.device});
   if (load.int8) {
     const auto rounded = loaded->quantised();
     if (!rounded) fail("bench model: weights of 8 bits are computed on the CPU only");
     report.rounding = rounding_error(*loaded, *rounded);
     loaded = rounded;
   }
-  const auto* model = dynamic_cast<const Transformer*>(loaded.get());
+  const auto* model = dynamic_cast<const model::Transformer*>(loaded.get());
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
   report.dtype = load.int8 ? "int8" : model->dtype() == at::kFloat ? "f32" : model->dtype() == at::kDouble ? "f64" : "bf16";
   report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
@@ -211,4 +211,4 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoa
   return report;
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -12,7 +12,7 @@
 
 #include "framework/model/load_model.h"
 
-namespace foretell {
+namespace foretell::measurement {
 
 struct BenchModelOptions {
   std::vector<int> rows = {1, 2, 4, 8, 16, 32, 64};
@@ -54,14 +54,14 @@ struct ForwardTimesOptions {
   std::optional<double> longest_ms = std::nullopt;
   // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long: the longer the target waits,
   // the less of it is left in the processor's caches.
-  const LanguageModel* draft = nullptr;
+  const model::LanguageModel* draft = nullptr;
 };
 
 // Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. A short forward follows an untimed one of its own count,
 // because what it finds in the caches is a good part of what it takes.
-std::vector<std::vector<double>> forward_times_ms(const LanguageModel& model, const std::vector<int>& rows,
+std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& model, const std::vector<int>& rows,
                                                   const ForwardTimesOptions& options);
 
-BenchModelReport bench_model(const std::filesystem::path& folder, const ModelLoadOptions& load, const BenchModelOptions& options);
+BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load, const BenchModelOptions& options);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -4,27 +4,27 @@
 
 #include <algorithm>
 
-#include "framework/core/registry_names.h"
-#include "framework/core/counter_normal.h"
-#include "framework/core/error.h"
-#include "framework/core/stopwatch.h"
-#include "framework/core/text.h"
 #include "framework/api/build_context.h"
 #include "framework/api/verifier.h"
+#include "framework/core/counter_normal.h"
+#include "framework/core/error.h"
+#include "framework/core/registry_names.h"
+#include "framework/core/stopwatch.h"
+#include "framework/core/text.h"
 #include "framework/decoding/warped_scores.h"
 #include "framework/metrics/metrics.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 constexpr double kUnlikeness = 0.05;  // how far the draft's logits are from the target's, in nats
 constexpr std::uint64_t kSeed = 1;
 
 // Raw rows of logits, one a node.
-class RowScores final : public WarpedScores {
+class RowScores final : public decoding::WarpedScores {
  public:
   RowScores(const at::Tensor& rows, const DraftTree& draft, const Sampler& sampler)
-      : WarpedScores(draft, sampler, {}), rows_(rows.const_data_ptr<float>()), vocab_(static_cast<int>(rows.size(1))) {}
+      : decoding::WarpedScores(draft, sampler, {}), rows_(rows.const_data_ptr<float>()), vocab_(static_cast<int>(rows.size(1))) {}
 
  private:
   int vocab() const override { return vocab_; }
@@ -81,25 +81,27 @@ DraftTree make_tree(const at::Tensor& rows, int nodes, Draws kind) {
 // The target with its cache filled up to the scored rows.
 class ForwardBench {
  public:
-  ForwardBench(const LanguageModel& model, int context, int rows)
+  ForwardBench(const model::LanguageModel& model, int context, int rows)
       : model_(model), context_(context), tokens_(static_cast<std::size_t>(rows)), cache_(model.make_cache(context + rows)) {
     const Tokens before(static_cast<std::size_t>(context), 1);
-    if (context > 0) model.forward(ForwardItem{before, ChainShape{}, cache_.get(), LogitRows::None});
+    if (context > 0) model.forward(model::ForwardItem{before, model::ChainShape{}, cache_.get(), model::LogitRows::None});
     for (int i = 0; i < rows; ++i) tokens_[i] = static_cast<Token>(mix64(i) % static_cast<std::uint64_t>(model.config().vocab_size));
   }
 
   // [rows, vocab] on the host; a device is waited for.
   at::Tensor run() {
-    at::Tensor logits = model_.forward(ForwardItem{tokens_, ChainShape{}, cache_.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
+    at::Tensor logits = model_.forward(model::ForwardItem{tokens_, model::ChainShape{}, cache_.get(), model::LogitRows::All})
+                            .logits.to(at::kCPU)
+                            .contiguous();
     cache_->truncate(context_);
     return logits;
   }
 
  private:
-  const LanguageModel& model_;
+  const model::LanguageModel& model_;
   int context_;
   Tokens tokens_;
-  std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<model::KvCache> cache_;
 };
 
 // One verifier at one temperature.
@@ -123,7 +125,7 @@ double time_of(const Trial& trial, const at::Tensor& rows, int repeat) {
 
 }  // namespace
 
-BenchVerifyReport bench_verify(const LanguageModel& model, const BenchVerifyOptions& options) {
+BenchVerifyReport bench_verify(const model::LanguageModel& model, const BenchVerifyOptions& options) {
   const std::vector<std::string> names = names_of<Verifier>(options.verifier);
   const int room = model.config().context - options.context;
   if (options.nodes + 1 > room)
@@ -166,9 +168,9 @@ BenchVerifyReport bench_verify(const LanguageModel& model, const BenchVerifyOpti
       }
     });
   }
-  report.forward_ms = *median(forwards);
-  for (Trial& trial : trials) trial.row->*trial.result = median(trial.ms);
+  report.forward_ms = *metrics::median(forwards);
+  for (Trial& trial : trials) trial.row->*trial.result = metrics::median(trial.ms);
   return report;
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -12,7 +12,7 @@
 
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::measurement {
 
 struct BenchVerifyOptions {
   int nodes = 64;
@@ -33,6 +33,6 @@ struct BenchVerifyReport {
   std::vector<BenchVerifyRow> rows = {};
 };
 
-BenchVerifyReport bench_verify(const LanguageModel& model, const BenchVerifyOptions& options);
+BenchVerifyReport bench_verify(const model::LanguageModel& model, const BenchVerifyOptions& options);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -7,7 +7,7 @@
 
 #include "framework/io/system_file.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 namespace fs = std::filesystem;
@@ -52,10 +52,10 @@ void EnergyMeter::find_zones() {
   for (; folder != fs::directory_iterator(); folder.increment(code)) {
     const fs::path zone = folder->path();
     if (!is_zone(zone.filename().string())) continue;
-    const std::string name = read_system_file(zone / "name").value_or("");
+    const std::string name = io::read_system_file(zone / "name").value_or("");
     const bool dram = name == "dram";
     if (!dram && !name.starts_with("package")) continue;
-    const auto range = system_number<std::uint64_t>(read_system_file(zone / "max_energy_range_uj").value_or(""));
+    const auto range = io::system_number<std::uint64_t>(io::read_system_file(zone / "max_energy_range_uj").value_or(""));
     zones_.push_back({.counter = zone / "energy_uj", .dram = dram, .range = range});
   }
   if (std::none_of(zones_.begin(), zones_.end(), [](const Zone& zone) { return !zone.dram; }))
@@ -63,7 +63,7 @@ void EnergyMeter::find_zones() {
 }
 
 bool EnergyMeter::read(const Zone& zone, std::uint64_t& value) {
-  const auto now = system_number<std::uint64_t>(read_system_file(zone.counter).value_or(""));
+  const auto now = io::system_number<std::uint64_t>(io::read_system_file(zone.counter).value_or(""));
   if (now)
     value = *now;
   else
@@ -116,4 +116,4 @@ EnergyUse EnergyMeter::used(std::int64_t elapsed_ns) {
   return use;
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::measurement {
 
 enum class EnergySource { None, Counters, StatedPower };
 std::string_view name_of(EnergySource source);  // "none", "rapl", "stated power"
@@ -66,4 +66,4 @@ class EnergyMeter {
   std::string reason_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::measurement {
 
 struct MachineState {
   std::optional<int> cpus = {};                                  // online
@@ -24,4 +24,4 @@ MachineState read_machine_state(const MachineRoots& roots = {});
 // What makes times on this machine doubtful, a phrase each; `threads` are the run's own. Before a run, when they rest, the load is others'.
 std::vector<std::string> timing_doubts(const MachineState& before, int threads);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

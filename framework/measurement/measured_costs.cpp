@@ -4,7 +4,7 @@
 
 #include "framework/measurement/bench_model.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 constexpr int kRepeats = 5, kMostRepeats = 40;
@@ -21,7 +21,7 @@ double median(std::vector<double> of) {
 }
 
 // Medians, because what they are compared with are whole runs, in which a busy machine has its slow spells too.
-std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* draft) {
+std::vector<cost::RowCost> measure(const model::LanguageModel& model, const model::LanguageModel* draft) {
   const int context = row_cost_context(model.config());
   std::vector<int> rows;
   for (const int count : kRowCounts)
@@ -36,7 +36,7 @@ std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* dr
     const auto again = forward_times_ms(model, rows, options);
     for (std::size_t i = 0; i < times.size(); ++i) times[i].insert(times[i].end(), again[i].begin(), again[i].end());
   }
-  std::vector<RowCost> out;
+  std::vector<cost::RowCost> out;
   out.reserve(times.size());
   for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], median(times[i]) * 1e6});
   return out;
@@ -44,10 +44,10 @@ std::vector<RowCost> measure(const LanguageModel& model, const LanguageModel* dr
 
 }  // namespace
 
-int row_cost_context(const ModelConfig& target) { return std::min(kContext, target.context / 2); }
+int row_cost_context(const formats::ModelConfig& target) { return std::min(kContext, target.context / 2); }
 
-std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft) {
-  return std::make_shared<RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<RowCost>{});
+std::shared_ptr<const cost::RowCosts> measure_row_costs(const model::LanguageModel& target, const model::LanguageModel* draft) {
+  return std::make_shared<cost::RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<cost::RowCost>{});
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

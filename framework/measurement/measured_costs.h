@@ -11,12 +11,12 @@
 #include "framework/cost/row_costs.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::measurement {
 
 // Tokens that are in the cache when a forward is measured.
-int row_cost_context(const ModelConfig& target);
+int row_cost_context(const formats::ModelConfig& target);
 
 // `draft` may be null.
-std::shared_ptr<const RowCosts> measure_row_costs(const LanguageModel& target, const LanguageModel* draft);
+std::shared_ptr<const cost::RowCosts> measure_row_costs(const model::LanguageModel& target, const model::LanguageModel* draft);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

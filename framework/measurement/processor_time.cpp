@@ -11,7 +11,7 @@
 
 #include "framework/io/system_file.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,7 +23,7 @@ std::optional<double> waited_seconds(const fs::path& tasks) {
   std::optional<double> out;
   std::error_code error;
   for (fs::directory_iterator task(tasks, error), end; !error && task != end; task.increment(error)) {
-    std::istringstream words(read_system_file(task->path() / "schedstat").value_or(""));
+    std::istringstream words(io::read_system_file(task->path() / "schedstat").value_or(""));
     double ran = 0, waited = 0;
     if (!(words >> ran >> waited)) continue;
     out = out.value_or(0) + waited * 1e-9;
@@ -41,7 +41,7 @@ std::optional<double> ran_seconds() {
 // "cpu user nice system idle iowait irq softirq steal ...", in ticks.
 std::optional<double> busy_seconds(const fs::path& stat) {
   const long ticks = ::sysconf(_SC_CLK_TCK);
-  std::istringstream words(read_system_file(stat).value_or(""));
+  std::istringstream words(io::read_system_file(stat).value_or(""));
   std::string name;
   double user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0;
   if (ticks <= 0 || !(words >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal) || name != "cpu")
@@ -73,4 +73,4 @@ std::optional<double> used_by_others(const ProcessorTime& before, const Processo
   return std::max(0.0, (*after.busy_s - *before.busy_s - (*after.ran_s - *before.ran_s)) / span);
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <optional>
 
-namespace foretell {
+namespace foretell::measurement {
 
 struct ProcessorTime {
   double at_s = 0;                      // by a steady clock
@@ -23,4 +23,4 @@ std::optional<double> contention(const ProcessorTime& before, const ProcessorTim
 // [processors] that others used on average. Absent where it is not told, and for spans too short for the kernel's ticks.
 std::optional<double> used_by_others(const ProcessorTime& before, const ProcessorTime& after);
 
-}  // namespace foretell
+}  // namespace foretell::measurement

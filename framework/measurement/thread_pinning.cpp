@@ -9,7 +9,7 @@
 #include "framework/core/processors.h"
 #include "framework/kernels/worker_threads.h"
 
-namespace foretell {
+namespace foretell::measurement {
 namespace {
 
 void let_run_on(const std::vector<int>& processors) {
@@ -28,11 +28,11 @@ PinnedThreads::PinnedThreads(bool wanted) {
   const auto here = std::find(order.begin(), order.end(), ::sched_getcpu());
   if (here != order.end()) std::rotate(order.begin(), here, order.end());
   threads_ = threads;
-  on_each_thread(threads, [&](int thread) { let_run_on({order[static_cast<std::size_t>(thread)]}); });
+  kernels::on_each_thread(threads, [&](int thread) { let_run_on({order[static_cast<std::size_t>(thread)]}); });
 }
 
 PinnedThreads::~PinnedThreads() {
-  if (threads_ > 0) on_each_thread(threads_, [](int) { let_run_on(usable_processors()); });
+  if (threads_ > 0) kernels::on_each_thread(threads_, [](int) { let_run_on(usable_processors()); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::measurement

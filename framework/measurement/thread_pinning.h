@@ -5,7 +5,7 @@
 // threads, or where the system does not let it. Processors are given back at the end.
 #pragma once
 
-namespace foretell {
+namespace foretell::measurement {
 
 class PinnedThreads {
  public:
@@ -20,4 +20,4 @@ class PinnedThreads {
   int threads_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::measurement

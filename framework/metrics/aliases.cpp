@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
-namespace foretell {
+namespace foretell::metrics {
 namespace {
 
 constexpr std::string_view kVllm = "vLLM", kLlama = "llama.cpp", kSglang = "SGLang", kSpecBench = "Spec-Bench", kAiperf = "AIPerf";
@@ -73,4 +73,4 @@ std::vector<MetricAlias> aliases_in(std::string_view tool) {
   return rows_that([&](const MetricAlias& alias) { return alias.tool == tool; });
 }
 
-}  // namespace foretell
+}  // namespace foretell::metrics

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::metrics {
 
 struct MetricAlias {
   std::string_view metric;  // as in docs/METRICS.md
@@ -22,4 +22,4 @@ std::vector<MetricAlias> aliases_of_metric(std::string_view metric);
 // What `tool` calls the metric; nothing if it has none.
 std::vector<MetricAlias> aliases_in(std::string_view tool);
 
-}  // namespace foretell
+}  // namespace foretell::metrics

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::metrics {
 namespace {
 
 // Calls visit(emission, the one before or nullptr) for those that have a token.
@@ -118,4 +118,4 @@ std::optional<double> goodput(std::span<const std::vector<Emission>> requests, c
   return static_cast<double>(good) / (run_ns * 1e-9);
 }
 
-}  // namespace foretell
+}  // namespace foretell::metrics

@@ -14,7 +14,7 @@
 #include "framework/api/round.h"
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::metrics {
 
 // Tokens that became visible at one moment.
 struct Emission {
@@ -56,4 +56,4 @@ bool meets(Emissions request, const LatencyTargets& targets);
 // [requests / s] that met all targets, of a run that took `run_ns`. Absent if that is not positive.
 std::optional<double> goodput(std::span<const std::vector<Emission>> requests, const LatencyTargets& targets, double run_ns);
 
-}  // namespace foretell
+}  // namespace foretell::metrics

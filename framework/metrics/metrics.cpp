@@ -4,7 +4,7 @@
 
 #include "framework/metrics/statistics.h"
 
-namespace foretell {
+namespace foretell::metrics {
 namespace {
 
 std::optional<double> ratio(double numerator, double denominator) {
@@ -154,4 +154,4 @@ std::optional<MeanPhaseTimes> phase_times_per_round(Rounds rounds) {
 
 std::optional<double> median(std::vector<double> sample) { return percentile(std::move(sample), 0.5); }
 
-}  // namespace foretell
+}  // namespace foretell::metrics

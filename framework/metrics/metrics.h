@@ -13,7 +13,7 @@
 
 #include "framework/api/round.h"
 
-namespace foretell {
+namespace foretell::metrics {
 
 using Rounds = std::span<const RoundRecord>;
 
@@ -79,4 +79,4 @@ std::optional<MeanPhaseTimes> phase_times_per_round(Rounds rounds);
 // The middle value; the mean of the two middle ones where their number is even. Absent for an empty sample.
 std::optional<double> median(std::vector<double> sample);
 
-}  // namespace foretell
+}  // namespace foretell::metrics

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::metrics {
 namespace {
 
 std::vector<std::string> words_of(std::string_view text) {
@@ -43,4 +43,4 @@ double rouge_l(std::string_view a, std::string_view b) {
   return 2.0 * static_cast<double>(longest_common_subsequence(left, right)) / static_cast<double>(left.size() + right.size());
 }
 
-}  // namespace foretell
+}  // namespace foretell::metrics

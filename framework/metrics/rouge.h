@@ -3,10 +3,10 @@
 
 #include <string_view>
 
-namespace foretell {
+namespace foretell::metrics {
 
 // The F1 of the longest common subsequence of words: 2 L / (words of a + words of b). Words are runs of letters and digits without regard to case; bytes
 // outside ASCII count as letters. 1 if neither has a word, 0 if one has none. Time and memory grow with the product and the sum of the lengths.
 double rouge_l(std::string_view a, std::string_view b);
 
-}  // namespace foretell
+}  // namespace foretell::metrics

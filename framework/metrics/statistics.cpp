@@ -13,7 +13,7 @@
 #include "framework/core/rng.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::metrics {
 namespace {
 
 constexpr double kFarthest = 2;               // of the bootstrap-t, in quantiles of Student's t
@@ -269,4 +269,4 @@ Judgement unreliable_timing(const Estimate& speedup, const std::string& contradi
   return {SpeedupVerdict::UnreliableTiming, fmt::format("{}: {}{}", name_of(SpeedupVerdict::UnreliableTiming), contradiction, value)};
 }
 
-}  // namespace foretell
+}  // namespace foretell::metrics

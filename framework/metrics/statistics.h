@@ -20,7 +20,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::metrics {
 
 // Below this number of units a speed-up has no interval: so few do not show how far one of them may be from the others.
 constexpr int kLeastUnits = 6;
@@ -102,4 +102,4 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise = {}, std::
 // Where the clock contradicts itself (framework/cost/timing_contradiction.h says how), whatever the interval is.
 Judgement unreliable_timing(const Estimate& speedup, const std::string& contradiction);
 
-}  // namespace foretell
+}  // namespace foretell::metrics

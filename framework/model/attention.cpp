@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/kernels/few_row_attention.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 constexpr std::int64_t kWatchedQueries = 64;  // whose weights are in memory at a time: a long prompt never holds [prompt, prompt]
@@ -25,8 +25,8 @@ struct Attended {
 };
 
 // All that the item may see: in a windowed layer from the window's first row on.
-Attended whole_cache(const ItemPlan& item, const HeadLayout& layout, int layer) {
-  const SeenRows& seen = seen_in_layer(item, layout);
+Attended whole_cache(const ItemPlan& item, const kernels::HeadLayout& layout, int layer) {
+  const kernels::SeenRows& seen = seen_in_layer(item, layout);
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
   return {item.cache->keys(layer).narrow(1, seen.first, length), item.cache->values(layer).narrow(1, seen.first, length),
@@ -35,7 +35,7 @@ Attended whole_cache(const ItemPlan& item, const HeadLayout& layout, int layer) 
 
 // The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then broadcast over the group by a
 // stride of zero. A single row that sees everything needs no mask, so its group becomes the rows of one matrix product.
-at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const HeadLayout& layout, double scale) {
+at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout, double scale) {
   const std::int64_t group = layout.heads / layout.kv_heads;
   const std::int64_t rows = queries.size(0);
   const at::Tensor keys = seen.keys.unsqueeze(1);  // [kv_heads, 1, columns, head_dim]
@@ -52,9 +52,10 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const Head
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
-at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
-  if (has_few_row_attention(queries))
-    return attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen_in_layer(item, layout), layout, scale);
+at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
+  if (kernels::has_few_row_attention(queries))
+    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen_in_layer(item, layout), layout,
+                                    scale);
   return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
 }
 
@@ -103,8 +104,8 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
 }
 
 // The same with the weights written out for the policy.
-at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const HeadLayout& layout, double scale, const ItemPlan& item,
-                          int layer, const Columns& columns) {
+at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout, double scale,
+                          const ItemPlan& item, int layer, const Columns& columns) {
   const std::int64_t group = layout.heads / layout.kv_heads, rows = queries.size(0), width = seen.keys.size(1);
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim}).permute({1, 2, 0, 3});
   const at::Tensor keys = seen.keys.transpose(1, 2);
@@ -136,7 +137,7 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
   return out;
 }
 
-at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
   AttentionPolicy& policy = *item.attention.policy;
   const bool chooses = !item.attention.watched_only && item.below > 0;
   if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
@@ -154,14 +155,14 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
   return attend_watched(queries, seen, layout, scale, item, layer, columns);
 }
 
-at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
   if (item.attention.policy) return attend_by_policy(queries, item, layout, layer, scale);
   return attend_to_all(queries, item, layout, layer, scale);
 }
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer, double scale) {
+at::Tensor attend(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer, double scale) {
   const std::int64_t width = std::int64_t{layout.heads} * layout.value_dim();
   const at::Tensor queries = qkv.narrow(1, 0, std::int64_t{layout.heads} * layout.head_dim);
   if (plan.items.size() == 1) return attend_item(queries, plan.items[0], layout, layer, scale);
@@ -173,4 +174,4 @@ at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPl
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

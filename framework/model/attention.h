@@ -7,12 +7,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/model/batch_plan.h"
 #include "framework/kernels/kernels.h"
+#include "framework/model/batch_plan.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // qkv [rows, layout.width()] -> [rows, heads * value_dim]
-at::Tensor attend(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer, double scale);
+at::Tensor attend(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer, double scale);
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -9,7 +9,7 @@
 #include "framework/core/error.h"
 #include "framework/kernels/kernels.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 // Which of the last `columns` cache rows each row of an item sees; all see what lies below.
@@ -94,8 +94,8 @@ PlannedRows plan_rows(const Shape& shape, const ItemPlan& plan) {
   return plan_chain(plan);
 }
 
-SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
-  SeenRows seen;
+kernels::SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
+  kernels::SeenRows seen;
   seen.rows = plan.rows;
   seen.end = plan.start + plan.rows;
   seen.base = seen.end - static_cast<int>(rows.positions.size());
@@ -106,11 +106,11 @@ SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::Tens
 }
 
 // Cache rows below the item's own hold committed text, whose positions are their indices.
-std::optional<SeenRows> seen_in_window(const PlannedRows& rows, const SeenRows& unlimited, int window) {
+std::optional<kernels::SeenRows> seen_in_window(const PlannedRows& rows, const kernels::SeenRows& unlimited, int window) {
   const std::span<const int> own(rows.positions);
   const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
   if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
-  SeenRows seen = unlimited;
+  kernels::SeenRows seen = unlimited;
   seen.first = std::clamp(std::ranges::min(asked) - window + 1, 0, seen.base);
   if (unlimited.all && seen.first == asked[0] - window + 1) return seen;
   seen.all = false;
@@ -155,8 +155,8 @@ void add_angles(const PlanContext& context, BatchPlan& plan) {
 
 namespace {
 
-std::vector<StoredRows> stored_rows(const BatchPlan& plan, int layer) {
-  std::vector<StoredRows> out;
+std::vector<kernels::StoredRows> stored_rows(const BatchPlan& plan, int layer) {
+  std::vector<kernels::StoredRows> out;
   out.reserve(plan.items.size());
   for (const ItemPlan& item : plan.items) {
     if (item.rows > 0) out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer)});
@@ -166,11 +166,11 @@ std::vector<StoredRows> stored_rows(const BatchPlan& plan, int layer) {
 
 }  // namespace
 
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+void rotate_and_store(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer) {
   rotate_and_store(qkv, layout, plan.cosines, plan.sines, stored_rows(plan, layer));
 }
 
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer) {
+void rotate_and_store_aten(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer) {
   rotate_and_store_aten(qkv, layout, plan.cosines, plan.sines, stored_rows(plan, layer));
 }
 
@@ -213,4 +213,4 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
   return plan;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -17,15 +17,15 @@
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct ItemPlan {
   int offset = 0;  // of its first row in the batch
   int rows = 0;
   int start = 0;  // the cache row that its first row is written to
   TransformerCache* cache = nullptr;
-  SeenRows seen = {};
-  std::optional<SeenRows> windowed = {};  // in windowed layers, if that is less
+  kernels::SeenRows seen = {};
+  std::optional<kernels::SeenRows> windowed = {};  // in windowed layers, if that is less
   ItemAttention attention = {};
   int below = 0;         // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
@@ -40,14 +40,14 @@ struct BatchPlan {
 };
 
 // What the item's rows see in a layer of this layout.
-inline const SeenRows& seen_in_layer(const ItemPlan& item, const HeadLayout& layout) {
+inline const kernels::SeenRows& seen_in_layer(const ItemPlan& item, const kernels::HeadLayout& layout) {
   return layout.windowed && item.windowed ? *item.windowed : item.seen;
 }
 
 // Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
 // the items' caches at `layer`.
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const BatchPlan& plan, int layer);
+void rotate_and_store(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer);
+void rotate_and_store_aten(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer);
 
 // How the rows of this model's forward are rotated and typed.
 struct PlanContext {
@@ -64,4 +64,4 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
 
 int input_rows(const Input& input);
 
-}  // namespace foretell
+}  // namespace foretell::model

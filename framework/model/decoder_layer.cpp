@@ -4,11 +4,11 @@
 #include "framework/model/mlp.h"
 #include "framework/model/rope.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
-HeadLayout layout_of(const ModelConfig& config, int layer) {
-  HeadLayout layout{config.num_heads, config.num_kv_heads, config.head_dim, config.rope.interleaved};
+kernels::HeadLayout layout_of(const formats::ModelConfig& config, int layer) {
+  kernels::HeadLayout layout{config.num_heads, config.num_kv_heads, config.head_dim, config.rope.interleaved};
   layout.windowed = config.is_windowed(layer);
   if (!config.latent) return layout;
   layout.other_value_dim = config.latent->value_dim;
@@ -18,7 +18,7 @@ HeadLayout layout_of(const ModelConfig& config, int layer) {
 
 }  // namespace
 
-DecoderLayer::DecoderLayer(const ModelConfig& config, int layer, LayerWeights weights)
+DecoderLayer::DecoderLayer(const formats::ModelConfig& config, int layer, LayerWeights weights)
     : weights_(std::move(weights)),
       layout_(layout_of(config, layer)),
       scale_(attention_scale(config, layer)),
@@ -38,7 +38,7 @@ void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_lay
 void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
   const std::int64_t queries = std::int64_t{layout_.heads} * layout_.head_dim, keys = std::int64_t{layout_.kv_heads} * layout_.head_dim;
   const auto norm = [&](std::int64_t first, std::int64_t width, const Norm& part) {
-    if (part.gain.defined()) rms_norm_parts(qkv, first, width / part.gain.size(0), part.gain, part.eps);
+    if (part.gain.defined()) kernels::rms_norm_parts(qkv, first, width / part.gain.size(0), part.gain, part.eps);
   };
   norm(0, queries, weights_.query_norm);
   norm(queries, keys, weights_.key_norm);
@@ -87,4 +87,4 @@ std::size_t DecoderLayer::bytes() const {
   return bytes;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -8,15 +8,15 @@
 
 #include <optional>
 
-#include "framework/model/batch_plan.h"
-#include "framework/model/experts.h"
 #include "framework/formats/model_config.h"
 #include "framework/kernels/kernels.h"
+#include "framework/model/batch_plan.h"
+#include "framework/model/experts.h"
 #include "framework/model/latent_attention.h"
 #include "framework/model/linear.h"
 #include "framework/model/norm.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct LayerWeights {
   Norm attention_norm;
@@ -33,7 +33,7 @@ struct LayerWeights {
 class DecoderLayer {
  public:
   // `layer` counts from 0; some families scale attention by it.
-  DecoderLayer(const ModelConfig& config, int layer, LayerWeights weights);
+  DecoderLayer(const formats::ModelConfig& config, int layer, LayerWeights weights);
 
   void attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const;  // x [rows, hidden]
   void mlp(at::Tensor& x, const ExpertContext& context = {}) const;
@@ -50,7 +50,7 @@ class DecoderLayer {
   at::Tensor mlp_of(const at::Tensor& x, const ExpertContext& context) const;
 
   LayerWeights weights_;
-  HeadLayout layout_;
+  kernels::HeadLayout layout_;
   double scale_;
   std::optional<double> qkv_limit_;
   Activation activation_;
@@ -58,4 +58,4 @@ class DecoderLayer {
   bool parallel_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

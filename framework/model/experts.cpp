@@ -8,7 +8,7 @@
 #include "framework/core/error.h"
 #include "framework/model/mlp.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 at::ScalarType sum_type(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
@@ -45,7 +45,7 @@ std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, 
 
 }  // namespace
 
-ExpertBlock::ExpertBlock(const ModelConfig& config, int layer, ExpertWeights weights)
+ExpertBlock::ExpertBlock(const formats::ModelConfig& config, int layer, ExpertWeights weights)
     : moe_(config.moe), activation_(config.activation), layer_(layer), weights_(std::move(weights)) {
   gate_ = Linear(weights_.gate.to(sum_type(weights_.gate)), {});
   // Packed, a row's logits do not depend on the rows beside it.
@@ -106,4 +106,4 @@ std::size_t ExpertBlock::bytes_for_one_row() const {
   return gates + weights_.shared.bytes() + static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -13,7 +13,7 @@
 #include "framework/model/linear.h"
 #include "framework/model/router.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct Expert {
   Linear up = {};    // [2 * size, hidden], the gate first
@@ -38,7 +38,7 @@ struct ExpertContext {
 
 class ExpertBlock {
  public:
-  ExpertBlock(const ModelConfig& config, int layer, ExpertWeights weights);
+  ExpertBlock(const formats::ModelConfig& config, int layer, ExpertWeights weights);
 
   at::Tensor forward(const at::Tensor& x, const ExpertContext& context) const;  // [rows, hidden]
 
@@ -52,7 +52,7 @@ class ExpertBlock {
   at::Tensor rows_of(const Expert& expert, const at::Tensor& x) const;
   void add_shared(const at::Tensor& x, at::Tensor& sum) const;
 
-  MoeConfig moe_;
+  formats::MoeConfig moe_;
   Activation activation_;
   int layer_;
   ExpertWeights weights_;
@@ -60,4 +60,4 @@ class ExpertBlock {
   std::vector<float> selection_bias_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -10,7 +10,7 @@
 
 #include "framework/model/layers.h"
 
-namespace foretell {
+namespace foretell::model {
 
 class KvCache {
  public:
@@ -30,4 +30,4 @@ class KvCache {
   void keep(int base, std::span<const int> rows) { keep({0, num_layers()}, base, rows); }
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

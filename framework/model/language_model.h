@@ -16,14 +16,14 @@
 #include <variant>
 #include <vector>
 
-#include "framework/core/types.h"
 #include "framework/api/attention_policy.h"
+#include "framework/core/types.h"
 #include "framework/formats/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
 #include "framework/model/router.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state above it.
 using Input = std::variant<TokenSpan, at::Tensor>;
@@ -84,7 +84,7 @@ struct ForwardResult {
 class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
-  virtual const ModelConfig& config() const = 0;
+  virtual const formats::ModelConfig& config() const = 0;
   virtual std::unique_ptr<KvCache> make_cache(int capacity) const = 0;
   virtual ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const = 0;
   virtual at::Device device() const = 0;
@@ -94,4 +94,4 @@ class LanguageModel {
   ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const { return forward(std::span(&item, 1), options); }
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

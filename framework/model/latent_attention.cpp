@@ -3,13 +3,13 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
-namespace foretell {
+namespace foretell::model {
 
 std::size_t LatentWeights::bytes() const {
   return query_down.bytes() + query_norm.bytes() + query_up.bytes() + kv_down.bytes() + kv_norm.bytes() + kv_up.bytes();
 }
 
-at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const HeadLayout& layout) {
+at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const kernels::HeadLayout& layout) {
   const std::int64_t rows = x.size(0), heads = layout.heads, dim = layout.head_dim, value = layout.value_dim();
   const std::int64_t plain = layout.rotary_first, rotary = dim - plain;
   at::Tensor qkv = at::empty({rows, layout.width()}, x.options());
@@ -28,4 +28,4 @@ at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const H
   return qkv;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

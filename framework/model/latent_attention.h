@@ -11,7 +11,7 @@
 #include "framework/model/linear.h"
 #include "framework/model/norm.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct LatentWeights {
   Linear query_down = {};  // [query_rank, hidden]; undefined where queries are projected at once
@@ -25,6 +25,6 @@ struct LatentWeights {
 };
 
 // x [rows, hidden] -> [rows, layout.width()], not rotated yet.
-at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const HeadLayout& layout);
+at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const kernels::HeadLayout& layout);
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -2,7 +2,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::model {
 
 LayerSet LayerSet::first(int count, int num_layers) {
   FORETELL_CHECK(count >= 0 && count <= num_layers, "count {} of {}", count, num_layers);
@@ -19,4 +19,4 @@ std::optional<int> LayerSet::prefix_layers() const {
   return length;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-namespace foretell {
+namespace foretell::model {
 
 struct LayerRange {
   int first = 0;
@@ -41,4 +41,4 @@ class LayerSet {
   std::vector<bool> mlp_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -12,7 +12,7 @@
 #include "framework/kernels/ternary.h"
 #include "framework/kernels/tile_product.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 // Of matrices that a cache holds few rows are multiplied without an operator's overhead, whatever the processor has instructions for.
@@ -44,7 +44,7 @@ bool has_bfloat16_instructions() {
 
 at::Tensor gated_halves(const at::Tensor& wide, Activation activation) {
   const std::int64_t width = wide.size(1) / 2;
-  const at::Tensor gate = activate(wide.narrow(1, 0, width), activation);
+  const at::Tensor gate = kernels::activate(wide.narrow(1, 0, width), activation);
   return gate.mul(wide.narrow(1, width, width));
 }
 
@@ -76,14 +76,17 @@ void Linear::pack(const PackOptions& options) {
   if (bias_.defined()) wide_bias_ = bias_.to(at::kFloat).contiguous();
   packed_rows_ = std::numeric_limits<std::int64_t>::max();
   if (ternary || options.int8) {
-    packed_ = PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, PackedMatrix::Type::Int8, options.gated && !ternary);
+    packed_ =
+        kernels::PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, kernels::PackedMatrix::Type::Int8, options.gated && !ternary);
     bytes_ = packed_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
-  } else if (!options.wide && type_ == at::kBFloat16 && has_bfloat16_instructions() && !(has_tiles() && inputs_ % kTileInputs == 0)) {
+  } else if (!options.wide && type_ == at::kBFloat16 && has_bfloat16_instructions() &&
+             !(kernels::has_tiles() && inputs_ % kernels::kTileInputs == 0)) {
     packed_rows_ = inputs_ * outputs_ <= kSmallMatrix ? kFewRows : 0;
-    if (packed_rows_ > 0) packed_ = PackedMatrix(weight_, PackedMatrix::Type::BFloat16, options.gated);
+    if (packed_rows_ > 0) packed_ = kernels::PackedMatrix(weight_, kernels::PackedMatrix::Type::BFloat16, options.gated);
     blocks_ = reorder(weight_);
   } else {
-    packed_ = PackedMatrix(weight_, type_ == at::kFloat ? PackedMatrix::Type::Float32 : PackedMatrix::Type::BFloat16, options.gated);
+    packed_ = kernels::PackedMatrix(
+        weight_, type_ == at::kFloat ? kernels::PackedMatrix::Type::Float32 : kernels::PackedMatrix::Type::BFloat16, options.gated);
   }
   weight_ = at::Tensor();
 }
@@ -101,8 +104,8 @@ bool Linear::takes(const at::Tensor& x) const { return packed_.defined() && x.si
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
   if (!output_scales_.defined()) return multiplied(x);
-  const QuantisedRows rows = quantise_rows(x, type_);
-  return rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
+  const kernels::QuantisedRows rows = kernels::quantise_rows(x, type_);
+  return kernels::rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
 }
 
 at::Tensor Linear::forward_wide(const at::Tensor& x) const {
@@ -125,4 +128,4 @@ at::Tensor Linear::multiplied(const at::Tensor& x) const {
   return blocks_.defined() ? multiply(x, blocks_, bias) : at::linear(x, weight_, bias);
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -13,7 +13,7 @@
 #include "framework/formats/model_config.h"
 #include "framework/kernels/packed_matrix.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct PackOptions {
   bool gated = false;  // the first half of the outputs is the gate of the second; only gated() can be asked then
@@ -50,7 +50,7 @@ class Linear {
   bool takes(const at::Tensor& x) const;  // whether the packed matrix does
 
   at::Tensor weight_;  // undefined once packed
-  PackedMatrix packed_;
+  kernels::PackedMatrix packed_;
   at::Tensor blocks_;                 // oneDNN's layout; undefined if not used
   at::Tensor bias_;                   // in the matrix's type
   at::Tensor wide_bias_;              // the same in float32
@@ -63,4 +63,4 @@ class Linear {
   bool is_packed_ = false;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -9,19 +9,19 @@
 
 #include "framework/core/error.h"
 #include "framework/formats/model_weights.h"
-#include "framework/model/transformer.h"
 #include "framework/kernels/worker_threads.h"
+#include "framework/model/transformer.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
-std::optional<at::ScalarType> scalar_type(StoredType type) {
+std::optional<at::ScalarType> scalar_type(formats::StoredType type) {
   switch (type) {
-    case StoredType::F32: return at::kFloat;
-    case StoredType::F16: return at::kHalf;
-    case StoredType::BF16: return at::kBFloat16;
-    case StoredType::F64: return at::kDouble;
-    case StoredType::I8: return at::kChar;
+    case formats::StoredType::F32: return at::kFloat;
+    case formats::StoredType::F16: return at::kHalf;
+    case formats::StoredType::BF16: return at::kBFloat16;
+    case formats::StoredType::F64: return at::kDouble;
+    case formats::StoredType::I8: return at::kChar;
     default: return std::nullopt;
   }
 }
@@ -29,7 +29,8 @@ std::optional<at::ScalarType> scalar_type(StoredType type) {
 // The tensors of a checkpoint as ATen's.
 class WeightSource {
  public:
-  WeightSource(std::shared_ptr<const Checkpoint> checkpoint, const ModelConfig& config, at::ScalarType dtype, at::Device device)
+  WeightSource(std::shared_ptr<const formats::Checkpoint> checkpoint, const formats::ModelConfig& config, at::ScalarType dtype,
+               at::Device device)
       : checkpoint_(std::move(checkpoint)), weights_(*checkpoint_, config), naming_(config.naming), dtype_(dtype), device_(device) {}
 
   // In the model's type; undefined if the config has no such tensor.
@@ -39,7 +40,7 @@ class WeightSource {
   }
   // As it is stored, and where: in the mapped file, which lives as long as the tensor does. Nobody writes to weights. Copied only if it lies unaligned.
   at::Tensor get_raw(const std::string& name) const {
-    const StoredTensor* stored = weights_.find(name);
+    const formats::StoredTensor* stored = weights_.find(name);
     if (stored == nullptr) return {};
     const at::TensorOptions options = at::TensorOptions().dtype(*scalar_type(stored->type));
     const std::byte* bytes = stored->bytes.data();
@@ -50,24 +51,24 @@ class WeightSource {
     std::copy(stored->bytes.begin(), stored->bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
     return raw;
   }
-  at::Tensor layer(int layer, std::string_view part) const { return get(layer_weight_name(naming_, layer, part)); }
-  at::Tensor layer_raw(int layer, std::string_view part) const { return get_raw(layer_weight_name(naming_, layer, part)); }
+  at::Tensor layer(int layer, std::string_view part) const { return get(formats::layer_weight_name(naming_, layer, part)); }
+  at::Tensor layer_raw(int layer, std::string_view part) const { return get_raw(formats::layer_weight_name(naming_, layer, part)); }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
-  std::shared_ptr<const Checkpoint> checkpoint_;
-  ModelWeights weights_;
-  WeightNaming naming_;
+  std::shared_ptr<const formats::Checkpoint> checkpoint_;
+  formats::ModelWeights weights_;
+  formats::WeightNaming naming_;
   at::ScalarType dtype_;
   at::Device device_;
 };
 
 class Loader {
  public:
-  Loader(const WeightSource& source, const ModelConfig& config, bool int8) : source_(source), config_(config), int8_(int8) {}
+  Loader(const WeightSource& source, const formats::ModelConfig& config, bool int8) : source_(source), config_(config), int8_(int8) {}
 
   TransformerWeights load() const {
-    const WeightNames names = weight_names(config_.naming);
+    const formats::WeightNames names = formats::weight_names(config_.naming);
     TransformerWeights weights;
     const at::Tensor embedding = source_.get(names.embedding);
     weights.embedding = source_.on_device(embedding);
@@ -85,8 +86,8 @@ class Loader {
 
   LayerWeights load_layer(int layer) const {
     switch (config_.naming) {
-      case WeightNaming::Gpt2: return gpt2_layer(layer);
-      case WeightNaming::GptNeoX: return gpt_neox_layer(layer);
+      case formats::WeightNaming::Gpt2: return gpt2_layer(layer);
+      case formats::WeightNaming::GptNeoX: return gpt_neox_layer(layer);
       default: return llama_layer(layer);
     }
   }
@@ -108,7 +109,7 @@ class Loader {
 
   LayerWeights llama_layer(int layer) const {
     LayerWeights weights{.attention_norm = layer_norm(layer, "input_layernorm"), .mlp_norm = layer_norm(layer, "post_attention_layernorm")};
-    const bool fused_in_file = config_.naming == WeightNaming::Phi3;
+    const bool fused_in_file = config_.naming == formats::WeightNaming::Phi3;
     if (config_.latent) {
       weights.latent = latent(layer);
     } else if (fused_in_file) {
@@ -131,7 +132,7 @@ class Loader {
   LatentWeights latent(int layer) const {
     // These two norms keep a constant of their own, whatever rms_norm_eps is.
     const auto inner_norm = [&](const char* name) {
-      return Norm{NormKind::Rms, 1e-6, source_.on_device(source_.layer(layer, name)), at::Tensor()};
+      return Norm{formats::NormKind::Rms, 1e-6, source_.on_device(source_.layer(layer, name)), at::Tensor()};
     };
     const bool direct = config_.latent->query_rank == 0;
     LatentWeights weights{.query_up = fused(layer, {direct ? "self_attn.q_proj" : "self_attn.q_b_proj"}),
@@ -145,7 +146,7 @@ class Loader {
   }
 
   ExpertWeights experts(int layer) const {
-    const ExpertNames names = expert_names(config_.naming);
+    const formats::ExpertNames names = formats::expert_names(config_.naming);
     const std::string block = names.block;
     const auto get = [&](const std::string& name) { return source_.on_device(source_.layer(layer, block + name)); };
     const auto expert = [&](const std::string& stem, const char* gate, const char* up, const char* down) {
@@ -198,7 +199,7 @@ class Loader {
   Linear ternary(const at::Tensor& weight, int layer, Stems stems) const {
     std::vector<at::Tensor> scales;
     for (const std::string& stem : stems) {
-      const std::string name = layer_weight_name(config_.naming, layer, stem);
+      const std::string name = formats::layer_weight_name(config_.naming, layer, stem);
       scales.push_back(source_.get_raw(name + ".weight_scale").to(at::kDouble).expand({source_.get_raw(name + ".weight").size(0)}));
     }
     // Products are exact in float32: float64 is for what lies between them.
@@ -216,12 +217,12 @@ class Loader {
   }
 
   const WeightSource& source_;
-  const ModelConfig& config_;
+  const formats::ModelConfig& config_;
   bool int8_;
 };
 
 // What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in, so float32 stands in.
-at::ScalarType own_dtype(const ModelConfig& config, const Checkpoint& checkpoint) {
+at::ScalarType own_dtype(const formats::ModelConfig& config, const formats::Checkpoint& checkpoint) {
   if (config.dtype) return *config.dtype == "bfloat16" ? at::kBFloat16 : *config.dtype == "float64" ? at::kDouble : at::kFloat;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto type = scalar_type(tensor.type);
@@ -249,10 +250,10 @@ at::Device parse_device(std::string_view text) {
 }
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options) {
-  use_threads();
-  const ModelConfig described = load_model_config(folder);
-  const auto checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(folder));
-  const ModelConfig config = with_stored_head(*checkpoint, described);
+  kernels::use_threads();
+  const formats::ModelConfig described = formats::load_model_config(folder);
+  const auto checkpoint = std::make_shared<const formats::Checkpoint>(formats::Checkpoint::open(folder));
+  const formats::ModelConfig config = formats::with_stored_head(*checkpoint, described);
   const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, *checkpoint));
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());
@@ -261,4 +262,4 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
   return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load());
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

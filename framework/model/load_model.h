@@ -15,7 +15,7 @@
 
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct ModelLoadOptions {
   // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
@@ -32,4 +32,4 @@ at::ScalarType parse_dtype(std::string_view text);
 // "cpu", "cuda" or "cuda:N"; an Error if this build or this machine has no such device.
 at::Device parse_device(std::string_view text);
 
-}  // namespace foretell
+}  // namespace foretell::model

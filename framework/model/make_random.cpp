@@ -5,13 +5,13 @@
 
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
-#include "framework/io/mapped_file.h"
 #include "framework/formats/model_config.h"
 #include "framework/formats/safetensors.h"
 #include "framework/formats/stored_numbers.h"
 #include "framework/formats/weight_list.h"
+#include "framework/io/mapped_file.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 struct Scale {
@@ -19,14 +19,14 @@ struct Scale {
   float deviation = 1;
 };
 
-Scale scale_of(const WeightSpec& spec) {
+Scale scale_of(const formats::WeightSpec& spec) {
   switch (spec.kind) {
-    case WeightKind::Matrix: return {0, 1.0f / std::sqrt(static_cast<float>(spec.inputs))};
-    case WeightKind::Embedding: return {0, 3.0f / std::sqrt(static_cast<float>(spec.inputs))};
-    case WeightKind::Gain: return {1, 0.05f};
-    case WeightKind::Bias: return {0, 0.02f};
-    case WeightKind::Ternary: return {0, 1};
-    case WeightKind::TernaryScale: return {std::sqrt(1.5f * static_cast<float>(spec.inputs)), 0};
+    case formats::WeightKind::Matrix: return {0, 1.0f / std::sqrt(static_cast<float>(spec.inputs))};
+    case formats::WeightKind::Embedding: return {0, 3.0f / std::sqrt(static_cast<float>(spec.inputs))};
+    case formats::WeightKind::Gain: return {1, 0.05f};
+    case formats::WeightKind::Bias: return {0, 0.02f};
+    case formats::WeightKind::Ternary: return {0, 1};
+    case formats::WeightKind::TernaryScale: return {std::sqrt(1.5f * static_cast<float>(spec.inputs)), 0};
   }
   return {};
 }
@@ -39,32 +39,32 @@ void fill_ternary(std::span<std::byte> out, std::uint64_t key) {
   }
 }
 
-void fill(std::span<std::byte> out, StoredType type, const Scale& scale, std::uint64_t key) {
-  const std::size_t size = bytes_of(type);
+void fill(std::span<std::byte> out, formats::StoredType type, const Scale& scale, std::uint64_t key) {
+  const std::size_t size = formats::bytes_of(type);
   for (std::size_t i = 0; i < out.size() / size; ++i) {
     const float value = scale.mean + scale.deviation * normal_at(key, i);
-    write_stored(type, value, out.data() + i * size);
+    formats::write_stored(type, value, out.data() + i * size);
   }
 }
 
 }  // namespace
 
 void make_random(const std::filesystem::path& config_json, const std::filesystem::path& out_dir, std::uint64_t seed) {
-  ModelConfig config = parse_model_config(MappedFile::open(config_json).text(), config_json.string());
+  formats::ModelConfig config = formats::parse_model_config(io::MappedFile::open(config_json).text(), config_json.string());
   if (!config.dtype) config.dtype = "float32";
-  const StoredType type = stored_type(config.dtype);
-  std::vector<NewTensor> tensors;
-  for (const WeightSpec& spec : weight_list(config)) {
+  const formats::StoredType type = formats::stored_type(config.dtype);
+  std::vector<formats::NewTensor> tensors;
+  for (const formats::WeightSpec& spec : formats::weight_list(config)) {
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(spec.name)));
-    if (spec.kind == WeightKind::Ternary) {
-      tensors.push_back({spec.name, StoredType::I8, spec.shape, [=](std::span<std::byte> out) { fill_ternary(out, key); }});
+    if (spec.kind == formats::WeightKind::Ternary) {
+      tensors.push_back({spec.name, formats::StoredType::I8, spec.shape, [=](std::span<std::byte> out) { fill_ternary(out, key); }});
       continue;
     }
     tensors.push_back(
         {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }
-  write_model_config(out_dir, config);
-  write_safetensors(out_dir / "model.safetensors", tensors);
+  formats::write_model_config(out_dir, config);
+  formats::write_safetensors(out_dir / "model.safetensors", tensors);
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

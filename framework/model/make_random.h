@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <filesystem>
 
-namespace foretell {
+namespace foretell::model {
 
 void make_random(const std::filesystem::path& config_json, const std::filesystem::path& out_dir, std::uint64_t seed);
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -8,7 +8,7 @@
 #include "framework/formats/model_config.h"
 #include "framework/model/linear.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // What the lower matrix is given: x [rows, in] -> [rows, width].
 at::Tensor mlp_inside(const at::Tensor& x, const Linear& up, Activation activation, bool gated);
@@ -16,4 +16,4 @@ at::Tensor mlp_inside(const at::Tensor& x, const Linear& up, Activation activati
 // x [rows, in] -> [rows, out]
 at::Tensor mlp_rows(const at::Tensor& x, const Linear& up, const Linear& down, Activation activation, bool gated);
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -4,12 +4,12 @@
 
 #include "framework/kernels/kernels.h"
 
-namespace foretell {
+namespace foretell::model {
 
 at::Tensor Norm::forward(const at::Tensor& x) const {
   if (!gain.defined()) return x;
-  if (kind == NormKind::Layer) return at::layer_norm(x, {x.size(1)}, gain, bias, eps);
-  return rms_norm(x, gain, eps);
+  if (kind == formats::NormKind::Layer) return at::layer_norm(x, {x.size(1)}, gain, bias, eps);
+  return kernels::rms_norm(x, gain, eps);
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -5,11 +5,11 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // Without a gain there is no norm here: rows go through as they are.
 struct Norm {
-  NormKind kind = NormKind::Rms;
+  formats::NormKind kind = formats::NormKind::Rms;
   double eps = 1e-5;
   at::Tensor gain;  // [width]
   at::Tensor bias;  // [width]; LayerNorm only (Ba et al. 2016, arXiv 1607.06450)
@@ -18,4 +18,4 @@ struct Norm {
   std::size_t bytes() const { return (gain.defined() ? gain.nbytes() : 0) + (bias.defined() ? bias.nbytes() : 0); }
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -9,21 +9,21 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // Radians a position advances each rotated pair by: [rotary_dim / 2].
-std::vector<double> rope_frequencies(const ModelConfig& config);
+std::vector<double> rope_frequencies(const formats::ModelConfig& config);
 
 // What cosines and sines are multiplied with (the attention temperature of yarn and longrope); 1 for all other kinds.
-double rope_magnitude(const RopeConfig& rope);
+double rope_magnitude(const formats::RopeConfig& rope);
 
 // What a layer's products of queries and keys are multiplied with. Latent attention under yarn takes the temperature here, over whole heads: the part
 // of a head that is not rotated knows no cosines (mscale_all_dim of the released DeepSeek-V3 code).
-double attention_scale(const ModelConfig& config, int layer);
+double attention_scale(const formats::ModelConfig& config, int layer);
 
 // The cosine and sine of each position's angles, both [positions, frequencies], times `magnitude`. In float32 they are computed as checkpoints' own
 // code computes them, frequencies rounded first.
 void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, float* cosines, float* sines);
 void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, double* cosines, double* sines);
 
-}  // namespace foretell
+}  // namespace foretell::model

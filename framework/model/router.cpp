@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 constexpr double kNever = -std::numeric_limits<double>::infinity();
@@ -32,13 +32,13 @@ std::vector<int> largest(std::span<const double> values, int count) {
 class CheckpointRouter final : public Router {
  public:
   Routing route(const RouterRows& rows, const RouterContext& context) const override {
-    const MoeConfig& moe = context.moe;
+    const formats::MoeConfig& moe = context.moe;
     Routing routing{moe.experts_per_token, {}, {}};
     std::vector<double> scores;
     for (int row = 0; row < rows.rows; ++row) {
       const auto logits = rows.logits.subspan(static_cast<std::size_t>(row) * moe.experts, moe.experts);
       scores.assign(logits.begin(), logits.end());
-      if (moe.score == MoeConfig::Score::Softmax) {
+      if (moe.score == formats::MoeConfig::Score::Softmax) {
         softmax(scores);
       } else {
         for (double& score : scores) score = 1 / (1 + std::exp(-score));
@@ -51,7 +51,7 @@ class CheckpointRouter final : public Router {
 
  private:
   static void choose(const std::vector<double>& scores, const RouterContext& context, Routing& routing) {
-    const MoeConfig& moe = context.moe;
+    const formats::MoeConfig& moe = context.moe;
     std::vector<double> wanted = scores;
     for (std::size_t i = 0; i < context.selection_bias.size(); ++i) wanted[i] += context.selection_bias[i];
     if (moe.groups > 1) drop_groups(moe, wanted);
@@ -66,7 +66,7 @@ class CheckpointRouter final : public Router {
   }
 
   // Experts outside of the best groups can never be chosen. Some ports give them zero instead, which a negative sum of score and bias loses to.
-  static void drop_groups(const MoeConfig& moe, std::vector<double>& wanted) {
+  static void drop_groups(const formats::MoeConfig& moe, std::vector<double>& wanted) {
     const int size = moe.experts / moe.groups;
     std::vector<double> group_scores;
     for (int group = 0; group < moe.groups; ++group) {
@@ -92,4 +92,4 @@ const Router& checkpoint_router() {
   return kRouter;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -11,7 +11,7 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::model {
 
 // What the rows of one forward bring: the products with the checkpoint's gate.
 struct RouterRows {
@@ -22,7 +22,7 @@ struct RouterRows {
 
 struct RouterContext {
   int layer = 0;  // of the model
-  const MoeConfig& moe;
+  const formats::MoeConfig& moe;
   std::span<const float> selection_bias;  // [experts]; empty if the checkpoint has none
 };
 
@@ -42,4 +42,4 @@ class Router {
 // The rule of MoeConfig. Of equal scores the lower expert is chosen.
 const Router& checkpoint_router();
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -7,35 +7,35 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
-at::ScalarType scalar_type(StoredType type, const std::string& name) {
+at::ScalarType scalar_type(formats::StoredType type, const std::string& name) {
   switch (type) {
-    case StoredType::F32: return at::kFloat;
-    case StoredType::F16: return at::kHalf;
-    case StoredType::BF16: return at::kBFloat16;
-    case StoredType::F64: return at::kDouble;
+    case formats::StoredType::F32: return at::kFloat;
+    case formats::StoredType::F16: return at::kHalf;
+    case formats::StoredType::BF16: return at::kBFloat16;
+    case formats::StoredType::F64: return at::kDouble;
     default: fail("the tensor '{}' is stored as {}; F32, F16, BF16 and F64 can be read", name, name_of(type));
   }
 }
 
 }  // namespace
 
-at::Tensor tensor_of(const StoredTensor& stored, const std::string& name) {
+at::Tensor tensor_of(const formats::StoredTensor& stored, const std::string& name) {
   at::Tensor raw = at::empty(stored.shape, at::TensorOptions().dtype(scalar_type(stored.type, name)));
   std::copy(stored.bytes.begin(), stored.bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
   return raw;
 }
 
-NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type) {
+formats::NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type) {
   FORETELL_CHECK(type == at::kFloat || type == at::kBFloat16, "type {}", static_cast<int>(type));
   const auto fill = [value, type](std::span<std::byte> out) {
     const at::Tensor host = value.detach().to(at::kCPU, type).contiguous();
     FORETELL_CHECK(host.nbytes() == out.size(), "{} bytes for {}", host.nbytes(), out.size());
     std::memcpy(out.data(), host.const_data_ptr(), out.size());
   };
-  return {name, type == at::kFloat ? StoredType::F32 : StoredType::BF16, value.sizes().vec(), fill};
+  return {name, type == at::kFloat ? formats::StoredType::F32 : formats::StoredType::BF16, value.sizes().vec(), fill};
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

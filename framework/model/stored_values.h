@@ -10,11 +10,11 @@
 
 #include "framework/formats/safetensors.h"
 
-namespace foretell {
+namespace foretell::model {
 
-at::Tensor tensor_of(const StoredTensor& stored, const std::string& name);
+at::Tensor tensor_of(const formats::StoredTensor& stored, const std::string& name);
 
 // The tensor in float32 or bfloat16, written when the file is.
-NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type);
+formats::NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type);
 
-}  // namespace foretell
+}  // namespace foretell::model

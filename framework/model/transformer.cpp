@@ -10,7 +10,7 @@
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 void check_options(const ForwardOptions& options, LayerRange layers, int num_layers) {
@@ -40,7 +40,7 @@ std::optional<std::vector<std::int64_t>> logit_rows(std::span<const ForwardItem>
 
 }  // namespace
 
-Transformer::Transformer(ModelConfig config, TransformerWeights weights)
+Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights)
     : config_(std::move(config)),
       embedding_(std::move(weights.embedding)),
       positions_(std::move(weights.positions)),
@@ -48,7 +48,7 @@ Transformer::Transformer(ModelConfig config, TransformerWeights weights)
       head_(std::move(weights.head)),
       options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())) {
   for (int layer = 0; layer < config_.num_layers; ++layer) layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
-  if (config_.position != PositionKind::Rope) return;
+  if (config_.position != formats::PositionKind::Rope) return;
   frequencies_ = rope_frequencies(config_);
   magnitude_ = rope_magnitude(config_.rope);
 }
@@ -167,4 +167,4 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   return result;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -13,7 +13,7 @@
 #include "framework/model/decoder_layer.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::model {
 
 struct TransformerWeights {
   at::Tensor embedding;  // [vocab, hidden]
@@ -25,9 +25,9 @@ struct TransformerWeights {
 
 class Transformer final : public LanguageModel {
  public:
-  Transformer(ModelConfig config, TransformerWeights weights);
+  Transformer(formats::ModelConfig config, TransformerWeights weights);
 
-  const ModelConfig& config() const override { return config_; }
+  const formats::ModelConfig& config() const override { return config_; }
   std::unique_ptr<KvCache> make_cache(int capacity) const override;
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
   at::Device device() const override { return options_.device(); }
@@ -49,7 +49,7 @@ class Transformer final : public LanguageModel {
   void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
              ForwardResult& result) const;
 
-  ModelConfig config_;
+  formats::ModelConfig config_;
   at::Tensor embedding_;
   at::Tensor positions_;
   std::vector<DecoderLayer> layers_;
@@ -60,4 +60,4 @@ class Transformer final : public LanguageModel {
   double magnitude_ = 1;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

@@ -9,7 +9,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::model {
 namespace {
 
 void check_range(LayerRange layers, int num_layers) {
@@ -76,4 +76,4 @@ void TransformerCache::grow(LayerRange layers, int rows) {
   for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] += rows;
 }
 
-}  // namespace foretell
+}  // namespace foretell::model

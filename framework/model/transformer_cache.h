@@ -12,7 +12,7 @@
 
 #include "framework/model/kv_cache.h"
 
-namespace foretell {
+namespace foretell::model {
 
 class TransformerCache final : public KvCache {
  public:
@@ -43,4 +43,4 @@ class TransformerCache final : public KvCache {
   std::vector<int> lengths_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::model

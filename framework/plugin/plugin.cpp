@@ -7,12 +7,12 @@
 #include <fstream>
 #include <system_error>
 
+#include "framework/api/abi_tag.h"
 #include "framework/core/input_file.h"
 #include "framework/core/registry.h"
-#include "framework/api/abi_tag.h"
 #include "framework/plugin/plugin_file.h"
 
-namespace foretell {
+namespace foretell::plugin {
 namespace {
 
 constexpr std::uintmax_t kLargestFile = std::uintmax_t{1} << 30;
@@ -89,4 +89,4 @@ const LoadedPlugin& load_plugin(const std::filesystem::path& file) {
   return loaded.emplace_back(std::move(plugin));
 }
 
-}  // namespace foretell
+}  // namespace foretell::plugin

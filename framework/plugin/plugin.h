@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::plugin {
 
 struct LoadedPlugin {
   std::filesystem::path file;           // absolute
@@ -25,4 +25,4 @@ const LoadedPlugin& load_plugin(const std::filesystem::path& file);
 // What a plug-in for this program has to be built for; framework/api/abi_tag.h.
 std::string_view plugin_abi_tag();
 
-}  // namespace foretell
+}  // namespace foretell::plugin

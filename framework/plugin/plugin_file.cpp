@@ -7,10 +7,10 @@
 #include <cstring>
 #include <optional>
 
-#include "framework/core/error.h"
 #include "framework/api/abi_tag.h"
+#include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::plugin {
 namespace {
 
 constexpr std::size_t kLongestTag = 200;
@@ -55,4 +55,4 @@ std::string read_plugin_tag(std::string_view bytes, const std::string& name) {
   return std::move(*tag);
 }
 
-}  // namespace foretell
+}  // namespace foretell::plugin

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-namespace foretell {
+namespace foretell::plugin {
 
 std::string read_plugin_tag(std::string_view bytes, const std::string& name);
 
-}  // namespace foretell
+}  // namespace foretell::plugin

@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell {
+namespace foretell::replay {
 
 void RecordedLaws::add(std::span<const float> logits, Token token, int top_k) {
   FORETELL_CHECK(static_cast<int>(logits.size()) == vocab_, "{} logits for {} tokens", logits.size(), vocab_);
@@ -67,4 +67,4 @@ RecordedLaws RecordedLaws::first(int count) const {
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::replay

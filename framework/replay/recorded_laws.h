@@ -12,7 +12,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::replay {
 
 struct RecordedLaw {
   Token token;                               // that was emitted
@@ -49,4 +49,4 @@ class RecordedLaws {
   std::vector<float> top_log_probabilities_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::replay

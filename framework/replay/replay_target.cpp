@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/replay/recorded_laws.h"
 
-namespace foretell {
+namespace foretell::replay {
 namespace {
 
 // What follows each node that lies on the recorded path.
@@ -185,4 +185,4 @@ std::unique_ptr<Target> make_replay_target(int vocab, ReplayOptions options) {
   return std::make_unique<ReplayTarget>(vocab, std::move(options));
 }
 
-}  // namespace foretell
+}  // namespace foretell::replay

@@ -40,7 +40,7 @@
 #include "framework/api/round.h"
 #include "framework/api/target.h"
 
-namespace foretell {
+namespace foretell::replay {
 
 struct ReplayOptions {
   // Of answers with laws: how their tokens were drawn, and where the recorded model's context ended.
@@ -52,4 +52,4 @@ struct ReplayOptions {
 
 std::unique_ptr<Target> make_replay_target(int vocab, ReplayOptions options = {});
 
-}  // namespace foretell
+}  // namespace foretell::replay

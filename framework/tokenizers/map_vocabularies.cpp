@@ -5,7 +5,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
@@ -83,4 +83,4 @@ SharedIds shared_ids(const Tokenizer& target, const Tokenizer& draft) {
   return shared;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -7,7 +7,7 @@
 #include "framework/core/vocabulary_map.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 
 // Vocabularies are those of the models: ids that a tokenizer does not have correspond to nothing.
 VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, int target_vocab,
@@ -15,4 +15,4 @@ VocabularyMap map_vocabularies(const std::shared_ptr<const Tokenizer>& target, i
 
 SharedIds shared_ids(const Tokenizer& target, const Tokenizer& draft);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -7,10 +7,10 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/unicode/unicode.h"
 #include "framework/tokenizers/stages/vocab.h"
+#include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 constexpr std::size_t kMaxPiece = 4096;
@@ -144,7 +144,8 @@ SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& 
   while (const auto field = message.next()) {
     if (field->number == 1) {
       file.pieces.push_back(read_piece(field->bytes, name, file.pieces.size()));
-      if (file.pieces.size() > static_cast<std::size_t>(kMaxVocab)) fail("{}: more than {} pieces", name, kMaxVocab);
+      if (file.pieces.size() > static_cast<std::size_t>(tokenizers::stages::kMaxVocab))
+        fail("{}: more than {} pieces", name, tokenizers::stages::kMaxVocab);
     } else if (field->number == 2) {
       read_trainer(field->bytes, file, name);
       ++trainers;
@@ -165,4 +166,4 @@ SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& 
   return file;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::tokenizers {
 
 enum class PieceType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
@@ -24,4 +24,4 @@ struct SentencePieceFile {
 
 SentencePieceFile scan_sentencepiece(std::string_view bytes, const std::string& name);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -4,15 +4,15 @@
 
 #include "framework/io/file_bytes.h"
 #include "framework/io/json_reader.h"
+#include "framework/tokenizers/stages/vocab.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
-#include "framework/tokenizers/stages/vocab.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 // "eos_token": "</s>" or {"content": "</s>", ...}.
-void read_token(const JsonView& json, std::string_view key, std::optional<std::string>& out) {
+void read_token(const io::JsonView& json, std::string_view key, std::optional<std::string>& out) {
   const auto value = json.find(key);
   if (!value || out) return;
   const std::string& text = value->raw().is_object() ? value->at("content").string() : value->string();
@@ -20,18 +20,18 @@ void read_token(const JsonView& json, std::string_view key, std::optional<std::s
 }
 
 // Unused ids are written as null, as a negative number or not at all.
-void append_id(const JsonView& json, std::vector<Token>& out) {
-  if (json.integer() >= 0) out.push_back(checked_id(json.integer(), json.where(), json.path()));
+void append_id(const io::JsonView& json, std::vector<Token>& out) {
+  if (json.integer() >= 0) out.push_back(tokenizers::stages::checked_id(json.integer(), json.where(), json.path()));
 }
 
 template <class Read>
 void with_document(std::string_view bytes, const std::string& name, const Read& read) {
   const Location where{name, std::nullopt};
-  const nlohmann::json document = parse_json(bytes, where);
-  read(JsonView(document, "", where));
+  const nlohmann::json document = io::parse_json(bytes, where);
+  read(io::JsonView(document, "", where));
 }
 
-void read_end_ids(const JsonView& json, SpecialTokenSettings& settings) {
+void read_end_ids(const io::JsonView& json, SpecialTokenSettings& settings) {
   if (const auto bos = json.find("bos_token_id")) {
     std::vector<Token> ids;
     append_id(*bos, ids);
@@ -49,7 +49,7 @@ void read_end_ids(const JsonView& json, SpecialTokenSettings& settings) {
 }  // namespace
 
 void read_tokenizer_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
-  with_document(bytes, name, [&](const JsonView& json) {
+  with_document(bytes, name, [&](const io::JsonView& json) {
     read_token(json, "bos_token", settings.bos);
     read_token(json, "eos_token", settings.eos);
     if (const auto add = json.find("add_bos_token")) settings.add_bos = add->boolean();
@@ -58,14 +58,14 @@ void read_tokenizer_config(std::string_view bytes, const std::string& name, Spec
 }
 
 void read_special_tokens_map(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
-  with_document(bytes, name, [&](const JsonView& json) {
+  with_document(bytes, name, [&](const io::JsonView& json) {
     read_token(json, "bos_token", settings.bos);
     read_token(json, "eos_token", settings.eos);
   });
 }
 
 void read_generation_config(std::string_view bytes, const std::string& name, SpecialTokenSettings& settings) {
-  with_document(bytes, name, [&](const JsonView& json) { read_end_ids(json, settings); });
+  with_document(bytes, name, [&](const io::JsonView& json) { read_end_ids(json, settings); });
 }
 
 SpecialTokenSettings read_special_token_settings(const std::filesystem::path& folder) {
@@ -77,7 +77,7 @@ SpecialTokenSettings read_special_token_settings(const std::filesystem::path& fo
   for (const auto& [name, read] : files) {
     const std::filesystem::path file = folder / name;
     std::error_code ignored;
-    if (std::filesystem::exists(file, ignored)) read(read_file_bytes(file), file.string(), settings);
+    if (std::filesystem::exists(file, ignored)) read(io::read_file_bytes(file), file.string(), settings);
   }
   return settings;
 }
@@ -97,4 +97,4 @@ EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings
   return ends;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

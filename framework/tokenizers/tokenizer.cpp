@@ -6,7 +6,7 @@
 #include "framework/io/file_bytes.h"
 #include "framework/tokenizers/tokenizer_files.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 constexpr std::array<const char*, 3> kFileNames = {"tokenizer.json", "tokenizer.model", "tokenizer.bin"};
@@ -15,7 +15,7 @@ std::shared_ptr<const Tokenizer> load_file(const std::filesystem::path& file) {
   const std::string kind = file.extension().string(), name = file.string();
   if (kind != ".json" && kind != ".model" && kind != ".bin")
     fail("{}: not known as a tokenizer; expected a file .json, .model or .bin, or a folder", name);
-  const std::string bytes = read_file_bytes(file);
+  const std::string bytes = io::read_file_bytes(file);
   const SpecialTokenSettings settings = read_special_token_settings(file.parent_path());
   if (kind == ".json") return parse_tokenizer_json(bytes, name, settings);
   return kind == ".model" ? parse_tokenizer_model(bytes, name, settings) : parse_tokenizer_bin(bytes, name, settings);
@@ -80,4 +80,4 @@ std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenize
   return text + decoder.finish();
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -19,7 +19,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 
 struct EncodeOptions {
   bool add_special = false;   // add what the file's post-processor (or its add_bos flag) says: usually BOS in front
@@ -74,4 +74,4 @@ class StreamDecoder {
 std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan context, TokenSpan ids,
                                 bool skip_special = false);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

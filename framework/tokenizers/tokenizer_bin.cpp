@@ -10,11 +10,11 @@
 #include "framework/core/text.h"
 #include "framework/tokenizers/models/bpe.h"
 #include "framework/tokenizers/stages/segments.h"
+#include "framework/tokenizers/stages/vocab.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
-#include "framework/tokenizers/stages/vocab.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "the file is little-endian");
@@ -61,7 +61,8 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
          kLongestToken);
   std::deque<BinPiece> pieces;
   while (!reader.at_end()) {
-    if (pieces.size() == static_cast<std::size_t>(kMaxVocab)) fail("{}: more than {} tokens", name, kMaxVocab);
+    if (pieces.size() == static_cast<std::size_t>(tokenizers::stages::kMaxVocab))
+      fail("{}: more than {} tokens", name, tokenizers::stages::kMaxVocab);
     const std::string what = fmt::format("token {}", pieces.size());
     const auto score = reader.number<float>(what);
     const auto length = reader.number<std::int32_t>(what);
@@ -106,7 +107,7 @@ class BinTokenizer : public Tokenizer {
     Tokens ids;
     if (options.add_special && add_bos_ && ends_.bos) ids.push_back(*ends_.bos);
     const auto plain = [&](std::string_view part) { encode_plain(part, ids); };
-    cut_at_specials(
+    tokenizers::stages::cut_at_specials(
         text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
     if (options.add_special && add_eos_ && !ends_.eos.empty()) ids.push_back(ends_.eos.front());
     return ids;
@@ -149,7 +150,7 @@ class BinTokenizer : public Tokenizer {
   }
 
   void encode_plain(std::string_view text, Tokens& out) const {
-    MergeList list;
+    tokenizers::models::MergeList list;
     if (const auto space = find(" ")) list.push(*space);
     for (std::size_t i = 0; i < text.size();) {
       std::size_t end = i + 1;
@@ -161,7 +162,7 @@ class BinTokenizer : public Tokenizer {
     list.append_to(out);
   }
 
-  void push_character(std::string_view character, MergeList& list) const {
+  void push_character(std::string_view character, tokenizers::models::MergeList& list) const {
     if (const auto id = find(character)) {
       list.push(*id);
       return;
@@ -172,14 +173,15 @@ class BinTokenizer : public Tokenizer {
     }
   }
 
-  std::optional<MergeCandidate> find_merge(Token left, Token right) const {
+  std::optional<tokenizers::models::MergeCandidate> find_merge(Token left, Token right) const {
     const std::string &a = pieces_[static_cast<std::size_t>(left)].text, &b = pieces_[static_cast<std::size_t>(right)].text;
     if (a.size() + b.size() > longest_) return std::nullopt;
     const auto merged = find(a + b);
     if (!merged) return std::nullopt;
     const float score = pieces_[static_cast<std::size_t>(*merged)].score;
     if (!(score > kLowestScore)) return std::nullopt;  // also where it is not a number
-    return MergeCandidate{.rank = -static_cast<double>(score), .position = 0, .left = left, .right = right, .merged = *merged};
+    return tokenizers::models::MergeCandidate{
+        .rank = -static_cast<double>(score), .position = 0, .left = left, .right = right, .merged = *merged};
   }
 
   std::deque<BinPiece> pieces_;
@@ -187,7 +189,7 @@ class BinTokenizer : public Tokenizer {
   std::size_t longest_ = 0;
   bool add_bos_;
   bool add_eos_;
-  ByteTrie specials_;
+  tokenizers::stages::ByteTrie specials_;
   EndTokens ends_;
 };
 
@@ -198,4 +200,4 @@ std::shared_ptr<const Tokenizer> parse_tokenizer_bin(std::string_view bytes, con
   return std::make_shared<const BinTokenizer>(bytes, name, settings);
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -11,7 +11,7 @@
 
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 
 // What the files beside a tokenizer say about its special tokens.
 struct SpecialTokenSettings {
@@ -43,4 +43,4 @@ struct EndTokens {
 };
 EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own, const std::string& name);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

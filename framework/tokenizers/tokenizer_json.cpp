@@ -3,27 +3,27 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "framework/tokenizers/models/token_model.h"
 #include "framework/tokenizers/stages/added_tokens.h"
 #include "framework/tokenizers/stages/growth_limit.h"
 #include "framework/tokenizers/stages/post_processor.h"
 #include "framework/tokenizers/stages/token_decoder.h"
-#include "framework/tokenizers/models/token_model.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 class JsonTokenizer : public Tokenizer {
  public:
-  JsonTokenizer(const JsonView& json, const SpecialTokenSettings& settings) : where_(json.where()) {
-    model_ = make_token_model(json.at("model"));
-    if (const auto part = json.find("normalizer")) normalizer_ = make_normalizer(*part);
-    if (const auto part = json.find("pre_tokenizer")) pre_tokenizer_ = make_pre_tokenizer(*part);
-    if (const auto part = json.find("post_processor")) post_processor_ = PostProcessor(*part);
-    if (const auto part = json.find("decoder")) decoder_ = TokenDecoder(*part);
+  JsonTokenizer(const io::JsonView& json, const SpecialTokenSettings& settings) : where_(json.where()) {
+    model_ = tokenizers::models::make_token_model(json.at("model"));
+    if (const auto part = json.find("normalizer")) normalizer_ = tokenizers::stages::make_normalizer(*part);
+    if (const auto part = json.find("pre_tokenizer")) pre_tokenizer_ = tokenizers::stages::make_pre_tokenizer(*part);
+    if (const auto part = json.find("post_processor")) post_processor_ = tokenizers::stages::PostProcessor(*part);
+    if (const auto part = json.find("decoder")) decoder_ = tokenizers::stages::TokenDecoder(*part);
     const auto added = json.find("added_tokens");
-    added_ = std::make_unique<AddedTokens>(added ? &*added : nullptr, model_->vocab(), normalizer_.get());
+    added_ = std::make_unique<tokenizers::stages::AddedTokens>(added ? &*added : nullptr, model_->vocab(), normalizer_.get());
     if (const auto id = post_processor_.largest_id(); id && *id >= vocab_size())
       json.at("post_processor").refuse(fmt::format("adds token {}, which is not in the vocabulary of {} tokens", *id, vocab_size()));
     ends_ = find_end_tokens(*this, settings, {}, json.where().to_string());
@@ -47,9 +47,9 @@ class JsonTokenizer : public Tokenizer {
 
   Tokens encode(std::string_view text, const EncodeOptions& options) const override {
     const std::string valid = unicode::lossy(text);
-    Normalized normalized{GrowthLimit(valid.size())};
+    Normalized normalized{tokenizers::stages::GrowthLimit(valid.size())};
     Tokens ids;
-    for (const Segment& segment : added_->split_raw(valid, options.parse_special)) {
+    for (const tokenizers::stages::Segment& segment : added_->split_raw(valid, options.parse_special)) {
       if (segment.token)
         ids.push_back(*segment.token);
       else
@@ -72,19 +72,19 @@ class JsonTokenizer : public Tokenizer {
       const std::string* text = owner_.find_text(id);
       if (text == nullptr || (skip_special_ && owner_.added_->is_special(*text))) return;
       sink_.out = &out;
-      DecodeStage& first = stages_.empty() ? sink_ : *stages_.front();
+      tokenizers::stages::DecodeStage& first = stages_.empty() ? sink_ : *stages_.front();
       first.begin();
       first.text(*text);
       first.end();
     }
     void finish(std::string& out) override {
       sink_.out = &out;
-      DecodeStage& first = stages_.empty() ? sink_ : *stages_.front();
+      tokenizers::stages::DecodeStage& first = stages_.empty() ? sink_ : *stages_.front();
       first.finish();
     }
 
    private:
-    struct Sink : DecodeStage {
+    struct Sink : tokenizers::stages::DecodeStage {
       std::string* out = nullptr;
       void begin() override {}
       void text(std::string_view part) override { *out += part; }
@@ -93,7 +93,7 @@ class JsonTokenizer : public Tokenizer {
     };
     const JsonTokenizer& owner_;
     bool skip_special_;
-    DecodeStages stages_;
+    tokenizers::stages::DecodeStages stages_;
     Sink sink_;
   };
 
@@ -104,19 +104,19 @@ class JsonTokenizer : public Tokenizer {
 
   // Of one call of encode(), whose segments are normalized one by one.
   struct Normalized {
-    GrowthLimit limit;
+    tokenizers::stages::GrowthLimit limit;
     std::size_t bytes = 0;
   };
 
   void encode_plain(std::string text, bool at_start, const EncodeOptions& options, Normalized& normalized, Tokens& ids) const {
     if (normalizer_) text = normalizer_->apply(std::move(text));
     normalized.limit.check(normalized.bytes += text.size(), where_);
-    for (const Segment& segment : added_->split_normalized(text, options.parse_special)) {
+    for (const tokenizers::stages::Segment& segment : added_->split_normalized(text, options.parse_special)) {
       if (segment.token) {
         ids.push_back(*segment.token);
         continue;
       }
-      Pieces pieces;
+      tokenizers::stages::Pieces pieces;
       pieces.text = text.substr(segment.range.begin, segment.range.end - segment.range.begin);
       pieces.ranges = {{0, pieces.text.size()}};
       pieces.at_start = at_start && segment.range.begin == 0;
@@ -126,12 +126,12 @@ class JsonTokenizer : public Tokenizer {
   }
 
   Location where_;
-  std::unique_ptr<const TokenModel> model_;
-  std::unique_ptr<const Normalizer> normalizer_;
-  std::unique_ptr<const PreTokenizer> pre_tokenizer_;
-  PostProcessor post_processor_;
-  TokenDecoder decoder_;
-  std::unique_ptr<const AddedTokens> added_;
+  std::unique_ptr<const tokenizers::models::TokenModel> model_;
+  std::unique_ptr<const tokenizers::stages::Normalizer> normalizer_;
+  std::unique_ptr<const tokenizers::stages::PreTokenizer> pre_tokenizer_;
+  tokenizers::stages::PostProcessor post_processor_;
+  tokenizers::stages::TokenDecoder decoder_;
+  std::unique_ptr<const tokenizers::stages::AddedTokens> added_;
   EndTokens ends_;
 };
 
@@ -140,8 +140,8 @@ class JsonTokenizer : public Tokenizer {
 std::shared_ptr<const Tokenizer> parse_tokenizer_json(std::string_view bytes, const std::string& name,
                                                       const SpecialTokenSettings& settings) {
   const Location where{name, std::nullopt};
-  const nlohmann::json document = parse_json(bytes, where);
-  return std::make_shared<const JsonTokenizer>(JsonView(document, "", where), settings);
+  const nlohmann::json document = io::parse_json(bytes, where);
+  return std::make_shared<const JsonTokenizer>(io::JsonView(document, "", where), settings);
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

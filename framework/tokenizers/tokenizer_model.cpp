@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "framework/tokenizers/sentencepiece_file.h"
 #include "framework/tokenizers/stages/decode_stages.h"
 #include "framework/tokenizers/stages/segments.h"
-#include "framework/tokenizers/sentencepiece_file.h"
+#include "framework/tokenizers/stages/vocab.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
-#include "framework/tokenizers/stages/vocab.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";
@@ -91,7 +91,7 @@ class ModelTokenizer : public Tokenizer {
       if (!status.ok()) fail("SentencePiece cannot encode a text: {}", unicode::printable(status.ToString()));
       ids.insert(ids.end(), part_ids.begin(), part_ids.end());
     };
-    cut_at_specials(
+    tokenizers::stages::cut_at_specials(
         text, specials_, options.parse_special, [&](Token id) { ids.push_back(id); }, plain);
     if (options.add_special && add_eos_ && !ends_.eos.empty()) ids.push_back(ends_.eos.front());
     return ids;
@@ -133,7 +133,7 @@ class ModelTokenizer : public Tokenizer {
         text.remove_prefix(kSpaceSymbol.size());
         if (!file_.remove_extra_whitespaces) begun_ = true;
       }
-      write(replace_all(std::string(text), kSpaceSymbol, " "), out);
+      write(tokenizers::stages::replace_all(std::string(text), kSpaceSymbol, " "), out);
     }
 
     void finish(std::string& out) override {
@@ -160,7 +160,7 @@ class ModelTokenizer : public Tokenizer {
   sentencepiece::SentencePieceProcessor processor_;
   bool add_bos_;
   bool add_eos_;
-  ByteTrie specials_;
+  tokenizers::stages::ByteTrie specials_;
   EndTokens ends_;
 };
 
@@ -171,4 +171,4 @@ std::shared_ptr<const Tokenizer> parse_tokenizer_model(std::string_view bytes, c
   return std::make_shared<const ModelTokenizer>(bytes, name, settings);
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

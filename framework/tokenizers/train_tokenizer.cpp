@@ -13,7 +13,7 @@
 #include "framework/unicode/regex.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers {
 namespace {
 
 constexpr const char* kWordPattern = R"( ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+)";
@@ -22,11 +22,11 @@ constexpr int kBytes = 256;
 using Counts = std::map<std::string, std::size_t>;  // in byte-level characters; ordered, so that the library sees the same input every time
 
 Counts count_words(const std::vector<std::string>& texts) {
-  const Regex words(kWordPattern, "the tokenizer's words");
+  const unicode::Regex words(kWordPattern, "the tokenizer's words");
   Counts counts;
   for (const std::string& text : texts)
-    for (const TextRange range : words.find_all(text))
-      ++counts[byte_level::to_characters(text.substr(range.begin, range.end - range.begin))];
+    for (const unicode::TextRange range : words.find_all(text))
+      ++counts[tokenizers::stages::byte_level::to_characters(text.substr(range.begin, range.end - range.begin))];
   return counts;
 }
 
@@ -51,7 +51,8 @@ class WordIterator final : public sentencepiece::SentenceIterator {
 
 std::vector<std::string> byte_characters() {
   std::vector<std::string> all;
-  for (int byte = 0; byte < kBytes; ++byte) all.push_back(byte_level::to_characters(std::string(1, static_cast<char>(byte))));
+  for (int byte = 0; byte < kBytes; ++byte)
+    all.push_back(tokenizers::stages::byte_level::to_characters(std::string(1, static_cast<char>(byte))));
   return all;
 }
 
@@ -175,4 +176,4 @@ std::string train_tokenizer(const std::vector<std::string>& texts, const Tokeniz
   return file.dump(1) + "\n";
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::tokenizers {
 
 struct TokenizerTraining {
   int vocab_size = 2048;  // at most; a text with fewer different words gives fewer tokens
@@ -18,4 +18,4 @@ struct TokenizerTraining {
 // The content of a tokenizer.json. Error if the vocabulary is too small for the bytes and the special tokens, or the texts are empty.
 std::string train_tokenizer(const std::vector<std::string>& texts, const TokenizerTraining& training);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers

@@ -12,7 +12,7 @@
 #include <cmath>
 #include <numbers>
 
-namespace foretell {
+namespace foretell::training {
 
 double learning_rate_at(const OptimizerSettings& settings, int step, int steps) {
   if (step < settings.warmup_steps) return settings.learning_rate * (step + 1) / settings.warmup_steps;
@@ -22,9 +22,9 @@ double learning_rate_at(const OptimizerSettings& settings, int step, int steps) 
   return settings.learning_rate * share;
 }
 
-AdamW::AdamW(std::vector<TrainParameter> parameters, const OptimizerSettings& settings)
+AdamW::AdamW(std::vector<autograd::TrainParameter> parameters, const OptimizerSettings& settings)
     : parameters_(std::move(parameters)), settings_(settings) {
-  for (const TrainParameter& parameter : parameters_)
+  for (const autograd::TrainParameter& parameter : parameters_)
     moments_.push_back({at::zeros_like(parameter.value.detach()), at::zeros_like(parameter.value.detach())});
 }
 
@@ -32,7 +32,7 @@ void AdamW::set_steps_done(int steps) { steps_done_ = steps; }
 
 double AdamW::gradient_norm() const {
   std::vector<at::Tensor> norms;
-  for (const TrainParameter& parameter : parameters_)
+  for (const autograd::TrainParameter& parameter : parameters_)
     if (parameter.value.grad().defined()) norms.push_back(at::linalg_vector_norm(parameter.value.grad()));
   return norms.empty() ? 0.0 : at::linalg_vector_norm(at::stack(norms)).item<double>();
 }
@@ -43,7 +43,7 @@ void AdamW::step(double learning_rate, double divide_by) {
   for (const bool decays : {true, false}) {
     std::vector<at::Tensor> values, gradients, first, second, steps;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      const TrainParameter& parameter = parameters_[i];
+      const autograd::TrainParameter& parameter = parameters_[i];
       if (parameter.decays != decays || !parameter.value.grad().defined()) continue;
       values.push_back(parameter.value);
       gradients.push_back(parameter.value.grad());
@@ -59,7 +59,7 @@ void AdamW::step(double learning_rate, double divide_by) {
 }
 
 void AdamW::clear_gradients() {
-  for (TrainParameter& parameter : parameters_) parameter.value.mutable_grad().reset();
+  for (autograd::TrainParameter& parameter : parameters_) parameter.value.mutable_grad().reset();
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

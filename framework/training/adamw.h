@@ -11,7 +11,7 @@
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/settings.h"
 
-namespace foretell {
+namespace foretell::training {
 
 // Rises in a line over the warm-up, then falls along half a cosine to min_lr_ratio at the last step. `step` counts from 0.
 double learning_rate_at(const OptimizerSettings& settings, int step, int steps);
@@ -22,9 +22,9 @@ class AdamW {
     at::Tensor first, second;
   };
 
-  AdamW(std::vector<TrainParameter> parameters, const OptimizerSettings& settings);
+  AdamW(std::vector<autograd::TrainParameter> parameters, const OptimizerSettings& settings);
 
-  const std::vector<TrainParameter>& parameters() const { return parameters_; }
+  const std::vector<autograd::TrainParameter>& parameters() const { return parameters_; }
   std::vector<Moments>& moments() { return moments_; }
   int steps_done() const { return steps_done_; }
   void set_steps_done(int steps);
@@ -36,10 +36,10 @@ class AdamW {
   void clear_gradients();
 
  private:
-  std::vector<TrainParameter> parameters_;
+  std::vector<autograd::TrainParameter> parameters_;
   std::vector<Moments> moments_;
   OptimizerSettings settings_;
   int steps_done_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -8,7 +8,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr std::int64_t kMostSkipped = 10000;
@@ -66,9 +66,9 @@ double total_weight(std::span<const Sample> samples) {
   return sum;
 }
 
-TrainBatch make_batch(std::vector<Sample> samples, at::Device device) {
+autograd::TrainBatch make_batch(std::vector<Sample> samples, at::Device device) {
   std::stable_sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return rows_of(a) > rows_of(b); });
-  TrainBatch batch;
+  autograd::TrainBatch batch;
   Columns columns;
   for (const Sample& sample : samples) {
     if (batch.groups.empty() || !joins(rows_of(sample), batch.groups.back().length))
@@ -85,4 +85,4 @@ TrainBatch make_batch(std::vector<Sample> samples, at::Device device) {
   return batch;
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

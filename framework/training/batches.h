@@ -12,7 +12,7 @@
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/samples.h"
 
-namespace foretell {
+namespace foretell::training {
 
 // How far a run has come in its data; all that has to be kept to go on.
 struct DataPosition {
@@ -27,6 +27,6 @@ std::vector<Sample> take_samples(const SampleSource& source, const TrainBatchSet
 
 double total_weight(std::span<const Sample> samples);
 
-TrainBatch make_batch(std::vector<Sample> samples, at::Device device);
+autograd::TrainBatch make_batch(std::vector<Sample> samples, at::Device device);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -9,12 +9,12 @@
 
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
-#include "framework/io/atomic_file.h"
 #include "framework/formats/safetensors.h"
-#include "framework/model/stored_values.h"
+#include "framework/io/atomic_file.h"
 #include "framework/io/json_reader.h"
+#include "framework/model/stored_values.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr const char* kMeta = "meta";
@@ -48,7 +48,7 @@ std::vector<Named> tensors_of(Trainer& trainer) {
   std::vector<Named> all;
   AdamW& optimizer = trainer.optimizer();
   for (std::size_t i = 0; i < optimizer.parameters().size(); ++i) {
-    const TrainParameter& parameter = optimizer.parameters()[i];
+    const autograd::TrainParameter& parameter = optimizer.parameters()[i];
     all.push_back({"parameter." + parameter.name, parameter.value.detach()});
     all.push_back({"first_moment." + parameter.name, optimizer.moments()[i].first});
     all.push_back({"second_moment." + parameter.name, optimizer.moments()[i].second});
@@ -71,9 +71,9 @@ void check_settings(const std::string& file, const std::string& stored, const st
 void save_checkpoint(const std::filesystem::path& file, Trainer& trainer, const RunState& state) {
   const std::string meta = to_json(trainer, trainer.data(), state).dump();
   std::uint64_t sum = checksum(std::as_bytes(std::span(meta)), 0);
-  std::vector<NewTensor> tensors;
+  std::vector<formats::NewTensor> tensors;
   for (const Named& named : tensors_of(trainer)) {
-    NewTensor tensor = stored_as(named.name, named.value, at::kFloat);
+    formats::NewTensor tensor = model::stored_as(named.name, named.value, at::kFloat);
     tensor.fill = [&sum, fill = std::move(tensor.fill)](std::span<std::byte> out) {
       fill(out);
       sum = checksum(out, sum);
@@ -81,40 +81,40 @@ void save_checkpoint(const std::filesystem::path& file, Trainer& trainer, const 
     tensors.push_back(std::move(tensor));
   }
   const auto copy = [](const void* from) { return [from](std::span<std::byte> out) { std::memcpy(out.data(), from, out.size()); }; };
-  tensors.push_back({kMeta, StoredType::U8, {static_cast<std::int64_t>(meta.size())}, copy(meta.data())});
-  tensors.push_back({kChecksum, StoredType::U64, {1}, copy(&sum)});  // last: all others have been written by then
-  make_folder(file.parent_path());
-  write_safetensors(file, tensors);
+  tensors.push_back({kMeta, formats::StoredType::U8, {static_cast<std::int64_t>(meta.size())}, copy(meta.data())});
+  tensors.push_back({kChecksum, formats::StoredType::U64, {1}, copy(&sum)});  // last: all others have been written by then
+  io::make_folder(file.parent_path());
+  formats::write_safetensors(file, tensors);
 }
 
 RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, const std::string& settings) {
-  const SafetensorsFile stored = SafetensorsFile::open(file);
+  const formats::SafetensorsFile stored = formats::SafetensorsFile::open(file);
   const std::span<const std::byte> meta = stored.at(kMeta).bytes;
   const std::string_view text(reinterpret_cast<const char*>(meta.data()), meta.size());
   const Location where{file.string(), {}};
-  const nlohmann::json parsed = parse_json(text, where);
-  const JsonView json(parsed, "", where);
+  const nlohmann::json parsed = io::parse_json(text, where);
+  const io::JsonView json(parsed, "", where);
   check_settings(file.string(), json.at("settings").string(), settings);
   std::uint64_t sum = checksum(meta, 0);
   for (const Named& named : tensors_of(trainer)) {
-    const StoredTensor& tensor = stored.at(named.name);
+    const formats::StoredTensor& tensor = stored.at(named.name);
     if (tensor.shape != named.value.sizes().vec()) fail("{}: the tensor '{}' has another shape than the model", file.string(), named.name);
     sum = checksum(tensor.bytes, sum);
   }
-  const StoredTensor& expected = stored.at(kChecksum);
+  const formats::StoredTensor& expected = stored.at(kChecksum);
   if (expected.bytes.size() != sizeof sum || std::memcmp(expected.bytes.data(), &sum, sizeof sum) != 0)
     fail("{}: is damaged: its checksum does not fit; start over with --restart", file.string());
   const c10::NoGradGuard no_grad;
-  for (Named& named : tensors_of(trainer)) named.value.copy_(tensor_of(stored.at(named.name), named.name));
+  for (Named& named : tensors_of(trainer)) named.value.copy_(model::tensor_of(stored.at(named.name), named.name));
   constexpr std::int64_t kMost = std::int64_t{1} << 53;
   const auto count = [&](const char* key) { return json.at(key).integer(0, kMost); };
-  const auto step = [](const JsonView& value) { return static_cast<int>(value.integer(0, std::numeric_limits<int>::max())); };
+  const auto step = [](const io::JsonView& value) { return static_cast<int>(value.integer(0, std::numeric_limits<int>::max())); };
   trainer.optimizer().set_steps_done(step(json.at("steps_done")));
   trainer.data() = {static_cast<std::uint64_t>(count("next_sample")), count("skipped"), count("tokens"), count("loss_tokens")};
   RunState state{settings, {}, json.at("seconds").number()};
-  const JsonView curve = json.at("curve");
+  const io::JsonView curve = json.at("curve");
   for (std::size_t i = 0; i < curve.size(); ++i) {
-    const JsonView values = curve.at(i).at(std::size_t{1});
+    const io::JsonView values = curve.at(i).at(std::size_t{1});
     CurvePoint point{step(curve.at(i).at(std::size_t{0})), {}};
     for (std::size_t k = 0; k < values.size(); ++k)
       point.values.emplace_back(values.at(k).at(std::size_t{0}).string(), values.at(k).at(std::size_t{1}).number());
@@ -123,4 +123,4 @@ RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, co
   return state;
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -11,7 +11,7 @@
 #include "framework/training/curve.h"
 #include "framework/training/trainer.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct RunState {
   std::string settings;  // the resolved YAML of everything that shapes the curve
@@ -22,4 +22,4 @@ struct RunState {
 void save_checkpoint(const std::filesystem::path& file, Trainer& trainer, const RunState& state);
 RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, const std::string& settings);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::training {
 
 std::string curve_csv(const Curve& curve) {
   std::vector<std::string> names;
@@ -23,4 +23,4 @@ std::string curve_csv(const Curve& curve) {
   return csv + "\n";
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-namespace foretell {
+namespace foretell::training {
 
 struct CurvePoint {
   int step = 0;
@@ -20,4 +20,4 @@ using Curve = std::vector<CurvePoint>;
 std::string curve_csv(const Curve& curve);
 std::string curve_svg(const Curve& curve, const std::string& title);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -8,7 +8,7 @@
 
 #include "framework/training/curve.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr double kWidth = 860, kHeight = 330, kLeft = 60, kRight = 200, kTop = 44, kBottom = 42;
@@ -120,4 +120,4 @@ std::string curve_svg(const Curve& curve, const std::string& title) {
   return svg + "</svg>\n";
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -16,20 +16,20 @@
 #include "framework/training/language_loss.h"
 #include "framework/training/shuffle.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr int kConversations = 32;  // answered between two writes
 constexpr int kSpareTokens = 64;    // an answer may be so much longer than the true one
 
 struct Answered {
-  TaskExample example;
+  datasets::TaskExample example;
   bool complete = true;
 };
 
 nlohmann::ordered_json to_json(const Answered& answered) {
   auto turns = nlohmann::ordered_json::array();
-  for (const TaskTurn& turn : answered.example.turns) turns.push_back({{"prompt", turn.prompt}, {"answer", turn.answer}});
+  for (const datasets::TaskTurn& turn : answered.example.turns) turns.push_back({{"prompt", turn.prompt}, {"answer", turn.answer}});
   return {{"id", answered.example.id}, {"family", answered.example.family}, {"complete", answered.complete}, {"turns", turns}};
 }
 
@@ -42,8 +42,8 @@ std::vector<Answered> read_answered(const std::filesystem::path& file) {
   int number = 0;
   for (std::string line; std::getline(in, line) && !in.eof();) {
     const Location where{file.string(), ++number};
-    const nlohmann::json parsed = parse_json(line, where);
-    const JsonView json(parsed, "", where), turns = json.at("turns");
+    const nlohmann::json parsed = io::parse_json(line, where);
+    const io::JsonView json(parsed, "", where), turns = json.at("turns");
     Answered answered{{json.at("family").string(), json.at("id").string(), {}}, json.at("complete").boolean()};
     for (std::size_t i = 0; i < turns.size(); ++i)
       answered.example.turns.push_back({turns.at(i).at("prompt").string(), turns.at(i).at("answer").string()});
@@ -55,12 +55,12 @@ std::vector<Answered> read_answered(const std::filesystem::path& file) {
 void write_answered(const std::filesystem::path& file, const std::vector<Answered>& all) {
   std::string text;
   for (const Answered& answered : all) text += to_json(answered).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  write_file(file, text);
+  io::write_file(file, text);
 }
 
 // Answers one turn of every conversation that has it, behind the target's own earlier answers.
 void answer_turn(std::span<Answered> conversations, std::size_t turn, const TrainSettings& settings, const ConversationWriter& writer,
-                 const std::shared_ptr<const LanguageModel>& target) {
+                 const std::shared_ptr<const model::LanguageModel>& target) {
   std::vector<Request> requests;
   std::vector<Answered*> asked;
   for (Answered& answered : conversations) {
@@ -86,7 +86,7 @@ void answer_turn(std::span<Answered> conversations, std::size_t turn, const Trai
 
 class ExampleSource final : public SampleSource {
  public:
-  ExampleSource(std::vector<TaskExample> examples, ConversationWriter writer, std::uint64_t seed)
+  ExampleSource(std::vector<datasets::TaskExample> examples, ConversationWriter writer, std::uint64_t seed)
       : examples_(std::move(examples)), writer_(std::move(writer)), seed_(seed) {}
 
   Sample sample(std::uint64_t index) const override {
@@ -95,21 +95,21 @@ class ExampleSource final : public SampleSource {
   }
 
  private:
-  std::vector<TaskExample> examples_;
+  std::vector<datasets::TaskExample> examples_;
   ConversationWriter writer_;
   std::uint64_t seed_;
 };
 
 }  // namespace
 
-TrainLoss DistillationLoss::loss(const TrainBatch& batch) const {
-  Teacher teacher;
+autograd::TrainLoss DistillationLoss::loss(const autograd::TrainBatch& batch) const {
+  autograd::Teacher teacher;
   {
     const c10::NoGradGuard no_grad;
     teacher = {loss_states(target_->forward(batch), batch), target_->head()};
   }
   const at::Tensor state = loss_states(draft_->forward(batch), batch);
-  const DistillLoss loss = distill_loss_training(state, draft_->head(), batch.targets, batch.weights, teacher, mix_);
+  const autograd::DistillLoss loss = autograd::distill_loss_training(state, draft_->head(), batch.targets, batch.weights, teacher, mix_);
   const at::Tensor total = loss.total / batch.normaliser;
   const auto term = [&](double sum) { return at::scalar_tensor(sum / batch.normaliser, at::kDouble); };
   return {
@@ -117,7 +117,8 @@ TrainLoss DistillationLoss::loss(const TrainBatch& batch) const {
       {{"loss", total.detach()}, {"loss.ce", term(loss.terms.ce)}, {"loss.kl", term(loss.terms.kl)}, {"loss.tvd", term(loss.terms.tvd)}}};
 }
 
-std::vector<TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer, const AnswerRequest& request) {
+std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
+                                                  const AnswerRequest& request) {
   const int wanted = settings.distill.samples;
   std::vector<Answered> all = read_answered(request.file);
   while (static_cast<int>(all.size()) < wanted && !request.stop()) {
@@ -131,15 +132,16 @@ std::vector<TaskExample> target_answers(const TrainSettings& settings, const Con
     write_answered(request.file, all);
     if (request.on_progress) request.on_progress(static_cast<int>(all.size()), wanted);
   }
-  std::vector<TaskExample> examples;
+  std::vector<datasets::TaskExample> examples;
   for (Answered& answered : all)
     if (answered.complete) examples.push_back(std::move(answered.example));
   return examples;
 }
 
-std::unique_ptr<SampleSource> make_example_source(std::vector<TaskExample> examples, ConversationWriter writer, std::uint64_t seed) {
+std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples, ConversationWriter writer,
+                                                  std::uint64_t seed) {
   if (examples.empty()) fail("distill: the target did not bring a single answer to its end: is it trained on this chat template?");
   return std::make_unique<ExampleSource>(std::move(examples), std::move(writer), seed);
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -15,33 +15,36 @@
 #include "framework/training/autograd/trainable_transformer.h"
 #include "framework/training/samples.h"
 
-namespace foretell {
+namespace foretell::training {
 
-class DistillationLoss final : public Trainable {
+class DistillationLoss final : public autograd::Trainable {
  public:
-  DistillationLoss(std::shared_ptr<const TrainableTransformer> draft, std::shared_ptr<const TrainableTransformer> target, DistillMix mix)
+  DistillationLoss(std::shared_ptr<const autograd::TrainableTransformer> draft,
+                   std::shared_ptr<const autograd::TrainableTransformer> target, kernels::training::DistillMix mix)
       : draft_(std::move(draft)), target_(std::move(target)), mix_(mix) {}
 
-  std::vector<TrainParameter> parameters() const override { return draft_->parameters(); }
-  TrainLoss loss(const TrainBatch& batch) const override;
+  std::vector<autograd::TrainParameter> parameters() const override { return draft_->parameters(); }
+  autograd::TrainLoss loss(const autograd::TrainBatch& batch) const override;
 
  private:
-  std::shared_ptr<const TrainableTransformer> draft_, target_;
-  DistillMix mix_;
+  std::shared_ptr<const autograd::TrainableTransformer> draft_, target_;
+  kernels::training::DistillMix mix_;
 };
 
 struct AnswerRequest {
   std::filesystem::path file;  // where answers are kept
-  std::shared_ptr<const LanguageModel> target;
+  std::shared_ptr<const model::LanguageModel> target;
   std::function<void(int done, int all)> on_progress = {};
   std::function<bool()> stop = [] { return false; };
 };
 
 // The first `data.distill.samples` training conversations with the target's answers in place of the true ones; a conversation in which an answer did
 // not come to its end is left out. Fewer if `stop` said so.
-std::vector<TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer, const AnswerRequest& request);
+std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
+                                                  const AnswerRequest& request);
 
 // Passes over these conversations, each in another order.
-std::unique_ptr<SampleSource> make_example_source(std::vector<TaskExample> examples, ConversationWriter writer, std::uint64_t seed);
+std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples, ConversationWriter writer,
+                                                  std::uint64_t seed);
 
-}  // namespace foretell
+}  // namespace foretell::training

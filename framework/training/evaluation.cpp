@@ -8,7 +8,7 @@
 #include "framework/training/generation.h"
 #include "framework/training/language_loss.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr int kTokensOver = 8;  // an answer may be told in a few more tokens than the tokenizer would take for it
@@ -46,7 +46,7 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
   for (const std::string& family : data.families) {
     int taken = 0;
     for (std::uint64_t index = 0; taken < each && index < 100u * static_cast<unsigned>(each); ++index) {
-      const TaskExample example = make_task(family, data.tasks, TaskSplit::Heldout, index);
+      const datasets::TaskExample example = datasets::make_task(family, data.tasks, datasets::TaskSplit::Heldout, index);
       Sample sample = answers_only.write(example);
       if (static_cast<int>(sample.tokens.size()) > batch.length) continue;
       set.samples.push_back(std::move(sample));
@@ -61,7 +61,7 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
   return set;
 }
 
-ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch) {
+ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch) {
   const c10::NoGradGuard no_grad;
   Shares shares;
   std::vector<Sample> part;
@@ -69,9 +69,9 @@ ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample>
   const auto evaluate = [&] {
     if (part.empty()) return;
     const std::string family = part.front().family;
-    const TrainBatch rows_of_part = make_batch(part, model.device());
+    const autograd::TrainBatch rows_of_part = make_batch(part, model.device());
     const at::Tensor state = loss_states(model.forward(rows_of_part), rows_of_part);
-    const at::Tensor sum = head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
+    const at::Tensor sum = autograd::head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
     shares.add(family, sum.item<double>(), rows_of_part.normaliser);
     part.clear();
     rows = 0;
@@ -99,8 +99,8 @@ std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
   return requests;
 }
 
-ByFamily acceptance_length(const std::shared_ptr<const LanguageModel>& target, const std::shared_ptr<const LanguageModel>& draft, int depth,
-                           const HeldoutSet& heldout) {
+ByFamily acceptance_length(const std::shared_ptr<const model::LanguageModel>& target,
+                           const std::shared_ptr<const model::LanguageModel>& draft, int depth, const HeldoutSet& heldout) {
   Shares shares;
   const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout), DraftedBy{draft, depth});
   for (std::size_t i = 0; i < generations.size(); ++i)
@@ -109,16 +109,16 @@ ByFamily acceptance_length(const std::shared_ptr<const LanguageModel>& target, c
   return shares.means();
 }
 
-ByFamily exact_match_share(const std::shared_ptr<const LanguageModel>& model, const HeldoutSet& heldout,
-                           const std::shared_ptr<const Tokenizer>& tokenizer) {
+ByFamily exact_match_share(const std::shared_ptr<const model::LanguageModel>& model, const HeldoutSet& heldout,
+                           const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer) {
   Shares shares;
   const std::vector<Generation> generations = generate_with(model, heldout_requests(heldout));
   for (std::size_t i = 0; i < generations.size(); ++i) {
     const HeldoutAnswer& answer = heldout.answers[i];
     const std::string text = answer_text(tokenizer, answer.prompt, generations[i]);
-    shares.add(answer.family, exact_match(text, answer.expected) ? 1 : 0, 1);
+    shares.add(answer.family, datasets::exact_match(text, answer.expected) ? 1 : 0, 1);
   }
   return shares.means();
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -15,7 +15,7 @@
 #include "framework/training/autograd/trainable_transformer.h"
 #include "framework/training/batches.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct HeldoutAnswer {
   std::string family;
@@ -35,17 +35,17 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
 // By family; "" is all of them together. Values of the measure, between 0 and 1 for a share.
 using ByFamily = std::map<std::string, double>;
 
-ByFamily heldout_loss(const TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch);
+ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch);
 
 // The answers' requests, greedy.
 std::vector<Request> heldout_requests(const HeldoutSet& heldout);
 
 // [tokens / round] mean_acceptance_length of the target's greedy answers when `draft` proposes `depth` tokens a round: rounds pooled, the target's own
 // token included.
-ByFamily acceptance_length(const std::shared_ptr<const LanguageModel>& target, const std::shared_ptr<const LanguageModel>& draft, int depth,
-                           const HeldoutSet& heldout);
+ByFamily acceptance_length(const std::shared_ptr<const model::LanguageModel>& target,
+                           const std::shared_ptr<const model::LanguageModel>& draft, int depth, const HeldoutSet& heldout);
 
-ByFamily exact_match_share(const std::shared_ptr<const LanguageModel>& model, const HeldoutSet& heldout,
-                           const std::shared_ptr<const Tokenizer>& tokenizer);
+ByFamily exact_match_share(const std::shared_ptr<const model::LanguageModel>& model, const HeldoutSet& heldout,
+                           const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -6,7 +6,7 @@
 #include "framework/decoding/decoder.h"
 #include "framework/decoding/model_target.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 constexpr int kBatch = 16;
@@ -19,7 +19,7 @@ ConfigValue drafter_section(const std::optional<DraftedBy>& drafted_by) {
 
 }  // namespace
 
-std::vector<Generation> generate_with(const std::shared_ptr<const LanguageModel>& target, std::span<const Request> requests,
+std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target, std::span<const Request> requests,
                                       const std::optional<DraftedBy>& drafted_by) {
   BuildContext context;
   context.vocab = target->config().vocab_size;
@@ -32,16 +32,16 @@ std::vector<Generation> generate_with(const std::shared_ptr<const LanguageModel>
   const auto drafter = Registry<Drafter>::instance().make(drafter_section(drafted_by), context);
   const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);
   const auto policy = Registry<DraftPolicy>::instance().make(ConfigValue::scalar("fixed"), context);
-  const auto decoded = make_model_target(target);
-  DecoderOptions options;
+  const auto decoded = decoding::make_model_target(target);
+  decoding::DecoderOptions options;
   options.max_batch = kBatch;
-  return Decoder(*decoded, {*drafter, *verifier, *policy}, options).run(requests);
+  return decoding::Decoder(*decoded, {*drafter, *verifier, *policy}, options).run(requests);
 }
 
-std::string answer_text(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation) {
+std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation) {
   TokenSpan tokens = generation.tokens;
   if (generation.finish == FinishReason::StopToken) tokens = tokens.first(tokens.size() - 1);
-  return decode_continuation(tokenizer, prompt, tokens, true);
+  return tokenizers::decode_continuation(tokenizer, prompt, tokens, true);
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

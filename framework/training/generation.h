@@ -11,17 +11,17 @@
 #include "framework/model/language_model.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::training {
 
 // Plain decoding, or with a draft model that proposes `depth` tokens a round.
 struct DraftedBy {
-  std::shared_ptr<const LanguageModel> draft;
+  std::shared_ptr<const model::LanguageModel> draft;
   int depth = 4;
 };
-std::vector<Generation> generate_with(const std::shared_ptr<const LanguageModel>& target, std::span<const Request> requests,
+std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target, std::span<const Request> requests,
                                       const std::optional<DraftedBy>& drafted_by = {});
 
 // Without the token that ended it.
-std::string answer_text(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation);
+std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -6,17 +6,17 @@
 
 #include "framework/training/autograd/training_ops.h"
 
-namespace foretell {
+namespace foretell::training {
 
-at::Tensor loss_states(const at::Tensor& state, const TrainBatch& batch) {
+at::Tensor loss_states(const at::Tensor& state, const autograd::TrainBatch& batch) {
   if (batch.loss_rows.size(0) == state.size(0)) return state;
   return at::embedding(state, batch.loss_rows);  // selects rows, with a faster derivative than index_select's
 }
 
-TrainLoss LanguageLoss::loss(const TrainBatch& batch) const {
+autograd::TrainLoss LanguageLoss::loss(const autograd::TrainBatch& batch) const {
   const at::Tensor state = loss_states(model_->forward(batch), batch);
-  const at::Tensor total = head_loss_training(state, model_->head(), batch.targets, batch.weights) / batch.normaliser;
+  const at::Tensor total = autograd::head_loss_training(state, model_->head(), batch.targets, batch.weights) / batch.normaliser;
   return {total, {{"loss", total.detach()}}};
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

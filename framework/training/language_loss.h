@@ -8,20 +8,20 @@
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/autograd/trainable_transformer.h"
 
-namespace foretell {
+namespace foretell::training {
 
-class LanguageLoss final : public Trainable {
+class LanguageLoss final : public autograd::Trainable {
  public:
-  explicit LanguageLoss(std::shared_ptr<const TrainableTransformer> model) : model_(std::move(model)) {}
+  explicit LanguageLoss(std::shared_ptr<const autograd::TrainableTransformer> model) : model_(std::move(model)) {}
 
-  std::vector<TrainParameter> parameters() const override { return model_->parameters(); }
-  TrainLoss loss(const TrainBatch& batch) const override;
+  std::vector<autograd::TrainParameter> parameters() const override { return model_->parameters(); }
+  autograd::TrainLoss loss(const autograd::TrainBatch& batch) const override;
 
  private:
-  std::shared_ptr<const TrainableTransformer> model_;
+  std::shared_ptr<const autograd::TrainableTransformer> model_;
 };
 
 // The states that are to predict something: [loss rows, hidden] of state [rows, hidden].
-at::Tensor loss_states(const at::Tensor& state, const TrainBatch& batch);
+at::Tensor loss_states(const at::Tensor& state, const autograd::TrainBatch& batch);
 
-}  // namespace foretell
+}  // namespace foretell::training

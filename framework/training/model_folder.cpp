@@ -11,13 +11,13 @@
 #include "framework/io/mapped_file.h"
 #include "framework/model/stored_values.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 // A copy under the name that a model's folder has it by.
 void copy_if_there(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (std::filesystem::exists(from) && !std::filesystem::equivalent(from.parent_path(), to.parent_path()))
-    write_file(to, MappedFile::open(from).text());
+    io::write_file(to, io::MappedFile::open(from).text());
 }
 
 void copy_tokenizer(const std::filesystem::path& source, const std::filesystem::path& folder) {
@@ -28,7 +28,7 @@ void copy_tokenizer(const std::filesystem::path& source, const std::filesystem::
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin"}) copy_if_there(home / name, folder / name);
 }
 
-std::string generation_config(const ModelConfig& config) {
+std::string generation_config(const formats::ModelConfig& config) {
   nlohmann::ordered_json json;
   if (config.bos) json["bos_token_id"] = *config.bos;
   if (!config.eos.empty()) json["eos_token_id"] = config.eos;
@@ -60,7 +60,7 @@ std::string results_table(const Curve& curve) {
 }
 
 std::string model_card(const ModelFolder& content) {
-  const ModelConfig& config = content.model.config();
+  const formats::ModelConfig& config = content.model.config();
   const TrainSettings& settings = content.settings;
   std::string text = fmt::format("# {}\n\n", settings.name);
   text += fmt::format("A {} model of {:.2f} million parameters ({}, hidden size {}, vocabulary {}, context {}), trained by Foretell.\n\n",
@@ -79,23 +79,24 @@ std::string model_card(const ModelFolder& content) {
 
 }  // namespace
 
-void write_weights(const std::filesystem::path& folder, const TrainableTransformer& model) {
+void write_weights(const std::filesystem::path& folder, const autograd::TrainableTransformer& model) {
   const at::ScalarType type = model.config().dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
-  std::vector<NewTensor> tensors;
-  for (const NamedWeight& weight : model.named_weights()) tensors.push_back(stored_as(weight.spec.name, weight.value, type));
-  write_safetensors(folder / "model.safetensors", tensors);
+  std::vector<formats::NewTensor> tensors;
+  for (const autograd::NamedWeight& weight : model.named_weights())
+    tensors.push_back(model::stored_as(weight.spec.name, weight.value, type));
+  formats::write_safetensors(folder / "model.safetensors", tensors);
 }
 
 void write_model_folder(const std::filesystem::path& folder, const ModelFolder& content) {
-  write_model_config(folder, content.model.config());
-  write_file(folder / "generation_config.json", generation_config(content.model.config()));
+  formats::write_model_config(folder, content.model.config());
+  io::write_file(folder / "generation_config.json", generation_config(content.model.config()));
   write_weights(folder, content.model);
   const TrainModelSettings& model = content.settings.model;
   copy_tokenizer(model.tokenizer.value_or(model.from.value_or("")), folder);
-  write_file(folder / "train.resolved.yaml", resolved_document(content.settings).to_yaml());
-  write_file(folder / "curve.csv", curve_csv(content.state.curve));
-  write_file(folder / "curve.svg", curve_svg(content.state.curve, content.settings.name));
-  write_file(folder / "README.md", model_card(content));
+  io::write_file(folder / "train.resolved.yaml", resolved_document(content.settings).to_yaml());
+  io::write_file(folder / "curve.csv", curve_csv(content.state.curve));
+  io::write_file(folder / "curve.svg", curve_svg(content.state.curve, content.settings.name));
+  io::write_file(folder / "README.md", model_card(content));
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -9,11 +9,11 @@
 #include "framework/training/autograd/trainable_transformer.h"
 #include "framework/training/checkpoint.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct ModelFolder {
   const TrainSettings& settings;
-  const TrainableTransformer& model;
+  const autograd::TrainableTransformer& model;
   const RunState& state;
   const DataPosition& data;
   int steps_done;
@@ -22,6 +22,6 @@ struct ModelFolder {
 void write_model_folder(const std::filesystem::path& folder, const ModelFolder& content);
 
 // The model alone: config.json and model.safetensors in the config's dtype.
-void write_weights(const std::filesystem::path& folder, const TrainableTransformer& model);
+void write_weights(const std::filesystem::path& folder, const autograd::TrainableTransformer& model);
 
-}  // namespace foretell
+}  // namespace foretell::training

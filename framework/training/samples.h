@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "framework/core/types.h"
 #include "framework/chat/chat_template.h"
+#include "framework/core/types.h"
 #include "framework/datasets/tasks.h"
 #include "framework/tokenizers/tokenizer.h"
 #include "framework/training/settings.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct Sample {
   std::string family;          // "" for text
@@ -32,17 +32,17 @@ class SampleSource {
 
 // A conversation in tokens: 1 on what the model is to answer, up to and including the token that ends an answer, `prompt_weight` elsewhere.
 struct ConversationWriter {
-  std::shared_ptr<const Tokenizer> tokenizer;
-  const ChatTemplate* chat;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer;
+  const chat::ChatTemplate* chat;
   double prompt_weight = 0;
 
-  Sample write(const TaskExample& example) const;
+  Sample write(const datasets::TaskExample& example) const;
   // The tokens before the answer of turn `turn`; the true answers stand in the turns before it.
-  Tokens prompt(const TaskExample& example, std::size_t turn) const;
+  Tokens prompt(const datasets::TaskExample& example, std::size_t turn) const;
 };
 
 // The conversation at an index: families are drawn by their shares, one draw for each index.
-TaskExample training_example(const TrainDataSettings& data, std::uint64_t index);
+datasets::TaskExample training_example(const TrainDataSettings& data, std::uint64_t index);
 
 std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer);
 
@@ -52,6 +52,6 @@ struct TextData {
   std::unique_ptr<SampleSource> source;
   std::vector<Sample> heldout;
 };
-TextData make_text_data(const TrainDataSettings& data, const Tokenizer& tokenizer, int length, int heldout_rows);
+TextData make_text_data(const TrainDataSettings& data, const tokenizers::Tokenizer& tokenizer, int length, int heldout_rows);
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -5,7 +5,7 @@
 
 #include "framework/chat/chat_template.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 struct Sections {
@@ -27,7 +27,7 @@ struct Sections {
 
 std::vector<std::string> family_names() {
   std::vector<std::string> names;
-  for (const std::string_view family : task_families()) names.emplace_back(family);
+  for (const std::string_view family : datasets::task_families()) names.emplace_back(family);
   return names;
 }
 
@@ -49,7 +49,7 @@ void read_data(TrainSettings& s, const ConfigValue& section) {
     if (!(share >= 0)) fail_at(entry.value.where(), "{}: a share of {} is below 0", entry.key, share);
     s.data.weights[entry.key] = share;
   }
-  const std::vector<std::string> templates = ChatTemplate::names();
+  const std::vector<std::string> templates = chat::ChatTemplate::names();
   if (std::find(templates.begin(), templates.end(), s.data.chat_template) == templates.end())
     throw Error(s.where("data.chat_template"), unknown_name_message("chat template", s.data.chat_template, templates));
 }
@@ -71,7 +71,7 @@ void check_combinations(const TrainSettings& s) {
   if (s.optimizer.betas.size() != 2) fail_at(s.where("optimizer.betas"), "betas: two numbers");
   for (const double beta : s.optimizer.betas)
     if (!(beta >= 0 && beta < 1)) fail_at(s.where("optimizer.betas"), "betas: {} is outside of [0, 1)", beta);
-  const DistillMix& mix = s.distill.mix;
+  const kernels::training::DistillMix& mix = s.distill.mix;
   if (s.distill.target && mix.ce + mix.kl + mix.tvd <= 0)
     fail_at(s.where("distill"), "distill: ce, kl and tvd are all 0: nothing is learned");
   if (!s.distill.target && s.document.find("distill"))
@@ -190,10 +190,13 @@ ConfigValue resolved_document(const TrainSettings& s) {
 }
 
 std::vector<std::pair<std::string, std::vector<ParameterDoc>>> train_parameters() {
-  return {{"model", Parameters::describe<TrainModelSettings>()},    {"data", Parameters::describe<TrainDataSettings>()},
-          {"data.tasks", Parameters::describe<TaskSettings>()},     {"distill", Parameters::describe<DistillSettings>()},
-          {"optimizer", Parameters::describe<OptimizerSettings>()}, {"batch", Parameters::describe<TrainBatchSettings>()},
+  return {{"model", Parameters::describe<TrainModelSettings>()},
+          {"data", Parameters::describe<TrainDataSettings>()},
+          {"data.tasks", Parameters::describe<datasets::TaskSettings>()},
+          {"distill", Parameters::describe<DistillSettings>()},
+          {"optimizer", Parameters::describe<OptimizerSettings>()},
+          {"batch", Parameters::describe<TrainBatchSettings>()},
           {"run", Parameters::describe<TrainRunSettings>()}};
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

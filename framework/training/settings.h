@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "framework/core/parameters.h"
-#include "framework/kernels/training/distill_mix.h"
 #include "framework/datasets/tasks.h"
+#include "framework/kernels/training/distill_mix.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct TrainModelSettings {
   std::optional<std::string> config, from, tokenizer;
@@ -28,7 +28,7 @@ struct TrainDataSettings {
   std::string type = "generated";
   std::vector<std::string> families;      // all if empty
   std::map<std::string, double> weights;  // shares; 1 where a family is not named
-  TaskSettings tasks;
+  datasets::TaskSettings tasks;
   std::vector<std::string> files;
   double heldout = 0.02;
   std::int64_t seed = 1;
@@ -47,7 +47,7 @@ struct DistillSettings {
   int samples = 2000;
   double answer_temperature = 0;
   int acceptance_depth = 4;
-  DistillMix mix;
+  kernels::training::DistillMix mix;
   void declare(Parameters& p);
 };
 
@@ -108,4 +108,4 @@ ConfigValue resolved_document(const TrainSettings& settings);
 // What a section knows: ("optimizer", its parameters) and so on, for `foretell train --help`.
 std::vector<std::pair<std::string, std::vector<ParameterDoc>>> train_parameters();
 
-}  // namespace foretell
+}  // namespace foretell::training

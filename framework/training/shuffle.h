@@ -7,7 +7,7 @@
 
 #include "framework/core/mix.h"
 
-namespace foretell {
+namespace foretell::training {
 
 // Where `index` goes in a shuffled order: a Feistel network over the next power of four, walked until it lands inside.
 constexpr std::uint64_t shuffled(std::uint64_t index, std::uint64_t size, std::uint64_t key) {
@@ -26,4 +26,4 @@ constexpr std::uint64_t shuffled(std::uint64_t index, std::uint64_t size, std::u
   return index;
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -5,7 +5,7 @@
 #include "framework/training/samples.h"
 #include "framework/training/shuffle.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 class TextSource final : public SampleSource {
@@ -32,10 +32,10 @@ class TextSource final : public SampleSource {
   std::uint64_t seed_;
 };
 
-Tokens tokens_of(const std::vector<std::string>& files, const Tokenizer& tokenizer) {
+Tokens tokens_of(const std::vector<std::string>& files, const tokenizers::Tokenizer& tokenizer) {
   Tokens tokens;
   for (const std::string& file : files) {
-    const Tokens own = tokenizer.encode(MappedFile::open(file).text(), {.add_special = false, .parse_special = false});
+    const Tokens own = tokenizer.encode(io::MappedFile::open(file).text(), {.add_special = false, .parse_special = false});
     tokens.insert(tokens.end(), own.begin(), own.end());
     if (const auto eos = tokenizer.eos(); !eos.empty()) tokens.push_back(eos.front());
   }
@@ -44,7 +44,7 @@ Tokens tokens_of(const std::vector<std::string>& files, const Tokenizer& tokeniz
 
 }  // namespace
 
-TextData make_text_data(const TrainDataSettings& data, const Tokenizer& tokenizer, int length, int heldout_rows) {
+TextData make_text_data(const TrainDataSettings& data, const tokenizers::Tokenizer& tokenizer, int length, int heldout_rows) {
   const auto tokens = std::make_shared<const Tokens>(tokens_of(data.files, tokenizer));
   const std::uint64_t rows = tokens->empty() ? 0 : (tokens->size() - 1) / static_cast<std::uint64_t>(length);
   const auto kept = static_cast<std::uint64_t>(static_cast<double>(rows) * data.heldout);
@@ -56,4 +56,4 @@ TextData make_text_data(const TrainDataSettings& data, const Tokenizer& tokenize
   return out;
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -7,9 +7,9 @@
 #include "framework/core/error.h"
 #include "framework/training/autograd/autocast.h"
 
-namespace foretell {
+namespace foretell::training {
 
-Trainer::Trainer(std::shared_ptr<const Trainable> trainable, const TrainSettings& settings, at::Device device)
+Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device)
     : trainable_(std::move(trainable)), settings_(settings), device_(device), optimizer_(trainable_->parameters(), settings.optimizer) {}
 
 std::vector<std::vector<Sample>> Trainer::next_samples(const SampleSource& source) {
@@ -22,12 +22,12 @@ void Trainer::forward_backward(const std::vector<std::vector<Sample>>& parts, St
   double weight = 0;
   for (const auto& part : parts) weight += total_weight(part);
   for (const auto& part : parts) {
-    TrainBatch batch = make_batch(part, device_);
+    autograd::TrainBatch batch = make_batch(part, device_);
     if (batch.loss_rows.size(0) == 0) continue;
     batch.normaliser = weight;
-    TrainLoss loss;
+    autograd::TrainLoss loss;
     {
-      const Autocast autocast(device_, settings_.run.dtype == "bf16");
+      const autograd::Autocast autocast(device_, settings_.run.dtype == "bf16");
       loss = trainable_->loss(batch);
     }
     loss.total.backward();
@@ -57,4 +57,4 @@ StepReport Trainer::step(const SampleSource& source) {
   return report;
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

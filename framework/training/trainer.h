@@ -9,11 +9,11 @@
 #include <memory>
 #include <vector>
 
-#include "framework/training/autograd/trainable.h"
 #include "framework/training/adamw.h"
+#include "framework/training/autograd/trainable.h"
 #include "framework/training/batches.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct StepReport {
   int step = 0;  // of those done, so from 1
@@ -25,7 +25,7 @@ struct StepReport {
 class Trainer {
  public:
   // `settings` must outlive the trainer.
-  Trainer(std::shared_ptr<const Trainable> trainable, const TrainSettings& settings, at::Device device);
+  Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device);
 
   StepReport step(const SampleSource& source);
 
@@ -37,11 +37,11 @@ class Trainer {
   std::vector<std::vector<Sample>> next_samples(const SampleSource& source);
   void forward_backward(const std::vector<std::vector<Sample>>& parts, StepReport& report);
 
-  std::shared_ptr<const Trainable> trainable_;
+  std::shared_ptr<const autograd::Trainable> trainable_;
   const TrainSettings& settings_;
   at::Device device_;
   AdamW optimizer_;
   DataPosition data_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::training

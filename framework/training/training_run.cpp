@@ -8,16 +8,16 @@
 #include "framework/core/error.h"
 #include "framework/core/processors.h"
 #include "framework/core/text.h"
+#include "framework/formats/model_weights.h"
 #include "framework/io/atomic_file.h"
 #include "framework/io/mapped_file.h"
-#include "framework/formats/model_weights.h"
-#include "framework/model/load_model.h"
 #include "framework/kernels/worker_threads.h"
+#include "framework/model/load_model.h"
 #include "framework/training/distillation.h"
 #include "framework/training/language_loss.h"
 #include "framework/training/model_folder.h"
 
-namespace foretell {
+namespace foretell::training {
 namespace {
 
 // What shapes the curve: all settings but those about when something is shown or written.
@@ -41,15 +41,15 @@ void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& v
 }  // namespace
 
 TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool restart)
-    : settings_(std::move(settings)), out_(std::move(out)), device_(parse_device(settings_.run.device)) {
+    : settings_(std::move(settings)), out_(std::move(out)), device_(model::parse_device(settings_.run.device)) {
   const auto& threads = settings_.run.threads;
   if (threads) check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"), "`oversubscribe: true` beside it");
-  use_threads(threads);
+  kernels::use_threads(threads);
   load_tokenizer();
   load_model();
   load_target();
   load_data();
-  std::shared_ptr<const Trainable> loss = std::make_shared<LanguageLoss>(model_);
+  std::shared_ptr<const autograd::Trainable> loss = std::make_shared<LanguageLoss>(model_);
   if (teacher_) loss = std::make_shared<DistillationLoss>(model_, teacher_, settings_.distill.mix);
   trainer_ = std::make_unique<Trainer>(std::move(loss), settings_, device_);
   resume(restart);
@@ -58,14 +58,14 @@ TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool
 void TrainingRun::load_tokenizer() {
   const TrainModelSettings& model = settings_.model;
   const std::string path = model.tokenizer.value_or(model.from.value_or(""));
-  tokenizer_ = std::filesystem::is_directory(path) ? try_load_tokenizer(path) : foretell::load_tokenizer(path);
+  tokenizer_ = std::filesystem::is_directory(path) ? tokenizers::try_load_tokenizer(path) : foretell::tokenizers::load_tokenizer(path);
   if (!tokenizer_) fail_at(settings_.where("model"), "{}: holds no tokenizer", path);
 }
 
 void TrainingRun::load_model() {
   const TrainModelSettings& section = settings_.model;
-  ModelConfig config =
-      section.from ? load_stored_config(*section.from) : parse_model_config(MappedFile::open(*section.config).text(), *section.config);
+  formats::ModelConfig config = section.from ? formats::load_stored_config(*section.from)
+                                             : formats::parse_model_config(io::MappedFile::open(*section.config).text(), *section.config);
   if (config.ternary || config.padded_vocab) {
     fail_at(settings_.where("model"), "a model that is {} cannot be trained",
             config.ternary ? "ternary" : "inflated: train the small one and inflate it then");
@@ -77,14 +77,14 @@ void TrainingRun::load_model() {
   if (settings_.batch.length > config.context)
     fail_at(settings_.where("batch.length"), "length: {} is more than the model's context of {}", settings_.batch.length, config.context);
   if (!config.bos) config.bos = tokenizer_->bos();
-  for (const Token stop : ChatTemplate::get(settings_.data.chat_template).stop_tokens(*tokenizer_))
+  for (const Token stop : chat::ChatTemplate::get(settings_.data.chat_template).stop_tokens(*tokenizer_))
     if (std::find(config.eos.begin(), config.eos.end(), stop) == config.eos.end()) config.eos.push_back(stop);
   config.dtype = settings_.run.save_dtype == "bf16" ? "bfloat16" : "float32";
-  model_ = std::make_shared<TrainableTransformer>(config, device_);
+  model_ = std::make_shared<autograd::TrainableTransformer>(config, device_);
   if (section.from) {
     model_->load(*section.from);
   } else {
-    using enum TrainableTransformer::Start;
+    using enum autograd::TrainableTransformer::Start;
     const auto start = section.init == "induction" ? Induction : section.init == "mimetic" ? Mimetic : Normal;
     try {
       model_->initialise(static_cast<std::uint64_t>(section.init_seed), start);
@@ -97,21 +97,21 @@ void TrainingRun::load_model() {
 void TrainingRun::load_target() {
   if (!settings_.distill.target) return;
   const std::string& folder = *settings_.distill.target;
-  const ModelConfig config = load_stored_config(folder);
+  const formats::ModelConfig config = formats::load_stored_config(folder);
   if (config.vocab_size != model_->config().vocab_size) {
     fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder, config.vocab_size,
             model_->config().vocab_size);
   }
   if (settings_.batch.length > config.context)
     fail_at(settings_.where("batch.length"), "length: {} is more than the target's context of {}", settings_.batch.length, config.context);
-  teacher_ = std::make_shared<TrainableTransformer>(config, device_);
+  teacher_ = std::make_shared<autograd::TrainableTransformer>(config, device_);
   teacher_->load(folder);
   teacher_->freeze();
-  target_ = foretell::load_model(folder, {.dtype = at::kFloat, .device = device_});
+  target_ = foretell::model::load_model(folder, {.dtype = at::kFloat, .device = device_});
 }
 
 ConversationWriter TrainingRun::writer() const {
-  return {tokenizer_, &ChatTemplate::get(settings_.data.chat_template), settings_.data.prompt_weight};
+  return {tokenizer_, &chat::ChatTemplate::get(settings_.data.chat_template), settings_.data.prompt_weight};
 }
 
 void TrainingRun::load_data() {
@@ -142,7 +142,7 @@ bool TrainingRun::has_data(const TrainHooks& hooks) {
     since_told = Stopwatch();
     hooks.note(fmt::format("the target has answered {} of {}", done, counted(all, "conversation")));
   };
-  std::vector<TaskExample> examples = target_answers(settings_, writer(), request);
+  std::vector<datasets::TaskExample> examples = target_answers(settings_, writer(), request);
   if (hooks.stop()) return false;
   source_ = make_example_source(std::move(examples), writer(), static_cast<std::uint64_t>(settings_.data.seed));
   return true;
@@ -150,7 +150,7 @@ bool TrainingRun::has_data(const TrainHooks& hooks) {
 
 void TrainingRun::resume(bool restart) {
   state_.settings = shaping_settings(settings_);
-  make_folder(out_);
+  io::make_folder(out_);
   if (std::filesystem::exists(checkpoint_file()) && !restart) state_ = load_checkpoint(checkpoint_file(), *trainer_, state_.settings);
 }
 
@@ -216,4 +216,4 @@ void TrainingRun::save() {
   write_model_folder(out_, {settings_, *model_, state_, trainer_->data(), trainer_->steps_done()});
 }
 
-}  // namespace foretell
+}  // namespace foretell::training

@@ -14,7 +14,7 @@
 #include "framework/training/checkpoint.h"
 #include "framework/training/evaluation.h"
 
-namespace foretell {
+namespace foretell::training {
 
 struct TrainProgress {
   int step = 0;
@@ -38,7 +38,7 @@ class TrainingRun {
 
   int steps_done() const { return trainer_->steps_done(); }
   const TrainSettings& settings() const { return settings_; }
-  const TrainableTransformer& model() const { return *model_; }
+  const autograd::TrainableTransformer& model() const { return *model_; }
 
   // Whether all steps are done.
   bool run(const TrainHooks& hooks);
@@ -60,12 +60,12 @@ class TrainingRun {
   TrainSettings settings_;
   std::filesystem::path out_;
   at::Device device_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::shared_ptr<TrainableTransformer> model_;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
+  std::shared_ptr<autograd::TrainableTransformer> model_;
   std::shared_ptr<const SampleSource> source_;
   HeldoutSet heldout_;
-  std::shared_ptr<TrainableTransformer> teacher_;  // of a draft: its target, frozen
-  std::shared_ptr<const LanguageModel> target_;    // the same, for generating
+  std::shared_ptr<autograd::TrainableTransformer> teacher_;  // of a draft: its target, frozen
+  std::shared_ptr<const model::LanguageModel> target_;       // the same, for generating
   std::unique_ptr<Trainer> trainer_;
   RunState state_;
   Stopwatch watch_;            // since the last step's end
@@ -75,4 +75,4 @@ class TrainingRun {
   int own_steps_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::training

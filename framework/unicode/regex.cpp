@@ -10,7 +10,7 @@
 #include "framework/core/text.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::unicode {
 
 // The library's objects, freed by their owners.
 namespace pcre {
@@ -104,4 +104,4 @@ std::vector<TextRange> Regex::find_all(std::string_view text) const {
   return found;
 }
 
-}  // namespace foretell
+}  // namespace foretell::unicode

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-namespace foretell {
+namespace foretell::unicode {
 
 struct TextRange {
   std::size_t begin;
@@ -32,4 +32,4 @@ class Regex {
 // The same pattern in PCRE2's syntax; for tests.
 std::string translate_pattern(std::string_view pattern, const std::string& where);
 
-}  // namespace foretell
+}  // namespace foretell::unicode

@@ -10,7 +10,7 @@
 #include "framework/unicode/regex.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::unicode {
 namespace {
 
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d})";
@@ -232,4 +232,4 @@ class Translator {
 
 std::string translate_pattern(std::string_view pattern, const std::string& where) { return Translator(pattern, where).run(); }
 
-}  // namespace foretell
+}  // namespace foretell::unicode

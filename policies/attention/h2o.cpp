@@ -15,7 +15,7 @@
 
 #include "framework/api/attention_policy.h"
 
-namespace foretell {
+namespace foretell::policies::attention {
 namespace {
 
 struct H2OOptions {
@@ -159,4 +159,4 @@ class H2OAttention final : public AttentionPolicy {
 FORETELL_REGISTER(AttentionPolicy, H2OAttention, "h2o", {.summary = "the rows that drew most attention, and the newest positions (H2O)"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::attention

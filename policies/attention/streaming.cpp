@@ -8,7 +8,7 @@
 
 #include "framework/api/attention_policy.h"
 
-namespace foretell {
+namespace foretell::policies::attention {
 namespace {
 
 struct StreamingOptions {
@@ -45,4 +45,4 @@ class StreamingAttention final : public AttentionPolicy {
 FORETELL_REGISTER(AttentionPolicy, StreamingAttention, "streaming", {.summary = "the first and the newest positions (StreamingLLM)"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::attention

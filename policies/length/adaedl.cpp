@@ -13,7 +13,7 @@
 
 #include "framework/decoding/bases/sequence_states.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct AdaEdlOptions {
@@ -62,11 +62,11 @@ class AdaEdlPolicy final : public DraftPolicy {
   }
 
   Options options_;
-  SequenceStates<Bound> sequences_;
+  bases::SequenceStates<Bound> sequences_;
 };
 
 FORETELL_REGISTER(DraftPolicy, AdaEdlPolicy, "adaedl",
                   {.summary = "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

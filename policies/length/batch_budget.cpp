@@ -16,7 +16,7 @@
 #include "framework/decoding/bases/acceptance_estimate.h"
 #include "framework/decoding/bases/round_account.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct TableRow {
@@ -47,8 +47,8 @@ std::vector<TableRow> read_table(const ConfigValue& value) {
 
 struct BatchBudgetOptions {
   ConfigValue table;
-  AcceptanceOptions acceptance;
-  PlanningOptions planning;
+  bases::AcceptanceOptions acceptance;
+  bases::PlanningOptions planning;
   void declare(Parameters& p) {
     p.add("num_speculative_tokens_per_batch_size", table, "rows [from, to, tokens]: the depth for batch sizes from .. to; none: by cost",
           {.aliases = {"table"}});
@@ -72,7 +72,7 @@ class BatchBudgetPolicy final : public DraftPolicy {
       return;
     }
     account_->begin(batch, budgets);
-    sequences_.begin_round(batch, [this] { return AcceptanceEstimate(options_.acceptance, &run_); });
+    sequences_.begin_round(batch, [this] { return bases::AcceptanceEstimate(options_.acceptance, &run_); });
     std::vector<int> depths = best_depths();
     const bool idle = std::all_of(depths.begin(), depths.end(), [](int depth) { return depth == 0; });
     probing_ = idle && account_->max_depth() > 0 && probes_.due();
@@ -124,10 +124,10 @@ class BatchBudgetPolicy final : public DraftPolicy {
 
   Options options_;
   std::vector<TableRow> table_;
-  std::optional<RoundAccount> account_;
-  AcceptanceEstimate run_;
-  SequenceStates<AcceptanceEstimate> sequences_;
-  ProbeSchedule probes_;
+  std::optional<bases::RoundAccount> account_;
+  bases::AcceptanceEstimate run_;
+  bases::SequenceStates<bases::AcceptanceEstimate> sequences_;
+  bases::ProbeSchedule probes_;
   bool probing_ = false;
 };
 
@@ -137,4 +137,4 @@ FORETELL_REGISTER(DraftPolicy, BatchBudgetPolicy, "batch_budget",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -6,7 +6,7 @@
 // threshold from rounds; here it is given (`adaedl` has one that adapts).
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct ConfidenceOptions {
@@ -33,4 +33,4 @@ FORETELL_REGISTER(DraftPolicy, ConfidencePolicy, "confidence",
                   {.summary = "ends the draft after a token that the draft model itself holds for unlikely"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

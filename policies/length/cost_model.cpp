@@ -13,13 +13,13 @@
 #include "framework/decoding/bases/acceptance_estimate.h"
 #include "framework/decoding/bases/round_account.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct CostModelOptions {
   std::optional<int> max_depth;
-  AcceptanceOptions acceptance;
-  PlanningOptions planning;
+  bases::AcceptanceOptions acceptance;
+  bases::PlanningOptions planning;
   void declare(Parameters& p) {
     p.add("max_depth", max_depth, "never drafted deeper; none: the drafter's limit",
           {.min = 0, .max = 4096, .aliases = {"num_speculative_tokens"}});
@@ -74,9 +74,9 @@ class CostModelPolicy final : public DraftPolicy {
   }
 
   Options options_;
-  RoundAccount account_;
-  AcceptanceEstimate acceptance_;
-  ProbeSchedule probes_;
+  bases::RoundAccount account_;
+  bases::AcceptanceEstimate acceptance_;
+  bases::ProbeSchedule probes_;
   bool probing_ = false;
 };
 
@@ -86,4 +86,4 @@ FORETELL_REGISTER(DraftPolicy, CostModelPolicy, "cost_model",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -9,13 +9,13 @@
 
 #include "framework/decoding/bases/bandit_policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
-class Exp3Policy final : public BanditPolicy {
+class Exp3Policy final : public bases::BanditPolicy {
  public:
-  using Options = BanditOptions;
-  Exp3Policy(const Options& options, const BuildContext& context) : BanditPolicy(options, context) {}
+  using Options = bases::BanditOptions;
+  Exp3Policy(const Options& options, const BuildContext& context) : bases::BanditPolicy(options, context) {}
 
  private:
   std::size_t choose(std::int64_t round) override {
@@ -50,4 +50,4 @@ FORETELL_REGISTER(DraftPolicy, Exp3Policy, "exp3",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -1,7 +1,7 @@
 // The same budget every round: the drafter's own limits, or less.
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct FixedOptions {
@@ -27,4 +27,4 @@ class FixedPolicy final : public DraftPolicy {
 FORETELL_REGISTER(DraftPolicy, FixedPolicy, "fixed", {.summary = "the same draft budget every round"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

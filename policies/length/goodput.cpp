@@ -12,12 +12,12 @@
 #include "framework/decoding/bases/acceptance_estimate.h"
 #include "framework/decoding/bases/round_account.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct GoodputOptions {
-  AcceptanceOptions acceptance;
-  PlanningOptions planning;
+  bases::AcceptanceOptions acceptance;
+  bases::PlanningOptions planning;
   void declare(Parameters& p) {
     acceptance.declare(p);
     planning.declare(p);
@@ -93,10 +93,10 @@ class GoodputPolicy final : public DraftPolicy {
   }
 
   Options options_;
-  RoundAccount account_;
+  bases::RoundAccount account_;
   OneRate run_;
-  SequenceStates<OneRate> sequences_;
-  ProbeSchedule probes_;
+  bases::SequenceStates<OneRate> sequences_;
+  bases::ProbeSchedule probes_;
   bool probing_ = false;
 };
 
@@ -106,4 +106,4 @@ FORETELL_REGISTER(DraftPolicy, GoodputPolicy, "goodput",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -12,7 +12,7 @@
 #include "framework/decoding/bases/loss_limit.h"
 #include "framework/decoding/bases/sequence_states.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct HfScheduleOptions {
@@ -51,7 +51,7 @@ class HfSchedulePolicy final : public DraftPolicy {
  private:
   struct Schedule {
     int tokens;
-    ProbeSchedule probes = ProbeSchedule();
+    bases::ProbeSchedule probes = bases::ProbeSchedule();
   };
 
   Schedule& schedule_of(std::size_t place) { return options_.schedule == "heuristic_transient" ? *sequences_.round()[place] : shared_; }
@@ -67,7 +67,7 @@ class HfSchedulePolicy final : public DraftPolicy {
 
   Options options_;
   Schedule shared_;
-  SequenceStates<Schedule> sequences_;
+  bases::SequenceStates<Schedule> sequences_;
 };
 
 FORETELL_REGISTER(DraftPolicy, HfSchedulePolicy, "hf_schedule",
@@ -75,4 +75,4 @@ FORETELL_REGISTER(DraftPolicy, HfSchedulePolicy, "hf_schedule",
                    .run_state = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -15,11 +15,11 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/decoding/bases/sequence_states.h"
 #include "framework/formats/safetensors.h"
 #include "framework/formats/stored_numbers.h"
-#include "framework/decoding/bases/sequence_states.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct SpecDecPpOptions {
@@ -49,7 +49,7 @@ class AcceptanceHead {
   static AcceptanceHead load(const std::string& path) {
     const std::filesystem::path file =
         std::filesystem::is_directory(path) ? std::filesystem::path(path) / "model.safetensors" : std::filesystem::path(path);
-    const SafetensorsFile tensors = SafetensorsFile::open(file);
+    const formats::SafetensorsFile tensors = formats::SafetensorsFile::open(file);
     const auto has = [&](const std::string& name) { return tensors.tensors().count(name) > 0; };
     AcceptanceHead head;
     const int last = last_layer(tensors, file.string());
@@ -79,20 +79,20 @@ class AcceptanceHead {
 
  private:
   // The number of the layer that is no block: its matrix has two rows.
-  static int last_layer(const SafetensorsFile& tensors, const std::string& file) {
+  static int last_layer(const formats::SafetensorsFile& tensors, const std::string& file) {
     constexpr int kMostBlocks = 64;
     for (int i = 0; i <= kMostBlocks; ++i) {
       const auto found = tensors.tensors().find(fmt::format("model.{}.weight", i));
       if (found == tensors.tensors().end()) continue;
       const auto& shape = found->second.shape;
       if (shape.size() != 2 || shape[0] != 2 || shape[1] < 1 || shape[1] > 1 << 20)
-        fail("{}: model.{}.weight has shape {}, expected [2, hidden size]", file, i, to_string(shape));
+        fail("{}: model.{}.weight has shape {}, expected [2, hidden size]", file, i, formats::to_string(shape));
       return i;
     }
     fail("{}: no acceptance head: it has no tensor model.{{D}}.weight of shape [2, hidden size]", file);
   }
 
-  static HeadLayer layer(const SafetensorsFile& tensors, const std::string& name, int rows, int columns, const std::string& file) {
+  static HeadLayer layer(const formats::SafetensorsFile& tensors, const std::string& name, int rows, int columns, const std::string& file) {
     HeadLayer out;
     out.weight = HeadMatrix(rows, columns);
     out.bias = Eigen::VectorXf(rows);
@@ -101,15 +101,16 @@ class AcceptanceHead {
     return out;
   }
 
-  static void read(const SafetensorsFile& tensors, const std::string& name, const std::vector<std::int64_t>& shape, float* to,
+  static void read(const formats::SafetensorsFile& tensors, const std::string& name, const std::vector<std::int64_t>& shape, float* to,
                    const std::string& file) {
-    const StoredTensor& tensor = tensors.at(name);
-    if (tensor.shape != shape) fail("{}: {} has shape {}, expected {}", file, name, to_string(tensor.shape), to_string(shape));
-    const bool readable = tensor.type == StoredType::F32 || tensor.type == StoredType::F16 || tensor.type == StoredType::BF16 ||
-                          tensor.type == StoredType::F64;
+    const formats::StoredTensor& tensor = tensors.at(name);
+    if (tensor.shape != shape)
+      fail("{}: {} has shape {}, expected {}", file, name, formats::to_string(tensor.shape), formats::to_string(shape));
+    const bool readable = tensor.type == formats::StoredType::F32 || tensor.type == formats::StoredType::F16 ||
+                          tensor.type == formats::StoredType::BF16 || tensor.type == formats::StoredType::F64;
     if (!readable) fail("{}: {} is of type {}, expected F32, F16, BF16 or F64", file, name, name_of(tensor.type));
-    const std::size_t size = bytes_of(tensor.type);
-    for (std::size_t i = 0; i * size < tensor.bytes.size(); ++i) to[i] = read_stored(tensor.type, tensor.bytes.data() + i * size);
+    const std::size_t size = formats::bytes_of(tensor.type);
+    for (std::size_t i = 0; i * size < tensor.bytes.size(); ++i) to[i] = formats::read_stored(tensor.type, tensor.bytes.data() + i * size);
   }
 
   std::vector<HeadLayer> blocks_;
@@ -152,11 +153,11 @@ class SpecDecPpPolicy final : public DraftPolicy {
   };
   Options options_;
   AcceptanceHead head_;
-  SequenceStates<Draft> accepted_;
+  bases::SequenceStates<Draft> accepted_;
 };
 
 FORETELL_REGISTER(DraftPolicy, SpecDecPpPolicy, "specdecpp",
                   {.summary = "ends the draft when a trained head holds a rejection in it for likely"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -10,7 +10,7 @@
 
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 struct SvipOptions {
@@ -41,4 +41,4 @@ class SvipPolicy final : public DraftPolicy {
 FORETELL_REGISTER(DraftPolicy, SvipPolicy, "svip", {.summary = "ends the draft where the entropy of the draft's law is high"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

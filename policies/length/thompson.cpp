@@ -7,7 +7,7 @@
 
 #include "framework/decoding/bases/bandit_policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
 // Box and Muller 1958.
@@ -16,13 +16,13 @@ double normal_number(PhiloxRng& rng) {
   return radius * std::cos(2 * std::numbers::pi * rng.uniform());
 }
 
-class ThompsonPolicy final : public SpeedBandit {
+class ThompsonPolicy final : public bases::SpeedBandit {
  public:
-  using Options = SpeedBanditOptions;
-  ThompsonPolicy(const Options& options, const BuildContext& context) : SpeedBandit(options, context) {}
+  using Options = bases::SpeedBanditOptions;
+  ThompsonPolicy(const Options& options, const BuildContext& context) : bases::SpeedBandit(options, context) {}
 
  private:
-  double index(const SpeedStatistics& arm, double, PhiloxRng& random) const override {
+  double index(const bases::SpeedStatistics& arm, double, PhiloxRng& random) const override {
     const bool known = arm.rounds() > 0;
     return (known ? arm.speed() : 1.0) + (known ? arm.error() : 1.0) * normal_number(random);
   }
@@ -34,4 +34,4 @@ FORETELL_REGISTER(DraftPolicy, ThompsonPolicy, "thompson",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

@@ -9,24 +9,25 @@
 
 #include "framework/decoding/bases/bandit_policy.h"
 
-namespace foretell {
+namespace foretell::policies::length {
 namespace {
 
-struct UcbOptions : SpeedBanditOptions {
+struct UcbOptions : bases::SpeedBanditOptions {
   double exploration = 1.0;
   void declare(Parameters& p) {
-    SpeedBanditOptions::declare(p);
+    bases::SpeedBanditOptions::declare(p);
     p.add("exploration", exploration, "factor of the radius; 0 is greedy", {.min = 0, .max = 100});
   }
 };
 
-class UcbPolicy final : public SpeedBandit {
+class UcbPolicy final : public bases::SpeedBandit {
  public:
   using Options = UcbOptions;
-  UcbPolicy(const Options& options, const BuildContext& context) : SpeedBandit(options, context), exploration_(options.exploration) {}
+  UcbPolicy(const Options& options, const BuildContext& context)
+      : bases::SpeedBandit(options, context), exploration_(options.exploration) {}
 
  private:
-  double index(const SpeedStatistics& arm, double total, PhiloxRng&) const override {
+  double index(const bases::SpeedStatistics& arm, double total, PhiloxRng&) const override {
     if (arm.rounds() == 0) return std::numeric_limits<double>::infinity();
     return arm.speed() + exploration_ * std::sqrt(2 * std::log(std::max(total, 1.0))) * arm.error();
   }
@@ -40,4 +41,4 @@ FORETELL_REGISTER(DraftPolicy, UcbPolicy, "ucb",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::length

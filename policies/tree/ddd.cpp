@@ -11,24 +11,24 @@
 #include "framework/core/parameters.h"
 #include "framework/decoding/bases/beam_tree.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
-struct DddOptions : BeamTreeOptions {
+struct DddOptions : bases::BeamTreeOptions {
   double threshold = -1.0;
   std::vector<int> check_depths = {3, 4, 5, 6, 7, 8, 9, 10, 11};
   DddOptions() { depth = 11; }
   void declare(Parameters& p) {
-    BeamTreeOptions::declare(p);
+    bases::BeamTreeOptions::declare(p);
     p.add("threshold", threshold, "log of the beam's probability below which the draft ends", {.min = -100, .max = 0});
     p.add("check_depths", check_depths, "levels before which this is asked", {.min = 2, .max = 64});
   }
 };
 
-class DddTree final : public BeamTree {
+class DddTree final : public bases::BeamTree {
  public:
   using Options = DddOptions;
-  DddTree(const Options& options, const BuildContext&) : BeamTree(options), options_(options) {}
+  DddTree(const Options& options, const BuildContext&) : bases::BeamTree(options), options_(options) {}
 
  private:
   bool deepen(const Frontier& frontier) override {
@@ -45,4 +45,4 @@ class DddTree final : public BeamTree {
 FORETELL_REGISTER(TreePolicy, DddTree, "ddd", {.summary = "EAGLE-2's tree, ended where the beam has become improbable"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

@@ -8,17 +8,17 @@
 // are decided by the order of the nodes, so that no node is kept without its parent.
 #include "framework/decoding/bases/beam_tree.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
-class Eagle2Tree final : public BeamTree {
+class Eagle2Tree final : public bases::BeamTree {
  public:
-  using Options = BeamTreeOptions;
-  Eagle2Tree(const Options& options, const BuildContext&) : BeamTree(options) {}
+  using Options = bases::BeamTreeOptions;
+  Eagle2Tree(const Options& options, const BuildContext&) : bases::BeamTree(options) {}
 };
 
 FORETELL_REGISTER(TreePolicy, Eagle2Tree, "eagle2",
                   {.summary = "the most probable paths of the draft: a beam that is expanded, then the best nodes of all"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

@@ -12,7 +12,7 @@
 #include "framework/core/parameters.h"
 #include "framework/decoding/bases/beam_tree.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
 struct OptTreeOptions {
@@ -56,7 +56,7 @@ class OptTree final : public TreePolicy {
   }
 
   std::vector<NodeId> select(const DraftTree&, std::span<const double> path_probability, int nodes) override {
-    return most_probable_nodes(path_probability, std::min(nodes, options_.num_nodes));
+    return bases::most_probable_nodes(path_probability, std::min(nodes, options_.num_nodes));
   }
 
  private:
@@ -70,7 +70,7 @@ class OptTree final : public TreePolicy {
 
   double best_sum(std::span<const double> path_probability) const {
     double sum = 0;
-    for (const NodeId node : most_probable_nodes(path_probability, options_.num_nodes))
+    for (const NodeId node : bases::most_probable_nodes(path_probability, options_.num_nodes))
       sum += path_probability[static_cast<std::size_t>(node)];
     return sum;
   }
@@ -81,4 +81,4 @@ class OptTree final : public TreePolicy {
 FORETELL_REGISTER(TreePolicy, OptTree, "opt_tree", {.summary = "the most probable nodes of the draft, as deep as another level pays"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
 struct SequoiaOptions {
@@ -19,32 +19,33 @@ struct SequoiaOptions {
   void declare(Parameters& p) {
     p.add("acceptance_by_rank", acceptance, "probability that the first, second, ... sibling is accepted", {.min = 0, .max = 1});
     p.add("num_nodes", num_nodes, "nodes of the tree; none: as many as pay, up to max_nodes",
-          {.min = 1, .max = SequoiaTable::kMostNodes, .aliases = {"num_draft_tokens"}});
-    p.add("max_nodes", max_nodes, "nodes at most", {.min = 1, .max = SequoiaTable::kMostNodes});
-    p.add("max_depth", max_depth, "levels at most", {.min = 1, .max = SequoiaTable::kMostDepth, .aliases = {"num_steps"}});
-    declare_draft_cost(p, draft_cost);
+          {.min = 1, .max = bases::SequoiaTable::kMostNodes, .aliases = {"num_draft_tokens"}});
+    p.add("max_nodes", max_nodes, "nodes at most", {.min = 1, .max = bases::SequoiaTable::kMostNodes});
+    p.add("max_depth", max_depth, "levels at most", {.min = 1, .max = bases::SequoiaTable::kMostDepth, .aliases = {"num_steps"}});
+    bases::declare_draft_cost(p, draft_cost);
     double sum = 0;
     for (const double probability : acceptance) sum += probability;
-    if (acceptance.empty() || acceptance.size() > SequoiaTable::kMostRanks)
+    if (acceptance.empty() || acceptance.size() > bases::SequoiaTable::kMostRanks)
       throw Error(p.where(), fmt::format("acceptance_by_rank: {}, expected 1 to {}", counted(acceptance.size(), "entry", "entries"),
-                                         SequoiaTable::kMostRanks));
+                                         bases::SequoiaTable::kMostRanks));
     if (sum > 1 + 1e-9) throw Error(p.where(), fmt::format("acceptance_by_rank: the sum is {}, only one sibling can be accepted", sum));
   }
 };
 
-RankTree best_shape(const SequoiaOptions& options, const BuildContext& context) {
+bases::RankTree best_shape(const SequoiaOptions& options, const BuildContext& context) {
   if (options.num_nodes)
-    return SequoiaTable(options.acceptance, *options.num_nodes, options.max_depth).tree(*options.num_nodes, options.max_depth);
-  RankTree tree =
-      fastest_tree(SequoiaTable(options.acceptance, options.max_nodes, options.max_depth), RoundCosts(context, options.draft_cost)).tree;
+    return bases::SequoiaTable(options.acceptance, *options.num_nodes, options.max_depth).tree(*options.num_nodes, options.max_depth);
+  bases::RankTree tree = bases::fastest_tree(bases::SequoiaTable(options.acceptance, options.max_nodes, options.max_depth),
+                                             bases::RoundCosts(context, options.draft_cost))
+                             .tree;
   if (tree.nodes() == 0) tree.add(0);  // nothing pays: the least that a drafter can do; a length policy may leave that out too
   return tree;
 }
 
-class SequoiaTree final : public ShapedTree {
+class SequoiaTree final : public bases::ShapedTree {
  public:
   using Options = SequoiaOptions;
-  SequoiaTree(const Options& options, const BuildContext& context) : ShapedTree(best_shape(options, context)) {}
+  SequoiaTree(const Options& options, const BuildContext& context) : bases::ShapedTree(best_shape(options, context)) {}
 };
 
 FORETELL_REGISTER(TreePolicy, SequoiaTree, "sequoia",
@@ -52,4 +53,4 @@ FORETELL_REGISTER(TreePolicy, SequoiaTree, "sequoia",
                    .clock = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

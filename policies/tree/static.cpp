@@ -6,7 +6,7 @@
 #include "framework/core/error.h"
 #include "framework/decoding/bases/rank_tree.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
 struct StaticTreeOptions {
@@ -17,23 +17,23 @@ struct StaticTreeOptions {
   }
 };
 
-RankTree read_shape(const StaticTreeOptions& options) {
+bases::RankTree read_shape(const StaticTreeOptions& options) {
   if (options.file.is_null() == options.paths.is_null()) fail("tree 'static' needs exactly one of file and paths");
-  if (!options.paths.is_null()) return RankTree::read(options.paths);
+  if (!options.paths.is_null()) return bases::RankTree::read(options.paths);
   const std::filesystem::path file = read_text(options.file, "file");
   const std::filesystem::path beside = std::filesystem::path(options.file.where().file).parent_path() / file;
-  if (std::filesystem::exists(file)) return RankTree::read(load_yaml(file));
-  if (std::filesystem::exists(beside)) return RankTree::read(load_yaml(beside));
+  if (std::filesystem::exists(file)) return bases::RankTree::read(load_yaml(file));
+  if (std::filesystem::exists(beside)) return bases::RankTree::read(load_yaml(beside));
   fail_at(options.file.where(), "file: {} does not exist", file.string());
 }
 
-class StaticTree final : public ShapedTree {
+class StaticTree final : public bases::ShapedTree {
  public:
   using Options = StaticTreeOptions;
-  StaticTree(const Options& options, const BuildContext&) : ShapedTree(read_shape(options)) {}
+  StaticTree(const Options& options, const BuildContext&) : bases::ShapedTree(read_shape(options)) {}
 };
 
 FORETELL_REGISTER(TreePolicy, StaticTree, "static", {.summary = "a tree of fixed shape from a file of rank paths or parents"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

@@ -1,10 +1,10 @@
 // A regular tree: every node of a depth gets the same number of children.
 #include <algorithm>
 
-#include "framework/core/text.h"
 #include "framework/api/policy.h"
+#include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::policies::tree {
 namespace {
 
 struct WidthsOptions {
@@ -40,4 +40,4 @@ class WidthsTree final : public TreePolicy {
 FORETELL_REGISTER(TreePolicy, WidthsTree, "widths", {.summary = "a regular tree given by its number of children at each depth"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::policies::tree

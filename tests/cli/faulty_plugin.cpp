@@ -8,11 +8,11 @@
 #include <string_view>
 #include <thread>
 
+#include "framework/api/attention_policy.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
-#include "framework/api/attention_policy.h"
 
 namespace {
 

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
-#include "framework/decoding/model_target.h"
 #include "framework/api/walk_verifier.h"
+#include "framework/decoding/model_target.h"
 #include "framework/model/language_model.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

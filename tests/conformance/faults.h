@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "experiments/certify/certificate.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

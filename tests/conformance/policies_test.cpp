@@ -3,8 +3,8 @@
 #include <numeric>
 
 #include "experiments/certify/checks.h"
-#include "framework/api/policy.h"
 #include "framework/api/attention_policy.h"
+#include "framework/api/policy.h"
 #include "framework/formats/safetensors.h"
 #include "framework/formats/stored_numbers.h"
 #include "tests/support/catch.h"

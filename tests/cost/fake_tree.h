@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tests/support/data.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

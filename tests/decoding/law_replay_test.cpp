@@ -6,8 +6,8 @@
 #include "experiments/certify/enumerator.h"
 #include "experiments/certify/toy_pipeline.h"
 #include "framework/core/error.h"
-#include "framework/replay/replay_target.h"
 #include "framework/replay/recorded_laws.h"
+#include "framework/replay/replay_target.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

@@ -1,7 +1,7 @@
 #include "framework/replay/replay_target.h"
 
-#include "framework/core/error.h"
 #include "framework/api/build_context.h"
+#include "framework/core/error.h"
 #include "framework/decoding/decoder.h"
 #include "tests/support/catch.h"
 

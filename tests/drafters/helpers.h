@@ -8,6 +8,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

@@ -3,10 +3,11 @@
 
 #include <set>
 
-#include "framework/core/config_value.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
+#include "framework/core/config_value.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

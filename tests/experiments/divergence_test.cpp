@@ -6,8 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "experiments/certify/toy_model.h"
 #include "experiments/analysis/report.h"
+#include "experiments/certify/toy_model.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

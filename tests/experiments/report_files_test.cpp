@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "experiments/results/record_json.h"
 #include "experiments/report/comparison.h"
 #include "experiments/report/page.h"
 #include "experiments/report/plot.h"
 #include "experiments/report/spec_bench_import.h"
+#include "experiments/results/record_json.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "experiments/results/record_json.h"
 #include "experiments/report/study_folder.h"
+#include "experiments/results/record_json.h"
 #include "experiments/results/summary.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "experiments/study/sweep.h"
 #include "experiments/util/console.h"
 #include "experiments/util/number_list.h"
 #include "experiments/util/shell_quote.h"
-#include "experiments/study/sweep.h"
 #include "experiments/util/table.h"
 #include "experiments/workload/workload.h"
 #include "framework/core/error.h"

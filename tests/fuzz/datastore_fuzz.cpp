@@ -4,6 +4,7 @@
 
 #include "framework/core/error.h"
 #include "framework/datasets/datastore.h"
+#include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {

@@ -15,12 +15,13 @@
 #include <string_view>
 #include <vector>
 
-#include "experiments/results/law_record.h"
 #include "experiments/report/spec_bench_import.h"
-#include "experiments/study/study.h"
+#include "experiments/results/law_record.h"
 #include "experiments/results/summary.h"
+#include "experiments/study/study.h"
 #include "framework/core/error.h"
 #include "framework/datasets/prompts.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::fuzz {
 

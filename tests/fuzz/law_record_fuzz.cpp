@@ -1,4 +1,5 @@
 #include "tests/fuzz/experiment_targets.h"
+#include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
   foretell::fuzz::law_record({reinterpret_cast<const char*>(data), size});

@@ -7,6 +7,7 @@
 
 #include "framework/core/error.h"
 #include "framework/formats/model_config.h"
+#include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -6,6 +6,7 @@
 
 #include "framework/core/error.h"
 #include "framework/plugin/plugin_file.h"
+#include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {

@@ -13,14 +13,15 @@
 #include <string>
 #include <string_view>
 
+#include "experiments/report/report_files.h"
+#include "experiments/report/study_folder.h"
 #include "experiments/results/provenance.h"
 #include "experiments/results/record_json.h"
 #include "experiments/results/record_reader.h"
-#include "experiments/report/report_files.h"
-#include "experiments/report/study_folder.h"
 #include "experiments/results/summary_check.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::fuzz {
 

@@ -5,6 +5,7 @@
 
 #include "framework/core/error.h"
 #include "framework/formats/safetensors.h"
+#include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(data), size);

@@ -8,13 +8,14 @@
 #include <string>
 #include <string_view>
 
-#include "framework/core/config_value.h"
-#include "framework/core/error.h"
 #include "framework/chat/jinja.h"
 #include "framework/chat/own_template.h"
+#include "framework/core/config_value.h"
+#include "framework/core/error.h"
 #include "framework/datasets/prompts.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::fuzz {
 

@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "framework/core/error.h"
+#include "framework/formats/safetensors.h"
 #include "framework/io/atomic_file.h"
 #include "framework/io/json.h"
-#include "framework/formats/safetensors.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 

@@ -1,7 +1,7 @@
 // Replays the seeds of the fuzzers, so that every build runs them at least once.
 #include "framework/core/error.h"
-#include "framework/formats/bitllama.h"
 #include "framework/datasets/datastore.h"
+#include "framework/formats/bitllama.h"
 #include "framework/formats/llama2c.h"
 #include "framework/formats/model_config.h"
 #include "framework/formats/safetensors.h"

@@ -12,6 +12,7 @@
 
 #include "framework/formats/safetensors.h"
 #include "framework/model/load_model.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

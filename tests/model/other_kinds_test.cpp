@@ -132,8 +132,7 @@ TEST_CASE("a download that stopped halfway says which files are missing") {
       "model.safetensors.index.json",
       R"({"weight_map": {"a": "model-00001-of-00003.safetensors", "b": "model-00002-of-00003.safetensors", "c": "model-00003-of-00003.safetensors"}})");
   folder.write("model-00002-of-00003.safetensors", "x");
-  check_says(refusal(folder.path()),
-             {"index.json: names 3 files, missing: model-00001-of-00003.safetensors and 1 more", "download"});
+  check_says(refusal(folder.path()), {"index.json: names 3 files, missing: model-00001-of-00003.safetensors and 1 more", "download"});
   folder.write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n");
   check_says(refusal(folder.path()), {"model.safetensors: a Git LFS pointer stands in the place of the file", "git lfs pull"});
 }

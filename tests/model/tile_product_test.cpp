@@ -10,9 +10,9 @@
 #include <fstream>
 #include <optional>
 
+#include "framework/kernels/packed_matrix.h"
 #include "framework/model/load_model.h"
 #include "framework/model/make_random.h"
-#include "framework/kernels/packed_matrix.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 #include "tests/support/tile_emulator.h"

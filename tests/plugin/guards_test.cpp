@@ -6,9 +6,9 @@
 
 #include "experiments/certify/certificate.h"
 #include "experiments/certify/toy_pipeline.h"
-#include "framework/core/plugin_call.h"
 #include "framework/api/contract.h"
 #include "framework/api/rejection_walk.h"
+#include "framework/core/plugin_call.h"
 #include "tests/support/catch.h"
 
 namespace {

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <fstream>
 
-#include "framework/core/error.h"
-#include "framework/api/drafter.h"
 #include "framework/api/abi_tag.h"
+#include "framework/api/drafter.h"
+#include "framework/core/error.h"
 #include "framework/plugin/plugin_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -1,7 +1,7 @@
 // Attention policies by themselves: which rows they leave, worked out by hand.
-#include "framework/core/error.h"
-#include "framework/api/build_context.h"
 #include "framework/api/attention_policy.h"
+#include "framework/api/build_context.h"
+#include "framework/core/error.h"
 #include "tests/support/catch.h"
 
 namespace foretell {

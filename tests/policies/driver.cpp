@@ -1,4 +1,5 @@
 #include "tests/policies/driver.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "framework/cost/row_costs.h"
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
+#include "framework/cost/row_costs.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

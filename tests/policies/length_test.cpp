@@ -5,10 +5,10 @@
 #include <random>
 
 #include "framework/core/error.h"
-#include "framework/formats/safetensors.h"
-#include "framework/formats/stored_numbers.h"
 #include "framework/decoding/bases/acceptance_estimate.h"
 #include "framework/decoding/bases/loss_limit.h"
+#include "framework/formats/safetensors.h"
+#include "framework/formats/stored_numbers.h"
 #include "tests/policies/driver.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -3,6 +3,8 @@
 // LibTorch's logging has a macro CHECK too; where both are seen, tests mean Catch2's. So its header comes first, wherever there is one.
 #pragma once
 
+#include "tests/support/rooms.h"
+
 #if __has_include(<c10/util/Logging.h>)
 #include <c10/util/Logging.h>
 #undef CHECK

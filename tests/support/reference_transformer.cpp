@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "framework/formats/model_weights.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

@@ -16,6 +16,7 @@
 #include "framework/core/types.h"
 #include "framework/formats/model_config.h"
 #include "framework/model/layers.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

@@ -2,9 +2,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "framework/api/hidden.h"
 #include "framework/core/error.h"
 #include "framework/decoding/target_view.h"
-#include "framework/api/hidden.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "framework/api/drafter.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

@@ -1,4 +1,5 @@
 #include "tests/support/tile_emulator.h"
+#include "tests/support/rooms.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 

@@ -1,8 +1,8 @@
 // A model's own chat template is recognised where it renders as a known one does, and not otherwise.
 #include "framework/chat/own_template.h"
 
-#include "framework/core/error.h"
 #include "framework/chat/jinja.h"
+#include "framework/core/error.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"

@@ -5,8 +5,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "framework/tokenizers/stages/byte_level.h"
 #include "framework/tokenizers/models/token_model.h"
+#include "framework/tokenizers/stages/byte_level.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

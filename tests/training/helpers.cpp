@@ -7,6 +7,7 @@
 
 #include "framework/tokenizers/stages/byte_level.h"
 #include "framework/tokenizers/tokenizer_files.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 namespace {

@@ -5,11 +5,12 @@
 #include <string>
 #include <vector>
 
-#include "framework/training/autograd/trainable_transformer.h"
 #include "framework/tokenizers/tokenizer.h"
+#include "framework/training/autograd/trainable_transformer.h"
 #include "framework/training/batches.h"
 #include "framework/training/settings.h"
 #include "tests/support/data.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

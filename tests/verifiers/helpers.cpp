@@ -2,6 +2,7 @@
 
 #include "experiments/certify/enumerator.h"
 #include "framework/core/mix.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

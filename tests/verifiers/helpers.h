@@ -9,6 +9,7 @@
 
 #include "framework/api/build_context.h"
 #include "framework/api/verifier.h"
+#include "tests/support/rooms.h"
 
 namespace foretell::testing {
 

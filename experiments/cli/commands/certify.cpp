@@ -7,16 +7,16 @@
 
 #include "experiments/certify/certificate.h"
 #include "experiments/cli/commands/commands.h"
+#include "experiments/study/plugins.h"
 #include "experiments/util/console.h"
 #include "experiments/util/negative_result.h"
-#include "experiments/study/plugins.h"
 #include "experiments/util/progress.h"
 #include "experiments/util/table.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct CertifyOptions {
@@ -116,7 +116,7 @@ std::string weakest_control(const certify::CertificateRow& row) {
 }
 
 void print_legend() {
-  print_out(
+  util::print_out(
       "\n"
       "drafted, accepted, rejected: draft tokens in all checks together, each branch of an enumeration counted once\n"
       "depth: most draft tokens that one round accepted, in enumeration and in the chi-square test; * some branches were not walked, see "
@@ -136,7 +136,7 @@ void print_reasons(const std::vector<certify::CertificateRow>& rows, const char*
   for (const auto& row : rows)
     if (std::find(verdicts.begin(), verdicts.end(), row.verdict) != verdicts.end())
       lines += fmt::format("  {} on {}: {}\n", row.verifier, row.draft, row.reason);
-  if (!lines.empty()) print_out(fmt::format("\n{}, and why:\n{}", heading, lines));
+  if (!lines.empty()) util::print_out(fmt::format("\n{}, and why:\n{}", heading, lines));
 }
 
 void print_not_walked(const std::vector<certify::CertificateRow>& rows) {
@@ -144,8 +144,8 @@ void print_not_walked(const std::vector<certify::CertificateRow>& rows) {
   for (const auto& row : rows)
     for (const std::string& what : row.not_walked) by_draft[row.draft + ": " + what].insert(row.verifier);
   if (by_draft.empty()) return;
-  print_out("\n* branches that enumeration did not walk:\n");
-  for (const auto& [what, verifiers] : by_draft) print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
+  util::print_out("\n* branches that enumeration did not walk:\n");
+  for (const auto& [what, verifiers] : by_draft) util::print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
 }
 
 void print_counts(const std::vector<certify::CertificateRow>& rows) {
@@ -153,16 +153,16 @@ void print_counts(const std::vector<certify::CertificateRow>& rows) {
   for (const auto& row : rows) ++counts[row.verdict];
   std::string line;
   for (const auto& [verdict, count] : counts) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, to_string(verdict));
-  print_out(fmt::format("\n{}: {}\n", counted(rows.size(), "pair"), line));
+  util::print_out(fmt::format("\n{}: {}\n", counted(rows.size(), "pair"), line));
 }
 
 void print_table(const std::vector<certify::CertificateRow>& rows) {
   using certify::Ruling;
-  Table table({"<verifier", "<draft", "<verdict", "drafted", "accepted", "rejected", "depth", "total variation", "tokens/round",
-               "first drafted", "bound", "chi-square p", "<T=0", "control", "<members"});
+  util::Table table({"<verifier", "<draft", "<verdict", "drafted", "accepted", "rejected", "depth", "total variation", "tokens/round",
+                     "first drafted", "bound", "chi-square p", "<T=0", "control", "<members"});
   std::string last;
   for (const auto& row : rows) {
-    if (row.verdict == Ruling::NotApplicable) continue;
+    if (row.verdict == certify::Ruling::NotApplicable) continue;
     if (!last.empty() && last != row.verifier) table.add_rule();
     last = row.verifier;
     const auto of = [&](auto field) { return row.exact ? std::optional<double>(field(*row.exact)) : std::nullopt; };
@@ -179,12 +179,12 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
                                 : "differs",
                weakest_control(row), members(row)});
   }
-  print_out(table.to_string());
+  util::print_out(table.to_string());
   print_legend();
   print_not_walked(rows);
-  print_reasons(rows, "refused", {Ruling::NotApplicable});
-  print_reasons(rows, "not exercised", {Ruling::NotExercised});
-  print_reasons(rows, "without power", {Ruling::WithoutPower});
+  print_reasons(rows, "refused", {certify::Ruling::NotApplicable});
+  print_reasons(rows, "not exercised", {certify::Ruling::NotExercised});
+  print_reasons(rows, "without power", {certify::Ruling::WithoutPower});
   print_counts(rows);
 }
 
@@ -200,9 +200,9 @@ std::set<std::string> certified_drafters(const std::vector<certify::CertificateR
 }
 
 void run_certify(const CertifyOptions& options) {
-  load_plugins(options.plugins, DistributionChecks::Always);
+  study::load_plugins(options.plugins, study::DistributionChecks::Always);
   certify::CertificateOptions settings = options.settings;
-  Progress progress(1, "pairs");
+  util::Progress progress(1, "pairs");
   settings.on_row = [&](int row, int rows) {
     if (row == 0) return progress.start_cell("certify", rows);
     progress.advance(1);
@@ -213,30 +213,30 @@ void run_certify(const CertifyOptions& options) {
   auto json = nlohmann::ordered_json::array();
   for (const auto& row : rows)
     if (row.verdict != certify::Ruling::NotApplicable) json.push_back(json_of(row));
-  options.json ? print_json(json) : print_table(rows);
-  for (const std::string& file : certify_plugins(certified_drafters(rows)))
-    print_error(fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
+  options.json ? util::print_json(json) : print_table(rows);
+  for (const std::string& file : study::certify_plugins(certified_drafters(rows)))
+    util::print_error(fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
   std::string failed;
   for (const auto& row : rows)
     if (!certify::passes(row, settings.verifier != "all" || settings.drafter != "all"))
       failed += fmt::format("{} {} on {}: {}\n", to_string(row.verdict), row.verifier, row.draft, row.reason);
   if (failed.empty()) return;
-  print_error(failed);
-  throw NegativeResult();
+  util::print_error(failed);
+  throw util::NegativeResult();
 }
 
 }  // namespace
 
-void add_certify_command(Command app) {
+void add_certify_command(util::Command app) {
   auto options = std::make_shared<CertifyOptions>();
-  Command command = app.add_command(
+  util::Command command = app.add_command(
       "certify", "Test whether verifiers are lossless: exact enumeration, chi-square, token identity; exit code 1 if one is not");
   command.add("--verifier", options->settings.verifier, "a verifier's name", {.type = "NAME", .show_default = true});
   command.add("--drafter", options->settings.drafter, "a drafter's name", {.type = "NAME", .show_default = true});
-  add_plugin_option(command, options->plugins);
+  study::add_plugin_option(command, options->plugins);
   command.add_flag("--full", options->settings.full, "more toys, more branches and more draws: minutes instead of seconds");
   command.add_flag("--json", options->json, "as a JSON array");
   command.run([options] { run_certify(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

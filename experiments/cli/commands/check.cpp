@@ -2,12 +2,12 @@
 
 #include "experiments/cell/cell_setup.h"
 #include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/study/plugins.h"
 #include "experiments/study/thread_options.h"
+#include "experiments/util/console.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 // Random models that a study asks for are made here and are gone when the check is over: checking leaves nothing behind.
@@ -25,31 +25,31 @@ class ScratchFolder {
 };
 
 void check_study(const std::string& file, const std::vector<std::string>& overrides) {
-  const Study study = load_study(file, overrides);
+  const study::Study study = study::load_study(file, overrides);
   const ScratchFolder scratch;
-  ModelPool pool(scratch.path());
-  check_cells(study, pool);
-  print_out(fmt::format("ok: {}\n", counted(study.cells.size(), "cell")));
+  cell::ModelPool pool(scratch.path());
+  cell::check_cells(study, pool);
+  util::print_out(fmt::format("ok: {}\n", counted(study.cells.size(), "cell")));
 }
 
 }  // namespace
 
-void add_check_command(Command app) {
+void add_check_command(util::Command app) {
   struct Options {
     std::string study;
     std::vector<std::string> overrides, plugins;
     bool oversubscribe = false;
   };
   auto options = std::make_shared<Options>();
-  Command command = app.add_command("check", "Find what is wrong with a study without running it");
+  util::Command command = app.add_command("check", "Find what is wrong with a study without running it");
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value, as in `run`", {.type = "PATH=VALUE"});
-  add_oversubscribe_flag(command, options->oversubscribe);
-  add_plugin_option(command, options->plugins);
+  study::add_oversubscribe_flag(command, options->oversubscribe);
+  study::add_plugin_option(command, options->plugins);
   command.run([options] {
-    load_plugins(options->plugins);
-    check_study(options->study, with_oversubscribe(options->overrides, options->oversubscribe));
+    study::load_plugins(options->plugins);
+    check_study(options->study, study::with_oversubscribe(options->overrides, options->oversubscribe));
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

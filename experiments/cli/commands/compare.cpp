@@ -1,10 +1,10 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/report/comparison.h"
+#include "experiments/util/console.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct CompareOptions {
@@ -13,23 +13,23 @@ struct CompareOptions {
 };
 
 void run_compare(const CompareOptions& options) {
-  const StudyFolder a = read_study_folder(options.a), b = read_study_folder(options.b);
-  const Comparison comparison = compare(a, b);
+  const report::StudyFolder a = report::read_study_folder(options.a), b = report::read_study_folder(options.b);
+  const report::Comparison comparison = compare(a, b);
   if (options.json)
-    print_json(comparison_json(a, b, comparison), 2);
+    util::print_json(report::comparison_json(a, b, comparison), 2);
   else
-    print_out(comparison_text(a, b, comparison));
+    util::print_out(report::comparison_text(a, b, comparison));
 }
 
 }  // namespace
 
-void add_compare_command(Command app) {
+void add_compare_command(util::Command app) {
   auto options = std::make_shared<CompareOptions>();
-  Command command = app.add_command("compare", "Two studies' folders side by side: two runs, two versions, two machines");
+  util::Command command = app.add_command("compare", "Two studies' folders side by side: two runs, two versions, two machines");
   command.add("a", options->a, "a study's folder: results/STUDY", {.type = "DIR_A", .required = true});
   command.add("b", options->b, "another one", {.type = "DIR_B", .required = true});
   command.add_flag("--json", options->json, "print one JSON object");
   command.run([options] { run_compare(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

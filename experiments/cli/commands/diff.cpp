@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <map>
 
-#include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
-#include "experiments/workload/dialogue.h"
 #include "experiments/analysis/divergence_search.h"
 #include "experiments/cell/model_pool.h"
-#include "experiments/util/negative_result.h"
+#include "experiments/cli/commands/commands.h"
 #include "experiments/results/store.h"
+#include "experiments/util/console.h"
+#include "experiments/util/negative_result.h"
+#include "experiments/workload/dialogue.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/io/file_bytes.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct DiffOptions {
@@ -28,10 +28,10 @@ struct Run {
   std::filesystem::path folder, target, study_folder;
   std::string name;                // of the cell
   nlohmann::ordered_json weights;  // the target's files with their hashes
-  ModelSection model = {};
+  study::ModelSection model = {};
   SamplingOptions sampling = {};
   ConfigValue workload = {};
-  std::vector<GenerationRecord> records = {};
+  std::vector<results::GenerationRecord> records = {};
 };
 
 template <class Section>
@@ -46,33 +46,35 @@ Run read_run(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(config) || !std::filesystem::exists(manifest))
     fail("{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in it", folder.string());
   Run run{folder, {}, {}, {}, {}};
-  const ResultJson file(manifest);
-  const OrderedJsonView json = file.view();
+  const results::ResultJson file(manifest);
+  const io::OrderedJsonView json = file.view();
   run.weights = json.at("target").raw();
   run.target = json.at("target").at("folder").string();
   run.study_folder = std::filesystem::path(json.at("study_file").string()).parent_path();
   run.name = json.at("cell").string();
-  const ConfigValue document = parse_yaml(read_file_bytes(config), config.string());
-  run.model = section_of<ModelSection>(document, "model");
+  const ConfigValue document = parse_yaml(io::read_file_bytes(config), config.string());
+  run.model = section_of<study::ModelSection>(document, "model");
   run.sampling = section_of<SamplingOptions>(document, "sampling");
   if (const ConfigValue* workload = document.find("workload")) run.workload = *workload;
-  run.records = undamaged_records(folder);
+  run.records = results::undamaged_records(folder);
   return run;
 }
 
 // The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
 class Prompts {
  public:
-  Prompts(const Run& run, ModelPool& pool) : run_(run), model_(pool.model(run.target, load_options(run.model.dtype, run.model.device))) {
-    precision_ = Precision::of(number_type(run.model.dtype, model_->config()));
+  Prompts(const Run& run, cell::ModelPool& pool)
+      : run_(run), model_(pool.model(run.target, cell::load_options(run.model.dtype, run.model.device))) {
+    precision_ = analysis::Precision::of(cell::number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
-    workload_ = load_workload(run.workload, run.study_folder, model_->config().vocab_size);
-    dialogue_ = Dialogue(tokenizer_, workload_.chat_template ? ChatTemplate::get(*workload_.chat_template) : pool.own_template(run.target));
-    for (const Conversation& c : workload_.conversations) conversations_[c.id] = &c;
-    for (const GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
+    workload_ = workload::load_workload(run.workload, run.study_folder, model_->config().vocab_size);
+    dialogue_ = workload::Dialogue(
+        tokenizer_, workload_.chat_template ? chat::ChatTemplate::get(*workload_.chat_template) : pool.own_template(run.target));
+    for (const workload::Conversation& c : workload_.conversations) conversations_[c.id] = &c;
+    for (const results::GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
   }
 
-  Tokens of(const GenerationRecord& record) const {
+  Tokens of(const results::GenerationRecord& record) const {
     const auto found = conversations_.find(record.conversation);
     if (found == conversations_.end())
       fail("{}: the workload has no conversation '{}' any more", run_.folder.string(), record.conversation);
@@ -83,30 +85,30 @@ class Prompts {
   }
 
   // What differences from another run are judged by.
-  DivergenceSource source() const {
+  analysis::DivergenceSource source() const {
     return {.target = *model_,
             .sampling = run_.sampling,
             .precision = precision_,
             .tokenizer = tokenizer_.get(),
-            .prompt = [this](const GenerationRecord& record) { return of(record); }};
+            .prompt = [this](const results::GenerationRecord& record) { return of(record); }};
   }
 
  private:
   const Run& run_;
-  std::shared_ptr<const LanguageModel> model_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  Precision precision_;
-  Workload workload_;
-  Dialogue dialogue_;
-  std::map<std::string, const Conversation*> conversations_;
+  std::shared_ptr<const model::LanguageModel> model_;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
+  analysis::Precision precision_;
+  workload::Workload workload_;
+  workload::Dialogue dialogue_;
+  std::map<std::string, const workload::Conversation*> conversations_;
   std::map<std::pair<std::string, int>, std::string> first_answers_;
 };
 
-void print_text(const Divergences& found) {
-  for (const Divergence& d : found.found) print_out(d.words + "\n");
-  print_out(fmt::format("{} compared: {} the same, {} differ at a tie, {} differ and are not explained", counted(found.compared, "answer"),
-                        found.same, found.ties(), found.faults()));
-  print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
+void print_text(const analysis::Divergences& found) {
+  for (const analysis::Divergence& d : found.found) util::print_out(d.words + "\n");
+  util::print_out(fmt::format("{} compared: {} the same, {} differ at a tie, {} differ and are not explained",
+                              counted(found.compared, "answer"), found.same, found.ties(), found.faults()));
+  util::print_out(found.behind > 0 ? fmt::format("; {} behind an earlier difference\n", found.behind) : "\n");
 }
 
 void check_greedy(const Run& run) {
@@ -115,16 +117,18 @@ void check_greedy(const Run& run) {
 }
 
 // Compares one cell with another, or with its own baseline; returns whether every difference is explained.
-bool diff_cell(const Run& a, const std::optional<Run>& b, ModelPool& pool, bool json) {
+bool diff_cell(const Run& a, const std::optional<Run>& b, cell::ModelPool& pool, bool json) {
   check_greedy(a);
   if (b) check_greedy(*b);
   if (b && b->weights != a.weights) fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
-  const AnswersByPlace right = b ? answers_by_place(b->records, Arm::Method) : answers_by_place(a.records, Arm::Baseline);
+  const analysis::AnswersByPlace right =
+      b ? analysis::answers_by_place(b->records, results::Arm::Method) : analysis::answers_by_place(a.records, results::Arm::Baseline);
   if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
   const Prompts prompts(a, pool);
-  const Divergences found = find_divergences(answers_by_place(a.records, Arm::Method), right, prompts.source());
+  const analysis::Divergences found =
+      analysis::find_divergences(analysis::answers_by_place(a.records, results::Arm::Method), right, prompts.source());
   if (found.compared + found.behind == 0) fail("the two runs have no prompt in common");
-  json ? print_json(to_json(found)) : print_text(found);
+  json ? util::print_json(to_json(found)) : print_text(found);
   return found.faults() == 0;
 }
 
@@ -135,7 +139,7 @@ std::vector<Run> cells_of(const std::filesystem::path& study) {
   for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
     if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
     Run run = read_run(entry.path());
-    if (run.sampling.greedy() && !answers_by_place(run.records, Arm::Baseline).empty()) cells.push_back(std::move(run));
+    if (run.sampling.greedy() && !analysis::answers_by_place(run.records, results::Arm::Baseline).empty()) cells.push_back(std::move(run));
   }
   if (cells.empty())
     fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0", study.string());
@@ -144,24 +148,25 @@ std::vector<Run> cells_of(const std::filesystem::path& study) {
 }
 
 void run_diff(const DiffOptions& options) {
-  ModelPool pool("");
+  cell::ModelPool pool("");
   bool explained = true;
   if (options.b || std::filesystem::exists(std::filesystem::path(options.a) / "manifest.json")) {
     explained = diff_cell(read_run(options.a), options.b ? std::optional(read_run(*options.b)) : std::nullopt, pool, options.json);
   } else {
     for (const Run& cell : cells_of(options.a)) {
-      if (!options.json) print_out(cell.name + ": ");
+      if (!options.json) util::print_out(cell.name + ": ");
       explained = diff_cell(cell, std::nullopt, pool, options.json) && explained;
     }
   }
-  if (!explained) throw NegativeResult();
+  if (!explained) throw util::NegativeResult();
 }
 
 }  // namespace
 
-void add_diff_command(Command app) {
+void add_diff_command(util::Command app) {
   auto options = std::make_shared<DiffOptions>();
-  Command command = app.add_command("diff", "Where two greedy runs differ, and whether the target can tell the two tokens apart there");
+  util::Command command =
+      app.add_command("diff", "Where two greedy runs differ, and whether the target can tell the two tokens apart there");
   command.add("run_a", options->a, "a cell's folder, results/STUDY/HASH, or a study's for all of its greedy cells",
               {.type = "RUN_A", .required = true});
   command.add("run_b", options->b, "another one; without it the baseline that was run beside A", {.type = "RUN_B"});
@@ -169,4 +174,4 @@ void add_diff_command(Command app) {
   command.run([options] { run_diff(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -1,27 +1,27 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/analysis/divergence_search.h"
-#include "experiments/util/interrupt.h"
 #include "experiments/cell/model_pool.h"
-#include "experiments/util/number_list.h"
-#include "experiments/util/paths.h"
+#include "experiments/cli/commands/commands.h"
+#include "experiments/runner/round_printer.h"
 #include "experiments/study/pipeline.h"
 #include "experiments/study/plugins.h"
-#include "experiments/runner/round_printer.h"
+#include "experiments/study/thread_options.h"
+#include "experiments/util/console.h"
+#include "experiments/util/interrupt.h"
+#include "experiments/util/number_list.h"
+#include "experiments/util/paths.h"
 #include "experiments/util/shell_quote.h"
 #include "experiments/util/stops.h"
 #include "experiments/util/text_stream.h"
-#include "experiments/study/thread_options.h"
 #include "framework/core/printable.h"
 #include "framework/core/stopwatch.h"
 #include "framework/core/text.h"
 #include "framework/decoding/model_target.h"
 #include "framework/metrics/metrics.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct GenerateOptions {
@@ -33,7 +33,7 @@ struct GenerateOptions {
   std::vector<std::string> overrides, plugins, stop;
   int max_new_tokens = 128;
   std::uint64_t seed = 0;
-  ThreadOptions threads;
+  study::ThreadOptions threads;
   bool ignore_eos = false, show_rounds = false, json = false;
 };
 
@@ -63,9 +63,9 @@ ConfigValue document_of(const GenerateOptions& options) {
     const std::size_t equals = assignment.find('=');
     const std::string path = assignment.substr(0, equals);
     if (path == "sweep" || path.starts_with("sweep."))
-      fail("--set {}: generate decodes with one pipeline; `foretell run STUDY.yaml --set {}` sweeps", path, shell_quoted(assignment));
+      fail("--set {}: generate decodes with one pipeline; `foretell run STUDY.yaml --set {}` sweeps", path, util::shell_quoted(assignment));
     apply_override(document,
-                   equals == std::string::npos ? assignment : full_path(assignment.substr(0, equals)) + assignment.substr(equals));
+                   equals == std::string::npos ? assignment : study::full_path(assignment.substr(0, equals)) + assignment.substr(equals));
   }
   return document;
 }
@@ -75,24 +75,24 @@ class Generator {
   explicit Generator(const GenerateOptions& options) : options_(options), pool_("") {
     if (options.prompt.has_value() == options.ids.has_value()) fail("generate needs exactly one of --prompt and --ids");
     options.threads.apply();
-    model_ = pool_.model(options.model, load_options(options.dtype, options.device));
+    model_ = pool_.model(options.model, cell::load_options(options.dtype, options.device));
     tokenizer_ = pool_.tokenizer(options.model);
-    check_vocabulary(*model_, tokenizer_.get(), options.model);
-    target_ = make_model_target(model_);
+    cell::check_vocabulary(*model_, tokenizer_.get(), options.model);
+    target_ = decoding::make_model_target(model_);
     read_sections();
     make_request();
   }
 
   void run() {
     if (!options_.json && tokenizer_) stream_.emplace(tokenizer_, request_.prompt, options_.stop);
-    const RoundPrinter printer(tokenizer_);
-    DecoderOptions decoder_options;
-    decoder_options.on_round = [&](const RoundEvent& event) { show(event, printer); };
-    Decoder decoder(*target_, pipeline_.view(), decoder_options);
-    const InterruptGuard guard;
+    const runner::RoundPrinter printer(tokenizer_);
+    decoding::DecoderOptions decoder_options;
+    decoder_options.on_round = [&](const decoding::RoundEvent& event) { show(event, printer); };
+    decoding::Decoder decoder(*target_, pipeline_.view(), decoder_options);
+    const util::InterruptGuard guard;
     const Stopwatch watch;
     decoder.admit(request_);
-    while (!decoder.idle() && !interrupted()) {
+    while (!decoder.idle() && !util::interrupted()) {
       decoder.step();
       for (Generation& generation : decoder.retire()) generation_ = std::move(generation);
     }
@@ -103,7 +103,7 @@ class Generator {
   void read_sections() {
     Sections sections;
     Parameters::read(document_of(options_), "generate", sections);
-    PipelineSection pipeline;
+    study::PipelineSection pipeline;
     Parameters::read(sections.pipeline, "section 'pipeline'", pipeline);
     Parameters::read(sections.sampling, "section 'sampling'", request_.sampling);
     BuildContext context;
@@ -111,62 +111,63 @@ class Generator {
     context.target = model_;
     context.tokenizer = tokenizer_;
     context.draft_model = options_.draft_model;
-    context.load_model = [this](const std::string& path) { return pool_.model(path, load_options(options_.dtype, options_.device)); };
-    context.find_file = [](const std::string& path) { return resolve_path(path, {}, {}).string(); };
+    context.load_model = [this](const std::string& path) { return pool_.model(path, cell::load_options(options_.dtype, options_.device)); };
+    context.find_file = [](const std::string& path) { return util::resolve_path(path, {}, {}).string(); };
     context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
     context.shared_ids = [this](const std::string& path) { return pool_.shared_ids(tokenizer_.get(), path); };
     context.row_costs = [this] {
-      return pool_.row_costs(options_.model, options_.draft_model.value_or(""), load_options(options_.dtype, options_.device));
+      return pool_.row_costs(options_.model, options_.draft_model.value_or(""), cell::load_options(options_.dtype, options_.device));
     };
-    pipeline_ = build_pipeline(pipeline, context);
+    pipeline_ = study::build_pipeline(pipeline, context);
     speculates_ = !drafts_nothing(pipeline);
   }
 
   void make_request() {
-    const ChatTemplate& chat = options_.chat_template || !options_.prompt ? ChatTemplate::get(options_.chat_template.value_or("none"))
-                                                                          : pool_.own_template(options_.model);
+    const chat::ChatTemplate& chat = options_.chat_template || !options_.prompt
+                                         ? chat::ChatTemplate::get(options_.chat_template.value_or("none"))
+                                         : pool_.own_template(options_.model);
     if (!tokenizer_ && (options_.prompt || !options_.stop.empty()))
       fail("{}: has no tokenizer: give --ids instead of --prompt, and no --stop", options_.model);
-    request_.prompt = options_.ids ? parse_ids(*options_.ids, "--ids")
-                                   : encode_prompt(*tokenizer_, chat, std::vector<Message>{{"user", *options_.prompt}});
+    request_.prompt = options_.ids ? util::parse_ids(*options_.ids, "--ids")
+                                   : chat::encode_prompt(*tokenizer_, chat, std::vector<chat::Message>{{"user", *options_.prompt}});
     if (request_.prompt.empty()) fail("the prompt has no token");
     request_.max_new_tokens = options_.max_new_tokens;
     request_.seed = options_.seed;
-    if (!options_.ignore_eos) request_.stop_tokens = stop_tokens_of(*model_, tokenizer_.get());
-    if (tokenizer_) add_template_stops(*tokenizer_, chat, options_.ignore_eos, request_.stop_tokens);
+    if (!options_.ignore_eos) request_.stop_tokens = util::stop_tokens_of(*model_, tokenizer_.get());
+    if (tokenizer_) util::add_template_stops(*tokenizer_, chat, options_.ignore_eos, request_.stop_tokens);
     for (const std::string& s : options_.stop)
       if (s.empty()) fail("--stop: an empty text would stop everything");
-    if (!options_.stop.empty()) request_.stop_watcher = watch_stop_strings(tokenizer_, request_.prompt, options_.stop);
+    if (!options_.stop.empty()) request_.stop_watcher = util::watch_stop_strings(tokenizer_, request_.prompt, options_.stop);
   }
 
-  void show(const RoundEvent& event, const RoundPrinter& printer) {
+  void show(const decoding::RoundEvent& event, const runner::RoundPrinter& printer) {
     const TokenSpan fresh = event.view.committed.last(event.record.emitted);
     so_far_.tokens.insert(so_far_.tokens.end(), fresh.begin(), fresh.end());
     so_far_.rounds.push_back(event.record);
     if (options_.show_rounds) {
-      (options_.json ? print_error_styled : print_styled)(printer.print(event));
+      (options_.json ? util::print_error_styled : util::print_styled)(printer.print(event));
     } else if (stream_) {
-      print_exact(stream_->push(fresh));
-      flush_out();
+      util::print_exact(stream_->push(fresh));
+      util::flush_out();
     }
   }
 
   // Lossless decoding at temperature 0 says what plain decoding says, as far as the target's arithmetic does: in bf16 two logits are soon so near that
   // the size of the forward decides. Where that is so the text is read once more, and such places are told.
   void look_for_ties(const Generation& generation) {
-    const Precision precision = Precision::of(number_type(options_.dtype, model_->config()));
-    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < Precision::of("bf16").rounding) return;
+    const analysis::Precision precision = analysis::Precision::of(cell::number_type(options_.dtype, model_->config()));
+    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < analysis::Precision::of("bf16").rounding) return;
     const Sampler sampler(request_.sampling, model_->config().vocab_size);
-    near_ties_ = near_ties(*model_, {request_.prompt, generation.tokens}, sampler, precision);
+    near_ties_ = analysis::near_ties(*model_, {request_.prompt, generation.tokens}, sampler, precision);
   }
 
   void print_ties(const Generation& generation) const {
     if (!near_ties_ || near_ties_->empty()) return;
-    const NearTie& first = near_ties_->front();
+    const analysis::NearTie& first = near_ties_->front();
     const auto shown = [this](Token token) {
       return tokenizer_ ? fmt::format("'{}'", printable(tokenizer_->decode(Tokens{token}))) : std::to_string(token);
     };
-    print_error(
+    util::print_error(
         fmt::format("note: at {} of {} the target's two best logits are nearer to one another than bf16 tells apart (first at token {}: {} "
                     "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 tells them apart\n",
                     near_ties_->size(), counted(generation.tokens.size(), "token"), first.position, shown(first.best), shown(first.second),
@@ -177,40 +178,40 @@ class Generator {
     const Generation& generation = generation_ ? *generation_ : so_far_;
     if (generation_) look_for_ties(generation);
     if (options_.json)
-      print_json(to_json(generation, seconds));
+      util::print_json(to_json(generation, seconds));
     else
       print_answer(generation, seconds);
-    if (!generation_) throw Interrupted(fmt::format("interrupted after {}", counted(generation.tokens.size(), "token")));
+    if (!generation_) throw util::Interrupted(fmt::format("interrupted after {}", counted(generation.tokens.size(), "token")));
   }
 
   std::string text_of(TokenSpan tokens) const {
-    return cut_at_stop_string(decode_continuation(tokenizer_, request_.prompt, tokens, true), options_.stop);
+    return util::cut_at_stop_string(tokenizers::decode_continuation(tokenizer_, request_.prompt, tokens, true), options_.stop);
   }
 
   void print_answer(const Generation& generation, double seconds) {
     if (options_.show_rounds)
-      print_exact(tokenizer_ ? "\n" + text_of(generation.tokens) + "\n" : "\n");
+      util::print_exact(tokenizer_ ? "\n" + text_of(generation.tokens) + "\n" : "\n");
     else if (stream_)
-      print_exact(stream_->finish() + "\n");
-    if (!tokenizer_) print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
+      util::print_exact(stream_->finish() + "\n");
+    if (!tokenizer_) util::print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
     print_ties(generation);
-    const auto mean = mean_acceptance_length(generation.rounds);
-    print_error(fmt::format("{} in {}, {:.3f} tokens a round, {:.1f} tokens/s\n", counted(generation.tokens.size(), "token"),
-                            counted(generation.rounds.size(), "round"), mean.value_or(0),
-                            static_cast<double>(generation.tokens.size()) / seconds));
+    const auto mean = metrics::mean_acceptance_length(generation.rounds);
+    util::print_error(fmt::format("{} in {}, {:.3f} tokens a round, {:.1f} tokens/s\n", counted(generation.tokens.size(), "token"),
+                                  counted(generation.rounds.size(), "round"), mean.value_or(0),
+                                  static_cast<double>(generation.tokens.size()) / seconds));
   }
 
   nlohmann::ordered_json ties_json() const {
     if (!near_ties_) return nullptr;
     auto list = nlohmann::ordered_json::array();
-    for (const NearTie& tie : *near_ties_)
+    for (const analysis::NearTie& tie : *near_ties_)
       list.push_back({{"position", tie.position}, {"best", tie.best}, {"second", tie.second}, {"margin", tie.margin}, {"eps", tie.noise}});
     return list;
   }
 
   nlohmann::ordered_json to_json(const Generation& generation, double seconds) const {
-    const auto mean = mean_acceptance_length(generation.rounds);
-    const auto rate = draft_acceptance_rate(generation.rounds);
+    const auto mean = metrics::mean_acceptance_length(generation.rounds);
+    const auto rate = metrics::draft_acceptance_rate(generation.rounds);
     const auto& inflated = model_->config().inflated_from;
     return {{"prompt_ids", request_.prompt},
             {"token_ids", generation.tokens},
@@ -225,25 +226,25 @@ class Generator {
   }
 
   const GenerateOptions& options_;
-  ModelPool pool_;
-  std::shared_ptr<const LanguageModel> model_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
+  cell::ModelPool pool_;
+  std::shared_ptr<const model::LanguageModel> model_;
+  std::shared_ptr<const tokenizers::Tokenizer> tokenizer_;
   std::unique_ptr<Target> target_;
-  BuiltPipeline pipeline_;
+  study::BuiltPipeline pipeline_;
   Request request_;
-  std::optional<TextStream> stream_;
+  std::optional<util::TextStream> stream_;
   bool speculates_ = false;
-  std::optional<std::vector<NearTie>> near_ties_;  // none: not looked for
-  Generation so_far_;                              // what on_round has told
-  std::optional<Generation> generation_;           // none: interrupted
+  std::optional<std::vector<analysis::NearTie>> near_ties_;  // none: not looked for
+  Generation so_far_;                                        // what on_round has told
+  std::optional<Generation> generation_;                     // none: interrupted
 };
 
-void add_output_options(Command& command, GenerateOptions& options) {
+void add_output_options(util::Command& command, GenerateOptions& options) {
   command.add_flag("--show-rounds", options.show_rounds, "print every round: what was drafted, accepted, rejected, and its times");
   command.add_flag("--json", options.json, "as one JSON object");
 }
 
-void add_sampling_options(Command& command, GenerateOptions& options) {
+void add_sampling_options(util::Command& command, GenerateOptions& options) {
   command.add("--temperature", options.temperature, "0 is greedy", {.type = "T"});
   command.add("--top-k", options.top_k, "only the K most probable tokens; 0 for all", {.type = "K"});
   command.add("--top-p", options.top_p, "only the most probable tokens up to this mass", {.type = "P"});
@@ -251,21 +252,21 @@ void add_sampling_options(Command& command, GenerateOptions& options) {
   command.add("--seed", options.seed, "random seed", {.type = "S", .show_default = true});
 }
 
-void add_pipeline_options(Command& command, GenerateOptions& options) {
+void add_pipeline_options(util::Command& command, GenerateOptions& options) {
   command.add("--draft-model", options.draft_model, "a draft model's folder; implies --drafter model", {.type = "DIR"});
   command.add("--drafter", options.drafter, "see `foretell list drafters`", {.type = "NAME"});
   command.add("--verifier", options.verifier, "see `foretell list verifiers`", {.type = "NAME"});
   command.add("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
               {.type = "PATH=VALUE"});
-  add_plugin_option(command, options.plugins);
-  add_trust_option(command);
+  study::add_plugin_option(command, options.plugins);
+  study::add_trust_option(command);
 }
 
 }  // namespace
 
-void add_generate_command(Command app) {
+void add_generate_command(util::Command app) {
   auto options = std::make_shared<GenerateOptions>();
-  Command command = app.add_command("generate", "Continue a prompt");
+  util::Command command = app.add_command("generate", "Continue a prompt");
   command.add("--model", options->model, "the target model's folder", {.type = "DIR", .required = true});
   command.add("--prompt", options->prompt, "text; the folder needs a tokenizer", {.type = "TEXT"});
   command.add("--ids", options->ids, "token ids instead: \"1 2 3\"", {.type = "IDS"});
@@ -282,9 +283,9 @@ void add_generate_command(Command app) {
   options->threads.declare(command);
   add_output_options(command, *options);
   command.run([options] {
-    load_plugins(options->plugins);
+    study::load_plugins(options->plugins);
     Generator(*options).run();
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

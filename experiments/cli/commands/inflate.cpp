@@ -4,7 +4,7 @@
 #include "experiments/util/console.h"
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 // config.json's name of a number type that a user gives.
@@ -17,21 +17,21 @@ std::optional<std::string> dtype_name(const std::optional<std::string>& text) {
 
 }  // namespace
 
-void add_inflate_command(Command app) {
+void add_inflate_command(util::Command app) {
   struct Options {
     std::string model, like, out;
     std::optional<std::string> dtype;
   };
   auto options = std::make_shared<Options>();
-  Command command = app.add_command("inflate", "Pad a model with zeros to a larger shape: its tokens at the larger model's cost");
+  util::Command command = app.add_command("inflate", "Pad a model with zeros to a larger shape: its tokens at the larger model's cost");
   command.add("--model", options->model, "the small model's folder", {.type = "DIR", .required = true});
   command.add("--like", options->like, "the config.json of the larger shape", {.type = "CONFIG", .required = true});
   command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
   command.add("--dtype", options->dtype, "f32 or bf16; without it the shape's, else the model's", {.type = "T"});
   command.run([options] {
-    inflate({options->model, options->like, options->out, dtype_name(options->dtype)});
-    print_out(fmt::format("{}\n", options->out));
+    formats::inflate({options->model, options->like, options->out, dtype_name(options->dtype)});
+    util::print_out(fmt::format("{}\n", options->out));
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

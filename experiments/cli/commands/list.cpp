@@ -5,20 +5,20 @@
 #include <set>
 
 #include "experiments/cell/cell_setup.h"
-#include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/cell/made_models.h"
+#include "experiments/cli/commands/commands.h"
 #include "experiments/study/plugins.h"
+#include "experiments/util/console.h"
 #include "experiments/util/table.h"
 #include "experiments/workload/workload.h"
-#include "framework/core/error.h"
-#include "framework/core/printable.h"
+#include "framework/api/attention_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
-#include "framework/api/attention_policy.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
 #include "framework/formats/model_families.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct Listed {
@@ -62,20 +62,21 @@ std::vector<Listed> everything() {
   add_registered<DraftPolicy>("policy", out);
   add_registered<TreePolicy>("tree", out);
   add_registered<AttentionPolicy>("attention", out);
-  for (const ModelFamily& family : model_families())
+  for (const formats::ModelFamily& family : formats::model_families())
     out.push_back({"model", family.name, fmt::format("{}: {}", family.architecture, family.summary), {}, {}, {}});
   out.push_back({"target",
                  "replay",
                  "recorded answers, or a recorded run with its laws, stand in for the target; see docs/REPLAY.md",
                  {},
                  {},
-                 replay_parameters()});
-  for (const MadeModelDoc& doc : made_model_docs()) out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
-  for (const WorkloadDoc& doc : workload_docs()) out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
-  out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<ModelSection>()});
-  out.push_back({"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<PipelineSection>()});
+                 cell::replay_parameters()});
+  for (const cell::MadeModelDoc& doc : cell::made_model_docs()) out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
+  for (const workload::WorkloadDoc& doc : workload::workload_docs())
+    out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
+  out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<study::ModelSection>()});
+  out.push_back({"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<study::PipelineSection>()});
   out.push_back({"section", "sampling", "a study's sampling section", {}, {}, Parameters::describe<SamplingOptions>()});
-  out.push_back({"section", "run", "a study's run section", {}, {}, Parameters::describe<RunSection>()});
+  out.push_back({"section", "run", "a study's run section", {}, {}, Parameters::describe<study::RunSection>()});
   return out;
 }
 
@@ -124,7 +125,7 @@ std::string to_text(const std::vector<Listed>& all) {
     if (listed.kind != kind) {
       kind = listed.kind;
       const auto it = std::find_if(kKinds.begin(), kKinds.end(), [&](const Kind& k) { return k.singular == kind; });
-      out += fmt::format("{}{}\n", out.empty() ? "" : "\n", painted(Colour::Blue, it->plural));
+      out += fmt::format("{}{}\n", out.empty() ? "" : "\n", util::painted(util::Colour::Blue, it->plural));
     }
     out += printable(fmt::format("  {:<18} {}{}", listed.name, listed.summary, remarks(listed))) + "\n";
     for (const ParameterDoc& p : listed.parameters) {
@@ -140,30 +141,30 @@ std::string to_text(const std::vector<Listed>& all) {
 
 void list(const std::string& what, bool json) {
   const std::vector<Listed> listed = chosen(what);
-  if (!json) return print_styled(wrapped_lines(to_text(listed), out_columns()));
+  if (!json) return util::print_styled(util::wrapped_lines(to_text(listed), util::out_columns()));
   auto rows = nlohmann::ordered_json::array();
   for (const Listed& entry : listed) rows.push_back(to_json(entry));
-  print_json(rows, 2);
+  util::print_json(rows, 2);
 }
 
 }  // namespace
 
-void add_list_command(Command app) {
+void add_list_command(util::Command app) {
   struct Options {
     std::string what;
     std::vector<std::string> plugins;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
-  Command command = app.add_command("list", "What there is to choose from, with all parameters");
+  util::Command command = app.add_command("list", "What there is to choose from, with all parameters");
   command.add("what", options->what,
               "drafters, verifiers, policies, trees, attention, models, targets, workloads or sections; all without it", {.type = "KIND"});
-  add_plugin_option(command, options->plugins);
+  study::add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
   command.run([options] {
-    load_plugins(options->plugins);
+    study::load_plugins(options->plugins);
     list(options->what, options->json);
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

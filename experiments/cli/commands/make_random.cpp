@@ -4,22 +4,22 @@
 #include "experiments/util/console.h"
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 
-void add_make_random_command(Command app) {
+void add_make_random_command(util::Command app) {
   struct Options {
     std::string config, out;
     std::uint64_t seed = 1;
   };
   auto options = std::make_shared<Options>();
-  Command command = app.add_command("make-random", "Make a model with random weights, for cost studies and tests");
+  util::Command command = app.add_command("make-random", "Make a model with random weights, for cost studies and tests");
   command.add("--config", options->config, "the model's config.json", {.type = "FILE", .required = true});
   command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
   command.add("--seed", options->seed, "of the weights", {.type = "S", .show_default = true});
   command.run([options] {
-    make_random(options->config, options->out, options->seed);
-    print_out(fmt::format("{}\n", options->out));
+    model::make_random(options->config, options->out, options->seed);
+    util::print_out(fmt::format("{}\n", options->out));
   });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

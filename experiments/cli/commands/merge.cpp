@@ -1,13 +1,13 @@
 #include <filesystem>
 
 #include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/report/merge.h"
 #include "experiments/results/study_lock.h"
+#include "experiments/util/console.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct MergeOptions {
@@ -19,19 +19,19 @@ struct MergeOptions {
 void run_merge(const MergeOptions& options) {
   const std::vector<std::filesystem::path> folders(options.folders.begin(), options.folders.end());
   // The lock makes the folder: where none is, nothing stays behind of what is refused.
-  if (!StudyLock::is_known(options.out)) check_mergeable(folders, options.out, !options.any_program);
-  const StudyLock lock(options.out);
-  const Merged merged = merge_results(folders, options.out, !options.any_program);
-  print_out(
+  if (!results::StudyLock::is_known(options.out)) report::check_mergeable(folders, options.out, !options.any_program);
+  const results::StudyLock lock(options.out);
+  const report::Merged merged = report::merge_results(folders, options.out, !options.any_program);
+  util::print_out(
       fmt::format("{}: {} of {} complete in {}\n", merged.study, merged.complete, counted(merged.cells, "cell"), merged.folder.string()));
-  for (const std::string& note : merged.notes) print_error("note: " + note + "\n");
+  for (const std::string& note : merged.notes) util::print_error("note: " + note + "\n");
 }
 
 }  // namespace
 
-void add_merge_command(Command app) {
+void add_merge_command(util::Command app) {
   auto options = std::make_shared<MergeOptions>();
-  Command command = app.add_command("merge", "Put the shards of a study together");
+  util::Command command = app.add_command("merge", "Put the shards of a study together");
   command.add("folders", options->folders, "results/STUDY.shard-1-of-4 and so on", {.type = "DIR", .required = true, .many = true});
   command.add("--out", options->out, "the folder of the whole study, as `foretell run` would have made it: results/STUDY",
               {.type = "DIR", .required = true});
@@ -39,4 +39,4 @@ void add_merge_command(Command app) {
   command.run([options] { run_merge(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

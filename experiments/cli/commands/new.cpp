@@ -4,14 +4,14 @@
 #include <system_error>
 
 #include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/cli/commands/plugin_templates.h"
-#include "framework/core/error.h"
-#include "framework/core/printable.h"
+#include "experiments/util/console.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
+#include "framework/core/error.h"
+#include "framework/core/printable.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 namespace fs = std::filesystem;
@@ -72,20 +72,20 @@ void new_plugin(const NewOptions& options) {
   const std::string prefix = installed_prefix();
   make_plugin_folder(folder);
   for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix)) write_file(folder / file.name, file.text);
-  print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(), options.kind,
-                        options.name, (folder / "README.md").string()));
-  if (prefix.empty()) print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
+  util::print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(), options.kind,
+                              options.name, (folder / "README.md").string()));
+  if (prefix.empty()) util::print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
 }
 
 }  // namespace
 
-void add_new_command(Command app) {
+void add_new_command(util::Command app) {
   auto options = std::make_shared<NewOptions>();
-  Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
+  util::Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
   command.add("kind", options->kind, "drafter, verifier, policy or tree", {.type = "KIND", .required = true, .choices = plugin_kinds()});
   command.add("name", options->name, "what studies call it", {.type = "NAME", .required = true});
   command.add("--dir", options->folder, "the folder, which must be new or empty; without it the name", {.type = "DIR"});
   command.run([options] { new_plugin(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

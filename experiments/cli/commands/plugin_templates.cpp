@@ -7,7 +7,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 constexpr std::string_view kDrafter =
@@ -26,7 +26,7 @@ constexpr std::string_view kDrafter =
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 // One object for each sequence. It holds at most one entry for each token of the vocabulary.
@@ -82,7 +82,7 @@ class %Name%Drafter final : public PerSequenceDrafter {
 FORETELL_REGISTER(Drafter, %Name%Drafter, "%name%", {.summary = "proposes what followed the newest token when it last occurred"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::cli::commands
 )code";
 
 constexpr std::string_view kVerifier =
@@ -97,7 +97,7 @@ constexpr std::string_view kVerifier =
 #include "framework/api/build_context.h"
 #include "framework/api/walk_verifier.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 // WalkVerifier walks down from the anchor and asks decide() at every node that has proposals. One that judges whole paths derives from Verifier.
@@ -122,7 +122,7 @@ FORETELL_REGISTER(Verifier, %Name%Verifier, "%name%",
                   {.summary = "draws the target's token and keeps the draft as far as it has it; chosen tokens only", .lossless = true});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::cli::commands
 )code";
 
 constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every round.
@@ -136,7 +136,7 @@ constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every ro
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 class %Name%Policy final : public DraftPolicy {
@@ -159,7 +159,7 @@ class %Name%Policy final : public DraftPolicy {
 FORETELL_REGISTER(DraftPolicy, %Name%Policy, "%name%", {.summary = "drafts to the same depth every round"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::cli::commands
 )code";
 
 constexpr std::string_view kTree = R"code(// A chain: one child for every node, down to a depth. More children make a tree.
@@ -174,7 +174,7 @@ constexpr std::string_view kTree = R"code(// A chain: one child for every node, 
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 class %Name%Tree final : public TreePolicy {
@@ -198,7 +198,7 @@ class %Name%Tree final : public TreePolicy {
 FORETELL_REGISTER(TreePolicy, %Name%Tree, "%name%", {.summary = "a chain down to a depth"});
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::cli::commands
 )code";
 
 constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
@@ -324,4 +324,4 @@ std::vector<TemplateFile> plugin_template(const std::string& kind, const std::st
   throw Error(unknown_name_message("kind", kind, plugin_kinds()));
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

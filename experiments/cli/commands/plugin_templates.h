@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::cli::commands {
 
 struct TemplateFile {
   std::string name, text;
@@ -19,4 +19,4 @@ const std::vector<std::string>& plugin_kinds();
 // `prefix`: where Foretell is installed; empty if that is not known.
 std::vector<TemplateFile> plugin_template(const std::string& kind, const std::string& name, const std::string& prefix);
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

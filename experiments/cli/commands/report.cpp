@@ -3,15 +3,15 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/commands/commands.h"
-#include "experiments/util/console.h"
 #include "experiments/report/aliases.h"
 #include "experiments/report/database.h"
 #include "experiments/report/page.h"
 #include "experiments/report/report_files.h"
+#include "experiments/util/console.h"
 #include "framework/core/error.h"
 #include "framework/io/atomic_file.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct ReportOptions {
@@ -20,38 +20,38 @@ struct ReportOptions {
 };
 
 void run_report(const ReportOptions& options) {
-  const StudyFolder study = read_study_folder(options.folder);
+  const report::StudyFolder study = report::read_study_folder(options.folder);
   const std::filesystem::path out = options.out.value_or(options.folder);
-  make_folder(out);
+  io::make_folder(out);
   std::string written;
   const auto write = [&](const char* format, const char* name, const std::function<std::string()>& content) {
     if (options.format != "all" && options.format != format) return;
-    write_file(out / name, content());
+    io::write_file(out / name, content());
     written += (out / name).string() + "\n";
   };
-  write("md", "report.md", [&] { return report_markdown(study); });
-  write("csv", "report.csv", [&] { return report_csv(study); });
-  write("csv", "report_aliases.csv", aliases_csv);
-  write("json", "report.json", [&] { return exported_json(report_json(study)); });
+  write("md", "report.md", [&] { return report::report_markdown(study); });
+  write("csv", "report.csv", [&] { return report::report_csv(study); });
+  write("csv", "report_aliases.csv", report::aliases_csv);
+  write("json", "report.json", [&] { return report::exported_json(report::report_json(study)); });
   bool without_charts = false;
   write("html", "report.html", [&] {
-    const std::string charts = chart_js_source(options.chart_js);
+    const std::string charts = report::chart_js_source(options.chart_js);
     without_charts = charts.empty();
-    return report_page(study, charts);
+    return report::report_page(study, charts);
   });
   if (options.sqlite) {
-    write_database(study, *options.sqlite);
+    report::write_database(study, *options.sqlite);
     written += *options.sqlite + "\n";
   }
   if (without_charts) written += "report.html has no charts: Chart.js was not found (Debian: libjs-chart.js; --chart-js FILE names one)\n";
-  print_out(report_text(study) + "\n" + written);
+  util::print_out(report::report_text(study) + "\n" + written);
 }
 
 }  // namespace
 
-void add_report_command(Command app) {
+void add_report_command(util::Command app) {
   auto options = std::make_shared<ReportOptions>();
-  Command command = app.add_command("report", "Tables and charts of a study's folder, from its files alone");
+  util::Command command = app.add_command("report", "Tables and charts of a study's folder, from its files alone");
   command.add("folder", options->folder, "the study's folder: results/STUDY", {.type = "DIR", .required = true});
   command.add("--format", options->format, "md, csv, json, html or all",
               {.type = "FORMAT", .show_default = true, .choices = {"md", "csv", "json", "html", "all"}});
@@ -62,4 +62,4 @@ void add_report_command(Command app) {
   command.run([options] { run_report(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

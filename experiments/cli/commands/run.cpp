@@ -3,31 +3,31 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "experiments/analysis/explanation.h"
+#include "experiments/analysis/prediction.h"
+#include "experiments/analysis/report.h"
 #include "experiments/cli/commands/commands.h"
 #include "experiments/cli/commands/run.h"
 #include "experiments/results/config_json.h"
-#include "experiments/util/console.h"
-#include "experiments/runner/dry_run.h"
-#include "experiments/analysis/explanation.h"
-#include "experiments/util/interrupt.h"
-#include "experiments/runner/machine_watch.h"
-#include "experiments/study/plugins.h"
-#include "experiments/analysis/prediction.h"
-#include "experiments/runner/record_laws.h"
-#include "experiments/analysis/report.h"
 #include "experiments/results/result_files.h"
-#include "experiments/runner/runner.h"
-#include "experiments/study/shards.h"
-#include "experiments/util/shell_quote.h"
 #include "experiments/results/store.h"
 #include "experiments/results/study_lock.h"
+#include "experiments/runner/dry_run.h"
+#include "experiments/runner/machine_watch.h"
+#include "experiments/runner/record_laws.h"
+#include "experiments/runner/runner.h"
+#include "experiments/study/plugins.h"
+#include "experiments/study/shards.h"
 #include "experiments/study/thread_options.h"
+#include "experiments/util/console.h"
+#include "experiments/util/interrupt.h"
+#include "experiments/util/shell_quote.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/measurement/energy.h"
 #include "framework/io/atomic_file.h"
+#include "framework/measurement/energy.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct RunOptions {
@@ -44,70 +44,74 @@ struct RunOptions {
 std::vector<std::string> all_overrides(const RunOptions& options) {
   std::vector<std::string> overrides = options.overrides;
   if (options.limit) overrides.push_back(fmt::format("workload.limit={}", *options.limit));
-  return with_oversubscribe(std::move(overrides), options.oversubscribe);
+  return study::with_oversubscribe(std::move(overrides), options.oversubscribe);
 }
 
-void print_results(const Study& study, const std::vector<CellResult>& results, const std::filesystem::path& folder, bool json) {
-  print_out(results_table(results));
-  if (const std::string note = divergence_note(results); !note.empty()) print_out("\n" + note);
-  if (const std::string table = speedup_table(results); !table.empty())
-    print_out(
+void print_results(const study::Study& study, const std::vector<analysis::CellResult>& results, const std::filesystem::path& folder,
+                   bool json) {
+  util::print_out(analysis::results_table(results));
+  if (const std::string note = analysis::divergence_note(results); !note.empty()) util::print_out("\n" + note);
+  if (const std::string table = analysis::speedup_table(results); !table.empty())
+    util::print_out(
         "\nSpeed-up over the baseline with its 95% interval over prompts (over batches, where prompts share a clock), and without the "
         "prefill "
         "beside what acceptance and the measured cost of rows predict:\n\n" +
-        table + fmt::format("\nIntervals: {}. Fewer than {} prompts or batches are not judged.\n", kCoverageWords, kLeastPrompts));
-  if (const std::string words = explain(results); !words.empty()) print_out("\n" + words);
-  if (const std::string table = prediction_table(results); !table.empty())
-    print_out(
+        table +
+        fmt::format("\nIntervals: {}. Fewer than {} prompts or batches are not judged.\n", metrics::kCoverageWords,
+                    metrics::kLeastPrompts));
+  if (const std::string words = analysis::explain(results); !words.empty()) util::print_out("\n" + words);
+  if (const std::string table = analysis::prediction_table(results); !table.empty())
+    util::print_out(
         "\nMeasured acceptance beside what the overlap of draft and target predicts, on the study's text and on what was generated:\n\n" +
         table);
-  const bool recorded = std::any_of(results.begin(), results.end(), [](const CellResult& r) { return !r.timed; });
-  if (recorded) print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
-  print_out(laws_note(results));
-  if (const std::string note = inflation_note(results); !note.empty()) print_out("\n" + note);
-  print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n", counted(results.size(), "cell"),
-                        folder.string(), shell_quoted(folder.string())));
-  if (json) print_json(results_json(study, results), 2);
+  const bool recorded = std::any_of(results.begin(), results.end(), [](const analysis::CellResult& r) { return !r.timed; });
+  if (recorded) util::print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
+  util::print_out(analysis::laws_note(results));
+  if (const std::string note = analysis::inflation_note(results); !note.empty()) util::print_out("\n" + note);
+  util::print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n", counted(results.size(), "cell"),
+                              folder.string(), util::shell_quoted(folder.string())));
+  if (json) util::print_json(analysis::results_json(study, results), 2);
 }
 
 // The study's cells with their names, for `foretell report`, which reads nothing but files.
-nlohmann::ordered_json study_index(const Study& study) {
+nlohmann::ordered_json study_index(const study::Study& study) {
   auto cells = nlohmann::ordered_json::array();
-  for (const Cell& cell : study.cells)
+  for (const study::Cell& cell : study.cells)
     cells.push_back({{"name", cell.name},
                      {"hash", cell.hash},
                      {"group", cell.group},
                      {"is_baseline", cell.is_baseline},
-                     {"settings", settings_json(cell.settings)}});
+                     {"settings", results::settings_json(cell.settings)}});
   return {{"study", study.name}, {"description", study.description}, {"file", study.file.string()}, {"cells", cells}};
 }
 
-std::vector<CellResult> in_order_of(const Study& study, std::vector<CellResult> results) {
-  const auto place = [&](const CellResult& result) {
-    return std::find_if(study.cells.begin(), study.cells.end(), [&](const Cell& cell) { return cell.hash == result.cell.hash; });
+std::vector<analysis::CellResult> in_order_of(const study::Study& study, std::vector<analysis::CellResult> results) {
+  const auto place = [&](const analysis::CellResult& result) {
+    return std::find_if(study.cells.begin(), study.cells.end(), [&](const study::Cell& cell) { return cell.hash == result.cell.hash; });
   };
-  std::stable_sort(results.begin(), results.end(), [&](const CellResult& a, const CellResult& b) { return place(a) < place(b); });
+  std::stable_sort(results.begin(), results.end(),
+                   [&](const analysis::CellResult& a, const analysis::CellResult& b) { return place(a) < place(b); });
   return results;
 }
 
 // Whether times can be trusted: before hours are spent on them, and when they are there. Nothing to watch in a study of recorded answers.
-std::optional<MachineWatch> watch_of(const Study& study) {
-  const auto timed =
-      std::find_if(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return model_type(cell.model.target) != "replay"; });
+std::optional<runner::MachineWatch> watch_of(const study::Study& study) {
+  const auto timed = std::find_if(study.cells.begin(), study.cells.end(),
+                                  [](const study::Cell& cell) { return cell::model_type(cell.model.target) != "replay"; });
   if (timed == study.cells.end()) return std::nullopt;
-  return MachineWatch(timed->run.threads.value_or(at::get_num_threads()));
+  return runner::MachineWatch(timed->run.threads.value_or(at::get_num_threads()));
 }
 
-void show_notes(const std::vector<std::string>& notes, StudyProgress& progress) {
+void show_notes(const std::vector<std::string>& notes, runner::StudyProgress& progress) {
   for (const std::string& note : notes) progress.note("note: " + note);
 }
 
 struct StudyRun {
-  const Study& study;
+  const study::Study& study;
   const nlohmann::ordered_json& index;  // of the whole study, whatever part of it is run
   std::filesystem::path results;
-  ModelPool& pool;
-  const std::optional<LawRecording>& recording;
+  cell::ModelPool& pool;
+  const std::optional<runner::LawRecording>& recording;
   bool fresh;
 };
 
@@ -116,66 +120,66 @@ template <class Show>
 void run_cells(const StudyRun& run, const Show& show) {
   const auto& [study, index, results, pool, recording, fresh] = run;
   const std::filesystem::path folder = results / study.folder;
-  refuse_link_out(folder, results);
-  for (const Cell& cell : study.cells) refuse_link_out(cell_folder(results, study, cell), folder);
-  Predictor predictor(study.overlap, study.file.parent_path(), pool);
-  if (recording) check_recordable(study);
-  const std::vector<int> prompts = check_cells(study, pool);
-  const StudyLock lock(folder);
-  write_file(folder / "study.json", index.dump(2) + "\n");
-  StudyProgress progress;
-  const std::optional<MachineWatch> watch = watch_of(study);
+  results::refuse_link_out(folder, results);
+  for (const study::Cell& cell : study.cells) results::refuse_link_out(results::cell_folder(results, study, cell), folder);
+  analysis::Predictor predictor(study.overlap, study.file.parent_path(), pool);
+  if (recording) runner::check_recordable(study);
+  const std::vector<int> prompts = cell::check_cells(study, pool);
+  const results::StudyLock lock(folder);
+  io::write_file(folder / "study.json", index.dump(2) + "\n");
+  runner::StudyProgress progress;
+  const std::optional<runner::MachineWatch> watch = watch_of(study);
   if (watch) show_notes(watch->notes_at_start(), progress);
-  EnergyMeter energy;
-  std::vector<CellResult> done;
-  const InterruptGuard guard;
-  for (const GroupPlan& plan : plan_groups(study.cells, prompts, progress)) {
-    if (interrupted()) break;
-    for (CellResult& result : run_group(plan, {study, results, pool, predictor, progress, energy, recording, fresh}))
+  measurement::EnergyMeter energy;
+  std::vector<analysis::CellResult> done;
+  const util::InterruptGuard guard;
+  for (const runner::GroupPlan& plan : runner::plan_groups(study.cells, prompts, progress)) {
+    if (util::interrupted()) break;
+    for (analysis::CellResult& result : runner::run_group(plan, {study, results, pool, predictor, progress, energy, recording, fresh}))
       done.push_back(std::move(result));
   }
   if (watch) show_notes(watch->notes_at_end(), progress);
   progress.close();
   show(in_order_of(study, std::move(done)));
-  if (interrupted())
-    throw Interrupted(fmt::format("interrupted; the prompts that were finished are kept in {}, and the same command goes on from there",
-                                  folder.string()));
+  if (util::interrupted())
+    throw util::Interrupted(fmt::format(
+        "interrupted; the prompts that were finished are kept in {}, and the same command goes on from there", folder.string()));
 }
 
 void run_study(const RunOptions& options) {
-  load_plugins(options.plugins);
-  const std::optional<LawRecording> recording = law_recording(options.record, options.record_top_k);
-  Study study = load_study(options.study, all_overrides(options));
+  study::load_plugins(options.plugins);
+  const std::optional<runner::LawRecording> recording = runner::law_recording(options.record, options.record_top_k);
+  study::Study study = study::load_study(options.study, all_overrides(options));
   const nlohmann::ordered_json index = study_index(study);
-  if (options.shard) keep_shard(study, parse_shard(*options.shard));
+  if (options.shard) study::keep_shard(study, study::parse_shard(*options.shard));
   const std::filesystem::path results = options.out;
-  ModelPool pool(results / ".models");
-  if (options.dry_run) return print_out(dry_run(study, results, pool));
-  run_cells({study, index, results, pool, recording, options.fresh}, [&](const std::vector<CellResult>& done) {
+  cell::ModelPool pool(results / ".models");
+  if (options.dry_run) return util::print_out(runner::dry_run(study, results, pool));
+  run_cells({study, index, results, pool, recording, options.fresh}, [&](const std::vector<analysis::CellResult>& done) {
     print_results(study, done, results / study.folder, options.json);
-    flush_out();
+    util::flush_out();
   });
 }
 
 }  // namespace
 
 void run_study_file(const std::filesystem::path& file, const std::filesystem::path& results) {
-  const Study study = load_study(file, {});
-  ModelPool pool(results / ".models");
-  run_cells({study, study_index(study), results, pool, std::nullopt, false}, [](const std::vector<CellResult>&) {});
+  const study::Study study = study::load_study(file, {});
+  cell::ModelPool pool(results / ".models");
+  run_cells({study, study_index(study), results, pool, std::nullopt, false}, [](const std::vector<analysis::CellResult>&) {});
 }
 
-void add_run_command(Command app) {
+void add_run_command(util::Command app) {
   auto options = std::make_shared<RunOptions>();
-  Command command = app.add_command("run", "Run a study and print one table");
+  util::Command command = app.add_command("run", "Run a study and print one table");
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable); `drafter.` stands for `pipeline.drafter.`",
               {.type = "PATH=VALUE"});
   command.add("--limit", options->limit, "maximum number of prompts, from the first one on; 0: all (workload.limit)",
               {.type = "N", .min = 0});
-  add_oversubscribe_flag(command, options->oversubscribe);
-  add_plugin_option(command, options->plugins);
-  add_trust_option(command);
+  study::add_oversubscribe_flag(command, options->oversubscribe);
+  study::add_plugin_option(command, options->plugins);
+  study::add_trust_option(command);
   command.add("--out", options->out, "the folder of all results", {.type = "DIR", .show_default = true});
   command.add_flag("--dry-run", options->dry_run, "print the cells and about how long each takes, and run nothing");
   command.add("--shard", options->shard, "only the I-th of N parts of the study; `foretell merge` puts them together", {.type = "I/N"});
@@ -189,4 +193,4 @@ void add_run_command(Command app) {
   command.run([options] { run_study(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

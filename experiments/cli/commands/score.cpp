@@ -1,13 +1,13 @@
 #include <cmath>
 #include <cstring>
 
+#include "experiments/cell/model_pool.h"
 #include "experiments/cli/commands/commands.h"
 #include "experiments/util/console.h"
-#include "experiments/cell/model_pool.h"
 #include "framework/core/error.h"
 #include "framework/formats/safetensors.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 constexpr int kChunk = 256;  // rows of one forward: bounds the memory of the logits, not their values
@@ -23,7 +23,7 @@ struct Batch {
 };
 
 template <class Stored>
-void convert_ids(const StoredTensor& stored, const std::string& file, int vocab, Tokens& out) {
+void convert_ids(const formats::StoredTensor& stored, const std::string& file, int vocab, Tokens& out) {
   const std::size_t count = stored.bytes.size() / sizeof(Stored);
   for (std::size_t i = 0; i < count; ++i) {
     Stored id;
@@ -33,17 +33,17 @@ void convert_ids(const StoredTensor& stored, const std::string& file, int vocab,
   }
 }
 
-Batch read_batch(const std::string& file, const ModelConfig& config) {
-  const SafetensorsFile tensors = SafetensorsFile::open(file);
-  const StoredTensor& stored = tensors.at("input_ids");
+Batch read_batch(const std::string& file, const formats::ModelConfig& config) {
+  const formats::SafetensorsFile tensors = formats::SafetensorsFile::open(file);
+  const formats::StoredTensor& stored = tensors.at("input_ids");
   if (stored.shape.size() != 2 || stored.shape[0] < 1 || stored.shape[1] < 1)
-    fail("{}: input_ids: expected shape [b, t] with at least one token, found {}", file, to_string(stored.shape));
+    fail("{}: input_ids: expected shape [b, t] with at least one token, found {}", file, formats::to_string(stored.shape));
   if (stored.shape[1] > config.context)
     fail("{}: input_ids: {} tokens are longer than the model's context of {}", file, stored.shape[1], config.context);
   Batch batch{stored.shape[0], stored.shape[1], {}};
   switch (stored.type) {
-    case StoredType::I32: convert_ids<std::int32_t>(stored, file, config.vocab_size, batch.ids); break;
-    case StoredType::I64: convert_ids<std::int64_t>(stored, file, config.vocab_size, batch.ids); break;
+    case formats::StoredType::I32: convert_ids<std::int32_t>(stored, file, config.vocab_size, batch.ids); break;
+    case formats::StoredType::I64: convert_ids<std::int64_t>(stored, file, config.vocab_size, batch.ids); break;
     default: fail("{}: input_ids: expected I32 or I64, found {}", file, name_of(stored.type));
   }
   return batch;
@@ -55,7 +55,7 @@ void check_finite(const float* logits, std::int64_t count, const std::string& mo
 }
 
 // Each sequence on its own cache, in chunks.
-void score_batch(const LanguageModel& model, const Batch& batch, const std::string& name, std::span<std::byte> out) {
+void score_batch(const model::LanguageModel& model, const Batch& batch, const std::string& name, std::span<std::byte> out) {
   const std::int64_t vocab = model.config().vocab_size;
   std::byte* next = out.data();
   for (std::int64_t s = 0; s < batch.sequences; ++s) {
@@ -63,8 +63,9 @@ void score_batch(const LanguageModel& model, const Batch& batch, const std::stri
     const TokenSpan ids = TokenSpan(batch.ids).subspan(s * batch.length, batch.length);
     for (std::size_t at = 0; at < ids.size(); at += kChunk) {
       const TokenSpan chunk = ids.subspan(at, std::min<std::size_t>(kChunk, ids.size() - at));
-      const at::Tensor logits =
-          model.forward(ForwardItem{chunk, ChainShape{}, cache.get(), LogitRows::All}).logits.to(at::kCPU).contiguous();
+      const at::Tensor logits = model.forward(model::ForwardItem{chunk, model::ChainShape{}, cache.get(), model::LogitRows::All})
+                                    .logits.to(at::kCPU)
+                                    .contiguous();
       const std::int64_t count = static_cast<std::int64_t>(chunk.size()) * vocab;
       check_finite(logits.const_data_ptr<float>(), count, name);
       std::memcpy(next, logits.const_data_ptr<float>(), count * sizeof(float));
@@ -75,25 +76,25 @@ void score_batch(const LanguageModel& model, const Batch& batch, const std::stri
 
 std::string dtype_of(const ScoreOptions& options) {
   if (options.dtype) return *options.dtype;
-  return load_model_config(options.model).dtype == "float64" ? "f64" : "f32";
+  return formats::load_model_config(options.model).dtype == "float64" ? "f64" : "f32";
 }
 
 void score(const ScoreOptions& options) {
-  const auto model = load_model(options.model, load_options(dtype_of(options), options.device));
+  const auto model = load_model(options.model, cell::load_options(dtype_of(options), options.device));
   const Batch batch = read_batch(options.ids_file, model->config());
-  const NewTensor logits{
-      "logits", StoredType::F32, {batch.sequences, batch.length, model->config().vocab_size}, [&](std::span<std::byte> out) {
+  const formats::NewTensor logits{
+      "logits", formats::StoredType::F32, {batch.sequences, batch.length, model->config().vocab_size}, [&](std::span<std::byte> out) {
         score_batch(*model, batch, options.model, out);
       }};
-  write_safetensors(options.out, std::span(&logits, 1));
-  print_out(fmt::format("{}: logits [{}, {}, {}]\n", options.out, batch.sequences, batch.length, model->config().vocab_size));
+  formats::write_safetensors(options.out, std::span(&logits, 1));
+  util::print_out(fmt::format("{}: logits [{}, {}, {}]\n", options.out, batch.sequences, batch.length, model->config().vocab_size));
 }
 
 }  // namespace
 
-void add_score_command(Command app) {
+void add_score_command(util::Command app) {
   auto options = std::make_shared<ScoreOptions>();
-  Command command = app.add_command("score", "Write a model's logits for given tokens");
+  util::Command command = app.add_command("score", "Write a model's logits for given tokens");
   command.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
   command.add("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64", {.type = "FILE", .required = true});
   command.add("--out", options->out, "receives logits [b, t, vocab], F32", {.type = "FILE", .required = true});
@@ -103,4 +104,4 @@ void add_score_command(Command app) {
   command.run([options] { score(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -3,14 +3,14 @@
 
 #include "experiments/cli/commands/commands.h"
 #include "experiments/cli/commands/run.h"
-#include "experiments/util/console.h"
-#include "experiments/util/negative_result.h"
 #include "experiments/tables/survey_table.h"
 #include "experiments/tables/survey_table_measured.h"
 #include "experiments/tables/survey_table_report.h"
+#include "experiments/util/console.h"
+#include "experiments/util/negative_result.h"
 #include "experiments/util/table.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct TableOptions {
@@ -20,44 +20,46 @@ struct TableOptions {
 };
 
 void list_tables(const std::filesystem::path& folder) {
-  Table table({"<name", "<table", "<published"});
-  for (const auto& [name, file] : survey_tables(folder)) {
-    const SurveyTable listed = load_survey_table(file);
+  util::Table table({"<name", "<table", "<published"});
+  for (const auto& [name, file] : tables::survey_tables(folder)) {
+    const tables::SurveyTable listed = tables::load_survey_table(file);
     table.add({name, listed.title, listed.source.to_string()});
   }
-  print_out(table.to_string());
+  util::print_out(table.to_string());
 }
 
 // A name, or a file of the user's own.
 std::filesystem::path file_of(const std::string& name, const std::filesystem::path& folder) {
   if (std::filesystem::path(name).extension() == ".yaml") return name;
-  const auto tables = survey_tables(folder);
+  const auto tables = tables::survey_tables(folder);
   if (const auto it = tables.find(name); it != tables.end()) return it->second;
   std::vector<std::string> known;
   for (const auto& [other, file] : tables) known.push_back(other);
   throw Error(unknown_name_message("table", name, known));
 }
 
-void print_compared(const ComparedTable& compared, const TableOptions& options) {
-  if (options.json) return print_json(to_json(compared), 2);
-  print_exact(options.format == "md" ? to_markdown(compared) : options.format == "csv" ? to_csv(compared) : to_text(compared));
+void print_compared(const tables::ComparedTable& compared, const TableOptions& options) {
+  if (options.json) return util::print_json(to_json(compared), 2);
+  util::print_exact(options.format == "md"    ? tables::to_markdown(compared)
+                    : options.format == "csv" ? tables::to_csv(compared)
+                                              : to_text(compared));
 }
 
 void show_table(const TableOptions& options) {
   if (!options.name) return list_tables(options.tables);
-  const SurveyTable table = load_survey_table(file_of(*options.name, options.tables));
+  const tables::SurveyTable table = tables::load_survey_table(file_of(*options.name, options.tables));
   if (options.run)
-    for (const auto& study : MeasuredStudies(table, options.results).to_run()) run_study_file(study, options.results);
-  const ComparedTable compared = compare_with(table, MeasuredStudies(table, options.results));
+    for (const auto& study : tables::MeasuredStudies(table, options.results).to_run()) run_study_file(study, options.results);
+  const tables::ComparedTable compared = tables::compare_with(table, tables::MeasuredStudies(table, options.results));
   print_compared(compared, options);
-  if (options.check && !all_reproduced(compared)) throw NegativeResult();
+  if (options.check && !tables::all_reproduced(compared)) throw util::NegativeResult();
 }
 
 }  // namespace
 
-void add_table_command(Command app) {
+void add_table_command(util::Command app) {
   auto options = std::make_shared<TableOptions>();
-  Command command = app.add_command("table", "A published table beside what was measured here, with a verdict for each cell");
+  util::Command command = app.add_command("table", "A published table beside what was measured here, with a verdict for each cell");
   command.add("name", options->name, "one of configs/tables, or a YAML file; all are listed without it", {.type = "NAME"});
   command.add("--tables", options->tables, "the folder of the tables", {.type = "DIR", .show_default = true});
   command.add("--results", options->results, "the folder of all results, as `foretell run` left it", {.type = "DIR", .show_default = true});
@@ -68,4 +70,4 @@ void add_table_command(Command app) {
   command.run([options] { show_table(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -5,7 +5,7 @@
 #include "framework/core/error.h"
 #include "framework/datasets/tasks.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct TasksOptions {
@@ -16,36 +16,37 @@ struct TasksOptions {
   bool json = false;
 };
 
-void print(const TaskExample& example, bool json) {
+void print(const datasets::TaskExample& example, bool json) {
   if (!json) {
-    print_out(fmt::format("--- {}\n", example.id));
-    for (const TaskTurn& turn : example.turns) print_out(fmt::format("user: {}\nassistant: {}\n", turn.prompt, turn.answer));
+    util::print_out(fmt::format("--- {}\n", example.id));
+    for (const datasets::TaskTurn& turn : example.turns)
+      util::print_out(fmt::format("user: {}\nassistant: {}\n", turn.prompt, turn.answer));
     return;
   }
   nlohmann::ordered_json row = {{"id", example.id}, {"category", example.family}, {"turns", nlohmann::ordered_json::array()}};
   row["answers"] = nlohmann::ordered_json::array();
-  for (const TaskTurn& turn : example.turns) {
+  for (const datasets::TaskTurn& turn : example.turns) {
     row["turns"].push_back(turn.prompt);
     row["answers"].push_back(turn.answer);
   }
-  print_json(row);
+  util::print_json(row);
 }
 
 void show_tasks(const TasksOptions& options) {
   std::vector<std::string> families = options.families;
-  if (families.empty()) families.assign(task_families().begin(), task_families().end());
-  TaskSettings settings;
+  if (families.empty()) families.assign(datasets::task_families().begin(), datasets::task_families().end());
+  datasets::TaskSettings settings;
   settings.seed = options.seed;
-  const TaskSplit split = options.split == "train" ? TaskSplit::Train : TaskSplit::Heldout;
+  const datasets::TaskSplit split = options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
   for (const std::string& family : families)
-    for (std::uint64_t i = 0; i < options.count; ++i) print(make_task(family, settings, split, options.from + i), options.json);
+    for (std::uint64_t i = 0; i < options.count; ++i) print(datasets::make_task(family, settings, split, options.from + i), options.json);
 }
 
 }  // namespace
 
-void add_tasks_command(Command app) {
+void add_tasks_command(util::Command app) {
   auto options = std::make_shared<TasksOptions>();
-  Command command = app.add_command("tasks", "Show generated conversations of the six task families");
+  util::Command command = app.add_command("tasks", "Show generated conversations of the six task families");
   command.add("families", options->families, "families to show; default: all", {.type = "FAMILY"});
   command.add("--split", options->split, "which side", {.show_default = true, .choices = {"train", "heldout"}});
   command.add("--from", options->from, "the first conversation's number", {.type = "N", .show_default = true});
@@ -55,4 +56,4 @@ void add_tasks_command(Command app) {
   command.run([options] { show_tasks(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

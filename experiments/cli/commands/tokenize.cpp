@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/tokenizers/tokenizer.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct TokenizeOptions {
@@ -18,22 +18,22 @@ struct TokenizeOptions {
 
 void tokenize(const TokenizeOptions& options) {
   if (options.text.has_value() == options.decode.has_value()) fail("tokenize needs exactly one of --text and --decode");
-  const auto tokenizer = load_tokenizer(options.model);
+  const auto tokenizer = tokenizers::load_tokenizer(options.model);
   if (options.text) {
     const Tokens ids = tokenizer->encode(*options.text, {.add_special = options.add_special});
-    options.json ? print_json({{"ids", ids}}) : print_out(fmt::format("{}\n", fmt::join(ids, " ")));
+    options.json ? util::print_json({{"ids", ids}}) : util::print_out(fmt::format("{}\n", fmt::join(ids, " ")));
     return;
   }
-  const Tokens ids = parse_ids(*options.decode, "--decode");
+  const Tokens ids = util::parse_ids(*options.decode, "--decode");
   const std::string text = tokenizer->decode(ids);
-  options.json ? print_json({{"ids", ids}, {"text", text}}) : print_exact(text + "\n");
+  options.json ? util::print_json({{"ids", ids}, {"text", text}}) : util::print_exact(text + "\n");
 }
 
 }  // namespace
 
-void add_tokenize_command(Command app) {
+void add_tokenize_command(util::Command app) {
   auto options = std::make_shared<TokenizeOptions>();
-  Command command = app.add_command("tokenize", "Text to token ids and back");
+  util::Command command = app.add_command("tokenize", "Text to token ids and back");
   command.add("--model", options->model, "a model's folder, or a tokenizer file", {.type = "DIR", .required = true});
   command.add("--text", options->text, "to encode", {.type = "T"});
   command.add("--decode", options->decode, "ids to decode: \"1 2 3\"", {.type = "IDS"});
@@ -42,4 +42,4 @@ void add_tokenize_command(Command app) {
   command.run([options] { tokenize(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -5,16 +5,16 @@
 #include <limits>
 
 #include "experiments/cli/commands/commands.h"
+#include "experiments/cli/commands/train_progress.h"
+#include "experiments/study/thread_options.h"
 #include "experiments/util/console.h"
 #include "experiments/util/interrupt.h"
 #include "experiments/util/paths.h"
-#include "experiments/study/thread_options.h"
-#include "experiments/cli/commands/train_progress.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/training/training_run.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 struct TrainOptions {
@@ -25,20 +25,21 @@ struct TrainOptions {
 };
 
 // A path of the file, found here or beside the file.
-void resolve(TrainSettings& settings, std::string_view key, std::string& path, const std::filesystem::path& folder) {
-  path = resolve_path(path, settings.where(key), folder).string();
+void resolve(training::TrainSettings& settings, std::string_view key, std::string& path, const std::filesystem::path& folder) {
+  path = util::resolve_path(path, settings.where(key), folder).string();
 }
 
-TrainSettings load_settings(const TrainOptions& options) {
+training::TrainSettings load_settings(const TrainOptions& options) {
   ConfigValue document = load_yaml(options.file);
-  for (const std::string& assignment : with_oversubscribe(options.overrides, options.oversubscribe)) apply_override(document, assignment);
+  for (const std::string& assignment : study::with_oversubscribe(options.overrides, options.oversubscribe))
+    apply_override(document, assignment);
   if (!options.text.empty()) {
     std::vector<ConfigValue> files;
     for (const std::string& file : options.text) files.push_back(ConfigValue::scalar(file, {"--text", {}}));
     document.set_path("data.type", ConfigValue::scalar("text", {"--text", {}}));
     document.set_path("data.files", ConfigValue::list(std::move(files), {"--text", {}}));
   }
-  TrainSettings settings = read_train_settings(document);
+  training::TrainSettings settings = training::read_train_settings(document);
   const std::filesystem::path folder = std::filesystem::path(options.file).parent_path();
   if (settings.model.config) resolve(settings, "model.config", *settings.model.config, folder);
   if (settings.model.from) resolve(settings, "model.from", *settings.model.from, folder);
@@ -58,34 +59,34 @@ void keep_freed_memory() {
 
 void train(const TrainOptions& options) {
   keep_freed_memory();
-  TrainSettings settings = load_settings(options);
+  training::TrainSettings settings = load_settings(options);
   const std::optional<std::string> out = options.out ? options.out : settings.out;
   if (!out) fail_at(settings.document.where(), "train needs a folder to write to: the key 'out', or --out DIR");
-  TrainingRun run(std::move(settings), *out, options.restart);
+  training::TrainingRun run(std::move(settings), *out, options.restart);
   const int steps = run.settings().run.steps;
   if (run.steps_done() >= steps) {
-    print_out(fmt::format("{}: all {} are done; --restart would begin again\n", *out, counted(steps, "step")));
+    util::print_out(fmt::format("{}: all {} are done; --restart would begin again\n", *out, counted(steps, "step")));
     return;
   }
   TrainProgressLine line;
   line.note(fmt::format("{}: {:.2f} million parameters, {}{}", run.settings().name,
                         static_cast<double>(run.model().parameter_count()) / 1e6, counted(steps, "step"),
                         run.steps_done() > 0 ? fmt::format(", going on after step {}", run.steps_done()) : ""));
-  const InterruptGuard guard;
-  TrainHooks hooks;
-  hooks.on_step = [&](const TrainProgress& progress) { line.show(progress); };
+  const util::InterruptGuard guard;
+  training::TrainHooks hooks;
+  hooks.on_step = [&](const training::TrainProgress& progress) { line.show(progress); };
   hooks.note = [&](const std::string& text) { line.note(text); };
-  hooks.stop = interrupted;
+  hooks.stop = util::interrupted;
   if (!run.run(hooks)) {
     line.note("");
-    throw Interrupted(fmt::format("interrupted after step {} of {}; the same command goes on from there", run.steps_done(), steps));
+    throw util::Interrupted(fmt::format("interrupted after step {} of {}; the same command goes on from there", run.steps_done(), steps));
   }
-  print_out(*out + "\n");
+  util::print_out(*out + "\n");
 }
 
 std::string parameter_help() {
   std::string text = "Keys of the training file (foretell's usual YAML; `train: NAME` and `out: DIR` stand beside the sections):\n";
-  for (const auto& [section, parameters] : train_parameters()) {
+  for (const auto& [section, parameters] : training::train_parameters()) {
     text += fmt::format("\n  {}:\n", section);
     for (const ParameterDoc& p : parameters)
       text += fmt::format("    {:<18} {} (default {})\n", p.name, p.doc, p.default_value.empty() ? "''" : p.default_value);
@@ -95,17 +96,17 @@ std::string parameter_help() {
 
 }  // namespace
 
-void add_train_command(Command app) {
+void add_train_command(util::Command app) {
   auto options = std::make_shared<TrainOptions>();
-  Command command = app.add_command("train", "Train a model on generated tasks or on text");
+  util::Command command = app.add_command("train", "Train a model on generated tasks or on text");
   command.add("file", options->file, "the training file", {.type = "CONFIG.yaml", .required = true});
   command.add("--out", options->out, "the folder to make; a run that was stopped goes on there", {.type = "DIR"});
   command.add("--text", options->text, "train on these text files", {.type = "FILE", .many = true});
   command.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
-  add_oversubscribe_flag(command, options->oversubscribe);
+  study::add_oversubscribe_flag(command, options->oversubscribe);
   command.add_flag("--restart", options->restart, "begin again, whatever lies in the folder");
   command.footer(parameter_help);
   command.run([options] { train(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

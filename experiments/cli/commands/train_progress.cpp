@@ -3,20 +3,20 @@
 #include "experiments/util/console.h"
 #include "experiments/util/progress.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 
-void TrainProgressLine::show(const TrainProgress& progress) {
+void TrainProgressLine::show(const training::TrainProgress& progress) {
   const bool last = progress.step == progress.steps;
-  const double pause = error_is_terminal() ? 0.1 : 10.0;
+  const double pause = util::error_is_terminal() ? 0.1 : 10.0;
   if (shown_ && !last && static_cast<double>(since_shown_.elapsed_ns()) < pause * 1e9) return;
   shown_ = true;
   since_shown_ = Stopwatch();
   const std::string line =
       fmt::format("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s, {} left", progress.step, progress.steps, progress.loss,
-                  progress.learning_rate, progress.tokens_per_second, clock_time(progress.seconds_left));
-  print_error_line(line, !last);
+                  progress.learning_rate, progress.tokens_per_second, util::clock_time(progress.seconds_left));
+  util::print_error_line(line, !last);
 }
 
-void TrainProgressLine::note(const std::string& text) { print_error_line(text); }
+void TrainProgressLine::note(const std::string& text) { util::print_error_line(text); }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -9,11 +9,11 @@
 #include "framework/core/stopwatch.h"
 #include "framework/training/training_run.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 
 class TrainProgressLine {
  public:
-  void show(const TrainProgress& progress);
+  void show(const training::TrainProgress& progress);
   // What is to be said in between, on a line of its own.
   void note(const std::string& text);
 
@@ -22,4 +22,4 @@ class TrainProgressLine {
   bool shown_ = false;
 };
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -4,13 +4,13 @@
 #include "experiments/cli/commands/commands.h"
 #include "experiments/util/console.h"
 #include "framework/core/error.h"
+#include "framework/datasets/tasks.h"
 #include "framework/io/atomic_file.h"
 #include "framework/io/file_bytes.h"
-#include "framework/datasets/tasks.h"
 #include "framework/tokenizers/tokenizer.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::cli::commands {
 namespace {
 
 // What chatml needs; the first one also ends a text without turns.
@@ -34,11 +34,11 @@ struct TrainTokenizerOptions {
 
 std::vector<std::string> texts_of(const TrainTokenizerOptions& options) {
   std::vector<std::string> texts;
-  for (const std::string& file : options.files) texts.push_back(unicode::lossy(read_file_bytes(file)));
+  for (const std::string& file : options.files) texts.push_back(unicode::lossy(io::read_file_bytes(file)));
   if (!texts.empty()) return texts;
-  for (const std::string_view family : task_families())
+  for (const std::string_view family : datasets::task_families())
     for (int i = 0; i < options.conversations; ++i)
-      for (const TaskTurn& turn : make_task(family, {}, TaskSplit::Train, i).turns) {
+      for (const datasets::TaskTurn& turn : datasets::make_task(family, {}, datasets::TaskSplit::Train, i).turns) {
         texts.push_back("user\n" + turn.prompt);
         texts.push_back("assistant\n" + turn.answer);
       }
@@ -46,19 +46,19 @@ std::vector<std::string> texts_of(const TrainTokenizerOptions& options) {
 }
 
 void train(const TrainTokenizerOptions& options) {
-  const std::string json = train_tokenizer(texts_of(options), {options.vocab_size, kSpecialTokens});
+  const std::string json = tokenizers::train_tokenizer(texts_of(options), {options.vocab_size, kSpecialTokens});
   const std::filesystem::path out = options.out;
-  make_folder(out);
-  write_file(out / "tokenizer.json", json);
-  write_file(out / "tokenizer_config.json", kConfig);
-  print_out(fmt::format("{}: {}\n", options.out, counted(load_tokenizer(out)->vocab_size(), "token")));
+  io::make_folder(out);
+  io::write_file(out / "tokenizer.json", json);
+  io::write_file(out / "tokenizer_config.json", kConfig);
+  util::print_out(fmt::format("{}: {}\n", options.out, counted(tokenizers::load_tokenizer(out)->vocab_size(), "token")));
 }
 
 }  // namespace
 
-void add_train_tokenizer_command(Command app) {
+void add_train_tokenizer_command(util::Command app) {
   auto options = std::make_shared<TrainTokenizerOptions>();
-  Command command = app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
+  util::Command command = app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
   command.add("--text", options->files, "files to learn from; default: generated conversations", {.type = "FILE", .many = true});
   command.add("--conversations", options->conversations, "generated conversations of each family",
               {.type = "N", .show_default = true, .min = 1});
@@ -67,4 +67,4 @@ void add_train_tokenizer_command(Command app) {
   command.run([options] { train(*options); });
 }
 
-}  // namespace foretell
+}  // namespace foretell::cli::commands

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::bases {
 
 void AcceptanceOptions::declare(Parameters& p) {
   p.add("prior_acceptance", prior_rate, "acceptance that is assumed before anything was observed", {.min = 0, .max = 1});
@@ -48,4 +48,4 @@ double AcceptanceEstimate::expected_emitted(int depth) const {
   return sum;
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -9,10 +9,10 @@
 
 #include <vector>
 
-#include "framework/core/parameters.h"
 #include "framework/api/round.h"
+#include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct AcceptanceOptions {
   double prior_rate = 0.7;
@@ -47,4 +47,4 @@ class AcceptanceEstimate {
   std::vector<Counts> counts_;  // by depth - 1
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace foretell {
+namespace foretell::bases {
 
 struct AcceptanceRates {
   double all = 0;                     // where no depth has one of its own
@@ -12,4 +12,4 @@ struct AcceptanceRates {
   double at(int depth) const { return by_depth.empty() ? all : by_depth[std::min(by_depth.size(), static_cast<std::size_t>(depth)) - 1]; }
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

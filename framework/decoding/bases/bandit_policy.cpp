@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace foretell {
+namespace foretell::bases {
 namespace {
 
 constexpr double kPlainFade = 0.9;  // of what plain rounds took before: the context grows, and with it their time
@@ -135,4 +135,4 @@ void SpeedBandit::learn(std::size_t played, double tokens, double time, bool) {
   arms_[played].add(tokens, time);
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

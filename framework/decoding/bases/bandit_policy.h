@@ -17,7 +17,7 @@
 #include "framework/core/rng.h"
 #include "framework/decoding/bases/round_account.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct BanditOptions {
   std::vector<int> depths = {0, 1, 2, 4, 8};
@@ -99,4 +99,4 @@ class SpeedBandit : public BanditPolicy {
   std::vector<SpeedStatistics> arms_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

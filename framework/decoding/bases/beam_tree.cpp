@@ -5,7 +5,7 @@
 
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 std::vector<NodeId> most_probable_nodes(std::span<const double> path_probability, int count) {
   std::vector<NodeId> nodes(path_probability.empty() ? 0 : path_probability.size() - 1);
@@ -43,4 +43,4 @@ std::vector<NodeId> BeamTree::select(const DraftTree&, std::span<const double> p
   return most_probable_nodes(path_probability, std::min(nodes, limits().nodes));
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

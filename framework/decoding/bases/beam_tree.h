@@ -9,7 +9,7 @@
 
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 // The `count` nodes with the most probable paths, the anchor left out, in the order of their ids.
 std::vector<NodeId> most_probable_nodes(std::span<const double> path_probability, int count);
@@ -41,4 +41,4 @@ class BeamTree : public TreePolicy {
   BeamTreeOptions options_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -12,7 +12,7 @@
 
 #include "framework/core/parameters.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct LossLimitOptions {
   double max_loss = 0.01;
@@ -57,4 +57,4 @@ class ProbeSchedule {
   int last_, wait_, idle_ = 0, in_a_row_ = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "framework/api/build_context.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/decoding/aligned_vocabulary.h"
-#include "framework/api/build_context.h"
 #include "framework/decoding/host_logits.h"
 #include "framework/decoding/target_view.h"
 
-namespace foretell {
+namespace foretell::bases {
 namespace {
 
 constexpr int kPrefillChunk = 512;
@@ -34,14 +34,15 @@ std::string draft_checkpoint(const std::string& option, const BuildContext& cont
   return path;
 }
 
-std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter) {
+std::shared_ptr<const model::LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter) {
   const std::string path = draft_checkpoint(option, context, drafter);
-  return in_target_ids(context.load_model(path), context.vocab, context.shared_ids ? context.shared_ids(path) : std::nullopt, path);
+  return decoding::in_target_ids(context.load_model(path), context.vocab, context.shared_ids ? context.shared_ids(path) : std::nullopt,
+                                 path);
 }
 
 // What the model says of the rows that are looked at next.
 struct ModelDrafter::Level {
-  HostLogits logits = {};
+  decoding::HostLogits logits = {};
   at::Tensor states = {};              // [rows, hidden] float32 on the host; undefined unless the policy wants them
   std::vector<float> translated = {};  // of the row that was asked for last, where there is a vocabulary map
 };
@@ -87,7 +88,7 @@ struct ModelDrafter::Growth {
   }
 };
 
-ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const LanguageModel> model, const BuildContext& context,
+ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model, const BuildContext& context,
                            std::optional<VocabularyMap> vocabulary)
     : options_(std::move(options)), model_(std::move(model)), vocabulary_(std::move(vocabulary)), target_vocab_(context.vocab) {
   FORETELL_CHECK(vocabulary_ || model_->config().vocab_size == target_vocab_, "{} tokens, the target has {}", model_->config().vocab_size,
@@ -185,7 +186,7 @@ TokenSpan ModelDrafter::own_tokens(Sequence& sequence, TokenSpan committed) cons
 // Brings the caches into step; one row of logits for each sequence that drafts at all.
 std::vector<ModelDrafter::Growth*> ModelDrafter::start(std::vector<Growth>& all, Level& level) {
   std::vector<Growth*> active;
-  std::vector<ForwardItem> items;
+  std::vector<model::ForwardItem> items;
   std::vector<std::int64_t> last_rows;
   for (Growth& growth : all) {
     if (growth.context.budget.nodes == 0) continue;
@@ -199,8 +200,8 @@ std::vector<ModelDrafter::Growth*> ModelDrafter::start(std::vector<Growth>& all,
     TokenSpan missing = text.subspan(static_cast<std::size_t>(session.align(text)));
     if (static_cast<int>(missing.size()) + rows_drafted() > session.room()) continue;
     for (; missing.size() > kPrefillChunk; missing = missing.subspan(kPrefillChunk))
-      model_->forward(session.extend(missing.first(kPrefillChunk), LogitRows::None));
-    items.push_back(session.extend(missing, LogitRows::Last));
+      model_->forward(session.extend(missing.first(kPrefillChunk), model::LogitRows::None));
+    items.push_back(session.extend(missing, model::LogitRows::Last));
     active.push_back(&growth);
     last_rows.push_back((last_rows.empty() ? -1 : last_rows.back()) + static_cast<std::int64_t>(missing.size()));
   }
@@ -209,12 +210,12 @@ std::vector<ModelDrafter::Growth*> ModelDrafter::start(std::vector<Growth>& all,
 }
 
 // `rows`: those of the forward that have logits; all without it.
-ModelDrafter::Level ModelDrafter::forward(const std::vector<ForwardItem>& items, const Growth& any,
+ModelDrafter::Level ModelDrafter::forward(const std::vector<model::ForwardItem>& items, const Growth& any,
                                           const std::vector<std::int64_t>* rows) const {
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.tap_final = any.context.policy.wants_hidden();
-  ForwardResult result = model_->forward(items, options);
-  Level level{HostLogits(std::move(result.logits))};
+  model::ForwardResult result = model_->forward(items, options);
+  Level level{decoding::HostLogits(std::move(result.logits))};
   if (!options.tap_final) return level;
   at::Tensor states = std::move(result.final_state);
   if (rows) states = states.index_select(0, at::tensor(*rows).to(states.device()));
@@ -223,7 +224,7 @@ ModelDrafter::Level ModelDrafter::forward(const std::vector<ForwardItem>& items,
 }
 
 ModelDrafter::Level ModelDrafter::forward_level(std::span<Growth* const> active) const {
-  std::vector<ForwardItem> items;
+  std::vector<model::ForwardItem> items;
   for (Growth* growth : active) {
     std::vector<DraftNode> rows;
     for (const NodeId node : growth->frontier) {
@@ -344,4 +345,4 @@ DraftTree ModelDrafter::select(Growth growth) {
   return tree.pruned(kept);
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

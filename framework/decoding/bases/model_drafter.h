@@ -14,13 +14,13 @@
 #include <string>
 #include <vector>
 
+#include "framework/api/drafter.h"
+#include "framework/api/policy.h"
 #include "framework/core/parameters.h"
 #include "framework/core/vocabulary_map.h"
-#include "framework/api/drafter.h"
 #include "framework/decoding/bases/model_session.h"
-#include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct ModelDraftOptions {
   std::optional<int> num_speculative_tokens;
@@ -40,7 +40,7 @@ struct DraftCacheOption {
 class ModelDrafter : public Drafter {
  public:
   // `context` for the pipeline's tree policy; `vocabulary` where the model's is not the target's.
-  ModelDrafter(ModelDraftOptions options, std::shared_ptr<const LanguageModel> model, const BuildContext& context,
+  ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model, const BuildContext& context,
                std::optional<VocabularyMap> vocabulary = std::nullopt);
 
   DraftBudget limits() const override;
@@ -78,7 +78,7 @@ class ModelDrafter : public Drafter {
   std::span<const float> row(Level& level, int index) const;
 
   std::vector<Growth*> start(std::vector<Growth>& all, Level& level);
-  Level forward(const std::vector<ForwardItem>& items, const Growth& any, const std::vector<std::int64_t>* rows = nullptr) const;
+  Level forward(const std::vector<model::ForwardItem>& items, const Growth& any, const std::vector<std::int64_t>* rows = nullptr) const;
   Level forward_level(std::span<Growth* const> active) const;
   int add_level(Growth& growth, int depth, Level& level, int first_row);
   std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws, Level& level, int first_row);
@@ -88,7 +88,7 @@ class ModelDrafter : public Drafter {
   DraftTree select(Growth growth);
 
   ModelDraftOptions options_;
-  std::shared_ptr<const LanguageModel> model_;
+  std::shared_ptr<const model::LanguageModel> model_;
   std::unique_ptr<TreePolicy> shape_;
   std::optional<VocabularyMap> vocabulary_;
   std::unique_ptr<const AttentionPolicy> attention_;
@@ -100,6 +100,6 @@ class ModelDrafter : public Drafter {
 // The checkpoint that a drafter's own option names, else the study's model.draft. An Error if there is neither.
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter);
 // That checkpoint, loaded. An Error unless it has the target's vocabulary, or one that differs from it in padding alone: then it is aligned.
-std::shared_ptr<const LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter);
+std::shared_ptr<const model::LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter);
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -5,9 +5,9 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::bases {
 
-void ModelSession::borrow(KvCache& cache, TokenSpan prefix) {
+void ModelSession::borrow(model::KvCache& cache, TokenSpan prefix) {
   FORETELL_CHECK(!own_ && !prefix.empty(), "a cache is lent for {} tokens", prefix.size());
   const auto held = static_cast<int>(prefix.size()) - 1;
   cache.truncate(held);
@@ -18,7 +18,7 @@ void ModelSession::borrow(KvCache& cache, TokenSpan prefix) {
   drafted_.clear();
 }
 
-ItemAttention ModelSession::attention(std::size_t first) const {
+model::ItemAttention ModelSession::attention(std::size_t first) const {
   return {attention_.policy.get(), own_ && first < static_cast<std::size_t>(attention_.prompt)};
 }
 
@@ -52,15 +52,15 @@ int ModelSession::align(TokenSpan prefix) {
   return static_cast<int>(common);
 }
 
-ForwardItem ModelSession::extend(TokenSpan tokens, LogitRows logits) {
+model::ForwardItem ModelSession::extend(TokenSpan tokens, model::LogitRows logits) {
   FORETELL_CHECK(drafted_.empty(), "{} drafted rows are in the way", drafted_.size());
   pending_.assign(tokens.begin(), tokens.end());
-  const ItemAttention seen = attention(tokens_.size());
+  const model::ItemAttention seen = attention(tokens_.size());
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  return {TokenSpan(pending_), ChainShape{}, cache_, logits, seen};
+  return {TokenSpan(pending_), model::ChainShape{}, cache_, logits, seen};
 }
 
-ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
+model::ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
   const auto held = static_cast<int>(drafted_.size()) + 1;
   pending_.clear();
   for (const DraftNode& node : nodes) {
@@ -69,14 +69,14 @@ ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
   }
   parents_.assign(1, kAnchor);
   for (const DraftNode& node : drafted_) parents_.push_back(node.parent);
-  return {TokenSpan(pending_), TreeShape{parents_, held}, cache_, LogitRows::All, attention(tokens_.size())};
+  return {TokenSpan(pending_), model::TreeShape{parents_, held}, cache_, model::LogitRows::All, attention(tokens_.size())};
 }
 
-ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes) {
+model::ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes) {
   FORETELL_CHECK(drafted_.empty() && !tokens.empty(), "{} drafted rows are in the way of {} tokens", drafted_.size(), tokens.size());
   const auto anchor = static_cast<NodeId>(tokens.size()) - 1;
   pending_.assign(tokens.begin(), tokens.end());
-  const ItemAttention seen = attention(tokens_.size());
+  const model::ItemAttention seen = attention(tokens_.size());
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   parents_.assign(1, kAnchor);
   for (NodeId row = 1; row <= anchor; ++row) parents_.push_back(row - 1);
@@ -85,7 +85,7 @@ ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const Draf
     drafted_.push_back(node);
     parents_.push_back(anchor + node.parent);
   }
-  return {TokenSpan(pending_), TreeShape{parents_, 0}, cache_, LogitRows::All, seen};
+  return {TokenSpan(pending_), model::TreeShape{parents_, 0}, cache_, model::LogitRows::All, seen};
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

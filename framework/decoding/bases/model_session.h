@@ -14,7 +14,7 @@
 #include "framework/api/draft_tree.h"
 #include "framework/model/language_model.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct SessionAttention {
   std::unique_ptr<AttentionPolicy> policy = {};  // none: everything is seen
@@ -24,33 +24,33 @@ struct SessionAttention {
 class ModelSession {
  public:
   // `capacity` rows: the longest text plus the largest draft.
-  ModelSession(const LanguageModel& model, int capacity, SessionAttention attention = {})
+  ModelSession(const model::LanguageModel& model, int capacity, SessionAttention attention = {})
       : model_(model), own_(model.make_cache(capacity)), cache_(own_.get()), attention_(std::move(attention)) {}
   // Without a cache: one is lent before every draft.
-  ModelSession(const LanguageModel& model, SessionAttention attention) : model_(model), attention_(std::move(attention)) {}
+  ModelSession(const model::LanguageModel& model, SessionAttention attention) : model_(model), attention_(std::move(attention)) {}
 
   // Works on `cache`, of the same model, until the next loan. It holds `prefix` but for its last token; what else it holds is dropped.
-  void borrow(KvCache& cache, TokenSpan prefix);
+  void borrow(model::KvCache& cache, TokenSpan prefix);
 
   // Keeps the rows that lie on `prefix` (at least one token, all but the last at most). The number of tokens kept; the rest is to be extended.
   int align(TokenSpan prefix);
   // Rows for `tokens`, each following the one before. Only without drafted rows: align() comes first.
-  ForwardItem extend(TokenSpan tokens, LogitRows logits);
+  model::ForwardItem extend(TokenSpan tokens, model::LogitRows logits);
   // Rows for drafted nodes behind the last extended token, which is row 0 of the tree; node i of all nodes grown so far is row i.
-  ForwardItem grow(std::span<const DraftNode> nodes);
+  model::ForwardItem grow(std::span<const DraftNode> nodes);
 
   // extend() and grow() in one: rows for `tokens` (at least one), then for nodes of a tree that starts behind the last of them.
-  ForwardItem extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes);
+  model::ForwardItem extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes);
 
   int positions_left() const { return model_.config().context - static_cast<int>(tokens_.size()); }
   int room() const { return cache_->capacity() - static_cast<int>(tokens_.size() + drafted_.size()); }
 
  private:
-  ItemAttention attention(std::size_t first) const;  // of rows that begin at this row
+  model::ItemAttention attention(std::size_t first) const;  // of rows that begin at this row
 
-  const LanguageModel& model_;
-  std::unique_ptr<KvCache> own_;
-  KvCache* cache_ = nullptr;
+  const model::LanguageModel& model_;
+  std::unique_ptr<model::KvCache> own_;
+  model::KvCache* cache_ = nullptr;
   SessionAttention attention_;
   Tokens tokens_;                   // of the committed rows
   std::vector<DraftNode> drafted_;  // the rows behind them; parent 0 is the last committed row
@@ -58,4 +58,4 @@ class ModelSession {
   std::vector<NodeId> parents_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -9,7 +9,7 @@
 #include "framework/core/parameters.h"
 #include "framework/core/text.h"
 
-namespace foretell {
+namespace foretell::bases {
 namespace {
 
 constexpr int kMostRanks = 1024;
@@ -137,4 +137,4 @@ std::vector<int> ShapedTree::expand(const Frontier& frontier) {
   return widths;
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

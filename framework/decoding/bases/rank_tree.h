@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
-#include "framework/core/config_value.h"
 #include "framework/api/policy.h"
+#include "framework/core/config_value.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 class RankTree {
  public:
@@ -48,4 +48,4 @@ class ShapedTree : public TreePolicy {
   RankTree shape_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

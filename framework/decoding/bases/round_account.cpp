@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::bases {
 
 void PlanningOptions::declare(Parameters& p) {
   declare_draft_cost(p, draft_cost);
@@ -62,4 +62,4 @@ double RoundAccount::end(std::span<const RoundRecord> records) {
   return time;
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -12,7 +12,7 @@
 #include "framework/decoding/bases/round_costs.h"
 #include "framework/decoding/bases/sequence_states.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 struct PlanningOptions {
   std::optional<double> draft_cost = {};
@@ -51,4 +51,4 @@ class RoundAccount {
   bool drafted_before_ = false;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

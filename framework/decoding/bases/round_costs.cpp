@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
-namespace foretell {
+namespace foretell::bases {
 namespace {
 
 constexpr double kAssumedDraftShare = 0.1;
 
-std::shared_ptr<const RowCosts> costs_of(const BuildContext& context) {
+std::shared_ptr<const cost::RowCosts> costs_of(const BuildContext& context) {
   auto measured = context.row_costs ? context.row_costs() : nullptr;
-  return measured ? measured : std::make_shared<RowCosts>(RowCosts::flat(context.draft_model ? kAssumedDraftShare : 0.0));
+  return measured ? measured : std::make_shared<cost::RowCosts>(cost::RowCosts::flat(context.draft_model ? kAssumedDraftShare : 0.0));
 }
 
 }  // namespace
@@ -33,4 +33,4 @@ int nodes_at_depth(const DraftBudget& limits, int depth) {
   return std::min(limits.nodes, (limits.nodes * depth + limits.depth - 1) / limits.depth);
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

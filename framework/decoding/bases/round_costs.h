@@ -9,12 +9,12 @@
 #include <memory>
 #include <optional>
 
-#include "framework/cost/row_costs.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/api/round.h"
+#include "framework/cost/row_costs.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 class RoundCosts {
  public:
@@ -31,7 +31,7 @@ class RoundCosts {
   double level(double rows) const;
 
  private:
-  std::shared_ptr<const RowCosts> rows_;
+  std::shared_ptr<const cost::RowCosts> rows_;
   std::optional<double> draft_step_;
 };
 
@@ -41,4 +41,4 @@ void declare_draft_cost(Parameters& p, std::optional<double>& draft_step);
 // Nodes of a drafter with these limits where it stops at a depth: one each for a chain, an even share of a tree.
 int nodes_at_depth(const DraftBudget& limits, int depth);
 
-}  // namespace foretell
+}  // namespace foretell::bases

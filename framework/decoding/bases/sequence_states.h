@@ -10,7 +10,7 @@
 
 #include "framework/api/policy.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 template <class State>
 class SequenceStates {
@@ -48,4 +48,4 @@ class SequenceStates {
   std::vector<State*> round_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

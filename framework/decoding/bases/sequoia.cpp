@@ -4,7 +4,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 SequoiaTable::SequoiaTable(std::vector<double> acceptance_by_rank, int max_nodes, int max_depth)
     : acceptance_(std::move(acceptance_by_rank)), max_nodes_(max_nodes), max_depth_(max_depth) {
@@ -75,4 +75,4 @@ SizedTree fastest_tree(const SequoiaTable& table, const RoundCosts& costs) {
   return fastest;
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases

@@ -13,7 +13,7 @@
 #include "framework/decoding/bases/rank_tree.h"
 #include "framework/decoding/bases/round_costs.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 class SequoiaTable {
  public:
@@ -49,4 +49,4 @@ SizedTree fastest_tree(const SequoiaTable& table, const RoundCosts& costs, int n
 // Of all sizes; no node at all if nothing pays.
 SizedTree fastest_tree(const SequoiaTable& table, const RoundCosts& costs);
 
-}  // namespace foretell
+}  // namespace foretell::bases

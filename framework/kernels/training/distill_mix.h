@@ -5,7 +5,7 @@
 // rate of acceptance (Leviathan et al. 2023, arXiv 2211.17192, corollary 3.6); ce is the cross-entropy of the token that follows, at T = 1.
 #pragma once
 
-namespace foretell {
+namespace foretell::kernels::training {
 
 struct DistillMix {
   double ce = 0.1, kl = 0.9, tvd = 0;
@@ -16,4 +16,4 @@ struct DistillTerms {
   double ce = 0, kl = 0, tvd = 0;  // sums over rows, each row with its weight; the mix is not applied
 };
 
-}  // namespace foretell
+}  // namespace foretell::kernels::training

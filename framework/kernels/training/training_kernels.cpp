@@ -9,7 +9,7 @@
 #include "framework/core/cpu_clones.h"
 #include "framework/kernels/quick_exp.h"
 
-namespace foretell::training {
+namespace foretell::kernels::training {
 namespace {
 
 FORETELL_CLONES float norm_row(const float* x, const float* y, const float* gain, std::int64_t width, float eps, float* sum,
@@ -182,4 +182,4 @@ void join_heads_backward(const HeadLayout& layout, const RotaryView& rotary, con
   });
 }
 
-}  // namespace foretell::training
+}  // namespace foretell::kernels::training

@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "framework/kernels/training/distill_mix.h"
 #include "framework/kernels/kernels.h"
+#include "framework/kernels/training/distill_mix.h"
 
-namespace foretell::training {
+namespace foretell::kernels::training {
 
 // Rows of `width` that one thread takes at least: below, starting threads costs more than it saves.
 inline std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(1, width)); }
@@ -50,4 +50,4 @@ struct DistillRows {
 // Each row of the student's logits becomes the derivative of weight * (the mix of losses); returns the weighted sum of each loss.
 DistillTerms distill_rows(const DistillRows& shape, const DistillMix& mix, float* logits);
 
-}  // namespace foretell::training
+}  // namespace foretell::kernels::training

@@ -8,7 +8,7 @@
 #include "framework/kernels/quick_exp.h"
 #include "framework/kernels/training/training_kernels.h"
 
-namespace foretell::training {
+namespace foretell::kernels::training {
 namespace {
 
 FORETELL_CLONES double cross_entropy_row(float* logits, std::int64_t vocab, std::int64_t target, float weight) {
@@ -112,4 +112,4 @@ DistillTerms distill_rows(const DistillRows& shape, const DistillMix& mix, float
   return sum;
 }
 
-}  // namespace foretell::training
+}  // namespace foretell::kernels::training

@@ -6,7 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-namespace foretell::training {
+namespace foretell::kernels::training {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -19,4 +19,4 @@ inline const float* data(const at::Tensor& t) { return t.defined() ? t.const_dat
 inline float* writable(at::Tensor& t) { return t.mutable_data_ptr<float>(); }
 inline at::Tensor dense(const at::Tensor& t) { return t.defined() ? t.contiguous() : t; }
 
-}  // namespace foretell::training
+}  // namespace foretell::kernels::training

@@ -1,6 +1,6 @@
 #include "framework/tokenizers/models/bpe.h"
 
-namespace foretell {
+namespace foretell::tokenizers::models {
 
 void MergeList::clear() {
   tokens_.clear();
@@ -38,4 +38,4 @@ void MergeList::append_to(Tokens& out) const {
     if (token != kGone) out.push_back(token);
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::models

@@ -11,7 +11,7 @@
 
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::tokenizers::models {
 
 struct MergeCandidate {
   double rank;        // lowest first
@@ -73,4 +73,4 @@ void MergeList::merge_all(Find&& find) {
   }
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::models

@@ -6,7 +6,7 @@
 #include "framework/tokenizers/models/token_model.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::models {
 namespace {
 
 struct Merge {
@@ -16,7 +16,7 @@ struct Merge {
 
 class BpeModel : public TokenModel {
  public:
-  explicit BpeModel(const JsonView& json)
+  explicit BpeModel(const io::JsonView& json)
       : prefix_(json.string_or("continuing_subword_prefix", "")),
         suffix_(json.string_or("end_of_word_suffix", "")),
         byte_fallback_(json.boolean_or("byte_fallback", false)),
@@ -33,9 +33,9 @@ class BpeModel : public TokenModel {
 
   std::string name() const override { return "BPE"; }
 
-  void tokenize(const Pieces& pieces, Tokens& out) const override {
+  void tokenize(const tokenizers::stages::Pieces& pieces, Tokens& out) const override {
     MergeList word;
-    for (const TextRange range : pieces.ranges) {
+    for (const unicode::TextRange range : pieces.ranges) {
       const std::string_view text = pieces.view(range);
       if (ignore_merges_) {
         if (const auto whole = vocab_.id(text)) {
@@ -58,13 +58,13 @@ class BpeModel : public TokenModel {
     return found == merges_.end() ? std::nullopt : std::optional(found->second);
   }
 
-  void read_unknown(const JsonView& json) {
+  void read_unknown(const io::JsonView& json) {
     unknown_ = vocab_.id(json.string());
     // A file may name an unknown token that it never needs; the reference library complains only when it is needed, and so do we.
     unknown_text_ = json.string();
   }
 
-  void read_merges(const JsonView& json) {
+  void read_merges(const io::JsonView& json) {
     const std::size_t count = json.size();
     merges_.reserve(count);
     double rank = 0;
@@ -76,7 +76,7 @@ class BpeModel : public TokenModel {
     }
   }
 
-  static std::pair<std::string_view, std::string_view> read_pair(const JsonView& json, std::size_t i) {
+  static std::pair<std::string_view, std::string_view> read_pair(const io::JsonView& json, std::size_t i) {
     const nlohmann::json& entry = json.raw()[i];
     if (entry.is_string()) {
       const std::string_view text = entry.get_ref<const std::string&>();
@@ -89,7 +89,7 @@ class BpeModel : public TokenModel {
     json.at(i).refuse("expected \"left right\" or [\"left\", \"right\"]");
   }
 
-  void add_merge(const JsonView& json, std::size_t i, std::string_view left, std::string_view right, double rank) {
+  void add_merge(const io::JsonView& json, std::size_t i, std::string_view left, std::string_view right, double rank) {
     const auto need = [&](std::string_view text) {
       const auto id = vocab_.id(text);
       if (!id) json.at(i).refuse(fmt::format("\"{}\" is not in the vocabulary", unicode::printable(text)));
@@ -150,6 +150,6 @@ class BpeModel : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_bpe(const JsonView& json) { return std::make_unique<BpeModel>(json); }
+std::unique_ptr<const TokenModel> make_bpe(const io::JsonView& json) { return std::make_unique<BpeModel>(json); }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::models

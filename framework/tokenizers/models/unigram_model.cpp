@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "framework/core/text.h"
-#include "framework/tokenizers/stages/byte_trie.h"
 #include "framework/tokenizers/models/token_model.h"
+#include "framework/tokenizers/stages/byte_trie.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::models {
 namespace {
 
 constexpr double kUnknownPenalty = 10.0;
@@ -18,7 +18,7 @@ constexpr std::size_t kMaxEntry = 1024;  // bytes; bounds the time per character
 
 class UnigramModel : public TokenModel {
  public:
-  explicit UnigramModel(const JsonView& json) : byte_fallback_(json.boolean_or("byte_fallback", false)) {
+  explicit UnigramModel(const io::JsonView& json) : byte_fallback_(json.boolean_or("byte_fallback", false)) {
     read_scores(json.at("vocab"));
     if (const auto unknown = json.find("unk_id")) {
       const std::int64_t id = unknown->integer();
@@ -31,8 +31,8 @@ class UnigramModel : public TokenModel {
 
   std::string name() const override { return "Unigram"; }
 
-  void tokenize(const Pieces& pieces, Tokens& out) const override {
-    for (const TextRange range : pieces.ranges) {
+  void tokenize(const tokenizers::stages::Pieces& pieces, Tokens& out) const override {
+    for (const unicode::TextRange range : pieces.ranges) {
       const std::string_view text = pieces.view(range);
       for (const Cut& cut : best_cuts(text)) append(text.substr(cut.begin, cut.end - cut.begin), cut, out);
     }
@@ -52,7 +52,7 @@ class UnigramModel : public TokenModel {
     Token id = 0;
   };
 
-  void read_scores(const JsonView& json) {
+  void read_scores(const io::JsonView& json) {
     const Location where{fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt};
     double lowest = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < json.size(); ++i) {
@@ -125,13 +125,13 @@ class UnigramModel : public TokenModel {
   bool byte_fallback_;
   std::optional<Token> unknown_;
   double unknown_score_ = 0;
-  ByteTrie trie_;
+  tokenizers::stages::ByteTrie trie_;
   std::vector<double> scores_;
   std::vector<std::optional<Token>> byte_tokens_;
 };
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_unigram(const JsonView& json) { return std::make_unique<UnigramModel>(json); }
+std::unique_ptr<const TokenModel> make_unigram(const io::JsonView& json) { return std::make_unique<UnigramModel>(json); }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::models

@@ -5,20 +5,20 @@
 #include "framework/tokenizers/models/token_model.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::models {
 namespace {
 
 class WordLevelModel : public TokenModel {
  public:
-  explicit WordLevelModel(const JsonView& json) : unknown_text_(json.string_or("unk_token", "<unk>")) {
+  explicit WordLevelModel(const io::JsonView& json) : unknown_text_(json.string_or("unk_token", "<unk>")) {
     read_vocab_object(json.at("vocab"));
     unknown_ = vocab_.id(unknown_text_);
   }
 
   std::string name() const override { return "WordLevel"; }
 
-  void tokenize(const Pieces& pieces, Tokens& out) const override {
-    for (const TextRange range : pieces.ranges) {
+  void tokenize(const tokenizers::stages::Pieces& pieces, Tokens& out) const override {
+    for (const unicode::TextRange range : pieces.ranges) {
       const auto id = vocab_.id(pieces.view(range));
       if (!id && !unknown_)
         fail("the tokenizer has no token for \"{}\" and no \"{}\"", unicode::printable(pieces.view(range)),
@@ -36,7 +36,7 @@ constexpr std::size_t kMaxWordPiece = 1024;  // bytes; bounds the time per chara
 
 class WordPieceModel : public TokenModel {
  public:
-  explicit WordPieceModel(const JsonView& json)
+  explicit WordPieceModel(const io::JsonView& json)
       : unknown_text_(json.string_or("unk_token", "[UNK]")),
         prefix_(json.string_or("continuing_subword_prefix", "##")),
         longest_word_(std::clamp<std::int64_t>(json.integer_or("max_input_chars_per_word", 100), 0, 10'000)) {
@@ -50,8 +50,8 @@ class WordPieceModel : public TokenModel {
 
   std::string name() const override { return "WordPiece"; }
 
-  void tokenize(const Pieces& pieces, Tokens& out) const override {
-    for (const TextRange range : pieces.ranges) {
+  void tokenize(const tokenizers::stages::Pieces& pieces, Tokens& out) const override {
+    for (const unicode::TextRange range : pieces.ranges) {
       const std::size_t before = out.size();
       if (append_word(pieces.view(range), out)) continue;
       if (!unknown_)
@@ -90,7 +90,7 @@ class WordPieceModel : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_word_level(const JsonView& json) { return std::make_unique<WordLevelModel>(json); }
-std::unique_ptr<const TokenModel> make_word_piece(const JsonView& json) { return std::make_unique<WordPieceModel>(json); }
+std::unique_ptr<const TokenModel> make_word_level(const io::JsonView& json) { return std::make_unique<WordLevelModel>(json); }
+std::unique_ptr<const TokenModel> make_word_piece(const io::JsonView& json) { return std::make_unique<WordPieceModel>(json); }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::models

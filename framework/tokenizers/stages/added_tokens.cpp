@@ -5,12 +5,12 @@
 #include "framework/core/text.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 constexpr std::size_t kMaxContent = 1024;  // bytes; bounds the time per character of a text
 
-bool stands_alone(std::string_view text, TextRange match) {
+bool stands_alone(std::string_view text, unicode::TextRange match) {
   const bool word_before = match.begin > 0 && unicode::is_word(unicode::before(text, match.begin).code);
   const bool word_behind = match.end < text.size() && unicode::is_word(unicode::at(text, match.end).code);
   return !word_before && !word_behind;
@@ -30,7 +30,7 @@ std::size_t skip_space(std::string_view text, std::size_t position) {
 
 }  // namespace
 
-AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const Normalizer* normalizer) {
+AddedTokens::AddedTokens(const io::JsonView* list, const Vocab& model_vocab, const Normalizer* normalizer) {
   if (list == nullptr) return;
   for (std::size_t i = 0; i < list->size(); ++i) add(list->at(i), model_vocab);
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
@@ -43,7 +43,7 @@ AddedTokens::AddedTokens(const JsonView* list, const Vocab& model_vocab, const N
   }
 }
 
-void AddedTokens::add(const JsonView& json, const Vocab& model_vocab) {
+void AddedTokens::add(const io::JsonView& json, const Vocab& model_vocab) {
   const std::string& content = json.at("content").string();
   if (content.size() > kMaxContent)
     json.refuse(fmt::format("an added token of {}; at most {} are taken", counted(content.size(), "byte"), kMaxContent));
@@ -70,7 +70,7 @@ std::vector<Segment> AddedTokens::split(std::string_view text, const ByteTrie& t
   std::vector<Segment> segments;
   std::size_t done = 0;  // what is before has been given out
   for (std::size_t i = 0; i < text.size();) {
-    TextRange match{i, i};
+    unicode::TextRange match{i, i};
     std::int32_t index = 0;
     trie.walk(text, i, [&](std::size_t end, std::int32_t value) { match.end = end, index = value; });
     if (match.end == i) {
@@ -91,4 +91,4 @@ std::vector<Segment> AddedTokens::split(std::string_view text, const ByteTrie& t
   return segments;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -9,13 +9,13 @@
 #include <unordered_set>
 #include <vector>
 
-#include "framework/tokenizers/stages/byte_trie.h"
 #include "framework/io/json_reader.h"
+#include "framework/tokenizers/stages/byte_trie.h"
 #include "framework/tokenizers/stages/normalizer.h"
-#include "framework/unicode/regex.h"
 #include "framework/tokenizers/stages/vocab.h"
+#include "framework/unicode/regex.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 struct AddedToken {
   std::string content;
@@ -29,14 +29,14 @@ struct AddedToken {
 
 // A part of a text: a token, or text between tokens.
 struct Segment {
-  TextRange range;
+  unicode::TextRange range;
   std::optional<Token> token;
 };
 
 class AddedTokens {
  public:
   AddedTokens() = default;
-  AddedTokens(const JsonView* list, const Vocab& model_vocab, const Normalizer* normalizer);
+  AddedTokens(const io::JsonView* list, const Vocab& model_vocab, const Normalizer* normalizer);
 
   std::vector<Segment> split_raw(std::string_view text, bool parse_special) const { return split(text, raw_, parse_special); }
   std::vector<Segment> split_normalized(std::string_view text, bool parse_special) const { return split(text, normalized_, parse_special); }
@@ -45,7 +45,7 @@ class AddedTokens {
   bool is_special(std::string_view content) const { return special_.contains(std::string(content)); }
 
  private:
-  void add(const JsonView& json, const Vocab& model_vocab);
+  void add(const io::JsonView& json, const Vocab& model_vocab);
   std::vector<Segment> split(std::string_view text, const ByteTrie& trie, bool parse_special) const;
 
   std::vector<AddedToken> tokens_;
@@ -55,4 +55,4 @@ class AddedTokens {
   ByteTrie normalized_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

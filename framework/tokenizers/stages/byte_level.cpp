@@ -4,7 +4,7 @@
 
 #include "framework/unicode/unicode.h"
 
-namespace foretell::byte_level {
+namespace foretell::tokenizers::stages::byte_level {
 namespace {
 
 constexpr bool stands_for_itself(int byte) { return (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD); }
@@ -81,7 +81,7 @@ std::optional<unsigned char> to_byte(char32_t character) {
   return static_cast<unsigned char>(kTables.byte[character]);
 }
 
-void split_words(std::string_view text, std::size_t offset, std::vector<TextRange>& out) {
+void split_words(std::string_view text, std::size_t offset, std::vector<unicode::TextRange>& out) {
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = end_of_word(text, begin);
     out.push_back({offset + begin, offset + end});
@@ -89,4 +89,4 @@ void split_words(std::string_view text, std::size_t offset, std::vector<TextRang
   }
 }
 
-}  // namespace foretell::byte_level
+}  // namespace foretell::tokenizers::stages::byte_level

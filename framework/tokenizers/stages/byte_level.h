@@ -10,7 +10,7 @@
 
 #include "framework/unicode/regex.h"
 
-namespace foretell::byte_level {
+namespace foretell::tokenizers::stages::byte_level {
 
 std::string to_characters(std::string_view bytes);
 void append_character(std::string& out, unsigned char byte);
@@ -18,6 +18,6 @@ std::optional<unsigned char> to_byte(char32_t character);
 
 // GPT-2's words: an English contraction ('s 't 're 've 'm 'll 'd); or letters, or numbers, or other signs, each with one space before if there is
 // one; or white space, whose last character is left to the word that follows. Ranges cover `text` without gaps and are shifted by `offset`.
-void split_words(std::string_view text, std::size_t offset, std::vector<TextRange>& out);
+void split_words(std::string_view text, std::size_t offset, std::vector<unicode::TextRange>& out);
 
-}  // namespace foretell::byte_level
+}  // namespace foretell::tokenizers::stages::byte_level

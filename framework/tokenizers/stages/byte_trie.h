@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 class ByteTrie {
  public:
@@ -48,4 +48,4 @@ class ByteTrie {
   std::vector<std::int32_t> values_{kNone};  // by node; 0 is the root
 };
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

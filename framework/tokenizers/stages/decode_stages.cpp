@@ -7,7 +7,7 @@
 #include "framework/tokenizers/stages/byte_level.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 std::optional<unsigned char> fallback_byte(std::string_view token) {
@@ -171,7 +171,7 @@ void ReplaceStage::end() {
 void ReplaceRegexStage::token(std::string text) {
   std::string out;
   std::size_t position = 0;
-  for (const TextRange match : pattern_.find_all(text)) {
+  for (const unicode::TextRange match : pattern_.find_all(text)) {
     out.append(text, position, match.begin - position).append(to_);
     position = match.end;
   }
@@ -212,4 +212,4 @@ void WordSuffixStage::finish() {
   next_->finish();
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

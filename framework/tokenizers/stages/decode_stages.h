@@ -8,7 +8,7 @@
 #include "framework/tokenizers/stages/token_decoder.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 // Sees one whole token at a time. Behind Fuse that is everything, at the end.
 class WholeTokenStage : public DecodeStage {
@@ -159,4 +159,4 @@ class WordSuffixStage : public WholeTokenStage {
 
 std::string replace_all(std::string text, std::string_view from, std::string_view to);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

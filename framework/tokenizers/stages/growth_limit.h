@@ -10,7 +10,7 @@
 
 #include "framework/core/error.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 inline constexpr std::size_t kMaxGrowth = 100;
 inline constexpr std::size_t kMaxAdded = std::size_t{64} << 10;
@@ -29,4 +29,4 @@ class GrowthLimit {
   std::size_t text_bytes_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -8,10 +8,10 @@
 #include "framework/unicode/unicode.h"
 #include "framework/unicode/unicode_normal_form.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
-Location part_of(const JsonView& json) { return {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt}; }
+Location part_of(const io::JsonView& json) { return {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt}; }
 
 // Keeps, drops or rewrites character by character.
 template <class F>
@@ -85,13 +85,13 @@ class Prepend : public Normalizer {
 
 class Replace : public Normalizer {
  public:
-  explicit Replace(const JsonView& json)
+  explicit Replace(const io::JsonView& json)
       : pattern_(read_pattern(json.at("pattern"))), content_(json.at("content").string()), where_(part_of(json)) {}
   std::string apply(std::string text) const override {
     const GrowthLimit limit(text.size());
     std::string out;
     std::size_t position = 0;
-    for (const TextRange match : pattern_.find_all(text)) {
+    for (const unicode::TextRange match : pattern_.find_all(text)) {
       out.append(text, position, match.begin - position);
       out += content_;
       limit.check(out.size(), where_);
@@ -118,7 +118,7 @@ bool is_cjk(char32_t c) {
 
 class BertNormalizer : public Normalizer {
  public:
-  explicit BertNormalizer(const JsonView& json)
+  explicit BertNormalizer(const io::JsonView& json)
       : clean_(json.boolean_or("clean_text", true)),
         pad_cjk_(json.boolean_or("handle_chinese_chars", true)),
         lowercase_(json.boolean_or("lowercase", true)),
@@ -156,7 +156,7 @@ class BertNormalizer : public Normalizer {
 
 class NormalizerSequence : public Normalizer {
  public:
-  explicit NormalizerSequence(const JsonView& list) : where_(part_of(list)) {
+  explicit NormalizerSequence(const io::JsonView& list) : where_(part_of(list)) {
     for (std::size_t i = 0; i < list.size(); ++i) steps_.push_back(make_normalizer(list.at(i)));
   }
   std::string apply(std::string text) const override {
@@ -175,7 +175,7 @@ class NormalizerSequence : public Normalizer {
 
 }  // namespace
 
-std::unique_ptr<const Normalizer> make_normalizer(const JsonView& json) {
+std::unique_ptr<const Normalizer> make_normalizer(const io::JsonView& json) {
   const std::string type = json.type();
   if (type == "NFC") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = true});
   if (type == "NFD") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = false});
@@ -195,4 +195,4 @@ std::unique_ptr<const Normalizer> make_normalizer(const JsonView& json) {
                   unicode::printable(type)));
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

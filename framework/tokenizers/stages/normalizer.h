@@ -9,7 +9,7 @@
 
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 class Normalizer {
  public:
@@ -17,6 +17,6 @@ class Normalizer {
   virtual std::string apply(std::string text) const = 0;
 };
 
-std::unique_ptr<const Normalizer> make_normalizer(const JsonView& json);
+std::unique_ptr<const Normalizer> make_normalizer(const io::JsonView& json);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

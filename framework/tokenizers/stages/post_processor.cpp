@@ -2,23 +2,23 @@
 
 #include <algorithm>
 
-#include "framework/unicode/unicode.h"
 #include "framework/tokenizers/stages/vocab.h"
+#include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 constexpr std::size_t kMaxTemplates = 16;  // each may repeat the text
 
 // BertProcessing and RobertaProcessing: ["[SEP]", 102].
-Token read_token_pair(const JsonView& json) {
+Token read_token_pair(const io::JsonView& json) {
   if (json.size() != 2) json.refuse("expected [\"token\", id]");
   return checked_id(json.at(1).integer(), json.where(), json.at(std::size_t{0}).string());
 }
 
 }  // namespace
 
-void PostProcessor::read(const JsonView& json) {
+void PostProcessor::read(const io::JsonView& json) {
   const std::string type = json.type();
   if (type == "ByteLevel") return;  // it moves offsets only
   if (type == "TemplateProcessing") {
@@ -26,7 +26,7 @@ void PostProcessor::read(const JsonView& json) {
   } else if (type == "BertProcessing" || type == "RobertaProcessing") {
     templates_.push_back({read_token_pair(json.at("cls")), std::nullopt, read_token_pair(json.at("sep"))});
   } else if (type == "Sequence") {
-    const JsonView list = json.at("processors");
+    const io::JsonView list = json.at("processors");
     for (std::size_t i = 0; i < list.size(); ++i) read(list.at(i));
   } else {
     json.refuse(fmt::format(
@@ -36,12 +36,12 @@ void PostProcessor::read(const JsonView& json) {
   if (templates_.size() > kMaxTemplates) json.refuse(fmt::format("more than {} templates", kMaxTemplates));
 }
 
-PostProcessor::Template PostProcessor::read_template(const JsonView& json) {
+PostProcessor::Template PostProcessor::read_template(const io::JsonView& json) {
   Template out;
-  const JsonView single = json.at("single");
+  const io::JsonView single = json.at("single");
   int texts = 0;
   for (std::size_t i = 0; i < single.size(); ++i) {
-    const JsonView item = single.at(i);
+    const io::JsonView item = single.at(i);
     if (const auto special = item.find("SpecialToken")) {
       append_special(json, special->at("id").string(), out);
     } else if (const auto sequence = item.find("Sequence")) {
@@ -55,8 +55,8 @@ PostProcessor::Template PostProcessor::read_template(const JsonView& json) {
   return out;
 }
 
-void PostProcessor::append_special(const JsonView& json, const std::string& name, Template& out) {
-  const JsonView ids = json.at("special_tokens").at(name).at("ids");
+void PostProcessor::append_special(const io::JsonView& json, const std::string& name, Template& out) {
+  const io::JsonView ids = json.at("special_tokens").at(name).at("ids");
   for (std::size_t i = 0; i < ids.size(); ++i) out.push_back(checked_id(ids.at(i).integer(), json.where(), name));
 }
 
@@ -81,4 +81,4 @@ Tokens PostProcessor::apply(Tokens ids) const {
   return ids;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -7,17 +7,17 @@
 #include "framework/tokenizers/stages/pattern.h"
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 // Finds matches in one piece; ranges count from the piece's own start, because no pattern sees the neighbouring pieces.
-using Finder = std::function<std::vector<TextRange>(std::string_view)>;
+using Finder = std::function<std::vector<unicode::TextRange>(std::string_view)>;
 
 void split_all(Pieces& pieces, const Finder& find, SplitRule rule) {
-  std::vector<TextRange> out;
-  for (const TextRange range : pieces.ranges) {
-    std::vector<TextRange> matches = find(pieces.view(range));
-    for (TextRange& match : matches) match = {match.begin + range.begin, match.end + range.begin};
+  std::vector<unicode::TextRange> out;
+  for (const unicode::TextRange range : pieces.ranges) {
+    std::vector<unicode::TextRange> matches = find(pieces.view(range));
+    for (unicode::TextRange& match : matches) match = {match.begin + range.begin, match.end + range.begin};
     split_range(range, matches, rule, out);
   }
   pieces.ranges = std::move(out);
@@ -40,8 +40,8 @@ void rewrite_all(Pieces& pieces, F&& write) {
 // Characters of one class, each a match or each run a match.
 struct CharacterFinder {
   std::function<bool(char32_t)> wanted;
-  std::vector<TextRange> operator()(std::string_view text) const {
-    std::vector<TextRange> found;
+  std::vector<unicode::TextRange> operator()(std::string_view text) const {
+    std::vector<unicode::TextRange> found;
     for (std::size_t i = 0; i < text.size();) {
       const unicode::Character c = unicode::at(text, i);
       const std::size_t end = i + static_cast<std::size_t>(c.bytes);
@@ -53,8 +53,8 @@ struct CharacterFinder {
 };
 
 // Runs of word characters and runs of what is neither word nor space.
-std::vector<TextRange> words_and_signs(std::string_view text) {
-  std::vector<TextRange> found;
+std::vector<unicode::TextRange> words_and_signs(std::string_view text) {
+  std::vector<unicode::TextRange> found;
   enum class Kind { kSpace, kWord, kSign } previous = Kind::kSpace;
   for (std::size_t i = 0; i < text.size();) {
     const unicode::Character c = unicode::at(text, i);
@@ -94,8 +94,8 @@ class ByteLevel : public PreTokenizer {
       });
     }
     if (use_regex_) {
-      std::vector<TextRange> words;
-      for (const TextRange range : pieces.ranges) byte_level::split_words(pieces.view(range), range.begin, words);
+      std::vector<unicode::TextRange> words;
+      for (const unicode::TextRange range : pieces.ranges) byte_level::split_words(pieces.view(range), range.begin, words);
       pieces.ranges = std::move(words);
     }
     rewrite_all(pieces, [](std::string& out, std::string_view piece, bool) {
@@ -134,7 +134,8 @@ class Metaspace : public PreTokenizer {
 
 class PreTokenizerSequence : public PreTokenizer {
  public:
-  explicit PreTokenizerSequence(const JsonView& list) : where_{fmt::format("{}: {}", list.where().to_string(), list.path()), std::nullopt} {
+  explicit PreTokenizerSequence(const io::JsonView& list)
+      : where_{fmt::format("{}: {}", list.where().to_string(), list.path()), std::nullopt} {
     for (std::size_t i = 0; i < list.size(); ++i) steps_.push_back(make_pre_tokenizer(list.at(i)));
   }
   void apply(Pieces& pieces) const override {
@@ -150,12 +151,12 @@ class PreTokenizerSequence : public PreTokenizer {
   std::vector<std::unique_ptr<const PreTokenizer>> steps_;
 };
 
-std::string one_character(const JsonView& json) {
+std::string one_character(const io::JsonView& json) {
   if (unicode::to_utf32(json.string()).size() != 1) json.refuse("expected one character");
   return json.string();
 }
 
-std::unique_ptr<const PreTokenizer> make_metaspace(const JsonView& json) {
+std::unique_ptr<const PreTokenizer> make_metaspace(const io::JsonView& json) {
   const std::string replacement = json.find("replacement") ? one_character(json.at("replacement")) : "\xE2\x96\x81";
   const std::string scheme = json.string_or("prepend_scheme", json.boolean_or("add_prefix_space", true) ? "always" : "never");
   const bool split = json.boolean_or("split", true);
@@ -165,7 +166,7 @@ std::unique_ptr<const PreTokenizer> make_metaspace(const JsonView& json) {
   json.at("prepend_scheme").refuse("expected always, first or never");
 }
 
-std::unique_ptr<const PreTokenizer> make_split(const JsonView& json) {
+std::unique_ptr<const PreTokenizer> make_split(const io::JsonView& json) {
   const SplitRule rule{read_split_behavior(json.at("behavior")), json.boolean_or("invert", false)};
   return std::make_unique<SplitBy>([pattern = read_pattern(json.at("pattern"))](std::string_view text) { return pattern.find_all(text); },
                                    rule);
@@ -175,7 +176,7 @@ std::unique_ptr<const PreTokenizer> split_characters(std::function<bool(char32_t
   return std::make_unique<SplitBy>(CharacterFinder{std::move(wanted)}, SplitRule{behavior});
 }
 
-std::unique_ptr<const PreTokenizer> make_character_split(const JsonView& json, const std::string& type) {
+std::unique_ptr<const PreTokenizer> make_character_split(const io::JsonView& json, const std::string& type) {
   if (type == "Digits") {
     const bool individual = json.boolean_or("individual_digits", false);
     return split_characters(unicode::is_number, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
@@ -202,7 +203,7 @@ class BertPreTokenizer : public PreTokenizer {
 
 }  // namespace
 
-std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonView& json) {
+std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const io::JsonView& json) {
   const std::string type = json.type();
   if (type == "ByteLevel")
     return std::make_unique<ByteLevel>(json.boolean_or("add_prefix_space", true), json.boolean_or("use_regex", true));
@@ -218,4 +219,4 @@ std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonView& json) {
       unicode::printable(type)));
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -12,14 +12,14 @@
 #include "framework/io/json_reader.h"
 #include "framework/unicode/regex.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 struct Pieces {
   std::string text;
-  std::vector<TextRange> ranges;
+  std::vector<unicode::TextRange> ranges;
   bool at_start = false;  // text[0] is the start of what encode() was given
 
-  std::string_view view(TextRange range) const { return std::string_view(text).substr(range.begin, range.end - range.begin); }
+  std::string_view view(unicode::TextRange range) const { return std::string_view(text).substr(range.begin, range.end - range.begin); }
 };
 
 class PreTokenizer {
@@ -28,12 +28,12 @@ class PreTokenizer {
   virtual void apply(Pieces& pieces) const = 0;
 };
 
-std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const JsonView& json);
+std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const io::JsonView& json);
 
 // What becomes of the parts of a text that match a pattern.
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
 
-SplitBehavior read_split_behavior(const JsonView& json);
+SplitBehavior read_split_behavior(const io::JsonView& json);
 
 // Appends the pieces of `part`, a range of a longer text: `matches` are ranges of that text inside `part`, in order. With `invert`, what lies
 // between the matches counts as matched.
@@ -41,6 +41,7 @@ struct SplitRule {
   SplitBehavior behavior;
   bool invert = false;
 };
-void split_range(TextRange part, const std::vector<TextRange>& matches, SplitRule rule, std::vector<TextRange>& out);
+void split_range(unicode::TextRange part, const std::vector<unicode::TextRange>& matches, SplitRule rule,
+                 std::vector<unicode::TextRange>& out);
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

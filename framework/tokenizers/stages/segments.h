@@ -6,7 +6,7 @@
 #include "framework/core/types.h"
 #include "framework/tokenizers/stages/byte_trie.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 // Calls special(id) and plain(part) in the order of the text; `specials` has ids as values. Without `parse` all of it is plain.
 template <class Special, class Plain>
@@ -27,4 +27,4 @@ void cut_at_specials(std::string_view text, const ByteTrie& specials, bool parse
   if (done < text.size()) plain(text.substr(done));
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -1,17 +1,17 @@
 #include "framework/tokenizers/stages/pre_tokenizer.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 struct Part {
-  TextRange range;
+  unicode::TextRange range;
   bool matched;
 };
 
-std::vector<Part> parts_of(TextRange part, const std::vector<TextRange>& matches, bool invert) {
+std::vector<Part> parts_of(unicode::TextRange part, const std::vector<unicode::TextRange>& matches, bool invert) {
   std::vector<Part> parts;
   std::size_t position = part.begin;
-  for (const TextRange match : matches) {
+  for (const unicode::TextRange match : matches) {
     if (position != match.begin) parts.push_back({{position, match.begin}, invert});
     parts.push_back({match, !invert});
     position = match.end;
@@ -21,8 +21,8 @@ std::vector<Part> parts_of(TextRange part, const std::vector<TextRange>& matches
 }
 
 // A match joins the piece before it, unless that piece ends in a match already.
-std::vector<TextRange> merged_with_previous(const std::vector<Part>& parts) {
-  std::vector<TextRange> out;
+std::vector<unicode::TextRange> merged_with_previous(const std::vector<Part>& parts) {
+  std::vector<unicode::TextRange> out;
   bool previous = false;
   for (const Part& part : parts) {
     if (part.matched && !previous && !out.empty())
@@ -34,8 +34,8 @@ std::vector<TextRange> merged_with_previous(const std::vector<Part>& parts) {
   return out;
 }
 
-std::vector<TextRange> merged_with_next(const std::vector<Part>& parts) {
-  std::vector<TextRange> reversed;
+std::vector<unicode::TextRange> merged_with_next(const std::vector<Part>& parts) {
+  std::vector<unicode::TextRange> reversed;
   bool next = false;
   for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
     if (part->matched && !next && !reversed.empty())
@@ -47,8 +47,8 @@ std::vector<TextRange> merged_with_next(const std::vector<Part>& parts) {
   return {reversed.rbegin(), reversed.rend()};
 }
 
-std::vector<TextRange> contiguous(const std::vector<Part>& parts) {
-  std::vector<TextRange> out;
+std::vector<unicode::TextRange> contiguous(const std::vector<Part>& parts) {
+  std::vector<unicode::TextRange> out;
   bool previous = false;
   for (const Part& part : parts) {
     if (part.matched == previous && !out.empty())
@@ -60,8 +60,8 @@ std::vector<TextRange> contiguous(const std::vector<Part>& parts) {
   return out;
 }
 
-std::vector<TextRange> kept(const std::vector<Part>& parts, bool keep_matched) {
-  std::vector<TextRange> out;
+std::vector<unicode::TextRange> kept(const std::vector<Part>& parts, bool keep_matched) {
+  std::vector<unicode::TextRange> out;
   for (const Part& part : parts)
     if (keep_matched || !part.matched) out.push_back(part.range);
   return out;
@@ -69,9 +69,10 @@ std::vector<TextRange> kept(const std::vector<Part>& parts, bool keep_matched) {
 
 }  // namespace
 
-void split_range(TextRange part, const std::vector<TextRange>& matches, SplitRule rule, std::vector<TextRange>& out) {
+void split_range(unicode::TextRange part, const std::vector<unicode::TextRange>& matches, SplitRule rule,
+                 std::vector<unicode::TextRange>& out) {
   const std::vector<Part> parts = parts_of(part, matches, rule.invert);
-  std::vector<TextRange> ranges;
+  std::vector<unicode::TextRange> ranges;
   switch (rule.behavior) {
     case SplitBehavior::kRemoved: ranges = kept(parts, false); break;
     case SplitBehavior::kIsolated: ranges = kept(parts, true); break;
@@ -79,11 +80,11 @@ void split_range(TextRange part, const std::vector<TextRange>& matches, SplitRul
     case SplitBehavior::kMergedWithNext: ranges = merged_with_next(parts); break;
     case SplitBehavior::kContiguous: ranges = contiguous(parts); break;
   }
-  for (const TextRange range : ranges)
+  for (const unicode::TextRange range : ranges)
     if (range.begin != range.end) out.push_back(range);
 }
 
-SplitBehavior read_split_behavior(const JsonView& json) {
+SplitBehavior read_split_behavior(const io::JsonView& json) {
   const std::string& name = json.string();
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "Isolated") return SplitBehavior::kIsolated;
@@ -93,4 +94,4 @@ SplitBehavior read_split_behavior(const JsonView& json) {
   json.refuse("expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

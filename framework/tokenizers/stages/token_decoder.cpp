@@ -4,26 +4,26 @@
 
 #include "framework/tokenizers/stages/decode_stages.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 namespace {
 
 constexpr std::int64_t kMaxStrip = 1 << 16;
 constexpr double kMaxDecodedGrowth = 1000;
 
-std::string literal_at(const JsonView& json, std::string_view key, std::string fallback) {
+std::string literal_at(const io::JsonView& json, std::string_view key, std::string fallback) {
   const auto value = json.find(key);
   if (!value) return fallback;
   if (value->string().empty()) value->refuse("must not be empty");
   return value->string();
 }
 
-std::string character_at(const JsonView& json, std::string_view key, std::string fallback) {
+std::string character_at(const io::JsonView& json, std::string_view key, std::string fallback) {
   std::string text = literal_at(json, key, std::move(fallback));
   if (unicode::to_utf32(text).size() != 1) json.at(key).refuse("expected one character");
   return text;
 }
 
-std::size_t count_at(const JsonView& json, std::string_view key) {
+std::size_t count_at(const io::JsonView& json, std::string_view key) {
   const std::int64_t count = json.integer_or(key, 0);
   if (count < 0 || count > kMaxStrip) json.at(key).refuse(fmt::format("expected 0 to {}", kMaxStrip));
   return static_cast<std::size_t>(count);
@@ -39,14 +39,14 @@ std::function<std::unique_ptr<DecodeStage>()> factory(Args... args) {
 
 TokenDecoder::TokenDecoder() { factories_.push_back(factory<JoinBySpace>()); }
 
-TokenDecoder::TokenDecoder(const JsonView& json) {
+TokenDecoder::TokenDecoder(const io::JsonView& json) {
   const double growth = read(json);
   if (!(growth <= kMaxDecodedGrowth))
     json.refuse(
         fmt::format("its replacements may make a text {:.3g} times as long; at most {} times are taken", growth, kMaxDecodedGrowth));
 }
 
-double TokenDecoder::read(const JsonView& json) {
+double TokenDecoder::read(const io::JsonView& json) {
   double growth = 1;
   const std::string type = json.type();
   if (type == "ByteLevel") {
@@ -73,7 +73,7 @@ double TokenDecoder::read(const JsonView& json) {
   } else if (type == "BPEDecoder") {
     factories_.push_back(factory<WordSuffixStage>(literal_at(json, "suffix", "</w>")));
   } else if (type == "Sequence") {
-    const JsonView list = json.at("decoders");
+    const io::JsonView list = json.at("decoders");
     for (std::size_t i = 0; i < list.size(); ++i) growth *= read(list.at(i));
   } else {
     json.refuse(fmt::format(
@@ -93,4 +93,4 @@ DecodeStages TokenDecoder::make_stages() const {
   return stages;
 }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -14,7 +14,7 @@
 
 #include "framework/io/json_reader.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 class DecodeStage {
  public:
@@ -40,13 +40,13 @@ using DecodeStages = std::vector<std::unique_ptr<DecodeStage>>;
 class TokenDecoder {
  public:
   TokenDecoder();  // a file without decoder: tokens joined by spaces
-  explicit TokenDecoder(const JsonView& json);
+  explicit TokenDecoder(const io::JsonView& json);
   DecodeStages make_stages() const;  // connected, the last one not yet
 
  private:
-  double read(const JsonView& json);  // how many times as long it may make a text
+  double read(const io::JsonView& json);  // how many times as long it may make a text
 
   std::vector<std::function<std::unique_ptr<DecodeStage>()>> factories_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

@@ -2,7 +2,7 @@
 
 #include "framework/unicode/unicode.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 Token checked_id(std::int64_t id, const Location& where, std::string_view what) {
   if (id < 0 || id >= kMaxVocab) fail_at(where, "\"{}\" has id {}; ids are from 0 to {}", unicode::printable(what), id, kMaxVocab - 1);
@@ -26,4 +26,4 @@ std::optional<Token> Vocab::id(std::string_view text) const {
 
 const std::string* Vocab::text(Token id) const { return id >= 0 && id < size() ? texts_[static_cast<std::size_t>(id)] : nullptr; }
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

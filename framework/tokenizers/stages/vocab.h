@@ -13,7 +13,7 @@
 #include "framework/core/error.h"
 #include "framework/core/types.h"
 
-namespace foretell {
+namespace foretell::tokenizers::stages {
 
 inline constexpr Token kMaxVocab = 1 << 22;
 
@@ -37,4 +37,4 @@ class Vocab {
   std::unordered_map<std::string_view, Token> ids_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::tokenizers::stages

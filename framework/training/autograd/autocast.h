@@ -5,7 +5,7 @@
 
 #include <ATen/autocast_mode.h>
 
-namespace foretell {
+namespace foretell::autograd {
 
 class Autocast {
  public:
@@ -26,4 +26,4 @@ class Autocast {
   bool before_;
 };
 
-}  // namespace foretell
+}  // namespace foretell::autograd

@@ -13,7 +13,7 @@
 #include "framework/model/rope.h"
 #include "framework/training/autograd/trainable_transformer.h"
 
-namespace foretell {
+namespace foretell::autograd {
 namespace {
 
 constexpr std::int64_t kLookBack = 4;       // places
@@ -29,9 +29,9 @@ constexpr double kTake = 0.5, kGive = 0.45;
 
 class Wiring {
  public:
-  Wiring(const ModelConfig& config, std::span<const NamedWeight> weights) : config_(config), weights_(weights) {
-    if (config.naming == WeightNaming::Gpt2) fail("init: induction is for models with rotary positions");
-    frequencies_ = rope_frequencies(config);
+  Wiring(const formats::ModelConfig& config, std::span<const NamedWeight> weights) : config_(config), weights_(weights) {
+    if (config.naming == formats::WeightNaming::Gpt2) fail("init: induction is for models with rotary positions");
+    frequencies_ = model::rope_frequencies(config);
     dim_ = config.head_dim;
     half_ = dim_ / 2;
     group_ = config.num_heads / config.num_kv_heads;
@@ -66,7 +66,7 @@ class Wiring {
     return found->value;
   }
   at::Tensor weight(int layer, const char* part) const {
-    return weight(layer_weight_name(config_.naming, layer, fmt::format("{}.weight", part)));
+    return weight(formats::layer_weight_name(config_.naming, layer, fmt::format("{}.weight", part)));
   }
 
   // What is wired keeps these coordinates to itself at the start.
@@ -138,7 +138,7 @@ class Wiring {
     }
   }
 
-  const ModelConfig& config_;
+  const formats::ModelConfig& config_;
   std::span<const NamedWeight> weights_;
   std::vector<double> frequencies_;
   std::int64_t dim_ = 0, half_ = 0, group_ = 0;
@@ -148,6 +148,6 @@ class Wiring {
 
 }  // namespace
 
-void start_with_induction(const ModelConfig& config, std::span<const NamedWeight> weights) { Wiring(config, weights).run(); }
+void start_with_induction(const formats::ModelConfig& config, std::span<const NamedWeight> weights) { Wiring(config, weights).run(); }
 
-}  // namespace foretell
+}  // namespace foretell::autograd

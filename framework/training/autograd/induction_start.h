@@ -11,11 +11,11 @@
 
 #include "framework/formats/model_config.h"
 
-namespace foretell {
+namespace foretell::autograd {
 
 struct NamedWeight;
 
 // An Error with the reason for a model that has no room for such heads: learned positions, one layer, small heads or a small hidden size.
-void start_with_induction(const ModelConfig& config, std::span<const NamedWeight> weights);
+void start_with_induction(const formats::ModelConfig& config, std::span<const NamedWeight> weights);
 
-}  // namespace foretell
+}  // namespace foretell::autograd

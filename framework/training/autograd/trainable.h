@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell {
+namespace foretell::autograd {
 
 struct TrainParameter {
   std::string name;
@@ -53,4 +53,4 @@ class Trainable {
   virtual TrainLoss loss(const TrainBatch& batch) const = 0;
 };
 
-}  // namespace foretell
+}  // namespace foretell::autograd

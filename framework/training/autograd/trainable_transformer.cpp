@@ -14,11 +14,11 @@
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
 #include "framework/formats/model_weights.h"
-#include "framework/training/autograd/induction_start.h"
 #include "framework/model/rope.h"
 #include "framework/model/stored_values.h"
+#include "framework/training/autograd/induction_start.h"
 
-namespace foretell {
+namespace foretell::autograd {
 namespace {
 
 // What lies in a fused matrix one below the other.
@@ -28,11 +28,11 @@ struct MatrixPart {
 };
 
 // The graph has what llama, qwen2 and gpt2 are made of.
-void check_trainable(const ModelConfig& config) {
+void check_trainable(const formats::ModelConfig& config) {
   const char* reason = nullptr;
-  if (config.naming != WeightNaming::Llama && config.naming != WeightNaming::Gpt2) reason = "the layout of its weights";
+  if (config.naming != formats::WeightNaming::Llama && config.naming != formats::WeightNaming::Gpt2) reason = "the layout of its weights";
   if (config.parallel_residual) reason = "attention beside its MLP";
-  if (config.qk_norm != QkNorm::None || config.qkv_limit) reason = "norms on queries and keys";
+  if (config.qk_norm != formats::QkNorm::None || config.qkv_limit) reason = "norms on queries and keys";
   if (config.sliding_window > 0 && config.sliding_window < config.context) reason = "a sliding window";
   if (config.moe.experts > 0) reason = "a mixture of experts";
   if (config.latent) reason = "latent attention";
@@ -45,27 +45,27 @@ at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
 
 }  // namespace
 
-TrainableTransformer::TrainableTransformer(ModelConfig config, at::Device device) : config_(std::move(config)) {
+TrainableTransformer::TrainableTransformer(formats::ModelConfig config, at::Device device) : config_(std::move(config)) {
   check_trainable(config_);
   const std::int64_t hidden = config_.hidden_size;
   embedding_ = leaf({config_.vocab_size, hidden}, device);
-  if (config_.position == PositionKind::Learned) positions_ = leaf({config_.context, hidden}, device);
+  if (config_.position == formats::PositionKind::Learned) positions_ = leaf({config_.context, hidden}, device);
   for (int layer = 0; layer < config_.num_layers; ++layer) layers_.push_back(make_layer(device));
-  const bool biased = config_.norm == NormKind::Layer;
+  const bool biased = config_.norm == formats::NormKind::Layer;
   final_norm_ = {leaf({hidden}, device), biased ? leaf({hidden}, device) : at::Tensor()};
   if (!config_.tie_embeddings) head_ = leaf({config_.vocab_size, hidden}, device);
-  if (config_.position != PositionKind::Rope) return;
-  frequencies_ = rope_frequencies(config_);
-  magnitude_ = rope_magnitude(config_.rope);
+  if (config_.position != formats::PositionKind::Rope) return;
+  frequencies_ = model::rope_frequencies(config_);
+  magnitude_ = model::rope_magnitude(config_.rope);
 }
 
 TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) const {
-  const ModelConfig& c = config_;
+  const formats::ModelConfig& c = config_;
   const auto matrix = [&](std::int64_t out, std::int64_t in, bool biased) {
     return Matrix{leaf({out, in}, device), biased ? leaf({out}, device) : at::Tensor()};
   };
   const auto norm = [&] {
-    return NamedNorm{leaf({c.hidden_size}, device), c.norm == NormKind::Layer ? leaf({c.hidden_size}, device) : at::Tensor()};
+    return NamedNorm{leaf({c.hidden_size}, device), c.norm == formats::NormKind::Layer ? leaf({c.hidden_size}, device) : at::Tensor()};
   };
   const std::int64_t query = std::int64_t{c.num_heads} * c.head_dim;
   const std::int64_t key = std::int64_t{c.num_kv_heads} * c.head_dim;
@@ -81,7 +81,7 @@ TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) 
 // ---- The forward ----------------------------------------------------------------------------------------------------------------------
 
 at::Tensor TrainableTransformer::normed(const at::Tensor& x, const NamedNorm& norm) const {
-  if (config_.norm == NormKind::Layer) return at::layer_norm(x, {x.size(1)}, norm.gain, norm.bias, config_.norm_eps);
+  if (config_.norm == formats::NormKind::Layer) return at::layer_norm(x, {x.size(1)}, norm.gain, norm.bias, config_.norm_eps);
   return rms_norm_training(x, norm.gain, config_.norm_eps);
 }
 
@@ -91,19 +91,19 @@ RotaryRows TrainableTransformer::rotary_rows(const at::Tensor& positions) const 
   const std::span<const int> values(host.const_data_ptr<int>(), static_cast<std::size_t>(host.numel()));
   const std::int64_t pairs = static_cast<std::int64_t>(frequencies_.size());
   RotaryRows rows{at::empty({host.numel(), 1, pairs}), at::empty({host.numel(), 1, pairs})};
-  rope_angles(values, frequencies_, magnitude_, rows.cosines.mutable_data_ptr<float>(), rows.sines.mutable_data_ptr<float>());
+  model::rope_angles(values, frequencies_, magnitude_, rows.cosines.mutable_data_ptr<float>(), rows.sines.mutable_data_ptr<float>());
   return {rows.cosines.to(device()), rows.sines.to(device())};
 }
 
 SumAndNorm TrainableTransformer::sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const {
-  if (config_.norm == NormKind::Rms) return add_norm_training(x, y, norm.gain, config_.norm_eps);
+  if (config_.norm == formats::NormKind::Rms) return add_norm_training(x, y, norm.gain, config_.norm_eps);
   const at::Tensor sum = x + y;
   return {sum, normed(sum, norm)};
 }
 
 at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
   const auto times = [](const at::Tensor& rows, const Matrix& matrix) { return at::linear(rows, matrix.weight, matrix.bias); };
-  const HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
+  const kernels::HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
   TrainingAttention attention{layout, rotary_rows(batch.positions), batch.groups, 1};
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
@@ -169,7 +169,7 @@ void TrainableTransformer::freeze() {
 void TrainableTransformer::add_layer_weights(int index, Views& views) const {
   const Layer& layer = layers_[index];
   const auto add = [&](const std::string& part, const at::Tensor& value) {
-    if (value.defined()) views[layer_weight_name(config_.naming, index, part)] = value.detach();
+    if (value.defined()) views[formats::layer_weight_name(config_.naming, index, part)] = value.detach();
   };
   const auto add_parts = [&](const Matrix& matrix, std::initializer_list<MatrixPart> parts) {
     std::int64_t row = 0;
@@ -179,7 +179,7 @@ void TrainableTransformer::add_layer_weights(int index, Views& views) const {
       row += part.rows;
     }
   };
-  if (config_.naming == WeightNaming::Gpt2) {
+  if (config_.naming == formats::WeightNaming::Gpt2) {
     for (const auto& [stem, matrix] : {std::pair{"attn.c_attn", &layer.qkv}, std::pair{"attn.c_proj", &layer.output},
                                        std::pair{"mlp.c_fc", &layer.up}, std::pair{"mlp.c_proj", &layer.down}}) {
       add(fmt::format("{}.weight", stem), matrix->weight.detach().t());
@@ -202,7 +202,7 @@ void TrainableTransformer::add_layer_weights(int index, Views& views) const {
 }
 
 std::vector<NamedWeight> TrainableTransformer::named_weights() const {
-  const bool gpt2 = config_.naming == WeightNaming::Gpt2;
+  const bool gpt2 = config_.naming == formats::WeightNaming::Gpt2;
   Views views;
   views[gpt2 ? "transformer.wte.weight" : "model.embed_tokens.weight"] = embedding_.detach();
   if (positions_.defined()) views["transformer.wpe.weight"] = positions_.detach();
@@ -211,10 +211,10 @@ std::vector<NamedWeight> TrainableTransformer::named_weights() const {
   if (final_norm_.bias.defined()) views["transformer.ln_f.bias"] = final_norm_.bias.detach();
   if (head_.defined()) views["lm_head.weight"] = head_.detach();
   std::vector<NamedWeight> weights;
-  for (WeightSpec& spec : weight_list(config_)) {
+  for (formats::WeightSpec& spec : formats::weight_list(config_)) {
     const auto view = views.find(spec.name);
     if (view == views.end()) fail("models with a weight like '{}' cannot be trained", spec.name);
-    FORETELL_CHECK(view->second.sizes() == at::IntArrayRef(spec.shape), "{}: {}", spec.name, to_string(spec.shape));
+    FORETELL_CHECK(view->second.sizes() == at::IntArrayRef(spec.shape), "{}: {}", spec.name, formats::to_string(spec.shape));
     weights.push_back({std::move(spec), view->second});
   }
   return weights;
@@ -224,8 +224,8 @@ void TrainableTransformer::initialise(std::uint64_t seed, Start start) {
   const float residual = 1.0f / std::sqrt(2.0f * static_cast<float>(config_.num_layers));
   for (const NamedWeight& weight : named_weights()) {
     const std::string& name = weight.spec.name;
-    if (weight.spec.kind == WeightKind::Gain || weight.spec.kind == WeightKind::Bias) {
-      weight.value.fill_(weight.spec.kind == WeightKind::Gain ? 1 : 0);
+    if (weight.spec.kind == formats::WeightKind::Gain || weight.spec.kind == formats::WeightKind::Bias) {
+      weight.value.fill_(weight.spec.kind == formats::WeightKind::Gain ? 1 : 0);
       continue;
     }
     const bool writes_residual =
@@ -258,20 +258,20 @@ void TrainableTransformer::mimic_attention(Layer& layer) const {
 
 // NOLINTNEXTLINE(readability-make-member-function-const): it changes what the tensors hold
 void TrainableTransformer::load(const std::filesystem::path& folder) {
-  const Checkpoint checkpoint = Checkpoint::open(folder);
-  const ModelWeights stored(checkpoint, config_);
-  for (const NamedWeight& weight : named_weights()) weight.value.copy_(tensor_of(*stored.find(weight.spec.name), weight.spec.name));
+  const formats::Checkpoint checkpoint = formats::Checkpoint::open(folder);
+  const formats::ModelWeights stored(checkpoint, config_);
+  for (const NamedWeight& weight : named_weights()) weight.value.copy_(model::tensor_of(*stored.find(weight.spec.name), weight.spec.name));
 }
 
-std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {
+std::shared_ptr<const model::LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {
   const auto copy = [&](const at::Tensor& t) { return t.defined() ? t.detach().to(stored, false, true).to(at::kFloat) : t; };
-  const auto norm = [&](const NamedNorm& n) { return Norm{config_.norm, config_.norm_eps, copy(n.gain), copy(n.bias)}; };
+  const auto norm = [&](const NamedNorm& n) { return model::Norm{config_.norm, config_.norm_eps, copy(n.gain), copy(n.bias)}; };
   const auto matrix = [&](const at::Tensor& weight, const at::Tensor& bias, bool gated = false) {
-    Linear linear(copy(weight), copy(bias));
+    model::Linear linear(copy(weight), copy(bias));
     linear.pack({.gated = gated});
     return linear;
   };
-  TransformerWeights weights;
+  model::TransformerWeights weights;
   weights.embedding = copy(embedding_);
   weights.positions = copy(positions_);
   for (const Layer& layer : layers_) {
@@ -284,7 +284,7 @@ std::shared_ptr<const LanguageModel> TrainableTransformer::snapshot(at::ScalarTy
   }
   weights.final_norm = norm(final_norm_);
   weights.head = matrix(head(), {});
-  return std::make_shared<Transformer>(config_, std::move(weights));
+  return std::make_shared<model::Transformer>(config_, std::move(weights));
 }
 
-}  // namespace foretell
+}  // namespace foretell::autograd

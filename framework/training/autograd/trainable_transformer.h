@@ -13,14 +13,14 @@
 
 #include "framework/formats/safetensors.h"
 #include "framework/formats/weight_list.h"
+#include "framework/model/transformer.h"
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/autograd/training_ops.h"
-#include "framework/model/transformer.h"
 
-namespace foretell {
+namespace foretell::autograd {
 
 struct NamedWeight {
-  WeightSpec spec;
+  formats::WeightSpec spec;
   at::Tensor value;  // without a graph; as stored: GPT-2's matrices are transposed views
 };
 
@@ -31,9 +31,9 @@ struct NamedNorm {
 class TrainableTransformer {
  public:
   // All weights zero. An Error for a config that cannot be trained.
-  TrainableTransformer(ModelConfig config, at::Device device);
+  TrainableTransformer(formats::ModelConfig config, at::Device device);
 
-  const ModelConfig& config() const { return config_; }
+  const formats::ModelConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
 
   // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by sqrt(2 layers) (Radford et al.
@@ -57,7 +57,7 @@ class TrainableTransformer {
   at::Tensor logits(const at::Tensor& state) const;                                       // [rows, hidden] -> [rows, vocab]
 
   // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type will compute.
-  std::shared_ptr<const LanguageModel> snapshot(at::ScalarType stored) const;
+  std::shared_ptr<const model::LanguageModel> snapshot(at::ScalarType stored) const;
 
  private:
   struct Matrix {
@@ -81,7 +81,7 @@ class TrainableTransformer {
   void each_tensor(const Visit& visit) const;
   void add_layer_weights(int index, Views& views) const;
 
-  ModelConfig config_;
+  formats::ModelConfig config_;
   at::Tensor embedding_;
   at::Tensor positions_;
   std::vector<Layer> layers_;
@@ -91,4 +91,4 @@ class TrainableTransformer {
   double magnitude_ = 1;
 };
 
-}  // namespace foretell
+}  // namespace foretell::autograd

@@ -10,19 +10,19 @@
 
 #include "framework/core/error.h"
 #include "framework/kernels/training/training_kernels.h"
-#include "framework/training/autograd/training_ops.h"
 #include "framework/kernels/training/training_tensors.h"
+#include "framework/training/autograd/training_ops.h"
 
-namespace foretell {
+namespace foretell::autograd {
 namespace {
 
-using training::AutogradContext;
-using training::data;
-using training::dense;
-using training::Function;
-using training::has_kernel;
-using training::variable_list;
-using training::writable;
+using kernels::training::AutogradContext;
+using kernels::training::data;
+using kernels::training::dense;
+using kernels::training::Function;
+using kernels::training::has_kernel;
+using kernels::training::variable_list;
+using kernels::training::writable;
 
 constexpr std::int64_t kLogitElements = std::int64_t{1} << 22;  // in memory at once: 16 MiB
 
@@ -54,8 +54,8 @@ class HeadLossFunction : public Function<HeadLossFunction> {
     double loss = 0;
     context->save_for_backward(head_gradients(
         state, head, input.requires_grad() || head.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
-          loss += training::cross_entropy_rows(count, head.size(0), writable(logits), targets.const_data_ptr<std::int64_t>() + first,
-                                               data(weights) + first);
+          loss += kernels::training::cross_entropy_rows(count, head.size(0), writable(logits),
+                                                        targets.const_data_ptr<std::int64_t>() + first, data(weights) + first);
         }));
     return at::scalar_tensor(loss, state.options());
   }
@@ -69,21 +69,21 @@ class HeadLossFunction : public Function<HeadLossFunction> {
 struct DistillCall {
   at::Tensor targets, weights;
   Teacher teacher;
-  DistillMix mix;
-  DistillTerms* terms;
+  kernels::training::DistillMix mix;
+  kernels::training::DistillTerms* terms;
 };
 
 class DistillFunction : public Function<DistillFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head, const DistillCall& call) {
     const at::Tensor state = dense(input);
-    DistillTerms& terms = *call.terms;
+    kernels::training::DistillTerms& terms = *call.terms;
     context->save_for_backward(head_gradients(
         state, head, input.requires_grad() || head.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
           const at::Tensor teacher = at::linear(call.teacher.state.narrow(0, first, count), call.teacher.head);
-          const training::DistillRows rows{count, head.size(0), data(teacher), call.targets.const_data_ptr<std::int64_t>() + first,
-                                           data(call.weights) + first};
-          const DistillTerms part = training::distill_rows(rows, call.mix, writable(logits));
+          const kernels::training::DistillRows rows{count, head.size(0), data(teacher), call.targets.const_data_ptr<std::int64_t>() + first,
+                                                    data(call.weights) + first};
+          const kernels::training::DistillTerms part = kernels::training::distill_rows(rows, call.mix, writable(logits));
           terms = {terms.ce + part.ce, terms.kl + part.kl, terms.tvd + part.tvd};
         }));
     return at::scalar_tensor(call.mix.ce * terms.ce + call.mix.kl * terms.kl + call.mix.tvd * terms.tvd, state.options());
@@ -116,8 +116,8 @@ at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, c
 }
 
 DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
-                                  const Teacher& teacher, const DistillMix& mix) {
-  DistillTerms terms;
+                                  const Teacher& teacher, const kernels::training::DistillMix& mix) {
+  kernels::training::DistillTerms terms;
   const DistillCall call{targets, weights, {dense(teacher.state), teacher.head}, mix, &terms};
   const bool casts = at::autocast::is_autocast_enabled(state.device().type());
   if (has_kernel(state) && !casts) {
@@ -127,4 +127,4 @@ DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& hea
   return distill_loss_aten(at::linear(state, head).to(at::kFloat), at::linear(teacher.state, teacher.head).to(at::kFloat), call);
 }
 
-}  // namespace foretell
+}  // namespace foretell::autograd

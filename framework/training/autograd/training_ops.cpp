@@ -17,27 +17,28 @@
 #include "framework/kernels/training/training_kernels.h"
 #include "framework/kernels/training/training_tensors.h"
 
-namespace foretell {
+namespace foretell::autograd {
 namespace {
 
-using training::AutogradContext;
-using training::data;
-using training::dense;
-using training::Function;
-using training::has_kernel;
-using training::variable_list;
-using training::writable;
+using kernels::training::AutogradContext;
+using kernels::training::data;
+using kernels::training::dense;
+using kernels::training::Function;
+using kernels::training::has_kernel;
+using kernels::training::variable_list;
+using kernels::training::writable;
 
 // ---- Norms ----------------------------------------------------------------------------------------------------------------------------
 
-training::NormRows norm_rows(const at::Tensor& x, const at::Tensor& gain) { return {x.size(0), x.size(1), data(gain)}; }
+kernels::training::NormRows norm_rows(const at::Tensor& x, const at::Tensor& gain) { return {x.size(0), x.size(1), data(gain)}; }
 
 class NormFunction : public Function<NormFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& gain, double eps) {
     const at::Tensor x = dense(input);
     at::Tensor normed = at::empty_like(x), rstd = at::empty({x.size(0)}, x.options());
-    training::norm_forward(norm_rows(x, gain), data(x), nullptr, static_cast<float>(eps), nullptr, writable(normed), writable(rstd));
+    kernels::training::norm_forward(norm_rows(x, gain), data(x), nullptr, static_cast<float>(eps), nullptr, writable(normed),
+                                    writable(rstd));
     context->save_for_backward({x, gain, rstd});
     return normed;
   }
@@ -46,8 +47,8 @@ class NormFunction : public Function<NormFunction> {
     const variable_list saved = context->get_saved_variables();
     at::Tensor d_x = at::empty_like(saved[0]), d_gain = at::empty_like(saved[1]);
     const at::Tensor d_normed = dense(grads[0]);
-    training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), nullptr, data(d_normed), writable(d_x),
-                            writable(d_gain));
+    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), nullptr, data(d_normed), writable(d_x),
+                                     writable(d_gain));
     return {d_x, d_gain, at::Tensor()};
   }
 };
@@ -58,7 +59,8 @@ class AddNormFunction : public Function<AddNormFunction> {
                                double eps) {
     const at::Tensor x = dense(left), y = dense(right);
     at::Tensor sum = at::empty_like(x), normed = at::empty_like(x), rstd = at::empty({x.size(0)}, x.options());
-    training::norm_forward(norm_rows(x, gain), data(x), data(y), static_cast<float>(eps), writable(sum), writable(normed), writable(rstd));
+    kernels::training::norm_forward(norm_rows(x, gain), data(x), data(y), static_cast<float>(eps), writable(sum), writable(normed),
+                                    writable(rstd));
     context->save_for_backward({sum, gain, rstd});
     context->set_materialize_grads(false);
     return {sum, normed};
@@ -69,8 +71,8 @@ class AddNormFunction : public Function<AddNormFunction> {
     if (!grads[1].defined()) return {grads[0], grads[0], at::Tensor(), at::Tensor()};
     at::Tensor d_x = at::empty_like(saved[0]), d_gain = at::empty_like(saved[1]);
     const at::Tensor d_sum = dense(grads[0]), d_normed = dense(grads[1]);
-    training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), data(d_sum), data(d_normed), writable(d_x),
-                            writable(d_gain));
+    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), data(d_sum), data(d_normed),
+                                     writable(d_x), writable(d_gain));
     return {d_x, d_x, d_gain, at::Tensor()};
   }
 };
@@ -80,7 +82,7 @@ class SiluGateFunction : public Function<SiluGateFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input) {
     const at::Tensor x = dense(input);
     at::Tensor out = at::empty({x.size(0), x.size(1) / 2}, x.options());
-    training::silu_gate_forward(out.size(0), out.size(1), data(x), writable(out));
+    kernels::training::silu_gate_forward(out.size(0), out.size(1), data(x), writable(out));
     context->save_for_backward({x});
     return out;
   }
@@ -89,37 +91,37 @@ class SiluGateFunction : public Function<SiluGateFunction> {
     const at::Tensor x = context->get_saved_variables()[0];
     const at::Tensor d_out = dense(grads[0]);
     at::Tensor d_x = at::empty_like(x);
-    training::silu_gate_backward(d_out.size(0), d_out.size(1), data(x), data(d_out), writable(d_x));
+    kernels::training::silu_gate_backward(d_out.size(0), d_out.size(1), data(x), data(d_out), writable(d_x));
     return {d_x};
   }
 };
 
 // ---- Attention ------------------------------------------------------------------------------------------------------------------------
 
-training::RotaryView rotary_view(const RotaryRows& rotary, std::int64_t rows) {
+kernels::training::RotaryView rotary_view(const RotaryRows& rotary, std::int64_t rows) {
   if (!rotary.cosines.defined()) return {rows, 0, nullptr, nullptr};
   return {rows, rotary.cosines.size(2), data(rotary.cosines), data(rotary.sines)};
 }
 
 // The rows of a group of a matrix [rows, heads * head_dim] as [sequences, heads, length, head_dim].
-at::Tensor group_heads(const at::Tensor& t, const RowGroup& group, const HeadLayout& layout) {
+at::Tensor group_heads(const at::Tensor& t, const RowGroup& group, const kernels::HeadLayout& layout) {
   return t.narrow(0, group.first_row, group.sequences * group.length)
       .view({group.sequences, group.length, layout.heads, layout.head_dim})
       .transpose(1, 2);
 }
 
-void put_group(at::Tensor& rows, const at::Tensor& heads, const RowGroup& group, const HeadLayout& layout) {
+void put_group(at::Tensor& rows, const at::Tensor& heads, const RowGroup& group, const kernels::HeadLayout& layout) {
   group_heads(rows, group, layout).copy_(heads);
 }
 
 class AttentionFunction : public Function<AttentionFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, std::shared_ptr<const TrainingAttention> attention) {
-    const HeadLayout& layout = attention->layout;
+    const kernels::HeadLayout& layout = attention->layout;
     const at::Tensor qkv = dense(input);
     const auto rows = [&] { return at::empty({qkv.size(0), std::int64_t{layout.heads} * layout.head_dim}, qkv.options()); };
     at::Tensor q = rows(), k = rows(), v = rows(), out = rows();
-    training::split_heads(layout, rotary_view(attention->rotary, qkv.size(0)), data(qkv), writable(q), writable(k), writable(v));
+    kernels::training::split_heads(layout, rotary_view(attention->rotary, qkv.size(0)), data(qkv), writable(q), writable(k), writable(v));
     variable_list saved = {q, k, v, out};
     for (const RowGroup& group : attention->groups) {
       const auto [heads, log_sums] = at::_scaled_dot_product_flash_attention_for_cpu(
@@ -136,7 +138,7 @@ class AttentionFunction : public Function<AttentionFunction> {
     const variable_list saved = context->get_saved_variables();
     const auto capsule = c10::static_intrusive_pointer_cast<Capsule>(context->saved_data["attention"].toCapsule());
     const TrainingAttention& attention = *capsule->attention;
-    const HeadLayout& layout = attention.layout;
+    const kernels::HeadLayout& layout = attention.layout;
     const at::Tensor d_out = dense(grads[0]);
     at::Tensor d_q = at::empty_like(d_out), d_k = at::empty_like(d_out), d_v = at::empty_like(d_out);
     for (std::size_t i = 0; i < attention.groups.size(); ++i) {
@@ -149,7 +151,8 @@ class AttentionFunction : public Function<AttentionFunction> {
       put_group(d_v, v, group, layout);
     }
     at::Tensor d_qkv = at::empty({d_out.size(0), std::int64_t{layout.heads + 2 * layout.kv_heads} * layout.head_dim}, d_out.options());
-    training::join_heads_backward(layout, rotary_view(attention.rotary, d_out.size(0)), data(d_q), data(d_k), data(d_v), writable(d_qkv));
+    kernels::training::join_heads_backward(layout, rotary_view(attention.rotary, d_out.size(0)), data(d_q), data(d_k), data(d_v),
+                                           writable(d_qkv));
     return {d_qkv, at::Tensor()};
   }
 
@@ -177,7 +180,7 @@ at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool inter
 
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps) {
   if (has_kernel(x)) return NormFunction::apply(x, gain, eps);
-  return rms_norm_aten(x, gain, eps);
+  return kernels::rms_norm_aten(x, gain, eps);
 }
 
 SumAndNorm add_norm_training(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gain, double eps) {
@@ -195,7 +198,7 @@ at::Tensor attend_training(const at::Tensor& qkv, const TrainingAttention& atten
 }
 
 at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& attention) {
-  const HeadLayout& layout = attention.layout;
+  const kernels::HeadLayout& layout = attention.layout;
   const std::int64_t group_size = layout.heads / layout.kv_heads;
   const at::Tensor heads = qkv.view({qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim});
   const auto turned = [&](std::int64_t first, std::int64_t count) {
@@ -236,4 +239,4 @@ at::Tensor gated_training(const at::Tensor& x, Activation activation) {
   return activate_training(x.narrow(1, 0, width), activation) * x.narrow(1, width, width);
 }
 
-}  // namespace foretell
+}  // namespace foretell::autograd

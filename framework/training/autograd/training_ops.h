@@ -9,12 +9,12 @@
 
 #include <vector>
 
-#include "framework/kernels/training/distill_mix.h"
 #include "framework/formats/model_config.h"
 #include "framework/kernels/kernels.h"
+#include "framework/kernels/training/distill_mix.h"
 #include "framework/training/autograd/trainable.h"
 
-namespace foretell {
+namespace foretell::autograd {
 
 // The angles of a batch's rows, shared by all layers; undefined tensors without rotary embedding.
 struct RotaryRows {
@@ -32,7 +32,7 @@ SumAndNorm add_norm_training(const at::Tensor& x, const at::Tensor& y, const at:
 
 // How the rows of a batch attend.
 struct TrainingAttention {
-  HeadLayout layout;
+  kernels::HeadLayout layout;
   RotaryRows rotary;
   std::vector<RowGroup> groups;
   double scale = 1;
@@ -51,14 +51,14 @@ at::Tensor gated_training(const at::Tensor& x, Activation activation);
 at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights);
 
 struct DistillLoss {
-  at::Tensor total;    // a scalar: the mix
-  DistillTerms terms;  // its parts
+  at::Tensor total;                       // a scalar: the mix
+  kernels::training::DistillTerms terms;  // its parts
 };
 // The same with a teacher: its states and its head stand beside the student's, row by row, over one vocabulary. No derivative goes to the teacher.
 struct Teacher {
   at::Tensor state, head;
 };
 DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
-                                  const Teacher& teacher, const DistillMix& mix);
+                                  const Teacher& teacher, const kernels::training::DistillMix& mix);
 
-}  // namespace foretell
+}  // namespace foretell::autograd
