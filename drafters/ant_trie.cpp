@@ -1,17 +1,20 @@
-// A trie of what was read and written, weighed by how often (Zhao et al. 2023, "Lookahead: an inference acceleration framework", arXiv 2312.12728).
+// A trie of what was read and written, weighed by how often (Zhao et al. 2023, "Lookahead: an inference acceleration
+// framework", arXiv 2312.12728).
 //
-// Every token starts a branch: the tokens behind it, up to branch_length. Branches of the prompt count as input, for this request only; branches of the output
-// count as output, for all later requests of the run too. The newest tokens are looked up, the longest match first, until one has at least branch_length
-// nodes below it; the nodes there are drafted in the order of (1 - w) f_in + w f_out, as a tree or, with draft: chain, the best child again and again. All
+// Every token starts a branch: the tokens behind it, up to branch_length. Branches of the prompt count as input, for
+// this request only; branches of the output count as output, for all later requests of the run too. The newest tokens
+// are looked up, the longest match first, until one has at least branch_length nodes below it; the nodes there are
+// drafted in the order of (1 - w) f_in + w f_out, as a tree or, with draft: chain, the best child again and again. All
 // proposals are chosen tokens.
 //
-// Output is forgotten by squeezing: the output frequencies of a trie are halved, and nodes at 1 or less are dropped with all below them, as often as it takes:
-// a first token's trie when it has more than max_output_nodes, every trie when there are more than max_nodes together.
-// Deviations from the released code: a branch counts as soon as its tokens are there (there branch_length tokens later); where no match is rich enough, the
-// one with the most nodes is taken (there the shortest, even if it has none); nodes of one weight are ordered by depth, then by token; a squeeze happens when
-// a limit is passed (there at the end of a request, and only once 1,024 tries have changed); there are no stop words that start no branch.
-// Memory: max_nodes nodes of 24 bytes for the run (25 MB by default; spare room of growing vectors can double it), and branch_length nodes for each prompt
-// token of a running sequence.
+// Output is forgotten by squeezing: the output frequencies of a trie are halved, and nodes at 1 or less are dropped
+// with all below them, as often as it takes: a first token's trie when it has more than max_output_nodes, every trie
+// when there are more than max_nodes together. Deviations from the released code: a branch counts as soon as its tokens
+// are there (there branch_length tokens later); where no match is rich enough, the one with the most nodes is taken
+// (there the shortest, even if it has none); nodes of one weight are ordered by depth, then by token; a squeeze happens
+// when a limit is passed (there at the end of a request, and only once 1,024 tries have changed); there are no stop
+// words that start no branch. Memory: max_nodes nodes of 24 bytes for the run (25 MB by default; spare room of growing
+// vectors can double it), and branch_length nodes for each prompt token of a running sequence.
 #include <algorithm>
 #include <unordered_map>
 
@@ -34,7 +37,8 @@ struct AntTrieOptions {
     p.add("num_nodes", nodes, "nodes of a draft", {.min = 1, .max = 4096});
     p.add("branch_length", branch_length, "tokens of a branch, behind its first one", {.min = 1, .max = 64});
     p.add("match_length", match_length, "longest suffix that is looked up", {.min = 1, .max = 64});
-    p.add("output_weight", output_weight, "w: weight of the output's frequencies against the prompt's", {.min = 0, .max = 1});
+    p.add("output_weight", output_weight, "w: weight of the output's frequencies against the prompt's",
+          {.min = 0, .max = 1});
     p.add("max_output_nodes", max_output_nodes, "output nodes kept for each first token",
           {.min = 1, .max = 1e6, .aliases = {"max_output_node"}});
     p.add("max_nodes", max_nodes, "output nodes kept in all", {.min = 1, .max = 1 << 28});
@@ -69,7 +73,8 @@ class FrequencyTrie {
     return at;
   }
 
-  // Counts the last token of a branch whose other tokens were counted before; nothing if they were forgotten since. How many nodes that adds.
+  // Counts the last token of a branch whose other tokens were counted before; nothing if they were forgotten since. How
+  // many nodes that adds.
   int count(TokenSpan branch) {
     const auto parent = find(branch.first(branch.size() - 1));
     if (!parent) return 0;
@@ -102,7 +107,8 @@ class FrequencyTrie {
 
   TrieNodeId child(TrieNodeId parent, Token token) const {
     TrieNodeId at = nodes_[static_cast<std::size_t>(parent)].first_child;
-    while (at != 0 && nodes_[static_cast<std::size_t>(at)].token != token) at = nodes_[static_cast<std::size_t>(at)].sibling;
+    while (at != 0 && nodes_[static_cast<std::size_t>(at)].token != token)
+      at = nodes_[static_cast<std::size_t>(at)].sibling;
     return at;
   }
 
@@ -184,7 +190,8 @@ class AntTrieSequence final : public SequenceDrafter {
  public:
   AntTrieSequence(const AntTrieOptions& options, const PromptView& prompt, BranchStore& output)
       : options_(options), input_(options.branch_length), output_(output), stop_tokens_(prompt.request.stop_tokens) {
-    for (std::size_t end = 2; end <= prompt.tokens.size(); ++end) input_.count_last(prompt.tokens.first(end), [](const FrequencyTrie&) {});
+    for (std::size_t end = 2; end <= prompt.tokens.size(); ++end)
+      input_.count_last(prompt.tokens.first(end), [](const FrequencyTrie&) {});
   }
 
   DraftTree draft(const DraftContext& context) override {
@@ -256,7 +263,8 @@ class AntTrieSequence final : public SequenceDrafter {
       place.output->for_each_child(place.output_node, [&](Token token, TrieNodeId node) {
         const double weight = options_.output_weight * place.output->frequency(node);
         const auto end = children.begin() + inputs;
-        const auto both = std::lower_bound(children.begin(), end, token, [](const Branch& branch, Token t) { return branch.token < t; });
+        const auto both = std::lower_bound(children.begin(), end, token,
+                                           [](const Branch& branch, Token t) { return branch.token < t; });
         if (both == end || both->token != token) {
           children.push_back({weight, depth, token, parent, {.output = place.output, .output_node = node}});
           return;
@@ -299,7 +307,8 @@ class AntTrieDrafter final : public PerSequenceDrafter {
 };
 
 FORETELL_REGISTER(Drafter, AntTrieDrafter, "ant_trie",
-                  {.summary = "a trie of prompt and output branches, ranked by how often they came (Ant's lookahead)", .run_state = true});
+                  {.summary = "a trie of prompt and output branches, ranked by how often they came (Ant's lookahead)",
+                   .run_state = true});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -1,9 +1,10 @@
-// Drafting for the drafter: a cheaper drafter drafts for a draft model, whose verified tokens are drafted for the target (Chen et al. 2023, arXiv
-// 2312.11462; Sun et al. 2024, arXiv 2404.11912).
+// Drafting for the drafter: a cheaper drafter drafts for a draft model, whose verified tokens are drafted for the
+// target (Chen et al. 2023, arXiv 2312.11462; Sun et al. 2024, arXiv 2404.11912).
 //
-// Inside, the lossless rejection rule runs with its residual, so the tokens come out with exactly the draft model's law, and that is the law they are
-// proposed with. Released code reports the model's law but draws otherwise after a rejection, which biases the output. The depth is fixed: tokens that a
-// last inner round emits beyond it are dropped whatever they are.
+// Inside, the lossless rejection rule runs with its residual, so the tokens come out with exactly the draft model's
+// law, and that is the law they are proposed with. Released code reports the model's law but draws otherwise after a
+// rejection, which biases the output. The depth is fixed: tokens that a last inner round emits beyond it are dropped
+// whatever they are.
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -27,8 +28,10 @@ struct CascadeOptions {
   void declare(Parameters& p) {
     p.add("model", model, "folder of the draft checkpoint; empty: the study's model.draft",
           {.aliases = {"draft_model", "assistant_model"}});
-    p.add("drafter", drafter, "who drafts for it: {type: model, model: smaller}, {type: prompt_lookup}, another cascade");
-    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted for the target a round", {.min = 1, .max = 4096});
+    p.add("drafter", drafter,
+          "who drafts for it: {type: model, model: smaller}, {type: prompt_lookup}, another cascade");
+    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted for the target a round",
+          {.min = 1, .max = 4096});
   }
 };
 
@@ -65,7 +68,8 @@ class CascadeDrafter final : public Drafter {
     const int context = model_->config().context;
     const auto reach = static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens + depth_;
     sessions_.erase(slot);
-    sessions_.try_emplace(slot, *model_, static_cast<int>(std::min<std::int64_t>(reach, context)) + inner_->limits().nodes + 1);
+    sessions_.try_emplace(slot, *model_,
+                          static_cast<int>(std::min<std::int64_t>(reach, context)) + inner_->limits().nodes + 1);
   }
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override { inner_->observe_prompt(slot, chunk); }
   void observe(std::span<const RoundView> rounds) override { inner_->observe(rounds); }
@@ -170,8 +174,9 @@ class CascadeDrafter final : public Drafter {
     laws.push_back(scores.law(at));
     tokens.push_back(verdict.next);
     for (std::size_t i = 0; i < tokens.size() && line.room() > 0; ++i) {
-      line.at = laws[i].is_point_mass() ? line.outer.choose(line.at, tokens[i], line.context.vocab)
-                                        : line.outer.propose(line.at, tokens[i], line.outer.add_law(laws[i], Draws::WithoutReplacement));
+      line.at = laws[i].is_point_mass()
+                    ? line.outer.choose(line.at, tokens[i], line.context.vocab)
+                    : line.outer.propose(line.at, tokens[i], line.outer.add_law(laws[i], Draws::WithoutReplacement));
       line.text.push_back(tokens[i]);
     }
   }

@@ -1,7 +1,8 @@
 // Drafters in the order of their price: the first one that has something to say drafts, the later ones are not asked.
 //
-// With `min_expected` a draft of chosen tokens has to be worth that many accepted ones by its drafter's own estimate (by its depth where there is none).
-// What a drafter has drawn is never passed over: to drop a draft for its tokens would change the law.
+// With `min_expected` a draft of chosen tokens has to be worth that many accepted ones by its drafter's own estimate
+// (by its depth where there is none). What a drafter has drawn is never passed over: to drop a draft for its tokens
+// would change the law.
 #include <algorithm>
 
 #include "framework/api/composite_drafter.h"
@@ -13,10 +14,11 @@ struct FirstOfOptions {
   ConfigValue drafters;
   double min_expected = 0;
   void declare(Parameters& p) {
-    p.add("drafters", drafters, "a list of two drafters or more, the preferred one first: [{type: prompt_lookup}, {type: model}]",
+    p.add("drafters", drafters,
+          "a list of two drafters or more, the preferred one first: [{type: prompt_lookup}, {type: model}]",
           {.required = true});
-    p.add("min_expected", min_expected, "accepted tokens that a copied draft has to promise; its depth counts where it promises nothing",
-          {.min = 0});
+    p.add("min_expected", min_expected,
+          "accepted tokens that a copied draft has to promise; its depth counts where it promises nothing", {.min = 0});
   }
 };
 

@@ -1,8 +1,10 @@
-// A copying drafter where it is sure of itself, a model elsewhere (Oliaro et al. 2024, arXiv 2411.04975; Hu et al. 2024, arXiv 2411.10666).
+// A copying drafter where it is sure of itself, a model elsewhere (Oliaro et al. 2024, arXiv 2411.04975; Hu et al.
+// 2024, arXiv 2411.10666).
 //
-// Each round the copying drafter drafts first. If it expects at least `threshold` of its tokens to be accepted, its draft is used; else the model drafts.
-// The published rule of thumb for the threshold is what the model would draft, which is the default. Tokens of the copying drafter are chosen, never drawn,
-// so which draft is used depends on committed text alone.
+// Each round the copying drafter drafts first. If it expects at least `threshold` of its tokens to be accepted, its
+// draft is used; else the model drafts. The published rule of thumb for the threshold is what the model would draft,
+// which is the default. Tokens of the copying drafter are chosen, never drawn, so which draft is used depends on
+// committed text alone.
 #include <algorithm>
 
 #include "framework/api/composite_drafter.h"
@@ -12,12 +14,15 @@ namespace foretell::drafters {
 namespace {
 
 struct HybridOptions {
-  ConfigValue copying = parse_yaml("{type: suffix_decoding}", "default"), model = parse_yaml("{type: model}", "default");
+  ConfigValue copying = parse_yaml("{type: suffix_decoding}", "default"),
+              model = parse_yaml("{type: model}", "default");
   std::optional<double> threshold;
   void declare(Parameters& p) {
-    p.add("copying", copying, "the drafter that is asked first: one that chooses its tokens", {.aliases = {"first", "suffix"}});
+    p.add("copying", copying, "the drafter that is asked first: one that chooses its tokens",
+          {.aliases = {"first", "suffix"}});
     p.add("model", model, "the drafter for the other rounds", {.aliases = {"second", "fallback"}});
-    p.add("threshold", threshold, "accepted tokens that the first draft has to promise; none: the depth of the second's drafts",
+    p.add("threshold", threshold,
+          "accepted tokens that the first draft has to promise; none: the depth of the second's drafts",
           {.min = 0, .aliases = {"len_threshold", "suffix_threshold"}});
   }
 };
@@ -31,7 +36,8 @@ std::vector<std::unique_ptr<Drafter>> hybrid_members(const HybridOptions& option
 class HybridDrafter final : public CompositeDrafter {
  public:
   using Options = HybridOptions;
-  HybridDrafter(const Options& options, const BuildContext& context) : CompositeDrafter(hybrid_members(options, context)) {
+  HybridDrafter(const Options& options, const BuildContext& context)
+      : CompositeDrafter(hybrid_members(options, context)) {
     const DraftForm first = member(0).form();
     if (first.independent || first.without_replacement)
       fail_at(options.copying.where(), "hybrid: the first drafter draws its tokens: expected one that chooses them");

@@ -1,16 +1,19 @@
-// Lookahead decoding (Fu et al. 2024, arXiv 2402.02057): Jacobi iteration beside decoding collects n-grams, which are proposed when their first token comes.
+// Lookahead decoding (Fu et al. 2024, arXiv 2402.02057): Jacobi iteration beside decoding collects n-grams, which are
+// proposed when their first token comes.
 //
-// The window has N - 1 rows and W columns. Row 0 is a chain from the anchor, column 0 of it; below each of its nodes hangs its column, one token a row, so
-// that row r of column j stands r + j tokens behind the anchor and sees row 0 up to column j and its own column: a tree of nodes that are scored and never
-// proposed. What the target says behind the last row of a column is the column's next token: the column is shifted by it, and once all its tokens but the
-// first came that way, the column and the new token are an n-gram (of column 0 the anchor is the first token). The pool keeps the newest G n-grams of each first token;
-// those of the anchor are proposed as chosen tokens.
+// The window has N - 1 rows and W columns. Row 0 is a chain from the anchor, column 0 of it; below each of its nodes
+// hangs its column, one token a row, so that row r of column j stands r + j tokens behind the anchor and sees row 0 up
+// to column j and its own column: a tree of nodes that are scored and never proposed. What the target says behind the
+// last row of a column is the column's next token: the column is shifted by it, and once all its tokens but the first
+// came that way, the column and the new token are an n-gram (of column 0 the anchor is the first token). The pool keeps
+// the newest G n-grams of each first token; those of the anchor are proposed as chosen tokens.
 //
-// Deviations from the released code: n-grams that begin alike share nodes; a guess that is accepted as a whole is followed by the target's own token (there
-// its last position is lost); the text that the pool learns from is the text (there one wrong token, repeated). The window starts with pieces of the
-// prompt chosen by the request's seed and id, all rows at once (there the rows are filled one a round), and stop tokens in it are replaced by tokens of the
-// prompt. A budget that the whole window does not fit into gets the columns that do, the others wait.
-// Memory of a sequence: (N - 1) W tokens, and at most min(G V, W a round and 1 a token of the text) n-grams of N - 1 tokens.
+// Deviations from the released code: n-grams that begin alike share nodes; a guess that is accepted as a whole is
+// followed by the target's own token (there its last position is lost); the text that the pool learns from is the text
+// (there one wrong token, repeated). The window starts with pieces of the prompt chosen by the request's seed and id,
+// all rows at once (there the rows are filled one a round), and stop tokens in it are replaced by tokens of the prompt.
+// A budget that the whole window does not fit into gets the columns that do, the others wait. Memory of a sequence: (N
+// - 1) W tokens, and at most min(G V, W a round and 1 a token of the text) n-grams of N - 1 tokens.
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
@@ -29,7 +32,8 @@ struct LookaheadOptions {
   int guess_set_size = 7;
   bool pool_from_prompt = true;
   void declare(Parameters& p) {
-    p.add("window", window, "W: columns of the window", {.min = 1, .max = 512, .aliases = {"window_size", "WINDOW_SIZE"}});
+    p.add("window", window, "W: columns of the window",
+          {.min = 1, .max = 512, .aliases = {"window_size", "WINDOW_SIZE"}});
     p.add("ngram", ngram, "N: tokens of an n-gram; the window has N - 1 rows",
           {.min = 2, .max = 64, .aliases = {"ngram_size", "level", "LEVEL"}});
     p.add("guess_set_size", guess_set_size, "G: n-grams kept and proposed for each first token",
@@ -38,7 +42,8 @@ struct LookaheadOptions {
           {.aliases = {"POOL_FROM_PROMPT"}});
     const int nodes = (ngram - 1) * (window + guess_set_size);
     if (nodes > 4096)
-      throw Error(p.where(), fmt::format("the window and the guesses have {} a round, at most 4096 are allowed", counted(nodes, "node")));
+      throw Error(p.where(), fmt::format("the window and the guesses have {} a round, at most 4096 are allowed",
+                                         counted(nodes, "node")));
   }
   std::size_t rows() const { return static_cast<std::size_t>(ngram - 1); }
 };
@@ -79,7 +84,8 @@ class LookaheadSequence final : public SequenceDrafter {
     for (int j = 0; j < options.window; ++j) {
       const std::size_t start = next_place();
       Column column;
-      for (std::size_t row = 0; row < options.rows(); ++row) column.tokens.push_back(prompt_[(start + row) % prompt_.size()]);
+      for (std::size_t row = 0; row < options.rows(); ++row)
+        column.tokens.push_back(prompt_[(start + row) % prompt_.size()]);
       columns_.push_back(std::move(column));
     }
   }
@@ -113,7 +119,9 @@ class LookaheadSequence final : public SequenceDrafter {
     int age = 0;         // rounds that it was scored in
   };
 
-  bool stops(Token token) const { return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end(); }
+  bool stops(Token token) const {
+    return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
+  }
   std::size_t next_place() { return (random_ = mix64(random_)) % prompt_.size(); }
 
   void read_text(TokenSpan text) {
@@ -175,7 +183,9 @@ class LookaheadDrafter final : public PerSequenceDrafter {
   bool needs_logits() const override { return true; }
 
  private:
-  std::unique_ptr<SequenceDrafter> open(const PromptView& prompt) override { return std::make_unique<LookaheadSequence>(options_, prompt); }
+  std::unique_ptr<SequenceDrafter> open(const PromptView& prompt) override {
+    return std::make_unique<LookaheadSequence>(options_, prompt);
+  }
 
   Options options_;
 };

@@ -1,8 +1,10 @@
-// Several drafters whose drafts are laid over one another (Miao et al. 2023, arXiv 2305.09781, section 3: several small models, one token tree).
+// Several drafters whose drafts are laid over one another (Miao et al. 2023, arXiv 2305.09781, section 3: several small
+// models, one token tree).
 //
-// Each member drafts for itself from the anchor; tokens that they share become one node, which is scored once. At a node the proposals are verified
-// member by member, in the order of the list. A member's draws below a node are there only if that member drafted the node, which says nothing about the
-// draws themselves, so every law stays the one that its token was drawn from.
+// Each member drafts for itself from the anchor; tokens that they share become one node, which is scored once. At a
+// node the proposals are verified member by member, in the order of the list. A member's draws below a node are there
+// only if that member drafted the node, which says nothing about the draws themselves, so every law stays the one that
+// its token was drawn from.
 #include <algorithm>
 
 #include "framework/api/composite_drafter.h"
@@ -13,7 +15,8 @@ namespace {
 struct MergedOptions {
   ConfigValue drafters;
   void declare(Parameters& p) {
-    p.add("drafters", drafters, "a list of two drafters or more: [{type: model, model: a}, {type: model, model: b}, {type: prompt_lookup}]",
+    p.add("drafters", drafters,
+          "a list of two drafters or more: [{type: model, model: a}, {type: model, model: b}, {type: prompt_lookup}]",
           {.required = true});
   }
 };
@@ -21,18 +24,21 @@ struct MergedOptions {
 // Adds `from`'s nodes and proposals to `into`; both start at the same anchor.
 void lay_over(const DraftTree& from, DraftTree& into) {
   std::vector<NodeId> place(static_cast<std::size_t>(from.size()), kAnchor);
-  for (NodeId node = 1; node < from.size(); ++node) place[node] = into.add(place[from.node(node).parent], from.node(node).token);
+  for (NodeId node = 1; node < from.size(); ++node)
+    place[node] = into.add(place[from.node(node).parent], from.node(node).token);
   std::vector<LawId> laws;
   laws.reserve(static_cast<std::size_t>(from.num_laws()));
   for (LawId id = 0; id < from.num_laws(); ++id) laws.push_back(into.add_law(from.law(id).q, from.law(id).kind));
   for (NodeId node = 0; node < from.size(); ++node)
-    for (const Proposal& proposal : from.proposals(node)) into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
+    for (const Proposal& proposal : from.proposals(node))
+      into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
 }
 
 class MergedDrafter final : public CompositeDrafter {
  public:
   using Options = MergedOptions;
-  MergedDrafter(const Options& options, const BuildContext& context) : CompositeDrafter(options.drafters, "drafters", context) {}
+  MergedDrafter(const Options& options, const BuildContext& context)
+      : CompositeDrafter(options.drafters, "drafters", context) {}
 
   DraftBudget limits() const override {
     DraftBudget all{0, 0, 0};

@@ -1,4 +1,5 @@
-// A draft model: a smaller checkpoint with the target's vocabulary (Leviathan et al. 2022, arXiv 2211.17192; Chen et al. 2023, arXiv 2302.01318).
+// A draft model: a smaller checkpoint with the target's vocabulary (Leviathan et al. 2022, arXiv 2211.17192; Chen et
+// al. 2023, arXiv 2302.01318).
 #include "framework/api/build_context.h"
 #include "framework/decoding/bases/model_drafter.h"
 

@@ -1,14 +1,16 @@
-// Follows counted n-grams, one token after the other: the idea of llama.cpp's lookup decoding (its n-gram caches, 2024), with rules of our own.
+// Follows counted n-grams, one token after the other: the idea of llama.cpp's lookup decoding (its n-gram caches,
+// 2024), with rules of our own.
 //
-// Three caches of n-grams of 1 to 4 tokens with counted followers: of this request's prompt and output, of the outputs of past requests, and (optional) of
-// a corpus. The next drafted token is the most frequent follower of the longest n-gram that passes the thresholds: it was seen often enough and the
-// follower has a large enough share. The request's own cache is asked first, under lax thresholds, then the two others under strict ones. The draft
-// ends where no n-gram passes.
+// Three caches of n-grams of 1 to 4 tokens with counted followers: of this request's prompt and output, of the outputs
+// of past requests, and (optional) of a corpus. The next drafted token is the most frequent follower of the longest
+// n-gram that passes the thresholds: it was seen often enough and the follower has a large enough share. The request's
+// own cache is asked first, under lax thresholds, then the two others under strict ones. The draft ends where no n-gram
+// passes.
 //
-// Deviations: the corpus is counted with all four lengths and stands for itself; there it has pairs only and weighs the others' candidates. Outputs are
-// remembered when a request ends, prompts are not. Thresholds are parameters with that program's values as defaults.
-// Memory: a running request's cache has at most 4 pairs a token, past requests and corpus at most max_cached_pairs pairs each; a pair takes 50 to
-// 150 bytes.
+// Deviations: the corpus is counted with all four lengths and stands for itself; there it has pairs only and weighs the
+// others' candidates. Outputs are remembered when a request ends, prompts are not. Thresholds are parameters with that
+// program's values as defaults. Memory: a running request's cache has at most 4 pairs a token, past requests and corpus
+// at most max_cached_pairs pairs each; a pair takes 50 to 150 bytes.
 #include "drafters/ngram_cache.h"
 
 #include <algorithm>
@@ -26,7 +28,9 @@ namespace foretell::drafters {
 namespace {
 
 constexpr std::uint64_t kNoTokens = 1;
-std::uint64_t with_token_before(std::uint64_t ngram, Token token) { return mix64(ngram ^ static_cast<std::uint32_t>(token)); }
+std::uint64_t with_token_before(std::uint64_t ngram, Token token) {
+  return mix64(ngram ^ static_cast<std::uint32_t>(token));
+}
 
 }  // namespace
 
@@ -86,18 +90,21 @@ struct NgramCacheOptions {
   void declare(Parameters& p) {
     p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round",
           {.min = 1, .max = 4096, .aliases = {"draft_max", "n_max"}});
-    p.add("min_counts", min_counts, "the request's own n-grams of 1, 2, 3 and 4 tokens: how often they must have been seen", {.min = 1});
+    p.add("min_counts", min_counts,
+          "the request's own n-grams of 1, 2, 3 and 4 tokens: how often they must have been seen", {.min = 1});
     p.add("min_shares", min_shares, "and which share of that their follower must have", {.min = 0, .max = 1});
     p.add("strict_min_counts", strict_min_counts, "the same for past requests and the corpus", {.min = 1});
     p.add("strict_min_shares", strict_min_shares, "the same for past requests and the corpus", {.min = 0, .max = 1});
     p.add("past_requests", past_requests, "also count the outputs of past requests");
-    p.add("corpus", corpus, "a file to count: plain text, or FastChat's answer rows (.jsonl)", {.aliases = {"lookup_cache_static"}});
+    p.add("corpus", corpus, "a file to count: plain text, or FastChat's answer rows (.jsonl)",
+          {.aliases = {"lookup_cache_static"}});
     p.add("corpus_tokens", corpus_tokens, "tokens of it that are read", {.min = 1, .max = 100000000});
     p.add("max_cached_pairs", max_cached_pairs, "pairs of n-gram and follower kept of past requests, and of the corpus",
           {.min = 16, .max = 1000000000});
     const auto four = [&](std::string_view name, std::size_t size) {
       if (size != NgramCounts::kLongest)
-        throw Error(p.where(), fmt::format("{}: {}, expected 4: for n-grams of 1, 2, 3 and 4 tokens", name, counted(size, "value")));
+        throw Error(p.where(), fmt::format("{}: {}, expected 4: for n-grams of 1, 2, 3 and 4 tokens", name,
+                                           counted(size, "value")));
     };
     four("min_counts", min_counts.size());
     four("min_shares", min_shares.size());
@@ -115,7 +122,8 @@ std::optional<Token> likely_follower(const NgramCounts& counts, TokenSpan text, 
   for (int n = NgramCounts::kLongest; n >= 1; --n) {
     const auto found = counts.find(text, n);
     const auto i = static_cast<std::size_t>(n - 1);
-    if (found && found->total >= thresholds.counts[i] && found->count >= thresholds.shares[i] * found->total) return found->token;
+    if (found && found->total >= thresholds.counts[i] && found->count >= thresholds.shares[i] * found->total)
+      return found->token;
   }
   return std::nullopt;
 }
@@ -180,9 +188,11 @@ class NgramCacheDrafter final : public Drafter {
 
   DraftTree draft(const DraftContext& context) const {
     const NgramCounts& own = running_.at(context.slot).counts;
-    const NgramThresholds lax{options_.min_counts, options_.min_shares}, strict{options_.strict_min_counts, options_.strict_min_shares};
+    const NgramThresholds lax{options_.min_counts, options_.min_shares},
+        strict{options_.strict_min_counts, options_.strict_min_shares};
     DraftTree tree(context.committed.back());
-    const TokenSpan newest = context.committed.last(std::min<std::size_t>(context.committed.size(), NgramCounts::kLongest));
+    const TokenSpan newest =
+        context.committed.last(std::min<std::size_t>(context.committed.size(), NgramCounts::kLongest));
     Tokens text(newest.begin(), newest.end());
     NodeId at = kAnchor;
     while (tree.depth() < std::min({options_.num_speculative_tokens, context.budget.depth, context.budget.nodes})) {
@@ -202,7 +212,8 @@ class NgramCacheDrafter final : public Drafter {
 };
 
 FORETELL_REGISTER(Drafter, NgramCacheDrafter, "ngram_cache",
-                  {.summary = "follows counted n-grams of this request, of past outputs and of a corpus", .run_state = true});
+                  {.summary = "follows counted n-grams of this request, of past outputs and of a corpus",
+                   .run_state = true});
 
 }  // namespace
 }  // namespace foretell::drafters

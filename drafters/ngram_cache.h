@@ -1,8 +1,8 @@
 // Which tokens followed which n-grams, and how often.
 //
-// Contract: counts the n-grams of 1 to kLongest tokens. Keys are 64-bit hashes of the tokens: a collision would cost a bad draft, nothing more.
-// Memory is bounded by `max_pairs` counted (n-gram, next token) pairs at 50 to 150 bytes each: beyond that all counts are halved and what falls to 0
-// is forgotten, as often as it takes to free half of the room.
+// Contract: counts the n-grams of 1 to kLongest tokens. Keys are 64-bit hashes of the tokens: a collision would cost a
+// bad draft, nothing more. Memory is bounded by `max_pairs` counted (n-gram, next token) pairs at 50 to 150 bytes each:
+// beyond that all counts are halved and what falls to 0 is forgotten, as often as it takes to free half of the room.
 #pragma once
 
 #include <cstddef>

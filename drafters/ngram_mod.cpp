@@ -1,12 +1,14 @@
-// Chains tokens out of one hash pool that all requests of a run share: the idea of llama.cpp's ngram-mod (2026), with rules of our own.
+// Chains tokens out of one hash pool that all requests of a run share: the idea of llama.cpp's ngram-mod (2026), with
+// rules of our own.
 //
-// The pool maps the hash of the last n tokens to the token that followed them last, in whatever request that was. A draft follows the pool from the
-// newest n tokens on until an n-gram has no entry; a draft of fewer than min_draft tokens is not proposed. Prompts go in when a request begins, output
-// as it is emitted.
+// The pool maps the hash of the last n tokens to the token that followed them last, in whatever request that was. A
+// draft follows the pool from the newest n tokens on until an n-gram has no entry; a draft of fewer than min_draft
+// tokens is not proposed. Prompts go in when a request begins, output as it is emitted.
 //
-// Deviations: entries remember more bits of their n-gram, so that a foreign one is not followed, and the pool is never emptied. The defaults suit
-// answers of some hundred tokens; that program's own are ngram_size 24, min_draft 48 and 64 tokens, for long texts that are edited.
-// Memory: 8 bytes an entry, 2^21 entries by default (16 MiB), and nothing for a request.
+// Deviations: entries remember more bits of their n-gram, so that a foreign one is not followed, and the pool is never
+// emptied. The defaults suit answers of some hundred tokens; that program's own are ngram_size 24, min_draft 48 and 64
+// tokens, for long texts that are edited. Memory: 8 bytes an entry, 2^21 entries by default (16 MiB), and nothing for a
+// request.
 #include "drafters/ngram_mod.h"
 
 #include <algorithm>
@@ -21,7 +23,8 @@ NgramPool::NgramPool(int log2_entries) : entries_(std::size_t{1} << log2_entries
 
 NgramPool::Key NgramPool::key_of(TokenSpan ngram) const {
   std::uint64_t hash = ngram.size();
-  for (const Token token : ngram) hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x9e3779b97f4a7c15ull + (hash >> 29);
+  for (const Token token : ngram)
+    hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x9e3779b97f4a7c15ull + (hash >> 29);
   hash = mix64(hash);
   return {static_cast<std::size_t>(hash) & (entries_.size() - 1), static_cast<std::uint32_t>(hash >> 32) | 1};
 }
@@ -46,11 +49,13 @@ struct NgramModOptions {
   int log2_entries = 21;
   void declare(Parameters& p) {
     p.add("ngram_size", ngram_size, "tokens that are looked up", {.min = 1, .max = 1024, .aliases = {"n_match"}});
-    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round", {.min = 1, .max = 4096, .aliases = {"n_max"}});
+    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round",
+          {.min = 1, .max = 4096, .aliases = {"n_max"}});
     p.add("min_draft", min_draft, "a shorter draft is not proposed", {.min = 1, .max = 4096, .aliases = {"n_min"}});
     p.add("log2_entries", log2_entries, "the pool has 2 to this power entries of 8 bytes", {.min = 4, .max = 30});
     if (min_draft > num_speculative_tokens)
-      throw Error(p.where(), fmt::format("min_draft {} is above num_speculative_tokens {}", min_draft, num_speculative_tokens));
+      throw Error(p.where(),
+                  fmt::format("min_draft {} is above num_speculative_tokens {}", min_draft, num_speculative_tokens));
   }
 };
 
@@ -71,7 +76,8 @@ class NgramModDrafter final : public Drafter {
   }
 
   void observe(std::span<const RoundView> rounds) override {
-    for (const RoundView& round : rounds) put_all(round.committed, round.committed.size() - static_cast<std::size_t>(round.emitted));
+    for (const RoundView& round : rounds)
+      put_all(round.committed, round.committed.size() - static_cast<std::size_t>(round.emitted));
   }
 
  private:
@@ -87,7 +93,8 @@ class NgramModDrafter final : public Drafter {
     if (context.committed.size() < n()) return none;
     const TokenSpan newest = context.committed.last(n());
     Tokens text(newest.begin(), newest.end());
-    const auto longest = static_cast<std::size_t>(std::min({options_.num_speculative_tokens, context.budget.depth, context.budget.nodes}));
+    const auto longest = static_cast<std::size_t>(
+        std::min({options_.num_speculative_tokens, context.budget.depth, context.budget.nodes}));
     while (text.size() - n() < longest) {
       const auto next = pool_.get(TokenSpan(text).last(n()));
       if (!next) break;
@@ -105,7 +112,8 @@ class NgramModDrafter final : public Drafter {
 };
 
 FORETELL_REGISTER(Drafter, NgramModDrafter, "ngram_mod",
-                  {.summary = "chains tokens out of a hash pool of n-grams that all requests share", .run_state = true});
+                  {.summary = "chains tokens out of a hash pool of n-grams that all requests share",
+                   .run_state = true});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -1,7 +1,8 @@
 // A hash pool from n-grams to the token that last followed them.
 //
-// Contract: a fixed number of entries, allocated at once; a new n-gram overwrites what lies at its place. An entry keeps 32 further bits of its n-gram's
-// hash, so that another n-gram at the same place finds nothing (but once in 2^32).
+// Contract: a fixed number of entries, allocated at once; a new n-gram overwrites what lies at its place. An entry
+// keeps 32 further bits of its n-gram's hash, so that another n-gram at the same place finds nothing (but once in
+// 2^32).
 #pragma once
 
 #include <optional>

@@ -17,7 +17,8 @@ class NoDrafter final : public Drafter {
   }
 };
 
-FORETELL_REGISTER(Drafter, NoDrafter, "none", {.summary = "drafts nothing: plain autoregressive decoding, the baseline"});
+FORETELL_REGISTER(Drafter, NoDrafter, "none",
+                  {.summary = "drafts nothing: plain autoregressive decoding, the baseline"});
 
 }  // namespace
 }  // namespace foretell::drafters

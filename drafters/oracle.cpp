@@ -1,8 +1,8 @@
 // Knows the answer and proposes it with a given rate: the ceiling of what a drafter of that quality can gain.
 //
-// At depth i the true token is proposed with the rate of that depth, else another one; deeper nodes follow the answer again, although
-// nothing below a wrong token can be accepted. The answer is the request's reference: the same prompt's baseline, or a recorded run. Only at
-// temperature 0: a sampled answer is not known in advance.
+// At depth i the true token is proposed with the rate of that depth, else another one; deeper nodes follow the answer
+// again, although nothing below a wrong token can be accepted. The answer is the request's reference: the same prompt's
+// baseline, or a recorded run. Only at temperature 0: a sampled answer is not known in advance.
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -24,18 +24,21 @@ struct OracleOptions {
   std::optional<int> num_speculative_tokens;
   std::optional<std::string> accept_lengths;
   void declare(Parameters& p) {
-    p.add("acceptance_rate", rates.all, "probability that a drafted token is the true one", {.min = 0, .max = 1, .aliases = {"rate"}});
+    p.add("acceptance_rate", rates.all, "probability that a drafted token is the true one",
+          {.min = 0, .max = 1, .aliases = {"rate"}});
     p.add("acceptance_rates", rates.by_depth,
           "the same by depth, given that the draft was right so far; the last entry holds for deeper ones",
           {.min = 0, .max = 1, .aliases = {"rates"}});
     p.add("accept_lengths", accept_lengths,
-          "a recorded run whose rates by depth are taken: FastChat's rows (.jsonl) with accept_lengths, tokens emitted a round");
-    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round; none: 4, or the most that the recorded run accepted",
-          {.min = 1, .max = 4096});
+          "a recorded run whose rates by depth are taken: FastChat's rows (.jsonl) with accept_lengths, tokens emitted "
+          "a round");
+    p.add("num_speculative_tokens", num_speculative_tokens,
+          "tokens drafted a round; none: 4, or the most that the recorded run accepted", {.min = 1, .max = 4096});
   }
 };
 
-// Of the rounds of a recorded run: how often a token at each depth was accepted, given that those before it were. Rounds of one token accepted none.
+// Of the rounds of a recorded run: how often a token at each depth was accepted, given that those before it were.
+// Rounds of one token accepted none.
 std::vector<double> recorded_rates(const std::string& path) {
   std::ifstream in = open_input(path);
   std::vector<double> reached;  // [d]: rounds that accepted at least d tokens
@@ -68,15 +71,18 @@ class OracleDrafter final : public Drafter {
   using Options = OracleOptions;
   OracleDrafter(const Options& options, const BuildContext& context) : rates_(options.rates) {
     if (options.accept_lengths) rates_.by_depth = recorded_rates(context.file(*options.accept_lengths));
-    depth_ = options.num_speculative_tokens.value_or(options.accept_lengths ? static_cast<int>(rates_.by_depth.size()) : 4);
+    depth_ =
+        options.num_speculative_tokens.value_or(options.accept_lengths ? static_cast<int>(rates_.by_depth.size()) : 4);
   }
 
   DraftBudget limits() const override { return {depth_, depth_, 1}; }
   DraftForm form() const override { return {.point_mass = true}; }
   void check(const Request& request) const override {
     if (!request.sampling.greedy())
-      fail("drafter 'oracle' knows the greedy answer only: temperature is {}, expected 0", request.sampling.temperature);
-    if (request.reference.empty()) fail("drafter 'oracle': request {} has no known answer (baseline or recording)", request.id);
+      fail("drafter 'oracle' knows the greedy answer only: temperature is {}, expected 0",
+           request.sampling.temperature);
+    if (request.reference.empty())
+      fail("drafter 'oracle': request {} has no known answer (baseline or recording)", request.id);
   }
 
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
@@ -105,7 +111,8 @@ class OracleDrafter final : public Drafter {
 };
 
 FORETELL_REGISTER(Drafter, OracleDrafter, "oracle",
-                  {.summary = "proposes the known answer with a given acceptance rate: an upper bound", .given_acceptance = true});
+                  {.summary = "proposes the known answer with a given acceptance rate: an upper bound",
+                   .given_acceptance = true});
 
 }  // namespace
 }  // namespace foretell::drafters

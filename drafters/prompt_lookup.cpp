@@ -1,9 +1,10 @@
 // Copies what followed an earlier occurrence of the newest tokens (Saxena 2023, "Prompt Lookup Decoding").
 //
-// For n from the longest down to the shortest suffix: look the last n tokens up in prompt and output; the first n whose match has a
-// continuation gives the draft. Two rules are in use and both are here: the original takes the leftmost match and only if the whole continuation
-// of num_speculative_tokens fits; later implementations take what is there of a shorter one, or the most recent match.
-// Each n has an index from n-gram to position that grows with the text, so a round costs O(1) lookups rather than a scan.
+// For n from the longest down to the shortest suffix: look the last n tokens up in prompt and output; the first n whose
+// match has a continuation gives the draft. Two rules are in use and both are here: the original takes the leftmost
+// match and only if the whole continuation of num_speculative_tokens fits; later implementations take what is there of
+// a shorter one, or the most recent match. Each n has an index from n-gram to position that grows with the text, so a
+// round costs O(1) lookups rather than a scan.
 #include <algorithm>
 #include <unordered_map>
 
@@ -22,19 +23,23 @@ struct PromptLookupOptions {
   void declare(Parameters& p) {
     p.add("prompt_lookup_max", longest, "longest suffix that is looked up",
           {.min = 1, .max = 64, .aliases = {"max_ngram", "max_ngram_size", "max_matching_ngram_size"}});
-    p.add("prompt_lookup_min", shortest, "shortest suffix that is looked up", {.min = 1, .max = 64, .aliases = {"min_ngram"}});
+    p.add("prompt_lookup_min", shortest, "shortest suffix that is looked up",
+          {.min = 1, .max = 64, .aliases = {"min_ngram"}});
     p.add("num_speculative_tokens", num_speculative_tokens, "tokens copied a round",
           {.min = 1, .max = 4096, .aliases = {"prompt_lookup_num_tokens", "num_pred_tokens"}});
     p.add("match", match, "which earlier occurrence is continued", {.choices = {"first", "last"}});
     p.add("whole_continuation", whole, "skip a match that has fewer than num_speculative_tokens tokens after it");
-    if (shortest > longest) throw Error(p.where(), fmt::format("prompt_lookup_min {} is above prompt_lookup_max {}", shortest, longest));
+    if (shortest > longest)
+      throw Error(p.where(), fmt::format("prompt_lookup_min {} is above prompt_lookup_max {}", shortest, longest));
   }
 };
 
-// Where n-grams of one length start in a growing text. Keys are positions and compare by the tokens there: no hash collision can give a match.
+// Where n-grams of one length start in a growing text. Keys are positions and compare by the tokens there: no hash
+// collision can give a match.
 class NgramIndex {
  public:
-  NgramIndex(int n, bool keep_first, const Tokens& text) : n_(n), keep_first_(keep_first), places_(16, Hash{n, &text}, Equal{n, &text}) {}
+  NgramIndex(int n, bool keep_first, const Tokens& text)
+      : n_(n), keep_first_(keep_first), places_(16, Hash{n, &text}, Equal{n, &text}) {}
 
   // Indexes the n-grams that end before position `end`.
   void extend(int end) {
@@ -43,8 +48,8 @@ class NgramIndex {
       if (!added && !keep_first_) it->second = next_;
     }
   }
-  // Forgets the n-grams that reach beyond position `end`, while the text still holds them. Where the most recent match is kept, the one before it is
-  // forgotten with it.
+  // Forgets the n-grams that reach beyond position `end`, while the text still holds them. Where the most recent match
+  // is kept, the one before it is forgotten with it.
   void rewind(int end) {
     for (; next_ > 0 && next_ - 1 + n_ > end; --next_)
       if (const auto it = places_.find(next_ - 1); it != places_.end() && it->second == next_ - 1) places_.erase(it);
@@ -72,7 +77,9 @@ class NgramIndex {
   struct Equal {
     int n;
     const Tokens* text;
-    bool operator()(int a, int b) const { return std::equal(text->begin() + a, text->begin() + a + n, text->begin() + b); }
+    bool operator()(int a, int b) const {
+      return std::equal(text->begin() + a, text->begin() + a + n, text->begin() + b);
+    }
   };
   int n_;
   bool keep_first_;
@@ -88,7 +95,8 @@ class Lookup final : public SequenceDrafter {
 
   DraftTree draft(const DraftContext& context) override {
     rewind(context.committed);
-    text_.insert(text_.end(), context.committed.begin() + static_cast<std::ptrdiff_t>(text_.size()), context.committed.end());
+    text_.insert(text_.end(), context.committed.begin() + static_cast<std::ptrdiff_t>(text_.size()),
+                 context.committed.end());
     const auto size = static_cast<int>(text_.size());
     DraftTree tree(text_.back());
     int n = options_.longest;
@@ -101,7 +109,8 @@ class Lookup final : public SequenceDrafter {
     }
     if (!from) return tree;
     NodeId at = kAnchor;
-    const int end = std::min(size, *from + std::min({options_.num_speculative_tokens, context.budget.depth, context.budget.nodes}));
+    const int end =
+        std::min(size, *from + std::min({options_.num_speculative_tokens, context.budget.depth, context.budget.nodes}));
     for (int i = *from; i < end; ++i) at = tree.choose(at, text_[static_cast<std::size_t>(i)], context.vocab);
     return tree;
   }

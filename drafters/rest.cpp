@@ -1,15 +1,19 @@
-// Retrieval-based speculative decoding (He et al. 2023, arXiv 2311.08252): what followed the newest tokens in a corpus, as a tree.
+// Retrieval-based speculative decoding (He et al. 2023, arXiv 2311.08252): what followed the newest tokens in a corpus,
+// as a tree.
 //
-// The last m tokens are looked up in the datastore, for m from the longest down to the shortest; the first m that is found with a continuation counts. Of
-// its continuations the most frequent prefixes are drafted, as a tree or, with draft: chain, the most frequent child again and again. All proposals are
-// chosen tokens. Without a datastore the prompt itself is the corpus (retrieval-augmented prompts, documents to be edited).
+// The last m tokens are looked up in the datastore, for m from the longest down to the shortest; the first m that is
+// found with a continuation counts. Of its continuations the most frequent prefixes are drafted, as a tree or, with
+// draft: chain, the most frequent child again and again. All proposals are chosen tokens. Without a datastore the
+// prompt itself is the corpus (retrieval-augmented prompts, documents to be edited).
 //
-// Occurrences lie in the suffix array in the order of their continuations, so a prefix's count is the length of a run: the search takes the prefix of the
-// highest count first and splits its run by the next token. Nothing is counted in a table, and only what is drafted is looked at.
-// Deviations from the released code: tokens have 32 bits (its 16 cannot hold larger vocabularies); where there are more than max_occurrences, evenly spaced
-// ones are taken, not the first of the array, which all continue with low token ids; prefixes of one count are ordered by depth, then by tokens, and cut
-// at the number of nodes; without a hit nothing is drafted; any verifier may decide (the sampling of the released one is not exact).
-// Memory: the datastore, 8 bytes a token, shared by all sequences (mapped); without one 8 bytes a prompt token of each running sequence.
+// Occurrences lie in the suffix array in the order of their continuations, so a prefix's count is the length of a run:
+// the search takes the prefix of the highest count first and splits its run by the next token. Nothing is counted in a
+// table, and only what is drafted is looked at. Deviations from the released code: tokens have 32 bits (its 16 cannot
+// hold larger vocabularies); where there are more than max_occurrences, evenly spaced ones are taken, not the first of
+// the array, which all continue with low token ids; prefixes of one count are ordered by depth, then by tokens, and cut
+// at the number of nodes; without a hit nothing is drafted; any verifier may decide (the sampling of the released one
+// is not exact). Memory: the datastore, 8 bytes a token, shared by all sequences (mapped); without one 8 bytes a prompt
+// token of each running sequence.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -31,15 +35,20 @@ struct RestOptions {
   int nodes = 64;
   std::string draft = "tree";
   void declare(Parameters& p) {
-    p.add("datastore", datastore, "file made by `foretell datastore build`; none: the prompt of each request is the corpus",
+    p.add("datastore", datastore,
+          "file made by `foretell datastore build`; none: the prompt of each request is the corpus",
           {.aliases = {"datastore_path"}});
-    p.add("longest_match", longest, "longest suffix that is looked up", {.min = 1, .max = 256, .aliases = {"max_token_span"}});
+    p.add("longest_match", longest, "longest suffix that is looked up",
+          {.min = 1, .max = 256, .aliases = {"max_token_span"}});
     p.add("shortest_match", shortest, "shortest suffix that is looked up", {.min = 1, .max = 256});
-    p.add("max_occurrences", max_occurrences, "occurrences that are looked at; of more, evenly spaced ones", {.min = 1, .max = 1e9});
+    p.add("max_occurrences", max_occurrences, "occurrences that are looked at; of more, evenly spaced ones",
+          {.min = 1, .max = 1e9});
     p.add("num_speculative_tokens", num_speculative_tokens, "tokens of a continuation", {.min = 1, .max = 256});
-    p.add("num_nodes", nodes, "most frequent prefixes that are drafted", {.min = 1, .max = 4096, .aliases = {"num_draft", "choices"}});
+    p.add("num_nodes", nodes, "most frequent prefixes that are drafted",
+          {.min = 1, .max = 4096, .aliases = {"num_draft", "choices"}});
     p.add("draft", draft, "all frequent continuations, or one", {.choices = {"tree", "chain"}});
-    if (shortest > longest) throw Error(p.where(), fmt::format("shortest_match {} is above longest_match {}", shortest, longest));
+    if (shortest > longest)
+      throw Error(p.where(), fmt::format("shortest_match {} is above longest_match {}", shortest, longest));
   }
   bool chain() const { return draft == "chain"; }
 };
@@ -105,7 +114,8 @@ class Retrieval final : public SequenceDrafter {
       const TokenSpan pattern = text.last(static_cast<std::size_t>(length));
       const datasets::Datastore::Ranks ranks = store_.find(pattern);
       if (ranks.count() == 0) continue;
-      add_prefixes(Occurrences(store_, ranks, pattern.size(), static_cast<std::size_t>(options_.max_occurrences)), context, tree);
+      add_prefixes(Occurrences(store_, ranks, pattern.size(), static_cast<std::size_t>(options_.max_occurrences)),
+                   context, tree);
     }
     return tree;
   }
@@ -150,8 +160,8 @@ class RestDrafter final : public PerSequenceDrafter {
     if (!options.datastore) return;
     store_ = datasets::Datastore::open(context.file(*options.datastore));
     if (store_->vocab() > vocab_)
-      fail("{}: was built for a vocabulary of {} tokens, the target has {}: build it with the target's tokenizer", *options.datastore,
-           store_->vocab(), vocab_);
+      fail("{}: was built for a vocabulary of {} tokens, the target has {}: build it with the target's tokenizer",
+           *options.datastore, store_->vocab(), vocab_);
   }
 
   DraftBudget limits() const override {
@@ -170,7 +180,8 @@ class RestDrafter final : public PerSequenceDrafter {
   std::optional<datasets::Datastore> store_;
 };
 
-FORETELL_REGISTER(Drafter, RestDrafter, "rest", {.summary = "retrieves what followed the newest tokens in a corpus (REST)"});
+FORETELL_REGISTER(Drafter, RestDrafter, "rest",
+                  {.summary = "retrieves what followed the newest tokens in a corpus (REST)"});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -1,14 +1,17 @@
-// Copies what followed the first occurrence of the longest suffix that occurred before (SAM decoding, Hu et al. 2024, arXiv 2411.10666).
+// Copies what followed the first occurrence of the longest suffix that occurred before (SAM decoding, Hu et al. 2024,
+// arXiv 2411.10666).
 //
-// A suffix automaton over prompt and output finds, whatever its length, the longest suffix of the text that occurred earlier; the draft is what
-// followed it there, n = min(n_predicts, 1 + floor(alpha * match length)) tokens. Where fewer than n_predicts tokens follow that occurrence, shorter suffixes
-// are tried, whose first occurrences lie further back. A second automaton, over a corpus, is optional: its match is used if it is longer by more than
-// `length_bias`, and its draft is a tree, best first by the product of count(child) / count(parent).
+// A suffix automaton over prompt and output finds, whatever its length, the longest suffix of the text that occurred
+// earlier; the draft is what followed it there, n = min(n_predicts, 1 + floor(alpha * match length)) tokens. Where
+// fewer than n_predicts tokens follow that occurrence, shorter suffixes are tried, whose first occurrences lie further
+// back. A second automaton, over a corpus, is optional: its match is used if it is longer by more than `length_bias`,
+// and its draft is a tree, best first by the product of count(child) / count(parent).
 //
-// Deviations from the released code: the longest match is read off the automaton (the link of its newest state) instead of being followed by a second
-// pointer, which can be left behind when a state is split. Shorter suffixes end with the shortest that matched, never with the empty one. There is no
-// built-in second drafter for short matches; `min_match` only says when nothing is drafted.
-// Memory: at most about 300 bytes a token of a sequence, freed with it, and as much for each of the first `corpus_tokens` tokens of the corpus.
+// Deviations from the released code: the longest match is read off the automaton (the link of its newest state) instead
+// of being followed by a second pointer, which can be left behind when a state is split. Shorter suffixes end with the
+// shortest that matched, never with the empty one. There is no built-in second drafter for short matches; `min_match`
+// only says when nothing is drafted. Memory: at most about 300 bytes a token of a sequence, freed with it, and as much
+// for each of the first `corpus_tokens` tokens of the corpus.
 #include "drafters/suffix_automaton.h"
 
 #include <algorithm>
@@ -70,7 +73,8 @@ void SuffixAutomaton::push(Token symbol) {
   }
 }
 
-// `to` stands for longer strings than those that come from `from`: the shorter ones, which now end at one place more, become a state of their own.
+// `to` stands for longer strings than those that come from `from`: the shorter ones, which now end at one place more,
+// become a state of their own.
 SuffixAutomaton::State SuffixAutomaton::split(State from, Token symbol, State to) {
   const auto clone = static_cast<State>(states_.size());
   states_.push_back({.length = states_[from].length + 1, .link = states_[to].link, .first_end = states_[to].first_end});
@@ -116,7 +120,8 @@ void SuffixAutomaton::count() {
 
 std::vector<SuffixAutomaton::Edge> SuffixAutomaton::frequent_edges(State state, int at_most) const {
   std::vector<Edge> out;
-  for (int edge = states_[state].first_edge; edge != kNoEdge && static_cast<int>(out.size()) < at_most; edge = edges_[edge].next)
+  for (int edge = states_[state].first_edge; edge != kNoEdge && static_cast<int>(out.size()) < at_most;
+       edge = edges_[edge].next)
     if (edges_[edge].edge.token != kEndOfDocument) out.push_back(edges_[edge].edge);
   return out;
 }
@@ -133,10 +138,14 @@ struct SuffixAutomatonOptions {
   int width = 8;
   int length_bias = 5;
   void declare(Parameters& p) {
-    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round", {.min = 1, .max = 4096, .aliases = {"n_predicts"}});
-    p.add("alpha", alpha, "a match of length m is continued by at most 1 + floor(alpha * m) tokens", {.min = 0, .max = 4096});
-    p.add("min_match", min_match, "shortest match that is continued", {.min = 1, .max = 4096, .aliases = {"len_threshold"}});
-    p.add("climb", climb, "where too few tokens follow the match, try shorter ones that ended earlier", {.aliases = {"to_anc"}});
+    p.add("num_speculative_tokens", num_speculative_tokens, "tokens drafted a round",
+          {.min = 1, .max = 4096, .aliases = {"n_predicts"}});
+    p.add("alpha", alpha, "a match of length m is continued by at most 1 + floor(alpha * m) tokens",
+          {.min = 0, .max = 4096});
+    p.add("min_match", min_match, "shortest match that is continued",
+          {.min = 1, .max = 4096, .aliases = {"len_threshold"}});
+    p.add("climb", climb, "where too few tokens follow the match, try shorter ones that ended earlier",
+          {.aliases = {"to_anc"}});
     p.add("corpus", corpus, "a file for a second automaton: plain text, or FastChat's answer rows (.jsonl)");
     p.add("corpus_tokens", corpus_tokens, "tokens of it that are read", {.min = 1, .max = 100000000});
     p.add("width", width, "of the corpus's trees: nodes a depth", {.min = 1, .max = 64, .aliases = {"topk"}});
@@ -145,11 +154,13 @@ struct SuffixAutomatonOptions {
   }
 };
 
-std::shared_ptr<const SuffixAutomaton> automaton_of_corpus(const SuffixAutomatonOptions& options, const BuildContext& context) {
+std::shared_ptr<const SuffixAutomaton> automaton_of_corpus(const SuffixAutomatonOptions& options,
+                                                           const BuildContext& context) {
   if (!options.corpus) return nullptr;
   if (!context.tokenizer) fail("drafter 'suffix_automaton': corpus needs the target's tokenizer; this target has none");
   const auto automaton = std::make_shared<SuffixAutomaton>();
-  for (const Tokens& document : datasets::read_corpus(context.file(*options.corpus), *context.tokenizer, options.corpus_tokens)) {
+  for (const Tokens& document :
+       datasets::read_corpus(context.file(*options.corpus), *context.tokenizer, options.corpus_tokens)) {
     for (const Token token : document) automaton->append(token);
     automaton->end_document();
   }
@@ -196,8 +207,9 @@ class AutomatonSequence final : public SequenceDrafter {
 
   int length_after(int match, const DraftContext& context) const {
     const double wanted = 1.0 + std::floor(options_.alpha * match);
-    return static_cast<int>(std::min({wanted, static_cast<double>(options_.num_speculative_tokens),
-                                      static_cast<double>(context.budget.nodes), static_cast<double>(context.budget.depth)}));
+    return static_cast<int>(
+        std::min({wanted, static_cast<double>(options_.num_speculative_tokens),
+                  static_cast<double>(context.budget.nodes), static_cast<double>(context.budget.depth)}));
   }
 
   void copy_chain(DraftTree& tree, const DraftContext& context, int match) const {
@@ -223,8 +235,8 @@ class AutomatonSequence final : public SequenceDrafter {
 
   void grow_tree(DraftTree& tree, const DraftContext& context, int match) const {
     const double wanted = 1.0 + std::floor(options_.alpha * match);
-    const auto nodes =
-        static_cast<int>(std::min(wanted, static_cast<double>(std::min(options_.num_speculative_tokens, context.budget.nodes))));
+    const auto nodes = static_cast<int>(
+        std::min(wanted, static_cast<double>(std::min(options_.num_speculative_tokens, context.budget.nodes))));
     const int width = std::min(options_.width, context.budget.width);
     std::vector<int> at_depth(static_cast<std::size_t>(context.budget.depth) + 1, 0);
     std::priority_queue<Growing> waiting;
@@ -264,14 +276,16 @@ class SuffixAutomatonDrafter final : public PerSequenceDrafter {
   DraftForm form() const override { return {.tree = corpus_ != nullptr, .point_mass = true}; }
 
  private:
-  std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<AutomatonSequence>(options_, corpus_); }
+  std::unique_ptr<SequenceDrafter> open(const PromptView&) override {
+    return std::make_unique<AutomatonSequence>(options_, corpus_);
+  }
   Options options_;
   std::shared_ptr<const SuffixAutomaton> corpus_;
 };
 
-FORETELL_REGISTER(
-    Drafter, SuffixAutomatonDrafter, "suffix_automaton",
-    {.summary = "copies what followed the longest repeated suffix, found by a suffix automaton; optionally one over a corpus"});
+FORETELL_REGISTER(Drafter, SuffixAutomatonDrafter, "suffix_automaton",
+                  {.summary = "copies what followed the longest repeated suffix, found by a suffix automaton; "
+                              "optionally one over a corpus"});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -1,8 +1,9 @@
 // The suffix automaton of a growing text (Blumer et al. 1985), with what drafting needs at each state.
 //
-// Contract: append() costs amortised O(1). A state stands for all strings that end at the same places of the text; length() is that of the longest of
-// them, link() leads to the longest shorter suffix that ends at further places. State 0 is the empty string. At most two states and three edges a token.
-// Documents are kept apart by end_document(): nothing that is found reaches over it.
+// Contract: append() costs amortised O(1). A state stands for all strings that end at the same places of the text;
+// length() is that of the longest of them, link() leads to the longest shorter suffix that ends at further places.
+// State 0 is the empty string. At most two states and three edges a token. Documents are kept apart by end_document():
+// nothing that is found reaches over it.
 #pragma once
 
 #include <optional>
@@ -30,14 +31,17 @@ class SuffixAutomaton {
   State longest_repeat() const { return states_[last_].link; }
   int length(State state) const { return states_[state].length; }
   State link(State state) const { return states_[state].link; }
-  int first_end(State state) const { return states_[state].first_end; }  // position of the last token of the first occurrence
+  int first_end(State state) const {
+    return states_[state].first_end;
+  }  // position of the last token of the first occurrence
   std::optional<State> next(State state, Token token) const;
 
   int size() const { return static_cast<int>(text_.size()); }
   // A token of the text, none at the end of a document.
   std::optional<Token> token(int position) const;
 
-  // How often a state's strings occur, and the edges that leave it, most frequent first. Only after count(), and until the next append().
+  // How often a state's strings occur, and the edges that leave it, most frequent first. Only after count(), and until
+  // the next append().
   void count();
   int occurrences(State state) const { return counts_[state]; }
   std::vector<Edge> frequent_edges(State state, int at_most) const;

@@ -1,14 +1,17 @@
-// Copies the most frequent continuation of what was said before, in this request and in past ones (SuffixDecoding, Oliaro et al. 2024,
-// arXiv 2411.04975).
+// Copies the most frequent continuation of what was said before, in this request and in past ones (SuffixDecoding,
+// Oliaro et al. 2024, arXiv 2411.04975).
 //
-// Two suffix trees with counts: one over prompt and output of the request, one over the responses of past requests. For each suffix of the text
-// that a tree has, a draft of at most floor(max_spec_factor * match + max_spec_offset) tokens is followed down the counts: as a path (always the most
-// frequent child, until the path's probability is below min_token_prob) or as a tree (the most probable nodes first). A node's probability is the product of
-// count(child) / count(parent) above it, a draft's score the sum over its nodes; the best score is proposed, a longer match among equals.
+// Two suffix trees with counts: one over prompt and output of the request, one over the responses of past requests. For
+// each suffix of the text that a tree has, a draft of at most floor(max_spec_factor * match + max_spec_offset) tokens
+// is followed down the counts: as a path (always the most frequent child, until the path's probability is below
+// min_token_prob) or as a tree (the most probable nodes first). A node's probability is the product of count(child) /
+// count(parent) above it, a draft's score the sum over its nodes; the best score is proposed, a longer match among
+// equals.
 //
-// Deviations from the released code: a response enters the global tree when its request ends, not token by token, so requests of one batch do not see
-// one another's answers before that; the tree is bounded in tokens as well as in requests. A hybrid with a trained drafter is not part of it.
-// Memory: about 250 bytes a token, for the tokens of running requests and at most max_cached_tokens tokens of past responses (first in, first out).
+// Deviations from the released code: a response enters the global tree when its request ends, not token by token, so
+// requests of one batch do not see one another's answers before that; the tree is bounded in tokens as well as in
+// requests. A hybrid with a trained drafter is not part of it. Memory: about 250 bytes a token, for the tokens of
+// running requests and at most max_cached_tokens tokens of past responses (first in, first out).
 #include "drafters/suffix_decoding.h"
 
 #include <algorithm>
@@ -99,7 +102,8 @@ SuffixTree::Node SuffixTree::absorb_parent(Node child) {
   return child;
 }
 
-// The suffix that ends at `at` goes on with `token`. Longer suffixes have gone on already, so nobody else stands at the nodes that change here.
+// The suffix that ends at `at` goes on with `token`. Longer suffixes have gone on already, so nobody else stands at the
+// nodes that change here.
 SuffixTree::Node SuffixTree::advance(Node at, Token token, std::int64_t position) {
   NodeData& here = nodes_[at];
   if (at != kRoot && here.count == 1 && here.children.empty()) {  // nobody else has this string: the label grows
@@ -113,7 +117,8 @@ SuffixTree::Node SuffixTree::advance(Node at, Token token, std::int64_t position
     return leaf;
   }
   const Node child = *found;
-  if (at != kRoot && nodes_[child].count + 1 == here.count) {  // all occurrences go on alike, and this one with them: no node need end here
+  if (at != kRoot && nodes_[child].count + 1 ==
+                         here.count) {  // all occurrences go on alike, and this one with them: no node need end here
     if (nodes_[child].length == 1) {
       // The label of the newest occurrence is this suffix's own, and so is its count.
       nodes_[child].count = here.count;
@@ -153,12 +158,15 @@ void SuffixTree::remove(Node leaf) {
 }
 
 void SuffixTree::drop_oldest() {
-  FORETELL_CHECK(!ends_.empty() && suffixes_.empty(), "{} sequences have ended, one of them is open: {}", ends_.size(), !suffixes_.empty());
-  const TokenSpan sequence = TokenSpan(text_).subspan(dropped_, static_cast<std::size_t>(ends_.front() - base_) - dropped_);
+  FORETELL_CHECK(!ends_.empty() && suffixes_.empty(), "{} sequences have ended, one of them is open: {}", ends_.size(),
+                 !suffixes_.empty());
+  const TokenSpan sequence =
+      TokenSpan(text_).subspan(dropped_, static_cast<std::size_t>(ends_.front() - base_) - dropped_);
   std::vector<Node> path;
   for (std::size_t first = 0; first < sequence.size(); ++first) {
     path.clear();
-    const TokenSpan suffix = sequence.subspan(first, std::min(sequence.size() - first, static_cast<std::size_t>(depth_)));
+    const TokenSpan suffix =
+        sequence.subspan(first, std::min(sequence.size() - first, static_cast<std::size_t>(depth_)));
     for (std::size_t at = 0; at < suffix.size(); at += static_cast<std::size_t>(nodes_[path.back()].length)) {
       const Node* child = child_of_.find(key(path.empty() ? kRoot : path.back(), suffix[at]));
       FORETELL_CHECK(child, "a sequence of {} tokens is not in the tree at {} + {}", sequence.size(), first, at);
@@ -215,7 +223,8 @@ struct SuffixDecodingOptions {
     p.add("max_spec_offset", max_spec_offset, "added to that", {.min = -4096, .max = 4096});
     p.add("min_token_prob", min_token_prob, "least estimated probability of a drafted path",
           {.min = 0, .max = 1, .aliases = {"suffix_decoding_min_token_prob"}});
-    p.add("mode", mode, "path: the most frequent continuation; tree: the most probable nodes", {.choices = {"path", "tree"}});
+    p.add("mode", mode, "path: the most frequent continuation; tree: the most probable nodes",
+          {.choices = {"path", "tree"}});
     p.add("global", global, "also count the responses of past requests");
     p.add("max_cached_requests", max_cached_requests, "of these, how many are kept",
           {.min = 1, .max = 100000000, .aliases = {"suffix_decoding_max_cached_requests"}});
@@ -233,7 +242,8 @@ struct SuffixDraft {
 
 class SuffixSpeculator {
  public:
-  SuffixSpeculator(const SuffixDecodingOptions& options, const DraftBudget& budget) : options_(options), budget_(budget) {}
+  SuffixSpeculator(const SuffixDecodingOptions& options, const DraftBudget& budget)
+      : options_(options), budget_(budget) {}
 
   // The tree's best draft behind `text`, if it scores more than `best`.
   void improve(const SuffixTree& tree, TokenSpan text, SuffixDraft& best) {
@@ -259,7 +269,8 @@ class SuffixSpeculator {
  private:
   void consider(const SuffixTree& tree, SuffixTree::Place place, int match, SuffixDraft& best) {
     const double allowed = std::floor(options_.max_spec_factor * match + options_.max_spec_offset);
-    const auto nodes = static_cast<int>(std::min(allowed, static_cast<double>(std::min(options_.drafted_at_most(), budget_.nodes))));
+    const auto nodes =
+        static_cast<int>(std::min(allowed, static_cast<double>(std::min(options_.drafted_at_most(), budget_.nodes))));
     if (nodes <= 0) return;
     draft_.score = 0;
     draft_.items.clear();
@@ -330,7 +341,8 @@ class SuffixSpeculator {
 class SuffixDecodingDrafter final : public Drafter {
  public:
   using Options = SuffixDecodingOptions;
-  SuffixDecodingDrafter(const Options& options, const BuildContext&) : options_(options), past_(options.max_tree_depth) {}
+  SuffixDecodingDrafter(const Options& options, const BuildContext&)
+      : options_(options), past_(options.max_tree_depth) {}
 
   DraftBudget limits() const override {
     const int nodes = options_.drafted_at_most();
@@ -383,8 +395,9 @@ class SuffixDecodingDrafter final : public Drafter {
 
   void remember(const Tokens& response) {
     if (response.empty() || response.size() > static_cast<std::size_t>(options_.max_cached_tokens)) return;
-    while (past_.sequences() > 0 && (past_.sequences() >= static_cast<std::size_t>(options_.max_cached_requests) ||
-                                     past_.tokens() + response.size() > static_cast<std::size_t>(options_.max_cached_tokens)))
+    while (past_.sequences() > 0 &&
+           (past_.sequences() >= static_cast<std::size_t>(options_.max_cached_requests) ||
+            past_.tokens() + response.size() > static_cast<std::size_t>(options_.max_cached_tokens)))
       past_.drop_oldest();
     for (const Token token : response) past_.append(token);
     past_.end_sequence();
@@ -395,9 +408,10 @@ class SuffixDecodingDrafter final : public Drafter {
   std::map<SlotId, Running> running_;
 };
 
-FORETELL_REGISTER(Drafter, SuffixDecodingDrafter, "suffix_decoding",
-                  {.summary = "copies the most frequent continuation, counted by suffix trees of this request and of past ones",
-                   .run_state = true});
+FORETELL_REGISTER(
+    Drafter, SuffixDecodingDrafter, "suffix_decoding",
+    {.summary = "copies the most frequent continuation, counted by suffix trees of this request and of past ones",
+     .run_state = true});
 
 }  // namespace
 }  // namespace foretell::drafters

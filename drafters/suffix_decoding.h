@@ -1,9 +1,11 @@
-// A counted, path-compressed tree of all substrings of limited length, of one growing sequence or of many finished ones.
+// A counted, path-compressed tree of all substrings of limited length, of one growing sequence or of many finished
+// ones.
 //
-// Contract: the count of a node says how often the string that leads to it occurs (occurrences in one sequence may overlap). Along a label counts are
-// equal, so every occurrence ends at the end of a node. append() costs one step for each suffix that has been seen before, at most `depth`; children are
-// kept in order of their counts. Sequences go in the order in which they came, with everything that only they had.
-// A label is a piece of the text of its newest occurrence: when the oldest sequence goes, no label of what stays points into it.
+// Contract: the count of a node says how often the string that leads to it occurs (occurrences in one sequence may
+// overlap). Along a label counts are equal, so every occurrence ends at the end of a node. append() costs one step for
+// each suffix that has been seen before, at most `depth`; children are kept in order of their counts. Sequences go in
+// the order in which they came, with everything that only they had. A label is a piece of the text of its newest
+// occurrence: when the oldest sequence goes, no label of what stays points into it.
 #pragma once
 
 #include <deque>
@@ -43,7 +45,9 @@ class SuffixTree {
 
   int count(Node node) const { return nodes_[node].count; }
   int length(Node node) const { return nodes_[node].length; }
-  Token token(Node node, int offset) const { return text_[static_cast<std::size_t>(nodes_[node].start - base_) + offset]; }
+  Token token(Node node, int offset) const {
+    return text_[static_cast<std::size_t>(nodes_[node].start - base_) + offset];
+  }
   std::span<const Node> children(Node node) const { return nodes_[node].children; }  // most frequent first
 
  private:

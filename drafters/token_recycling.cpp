@@ -1,15 +1,17 @@
-// Token Recycling (Luo et al. 2024, arXiv 2408.08696): the target's k best next tokens of every row that was ever scored make a tree.
+// Token Recycling (Luo et al. 2024, arXiv 2408.08696): the target's k best next tokens of every row that was ever
+// scored make a tree.
 //
-// The matrix holds, for each token, the k tokens that the target found most probable the last time it was scored behind that token, accepted or not; it
-// lasts over all requests of a run. The tree is a fixed set of rank paths: a node at path [0, 2] is the third-best successor of the anchor's best successor.
-// It is filled from the matrix level by level; all proposals are chosen tokens.
+// The matrix holds, for each token, the k tokens that the target found most probable the last time it was scored behind
+// that token, accepted or not; it lasts over all requests of a run. The tree is a fixed set of rank paths: a node at
+// path [0, 2] is the third-best successor of the anchor's best successor. It is filled from the matrix level by level;
+// all proposals are chosen tokens.
 //
-// The tree is not the published one. If the successor of rank r is right with probability a_r whatever came before, a path is accepted with the product of its
-// a_r, and the tree of n nodes with the highest expected acceptance has the n best products: taken greedily, since no path beats its parent. The default a_r were
-// measured, see kRankAcceptance. `tree` names a file with rank paths of one's own.
-// Deviations from the released code: a token that was never scored has no successors (there the matrix starts with zeros, which propose token 0); any
-// verifier may decide (there only greedily).
-// Memory: V (k + 1) tokens and numbers of 4 bytes, 1.2 MB for 32,000 tokens, whatever the run does.
+// The tree is not the published one. If the successor of rank r is right with probability a_r whatever came before, a
+// path is accepted with the product of its a_r, and the tree of n nodes with the highest expected acceptance has the n
+// best products: taken greedily, since no path beats its parent. The default a_r were measured, see kRankAcceptance.
+// `tree` names a file with rank paths of one's own. Deviations from the released code: a token that was never scored
+// has no successors (there the matrix starts with zeros, which propose token 0); any verifier may decide (there only
+// greedily). Memory: V (k + 1) tokens and numbers of 4 bytes, 1.2 MB for 32,000 tokens, whatever the run does.
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -28,9 +30,9 @@ namespace {
 
 constexpr int kMostTreeNodes = 4096;
 
-// How often the target's next token had each rank in the matrix's row of the token before it: a real ternary model of 3 million parameters on 16 beginnings of
-// children's stories (configs/studies/real_pair.yaml with this drafter, temperature 0, 2,065 tokens), rounded. The bundled target on its own tasks gave 0.42,
-// 0.06, 0.03, 0.02 and then 0.01.
+// How often the target's next token had each rank in the matrix's row of the token before it: a real ternary model of 3
+// million parameters on 16 beginnings of children's stories (configs/studies/real_pair.yaml with this drafter,
+// temperature 0, 2,065 tokens), rounded. The bundled target on its own tasks gave 0.42, 0.06, 0.03, 0.02 and then 0.01.
 const std::vector<double> kRankAcceptance{0.42, 0.10, 0.055, 0.03, 0.027, 0.024, 0.02, 0.016};
 
 struct RecyclingOptions {
@@ -41,12 +43,15 @@ struct RecyclingOptions {
   void declare(Parameters& p) {
     p.add("top_k", top_k, "successors kept of each token", {.min = 1, .max = 256, .aliases = {"matrix_top_k"}});
     p.add("num_nodes", nodes, "nodes of the tree, where no file gives it", {.min = 1, .max = kMostTreeNodes});
-    p.add("rank_acceptance", rank_acceptance, "probability that the successor of each rank is right; makes the tree", {.min = 0, .max = 1});
+    p.add("rank_acceptance", rank_acceptance, "probability that the successor of each rank is right; makes the tree",
+          {.min = 0, .max = 1});
     p.add("tree", tree, "YAML file with a list of rank paths: [[0], [1], [0, 0]]; none: made from rank_acceptance");
     const double sum = std::accumulate(rank_acceptance.begin(), rank_acceptance.end(), 0.0);
     if (rank_acceptance.empty() || rank_acceptance.front() <= 0 || sum > 1 + 1e-9)
-      throw Error(p.where(),
-                  fmt::format("rank_acceptance: expected probabilities that sum to at most 1, the first above 0; they sum to {}", sum));
+      throw Error(
+          p.where(),
+          fmt::format(
+              "rank_acceptance: expected probabilities that sum to at most 1, the first above 0; they sum to {}", sum));
   }
 };
 
@@ -59,7 +64,8 @@ struct TreeNode {
   int depth = 1;
 };
 
-// The `nodes` paths with the highest products of rank probabilities: of equal ones the shorter, then the one with the lower ranks.
+// The `nodes` paths with the highest products of rank probabilities: of equal ones the shorter, then the one with the
+// lower ranks.
 std::vector<TreeNode> best_tree(const std::vector<double>& rank_acceptance, int ranks, int nodes) {
   struct Path {
     double value;
@@ -104,7 +110,8 @@ RankPath read_rank_path(const ConfigValue& value, int ranks) {
 // The file's paths by length, the order of the file within one; each path needs its parent in the file.
 std::vector<TreeNode> read_tree(const std::string& file, int ranks) {
   const ConfigValue document = load_yaml(file);
-  if (!document.is_list() || document.items().empty()) fail_at(document.where(), "expected a list of rank paths: [[0], [1], [0, 0]]");
+  if (!document.is_list() || document.items().empty())
+    fail_at(document.where(), "expected a list of rank paths: [[0], [1], [0, 0]]");
   if (document.items().size() > kMostTreeNodes)
     fail_at(document.where(), "{}; at most {} are allowed", counted(document.items().size(), "path"), kMostTreeNodes);
   struct Line {
@@ -113,7 +120,8 @@ std::vector<TreeNode> read_tree(const std::string& file, int ranks) {
   };
   std::vector<Line> lines;
   for (const ConfigValue& item : document.items()) lines.push_back({read_rank_path(item, ranks), item.where()});
-  std::stable_sort(lines.begin(), lines.end(), [](const Line& a, const Line& b) { return a.path.size() < b.path.size(); });
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const Line& a, const Line& b) { return a.path.size() < b.path.size(); });
   std::vector<TreeNode> tree;
   std::map<RankPath, int> places{{{}, 0}};
   for (const Line& line : lines) {
@@ -132,7 +140,8 @@ class RecyclingDrafter final : public Drafter {
   using Options = RecyclingOptions;
   RecyclingDrafter(const Options& options, const BuildContext& context)
       : top_k_(options.top_k),
-        tree_(options.tree ? read_tree(*options.tree, options.top_k) : best_tree(options.rank_acceptance, options.top_k, options.nodes)),
+        tree_(options.tree ? read_tree(*options.tree, options.top_k)
+                           : best_tree(options.rank_acceptance, options.top_k, options.nodes)),
         successors_(static_cast<std::size_t>(context.vocab) * static_cast<std::size_t>(options.top_k)),
         known_(static_cast<std::size_t>(context.vocab), 0) {}
 
@@ -156,14 +165,16 @@ class RecyclingDrafter final : public Drafter {
 
   void observe(std::span<const RoundView> rounds) override {
     for (const RoundView& round : rounds)
-      for (NodeId node = 0; node < round.draft.size(); ++node) learn(round.draft.node(node).token, round.scores.logits(node));
+      for (NodeId node = 0; node < round.draft.size(); ++node)
+        learn(round.draft.node(node).token, round.scores.logits(node));
   }
 
  private:
   void learn(Token token, std::span<const float> logits) {
     const std::vector<Token> best = highest(logits, top_k_);
     const auto row = static_cast<std::size_t>(token);
-    std::copy(best.begin(), best.end(), successors_.begin() + static_cast<std::ptrdiff_t>(row * static_cast<std::size_t>(top_k_)));
+    std::copy(best.begin(), best.end(),
+              successors_.begin() + static_cast<std::ptrdiff_t>(row * static_cast<std::size_t>(top_k_)));
     known_[row] = static_cast<int>(best.size());
   }
 
@@ -190,9 +201,10 @@ class RecyclingDrafter final : public Drafter {
   std::vector<int> known_;  // [vocab] how many of them
 };
 
-FORETELL_REGISTER(Drafter, RecyclingDrafter, "token_recycling",
-                  {.summary = "a static tree filled with the target's own best tokens of earlier rows (Token Recycling)",
-                   .run_state = true});
+FORETELL_REGISTER(
+    Drafter, RecyclingDrafter, "token_recycling",
+    {.summary = "a static tree filled with the target's own best tokens of earlier rows (Token Recycling)",
+     .run_state = true});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -1,10 +1,11 @@
 // A draft model with another tokenizer than the target's (Timor et al. 2025, arXiv 2502.05202).
 //
-// `intersection` (token-level): the draft's law is cut to the tokens that both vocabularies have and renormalised, and tokens are drawn from that; the law is
-// true, so verification loses nothing. Trees, policies and all else work as with `model`. Target tokens that the draft lacks are read as the draft's
-// tokens for their text, each for itself, so that a longer text never changes how its beginning is read.
-// `text` (re-tokenisation): the draft continues the text in its own tokens, and what it wrote is read again with the target's tokenizer: a chain of
-// point masses, not limited to shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
+// `intersection` (token-level): the draft's law is cut to the tokens that both vocabularies have and renormalised, and
+// tokens are drawn from that; the law is true, so verification loses nothing. Trees, policies and all else work as with
+// `model`. Target tokens that the draft lacks are read as the draft's tokens for their text, each for itself, so that a
+// longer text never changes how its beginning is read. `text` (re-tokenisation): the draft continues the text in its
+// own tokens, and what it wrote is read again with the target's tokenizer: a chain of point masses, not limited to
+// shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
 #include <algorithm>
 
 #include "framework/api/build_context.h"
@@ -26,7 +27,8 @@ struct UniversalOptions {
   void declare(Parameters& p) {
     p.add("model", model, "folder of the draft checkpoint, with its tokenizer; empty: the study's model.draft",
           {.aliases = {"draft_model", "assistant_model"}});
-    p.add("method", method, "draft tokens that both have, or text that is tokenised again", {.choices = {"intersection", "text"}});
+    p.add("method", method, "draft tokens that both have, or text that is tokenised again",
+          {.choices = {"intersection", "text"}});
     p.add("lookbehind", lookbehind, "tokens before the new text that are tokenised again with it",
           {.min = 1, .max = 1024, .aliases = {"target_lookbehind", "assistant_lookbehind"}});
     draft.declare(p);
@@ -35,7 +37,8 @@ struct UniversalOptions {
 
 // The two tokenizers, read once.
 struct TextSides {
-  TextSides(std::shared_ptr<const tokenizers::Tokenizer> of_target, std::shared_ptr<const tokenizers::Tokenizer> of_draft)
+  TextSides(std::shared_ptr<const tokenizers::Tokenizer> of_target,
+            std::shared_ptr<const tokenizers::Tokenizer> of_draft)
       : target(std::move(of_target)), draft(std::move(of_draft)), ends(draft.tokenizer()->eos()) {}
   datasets::ContinuationEncoder target, draft;
   std::vector<Token> ends;
@@ -57,7 +60,8 @@ class TextDrafter final : public SequenceDrafter {
     if (depth <= 0 || own_.empty() || written <= 0) return tree;
     NodeId at = kAnchor;
     for (const Token token :
-         retokenised(context.committed, tokenizers::decode_continuation(sides_.draft.tokenizer(), own_, write(written), true))) {
+         retokenised(context.committed,
+                     tokenizers::decode_continuation(sides_.draft.tokenizer(), own_, write(written), true))) {
       if (tree.depth() == depth || token >= context.vocab) break;
       at = tree.choose(at, token, context.vocab);
     }
@@ -74,13 +78,14 @@ class TextDrafter final : public SequenceDrafter {
 
   // Brings own_ up to the committed text. Its last tokens are made anew, because new text may join them.
   void read(TokenSpan committed) {
-    const std::string text =
-        tokenizers::decode_continuation(sides_.target.tokenizer(), committed.first(read_), committed.subspan(read_), true);
+    const std::string text = tokenizers::decode_continuation(sides_.target.tokenizer(), committed.first(read_),
+                                                             committed.subspan(read_), true);
     read_ = committed.size();
     const std::size_t start = window_start(own_, sides_.draft);
     const TokenSpan before = TokenSpan(own_).first(start), window = TokenSpan(own_).subspan(start);
     const std::string joined = tokenizers::decode_continuation(sides_.draft.tokenizer(), before, window, true) + text;
-    Tokens again = start == 0 ? sides_.draft.tokenizer()->encode(joined, {.add_special = true}) : sides_.draft.encode(joined);
+    Tokens again =
+        start == 0 ? sides_.draft.tokenizer()->encode(joined, {.add_special = true}) : sides_.draft.encode(joined);
     std::erase_if(again, [&](Token token) { return token >= model_.config().vocab_size; });
     again.insert(again.begin(), before.begin(), before.end());
     own_ = std::move(again);
@@ -102,14 +107,15 @@ class TextDrafter final : public SequenceDrafter {
     }
   }
 
-  // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they are. Where the text goes on
-  // within a token there is none, and nothing is drafted.
+  // `text` after the committed tokens in the target's tokens, under the widest window whose own tokens stay as they
+  // are. Where the text goes on within a token there is none, and nothing is drafted.
   Tokens retokenised(TokenSpan committed, const std::string& text) const {
     const datasets::ContinuationEncoder& target = sides_.target;
     for (std::size_t start = window_start(committed, target); start < committed.size(); ++start) {
       if (!target.can_start_at(committed[start])) continue;
       const TokenSpan window = committed.subspan(start);
-      const Tokens again = target.encode(tokenizers::decode_continuation(target.tokenizer(), committed.first(start), window, true) + text);
+      const Tokens again = target.encode(
+          tokenizers::decode_continuation(target.tokenizer(), committed.first(start), window, true) + text);
       if (again.size() > window.size() && std::equal(window.begin(), window.end(), again.begin()))
         return {again.begin() + static_cast<std::ptrdiff_t>(window.size()), again.end()};
     }
@@ -136,7 +142,9 @@ class TextDrafters final : public PerSequenceDrafter {
   DraftForm form() const override { return {.point_mass = true}; }
 
  private:
-  std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<TextDrafter>(options_, *model_, sides_); }
+  std::unique_ptr<SequenceDrafter> open(const PromptView&) override {
+    return std::make_unique<TextDrafter>(options_, *model_, sides_);
+  }
   UniversalOptions options_;
   std::shared_ptr<const model::LanguageModel> model_;
   TextSides sides_;
@@ -155,8 +163,10 @@ class UniversalDrafter final : public Drafter {
       drafter_ = std::make_unique<TextDrafters>(options, model, context.tokenizer, tokenizer);
       return;
     }
-    VocabularyMap map = tokenizers::map_vocabularies(context.tokenizer, context.vocab, tokenizer, model->config().vocab_size);
-    if (map.shared == 0) fail("drafter 'universal': the vocabularies of the target and of {} share no token: use method: text", path);
+    VocabularyMap map =
+        tokenizers::map_vocabularies(context.tokenizer, context.vocab, tokenizer, model->config().vocab_size);
+    if (map.shared == 0)
+      fail("drafter 'universal': the vocabularies of the target and of {} share no token: use method: text", path);
     drafter_ = std::make_unique<bases::ModelDrafter>(options.draft, model, context, std::move(map));
   }
 

@@ -1,11 +1,13 @@
-// Block verification of a chain: decides the whole draft at once, and emits at least as many tokens in expectation as token-level rejection (Sun et
-// al. 2024, arXiv 2403.10444).
+// Block verification of a chain: decides the whole draft at once, and emits at least as many tokens in expectation as
+// token-level rejection (Sun et al. 2024, arXiv 2403.10444).
 //
 //   w_0 = 1;  w_i = min(1, w_{i-1} p_i(x_i) / q_i(x_i))
 //   S_i = sum over x of max(w_i p_{i+1}(x) - q_{i+1}(x), 0);  h_i = S_i / (S_i + 1 - w_i) for i < n, h_n = w_n
-//   the longest prefix whose independent test of probability h_i succeeds is kept; then p_{n+1}, or norm(max(w p - q, 0)) behind a shorter prefix
+//   the longest prefix whose independent test of probability h_i succeeds is kept; then p_{n+1}, or norm(max(w p - q,
+//   0)) behind a shorter prefix
 //
-// It needs the laws of the whole chain, and gains only with drawn tokens: for chosen ones rejection is the best there is.
+// It needs the laws of the whole chain, and gains only with drawn tokens: for chosen ones rejection is the best there
+// is.
 #include <vector>
 
 #include "framework/api/verifier.h"
@@ -35,7 +37,8 @@ class BlockVerifier final : public Verifier {
       const Excess left = excess(scores.law(steps[length - 1].node), *steps[length].q, w);
       const double rest = left.mass + 1 - w;
       if (rng.bernoulli(rest > 0 ? left.mass / rest : 1.0))
-        return verdict(steps, length, (left.law ? *left.law : scores.law(steps[length - 1].node)).draw(rng), NextKind::Correction);
+        return verdict(steps, length, (left.law ? *left.law : scores.law(steps[length - 1].node)).draw(rng),
+                       NextKind::Correction);
     }
     if (steps.empty()) return verdict(steps, 0, scores.law(kAnchor).draw(rng), NextKind::Bonus);
     return verdict(steps, 0, residual(scores.law(kAnchor), *steps.front().q).draw(rng), NextKind::Correction);
@@ -70,7 +73,8 @@ class BlockVerifier final : public Verifier {
 };
 
 FORETELL_REGISTER(Verifier, BlockVerifier, "block",
-                  {.summary = "block verification: decides a chain as a whole, never worse than rejection", .lossless = true});
+                  {.summary = "block verification: decides a chain as a whole, never worse than rejection",
+                   .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

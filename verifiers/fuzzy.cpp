@@ -1,5 +1,6 @@
-// Fuzzy speculative decoding: a token is accepted outright where target and draft say nearly the same, that is where the divergence of their laws is at
-// most a threshold; elsewhere rejection decides (Holsman et al. 2025, arXiv 2502.20704).
+// Fuzzy speculative decoding: a token is accepted outright where target and draft say nearly the same, that is where
+// the divergence of their laws is at most a threshold; elsewhere rejection decides (Holsman et al. 2025, arXiv
+// 2502.20704).
 //
 // At temperature 0 both laws are point masses and it is exact.
 #include <cmath>
@@ -13,7 +14,8 @@ struct FuzzyOptions {
   std::string divergence = "js";
   double threshold = 0.1;
   void declare(Parameters& p) {
-    p.add("divergence", divergence, "of the target's and the draft's law: Jensen-Shannon, Kullback-Leibler (both in nats), total variation",
+    p.add("divergence", divergence,
+          "of the target's and the draft's law: Jensen-Shannon, Kullback-Leibler (both in nats), total variation",
           {.choices = {"js", "kl", "tvd"}});
     p.add("threshold", threshold, "accepted outright up to this divergence; 0 is exact", {.min = 0});
   }
@@ -47,7 +49,8 @@ class FuzzyVerifier final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, FuzzyVerifier, "fuzzy",
-                  {.summary = "accepts outright where target and draft nearly agree, else rejection", .lossless = false});
+                  {.summary = "accepts outright where target and draft nearly agree, else rejection",
+                   .lossless = false});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -1,5 +1,5 @@
-// Exact match: a drafted token is accepted if it is the target's most probable one (Stern et al. 2018, arXiv 1811.03115). Asks for nothing but
-// the argmax of visited nodes.
+// Exact match: a drafted token is accepted if it is the target's most probable one (Stern et al. 2018, arXiv
+// 1811.03115). Asks for nothing but the argmax of visited nodes.
 #include "framework/api/walk_verifier.h"
 
 namespace foretell::verifiers {
@@ -13,12 +13,15 @@ class GreedyVerifier final : public WalkVerifier {
   std::optional<std::string> refuses(const DraftForm&, const SamplingOptions& sampling) const override {
     if (sampling.greedy()) return std::nullopt;
     return fmt::format(
-        "it emits the most probable token, which is no sample at temperature {}; lossless there: rejection, block, traversal",
+        "it emits the most probable token, which is no sample at temperature {}; lossless there: rejection, block, "
+        "traversal",
         sampling.temperature);
   }
 
  private:
-  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng&) const override { return match(draft, at, scores.argmax(at)); }
+  Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng&) const override {
+    return match(draft, at, scores.argmax(at));
+  }
 };
 
 FORETELL_REGISTER(Verifier, GreedyVerifier, "greedy",

@@ -1,6 +1,7 @@
-// Lenience: rejection against lenience * q instead of q, so a token is accepted with probability min(1, p / (l q)) and corrected from
-// norm(max(p - l q, 0)); no token becomes more probable than p / l (Leviathan et al. 2022, arXiv 2211.17192, appendix A.5). At temperature 0 a token is
-// accepted if the model gives it at least l times the probability of the best one.
+// Lenience: rejection against lenience * q instead of q, so a token is accepted with probability min(1, p / (l q)) and
+// corrected from norm(max(p - l q, 0)); no token becomes more probable than p / l (Leviathan et al. 2022, arXiv
+// 2211.17192, appendix A.5). At temperature 0 a token is accepted if the model gives it at least l times the
+// probability of the best one.
 #include <cmath>
 
 #include "framework/api/rejection_walk.h"
@@ -10,13 +11,16 @@ namespace {
 
 struct LenientOptions {
   double lenience = 0.5;
-  void declare(Parameters& p) { p.add("lenience", lenience, "l: 1 is exact, less accepts more", {.min = 1e-6, .max = 1}); }
+  void declare(Parameters& p) {
+    p.add("lenience", lenience, "l: 1 is exact, less accepts more", {.min = 1e-6, .max = 1});
+  }
 };
 
 class LenientVerifier final : public RejectionWalk {
  public:
   using Options = LenientOptions;
-  LenientVerifier(const Options& options, const BuildContext&) : RejectionWalk(options.lenience), slack_(std::log(options.lenience)) {}
+  LenientVerifier(const Options& options, const BuildContext&)
+      : RejectionWalk(options.lenience), slack_(std::log(options.lenience)) {}
 
   bool needs_logits() const override { return true; }
 

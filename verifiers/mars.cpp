@@ -1,6 +1,7 @@
-// Margin-aware acceptance: where the target hardly prefers its best token, the runner-up is as good. A drafted token that is the runner-up is accepted
-// outright if the ratio of the second highest logit to the highest exceeds theta; elsewhere rejection decides (the rule that MARS describes, arXiv
-// 2601.15498, by its abstract: there is no reference implementation to compare with).
+// Margin-aware acceptance: where the target hardly prefers its best token, the runner-up is as good. A drafted token
+// that is the runner-up is accepted outright if the ratio of the second highest logit to the highest exceeds theta;
+// elsewhere rejection decides (the rule that MARS describes, arXiv 2601.15498, by its abstract: there is no reference
+// implementation to compare with).
 //
 // Logits have no natural zero, so the ratio is taken of positive ones only.
 #include "framework/api/rejection_walk.h"
@@ -11,7 +12,8 @@ namespace {
 struct MarsOptions {
   double theta = 0.9;
   void declare(Parameters& p) {
-    p.add("theta", theta, "ratio of the two highest logits above which the runner-up passes; 1 is exact", {.min = 0, .max = 1});
+    p.add("theta", theta, "ratio of the two highest logits above which the runner-up passes; 1 is exact",
+          {.min = 0, .max = 1});
   }
 };
 

@@ -1,5 +1,5 @@
-// SpecInfer's multi-step speculative sampling: the proposals of a node, each with the law of the draft model that made it, are tested by rejection in
-// random order (Miao et al. 2023, arXiv 2305.09781).
+// SpecInfer's multi-step speculative sampling: the proposals of a node, each with the law of the draft model that made
+// it, are tested by rejection in random order (Miao et al. 2023, arXiv 2305.09781).
 //
 // Draws without replacement are not exchangeable, so their order is not free: refused.
 #include "framework/api/rejection_walk.h"
@@ -14,11 +14,13 @@ class MultiStepVerifier final : public RejectionWalk {
 
   std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree || !form.without_replacement) return std::nullopt;
-    return "it tests proposals in random order, which draws without replacement do not allow; draw with replacement or use rejection";
+    return "it tests proposals in random order, which draws without replacement do not allow; draw with replacement or "
+           "use rejection";
   }
 
  private:
-  std::span<const Proposal> order(std::span<const Proposal> proposals, std::vector<Proposal>& shuffled, Rng& rng) const override {
+  std::span<const Proposal> order(std::span<const Proposal> proposals, std::vector<Proposal>& shuffled,
+                                  Rng& rng) const override {
     std::vector<Proposal> rest(proposals.begin(), proposals.end());
     while (!rest.empty()) {
       const std::size_t next = rng.pick(std::vector<double>(rest.size(), 1.0));

@@ -1,8 +1,9 @@
-// A negative control, not for use: the sampling rule that Medusa's and REST's code offered as "nucleus". Every path of the tree samples its own token at
-// each of its positions and goes on while they match; the longest path wins, and after its mismatch another token is sampled.
+// A negative control, not for use: the sampling rule that Medusa's and REST's code offered as "nucleus". Every path of
+// the tree samples its own token at each of its positions and goes on while they match; the longest path wins, and
+// after its mismatch another token is sampled.
 //
-// Drafted tokens get several chances and a mismatch does not rule its token out, so the emitted law leans towards the draft. The certificate must find
-// it lossy.
+// Drafted tokens get several chances and a mismatch does not rule its token out, so the emitted law leans towards the
+// draft. The certificate must find it lossy.
 #include <vector>
 
 #include "framework/api/verifier.h"
@@ -40,7 +41,8 @@ class NucleusBiased final : public Verifier {
 };
 
 FORETELL_REGISTER(Verifier, NucleusBiased, "nucleus_biased",
-                  {.summary = "negative control: samples anew for every path and after a mismatch; biased", .lossless = false});
+                  {.summary = "negative control: samples anew for every path and after a mismatch; biased",
+                   .lossless = false});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -1,7 +1,8 @@
-// The optimal-transport verifier: at every node the coupling of the drafted set with the target's law that accepts most (SpecTr's linear program, Sun
-// et al. 2023, arXiv 2310.15141; framework/sampling/optimal_transport.h).
+// The optimal-transport verifier: at every node the coupling of the drafted set with the target's law that accepts most
+// (SpecTr's linear program, Sun et al. 2023, arXiv 2310.15141; framework/sampling/optimal_transport.h).
 //
-// It solves a linear program at each visited node, so it is for small vocabularies (or laws that top-k has cut short): the yardstick for others.
+// It solves a linear program at each visited node, so it is for small vocabularies (or laws that top-k has cut short):
+// the yardstick for others.
 #include <algorithm>
 #include <vector>
 
@@ -29,13 +30,15 @@ class OptimalTransportVerifier final : public WalkVerifier {
     const DraftLaw& drawn = draft.law(proposals.front().law);
     const Law& p = scores.law(at);
     if (p.is_point_mass()) return match(draft, at, p.mode());
-    const Coupling coupling = optimal_coupling(p, drawn.q, static_cast<int>(proposals.size()), drawn.kind != Draws::WithoutReplacement);
+    const Coupling coupling =
+        optimal_coupling(p, drawn.q, static_cast<int>(proposals.size()), drawn.kind != Draws::WithoutReplacement);
 
     std::vector<Token> set;
     for (const Proposal& proposal : proposals) set.push_back(draft.node(proposal.node).token);
     std::sort(set.begin(), set.end());
     set.erase(std::unique(set.begin(), set.end()), set.end());
-    const auto found = std::find_if(coupling.sets.begin(), coupling.sets.end(), [&](const DraftedSet& s) { return s.tokens == set; });
+    const auto found =
+        std::find_if(coupling.sets.begin(), coupling.sets.end(), [&](const DraftedSet& s) { return s.tokens == set; });
     FORETELL_CHECK(found != coupling.sets.end(), "{} proposals that their law cannot have drawn", proposals.size());
 
     std::vector<double> chances = coupling.flow[static_cast<std::size_t>(found - coupling.sets.begin())];
@@ -50,9 +53,10 @@ class OptimalTransportVerifier final : public WalkVerifier {
   }
 };
 
-FORETELL_REGISTER(Verifier, OptimalTransportVerifier, "optimal_transport",
-                  {.summary = "the best coupling of a node's draws with the target, by linear programming; small vocabularies",
-                   .lossless = true});
+FORETELL_REGISTER(
+    Verifier, OptimalTransportVerifier, "optimal_transport",
+    {.summary = "the best coupling of a node's draws with the target, by linear programming; small vocabularies",
+     .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -1,4 +1,5 @@
-// Token-level rejection over chains and trees: speculative sampling and recursive rejection (framework/api/rejection_walk.h has the formula).
+// Token-level rejection over chains and trees: speculative sampling and recursive rejection
+// (framework/api/rejection_walk.h has the formula).
 #include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
@@ -12,7 +13,8 @@ class RejectionVerifier final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, RejectionVerifier, "rejection",
-                  {.summary = "accepts a drafted token with probability min(1, p/q), corrects from the residual", .lossless = true});
+                  {.summary = "accepts a drafted token with probability min(1, p/q), corrects from the residual",
+                   .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

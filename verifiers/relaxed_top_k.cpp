@@ -1,5 +1,6 @@
-// Relaxed acceptance: a drafted token is accepted outright if it is among the target's k most probable ones and at most delta less probable than the best
-// (TensorRT-LLM's relaxed acceptance for multi-token prediction, whose names the parameters have); elsewhere rejection decides.
+// Relaxed acceptance: a drafted token is accepted outright if it is among the target's k most probable ones and at most
+// delta less probable than the best (TensorRT-LLM's relaxed acceptance for multi-token prediction, whose names the
+// parameters have); elsewhere rejection decides.
 #include <algorithm>
 #include <cmath>
 
@@ -14,7 +15,8 @@ struct RelaxedOptions {
   void declare(Parameters& p) {
     p.add("relaxed_topk", top_k, "a token must be among so many most probable ones; 1 is exact at temperature 0",
           {.min = 1, .aliases = {"top_k"}});
-    p.add("relaxed_delta", delta, "and at most this much less probable than the best", {.min = 0, .max = 1, .aliases = {"delta"}});
+    p.add("relaxed_delta", delta, "and at most this much less probable than the best",
+          {.min = 0, .max = 1, .aliases = {"delta"}});
   }
 };
 
@@ -50,7 +52,8 @@ class RelaxedTopK final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, RelaxedTopK, "relaxed_top_k",
-                  {.summary = "accepts tokens among the target's k best and within delta of the best", .lossless = false});
+                  {.summary = "accepts tokens among the target's k best and within delta of the best",
+                   .lossless = false});
 
 }  // namespace
 }  // namespace foretell::verifiers

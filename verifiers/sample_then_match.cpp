@@ -1,8 +1,9 @@
 // Draws the target's token first and keeps the draft as far as it has that token.
 //
-// Lossless whatever the draft was made from, because the set of proposals does not depend on the draw: the draw itself is what is emitted. A node is
-// passed with probability sum of p over its proposals, which for chosen tokens is the best there is and for drawn ones less than rejection
-// reaches. Needs no law of the draft and no residual. The drawn token must also be the correction: drawing again would be the nucleus bias.
+// Lossless whatever the draft was made from, because the set of proposals does not depend on the draw: the draw itself
+// is what is emitted. A node is passed with probability sum of p over its proposals, which for chosen tokens is the
+// best there is and for drawn ones less than rejection reaches. Needs no law of the draft and no residual. The drawn
+// token must also be the correction: drawing again would be the nucleus bias.
 #include "framework/api/walk_verifier.h"
 
 namespace foretell::verifiers {
@@ -20,9 +21,10 @@ class SampleThenMatch final : public WalkVerifier {
   }
 };
 
-FORETELL_REGISTER(Verifier, SampleThenMatch, "sample_then_match",
-                  {.summary = "draws the target's token and keeps the draft as far as it has it; best for chosen tokens",
-                   .lossless = true});
+FORETELL_REGISTER(
+    Verifier, SampleThenMatch, "sample_then_match",
+    {.summary = "draws the target's token and keeps the draft as far as it has it; best for chosen tokens",
+     .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -1,5 +1,6 @@
-// Tests the tokens at a node one after the other as if each had been chosen: x is accepted with probability p(x), else p loses x and is
-// renormalised. The sampling mode of Lookahead decoding (Fu et al. 2024, arXiv 2402.02057) and of EAGLE-2's trees (Li et al. 2024, arXiv 2406.16858).
+// Tests the tokens at a node one after the other as if each had been chosen: x is accepted with probability p(x), else
+// p loses x and is renormalised. The sampling mode of Lookahead decoding (Fu et al. 2024, arXiv 2402.02057) and of
+// EAGLE-2's trees (Li et al. 2024, arXiv 2406.16858).
 //
 // Lossless for every draft, since it never looks at how tokens were drawn; in law the same as sample_then_match.
 #include <algorithm>
@@ -37,9 +38,10 @@ class SequentialOneHot final : public WalkVerifier {
   }
 };
 
-FORETELL_REGISTER(Verifier, SequentialOneHot, "sequential_one_hot",
-                  {.summary = "tests a node's tokens in turn with probability p, renormalised without those that failed",
-                   .lossless = true});
+FORETELL_REGISTER(
+    Verifier, SequentialOneHot, "sequential_one_hot",
+    {.summary = "tests a node's tokens in turn with probability p, renormalised without those that failed",
+     .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

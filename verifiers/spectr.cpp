@@ -1,5 +1,5 @@
-// SpecTr's K-SEQ: k independent draws from one law are tested in order, each with probability min(1, p / (rho q)), with one rho in [1, k] for all of
-// them (Sun et al. 2023, arXiv 2310.15141).
+// SpecTr's K-SEQ: k independent draws from one law are tested in order, each with probability min(1, p / (rho q)), with
+// one rho in [1, k] for all of them (Sun et al. 2023, arXiv 2310.15141).
 //
 //   beta(rho) = sum over x of min(p(x) / rho, q(x));  rho solves 1 - (1 - beta)^k = rho beta
 //   after k rejections: norm(p - min(q, p / rho) (1 - (1 - beta)^k) / beta)
@@ -72,7 +72,8 @@ class SpecTrVerifier final : public WalkVerifier {
     const double rho = solve_rho(p, q, draws);
     for (const Proposal& proposal : proposals) {
       const Token token = draft.node(proposal.node).token;
-      const double mass = rho * draft.law(proposal.law).q[token];  // the node's one law, or at temperature 0 a point mass of its own
+      const double mass =
+          rho * draft.law(proposal.law).q[token];  // the node's one law, or at temperature 0 a point mass of its own
       if (rng.bernoulli(mass > 0 ? p[token] / mass : 0.0)) return accept(proposal.node);
     }
     return end_with(correction(p, q, rho, draws).draw(rng));
@@ -80,7 +81,8 @@ class SpecTrVerifier final : public WalkVerifier {
 };
 
 FORETELL_REGISTER(Verifier, SpecTrVerifier, "spectr",
-                  {.summary = "SpecTr's K-SEQ: independent draws of one law, tested with one common factor", .lossless = true});
+                  {.summary = "SpecTr's K-SEQ: independent draws of one law, tested with one common factor",
+                   .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

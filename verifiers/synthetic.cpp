@@ -1,5 +1,5 @@
-// Forced acceptance: a drafted token is accepted with a given probability, whatever it is. Measures what a drafter of that quality would bring; the text
-// means nothing.
+// Forced acceptance: a drafted token is accepted with a given probability, whatever it is. Measures what a drafter of
+// that quality would bring; the text means nothing.
 #include "framework/api/walk_verifier.h"
 #include "framework/decoding/bases/acceptance_rates.h"
 

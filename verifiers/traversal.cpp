@@ -1,10 +1,10 @@
-// Traversal verification: a drawn tree is judged from its leaves to its root, so that whole paths are accepted where single tokens would not be (Weng
-// et al. 2025, arXiv 2505.12398). On a chain it is block verification in law.
+// Traversal verification: a drawn tree is judged from its leaves to its root, so that whole paths are accepted where
+// single tokens would not be (Weng et al. 2025, arXiv 2505.12398). On a chain it is block verification in law.
 //
-// Going down along first proposals every node gets the weight w = min(1, w(parent) p(x) / q(x)). A leaf is accepted, and its whole path with it, with
-// probability w. If it is not, it is taken out of the tree; its parent's law becomes norm(max(w p - q, 0)), the parent's weight S / (S + 1 - w)
-// with S the mass of max(w p - q, 0), and the walk goes down again from the parent, which may itself be a leaf by now. Draws without replacement
-// lose the token from q.
+// Going down along first proposals every node gets the weight w = min(1, w(parent) p(x) / q(x)). A leaf is accepted,
+// and its whole path with it, with probability w. If it is not, it is taken out of the tree; its parent's law becomes
+// norm(max(w p - q, 0)), the parent's weight S / (S + 1 - w) with S the mass of max(w p - q, 0), and the walk goes down
+// again from the parent, which may itself be a leaf by now. Draws without replacement lose the token from q.
 #include <map>
 #include <vector>
 
@@ -85,11 +85,14 @@ class TraversalVerifier final : public Verifier {
   using Options = NoOptions;
   TraversalVerifier(const Options&, const BuildContext&) {}
 
-  Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override { return Walk(draft, scores).run(rng); }
+  Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override {
+    return Walk(draft, scores).run(rng);
+  }
 };
 
 FORETELL_REGISTER(Verifier, TraversalVerifier, "traversal",
-                  {.summary = "judges a drawn tree from its leaves to its root; on a chain it is block", .lossless = true});
+                  {.summary = "judges a drawn tree from its leaves to its root; on a chain it is block",
+                   .lossless = true});
 
 }  // namespace
 }  // namespace foretell::verifiers

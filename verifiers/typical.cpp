@@ -1,6 +1,7 @@
-// Typical acceptance: a drafted token is accepted if p(x) > min(epsilon, delta exp(-H(p))) with H the entropy of the target's law in nats; the longest
-// path of accepted tokens is kept, the more probable one among equals, and the next token is drawn from the tokens that would be accepted there
-// (Cai et al. 2024, arXiv 2401.10774, section 2.3.1). At temperature 0 it is exact.
+// Typical acceptance: a drafted token is accepted if p(x) > min(epsilon, delta exp(-H(p))) with H the entropy of the
+// target's law in nats; the longest path of accepted tokens is kept, the more probable one among equals, and the next
+// token is drawn from the tokens that would be accepted there (Cai et al. 2024, arXiv 2401.10774, section 2.3.1). At
+// temperature 0 it is exact.
 #include <cmath>
 #include <vector>
 
@@ -75,7 +76,8 @@ class TypicalVerifier final : public Verifier {
 };
 
 FORETELL_REGISTER(Verifier, TypicalVerifier, "typical",
-                  {.summary = "Medusa's typical acceptance: probable enough for how open the choice is", .lossless = false});
+                  {.summary = "Medusa's typical acceptance: probable enough for how open the choice is",
+                   .lossless = false});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -12,7 +12,8 @@ std::vector<double> RankCounts::rates() const {
   return out;
 }
 
-RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks, const std::function<void()>& on_prompt) {
+RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks,
+                                const std::function<void()>& on_prompt) {
   RankCounts counts{std::vector<int>(static_cast<std::size_t>(ranks), 0), 0};
   decoding::DecoderOptions options;
   options.on_round = [&](const decoding::RoundEvent& event) {
@@ -22,7 +23,8 @@ RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& 
     if (event.view.verdict.accepted.empty()) return;
     const NodeId first = event.view.verdict.accepted.front();
     const auto rank =
-        std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == first; }) - proposals.begin();
+        std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == first; }) -
+        proposals.begin();
     if (rank < ranks) ++counts.accepted[static_cast<std::size_t>(rank)];
   };
   decoding::Decoder decoder(*setup.target, setup.method.front().view(), options);

@@ -1,7 +1,7 @@
 // How often the first, second, ... proposal at the anchor is the accepted one: what Sequoia's tree is made from.
 //
-// Contract: decodes the first turn of every conversation of a cell whose drafter makes trees, and counts the rounds in which each rank was
-// accepted. The draft must be one level deep: then every round is a trial of every rank.
+// Contract: decodes the first turn of every conversation of a cell whose drafter makes trees, and counts the rounds in
+// which each rank was accepted. The draft must be one level deep: then every round is a trial of every rank.
 #pragma once
 
 #include <functional>
@@ -18,6 +18,7 @@ struct RankCounts {
 };
 
 // `on_prompt` is called after each prompt.
-RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks, const std::function<void()>& on_prompt);
+RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& setup, int ranks,
+                                const std::function<void()>& on_prompt);
 
 }  // namespace foretell::analysis

@@ -30,7 +30,9 @@ std::string divergence_words(int ties, int faults) {
 
 nlohmann::ordered_json to_json(const Divergences& divergences) {
   auto list = nlohmann::ordered_json::array();
-  const auto id = [](const std::optional<Token>& token) { return token ? nlohmann::ordered_json(*token) : nlohmann::ordered_json(); };
+  const auto id = [](const std::optional<Token>& token) {
+    return token ? nlohmann::ordered_json(*token) : nlohmann::ordered_json();
+  };
   for (const Divergence& d : divergences.found)
     list.push_back({{"conversation", d.conversation},
                     {"task", d.task},
@@ -46,17 +48,25 @@ nlohmann::ordered_json to_json(const Divergences& divergences) {
                     {"eps", d.noise},
                     {"tie", d.is_tie},
                     {"words", d.words}});
-  return {{"compared", divergences.compared}, {"same", divergences.same},   {"behind", divergences.behind}, {"ties", divergences.ties()},
-          {"faults", divergences.faults()},   {"dtype", divergences.dtype}, {"differences", list}};
+  return {{"compared", divergences.compared},
+          {"same", divergences.same},
+          {"behind", divergences.behind},
+          {"ties", divergences.ties()},
+          {"faults", divergences.faults()},
+          {"dtype", divergences.dtype},
+          {"differences", list}};
 }
 
 std::optional<Divergences> divergences_from(const std::optional<results::ResultJson>& file) {
   if (!file) return std::nullopt;
   constexpr int kMost = std::numeric_limits<int>::max();
-  const auto count = [](const io::OrderedJsonView& of, const char* key) { return static_cast<int>(of.at(key).integer(0, kMost)); };
+  const auto count = [](const io::OrderedJsonView& of, const char* key) {
+    return static_cast<int>(of.at(key).integer(0, kMost));
+  };
   const auto token = [](const io::OrderedJsonView& of, const char* key) -> std::optional<Token> {
     const auto id = of.find(key);
-    return id ? std::optional(static_cast<Token>(id->integer(std::numeric_limits<Token>::min(), std::numeric_limits<Token>::max())))
+    return id ? std::optional(static_cast<Token>(
+                    id->integer(std::numeric_limits<Token>::min(), std::numeric_limits<Token>::max())))
               : std::nullopt;
   };
   const io::OrderedJsonView json = file->view(), list = json.at("differences");

@@ -1,4 +1,5 @@
-// A place where two runs of one target say different things, as results and files hold it; divergence_search.h finds and judges them.
+// A place where two runs of one target say different things, as results and files hold it; divergence_search.h finds
+// and judges them.
 //
 // Contract: pure values. Turns behind a difference have other prompts and are not compared; they are counted.
 #pragma once
@@ -21,10 +22,10 @@ struct Divergence {
   std::optional<Token> a = {}, b = {};  // what the runs emitted there; none where one had ended
   Token best = 0, second = 0;           // of the target's single-row forward
   double margin = 0;                    // between their logits
-  double gap = 0;                       // how far the worse of a and b lies below the best; the margin, where an answer had ended
-  double noise = 0;                     // eps: what lies within it of the best is not told apart from it
-  bool is_tie = false;                  // a and b both are within eps of the best
-  std::string words = {};               // a line about it
+  double gap = 0;          // how far the worse of a and b lies below the best; the margin, where an answer had ended
+  double noise = 0;        // eps: what lies within it of the best is not told apart from it
+  bool is_tie = false;     // a and b both are within eps of the best
+  std::string words = {};  // a line about it
 };
 
 // Two runs' answers side by side.
@@ -43,7 +44,8 @@ struct Divergences {
 // "2 ties", "1 tie, 1 NOT EXPLAINED".
 std::string divergence_words(int ties, int faults);
 
-// {"compared", "same", "behind", "ties", "faults", "dtype", "differences": [...]}: as `diff --json` prints it and a cell's divergence.json keeps it.
+// {"compared", "same", "behind", "ties", "faults", "dtype", "differences": [...]}: as `diff --json` prints it and a
+// cell's divergence.json keeps it.
 nlohmann::ordered_json to_json(const Divergences& divergences);
 std::optional<Divergences> divergences_from(const std::optional<results::ResultJson>& file);  // what to_json() gave
 

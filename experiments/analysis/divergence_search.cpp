@@ -16,14 +16,16 @@ namespace foretell::analysis {
 namespace {
 
 constexpr std::array<std::size_t, 3> kRowsTogether = {2, 5, 9};  // rows of one forward that the last row is read with
-constexpr std::size_t kRowsRead = 128;                           // of one forward of near_ties(): their logits are held at once
-constexpr double kSpread = 4;  // the draft's other rows are not the text's: their noise may be larger than what was seen
+constexpr std::size_t kRowsRead = 128;  // of one forward of near_ties(): their logits are held at once
+constexpr double kSpread =
+    4;  // the draft's other rows are not the text's: their noise may be larger than what was seen
 
 // The logits behind `text`, whose last `together` tokens go through the target in one forward.
 std::vector<float> last_row(const model::LanguageModel& target, TokenSpan text, std::size_t together) {
   const auto cache = target.make_cache(static_cast<int>(text.size()));
   const std::size_t before = text.size() - std::min(together, text.size());
-  if (before > 0) target.forward(model::ForwardItem{text.first(before), model::ChainShape{}, cache.get(), model::LogitRows::None});
+  if (before > 0)
+    target.forward(model::ForwardItem{text.first(before), model::ChainShape{}, cache.get(), model::LogitRows::None});
   const at::Tensor logits =
       target.forward(model::ForwardItem{text.subspan(before), model::ChainShape{}, cache.get(), model::LogitRows::Last})
           .logits.to(at::kCPU)
@@ -37,19 +39,22 @@ std::optional<Token> token_at(const Tokens& tokens, std::size_t at) {
 
 std::string token_words(const std::optional<Token>& token, const tokenizers::Tokenizer* tokenizer) {
   if (!token) return "the end";
-  return tokenizer ? fmt::format("{} '{}'", *token, printable(tokenizer->decode(Tokens{*token}))) : std::to_string(*token);
+  return tokenizer ? fmt::format("{} '{}'", *token, printable(tokenizer->decode(Tokens{*token})))
+                   : std::to_string(*token);
 }
 
 std::string words_of(const Divergence& d, const DivergenceSource& source) {
   std::string where = "prompt " + d.conversation;
   if (d.turn > 0) where += fmt::format(", turn {},", d.turn + 1);
   if (d.repeat > 0) where += fmt::format(", repeat {},", d.repeat + 1);
-  const std::string what = fmt::format("{} differs at token {}: {} and {}", where, d.position, token_words(d.a, source.tokenizer),
-                                       token_words(d.b, source.tokenizer));
+  const std::string what = fmt::format("{} differs at token {}: {} and {}", where, d.position,
+                                       token_words(d.a, source.tokenizer), token_words(d.b, source.tokenizer));
   const std::string epsilon = fmt::format("{:.2g}, the epsilon of {} there", d.noise, source.precision.dtype);
   if (d.is_tie) return fmt::format("{}; their logits are {:.2g} apart, within {}: a tie", what, d.gap, epsilon);
-  return fmt::format("{}; NOT a tie: logits {:.2g} below the target's best, above {}: NOT explained by noise, a fault; please report it",
-                     what, d.gap, epsilon);
+  return fmt::format(
+      "{}; NOT a tie: logits {:.2g} below the target's best, above {}: NOT explained by noise, a fault; please report "
+      "it",
+      what, d.gap, epsilon);
 }
 
 }  // namespace
@@ -61,7 +66,8 @@ Precision Precision::of(const std::string& dtype) {
   return {1e-6, "f32"};
 }
 
-Margin measure_margin(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision) {
+Margin measure_margin(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler,
+                      const Precision& precision) {
   Tokens all(text.prompt.begin(), text.prompt.end());
   all.insert(all.end(), text.answer.begin(), text.answer.end());
   FORETELL_CHECK(!all.empty(), "{} tokens before the difference", all.size());
@@ -90,7 +96,8 @@ std::vector<NearTie> near_ties(const model::LanguageModel& target, const TextBef
   const auto read = [&](TokenSpan tokens, model::LogitRows rows) {
     return target.forward(model::ForwardItem{tokens, model::ChainShape{}, cache.get(), rows}).logits;
   };
-  for (TokenSpan left = text.prompt.first(text.prompt.size() - 1); !left.empty(); left = left.subspan(std::min(kRowsRead, left.size())))
+  for (TokenSpan left = text.prompt.first(text.prompt.size() - 1); !left.empty();
+       left = left.subspan(std::min(kRowsRead, left.size())))
     read(left.first(std::min(kRowsRead, left.size())), model::LogitRows::None);
   // The row of the prompt's last token decides the answer's first one.
   Tokens rows = {text.prompt.back()};
@@ -113,8 +120,8 @@ std::vector<NearTie> near_ties(const model::LanguageModel& target, const TextBef
   return ties;
 }
 
-void judge(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler, const Precision& precision,
-           Divergence& divergence) {
+void judge(const model::LanguageModel& target, const TextBefore& text, const Sampler& sampler,
+           const Precision& precision, Divergence& divergence) {
   const Margin found = measure_margin(target, text, sampler, precision);
   divergence.best = found.best;
   divergence.second = found.second;
@@ -125,13 +132,15 @@ void judge(const model::LanguageModel& target, const TextBefore& text, const Sam
   if (!divergence.a || !divergence.b) return;
   const auto below_best = [&](Token token) {  // the answers come from files: a token need not be one of the vocabulary
     const bool known = token >= 0 && token < static_cast<Token>(found.logits.size());
-    return known ? static_cast<double>(found.logits[found.best]) - found.logits[token] : std::numeric_limits<double>::infinity();
+    return known ? static_cast<double>(found.logits[found.best]) - found.logits[token]
+                 : std::numeric_limits<double>::infinity();
   };
   divergence.gap = std::max(below_best(*divergence.a), below_best(*divergence.b));
   divergence.is_tie = divergence.gap <= found.noise;
 }
 
-AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm, std::optional<int> repeats) {
+AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm,
+                                std::optional<int> repeats) {
   AnswersByPlace out;
   for (const results::GenerationRecord& record : records)
     if (record.arm == arm && record.repeat < repeats.value_or(record.repeat + 1))
@@ -160,7 +169,8 @@ Divergences find_divergences(const AnswersByPlace& a, const AnswersByPlace& b, c
       continue;
     }
     const auto at = static_cast<std::size_t>(
-        std::mismatch(left->tokens.begin(), left->tokens.end(), right.tokens.begin(), right.tokens.end()).first - left->tokens.begin());
+        std::mismatch(left->tokens.begin(), left->tokens.end(), right.tokens.begin(), right.tokens.end()).first -
+        left->tokens.begin());
     Divergence difference{.conversation = left->conversation,
                           .task = left->task,
                           .turn = left->turn,

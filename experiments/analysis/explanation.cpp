@@ -34,16 +34,21 @@ std::string reason(const results::TaskSummary& s) {
   const double cost = *s.mean_acceptance_length * *s.baseline_decode_tokens_per_second / *s.decode_tokens_per_second;
   const auto total = static_cast<double>(s.phases.draft + s.phases.score + s.phases.verify + s.phases.commit);
   if (total <= 0) return "";
-  const double draft = cost * static_cast<double>(s.phases.draft) / total, score = cost * static_cast<double>(s.phases.score) / total;
-  return fmt::format("a round emits {:.2f} tokens and takes as long as {:.2f} plain ones (draft {:.2f}, score {:.2f}, the rest {:.2f})",
-                     *s.mean_acceptance_length, cost, draft, score, cost - draft - score);
+  const double draft = cost * static_cast<double>(s.phases.draft) / total,
+               score = cost * static_cast<double>(s.phases.score) / total;
+  return fmt::format(
+      "a round emits {:.2f} tokens and takes as long as {:.2f} plain ones (draft {:.2f}, score {:.2f}, the rest "
+      "{:.2f})",
+      *s.mean_acceptance_length, cost, draft, score, cost - draft - score);
 }
 
 const results::TaskSummary& overall(const CellResult* result) { return result->summary.at("overall"); }
 const metrics::Judgement& judgement(const CellResult* result) { return overall(result).judgement; }
 
 // "1.50x: a round emits ..."
-std::string with_reason(const CellResult* result) { return fmt::format("{:.2f}x: {}.", *overall(result).speedup, reason(overall(result))); }
+std::string with_reason(const CellResult* result) {
+  return fmt::format("{:.2f}x: {}.", *overall(result).speedup, reason(overall(result)));
+}
 
 // "no difference shown", or why there is no verdict, without its numbers.
 std::string doubt(const CellResult* result) {
@@ -55,17 +60,19 @@ std::string doubt(const CellResult* result) {
 // The pipelines of one group, fastest first, whose clock can be believed and whose acceptance was measured.
 std::string explain_ranked(const std::vector<const CellResult*>& ranked) {
   const CellResult *first = ranked.front(), *last = ranked.back();
-  const auto winner = std::find_if(ranked.begin(), ranked.end(), [](const CellResult* result) { return judgement(result).wins(); });
-  const bool all_lose = std::all_of(ranked.begin(), ranked.end(),
-                                    [](const CellResult* result) { return judgement(result).verdict == metrics::SpeedupVerdict::Slower; });
+  const auto winner =
+      std::find_if(ranked.begin(), ranked.end(), [](const CellResult* result) { return judgement(result).wins(); });
+  const bool all_lose = std::all_of(ranked.begin(), ranked.end(), [](const CellResult* result) {
+    return judgement(result).verdict == metrics::SpeedupVerdict::Slower;
+  });
   std::string text;
   if (winner != ranked.end())
     text = fmt::format("{} wins, {}", pipeline_of((*winner)->cell), with_reason(*winner));
   else if (*overall(first).speedup > 1)
     text = fmt::format("{} comes first ({}), {}", pipeline_of(first->cell), doubt(first), with_reason(first));
   else
-    text = fmt::format("nothing {} plain decoding; {} comes nearest, {}", all_lose ? "beats" : "is shown to beat", pipeline_of(first->cell),
-                       with_reason(first));
+    text = fmt::format("nothing {} plain decoding; {} comes nearest, {}", all_lose ? "beats" : "is shown to beat",
+                       pipeline_of(first->cell), with_reason(first));
   if (ranked.size() > 1 && judgement(last).verdict == metrics::SpeedupVerdict::Slower)
     text += fmt::format(" {} loses, {}", pipeline_of(last->cell), with_reason(last));
   return text;
@@ -91,8 +98,10 @@ std::string explain_group(const std::vector<const CellResult*>& all) {
   const std::string group = settings_name(all.front()->cell, false);
   std::vector<std::string> sentences;
   if (!ranked.empty()) sentences.push_back(explain_ranked(ranked));
-  if (!unreliable.empty()) sentences.push_back(fmt::format("unreliable timing, so nothing is said of it: {}.", listed(unreliable)));
-  if (!given.empty()) sentences.push_back(fmt::format("its acceptance was given, so it is in no order: {}.", listed(given)));
+  if (!unreliable.empty())
+    sentences.push_back(fmt::format("unreliable timing, so nothing is said of it: {}.", listed(unreliable)));
+  if (!given.empty())
+    sentences.push_back(fmt::format("its acceptance was given, so it is in no order: {}.", listed(given)));
   return fmt::format("{}{}\n", group.empty() ? "" : group + ": ", fmt::join(sentences, " "));
 }
 
@@ -106,10 +115,12 @@ std::string explain(const std::vector<CellResult>& results) {
   for (const std::string& group : groups) {
     std::vector<const CellResult*> all;
     for (const CellResult& result : results)
-      if (result.timed && !result.cell.is_baseline && result.cell.group == group && overall(&result).speedup) all.push_back(&result);
+      if (result.timed && !result.cell.is_baseline && result.cell.group == group && overall(&result).speedup)
+        all.push_back(&result);
     if (all.empty()) continue;
-    std::stable_sort(all.begin(), all.end(),
-                     [](const CellResult* a, const CellResult* b) { return *overall(a).speedup > *overall(b).speedup; });
+    std::stable_sort(all.begin(), all.end(), [](const CellResult* a, const CellResult* b) {
+      return *overall(a).speedup > *overall(b).speedup;
+    });
     text += explain_group(all);
   }
   return text;

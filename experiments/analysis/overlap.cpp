@@ -11,11 +11,12 @@
 #include "framework/unicode/unicode.h"
 
 namespace foretell::analysis {
-OverlapReport measure_overlap(const model::LanguageModel& target, const model::LanguageModel& draft, std::span<const Passage> passages,
-                              const SamplingOptions& sampling) {
+OverlapReport measure_overlap(const model::LanguageModel& target, const model::LanguageModel& draft,
+                              std::span<const Passage> passages, const SamplingOptions& sampling) {
   const int vocab = target.config().vocab_size;
   if (draft.config().vocab_size != vocab)
-    fail("the draft model has a vocabulary of {} tokens, the target has {}: they must be the same", draft.config().vocab_size, vocab);
+    fail("the draft model has a vocabulary of {} tokens, the target has {}: they must be the same",
+         draft.config().vocab_size, vocab);
   const Sampler sampler(sampling, vocab);
   const auto longest = static_cast<std::size_t>(std::min(target.config().context, draft.config().context));
   OverlapReport report;
@@ -40,14 +41,16 @@ OverlapReport measure_overlap(const model::LanguageModel& target, const model::L
   return report;
 }
 
-std::vector<Passage> cut_passages(const std::filesystem::path& text, const tokenizers::Tokenizer& tokenizer, int count, int tokens) {
+std::vector<Passage> cut_passages(const std::filesystem::path& text, const tokenizers::Tokenizer& tokenizer, int count,
+                                  int tokens) {
   const std::string content = io::read_file_bytes(text);
   const auto wanted = static_cast<std::size_t>(tokens);
   const auto first = tokenizer.bos();
   std::vector<Passage> passages;
   for (int i = 0; i < count; ++i) {
     const std::size_t begin = content.size() * static_cast<std::size_t>(i) / static_cast<std::size_t>(count);
-    // No token of running text is longer on the average, so that a long file is not encoded to its end for each passage.
+    // No token of running text is longer on the average, so that a long file is not encoded to its end for each
+    // passage.
     const Tokens ids = tokenizer.encode(unicode::lossy(std::string_view(content).substr(begin, wanted * 32)));
     if (ids.size() < wanted) continue;
     Passage passage;

@@ -22,7 +22,8 @@ RoundList first_rounds(std::span<const results::GenerationRecord> records, resul
   return out;
 }
 
-// [ns] of the rounds of an arm, on average: of each request the median of its repeats, as its time is taken, so that a slow spell in one does not count.
+// [ns] of the rounds of an arm, on average: of each request the median of its repeats, as its time is taken, so that a
+// slow spell in one does not count.
 template <class Phase>
 double typical_ns(std::span<const results::GenerationRecord> records, results::Arm arm, const Phase& phase) {
   std::map<std::pair<std::string, int>, std::vector<double>> requests;
@@ -45,7 +46,9 @@ double number_bytes(const model::LanguageModel& model, const std::optional<std::
 }
 
 // The weights are read once for all sequences of a batch.
-double bytes_in_batch(const cost::ForwardCost& cost, double batch) { return cost.bytes() - cost.weight_bytes + cost.weight_bytes / batch; }
+double bytes_in_batch(const cost::ForwardCost& cost, double batch) {
+  return cost.bytes() - cost.weight_bytes + cost.weight_bytes / batch;
+}
 
 struct Work {
   double operations = 0, bytes = 0;
@@ -60,7 +63,8 @@ struct Shapes {
   std::optional<cost::ModelShape> draft = {};
 };
 
-void fold_work(const study::Cell& cell, const Shapes& shapes, std::span<const results::GenerationRecord> records, CellPerformance& out) {
+void fold_work(const study::Cell& cell, const Shapes& shapes, std::span<const results::GenerationRecord> records,
+               CellPerformance& out) {
   Work work;
   double tokens = 0, longest = 0;
   for (const results::GenerationRecord& record : records) {
@@ -69,8 +73,8 @@ void fold_work(const study::Cell& cell, const Shapes& shapes, std::span<const re
     for (const RoundRecord& round : record.rounds) {
       work.add(cost::forward_cost(shapes.target, round.scored, context), cell.run.batch_size);
       if (shapes.draft && round.depth > 0)
-        work.add(cost::forward_cost(*shapes.draft, static_cast<double>(round.drafted) / round.depth, context), cell.run.batch_size,
-                 round.depth);
+        work.add(cost::forward_cost(*shapes.draft, static_cast<double>(round.drafted) / round.depth, context),
+                 cell.run.batch_size, round.depth);
       context += round.emitted;
       tokens += round.emitted;
     }
@@ -117,9 +121,9 @@ cost::RoundPlan plan_with_answers(std::span<const results::GenerationRecord> rec
   return plan;
 }
 
-// What scoring took in the rounds of a cell, beside what it was measured to cost. The first round of an answer is left out: the prefill
-// before it has taken the processor's caches, which makes it twice as long on any machine, and costs were measured behind forwards of few
-// rows.
+// What scoring took in the rounds of a cell, beside what it was measured to cost. The first round of an answer is left
+// out: the prefill before it has taken the processor's caches, which makes it twice as long on any machine, and costs
+// were measured behind forwards of few rows.
 class ScoreTimes {
  public:
   ScoreTimes(const study::Cell& cell, const cell::CellSetup& setup, const cost::RowCosts& costs)
@@ -166,7 +170,8 @@ class ScoreTimes {
 
   // How much more a forward has to do after so many tokens than after those that were there when its cost was measured.
   double growth(double rows, double context) const {
-    const cost::ForwardCost here = cost::forward_cost(shape_, rows, context), there = cost::forward_cost(shape_, rows, measured_context_);
+    const cost::ForwardCost here = cost::forward_cost(shape_, rows, context),
+                            there = cost::forward_cost(shape_, rows, measured_context_);
     return std::max(here.operations / there.operations, bytes_in_batch(here, batch_) / bytes_in_batch(there, batch_));
   }
 
@@ -176,13 +181,13 @@ class ScoreTimes {
 };
 
 // In words what of a task's times cannot be.
-std::string contradiction_of(const ScoreTimes& times, const cost::RowCosts& costs, std::span<const results::GenerationRecord> records,
-                             const results::TaskSummary& task) {
+std::string contradiction_of(const ScoreTimes& times, const cost::RowCosts& costs,
+                             std::span<const results::GenerationRecord> records, const results::TaskSummary& task) {
   const auto method = times.of(records, results::Arm::Method);
   std::optional<double> full_acceptance;
   if (task.drafted > 0) full_acceptance = cost::predict_speedup(costs, plan_with_answers(records), {}).oracle;
-  const bool plain =
-      metrics::drafted_tokens(first_rounds(records, results::Arm::Baseline)) == 0;  // else it is no measure of full acceptance
+  const bool plain = metrics::drafted_tokens(first_rounds(records, results::Arm::Baseline)) ==
+                     0;  // else it is no measure of full acceptance
   return cost::timing_contradiction({.method = method,
                                      .baseline = times.of(records, results::Arm::Baseline),
                                      .decode_speedup = task.decode_speedup,
@@ -195,12 +200,15 @@ void withhold_prediction(const results::TaskSummary& measured, CellPerformance& 
   out.reason = measured.judgement.words;
 }
 
-// What a reason begins with. Nothing wins or loses by less than what can be told, and why there is no verdict matters more than any prediction.
+// What a reason begins with. Nothing wins or loses by less than what can be told, and why there is no verdict matters
+// more than any prediction.
 std::string begin_of_reason(const metrics::Judgement& judgement) {
-  if (!judgement.verdict) return (judgement.words.empty() ? "not judged" : judgement.words.substr(0, judgement.words.find(';'))) + ";";
-  const std::string_view verdict = *judgement.verdict == metrics::SpeedupVerdict::Faster   ? "wins"
-                                   : *judgement.verdict == metrics::SpeedupVerdict::Slower ? "loses"
-                                                                                           : name_of(*judgement.verdict);
+  if (!judgement.verdict)
+    return (judgement.words.empty() ? "not judged" : judgement.words.substr(0, judgement.words.find(';'))) + ";";
+  const std::string_view verdict = *judgement.verdict == metrics::SpeedupVerdict::Faster ? "wins"
+                                   : *judgement.verdict == metrics::SpeedupVerdict::Slower
+                                       ? "loses"
+                                       : name_of(*judgement.verdict);
   return fmt::format("{}:", verdict);
 }
 
@@ -220,7 +228,9 @@ void predict(const study::Cell& cell, const cell::CellSetup& setup, std::span<co
   out.reason.replace(0, out.reason.find(':') + 1, begin_of_reason(measured.judgement));
 }
 
-nlohmann::ordered_json json_number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+nlohmann::ordered_json json_number(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nullptr;
+}
 
 std::optional<double> number_at(const io::OrderedJsonView& json, std::string_view key) {
   const auto value = json.find(key);
@@ -228,17 +238,20 @@ std::optional<double> number_at(const io::OrderedJsonView& json, std::string_vie
 }
 
 measurement::EnergySource energy_source(std::string_view name) {
-  for (const measurement::EnergySource source : {measurement::EnergySource::Counters, measurement::EnergySource::StatedPower})
+  for (const measurement::EnergySource source :
+       {measurement::EnergySource::Counters, measurement::EnergySource::StatedPower})
     if (name_of(source) == name) return source;
   return measurement::EnergySource::None;
 }
 
 }  // namespace
 
-void judge_timing(const study::Cell& cell, const cell::CellSetup& setup, std::span<const results::GenerationRecord> records,
-                  results::Summary& summary) {
+void judge_timing(const study::Cell& cell, const cell::CellSetup& setup,
+                  std::span<const results::GenerationRecord> records, results::Summary& summary) {
   // Costs of one sequence's rows are held against nothing but one sequence at a time.
-  if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.run.batch_size > 1 || cell.is_baseline) return;
+  if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.run.batch_size > 1 ||
+      cell.is_baseline)
+    return;
   const cost::RowCosts& costs = *setup.costs;
   const ScoreTimes times(cell, setup, costs);
   for (auto& [name, task] : summary) {
@@ -250,7 +263,8 @@ void judge_timing(const study::Cell& cell, const cell::CellSetup& setup, std::sp
   }
 }
 
-CellPerformance performance_of(const study::Cell& cell, const cell::CellSetup& setup, std::span<const results::GenerationRecord> records,
+CellPerformance performance_of(const study::Cell& cell, const cell::CellSetup& setup,
+                               std::span<const results::GenerationRecord> records,
                                const results::TaskSummary& measured) {
   CellPerformance out;
   if (!setup.timed() || !setup.model) return out;
@@ -287,12 +301,13 @@ nlohmann::ordered_json to_json(const CellPerformance& performance) {
     memory = {{"weights", performance.memory->weights},
               {"caches", performance.memory->caches},
               {"process", json_number(performance.memory->process)}};
-  return {{"predicted", predicted},
-          {"reason", performance.reason.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(performance.reason)},
-          {"operations_per_token", json_number(performance.operations_per_token)},
-          {"bytes_per_token", json_number(performance.bytes_per_token)},
-          {"memory", memory},
-          {"energy_source", std::string(name_of(performance.energy))}};
+  return {
+      {"predicted", predicted},
+      {"reason", performance.reason.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(performance.reason)},
+      {"operations_per_token", json_number(performance.operations_per_token)},
+      {"bytes_per_token", json_number(performance.bytes_per_token)},
+      {"memory", memory},
+      {"energy_source", std::string(name_of(performance.energy))}};
 }
 
 CellPerformance performance_from(const std::optional<io::OrderedJsonView>& json, const results::TaskSummary& measured) {

@@ -14,8 +14,9 @@ bool is_type(const ConfigValue& part, std::string_view name) {
 
 // A chain of fixed depth, drawn from the law that the target's is compared with.
 bool is_predictable(const study::Cell& cell, const cell::CellSetup& setup) {
-  return setup.model && !setup.draft_folder.empty() && is_type(cell.pipeline.drafter, "model") && cell.pipeline.tree.is_null() &&
-         is_type(cell.pipeline.policy, "fixed") && !cell.pipeline.policy.find("num_speculative_tokens") &&
+  return setup.model && !setup.draft_folder.empty() && is_type(cell.pipeline.drafter, "model") &&
+         cell.pipeline.tree.is_null() && is_type(cell.pipeline.policy, "fixed") &&
+         !cell.pipeline.policy.find("num_speculative_tokens") &&
          !Sampler(cell.sampling, setup.model->config().vocab_size).adjusts();
 }
 
@@ -23,7 +24,8 @@ bool is_predictable(const study::Cell& cell, const cell::CellSetup& setup) {
 std::vector<Passage> outputs(const cell::CellSetup& setup, std::span<const results::GenerationRecord> records) {
   std::map<std::string, const results::GenerationRecord*> answers;
   for (const results::GenerationRecord& record : records)
-    if (record.arm == results::Arm::Method && record.repeat == 0 && record.turn == 0) answers[record.conversation] = &record;
+    if (record.arm == results::Arm::Method && record.repeat == 0 && record.turn == 0)
+      answers[record.conversation] = &record;
   std::vector<Passage> passages;
   for (const workload::Conversation& conversation : setup.workload.conversations) {
     const auto answer = answers.find(conversation.id);
@@ -45,7 +47,8 @@ void OverlapSection::declare(Parameters& p) {
   p.add("window_tokens", window_tokens, "tokens of each", {.min = 2, .max = 1e6});
 }
 
-Predictor::Predictor(const ConfigValue& section, std::filesystem::path study_folder, cell::ModelPool& pool) : pool_(pool) {
+Predictor::Predictor(const ConfigValue& section, std::filesystem::path study_folder, cell::ModelPool& pool)
+    : pool_(pool) {
   if (section.is_null()) return;
   section_.emplace();
   Parameters::read(section, "section 'overlap'", *section_);
@@ -57,10 +60,11 @@ std::optional<Prediction> Predictor::predict(const study::Cell& cell, const cell
   if (!section_ || !is_predictable(cell, setup)) return std::nullopt;
   const auto passages = outputs(setup, records);
   if (passages.empty() || !setup.tokenizer) return std::nullopt;
-  const auto draft =
-      pool_.draft_model(*setup.model, setup.tokenizer.get(), setup.draft_folder, cell::load_options(cell.model.dtype, cell.model.device));
-  const std::string key = fmt::format("{}|{}|{}", setup.target_folder.string(), setup.draft_folder.string(), cell.sampling.temperature) +
-                          fmt::format("|{}|{}|{}", cell.sampling.top_k, cell.sampling.top_p, cell.sampling.min_p);
+  const auto draft = pool_.draft_model(*setup.model, setup.tokenizer.get(), setup.draft_folder,
+                                       cell::load_options(cell.model.dtype, cell.model.device));
+  const std::string key =
+      fmt::format("{}|{}|{}", setup.target_folder.string(), setup.draft_folder.string(), cell.sampling.temperature) +
+      fmt::format("|{}|{}|{}", cell.sampling.top_k, cell.sampling.top_p, cell.sampling.min_p);
   if (!on_text_.contains(key)) {
     const auto text = cut_passages(text_, *setup.tokenizer, section_->windows, section_->window_tokens);
     on_text_[key] = measure_overlap(*setup.model, *draft, text, cell.sampling).expected_acceptance;

@@ -1,8 +1,9 @@
 // What the overlap of draft and target predicts for a cell, to stand beside what was measured.
 //
-// Contract: for chains of a draft model only (drafter `model` without a tree policy). A cell has up to two predictions: from the text that the study's
-// `overlap` section names, and from what the cell itself generated, read again with teacher forcing. The first can be had before anything is
-// generated; the second shows how much of the difference is the text's and how much the assumption that positions are independent.
+// Contract: for chains of a draft model only (drafter `model` without a tree policy). A cell has up to two predictions:
+// from the text that the study's `overlap` section names, and from what the cell itself generated, read again with
+// teacher forcing. The first can be had before anything is generated; the second shows how much of the difference is
+// the text's and how much the assumption that positions are independent.
 //
 //   overlap: {file: corpus.txt, windows: 12, window_tokens: 256}
 #pragma once

@@ -15,11 +15,15 @@ namespace {
 class QualityMeasure {
  public:
   QualityMeasure(const study::Cell& cell, const cell::CellSetup& setup, std::span<results::GenerationRecord> records)
-      : setup_(setup), records_(records), prompts_(setup, records), greedy_(*setup.target, setup.greedy->view(), {.max_batch = 1}) {
+      : setup_(setup),
+        records_(records),
+        prompts_(setup, records),
+        greedy_(*setup.target, setup.greedy->view(), {.max_batch = 1}) {
     greedy_sampling_ = cell.sampling;
     greedy_sampling_.temperature = 0;
     for (const results::GenerationRecord& record : records) {
-      const bool is_greedy = cell.sampling.greedy() && (record.arm == results::Arm::Baseline ? setup.baseline_is_plain : cell.is_baseline);
+      const bool is_greedy =
+          cell.sampling.greedy() && (record.arm == results::Arm::Baseline ? setup.baseline_is_plain : cell.is_baseline);
       if (is_greedy && record.repeat == 0) known_[{record.conversation, record.turn}] = record.tokens;
     }
   }
@@ -56,7 +60,8 @@ class QualityMeasure {
     // The last token's own row says nothing about the answer, and a context may have no room for it.
     util::TextReader reader(*setup_.model, TokenSpan(text).first(text.size() - 1));
     double sum = 0;
-    for (std::size_t i = 0; i < answer.size(); ++i) sum += util::log_probability(reader.row(prompt.size() + i - 1), answer[i]);
+    for (std::size_t i = 0; i < answer.size(); ++i)
+      sum += util::log_probability(reader.row(prompt.size() + i - 1), answer[i]);
     return sum;
   }
 
@@ -65,7 +70,8 @@ class QualityMeasure {
     results::AnswerQuality quality{.log_probability = log_probability_of(prompt, record.tokens)};
     const Tokens& greedy = greedy_answer(record, prompt);
     quality.same_as_greedy = record.tokens == greedy;
-    quality.greedy_rouge_l = quality.same_as_greedy ? 1 : metrics::rouge_l(record.text, setup_.dialogue.answer_text(prompt, greedy));
+    quality.greedy_rouge_l =
+        quality.same_as_greedy ? 1 : metrics::rouge_l(record.text, setup_.dialogue.answer_text(prompt, greedy));
     return quality;
   }
 
@@ -79,13 +85,14 @@ class QualityMeasure {
 
 }  // namespace
 
-void measure_quality(const study::Cell& cell, const cell::CellSetup& setup, std::span<results::GenerationRecord> records,
-                     const std::function<void()>& on_answer) {
+void measure_quality(const study::Cell& cell, const cell::CellSetup& setup,
+                     std::span<results::GenerationRecord> records, const std::function<void()>& on_answer) {
   if (setup.greedy) QualityMeasure(cell, setup, records).run(on_answer);
 }
 
 int answers_to_measure(std::span<const results::GenerationRecord> records) {
-  return static_cast<int>(std::count_if(records.begin(), records.end(), [](const auto& record) { return record.repeat == 0; }));
+  return static_cast<int>(
+      std::count_if(records.begin(), records.end(), [](const auto& record) { return record.repeat == 0; }));
 }
 
 }  // namespace foretell::analysis

@@ -28,7 +28,8 @@ std::optional<double> percent(const std::optional<double>& share) {
   return 100 * *share;
 }
 
-// Whether a cell's tasks say more than "overall" alone: several, or one with a name that is not just the workload's kind.
+// Whether a cell's tasks say more than "overall" alone: several, or one with a name that is not just the workload's
+// kind.
 bool names_tasks(const CellResult& result) {
   if (result.summary.size() != 2 || result.tasks.size() != 1) return result.summary.size() > 2;
   const ConfigValue* type = result.cell.workload.find("type");
@@ -41,11 +42,12 @@ std::string marks_of(const std::vector<CellResult>& results) {
   for (const CellResult& result : results)
     for (const auto& [task, summary] : result.summary)
       if (summary.judgement.unreliable() && (task == "overall" || names_tasks(result)))
-        out += fmt::format("? {}{}: {}\n", result.cell.name, task == "overall" ? "" : ", " + task, summary.judgement.words);
+        out += fmt::format("? {}{}: {}\n", result.cell.name, task == "overall" ? "" : ", " + task,
+                           summary.judgement.words);
   for (const CellResult& result : results)
     if (const auto given = given_acceptance(result.cell.pipeline); !given.empty())
-      out += fmt::format("given acceptance: {}: what is accepted was fed to {}; it is recomputed here, not measured\n", result.cell.name,
-                         fmt::join(given, ", "));
+      out += fmt::format("given acceptance: {}: what is accepted was fed to {}; it is recomputed here, not measured\n",
+                         result.cell.name, fmt::join(given, ", "));
   return out;
 }
 
@@ -72,10 +74,12 @@ std::string same_words(const CellResult& result, const std::string& task, const 
   if (!s.same_as_baseline || *s.same_as_baseline == 1) return share;
   if (!result.lossless) return share + " (lossy)";
   if (!result.divergences) return share + " (not examined)";
-  return fmt::format("{} ({})", share, result.divergences->words(task == "overall" ? std::nullopt : std::optional(task)));
+  return fmt::format("{} ({})", share,
+                     result.divergences->words(task == "overall" ? std::nullopt : std::optional(task)));
 }
 
-std::vector<std::string> row(const std::string& name, const CellResult& result, const std::string& task, const OptionalColumns& columns) {
+std::vector<std::string> row(const std::string& name, const CellResult& result, const std::string& task,
+                             const OptionalColumns& columns) {
   const results::TaskSummary& s = result.summary.at(task);
   std::vector<std::string> cells = {name,
                                     std::to_string(s.requests),
@@ -98,7 +102,8 @@ std::vector<std::string> row(const std::string& name, const CellResult& result, 
 // Beside an interval stands what was resampled: prompts, or batches of them.
 std::string interval_words(const metrics::Estimate& estimate) {
   if (estimate.samples == 0) return "-";
-  const std::string bounds = estimate.interval ? fmt::format("{:.2f} to {:.2f}", estimate.interval->low, estimate.interval->high) : "none";
+  const std::string bounds =
+      estimate.interval ? fmt::format("{:.2f} to {:.2f}", estimate.interval->low, estimate.interval->high) : "none";
   return fmt::format("{} ({})", bounds, metrics::units_of(estimate));
 }
 
@@ -113,8 +118,9 @@ nlohmann::ordered_json given_json(const study::PipelineSection& pipeline) {
 std::string results_table(const std::vector<CellResult>& results) {
   const bool by_task = std::any_of(results.begin(), results.end(), names_tasks);
   const OptionalColumns columns(results);
-  std::vector<std::string> headings = {by_task ? "<task" : "<cell", "requests", "tokens",   "mean acc. length", "per request",
-                                       "draft acc. rate",           "tokens/s", "speed-up", "same tokens"};
+  std::vector<std::string> headings = {
+      by_task ? "<task" : "<cell", "requests", "tokens",   "mean acc. length", "per request",
+      "draft acc. rate",           "tokens/s", "speed-up", "same tokens"};
   if (columns.exact) headings.push_back("exact match");
   if (columns.quality) headings.insert(headings.end(), {"same as greedy", "ROUGE-L to greedy", "perplexity"});
   util::Table table(headings);
@@ -133,8 +139,9 @@ std::string results_table(const std::vector<CellResult>& results) {
 }
 
 std::string speedup_table(const std::vector<CellResult>& results) {
-  util::Table table({"<cell", "speed-up", "<95% interval", "<verdict", task_measures()[task_measure("decode_speedup")].heading, "iid",
-                     "by position", "oracle", "acceptance", "break-even", "<reason"});
+  util::Table table({"<cell", "speed-up", "<95% interval", "<verdict",
+                     task_measures()[task_measure("decode_speedup")].heading, "iid", "by position", "oracle",
+                     "acceptance", "break-even", "<reason"});
   bool any = false;
   for (const CellResult& result : results) {
     const results::TaskSummary& measured = result.summary.at("overall");
@@ -155,19 +162,21 @@ std::string speedup_table(const std::vector<CellResult>& results) {
 }
 
 std::string prediction_table(const std::vector<CellResult>& results) {
-  util::Table table(
-      {"<cell", "first token accepted", "text predicts", "output predicts", "mean acc. length", "text predicts", "output predicts"});
+  util::Table table({"<cell", "first token accepted", "text predicts", "output predicts", "mean acc. length",
+                     "text predicts", "output predicts"});
   bool any = false;
   for (const CellResult& result : results) {
     if (!result.prediction) continue;
     const Prediction& p = *result.prediction;
     const results::TaskSummary& measured = result.summary.at("overall");
     const auto& positions = measured.acceptance_rate_per_position;
-    const auto length = [&](double acceptance) { return fmt::format("{:.3f}", predicted_acceptance_length(acceptance, p.depth)); };
+    const auto length = [&](double acceptance) {
+      return fmt::format("{:.3f}", predicted_acceptance_length(acceptance, p.depth));
+    };
     any = true;
-    table.add({result.cell.name, positions.empty() ? "-" : fmt::format("{:.3f}", positions[0]), fmt::format("{:.3f}", p.on_text),
-               fmt::format("{:.3f}", p.on_output), shown(measured.mean_acceptance_length, "{:.3f}"), length(p.on_text),
-               length(p.on_output)});
+    table.add({result.cell.name, positions.empty() ? "-" : fmt::format("{:.3f}", positions[0]),
+               fmt::format("{:.3f}", p.on_text), fmt::format("{:.3f}", p.on_output),
+               shown(measured.mean_acceptance_length, "{:.3f}"), length(p.on_text), length(p.on_output)});
   }
   return any ? table.to_string() : "";
 }
@@ -201,7 +210,8 @@ nlohmann::ordered_json counts_json(const std::optional<Divergences>& divergences
 
 }  // namespace
 
-nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result, const results::FoldOptions& fold) {
+nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result,
+                                    const results::FoldOptions& fold) {
   return {{"study", study.name},
           {"cell", result.cell.name},
           {"complete", result.complete},
@@ -224,26 +234,30 @@ std::string divergence_note(const std::vector<CellResult>& results) {
   for (const CellResult& result : results) {
     if (!result.lossless || !result.divergences || result.divergences->found.empty()) continue;
     const Divergences& d = *result.divergences;
-    text += fmt::format("{}: {} of {} are not the baseline's: {}\n", result.cell.name, d.found.size(), counted(d.compared, "answer"),
-                        d.words());
+    text += fmt::format("{}: {} of {} are not the baseline's: {}\n", result.cell.name, d.found.size(),
+                        counted(d.compared, "answer"), d.words());
     std::size_t lines = 0;
     for (const bool tie : {false, true})  // what needs looking at comes first
       for (const Divergence& difference : d.found)
         if (difference.is_tie == tie && lines++ < kShownDivergences) text += "  " + difference.words + "\n";
     if (lines > kShownDivergences)
-      text += fmt::format("  and {} more in {}\n", lines - kShownDivergences, (result.folder / "divergence.json").string());
+      text +=
+          fmt::format("  and {} more in {}\n", lines - kShownDivergences, (result.folder / "divergence.json").string());
   }
   if (text.empty()) return "";
-  return "Same tokens: a lossless pipeline emits the baseline's tokens at temperature 0, where the target's logits are not tied.\n" + text;
+  return "Same tokens: a lossless pipeline emits the baseline's tokens at temperature 0, where the target's logits are "
+         "not tied.\n" +
+         text;
 }
 
 std::string inflation_note(const std::vector<CellResult>& results) {
   std::set<std::string> notes;
   const auto add = [&](const char* who, const std::optional<std::string>& from) {
     if (from)
-      notes.insert(fmt::format(
-          "The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, its cost the large one's.\n", who,
-          util::one_line(*from)));
+      notes.insert(
+          fmt::format("The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, "
+                      "its cost the large one's.\n",
+                      who, util::one_line(*from)));
   };
   for (const CellResult& result : results) {
     add("target", result.inflated.target);
@@ -268,7 +282,8 @@ std::string laws_note(const std::vector<CellResult>& results) {
   for (const std::string& note : notes) text += (text.empty() ? "\n" : "") + note + "\n";
   if (any)
     text +=
-        "\nWhat the recorded costs of rows give for these rounds, beside plain decoding; reading the prompt, verification and the loop are "
+        "\nWhat the recorded costs of rows give for these rounds, beside plain decoding; reading the prompt, "
+        "verification and the loop are "
         "not "
         "in it:\n\n" +
         table.to_string();
@@ -278,18 +293,19 @@ std::string laws_note(const std::vector<CellResult>& results) {
 nlohmann::ordered_json results_json(const study::Study& study, const std::vector<CellResult>& results) {
   auto cells = nlohmann::ordered_json::array();
   for (const CellResult& result : results)
-    cells.push_back({{"name", result.cell.name},
-                     {"settings", results::settings_json(result.cell.settings)},
-                     {"tasks", to_json(result.summary, result.tasks)},
-                     {"timed", result.timed},
-                     {"inflated_from", to_json(result.inflated)},
-                     {"given_acceptance", given_json(result.cell.pipeline)},
-                     {"prediction", to_json(result.prediction)},
-                     {"lossless", result.lossless},
-                     {"divergence", result.divergences ? to_json(*result.divergences) : nullptr},
-                     {"performance", to_json(result.performance)},
-                     {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},
-                     {"folder", result.folder.string()}});
+    cells.push_back(
+        {{"name", result.cell.name},
+         {"settings", results::settings_json(result.cell.settings)},
+         {"tasks", to_json(result.summary, result.tasks)},
+         {"timed", result.timed},
+         {"inflated_from", to_json(result.inflated)},
+         {"given_acceptance", given_json(result.cell.pipeline)},
+         {"prediction", to_json(result.prediction)},
+         {"lossless", result.lossless},
+         {"divergence", result.divergences ? to_json(*result.divergences) : nullptr},
+         {"performance", to_json(result.performance)},
+         {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},
+         {"folder", result.folder.string()}});
   return {{"study", study.name}, {"cells", cells}};
 }
 

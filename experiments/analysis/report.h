@@ -31,22 +31,26 @@ struct CellResult {
   bool complete = true;                         // false: interrupted
   std::optional<double> speedup_by_costs = {};  // of a replay, by the recorded costs of rows (law_replay.h)
   std::vector<std::string> notes = {};          // sentences that stand below the table
-  bool lossless = true;  // method and baseline both: at temperature 0 their tokens are the same, ties of the target aside
+  bool lossless =
+      true;  // method and baseline both: at temperature 0 their tokens are the same, ties of the target aside
   std::optional<Divergences> divergences = {};  // where they are not, judged; none for cells that were not examined
 };
 
 // What summary.json holds. `fold`: how the result's summary was made of the records.
-nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result, const results::FoldOptions& fold);
+nlohmann::ordered_json summary_json(const study::Study& study, const CellResult& result,
+                                    const results::FoldOptions& fold);
 
 // With what its marks mean below: cells whose timing is unreliable, and those whose acceptance was given to them.
 std::string results_table(const std::vector<CellResult>& results);
-// Each timed cell's speed-up with its interval and verdict, beside what acceptance and the cost of n rows predict, and the reason; empty if none has one.
+// Each timed cell's speed-up with its interval and verdict, beside what acceptance and the cost of n rows predict, and
+// the reason; empty if none has one.
 std::string speedup_table(const std::vector<CellResult>& results);
 // Measured acceptance beside the predicted one, a row for each cell that has one; empty if none has.
 std::string prediction_table(const std::vector<CellResult>& results);
 nlohmann::ordered_json to_json(const std::optional<Prediction>& prediction);
 std::optional<Prediction> prediction_from(const std::optional<results::ResultJson>& file);  // what to_json() gave
-// For each lossless cell whose tokens are not the baseline's: how many answers, at which tokens, and whether these are ties; empty if there is none.
+// For each lossless cell whose tokens are not the baseline's: how many answers, at which tokens, and whether these are
+// ties; empty if there is none.
 std::string divergence_note(const std::vector<CellResult>& results);
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);

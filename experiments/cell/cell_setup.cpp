@@ -28,10 +28,13 @@ struct LawReplayDescription {
   std::string laws, cost = "recorded";
   std::optional<std::string> tokenizer;
   void declare(Parameters& p) {
-    p.add("laws", laws, "what `foretell run --record laws` wrote: the file, its cell's folder, or the study's if one cell was recorded",
-          {.required = true});
+    p.add(
+        "laws", laws,
+        "what `foretell run --record laws` wrote: the file, its cell's folder, or the study's if one cell was recorded",
+        {.required = true});
     p.add("tokenizer", tokenizer, "with laws: where the recorded tokenizer is now; without it where it was");
-    p.add("cost", cost, "with laws: what forwards take, as recorded or (flat) the same for all rows", {.choices = {"recorded", "flat"}});
+    p.add("cost", cost, "with laws: what forwards take, as recorded or (flat) the same for all rows",
+          {.choices = {"recorded", "flat"}});
   }
 };
 
@@ -41,7 +44,8 @@ struct Vocabulary {
 };
 
 // The recorded tokenizer, where it is still to be had.
-std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayDescription& options, const ConfigValue& target,
+std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayDescription& options,
+                                                                const ConfigValue& target,
                                                                 const std::filesystem::path& folder, ModelPool& pool,
                                                                 const results::RecordedSource& recorded) {
   if (!options.tokenizer) {
@@ -56,7 +60,8 @@ std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayD
   return pool.tokenizer(path);
 }
 
-Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
+                             CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
   LawReplayDescription options;
   Parameters::read(target, "target 'replay' of laws", options, {"type"});
@@ -77,23 +82,27 @@ Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::pat
   return {header.vocab, "none"};
 }
 
-Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
+                         CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
   if (target.find("laws")) return set_up_law_replay(cell, folder, pool, setup);
   ReplayDescription options;
   Parameters::read(target, "target 'replay'", options, {"type"});
   setup.tokenizer = pool.tokenizer(util::resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
   if (!setup.tokenizer) fail_at(target.find("tokenizer")->where(), "{}: holds no tokenizer", options.tokenizer);
-  setup.recording = workload::Recording::load(util::resolve_path(options.answers, target.find("answers")->where(), folder));
+  setup.recording =
+      workload::Recording::load(util::resolve_path(options.answers, target.find("answers")->where(), folder));
   const int vocab = options.vocab.value_or(setup.tokenizer->vocab_size());
   if (vocab < setup.tokenizer->vocab_size())
-    fail_at(target.find("vocab")->where(), "vocab: {} is smaller than the tokenizer's {}", vocab, setup.tokenizer->vocab_size());
+    fail_at(target.find("vocab")->where(), "vocab: {} is smaller than the tokenizer's {}", vocab,
+            setup.tokenizer->vocab_size());
   setup.target = replay::make_replay_target(vocab);
   setup.stop_tokens = setup.tokenizer->eos();
   return {vocab, options.chat_template};
 }
 
-Vocabulary set_up_model(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool, CellSetup& setup) {
+Vocabulary set_up_model(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
+                        CellSetup& setup) {
   setup.target_folder = pool.folder_of(cell.model.target, "target", folder);
   setup.model = pool.model(setup.target_folder, load_options(cell.model.dtype, cell.model.device));
   setup.tokenizer = pool.tokenizer(setup.target_folder);
@@ -103,8 +112,8 @@ Vocabulary set_up_model(const study::Cell& cell, const std::filesystem::path& fo
   return {setup.model->config().vocab_size, std::nullopt};
 }
 
-BuildContext build_context(const study::Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup, int vocab, ModelPool& pool,
-                           const SetupOptions& options) {
+BuildContext build_context(const study::Cell& cell, const std::filesystem::path& study_folder, CellSetup& setup,
+                           int vocab, ModelPool& pool, const SetupOptions& options) {
   BuildContext context;
   context.vocab = vocab;
   context.batch_size = cell.run.batch_size;
@@ -117,9 +126,13 @@ BuildContext build_context(const study::Cell& cell, const std::filesystem::path&
     setup.drafting_folder = path;
     return pool.model(path, options);
   };
-  context.find_file = [study_folder](const std::string& path) { return util::resolve_path(path, {}, study_folder).string(); };
+  context.find_file = [study_folder](const std::string& path) {
+    return util::resolve_path(path, {}, study_folder).string();
+  };
   context.load_tokenizer = [&pool](const std::string& path) { return pool.tokenizer(path); };
-  context.shared_ids = [&pool, target = setup.tokenizer](const std::string& path) { return pool.shared_ids(target.get(), path); };
+  context.shared_ids = [&pool, target = setup.tokenizer](const std::string& path) {
+    return pool.shared_ids(target.get(), path);
+  };
   setup.costs = options.known;
   if (options.known)
     context.row_costs = [known = options.known] { return known; };
@@ -140,17 +153,19 @@ Request sample_request(const study::Cell& cell) {
   return request;
 }
 
-study::BuiltPipeline fitting_pipeline(const study::PipelineSection& section, const BuildContext& context, const study::Cell& cell,
-                                      const Target& target) {
+study::BuiltPipeline fitting_pipeline(const study::PipelineSection& section, const BuildContext& context,
+                                      const study::Cell& cell, const Target& target) {
   study::BuiltPipeline pipeline = study::build_pipeline(section, context);
   if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
   pipeline.drafter->check(sample_request(cell));
   return pipeline;
 }
 
-std::vector<study::BuiltPipeline> fitting_pipelines(const study::PipelineSection& section, bool has_state, const BuildContext& context,
-                                                    const study::Cell& cell, const CellSetup& setup, Costs costs) {
-  const int count = has_state && costs == Costs::Measured ? cell.run.repeats + (setup.timed() && cell.run.warmup > 0) : 1;
+std::vector<study::BuiltPipeline> fitting_pipelines(const study::PipelineSection& section, bool has_state,
+                                                    const BuildContext& context, const study::Cell& cell,
+                                                    const CellSetup& setup, Costs costs) {
+  const int count =
+      has_state && costs == Costs::Measured ? cell.run.repeats + (setup.timed() && cell.run.warmup > 0) : 1;
   std::vector<study::BuiltPipeline> pipelines;
   pipelines.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) pipelines.push_back(fitting_pipeline(section, context, cell, *setup.target));
@@ -172,9 +187,10 @@ void fit_prompts(const ConfigValue& description, CellSetup& setup) {
   workload::Workload& workload = setup.workload;
   if (!workload.selects_by_length()) return;
   if (workload.prompt_tokens && setup.chat_template != "none")
-    fail_at(description.find("prompt_tokens")->where(),
-            "prompt_tokens: a prompt in a chat template ({}) cannot be cut; use max_prompt_tokens, or chat_template: none",
-            setup.chat_template);
+    fail_at(
+        description.find("prompt_tokens")->where(),
+        "prompt_tokens: a prompt in a chat template ({}) cannot be cut; use max_prompt_tokens, or chat_template: none",
+        setup.chat_template);
   const int least = std::max(workload.min_prompt_tokens.value_or(1), workload.prompt_tokens.value_or(1));
   const int most = workload.max_prompt_tokens.value_or(std::numeric_limits<int>::max());
   std::erase_if(workload.conversations, [&](workload::Conversation& conversation) {
@@ -188,11 +204,14 @@ void fit_prompts(const ConfigValue& description, CellSetup& setup) {
     }
     return false;
   });
-  if (workload.limit > 0 && static_cast<int>(workload.conversations.size()) > workload.limit) workload.conversations.resize(workload.limit);
-  if (workload.conversations.empty()) fail_at(description.where(), "the workload has no prompt of the length that is asked for");
+  if (workload.limit > 0 && static_cast<int>(workload.conversations.size()) > workload.limit)
+    workload.conversations.resize(workload.limit);
+  if (workload.conversations.empty())
+    fail_at(description.where(), "the workload has no prompt of the length that is asked for");
 }
 
-// A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer to every turn.
+// A first prompt must fit into the context; those of later turns depend on answers. A recorded target needs an answer
+// to every turn.
 void check_prompts(const CellSetup& setup) {
   for (const workload::Conversation& conversation : setup.workload.conversations) {
     for (int turn = 0; setup.recording && turn < static_cast<int>(conversation.turns.size()); ++turn)
@@ -202,13 +221,15 @@ void check_prompts(const CellSetup& setup) {
       fail("{}: has no tokenizer, so the workload must be of type random_ids", setup.target_folder.string());
     const std::size_t length = setup.dialogue.prompt(conversation, 0, {}).size();
     if (static_cast<int>(length) > setup.model->config().context)
-      fail("prompt {}: {} tokens are longer than the model's context of {}", conversation.id, length, setup.model->config().context);
+      fail("prompt {}: {} tokens are longer than the model's context of {}", conversation.id, length,
+           setup.model->config().context);
   }
 }
 
-void set_up_workload(const study::Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary, ModelPool& pool,
-                     CellSetup& setup) {
-  setup.workload = setup.laws ? setup.laws->workload(cell.workload) : workload::load_workload(cell.workload, study_folder, vocabulary.size);
+void set_up_workload(const study::Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary,
+                     ModelPool& pool, CellSetup& setup) {
+  setup.workload = setup.laws ? setup.laws->workload(cell.workload)
+                              : workload::load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
   const chat::ChatTemplate chat = template_of(setup, vocabulary, pool);
   setup.chat_template = chat.name();
@@ -238,12 +259,14 @@ results::InflatedModels CellSetup::inflated() const {
   return out;
 }
 
-CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool, const SetupOptions& options) {
+CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool,
+                      const SetupOptions& options) {
   const util::InputFiles inputs;
   CellSetup setup;
   const auto place = [&](std::string_view path) { return cell.document.place_of(path); };
   if (cell.run.threads)
-    check_threads(*cell.run.threads, cell.run.oversubscribe, place("run.threads"), "`oversubscribe: true` beside it, or --oversubscribe,");
+    check_threads(*cell.run.threads, cell.run.oversubscribe, place("run.threads"),
+                  "`oversubscribe: true` beside it, or --oversubscribe,");
   placed_at(place("model.dtype"), [&] { load_options(cell.model.dtype, "cpu"); });
   placed_at(place("model.device"), [&] { load_options({}, cell.model.device); });
   const Vocabulary vocabulary = placed_at(place("model.target"), [&] {
@@ -251,9 +274,11 @@ CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& stud
     return replay ? set_up_replay(cell, study_folder, pool, setup) : set_up_model(cell, study_folder, pool, setup);
   });
   if (!cell.model.draft.is_null())
-    setup.draft_folder = placed_at(place("model.draft"), [&] { return pool.folder_of(cell.model.draft, "draft", study_folder); });
+    setup.draft_folder =
+        placed_at(place("model.draft"), [&] { return pool.folder_of(cell.model.draft, "draft", study_folder); });
   // Refuses biases outside the vocabulary.
-  placed_at(place("sampling.logit_bias"), [&] { [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size); });
+  placed_at(place("sampling.logit_bias"),
+            [&] { [[maybe_unused]] const Sampler checked(cell.sampling, vocabulary.size); });
   placed_at(place("workload"), [&] { set_up_workload(cell, study_folder, vocabulary, pool, setup); });
   const BuildContext context = build_context(cell, study_folder, setup, vocabulary.size, pool, options);
   placed_at(place("pipeline"), [&] { set_up_pipelines(cell, context, options.costs, setup); });
@@ -261,7 +286,9 @@ CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& stud
   return setup;
 }
 
-bool takes_answer(const study::Cell& cell) { return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty(); }
+bool takes_answer(const study::Cell& cell) {
+  return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty();
+}
 
 std::vector<int> check_cells(const study::Study& study, ModelPool& pool) {
   std::vector<int> prompts;
@@ -274,7 +301,8 @@ std::vector<int> check_cells(const study::Study& study, ModelPool& pool) {
 }
 
 std::vector<ParameterDoc> replay_parameters() {
-  std::vector<ParameterDoc> out = Parameters::describe<ReplayDescription>(), of_laws = Parameters::describe<LawReplayDescription>();
+  std::vector<ParameterDoc> out = Parameters::describe<ReplayDescription>(),
+                            of_laws = Parameters::describe<LawReplayDescription>();
   // The tokenizer is a parameter of both.
   std::erase_if(of_laws, [](const ParameterDoc& doc) { return doc.name == "tokenizer"; });
   out.insert(out.end(), of_laws.begin(), of_laws.end());

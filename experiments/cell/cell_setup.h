@@ -1,8 +1,9 @@
 // Everything that one cell needs, loaded and checked.
 //
-// Contract: set_up_cell() finds every mistake that can be found before the first prompt: files, pipeline parts, vocabularies, whether the parts fit
-// one another and the target. check_cells() does so for a whole study: `foretell check` is nothing more, and `foretell run` starts with it, so that
-// no mistake in the last cell is found after hours. At most the models of one group of cells are held at once, and of one cell more.
+// Contract: set_up_cell() finds every mistake that can be found before the first prompt: files, pipeline parts,
+// vocabularies, whether the parts fit one another and the target. check_cells() does so for a whole study: `foretell
+// check` is nothing more, and `foretell run` starts with it, so that no mistake in the last cell is found after hours.
+// At most the models of one group of cells are held at once, and of one cell more.
 #pragma once
 
 #include <filesystem>
@@ -26,8 +27,8 @@
 namespace foretell::cell {
 
 struct CellSetup {
-  std::filesystem::path target_folder, draft_folder;       // empty: none
-  std::filesystem::path drafting_folder;                   // of the model that a drafter asked for; empty where no model drafts
+  std::filesystem::path target_folder, draft_folder;  // empty: none
+  std::filesystem::path drafting_folder;  // of the model that a drafter asked for; empty where no model drafts
   std::shared_ptr<const model::LanguageModel> model;       // none for a recorded answer
   std::shared_ptr<const tokenizers::Tokenizer> tokenizer;  // may be none
   std::unique_ptr<Target> target;
@@ -38,8 +39,8 @@ struct CellSetup {
   std::optional<workload::Recording> recording;
   std::shared_ptr<workload::LawReplay> laws;     // of a recorded run
   std::shared_ptr<workload::ReplayClock> clock;  // its costs of rows, if they are used
-  // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a repeat of a prompt must not find
-  // what the run before it has learnt from the same prompt.
+  // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a
+  // repeat of a prompt must not find what the run before it has learnt from the same prompt.
   std::vector<study::BuiltPipeline> method, baseline;
   std::optional<study::BuiltPipeline> greedy;  // plain decoding, where quality is measured
   bool method_has_state = false, baseline_has_state = false;
@@ -51,7 +52,8 @@ struct CellSetup {
   results::InflatedModels inflated() const;
 };
 
-// Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not measure either.
+// Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not
+// measure either.
 enum class Costs { Measured, Assumed };
 struct SetupOptions {
   Costs costs = Costs::Measured;
@@ -61,7 +63,8 @@ struct SetupOptions {
 CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool,
                       const SetupOptions& options = {});
 
-// Whether the cell's requests carry the baseline's answer: only to strategies that say that they are given their acceptance.
+// Whether the cell's requests carry the baseline's answer: only to strategies that say that they are given their
+// acceptance.
 bool takes_answer(const study::Cell& cell);
 
 // The number of conversations of each cell.

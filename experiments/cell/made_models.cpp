@@ -29,7 +29,8 @@ struct Context {
 };
 
 // cache/name, filled by `make` if it is not there.
-std::filesystem::path made(const Context& context, const std::string& name, const std::function<void(const std::filesystem::path&)>& make) {
+std::filesystem::path made(const Context& context, const std::string& name,
+                           const std::function<void(const std::filesystem::path&)>& make) {
   const auto folder = context.cache / name;
   if (std::filesystem::exists(folder)) return folder;
   results::refuse_link_out(context.cache, context.cache.parent_path());
@@ -39,7 +40,8 @@ std::filesystem::path made(const Context& context, const std::string& name, cons
   std::error_code failed;
   std::filesystem::rename(unfinished, folder, failed);
   if (failed) std::filesystem::remove_all(unfinished);  // another process was faster
-  if (failed && !std::filesystem::exists(folder)) fail("{}: cannot be put in place: {}", folder.string(), failed.message());
+  if (failed && !std::filesystem::exists(folder))
+    fail("{}: cannot be put in place: {}", folder.string(), failed.message());
   return folder;
 }
 
@@ -67,8 +69,11 @@ struct ImportedModel {
   std::filesystem::path make(const Context& context) const {
     const auto from = context.path(file, "file"), words = context.path(tokenizer, "tokenizer");
     return made(
-        context, fmt::format("{}-{}-{}", format, io::digits_of(io::file_hash(from)), io::digits_of(io::file_hash(words))),
-        [&](const auto& folder) { (format == "llama2c" ? formats::import_llama2c : formats::import_bitllama)(from, words, folder); });
+        context,
+        fmt::format("{}-{}-{}", format, io::digits_of(io::file_hash(from)), io::digits_of(io::file_hash(words))),
+        [&](const auto& folder) {
+          (format == "llama2c" ? formats::import_llama2c : formats::import_bitllama)(from, words, folder);
+        });
   }
 };
 
@@ -82,10 +87,12 @@ struct InflatedModel {
   std::filesystem::path make(const Context& context) const {
     const auto small = model_folder(model, "model", context.study_folder, context.cache);
     const auto shape = context.path(like, "like");
-    return made(context, fmt::format("inflated-{}-{}", io::digits_of(io::folder_hash(small)), io::digits_of(io::file_hash(shape))),
-                [&](const auto& folder) {
-                  formats::inflate({small, shape, folder});
-                });
+    return made(
+        context,
+        fmt::format("inflated-{}-{}", io::digits_of(io::folder_hash(small)), io::digits_of(io::file_hash(shape))),
+        [&](const auto& folder) {
+          formats::inflate({small, shape, folder});
+        });
   }
 };
 
@@ -107,14 +114,15 @@ const std::vector<ModelKind>& model_kinds() {
   static const std::vector<ModelKind> all = {
       model_kind<RandomModel>("random", "a model of random weights, made from a config.json"),
       model_kind<ImportedModel>("imported", "another program's checkpoint, as `foretell import` reads it"),
-      model_kind<InflatedModel>("inflated", "a small model padded with zeros to a larger shape: its tokens at the larger model's cost")};
+      model_kind<InflatedModel>(
+          "inflated", "a small model padded with zeros to a larger shape: its tokens at the larger model's cost")};
   return all;
 }
 
 }  // namespace
 
-std::filesystem::path model_folder(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder,
-                                   const std::filesystem::path& cache) {
+std::filesystem::path model_folder(const ConfigValue& description, std::string_view key,
+                                   const std::filesystem::path& study_folder, const std::filesystem::path& cache) {
   if (!description.is_map()) return util::resolve_path(description, key, study_folder);
   const ConfigValue* type = description.find("type");
   const std::string name = type ? read_text(*type, "type") : "";

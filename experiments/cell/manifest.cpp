@@ -36,14 +36,17 @@ std::vector<std::string> vector_flags() {
   std::vector<std::string> found;
   std::istringstream flags(cpu_info("flags"));
   for (std::string flag; flags >> flag;)
-    if (flag.rfind("avx", 0) == 0 || flag.rfind("amx", 0) == 0 || flag == "fma" || flag == "f16c") found.push_back(flag);
+    if (flag.rfind("avx", 0) == 0 || flag.rfind("amx", 0) == 0 || flag == "fma" || flag == "f16c")
+      found.push_back(flag);
   return found;
 }
 
 // What the machine was like when this process began: whether its times can be trusted.
 nlohmann::ordered_json machine_now() {
   const measurement::MachineState state = measurement::read_machine_state();
-  const auto number = [](const auto& value) { return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(); };
+  const auto number = [](const auto& value) {
+    return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+  };
   return {{"cpus", number(state.cpus)},       {"governors", state.governors},
           {"load_1", number(state.load_1)},   {"load_5", number(state.load_5)},
           {"load_15", number(state.load_15)}, {"doubts", measurement::timing_doubts(state, at::get_num_threads())}};
@@ -65,7 +68,8 @@ nlohmann::ordered_json files_of(const std::filesystem::path& folder) {
 }
 
 // Whether a model's files are those of the manifest of before; hashes that an older version wrote are made again.
-bool same_files(const io::OrderedJsonView& before, const nlohmann::ordered_json& now, const std::filesystem::path& folder) {
+bool same_files(const io::OrderedJsonView& before, const nlohmann::ordered_json& now,
+                const std::filesystem::path& folder) {
   const auto files = before.entries();
   return files.size() == now.size() && std::all_of(files.begin(), files.end(), [&](const auto& file) {
            return now.contains(file.first) && io::is_file_hash(file.second.string(), folder / file.first);
@@ -85,12 +89,14 @@ std::map<std::string, std::pair<std::string, std::string>> plugged_in(const io::
   return out;
 }
 
-// The first strategy that another plug-in, or another form of it, gives now. One that is in one of the two alone is none that both passes can use.
+// The first strategy that another plug-in, or another form of it, gives now. One that is in one of the two alone is
+// none that both passes can use.
 std::optional<std::string> other_plugin(const io::OrderedJsonView& before, const nlohmann::ordered_json& fresh) {
   const Location here{"manifest.json", std::nullopt};
   const auto now = plugged_in({fresh, "", here});
   for (const auto& [strategy, then] : plugged_in(before))
-    if (const auto found = now.find(strategy); found != now.end() && found->second.second != then.second && !io::is_old_hash(then.second))
+    if (const auto found = now.find(strategy);
+        found != now.end() && found->second.second != then.second && !io::is_old_hash(then.second))
       return fmt::format("the plug-in {} with the {} has changed since it was run", found->second.first, strategy);
   return std::nullopt;
 }
@@ -107,8 +113,9 @@ std::string now_utc() {
 }  // namespace
 
 nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cell& cell, const CellSetup& setup) {
-  const nlohmann::ordered_json foretell = {
-      {"version", std::string(version())}, {"revision", std::string(git_revision())}, {"compiler", std::string(compiler())}};
+  const nlohmann::ordered_json foretell = {{"version", std::string(version())},
+                                           {"revision", std::string(git_revision())},
+                                           {"compiler", std::string(compiler())}};
   return {
       {"format", results::kResultsFormat},
       {"study", study.name},
@@ -132,10 +139,13 @@ nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cel
       {"chat_template", setup.chat_template},
       {"prompts", setup.workload.conversations.size()},
       {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
-      {"laws", setup.laws ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", io::file_hash(setup.laws->file())}} : nullptr},
+      {"laws", setup.laws
+                   ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", io::file_hash(setup.laws->file())}}
+                   : nullptr},
       {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
       {"inputs", setup.inputs},
-      {"passes", nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
+      {"passes",
+       nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
 }
 
 std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nlohmann::ordered_json& fresh) {
@@ -160,7 +170,9 @@ std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nl
                        has_laws ? fresh.at("laws").at("file").get<std::string>() : laws->at("file").string());
   if (auto plugin = other_plugin(before, fresh)) return plugin;
   if (fresh.at("timed") != true) return std::nullopt;
-  const auto shown = [](const nlohmann::ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); };
+  const auto shown = [](const nlohmann::ordered_json& value) {
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  };
   const std::string processor = before.at("cpu").at("model").string(), device = before.at("device").string();
   const auto other = [&](const char* what, const std::string& then, const std::string& now) {
     return fmt::format("it was run with another {} ({}, now {})", what, then, now);
@@ -193,7 +205,8 @@ bool has_old_hashes(const results::ResultJson& manifest) {
   const auto files = target ? target->find("files") : std::nullopt;
   if (!files) return false;
   const auto entries = files->entries();
-  return std::any_of(entries.begin(), entries.end(), [](const auto& entry) { return io::is_old_hash(entry.second.string()); });
+  return std::any_of(entries.begin(), entries.end(),
+                     [](const auto& entry) { return io::is_old_hash(entry.second.string()); });
 }
 
 }  // namespace foretell::cell

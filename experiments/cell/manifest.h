@@ -16,8 +16,9 @@ namespace foretell::cell {
 
 nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cell& cell, const CellSetup& setup);
 
-// Why a cell that `old` describes must not be gone on with as `fresh` describes it: other weights, inputs or plug-ins, another processor, other threads. None
-// if nothing that changes numbers has changed. Another revision of Foretell is no reason: it is in `passes`.
+// Why a cell that `old` describes must not be gone on with as `fresh` describes it: other weights, inputs or plug-ins,
+// another processor, other threads. None if nothing that changes numbers has changed. Another revision of Foretell is
+// no reason: it is in `passes`.
 std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nlohmann::ordered_json& fresh);
 // `old` with what is special about this process added to its list of passes.
 nlohmann::ordered_json continued(const results::ResultJson& old, const nlohmann::ordered_json& fresh);

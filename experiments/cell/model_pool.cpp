@@ -27,7 +27,8 @@ std::string real_path(const std::filesystem::path& path) {
 // The tokenizer file that a folder is known by is its own business; one that is no folder is taken as it is.
 std::shared_ptr<const tokenizers::Tokenizer> read_tokenizer(const std::filesystem::path& path) {
   std::error_code ignored;
-  return std::filesystem::is_directory(path, ignored) ? tokenizers::try_load_tokenizer(path) : tokenizers::load_tokenizer(path);
+  return std::filesystem::is_directory(path, ignored) ? tokenizers::try_load_tokenizer(path)
+                                                      : tokenizers::load_tokenizer(path);
 }
 
 // EOS as a template writes it.
@@ -42,7 +43,8 @@ chat::ChatTemplate read_own_template(const std::filesystem::path& folder, const 
   std::string why;
   if (auto known = chat::recognise_template(own->text, eos_text(tokenizer), &why)) return *std::move(known);
   util::print_error(
-      fmt::format("note: {}: the model's own chat template is none of the known ones ({}){}, and Jinja is not run: prompts are given to "
+      fmt::format("note: {}: the model's own chat template is none of the known ones ({}){}, and Jinja is not run: "
+                  "prompts are given to "
                   "the model as they are. --chat-template or workload.chat_template chooses one\n",
                   own->file, fmt::join(chat::ChatTemplate::names(), ", "),
                   why.empty() ? "" : fmt::format(": it has {}, which is not understood", why)));
@@ -56,31 +58,36 @@ std::string type_name(const model::ModelLoadOptions& options) {
 
 }  // namespace
 
-std::shared_ptr<const model::LanguageModel> ModelPool::model(const std::filesystem::path& folder, const model::ModelLoadOptions& options) {
+std::shared_ptr<const model::LanguageModel> ModelPool::model(const std::filesystem::path& folder,
+                                                             const model::ModelLoadOptions& options) {
   auto& model = models_[fmt::format("{}|{}|{}", real_path(folder), type_name(options), options.device.str())];
   if (!model) model = load_model(folder, options);
   return model;
 }
 
-std::shared_ptr<const cost::RowCosts> ModelPool::row_costs(const std::filesystem::path& target, const std::filesystem::path& draft,
+std::shared_ptr<const cost::RowCosts> ModelPool::row_costs(const std::filesystem::path& target,
+                                                           const std::filesystem::path& draft,
                                                            const model::ModelLoadOptions& options) {
-  const std::string key = fmt::format("{}|{}|{}|{}|{}", real_path(target), draft.empty() ? "" : real_path(draft), type_name(options),
-                                      options.device.str(), at::get_num_threads());
+  const std::string key = fmt::format("{}|{}|{}|{}|{}", real_path(target), draft.empty() ? "" : real_path(draft),
+                                      type_name(options), options.device.str(), at::get_num_threads());
   auto& costs = costs_[key];
-  if (!costs) costs = measurement::measure_row_costs(*model(target, options), draft.empty() ? nullptr : model(draft, options).get());
+  if (!costs)
+    costs =
+        measurement::measure_row_costs(*model(target, options), draft.empty() ? nullptr : model(draft, options).get());
   return costs;
 }
 
-std::optional<SharedIds> ModelPool::shared_ids(const tokenizers::Tokenizer* target, const std::filesystem::path& draft) {
+std::optional<SharedIds> ModelPool::shared_ids(const tokenizers::Tokenizer* target,
+                                               const std::filesystem::path& draft) {
   const auto of_draft = target ? tokenizer(draft) : nullptr;
   if (!of_draft) return std::nullopt;
   SharedIds shared = foretell::tokenizers::shared_ids(*target, *of_draft);
   if (shared.agree() && shared.different > 0 && named_drafts_.insert(real_path(draft)).second)
-    util::print_error(
-        fmt::format("note: {}: {} of {} ids are other tokens to the draft model than to its target, first {}: '{}' to the target, "
-                    "'{}' to the draft\n",
-                    draft.string(), shared.different, shared.count, shared.first, printable(excerpt(shared.in_target)),
-                    printable(excerpt(shared.in_draft))));
+    util::print_error(fmt::format(
+        "note: {}: {} of {} ids are other tokens to the draft model than to its target, first {}: '{}' to the target, "
+        "'{}' to the draft\n",
+        draft.string(), shared.different, shared.count, shared.first, printable(excerpt(shared.in_target)),
+        printable(excerpt(shared.in_draft))));
   return shared;
 }
 
@@ -88,7 +95,8 @@ std::shared_ptr<const model::LanguageModel> ModelPool::draft_model(const model::
                                                                    const tokenizers::Tokenizer* target_tokenizer,
                                                                    const std::filesystem::path& folder,
                                                                    const model::ModelLoadOptions& options) {
-  return decoding::in_target_ids(model(folder, options), target.config().vocab_size, shared_ids(target_tokenizer, folder), folder.string());
+  return decoding::in_target_ids(model(folder, options), target.config().vocab_size,
+                                 shared_ids(target_tokenizer, folder), folder.string());
 }
 
 const chat::ChatTemplate& ModelPool::own_template(const std::filesystem::path& folder) {
@@ -105,7 +113,8 @@ void ModelPool::forget_unused() {
 std::shared_ptr<const tokenizers::Tokenizer> ModelPool::tokenizer(const std::filesystem::path& folder_or_file) {
   const std::string key = real_path(folder_or_file);
   const auto known = tokenizers_.find(key);
-  return known != tokenizers_.end() ? known->second : tokenizers_.emplace(key, read_tokenizer(folder_or_file)).first->second;
+  return known != tokenizers_.end() ? known->second
+                                    : tokenizers_.emplace(key, read_tokenizer(folder_or_file)).first->second;
 }
 
 std::filesystem::path ModelPool::folder_of(const ConfigValue& description, std::string_view key,
@@ -125,11 +134,12 @@ model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, co
   return options;
 }
 
-void check_vocabulary(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer, const std::filesystem::path& folder) {
+void check_vocabulary(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer,
+                      const std::filesystem::path& folder) {
   const int rows = model.config().vocab_size;
   if (tokenizer && tokenizer->vocab_size() > rows)
-    fail("{}: the tokenizer does not fit the model: it has ids up to {}, the model has a vocabulary of {}", folder.string(),
-         tokenizer->vocab_size() - 1, rows);
+    fail("{}: the tokenizer does not fit the model: it has ids up to {}, the model has a vocabulary of {}",
+         folder.string(), tokenizer->vocab_size() - 1, rows);
 }
 
 std::string model_type(const ConfigValue& description) {

@@ -1,7 +1,7 @@
 // The models and tokenizers of a command, each loaded once.
 //
-// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Models that a study
-// describes (made_models.h) are kept in `made_folder`.
+// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Models
+// that a study describes (made_models.h) are kept in `made_folder`.
 #pragma once
 
 #include <filesystem>
@@ -24,24 +24,30 @@ class ModelPool {
  public:
   explicit ModelPool(std::filesystem::path made_folder) : made_folder_(std::move(made_folder)) {}
 
-  std::shared_ptr<const model::LanguageModel> model(const std::filesystem::path& folder, const model::ModelLoadOptions& options);
+  std::shared_ptr<const model::LanguageModel> model(const std::filesystem::path& folder,
+                                                    const model::ModelLoadOptions& options);
   // What a forward of n rows of either takes, measured once for each pair and number of threads; `draft` may be empty.
-  std::shared_ptr<const cost::RowCosts> row_costs(const std::filesystem::path& target, const std::filesystem::path& draft,
+  std::shared_ptr<const cost::RowCosts> row_costs(const std::filesystem::path& target,
+                                                  const std::filesystem::path& draft,
                                                   const model::ModelLoadOptions& options);
   // Null where the folder has none.
   std::shared_ptr<const tokenizers::Tokenizer> tokenizer(const std::filesystem::path& folder_or_file);
-  // For BuildContext::shared_ids. `target` may be none. Tokenizers that agree but for a few ids are named on standard error, once.
+  // For BuildContext::shared_ids. `target` may be none. Tokenizers that agree but for a few ids are named on standard
+  // error, once.
   std::optional<SharedIds> shared_ids(const tokenizers::Tokenizer* target, const std::filesystem::path& draft);
   // A draft model in the ids of its target (aligned_vocabulary.h).
-  std::shared_ptr<const model::LanguageModel> draft_model(const model::LanguageModel& target, const tokenizers::Tokenizer* target_tokenizer,
-                                                          const std::filesystem::path& folder, const model::ModelLoadOptions& options);
-  // What a folder's prompts are written in where the user has chosen nothing: the model's own chat template if it is a known one, else none. A
-  // template that is not known is named on standard error, once.
+  std::shared_ptr<const model::LanguageModel> draft_model(const model::LanguageModel& target,
+                                                          const tokenizers::Tokenizer* target_tokenizer,
+                                                          const std::filesystem::path& folder,
+                                                          const model::ModelLoadOptions& options);
+  // What a folder's prompts are written in where the user has chosen nothing: the model's own chat template if it is a
+  // known one, else none. A template that is not known is named on standard error, once.
   const chat::ChatTemplate& own_template(const std::filesystem::path& folder);
   // Lets go of the models that nobody else holds.
   void forget_unused();
   // The folder that a study's model.target or model.draft stands for.
-  std::filesystem::path folder_of(const ConfigValue& description, std::string_view key, const std::filesystem::path& study_folder) const;
+  std::filesystem::path folder_of(const ConfigValue& description, std::string_view key,
+                                  const std::filesystem::path& study_folder) const;
 
  private:
   std::filesystem::path made_folder_;
@@ -52,12 +58,14 @@ class ModelPool {
   std::map<std::string, std::shared_ptr<const cost::RowCosts>> costs_;
 };
 
-// What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which weights of 8 bits leave as it is.
+// What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which weights of 8 bits
+// leave as it is.
 std::string number_type(const std::optional<std::string>& dtype, const formats::ModelConfig& config);
 model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);
 
 // An Error unless every id of the tokenizer has a row in the model. A model may have more rows: padding.
-void check_vocabulary(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer, const std::filesystem::path& folder);
+void check_vocabulary(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer,
+                      const std::filesystem::path& folder);
 
 // `type` of a mapping, or nothing for a plain value.
 std::string model_type(const ConfigValue& description);

@@ -2,8 +2,10 @@
 
 namespace foretell::cell {
 
-RunPrompts::RunPrompts(const CellSetup& setup, std::span<const results::GenerationRecord> records) : dialogue_(setup.dialogue) {
-  for (const workload::Conversation& conversation : setup.workload.conversations) conversations_[conversation.id] = &conversation;
+RunPrompts::RunPrompts(const CellSetup& setup, std::span<const results::GenerationRecord> records)
+    : dialogue_(setup.dialogue) {
+  for (const workload::Conversation& conversation : setup.workload.conversations)
+    conversations_[conversation.id] = &conversation;
   for (const results::GenerationRecord& record : records) {
     std::vector<std::string>& said = answers_[record.conversation];
     if (static_cast<int>(said.size()) == record.turn) said.push_back(record.text);

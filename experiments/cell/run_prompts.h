@@ -1,6 +1,7 @@
 // The prompts of a run that is over, made again from its records.
 //
-// Contract: `records` are a whole run's, in its order. As in the run, later turns hold what was answered first, by whichever pipeline.
+// Contract: `records` are a whole run's, in its order. As in the run, later turns hold what was answered first, by
+// whichever pipeline.
 #pragma once
 
 #include <map>

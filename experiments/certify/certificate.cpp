@@ -70,9 +70,9 @@ class Checks {
   ChiSquare sampled() const {
     const int vocab = claim_.draft.vocab;
     const bool one_level = vocab > 3;  // there six tokens are drafted from two or three in an answer of seven
-    return chi_square(
-        on_(toy_target(vocab, 4096, 13), one_level),
-        {.trials = claim_.full ? 10000 : 3000, .prompt = prompt_with_repeats(vocab), .tokens = one_level ? 3 : kDeepTokens + 2});
+    return chi_square(on_(toy_target(vocab, 4096, 13), one_level), {.trials = claim_.full ? 10000 : 3000,
+                                                                    .prompt = prompt_with_repeats(vocab),
+                                                                    .tokens = one_level ? 3 : kDeepTokens + 2});
   }
 
   // One after the other; `take` says whether to go on.
@@ -188,14 +188,16 @@ std::string uncaught_controls(const CertificateRow& row) {
   std::string out;
   for (const ControlFinding& control : row.controls) {
     if (control.caught) continue;
-    const std::string how = control.differs ? "the greedy text" : fmt::format("chi-square p {:.3f}", control.p_value.value_or(1));
+    const std::string how =
+        control.differs ? "the greedy text" : fmt::format("chi-square p {:.3f}", control.p_value.value_or(1));
     out += fmt::format("{}a verifier that {} passes, too ({})", out.empty() ? "" : "; ", control.name, how);
   }
   return out;
 }
 
 bool shows_a_loss(const CertificateRow& row) {
-  return (row.exact && variation(*row.exact) > kNoLoss) || (row.sampled && row.sampled->p_value < kSignificance) || row.identical == false;
+  return (row.exact && variation(*row.exact) > kNoLoss) || (row.sampled && row.sampled->p_value < kSignificance) ||
+         row.identical == false;
 }
 
 // `complaint`: what a check found wrong.
@@ -247,12 +249,14 @@ CertificateRow failed_if_broken(const PipelineClaim& claim, const std::function<
   }
 }
 
-// The step-down rule of Holm: the i-th smallest of n p-values is significant if it and all smaller ones are below level / (n - i).
+// The step-down rule of Holm: the i-th smallest of n p-values is significant if it and all smaller ones are below level
+// / (n - i).
 void judge_chi_squares(std::vector<CertificateRow>& rows) {
   std::vector<CertificateRow*> tested;
   for (CertificateRow& row : rows)
     if (row.registered_lossless && row.sampled) tested.push_back(&row);
-  std::sort(tested.begin(), tested.end(), [](const auto* a, const auto* b) { return a->sampled->p_value < b->sampled->p_value; });
+  std::sort(tested.begin(), tested.end(),
+            [](const auto* a, const auto* b) { return a->sampled->p_value < b->sampled->p_value; });
   for (std::size_t i = 0; i < tested.size(); ++i) {
     const double p = tested[i]->sampled->p_value;
     if (p >= kSignificance / static_cast<double>(tested.size() - i)) return;
@@ -264,8 +268,11 @@ void judge_chi_squares(std::vector<CertificateRow>& rows) {
 
 SetupOn registered(const DraftCase& draft, const std::string& verifier) {
   return [=](std::shared_ptr<const ToyModel> target, bool deep) {
-    const auto of = [deep](const std::string& deep_form, const std::string& form) { return deep && !deep_form.empty() ? deep_form : form; };
-    return toy_setup(of(draft.deep_drafter, draft.drafter), verifier, of(draft.deep_tree, draft.tree), std::move(target));
+    const auto of = [deep](const std::string& deep_form, const std::string& form) {
+      return deep && !deep_form.empty() ? deep_form : form;
+    };
+    return toy_setup(of(draft.deep_drafter, draft.drafter), verifier, of(draft.deep_tree, draft.tree),
+                     std::move(target));
   };
 }
 

@@ -1,10 +1,12 @@
-// The losslessness certificate: which verifier, on which draft, emits the target's law, and whether the checks could have told.
+// The losslessness certificate: which verifier, on which draft, emits the target's law, and whether the checks could
+// have told.
 //
-// Contract: rows are made from the registries, so strategies of plug-ins are certified like our own. A verifier that is registered lossless and
-// deviates on any draft that it does not refuse has FAILED; one that is registered lossy shows how far it is off. No row is called lossless
-// unless tokens were drafted, accepted and rejected in each of its checks and every member of a composition had a part ("not exercised"), and unless
-// the same checks fail biased verifiers on the same draft ("without power"); none is called lossy whose loss did not show. The chi-square tests of all rows are judged together (Holm 1979), so that
-// many rows do not make a false alarm likely.
+// Contract: rows are made from the registries, so strategies of plug-ins are certified like our own. A verifier that is
+// registered lossless and deviates on any draft that it does not refuse has FAILED; one that is registered lossy shows
+// how far it is off. No row is called lossless unless tokens were drafted, accepted and rejected in each of its checks
+// and every member of a composition had a part ("not exercised"), and unless the same checks fail biased verifiers on
+// the same draft ("without power"); none is called lossy whose loss did not show. The chi-square tests of all rows are
+// judged together (Holm 1979), so that many rows do not make a false alarm likely.
 #pragma once
 
 #include <functional>
@@ -54,8 +56,8 @@ struct CertificateRow {
   Exercise exercise() const;
 };
 
-// Whether nothing contradicts the registration. Where the verifier or the drafter was asked for by name, a claim to be lossless that the checks could not test
-// does not pass either.
+// Whether nothing contradicts the registration. Where the verifier or the drafter was asked for by name, a claim to be
+// lossless that the checks could not test does not pass either.
 bool passes(const CertificateRow& row, bool by_name);
 
 struct CertificateOptions {
@@ -68,7 +70,8 @@ struct CertificateOptions {
 // An Error for a name that nobody registered.
 std::vector<CertificateRow> certify(const CertificateOptions& options);
 
-// One pipeline that its maker puts on toys of our choice; `deep`: its drafts should reach four tokens with few branches.
+// One pipeline that its maker puts on toys of our choice; `deep`: its drafts should reach four tokens with few
+// branches.
 using SetupOn = std::function<Setup(std::shared_ptr<const ToyModel> target, bool deep)>;
 struct PipelineClaim {
   std::string verifier = {};

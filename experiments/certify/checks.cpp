@@ -14,18 +14,21 @@ namespace {
 constexpr double kExact = 1e-12;
 constexpr double kLeastWeight = 1e-9;  // of a branch that counts as something that was exercised
 
-Complaint compare(const Setup& setup, const std::vector<Request>& requests, const RunOptions& options, const std::string& what) {
+Complaint compare(const Setup& setup, const std::vector<Request>& requests, const RunOptions& options,
+                  const std::string& what) {
   const std::vector<Generation> got = run(setup, requests, options);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Tokens want = reference_greedy(*setup.model, requests[i]);
     if (got[i].tokens != want)
-      return fmt::format("{}: request {} emitted {}, expected {}; first difference at {}", what, i, counted(got[i].tokens.size(), "token"),
-                         want.size(),
-                         std::mismatch(got[i].tokens.begin(), got[i].tokens.end(), want.begin(), want.end()).first - got[i].tokens.begin());
+      return fmt::format("{}: request {} emitted {}, expected {}; first difference at {}", what, i,
+                         counted(got[i].tokens.size(), "token"), want.size(),
+                         std::mismatch(got[i].tokens.begin(), got[i].tokens.end(), want.begin(), want.end()).first -
+                             got[i].tokens.begin());
     int emitted = 0;
     for (const RoundRecord& r : got[i].rounds) emitted += r.emitted;
     if (emitted != static_cast<int>(want.size()))
-      return fmt::format("{}: the rounds of request {} account for {} of {}", what, i, counted(emitted, "token"), want.size());
+      return fmt::format("{}: the rounds of request {} account for {} of {}", what, i, counted(emitted, "token"),
+                         want.size());
   }
   return std::nullopt;
 }
@@ -43,7 +46,8 @@ class AnswerLaw {
   void complete(const Setup& setup, const ExactOptions& options) {
     std::map<Key, double> whole;
     for (const auto& [key, mass] : joint_)
-      for (const auto& [text, share] : answers_from(setup, options, key.second)) whole[{key.first, text}] += mass * share;
+      for (const auto& [text, share] : answers_from(setup, options, key.second))
+        whole[{key.first, text}] += mass * share;
     joint_ = std::move(whole);
   }
 
@@ -80,7 +84,8 @@ class AnswerLaw {
  private:
   using Key = std::pair<int, Tokens>;  // tokens of the first round; all tokens
   static Tokens head(const Key& key) {
-    return {key.second.begin(), key.second.begin() + std::min<std::ptrdiff_t>(key.first, static_cast<std::ptrdiff_t>(key.second.size()))};
+    return {key.second.begin(),
+            key.second.begin() + std::min<std::ptrdiff_t>(key.first, static_cast<std::ptrdiff_t>(key.second.size()))};
   }
 
   // The answers that begin with `head`, with the target's probability of what follows it.
@@ -106,7 +111,8 @@ class AnswerLaw {
 struct RootDraft {
   int proposals = 0;
   std::optional<DraftLaw> law = {};  // if all come from one
-  double chosen_mass = 0;            // the target's probability of the proposed tokens; the same in every draft where they are chosen
+  double chosen_mass =
+      0;  // the target's probability of the proposed tokens; the same in every draft where they are chosen
 };
 
 RootDraft look_at_root(const DraftTree& draft, const Law& p) {
@@ -132,7 +138,8 @@ std::optional<double> bound_of(const RootDraft& root, const Law& p, bool all_cho
 }
 
 std::optional<double> residual_distance(const RootDraft& root, const Law& p, const AnswerLaw& law) {
-  if (root.proposals != 1 || !root.law || std::abs(law.accepted() - overlap(p, root.law->q)) > 1e-9) return std::nullopt;
+  if (root.proposals != 1 || !root.law || std::abs(law.accepted() - overlap(p, root.law->q)) > 1e-9)
+    return std::nullopt;
   const Excess expected = excess(p, root.law->q);
   if (!expected.law) return std::nullopt;
   double sum = 0;
@@ -156,7 +163,8 @@ Complaint check_identity(const Setup& setup, Exercise* exercise) {
   for (const int count : {1, 2, 7, 120})
     if (auto bad = compare(setup, {request(prompt, count, {})}, alone, counted(count, "new token"))) return bad;
   for (Token stop = 0; stop < vocab; ++stop)
-    if (auto bad = compare(setup, {request(prompt, 120, {stop})}, alone, fmt::format("stop token {}", stop))) return bad;
+    if (auto bad = compare(setup, {request(prompt, 120, {stop})}, alone, fmt::format("stop token {}", stop)))
+      return bad;
   if (auto bad = compare(setup, {request({5}, 40, {})}, alone, "a prompt of one token")) return bad;
   // A tree near the limit: the context ends while whole drafts would still be wanted.
   const int context = setup.model->config().context;
@@ -170,7 +178,9 @@ Complaint check_identity(const Setup& setup, Exercise* exercise) {
   return compare(setup, batch, {.batch = 3, .exercise = exercise}, "batch 3");
 }
 
-ExactFindings enumerate(const Setup& setup, const ExactOptions& options) { return enumerate_up_to(setup, options).value(); }
+ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {
+  return enumerate_up_to(setup, options).value();
+}
 
 std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOptions& options) {
   Request request{.prompt = options.prompt, .max_new_tokens = options.tokens};
@@ -206,7 +216,9 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
         answer.clear();
         branch = {};
         decoder.admit(request);
-        for (int round = 0; (options.rounds == 0 || round < options.rounds) && static_cast<int>(answer.size()) < options.tokens; ++round)
+        for (int round = 0;
+             (options.rounds == 0 || round < options.rounds) && static_cast<int>(answer.size()) < options.tokens;
+             ++round)
           decoder.step();
         law.add(first, answer, enumerator.weight());  // the weight is known when the answer is
         if (enumerator.weight() > kLeastWeight) exercise += branch;
@@ -216,7 +228,8 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   if (options.rounds > 0) law.complete(setup, options);
 
   ExactFindings findings;
-  findings.total_variation = law.distance(reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature));
+  findings.total_variation =
+      law.distance(reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature));
   findings.later_variation = law.later_distance(setup, options);
   findings.expected_tokens = law.expected_tokens();
   if (root.proposals > 0) findings.first_drafted = law.accepted();
@@ -227,14 +240,15 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
 }
 
 Complaint complaint_of(const ExactFindings& found) {
-  if (!(found.total_variation < kExact)) return fmt::format("total variation {:.3g} from the target's law", found.total_variation);
+  if (!(found.total_variation < kExact))
+    return fmt::format("total variation {:.3g} from the target's law", found.total_variation);
   if (!(found.later_variation < kExact))
     return fmt::format("total variation {:.3g} behind the first round, given its tokens", found.later_variation);
   if (found.residual_variation.value_or(0) > kExact)
     return fmt::format("total variation {:.3g} of the correction from the residual", *found.residual_variation);
   if (found.first_drafted && found.transport_bound && *found.first_drafted > *found.transport_bound + 1e-9)
-    return fmt::format("the first token is a drafted one with probability {:.6f}, above the bound of {:.6f}", *found.first_drafted,
-                       *found.transport_bound);
+    return fmt::format("the first token is a drafted one with probability {:.6f}, above the bound of {:.6f}",
+                       *found.first_drafted, *found.transport_bound);
   return std::nullopt;
 }
 
@@ -254,7 +268,10 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
   const auto policy = setup.policy();
   decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, counting(setup, exercise));
   for (int i = 0; i < options.trials; ++i) {
-    Request request{.id = static_cast<std::uint64_t>(i), .prompt = options.prompt, .max_new_tokens = options.tokens, .seed = options.seed};
+    Request request{.id = static_cast<std::uint64_t>(i),
+                    .prompt = options.prompt,
+                    .max_new_tokens = options.tokens,
+                    .seed = options.seed};
     request.sampling.temperature = 1.0;
     ++seen[decoder.run(request).tokens];
   }
@@ -277,7 +294,8 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
   }
   add_cell(rare, rare_expected);
   const int freedom = cells - 1;
-  return {statistic, freedom, freedom > 0 ? Eigen::numext::igammac(freedom / 2.0, statistic / 2) : 1.0, std::move(exercise)};
+  return {statistic, freedom, freedom > 0 ? Eigen::numext::igammac(freedom / 2.0, statistic / 2) : 1.0,
+          std::move(exercise)};
 }
 
 }  // namespace foretell::certify

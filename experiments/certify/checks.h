@@ -1,8 +1,8 @@
-// The checks that a pipeline has to pass to be called lossless, as functions: `foretell certify` and the test suite run the same ones, over the
-// registry and over planted faults.
+// The checks that a pipeline has to pass to be called lossless, as functions: `foretell certify` and the test suite run
+// the same ones, over the registry and over planted faults.
 //
-// Contract: everything goes through the production loop. Enumeration puts a scripted generator in the place of the random one and walks every branch;
-// the other checks draw as production does.
+// Contract: everything goes through the production loop. Enumeration puts a scripted generator in the place of the
+// random one and walks every branch; the other checks draw as production does.
 #pragma once
 
 #include <cstdint>
@@ -17,19 +17,24 @@ namespace foretell::certify {
 // What is wrong, in words; none if nothing is.
 using Complaint = std::optional<std::string>;
 
-// Token identity with the greedy reference at temperature 0: lengths, stop tokens inside drafts, a full context, batch 3, single-token prompts.
+// Token identity with the greedy reference at temperature 0: lengths, stop tokens inside drafts, a full context, batch
+// 3, single-token prompts.
 Complaint check_identity(const Setup& setup, Exercise* exercise = nullptr);
 
 // What the exact law of an answer says about a pipeline.
 struct ExactFindings {
   double total_variation = 0;  // of the joint law of all tokens from the target's
-  // The same of what follows the first round's tokens, given these and their number: a fault there may hide in the average over rounds.
+  // The same of what follows the first round's tokens, given these and their number: a fault there may hide in the
+  // average over rounds.
   double later_variation = 0;
-  double expected_tokens = 0;                // of the first round
-  std::optional<double> first_drafted = {};  // probability that the first token is one of the proposals at the anchor; none without a draft
-  std::optional<double> transport_bound = {};  // the highest that any verifier reaches there; none if the proposals have several laws
-  // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible law behind its rejection, norm(max(p - q, 0)): how far the
-  // law of the correction is from it. None for other drafts and for verifiers that accept less.
+  double expected_tokens = 0;  // of the first round
+  std::optional<double> first_drafted =
+      {};  // probability that the first token is one of the proposals at the anchor; none without a draft
+  std::optional<double> transport_bound =
+      {};  // the highest that any verifier reaches there; none if the proposals have several laws
+  // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible law behind its rejection,
+  // norm(max(p - q, 0)): how far the law of the correction is from it. None for other drafts and for verifiers that
+  // accept less.
   std::optional<double> residual_variation = {};
   Exercise exercise = {};  // over all branches that are not negligible, each counted once
 };
@@ -38,9 +43,11 @@ struct ExactOptions {
   Tokens prompt = {1, 2, 1};
   int tokens = 3;
   double temperature = 1.0;
-  // What follows this many rounds is not walked but has the target's law: deep drafts have too many branches otherwise. 0: all rounds are walked.
+  // What follows this many rounds is not walked but has the target's law: deep drafts have too many branches otherwise.
+  // 0: all rounds are walked.
   int rounds = 0;
-  // A verifier that draws anew where it could reuse a draw has more branches than anybody can walk; what need not be proven is given up on then.
+  // A verifier that draws anew where it could reuse a draw has more branches than anybody can walk; what need not be
+  // proven is given up on then.
   std::int64_t most_paths = std::numeric_limits<std::int64_t>::max();
 };
 // None if there are more paths than that.
@@ -52,8 +59,8 @@ Complaint complaint_of(const ExactFindings& findings);
 // Whether enumeration finds the target's law, at two temperatures: all distances below 1e-12.
 Complaint check_exact(const Setup& setup);
 
-// The chi-square test of the joint law of all tokens over `trials` answers, with the production generator. Texts that are expected less than five times
-// count together.
+// The chi-square test of the joint law of all tokens over `trials` answers, with the production generator. Texts that
+// are expected less than five times count together.
 struct ChiSquare {
   double statistic;
   int freedom;

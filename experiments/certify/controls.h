@@ -1,6 +1,8 @@
-// Biased verifiers that a certificate has to tell from a lossless one: if it cannot, on that draft, it shows nothing (it is without power).
+// Biased verifiers that a certificate has to tell from a lossless one: if it cannot, on that draft, it shows nothing
+// (it is without power).
 //
-// Contract: each bias is small and one that real code had. They stand here and not in the registry: nobody can run with one.
+// Contract: each bias is small and one that real code had. They stand here and not in the registry: nobody can run with
+// one.
 #pragma once
 
 #include <functional>

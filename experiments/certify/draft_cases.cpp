@@ -22,13 +22,18 @@ const std::vector<DraftCase>& model_forms() {
        .deep_tree = narrow,
        .vocab = 3,
        .many_branches = true},
-      {.name = "tree, without replacement", .drafter = "{type: model}", .tree = wide, .deep_tree = narrow, .many_branches = true},
+      {.name = "tree, without replacement",
+       .drafter = "{type: model}",
+       .tree = wide,
+       .deep_tree = narrow,
+       .many_branches = true},
       {.name = "tree, with replacement",
        .drafter = "{type: model, replacement: true}",
        .tree = "{type: widths, widths: [2, 1, 1, 1, 1, 1]}",
        .deep_tree = narrow,
        .many_branches = true},
-      // Three draws of a draft like the target cover it so well that the best of verifiers rejects none: the other one is too sure of itself.
+      // Three draws of a draft like the target cover it so well that the best of verifiers rejects none: the other one
+      // is too sure of itself.
       {.name = "three draws, without replacement",
        .drafter = "{type: model}",
        .deep_drafter = "{type: model, temperature: 0.25}",
@@ -45,8 +50,8 @@ const std::vector<DraftCase>& model_forms() {
   return all;
 }
 
-// Drafters whose defaults say little: those made of drafters, those that look at more text than an answer that can be enumerated has, and those that
-// take long to build.
+// Drafters whose defaults say little: those made of drafters, those that look at more text than an answer that can be
+// enumerated has, and those that take long to build.
 const std::map<std::string, std::vector<DraftCase>>& made_forms() {
   static const std::map<std::string, std::vector<DraftCase>> all = {
       {"model", model_forms()},
@@ -57,27 +62,36 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
                     "{type: model, model: other, replacement: true, num_speculative_tokens: 1}]}",
          .many_branches = true},
         {.name = "drawn and chosen, merged",
-         .drafter = "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, draft_sample_method: top_k, "
+         .drafter = "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, "
+                    "draft_sample_method: top_k, "
                     "num_speculative_tokens: 6}]}",
          .many_branches = true}}},
       {"first_of",
        {{.name = "first_of: copies, then a model",
-         .drafter = "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 3}, "
-                    "{type: model, num_speculative_tokens: 6}]}",
+         .drafter =
+             "{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false, prompt_lookup_min: 3}, "
+             "{type: model, num_speculative_tokens: 6}]}",
          .vocab = 3}}},  // texts of two tokens have every three of them before
-      {"hybrid", {{.name = "hybrid", .drafter = "{type: hybrid, threshold: 1, model: {type: model, num_speculative_tokens: 6}}"}}},
+      {"hybrid",
+       {{.name = "hybrid",
+         .drafter = "{type: hybrid, threshold: 1, model: {type: model, num_speculative_tokens: 6}}"}}},
       {"cascade",
        {{.name = "cascade of two models",
-         .drafter = "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, num_speculative_tokens: 6}",
+         .drafter = "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, "
+                    "num_speculative_tokens: 6}",
          .many_branches = true}}},
       {"universal",
        {{.name = "universal: shared tokens", .drafter = "{type: universal, num_speculative_tokens: 6}", .vocab = 3},
-        {.name = "universal: text", .drafter = "{type: universal, method: text, num_speculative_tokens: 6}", .vocab = 3}}},
+        {.name = "universal: text",
+         .drafter = "{type: universal, method: text, num_speculative_tokens: 6}",
+         .vocab = 3}}},
       {"sparse_cache",
        {{.name = "sparse_cache: streaming",
-         .drafter = "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: streaming, sinks: 1, window: 1}}"},
+         .drafter =
+             "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: streaming, sinks: 1, window: 1}}"},
         {.name = "sparse_cache: h2o",
-         .drafter = "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: h2o, heavy_hitters: 1, window: 1}}"}}},
+         .drafter =
+             "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: h2o, heavy_hitters: 1, window: 1}}"}}},
       {"ngram_mod", {{.name = "ngram_mod", .drafter = "{type: ngram_mod, ngram_size: 2, log2_entries: 8}"}}},
       {"rest", {{.name = "rest", .drafter = "{type: rest, longest_match: 2, shortest_match: 1}"}}},
       // As many successors as there are tokens would be all of them, and no draft be rejected.

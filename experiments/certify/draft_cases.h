@@ -1,4 +1,5 @@
-// What drafters are certified with: every form that a draft can take, with toys on which it drafts, is accepted and is rejected.
+// What drafters are certified with: every form that a draft can take, with toys on which it drafts, is accepted and is
+// rejected.
 #pragma once
 
 #include <string>
@@ -15,14 +16,15 @@ struct DraftCase {
   std::string deep_drafter = {};  // of deep drafts; empty: `drafter`
   std::string tree = {};
   std::string deep_tree = {};  // four tokens deep with few branches; empty: `tree`
-  int vocab = 2;               // of the toys for deep drafts and for sampling: where two tokens are too few to reject one, more
+  int vocab = 2;  // of the toys for deep drafts and for sampling: where two tokens are too few to reject one, more
   bool many_branches = false;  // of a deep draft only the first round is walked; in the quick profile fewer toys
 };
 
 // Those of one drafter, or of all. A drafter that is not known here, as one of a plug-in, has one case: its defaults.
 std::vector<DraftCase> draft_cases(const std::string& drafter);
 
-// A text of tokens below `vocab` in which what stands at its end has stood before, with more than ten tokens behind it: whoever copies finds something.
+// A text of tokens below `vocab` in which what stands at its end has stood before, with more than ten tokens behind it:
+// whoever copies finds something.
 Tokens prompt_with_repeats(int vocab);
 
 }  // namespace foretell::certify

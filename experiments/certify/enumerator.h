@@ -1,8 +1,8 @@
 // Walks every branch of code that draws through Rng, with the exact probability of each.
 //
-// Contract: call run(body) with a body that constructs its generators with make_rng() and is deterministic otherwise. The body is executed once
-// for each sequence of decisions of positive probability; weight() is that sequence's probability at the end of the body. With a limit, run() gives up
-// after so many sequences: false.
+// Contract: call run(body) with a body that constructs its generators with make_rng() and is deterministic otherwise.
+// The body is executed once for each sequence of decisions of positive probability; weight() is that sequence's
+// probability at the end of the body. With a limit, run() gives up after so many sequences: false.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,8 @@ struct MemberWatch::Member {
 
 class MemberWatch::Watched final : public Drafter {
  public:
-  Watched(std::unique_ptr<Drafter> inner, std::shared_ptr<Member> member) : inner_(std::move(inner)), member_(std::move(member)) {}
+  Watched(std::unique_ptr<Drafter> inner, std::shared_ptr<Member> member)
+      : inner_(std::move(inner)), member_(std::move(member)) {}
 
   DraftBudget limits() const override { return inner_->limits(); }
   DraftForm form() const override { return inner_->form(); }
@@ -40,7 +41,8 @@ class MemberWatch::Watched final : public Drafter {
     std::vector<DraftTree> drafts = inner_->draft(batch);
     for (std::size_t i = 0; i < drafts.size(); ++i)
       if (drafts[i].drafted() > 0)
-        member_->drafts[batch[i].slot].push_back({Tokens(batch[i].committed.begin(), batch[i].committed.end()), drafts[i]});
+        member_->drafts[batch[i].slot].push_back(
+            {Tokens(batch[i].committed.begin(), batch[i].committed.end()), drafts[i]});
     return drafts;
   }
 
@@ -58,7 +60,8 @@ std::optional<NodeId> follow(const DraftTree& tree, NodeId from, TokenSpan token
   return at;
 }
 
-// Whether the scored draft holds a proposal of that token by the same law: a draft that was made and dropped may have the same tokens by chance.
+// Whether the scored draft holds a proposal of that token by the same law: a draft that was made and dropped may have
+// the same tokens by chance.
 bool holds(const DraftTree& scored, NodeId parent, Token token, const DraftLaw& law) {
   const auto proposals = scored.proposals(parent);
   return std::any_of(proposals.begin(), proposals.end(), [&](const Proposal& proposal) {
@@ -102,7 +105,8 @@ int rejected_by(const decoding::RoundEvent& event) {
   if (event.record.emitted <= event.record.accepted) return 0;  // cut short
   const auto& accepted = event.view.verdict.accepted;
   std::vector<NodeId> nodes;
-  for (const Proposal& proposal : event.view.draft.proposals(accepted.empty() ? kAnchor : accepted.back())) nodes.push_back(proposal.node);
+  for (const Proposal& proposal : event.view.draft.proposals(accepted.empty() ? kAnchor : accepted.back()))
+    nodes.push_back(proposal.node);
   std::sort(nodes.begin(), nodes.end());
   return static_cast<int>(std::unique(nodes.begin(), nodes.end()) - nodes.begin());
 }
@@ -141,14 +145,16 @@ std::string Exercise::missing(bool lossless) const {
     if (member.rounds == 0)
       say(fmt::format("the member '{}' had no part in a draft", member.name));
     else if (inside && (member.accepted == 0 || member.rejected == 0))
-      say(fmt::format("no token of the member '{}' was {} inside", member.name, member.accepted == 0 ? "accepted" : "rejected"));
+      say(fmt::format("no token of the member '{}' was {} inside", member.name,
+                      member.accepted == 0 ? "accepted" : "rejected"));
   }
   return out;
 }
 
 void MemberWatch::attach(BuildContext& context) {
   members_.clear();
-  context.on_member = [this](std::unique_ptr<Drafter> member, const std::string& name, MemberUse use) -> std::unique_ptr<Drafter> {
+  context.on_member = [this](std::unique_ptr<Drafter> member, const std::string& name,
+                             MemberUse use) -> std::unique_ptr<Drafter> {
     members_.push_back(std::make_shared<Member>(Member{name, use}));
     return std::make_unique<Watched>(std::move(member), members_.back());
   };
@@ -160,7 +166,8 @@ void MemberWatch::count(const decoding::RoundEvent& event, Exercise& exercise) c
   exercise.rejected += rejected_by(event);
   exercise.deepest = std::max(exercise.deepest, event.record.accepted);
   exercise.members.reserve(members_.size());
-  for (std::size_t i = exercise.members.size(); i < members_.size(); ++i) exercise.members.push_back({members_[i]->name, members_[i]->use});
+  for (std::size_t i = exercise.members.size(); i < members_.size(); ++i)
+    exercise.members.push_back({members_[i]->name, members_[i]->use});
   const auto before = event.view.committed.size() - static_cast<std::size_t>(event.view.emitted);
   for (std::size_t i = 0; i < members_.size(); ++i) {
     std::vector<Member::Draft>& drafts = members_[i]->drafts[event.view.slot];

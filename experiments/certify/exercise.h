@@ -1,8 +1,9 @@
-// What the checks made a pipeline do. A check that never drafted, never accepted or never rejected a token proves nothing about a verifier, and one in
-// which a member of a composition had no part proves nothing about that member.
+// What the checks made a pipeline do. A check that never drafted, never accepted or never rejected a token proves
+// nothing about a verifier, and one in which a member of a composition had no part proves nothing about that member.
 //
-// Contract: counts are of tokens that were proposed and verified. Rejected are the proposals at the node where a verdict ended although there were some; what lies
-// below them, and siblings of accepted nodes, count as drafted only. A verdict that a stop token cut short counts no rejection.
+// Contract: counts are of tokens that were proposed and verified. Rejected are the proposals at the node where a
+// verdict ended although there were some; what lies below them, and siblings of accepted nodes, count as drafted only.
+// A verdict that a stop token cut short counts no rejection.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ namespace foretell::certify {
 struct MemberCounts {
   std::string name;
   MemberUse use = MemberUse::Proposed;
-  std::int64_t rounds = 0;                  // in which its proposals were scored; where it is verified inside, its drafts
+  std::int64_t rounds = 0;  // in which its proposals were scored; where it is verified inside, its drafts
   std::int64_t accepted = 0, rejected = 0;  // of its tokens, where it is verified inside
 };
 
@@ -29,7 +30,8 @@ struct Exercise {
   std::vector<MemberCounts> members = {};
 
   Exercise& operator+=(const Exercise& other);
-  // What is 0 and must not be, in words; empty if nothing is. A lossy verifier may well accept everything, and so leave no turn to a member.
+  // What is 0 and must not be, in words; empty if nothing is. A lossy verifier may well accept everything, and so leave
+  // no turn to a member.
   std::string missing(bool lossless) const;
 };
 

@@ -20,7 +20,8 @@ constexpr std::size_t kMostRemembered = 1 << 14;  // rows of logits
 
 std::uint64_t path_hash(std::uint64_t seed, TokenSpan last) {
   std::uint64_t h = seed;
-  for (const Token t : last) h = (h ^ (static_cast<std::uint64_t>(static_cast<std::uint32_t>(t)) + 0x9e3779b9ull)) * 0x100000001b3ull;
+  for (const Token t : last)
+    h = (h ^ (static_cast<std::uint64_t>(static_cast<std::uint32_t>(t)) + 0x9e3779b9ull)) * 0x100000001b3ull;
   return h;
 }
 
@@ -36,12 +37,14 @@ class ToyCache final : public model::KvCache {
     return static_cast<int>(n);
   }
   void truncate(model::LayerRange layers, int length) override {
-    for (int l = layers.first; l < layers.last; ++l) rows_[l].resize(std::min(rows_[l].size(), static_cast<std::size_t>(length)));
+    for (int l = layers.first; l < layers.last; ++l)
+      rows_[l].resize(std::min(rows_[l].size(), static_cast<std::size_t>(length)));
   }
   void keep(model::LayerRange layers, int base, std::span<const int> rows) override {
     for (int l = layers.first; l < layers.last; ++l) {
       Tokens kept(rows_[l].begin(), rows_[l].begin() + base);
-      for (const int r : rows) kept.push_back(rows_[l].at(static_cast<std::size_t>(base) + static_cast<std::size_t>(r)));
+      for (const int r : rows)
+        kept.push_back(rows_[l].at(static_cast<std::size_t>(base) + static_cast<std::size_t>(r)));
       rows_[l] = std::move(kept);
     }
   }
@@ -82,7 +85,8 @@ std::optional<std::vector<int>> visible_rows(const model::ItemAttention& attenti
 }
 
 // The last tokens that a row sees, as a hash.
-std::uint64_t seen_hash(const Tokens& rows, const RowTree& tree, int row, int base, const std::optional<std::vector<int>>& visible) {
+std::uint64_t seen_hash(const Tokens& rows, const RowTree& tree, int row, int base,
+                        const std::optional<std::vector<int>>& visible) {
   std::array<Token, kSeen> last{};
   std::size_t count = 0;
   const auto add = [&](int r) { last[kSeen - ++count] = rows.at(static_cast<std::size_t>(r)); };
@@ -95,8 +99,8 @@ std::uint64_t seen_hash(const Tokens& rows, const RowTree& tree, int row, int ba
 }
 
 // Every row looks at all that it sees alike.
-void show_weights(const model::ForwardItem& item, int layer, int base, int held, const std::optional<std::vector<int>>& visible,
-                  const RowTree& tree) {
+void show_weights(const model::ForwardItem& item, int layer, int base, int held,
+                  const std::optional<std::vector<int>>& visible, const RowTree& tree) {
   AttentionPolicy* policy = item.attention.policy;
   if (!policy || !policy->wants_weights()) return;
   std::vector<int> columns(static_cast<std::size_t>(base));
@@ -141,7 +145,9 @@ std::shared_ptr<const model::LanguageModel> ToyModel::quantised() const {
   return std::make_shared<ToyModel>(options);
 }
 
-std::unique_ptr<model::KvCache> ToyModel::make_cache(int capacity) const { return std::make_unique<ToyCache>(options_.layers, capacity); }
+std::unique_ptr<model::KvCache> ToyModel::make_cache(int capacity) const {
+  return std::make_unique<ToyCache>(options_.layers, capacity);
+}
 
 const std::vector<float>& ToyModel::logits(std::uint64_t hash, double noise) const {
   if (remembered_.size() > kMostRemembered) remembered_.clear();
@@ -163,15 +169,18 @@ std::vector<float> ToyModel::make_logits(std::uint64_t hash, double noise) const
   if (noise > 0) fill(hash * 31 + 5, noise);
   if (options_.like) {
     const std::vector<float>& base = options_.like->logits(hash, 0);
-    for (std::size_t t = 0; t < out.size(); ++t) out[t] = static_cast<float>(options_.blend * base[t] + (1 - options_.blend) * out[t]);
+    for (std::size_t t = 0; t < out.size(); ++t)
+      out[t] = static_cast<float>(options_.blend * base[t] + (1 - options_.blend) * out[t]);
   }
   return out;
 }
 
-std::vector<float> ToyModel::logits_after(TokenSpan text) const { return logits(path_hash(0, text.last(std::min(text.size(), kSeen))), 0); }
+std::vector<float> ToyModel::logits_after(TokenSpan text) const {
+  return logits(path_hash(0, text.last(std::min(text.size(), kSeen))), 0);
+}
 
-// The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache, and a layer that disagrees
-// spoils it for good.
+// The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache,
+// and a layer that disagrees spoils it for good.
 std::vector<std::uint64_t> ToyModel::run_layers(const model::ForwardItem& item, const model::ForwardOptions& options,
                                                 Tokens& tokens) const {
   auto& cache = dynamic_cast<ToyCache&>(*item.cache);
@@ -188,11 +197,13 @@ std::vector<std::uint64_t> ToyModel::run_layers(const model::ForwardItem& item, 
       state.push_back(static_cast<std::uint64_t>(rows[r][1].item<std::int64_t>()));
     }
   }
-  const int held = std::holds_alternative<model::TreeShape>(item.shape) ? std::get<model::TreeShape>(item.shape).cached_rows : 0;
+  const int held =
+      std::holds_alternative<model::TreeShape>(item.shape) ? std::get<model::TreeShape>(item.shape).cached_rows : 0;
   const auto count = static_cast<int>(tokens.size());
   const RowTree tree(item, count);
   const int base = cache.length(range) - held;
-  FORETELL_CHECK(base >= 0 && base + held + count <= cache.capacity(), "rows {} + {} of {}", base + held, count, cache.capacity());
+  FORETELL_CHECK(base >= 0 && base + held + count <= cache.capacity(), "rows {} + {} of {}", base + held, count,
+                 cache.capacity());
   for (int l = range.first; l < range.last; ++l) {
     Tokens& rows = cache.layer(l);
     const bool attends = !options.computed || options.computed->attention(l);
@@ -213,7 +224,8 @@ std::vector<std::uint64_t> ToyModel::run_layers(const model::ForwardItem& item, 
   return state;
 }
 
-model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const {
+model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch,
+                                       const model::ForwardOptions& options) const {
   ++forwards_;
   std::vector<float> logit_rows;
   std::vector<std::int64_t> states;
@@ -229,14 +241,16 @@ model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       states.push_back(tokens[i]);
       states.push_back(static_cast<std::int64_t>(state[i]));
-      if (item.logits == model::LogitRows::None || (item.logits == model::LogitRows::Last && i + 1 < tokens.size())) continue;
+      if (item.logits == model::LogitRows::None || (item.logits == model::LogitRows::Last && i + 1 < tokens.size()))
+        continue;
       const std::vector<float>& row = logits(state[i], noise);
       logit_rows.insert(logit_rows.end(), row.begin(), row.end());
     }
   }
   model::ForwardResult result;
   if (!logit_rows.empty()) {
-    result.logits = at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);
+    result.logits =
+        at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);
     std::copy(logit_rows.begin(), logit_rows.end(), result.logits.mutable_data_ptr<float>());
   }
   if (options.taps.empty() && !options.tap_final && !options.tap_last) return result;

@@ -1,5 +1,6 @@
-// A language model whose law is a table: what follows depends on the last three tokens that are seen, by hash. It has the real cache semantics of
-// several layers, so a wrong truncate or keep changes what comes out, and its exact law is known without any forward.
+// A language model whose law is a table: what follows depends on the last three tokens that are seen, by hash. It has
+// the real cache semantics of several layers, so a wrong truncate or keep changes what comes out, and its exact law is
+// known without any forward.
 #pragma once
 
 #include <map>
@@ -29,7 +30,8 @@ class ToyModel : public model::LanguageModel {
   const formats::ModelConfig& config() const override { return config_; }
   std::unique_ptr<model::KvCache> make_cache(int capacity) const override;
   using model::LanguageModel::forward;
-  model::ForwardResult forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const override;
+  model::ForwardResult forward(std::span<const model::ForwardItem> batch,
+                               const model::ForwardOptions& options) const override;
   at::Device device() const override { return at::kCPU; }
   // Most of its logits are this model's.
   std::shared_ptr<const model::LanguageModel> quantised() const override;
@@ -43,7 +45,8 @@ class ToyModel : public model::LanguageModel {
   // Remembered: enumeration asks for the same few rows again and again. Valid until the next call.
   const std::vector<float>& logits(std::uint64_t hash, double noise) const;
   std::vector<float> make_logits(std::uint64_t hash, double noise) const;
-  std::vector<std::uint64_t> run_layers(const model::ForwardItem& item, const model::ForwardOptions& options, Tokens& tokens) const;
+  std::vector<std::uint64_t> run_layers(const model::ForwardItem& item, const model::ForwardOptions& options,
+                                        Tokens& tokens) const;
 
   ToyOptions options_;
   formats::ModelConfig config_;

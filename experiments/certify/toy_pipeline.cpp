@@ -14,8 +14,12 @@ std::shared_ptr<const ToyModel> toy_target(int vocab, int context, std::uint64_t
 }
 
 std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target, std::uint64_t seed) {
-  return std::make_shared<ToyModel>(ToyOptions{
-      .vocab = target->config().vocab_size, .seed = seed, .layers = 2, .context = target->config().context, .blend = 0.75, .like = target});
+  return std::make_shared<ToyModel>(ToyOptions{.vocab = target->config().vocab_size,
+                                               .seed = seed,
+                                               .layers = 2,
+                                               .context = target->config().context,
+                                               .blend = 0.75,
+                                               .like = target});
 }
 
 namespace {
@@ -83,11 +87,13 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
 
 Tokens reference_greedy(const ToyModel& model, const Request& request) {
   Tokens text = request.prompt, out;
-  while (static_cast<int>(out.size()) < request.max_new_tokens && static_cast<int>(text.size()) <= model.config().context) {
+  while (static_cast<int>(out.size()) < request.max_new_tokens &&
+         static_cast<int>(text.size()) <= model.config().context) {
     const auto logits = model.logits_after(text);
     out.push_back(static_cast<Token>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     text.push_back(out.back());
-    if (std::find(request.stop_tokens.begin(), request.stop_tokens.end(), out.back()) != request.stop_tokens.end()) break;
+    if (std::find(request.stop_tokens.begin(), request.stop_tokens.end(), out.back()) != request.stop_tokens.end())
+      break;
   }
   return out;
 }
@@ -105,7 +111,8 @@ std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double 
   return law;
 }
 
-std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count, double temperature) {
+std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count,
+                                             double temperature) {
   std::map<Tokens, double> laws{{{}, 1.0}};
   for (int i = 0; i < count; ++i) {
     std::map<Tokens, double> longer;
@@ -136,7 +143,8 @@ std::optional<std::string> misfit(const Setup& setup, double temperature) {
 }
 
 decoding::DecoderOptions counting(const Setup& setup, Exercise& exercise, decoding::DecoderOptions options) {
-  options.on_round = [watch = setup.watch, &exercise, next = std::move(options.on_round)](const decoding::RoundEvent& event) {
+  options.on_round = [watch = setup.watch, &exercise,
+                      next = std::move(options.on_round)](const decoding::RoundEvent& event) {
     watch->count(event, exercise);
     if (next) next(event);
   };
@@ -150,7 +158,8 @@ std::vector<Generation> run(const Setup& setup, std::vector<Request> requests, c
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  decoding::DecoderOptions decoder_options = options.exercise ? counting(setup, *options.exercise, options.decoder) : options.decoder;
+  decoding::DecoderOptions decoder_options =
+      options.exercise ? counting(setup, *options.exercise, options.decoder) : options.decoder;
   decoder_options.max_batch = options.batch;
   decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
   return decoder.run(requests);

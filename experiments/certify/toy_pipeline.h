@@ -1,6 +1,7 @@
 // Pipelines on a toy target whose law is known without running anything.
 //
-// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the toy's table.
+// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the toy's
+// table.
 #pragma once
 
 #include <functional>
@@ -33,14 +34,15 @@ std::shared_ptr<const ToyModel> toy_target(int vocab = 11, int context = 4096, s
 // A draft that agrees with the target on most tokens.
 std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>& target, std::uint64_t seed = 99);
 
-// `yaml` as in a study: "{type: model, draft_sample_method: top_k}". There is a second draft model, by the name of "other". `costs`: of n rows, for
-// policies that plan with them.
+// `yaml` as in a study: "{type: model, draft_sample_method: top_k}". There is a second draft model, by the name of
+// "other". `costs`: of n rows, for policies that plan with them.
 struct ToyPolicy {
   std::string yaml = "fixed";
   std::shared_ptr<const cost::RowCosts> costs = {};
 };
-Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection", const std::string& tree_yaml = "",
-                std::shared_ptr<const ToyModel> target = toy_target(), const ToyPolicy& policy = {});
+Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection",
+                const std::string& tree_yaml = "", std::shared_ptr<const ToyModel> target = toy_target(),
+                const ToyPolicy& policy = {});
 
 // Why the parts cannot be run together at that temperature; none if they can.
 std::optional<std::string> misfit(const Setup& setup, double temperature);
@@ -49,7 +51,8 @@ Tokens reference_greedy(const ToyModel& model, const Request& request);
 // The law of the next token at a temperature, by plain softmax.
 std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double temperature);
 // The joint law of the next `count` tokens.
-std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count, double temperature);
+std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count,
+                                             double temperature);
 
 struct RunOptions {
   int batch = 1;

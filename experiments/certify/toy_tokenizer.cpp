@@ -24,7 +24,9 @@ class LetterTokenizer final : public tokenizers::Tokenizer {
     }
     return out;
   }
-  std::unique_ptr<tokenizers::DecodeState> start_decoding(bool) const override { return std::make_unique<Decoding>(*this); }
+  std::unique_ptr<tokenizers::DecodeState> start_decoding(bool) const override {
+    return std::make_unique<Decoding>(*this);
+  }
   std::optional<Token> bos() const override { return std::nullopt; }
   std::vector<Token> eos() const override { return {}; }
   std::optional<Token> token_to_id(std::string_view piece) const override {
@@ -57,7 +59,9 @@ std::vector<std::string> letters(int count) {
 
 }  // namespace
 
-std::shared_ptr<const tokenizers::Tokenizer> toy_target_tokenizer(int vocab) { return std::make_shared<LetterTokenizer>(letters(vocab)); }
+std::shared_ptr<const tokenizers::Tokenizer> toy_target_tokenizer(int vocab) {
+  return std::make_shared<LetterTokenizer>(letters(vocab));
+}
 
 std::shared_ptr<const tokenizers::Tokenizer> toy_draft_tokenizer(int vocab) {
   std::vector<std::string> pieces = letters(vocab - 1);

@@ -68,12 +68,14 @@ std::vector<std::string> option_names(const CLI::App& command) {
 
 std::vector<std::string> command_names(const CLI::App& command) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   return names;
 }
 
 // CLI11's messages, made more helpful where a name was mistyped.
-std::string usage_message(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
+std::string usage_message(const CLI::App& app, const CLI::ParseError& error,
+                          const std::vector<std::string>& arguments) {
   const CLI::App& command = innermost(app);
   const std::string name = command.get_parent() ? command.get_name() : "";
   const std::string help = fmt::format("; `foretell{} --help` explains", path_of(command));
@@ -98,7 +100,8 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, cons
     const CLI::App& command = innermost(app);
     const auto names = command_names(command);
     for (const std::string& argument : command.remaining())
-      if (!names.empty() && argument.front() != '-') return report(kUsersMistake, unknown_name_message("command", argument, names));
+      if (!names.empty() && argument.front() != '-')
+        return report(kUsersMistake, unknown_name_message("command", argument, names));
     util::print_out(util::wrapped_lines(app.help(), util::out_columns()));
     return kDone;
   } catch (const CLI::CallForVersion&) {
@@ -126,8 +129,9 @@ int guarded(const std::function<int()>& body) {
   } catch (const InternalError& error) {
     return report(kOurMistake, error.what());
   } catch (const c10::Error& error) {
-    // LibTorch's own: memory that cannot be had, a device that is not there. Its message ends with a stack trace that helps nobody here.
-    // What it says of memory starts with a check of its own: "[enforce fail at FILE] err == 0. DefaultCPUAllocator: can't allocate memory: ...".
+    // LibTorch's own: memory that cannot be had, a device that is not there. Its message ends with a stack trace that
+    // helps nobody here. What it says of memory starts with a check of its own: "[enforce fail at FILE] err == 0.
+    // DefaultCPUAllocator: can't allocate memory: ...".
     std::string text = error.what_without_backtrace();
     if (const std::size_t allocator = text.find("Allocator: "); allocator != std::string::npos)
       text = "not enough memory: " + text.substr(text.find(' ', allocator) + 1);
@@ -137,7 +141,8 @@ int guarded(const std::function<int()>& body) {
   } catch (const std::filesystem::filesystem_error& error) {
     return report(kUsersMistake, error.what());
   } catch (const std::exception& error) {
-    // oneDNN's kernels were chosen for shapes and types that it has; what they may not get is memory, which it does not say.
+    // oneDNN's kernels were chosen for shapes and types that it has; what they may not get is memory, which it does not
+    // say.
     if (std::string_view(typeid(error).name()).find("dnnl") != std::string_view::npos)
       return report(kUsersMistake, fmt::format("not enough memory, as it seems: oneDNN {}", error.what()));
     return report(kOurMistake, fmt::format("internal error: {}", error.what()));
@@ -151,11 +156,13 @@ bool in_command = false;
 // libgomp ends the process where it gets no thread. That must not look as if a command had answered.
 void on_exit_inside() {
   if (!in_command) return;
-  std::_Exit(report(kUsersMistake,
-                    "a library ended the program (its reason is above): not enough memory or threads; `ulimit -a` shows the limits"));
+  std::_Exit(report(
+      kUsersMistake,
+      "a library ended the program (its reason is above): not enough memory or threads; `ulimit -a` shows the limits"));
 }
 
-// What escapes from a thread, a destructor or a function that must not throw: one line as well, and no signal. What has been written stays.
+// What escapes from a thread, a destructor or a function that must not throw: one line as well, and no signal. What has
+// been written stays.
 [[noreturn]] void end_with_a_line() {
   const int code = guarded([]() -> int {
     if (const std::exception_ptr thrown = std::current_exception()) std::rethrow_exception(thrown);

@@ -8,16 +8,17 @@
 
 #include "experiments/cli/command_line.h"
 
-// What has to be done after the libraries are mapped and before any of them has run a line, so only with calls of the system. Sanitizers must come
-// first in a process, and do without.
+// What has to be done after the libraries are mapped and before any of them has run a line, so only with calls of the
+// system. Sanitizers must come first in a process, and do without.
 #if defined(__GLIBC__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 namespace {
 
 constexpr int kMostVariables = 4096;
 constexpr const char* kSettings[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME="};
 
-// What LibTorch's libraries allocate in their initialisers is 60 MiB, and where they get none they abort without saying why; threads, compiled kernels
-// and a small model are the rest. docs/PERFORMANCE.md and tests/cli/hostile_input_test.py name the limit that this comes to.
+// What LibTorch's libraries allocate in their initialisers is 60 MiB, and where they get none they abort without saying
+// why; threads, compiled kernels and a small model are the rest. docs/PERFORMANCE.md and
+// tests/cli/hostile_input_test.py name the limit that this comes to.
 constexpr std::size_t kAddressSpace = 128u << 20;
 
 std::size_t length_of(const char* text) {
@@ -38,19 +39,22 @@ unsigned long mapped_kib() {
   const ssize_t length = file >= 0 ? ::read(file, text, sizeof text - 1) : 0;
   if (file >= 0) ::close(file);
   unsigned long pages = 0;
-  for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; ++i) pages = pages * 10 + static_cast<unsigned long>(text[i] - '0');
+  for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; ++i)
+    pages = pages * 10 + static_cast<unsigned long>(text[i] - '0');
   return pages * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE)) / 1024;
 }
 
 void check_address_space() {
-  void* probe = ::mmap(nullptr, kAddressSpace, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* probe =
+      ::mmap(nullptr, kAddressSpace, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (probe != MAP_FAILED) {
     ::munmap(probe, kAddressSpace);
     return;
   }
   char digits[24] = {};
   char* first = digits + sizeof digits - 1;
-  for (unsigned long rest = mapped_kib() + kAddressSpace / 1024; rest > 0; rest /= 10) *--first = static_cast<char>('0' + rest % 10);
+  for (unsigned long rest = mapped_kib() + kAddressSpace / 1024; rest > 0; rest /= 10)
+    *--first = static_cast<char>('0' + rest % 10);
   say("foretell: not enough memory: the program starts with ");
   say(first);
   say(" KiB of address space and needs more for models; `ulimit -v` shows the limit\n");
@@ -63,9 +67,9 @@ bool begins(const char* text, const char* with) {
   return true;
 }
 
-// How long threads of OpenMP spin before they sleep has to be said before its library is loaded. So the process starts itself once more with the
-// setting in its environment; docs/PERFORMANCE.md has the reasons and the numbers. Whoever has made one of these settings has decided.
-// Where it fails, nothing has happened.
+// How long threads of OpenMP spin before they sleep has to be said before its library is loaded. So the process starts
+// itself once more with the setting in its environment; docs/PERFORMANCE.md has the reasons and the numbers. Whoever
+// has made one of these settings has decided. Where it fails, nothing has happened.
 void choose_waiting(char** arguments, char** environment) {
   static char setting[] = "GOMP_SPINCOUNT=1000";
   static char* extended[kMostVariables + 2];
@@ -94,7 +98,8 @@ __attribute__((section(".preinit_array"), used)) void (*before_libraries)(int, c
 
 int main(int argc, char** argv) {
 #ifdef __GLIBC__
-  // Every round makes and drops rows as long as the vocabulary. Handing their pages back to the system each time would cost a fault a page.
+  // Every round makes and drops rows as long as the vocabulary. Handing their pages back to the system each time would
+  // cost a fault a page.
   mallopt(M_MMAP_THRESHOLD, 8 << 20);
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
 #endif

@@ -7,6 +7,7 @@
 
 namespace foretell::report {
 
-std::string aliases_csv();  // measure, column, tool, their_name, note; a column may be the first part of several columns' names
+std::string
+aliases_csv();  // measure, column, tool, their_name, note; a column may be the first part of several columns' names
 
 }  // namespace foretell::report

@@ -50,7 +50,8 @@ void compare_answers(const Answers& a, const Answers& b, CellPair& pair) {
     const auto other = b.find(key);
     if (other == b.end()) continue;
     ++pair.answers;
-    const bool same = answer.tokens && other->second.tokens ? answer.tokens == other->second.tokens : answer.text == other->second.text;
+    const bool same = answer.tokens && other->second.tokens ? answer.tokens == other->second.tokens
+                                                            : answer.text == other->second.text;
     pair.different += !same;
   }
 }
@@ -66,8 +67,8 @@ std::string values_of(const StudyFolder& study, Facts ReportCell::*facts, const 
   return out;
 }
 
-void compare_facts(const StudyFolder& a, const StudyFolder& b, Facts ReportCell::*facts, std::vector<FactDifference>& different,
-                   std::vector<std::string>* same) {
+void compare_facts(const StudyFolder& a, const StudyFolder& b, Facts ReportCell::*facts,
+                   std::vector<FactDifference>& different, std::vector<std::string>* same) {
   std::vector<std::string> order;
   for (const StudyFolder* study : {&a, &b})
     for (const ReportCell& cell : study->cells)
@@ -128,11 +129,14 @@ std::string interval_of(const ReportCell& cell) {
 
 std::string known_or(const std::string& text) { return text.empty() ? "-" : text; }
 
-ComparedJson number_json(const std::optional<double>& value) { return value ? ComparedJson(*value) : ComparedJson(nullptr); }
+ComparedJson number_json(const std::optional<double>& value) {
+  return value ? ComparedJson(*value) : ComparedJson(nullptr);
+}
 
 ComparedJson side_json(const ReportCell& cell) {
   ComparedJson out = {{"name", cell.name}, {"hash", cell.hash}, {"state", name_of(cell.state)}};
-  for (const char* name : {"mean_acceptance_length", "tokens_per_second", "speedup", "speedup_interval_low", "speedup_interval_high"})
+  for (const char* name :
+       {"mean_acceptance_length", "tokens_per_second", "speedup", "speedup_interval_low", "speedup_interval_high"})
     out[name] = number_json(number_of(cell, name));
   const TaskNumbers* overall = cell.overall();
   out["verdict"] = overall && !overall->verdict.empty() ? ComparedJson(overall->verdict) : ComparedJson(nullptr);
@@ -168,7 +172,8 @@ Comparison compare(const StudyFolder& a, const StudyFolder& b) {
     paired.insert({one, other});
   };
   for (const ReportCell& cell : a.cells)
-    if (const auto it = hashes.find(cell.hash); it != hashes.end() && !paired.count(it->second)) pair(&cell, it->second, true);
+    if (const auto it = hashes.find(cell.hash); it != hashes.end() && !paired.count(it->second))
+      pair(&cell, it->second, true);
   for (const ReportCell& cell : a.cells)
     if (!paired.count(&cell)) left_a.push_back(&cell);
   for (const ReportCell& cell : b.cells)
@@ -191,35 +196,38 @@ Comparison compare(const StudyFolder& a, const StudyFolder& b) {
 }
 
 std::string comparison_text(const StudyFolder& a, const StudyFolder& b, const Comparison& comparison) {
-  std::string out = fmt::format("A: {} ({})\nB: {} ({})\n\n", a.folder.string(), printable(a.study), b.folder.string(), printable(b.study));
+  std::string out = fmt::format("A: {} ({})\nB: {} ({})\n\n", a.folder.string(), printable(a.study), b.folder.string(),
+                                printable(b.study));
   ReportTable facts{.headings = {"<different", "<A", "<B"}};
   for (const auto* list : {&comparison.machine, &comparison.models})
     for (const FactDifference& d : *list) facts.rows.push_back({d.what, known_or(d.a), known_or(d.b)});
   if (!facts.empty()) out += aligned(facts) + "\n";
   if (!comparison.same.empty()) out += fmt::format("The same on both sides: {}.\n\n", fmt::join(comparison.same, ", "));
   if (facts.empty() && comparison.same.empty()) out += "Neither folder tells what machine it is from.\n\n";
-  ReportTable table{.headings = {"<cell", "A tokens/s", "B tokens/s", "B/A", "A speed-up", "interval", "B speed-up", "interval", "B/A",
-                                 "<intervals", "A acc. length", "B acc. length", "<tokens"}};
+  ReportTable table{.headings = {"<cell", "A tokens/s", "B tokens/s", "B/A", "A speed-up", "interval", "B speed-up",
+                                 "interval", "B/A", "<intervals", "A acc. length", "B acc. length", "<tokens"}};
   bool by_settings = false;
   for (const CellPair& pair : comparison.pairs) {
     const auto overlap = intervals_overlap(pair);
     by_settings |= !pair.by_hash;
-    table.rows.push_back({pair.a->name + (pair.a->given.empty() ? "" : " [given acceptance]") + (pair.by_hash ? "" : " *"),
-                          analysis::formatted(number_of(*pair.a, "tokens_per_second"), analysis::NumberFormat::OneDigit),
-                          analysis::formatted(number_of(*pair.b, "tokens_per_second"), analysis::NumberFormat::OneDigit),
-                          analysis::formatted(ratio_of(pair, "tokens_per_second"), analysis::NumberFormat::Ratio),
-                          analysis::formatted(number_of(*pair.a, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.a),
-                          analysis::formatted(number_of(*pair.b, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.b),
-                          analysis::formatted(ratio_of(pair, "speedup"), analysis::NumberFormat::Ratio),
-                          !overlap   ? "-"
-                          : *overlap ? "overlap"
-                                     : "apart",
-                          analysis::formatted(number_of(*pair.a, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
-                          analysis::formatted(number_of(*pair.b, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
-                          tokens_text(pair)});
+    table.rows.push_back(
+        {pair.a->name + (pair.a->given.empty() ? "" : " [given acceptance]") + (pair.by_hash ? "" : " *"),
+         analysis::formatted(number_of(*pair.a, "tokens_per_second"), analysis::NumberFormat::OneDigit),
+         analysis::formatted(number_of(*pair.b, "tokens_per_second"), analysis::NumberFormat::OneDigit),
+         analysis::formatted(ratio_of(pair, "tokens_per_second"), analysis::NumberFormat::Ratio),
+         analysis::formatted(number_of(*pair.a, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.a),
+         analysis::formatted(number_of(*pair.b, "speedup"), analysis::NumberFormat::Ratio), interval_of(*pair.b),
+         analysis::formatted(ratio_of(pair, "speedup"), analysis::NumberFormat::Ratio),
+         !overlap   ? "-"
+         : *overlap ? "overlap"
+                    : "apart",
+         analysis::formatted(number_of(*pair.a, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
+         analysis::formatted(number_of(*pair.b, "mean_acceptance_length"), analysis::NumberFormat::ThreeDigits),
+         tokens_text(pair)});
   }
   out += table.empty() ? "No cell of A is in B, neither by its hash nor by its settings.\n" : aligned(table);
-  if (by_settings) out += "* paired by equal settings: something else of the two cells differs (model, workload or run).\n";
+  if (by_settings)
+    out += "* paired by equal settings: something else of the two cells differs (model, workload or run).\n";
   for (const auto& [cells, side] : {std::pair{&comparison.only_a, "A"}, {&comparison.only_b, "B"}})
     for (const ReportCell* cell : *cells) out += fmt::format("only in {}: {}\n", side, printable(cell->name));
   return out;

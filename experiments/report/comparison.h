@@ -1,8 +1,8 @@
 // Two studies' folders side by side: two runs, two versions, two machines.
 //
-// Contract: cells are paired by their hash; what is left, by equal settings where one cell on each side has them. Tokens are compared where both
-// folders have them: of first repeats, by conversation and turn. A number that one side does not have is absent, and so is what would be computed
-// from it.
+// Contract: cells are paired by their hash; what is left, by equal settings where one cell on each side has them.
+// Tokens are compared where both folders have them: of first repeats, by conversation and turn. A number that one side
+// does not have is absent, and so is what would be computed from it.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

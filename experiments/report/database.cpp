@@ -37,7 +37,8 @@ class Database {
 
   void check(int code) const {
     if (code != SQLITE_OK && code != SQLITE_DONE)
-      fail("{}: the database cannot be written: {}", file_.string(), database_ ? sqlite3_errmsg(database_.get()) : "not enough memory");
+      fail("{}: the database cannot be written: {}", file_.string(),
+           database_ ? sqlite3_errmsg(database_.get()) : "not enough memory");
   }
 
   sqlite3* get() const { return database_.get(); }
@@ -50,7 +51,8 @@ class Database {
 // A table that is made and filled. Names of columns are ours; values only ever go through bound parameters.
 class DatabaseTable {
  public:
-  DatabaseTable(Database& database, const std::string& name, const std::vector<std::string>& columns) : database_(database) {
+  DatabaseTable(Database& database, const std::string& name, const std::vector<std::string>& columns)
+      : database_(database) {
     std::string declared, marks;
     for (const std::string& column : columns) {
       declared += (declared.empty() ? "" : ", ") + column;
@@ -58,8 +60,8 @@ class DatabaseTable {
     }
     database.run(fmt::format("CREATE TABLE {} ({})", name, declared));
     sqlite3_stmt* prepared = nullptr;
-    database.check(
-        sqlite3_prepare_v2(database.get(), fmt::format("INSERT INTO {} VALUES ({})", name, marks).c_str(), -1, &prepared, nullptr));
+    database.check(sqlite3_prepare_v2(database.get(), fmt::format("INSERT INTO {} VALUES ({})", name, marks).c_str(),
+                                      -1, &prepared, nullptr));
     insert_.reset(prepared);
   }
 
@@ -73,7 +75,8 @@ class DatabaseTable {
   void bind(int at, const RowJson& value) {
     if (value.is_null()) return database_.check(sqlite3_bind_null(insert_.get(), at));
     if (value.is_boolean()) return database_.check(sqlite3_bind_int64(insert_.get(), at, value.get<bool>()));
-    if (value.is_number_integer()) return database_.check(sqlite3_bind_int64(insert_.get(), at, value.get<std::int64_t>()));
+    if (value.is_number_integer())
+      return database_.check(sqlite3_bind_int64(insert_.get(), at, value.get<std::int64_t>()));
     if (value.is_number()) return database_.check(sqlite3_bind_double(insert_.get(), at, value.get<double>()));
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     database_.check(sqlite3_bind_text64(insert_.get(), at, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
@@ -94,7 +97,8 @@ std::vector<std::string> with_measures(std::vector<std::string> columns, std::sp
 }
 
 // The rows of a JSON Lines file; `keys` are its columns.
-void add_rows(const std::filesystem::path& file, const std::string& hash, const std::vector<std::string>& keys, DatabaseTable& table) {
+void add_rows(const std::filesystem::path& file, const std::string& hash, const std::vector<std::string>& keys,
+              DatabaseTable& table) {
   if (!std::filesystem::exists(file)) return;
   results::for_each_row(file, [&](const io::OrderedJsonView& view, std::string_view) {
     const RowJson& json = view.raw();
@@ -111,30 +115,32 @@ std::vector<std::string> with_cell(const std::vector<std::string>& keys) {
 }
 
 void fill(Database& database, const StudyFolder& study) {
-  static const std::vector<std::string> generation_keys = {"conversation", "turn",          "repeat", "pipeline",   "category",
-                                                           "task",         "prompt_tokens", "finish", "prefill_ns", "wall_ns",
-                                                           "tokens",       "text",          "exact",  "joules"};
-  static const std::vector<std::string> round_keys = {"conversation", "turn",      "repeat",    "pipeline", "round", "drafted",
-                                                      "scored",       "depth",     "accepted",  "emitted",  "next",  "draft_ns",
-                                                      "score_ns",     "verify_ns", "commit_ns", "end_ns"};
+  static const std::vector<std::string> generation_keys = {
+      "conversation", "turn",       "repeat",  "pipeline", "category", "task",  "prompt_tokens",
+      "finish",       "prefill_ns", "wall_ns", "tokens",   "text",     "exact", "joules"};
+  static const std::vector<std::string> round_keys = {
+      "conversation", "turn",    "repeat", "pipeline", "round",    "drafted",   "scored",    "depth",
+      "accepted",     "emitted", "next",   "draft_ns", "score_ns", "verify_ns", "commit_ns", "end_ns"};
   DatabaseTable studies(database, "study", {"name TEXT", "description TEXT", "file TEXT"});
-  DatabaseTable cells(
-      database, "cells",
-      with_measures({"hash TEXT PRIMARY KEY", "position INTEGER", "name TEXT", "state TEXT", "is_baseline INTEGER", "timed INTEGER",
-                     "started TEXT", "reason TEXT", "energy_source TEXT", "given_acceptance TEXT", "imported_from TEXT"},
-                    analysis::cell_measures()));
+  DatabaseTable cells(database, "cells",
+                      with_measures({"hash TEXT PRIMARY KEY", "position INTEGER", "name TEXT", "state TEXT",
+                                     "is_baseline INTEGER", "timed INTEGER", "started TEXT", "reason TEXT",
+                                     "energy_source TEXT", "given_acceptance TEXT", "imported_from TEXT"},
+                                    analysis::cell_measures()));
   DatabaseTable settings(database, "settings", {"cell TEXT", "path TEXT", "value TEXT"});
-  DatabaseTable tasks(database, "tasks",
-                      with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, analysis::task_measures()));
+  DatabaseTable tasks(
+      database, "tasks",
+      with_measures({"cell TEXT", "task TEXT", "verdict TEXT", "verdict_words TEXT"}, analysis::task_measures()));
   DatabaseTable generations(database, "generations", with_cell(generation_keys));
   DatabaseTable rounds(database, "rounds", with_cell(round_keys));
   studies.add({printable_lines(study.study), printable_lines(study.description), printable_lines(study.file)});
   for (int i = 0; i < static_cast<int>(study.cells.size()); ++i) {
     const ReportCell& cell = study.cells[i];
-    cells.add(numbers_row({cell.hash, i, printable_lines(cell.name), name_of(cell.state), cell.is_baseline, cell.timed, cell.started,
-                           cell.reason, cell.energy_source, cell.given, cell.imported},
+    cells.add(numbers_row({cell.hash, i, printable_lines(cell.name), name_of(cell.state), cell.is_baseline, cell.timed,
+                           cell.started, cell.reason, cell.energy_source, cell.given, cell.imported},
                           cell.values));
-    for (const auto& [path, value] : cell.settings) settings.add({cell.hash, printable_lines(path), printable_lines(value)});
+    for (const auto& [path, value] : cell.settings)
+      settings.add({cell.hash, printable_lines(path), printable_lines(value)});
     for (const TaskNumbers& task : cell.tasks)
       tasks.add(numbers_row({cell.hash, printable_lines(task.task), task.verdict, task.verdict_words}, task.values));
     if (!cell.damage.empty()) continue;  // no row of a damaged cell is shown as evidence

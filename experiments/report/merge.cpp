@@ -54,10 +54,11 @@ results::StudyIndex common_index(std::span<const std::filesystem::path> folders,
   for (const auto& folder : folders) {
     const results::StudyIndex other = results::read_study_index(folder);
     if (other.study != index.study || other.json.at("cells") != index.json.at("cells"))
-      fail("{} and {} are of different studies, or of one whose file has changed: their cells are not the same", folders.front().string(),
-           folder.string());
+      fail("{} and {} are of different studies, or of one whose file has changed: their cells are not the same",
+           folders.front().string(), folder.string());
   }
-  if (std::filesystem::exists(out / "study.json") && results::read_study_index(out).json.at("cells") != index.json.at("cells"))
+  if (std::filesystem::exists(out / "study.json") &&
+      results::read_study_index(out).json.at("cells") != index.json.at("cells"))
     fail("{}: holds another study, or one whose file has changed", out.string());
   return index;
 }
@@ -70,7 +71,8 @@ struct MergePlan {
 };
 
 // Reads and checks everything, and writes nothing.
-MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::filesystem::path& out,
+                     bool one_program) {
   FORETELL_CHECK(!folders.empty(), "nothing to merge");
   MergePlan plan{common_index(folders, out)};
   std::vector<results::CellOrigin> origins;
@@ -96,11 +98,13 @@ MergePlan plan_merge(std::span<const std::filesystem::path> folders, const std::
 
 }  // namespace
 
-void check_mergeable(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+void check_mergeable(std::span<const std::filesystem::path> folders, const std::filesystem::path& out,
+                     bool one_program) {
   plan_merge(folders, out, one_program);
 }
 
-Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out, bool one_program) {
+Merged merge_results(std::span<const std::filesystem::path> folders, const std::filesystem::path& out,
+                     bool one_program) {
   const MergePlan plan = plan_merge(folders, out, one_program);
   Merged merged{.study = plan.index.study, .folder = out, .notes = plan.notes};
   io::make_folder(out);
@@ -113,7 +117,8 @@ Merged merge_results(std::span<const std::filesystem::path> folders, const std::
     const std::string damage = results::damage_of(to);
     merged.complete += damage.empty() && results::Store(to).finished();
     if (!damage.empty())
-      merged.notes.push_back(fmt::format("damaged: {}; `foretell run` with the same study runs what is missing again", damage));
+      merged.notes.push_back(
+          fmt::format("damaged: {}; `foretell run` with the same study runs what is missing again", damage));
   }
   return merged;
 }

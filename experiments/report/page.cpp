@@ -19,8 +19,9 @@
 namespace foretell::report {
 namespace {
 
-constexpr std::array kChartJsPlaces = {"/usr/share/javascript/chart.js/chart.min.js", "/usr/share/javascript/chart.js/Chart.min.js",
-                                       "/usr/share/nodejs/chart.js/dist/chart.min.js", "/usr/share/nodejs/chart.js/dist/chart.umd.js"};
+constexpr std::array kChartJsPlaces = {
+    "/usr/share/javascript/chart.js/chart.min.js", "/usr/share/javascript/chart.js/Chart.min.js",
+    "/usr/share/nodejs/chart.js/dist/chart.min.js", "/usr/share/nodejs/chart.js/dist/chart.umd.js"};
 
 // JSON that can stand in a script element: none of its characters means anything to HTML.
 std::string script_json(const nlohmann::ordered_json& json) {
@@ -35,7 +36,8 @@ std::string script_json(const nlohmann::ordered_json& json) {
 }
 
 std::string html_text(const std::string& text) {
-  static const std::map<char, std::string> entities = {{'<', "&lt;"}, {'>', "&gt;"}, {'&', "&amp;"}, {'"', "&quot;"}, {'\'', "&#39;"}};
+  static const std::map<char, std::string> entities = {
+      {'<', "&lt;"}, {'>', "&gt;"}, {'&', "&amp;"}, {'"', "&quot;"}, {'\'', "&#39;"}};
   std::string out;
   for (const char c : printable(text)) out += entities.count(c) ? entities.at(c) : std::string(1, c);
   return out;
@@ -56,7 +58,8 @@ std::string filled(const std::string& text, const std::map<std::string, std::str
 
 // Whether a script can be put between <script> and </script> as it is.
 bool can_be_inlined(std::string source) {
-  std::transform(source.begin(), source.end(), source.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(source.begin(), source.end(), source.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return source.find("</script") == std::string::npos && source.find("<!--") == std::string::npos;
 }
 
@@ -78,7 +81,8 @@ std::string chart_js_source(const std::optional<std::string>& file) {
       if (path.empty() && std::filesystem::exists(place)) path = place;
   if (path.empty()) return "";
   std::string source = io::read_file_bytes(path);
-  if (source.find("Chart") == std::string::npos || !can_be_inlined(source)) fail("{}: is no Chart.js that can be put into a page", path);
+  if (source.find("Chart") == std::string::npos || !can_be_inlined(source))
+    fail("{}: is no Chart.js that can be put into a page", path);
   return source;
 }
 

@@ -1,4 +1,5 @@
-// The page's template, style and script, which stand beside this file as page.html, page.css and page.js; the build copies them into the program.
+// The page's template, style and script, which stand beside this file as page.html, page.css and page.js; the build
+// copies them into the program.
 #pragma once
 
 namespace foretell::report {

@@ -23,7 +23,8 @@ namespace foretell::report {
 namespace {
 
 constexpr std::size_t kNameLength = 60;
-constexpr std::array kColours = {"#2a6fb0", "#d9722b", "#2e8b57", "#8a5fb8", "#c23b4a", "#7a6a2f", "#0f8f9c", "#b0508f"};
+constexpr std::array kColours = {"#2a6fb0", "#d9722b", "#2e8b57", "#8a5fb8",
+                                 "#c23b4a", "#7a6a2f", "#0f8f9c", "#b0508f"};
 // As gnuplot takes colours out of data; a bar is grey where its timing is unreliable.
 constexpr int kBar = 0x2a6fb0, kDoubtfulBar = 0x8a949e;
 
@@ -54,8 +55,9 @@ std::string field(const std::optional<double>& value) { return value ? fmt::form
 
 // Bars that lie on their sides, one a row, the first one on top.
 std::string rows_of_bars(int rows) {
-  return fmt::format("set yrange [{}:-0.6]\nset ytics nomirror\nset xtics nomirror\nset grid xtics lc rgb '#d8dde2'\nset border 3\n",
-                     rows - 0.4);
+  return fmt::format(
+      "set yrange [{}:-0.6]\nset ytics nomirror\nset xtics nomirror\nset grid xtics lc rgb '#d8dde2'\nset border 3\n",
+      rows - 0.4);
 }
 
 int height_of(int rows) { return 110 + 22 * rows; }
@@ -72,15 +74,17 @@ Chart speedup_chart(const StudyFolder& study) {
   int rows = 0;
   for_each_overall(study, [&](const ReportCell& cell, const TaskNumbers& n) {
     if (!n.at("speedup")) return;
-    chart.data += fmt::format("{}\t{}\t{}\t{}\t{}\t{}\n", rows++, field(n.at("speedup")), field(n.at("speedup_interval_low")),
-                              field(n.at("speedup_interval_high")), chart_name(cell, n), n.unreliable() ? kDoubtfulBar : kBar);
+    chart.data +=
+        fmt::format("{}\t{}\t{}\t{}\t{}\t{}\n", rows++, field(n.at("speedup")), field(n.at("speedup_interval_low")),
+                    field(n.at("speedup_interval_high")), chart_name(cell, n), n.unreliable() ? kDoubtfulBar : kBar);
   });
   chart.height = height_of(rows);
-  chart.script = rows_of_bars(rows) +
-                 "set xlabel 'speed-up over the baseline'\nset xrange [0:*]\n"
-                 "set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n"
-                 "plot 'data.tsv' using 2:1:(0):2:($1-0.35):($1+0.35):6:ytic(5) with boxxyerror fs solid lc rgb variable notitle, "
-                 "'' using 2:1:3:4 with xerrorbars pt 0 lc rgb 'black' notitle\n";
+  chart.script =
+      rows_of_bars(rows) +
+      "set xlabel 'speed-up over the baseline'\nset xrange [0:*]\n"
+      "set arrow from 1, graph 0 to 1, graph 1 nohead dashtype 2\n"
+      "plot 'data.tsv' using 2:1:(0):2:($1-0.35):($1+0.35):6:ytic(5) with boxxyerror fs solid lc rgb variable notitle, "
+      "'' using 2:1:3:4 with xerrorbars pt 0 lc rgb 'black' notitle\n";
   return chart;
 }
 
@@ -100,9 +104,9 @@ Chart phases_chart(const StudyFolder& study) {
   chart.script = rows_of_bars(rows) + "set xlabel 'ms per emitted token'\nset xrange [0:*]\nset key above\nplot ";
   const std::array phases = {"draft", "score", "verify", "commit"};
   for (int i = 0; i < 4; ++i)
-    chart.script +=
-        fmt::format("{}'data.tsv' using {}:1:{}:{}:($1-0.35):($1+0.35){} with boxxyerror fs solid lc rgb '{}' title '{}'", i ? ", " : "",
-                    i + 2, i ? fmt::format("{}", i + 1) : "(0)", i + 2, i ? "" : ":ytic(6)", kColours[i], phases[i]);
+    chart.script += fmt::format(
+        "{}'data.tsv' using {}:1:{}:{}:($1-0.35):($1+0.35){} with boxxyerror fs solid lc rgb '{}' title '{}'",
+        i ? ", " : "", i + 2, i ? fmt::format("{}", i + 1) : "(0)", i + 2, i ? "" : ":ytic(6)", kColours[i], phases[i]);
   chart.script += "\n";
   return chart;
 }
@@ -119,13 +123,15 @@ Chart acceptance_chart(const StudyFolder& study) {
   });
   chart.height = 420 + 18 * blocks;
   chart.script =
-      "set xlabel 'position in the draft'\nset ylabel 'share of rounds that accepted so far'\nset yrange [0:1.02]\nset xtics 1\nset key "
+      "set xlabel 'position in the draft'\nset ylabel 'share of rounds that accepted so far'\nset yrange [0:1.02]\nset "
+      "xtics 1\nset key "
       "below maxcols 1\n"
       "set grid ytics lc rgb '#d8dde2'\nset border 3\nset tics nomirror\nplot ";
   for (int i = 0; i < blocks; ++i)
-    chart.script +=
-        fmt::format("{}'data.tsv' index {} using 1:2 with linespoints pt 7 ps 0.6 lw 1.5 dashtype {} lc rgb '{}' title columnheader(1)",
-                    i ? ", " : "", i, i / kColours.size() + 1, kColours[i % kColours.size()]);
+    chart.script += fmt::format(
+        "{}'data.tsv' index {} using 1:2 with linespoints pt 7 ps 0.6 lw 1.5 dashtype {} lc rgb '{}' title "
+        "columnheader(1)",
+        i ? ", " : "", i, i / kColours.size() + 1, kColours[i % kColours.size()]);
   chart.script += "\n";
   return chart;
 }
@@ -133,24 +139,27 @@ Chart acceptance_chart(const StudyFolder& study) {
 Chart predicted_chart(const StudyFolder& study) {
   Chart chart;
   int blocks = 0;
-  const std::array<std::pair<const char*, const char*>, 3> kinds = {
-      {{"iid", "predicted_speedup_iid"}, {"by position", "predicted_speedup_position_wise"}, {"oracle", "predicted_speedup_oracle"}}};
+  const std::array<std::pair<const char*, const char*>, 3> kinds = {{{"iid", "predicted_speedup_iid"},
+                                                                     {"by position", "predicted_speedup_position_wise"},
+                                                                     {"oracle", "predicted_speedup_oracle"}}};
   // Predictions leave the prefill out, and so does what is drawn against them.
   const analysis::Measure& decoding = analysis::task_measures()[analysis::task_measure("decode_speedup")];
   chart.script = fmt::format(
-      "set xlabel 'predicted {0}'\nset ylabel 'measured {0}'\nset key above\nset grid lc rgb '#d8dde2'\nset border 3\nset tics nomirror\n"
+      "set xlabel 'predicted {0}'\nset ylabel 'measured {0}'\nset key above\nset grid lc rgb '#d8dde2'\nset border "
+      "3\nset tics nomirror\n"
       "plot x with lines dashtype 2 lc rgb '#8a949e' title 'as predicted'",
       decoding.heading);
   for (const auto& [label, name] : kinds) {
     std::string points;
     for_each_overall(study, [&, measure = analysis::cell_measure(name)](const ReportCell& cell, const TaskNumbers& n) {
       const auto& measured = n.at(decoding.name);
-      if (cell.values[measure] && measured && !n.unreliable()) points += fmt::format("{}\t{}\n", *cell.values[measure], *measured);
+      if (cell.values[measure] && measured && !n.unreliable())
+        points += fmt::format("{}\t{}\n", *cell.values[measure], *measured);
     });
     if (points.empty()) continue;
     chart.data += (blocks ? "\n\n" : "") + points;
-    chart.script += fmt::format(", 'data.tsv' index {} using 1:2 with points pt {} lc rgb '{}' title '{}'", blocks, 5 + 2 * blocks,
-                                kColours[blocks], label);
+    chart.script += fmt::format(", 'data.tsv' index {} using 1:2 with points pt {} lc rgb '{}' title '{}'", blocks,
+                                5 + 2 * blocks, kColours[blocks], label);
     ++blocks;
   }
   chart.script += "\n";
@@ -172,9 +181,11 @@ Chart pareto_chart(const StudyFolder& study) {
     if (chart.data.empty()) continue;
     chart.height = 520;
     chart.script = fmt::format(
-        "set xlabel '{}'\nset ylabel 'speed-up over the baseline'\nset grid lc rgb '#d8dde2'\nset border 3\nset tics nomirror\nset offsets "
+        "set xlabel '{}'\nset ylabel 'speed-up over the baseline'\nset grid lc rgb '#d8dde2'\nset border 3\nset tics "
+        "nomirror\nset offsets "
         "graph 0.1, graph 0.1, "
-        "graph 0.1, graph 0.1\nplot 'data.tsv' using 1:2 with points pt 7 lc rgb '{}' notitle, '' using 1:2:3 with labels offset 0,0.8 "
+        "graph 0.1, graph 0.1\nplot 'data.tsv' using 1:2 with points pt 7 lc rgb '{}' notitle, '' using 1:2:3 with "
+        "labels offset 0,0.8 "
         "font ',9' notitle\n",
         label, kColours[0]);
     return chart;
@@ -193,7 +204,8 @@ constexpr std::array<std::pair<const char*, MakeChart>, 5> kKinds = {{{"speedup"
 class ScratchFolder {
  public:
   ScratchFolder() : path_((std::filesystem::temp_directory_path() / "foretell-plot-XXXXXX").string()) {
-    if (::mkdtemp(path_.data()) == nullptr) fail("{}: no temporary folder can be made: {}", path_, std::strerror(errno));
+    if (::mkdtemp(path_.data()) == nullptr)
+      fail("{}: no temporary folder can be made: {}", path_, std::strerror(errno));
   }
   ~ScratchFolder() {
     std::error_code ignored;
@@ -241,7 +253,8 @@ PlotFiles plot_files(const StudyFolder& study, const std::string& kind, const st
   const Chart chart = it->second(study);
   if (chart.data.empty()) fail("{}: no cell has the numbers that a plot of kind {} shows", study.folder.string(), kind);
   const std::string head = fmt::format(
-      "set terminal {} size 960,{} noenhanced font 'sans,11' background 'white'\nset output 'picture'\nset datafile separator \"\\t\"\n"
+      "set terminal {} size 960,{} noenhanced font 'sans,11' background 'white'\nset output 'picture'\nset datafile "
+      "separator \"\\t\"\n"
       "set datafile missing 'NaN'\nset datafile commentschars ''\nset encoding utf8\n",
       terminal == "svg" ? "svg" : "pngcairo", std::min(chart.height, 20000));
   return {.script = head + chart.script, .data = chart.data};
@@ -256,7 +269,8 @@ void draw_plot(const StudyFolder& study, const std::string& kind, const std::fil
   io::write_file(scratch.path() / "data.tsv", files.data);
   const int status = run_gnuplot(scratch.path());
   const auto picture = scratch.path() / "picture";
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) fail("gnuplot is not installed; plots need it (Debian: gnuplot-nox)");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+    fail("gnuplot is not installed; plots need it (Debian: gnuplot-nox)");
   if (status != 0 || !std::filesystem::exists(picture) || std::filesystem::file_size(picture) == 0)
     fail("gnuplot has failed: {}", util::one_line(io::read_file_bytes(scratch.path() / "messages")));
   io::write_file(file, io::read_file_bytes(picture));

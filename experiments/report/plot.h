@@ -1,9 +1,9 @@
 // Charts of a study as SVG or PNG, drawn by gnuplot.
 //
-// Contract: gnuplot runs without a shell in a temporary folder, on a script that holds numbers of ours and no text of the study; names of cells are
-// fields of a data file, in which gnuplot evaluates nothing. (Their quotes and backslashes are replaced and long ones are cut, for the picture
-// only.) The picture appears under its name only when it is complete. Cells without the numbers that a chart needs are left out; an Error if none is
-// left.
+// Contract: gnuplot runs without a shell in a temporary folder, on a script that holds numbers of ours and no text of
+// the study; names of cells are fields of a data file, in which gnuplot evaluates nothing. (Their quotes and
+// backslashes are replaced and long ones are cut, for the picture only.) The picture appears under its name only when
+// it is complete. Cells without the numbers that a chart needs are left out; an Error if none is left.
 #pragma once
 
 #include <filesystem>

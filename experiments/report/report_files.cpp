@@ -70,7 +70,8 @@ std::vector<std::string> setting_paths(const StudyFolder& study) {
 
 ReportJson numbers_json(const std::vector<std::optional<double>>& values, std::span<const analysis::Measure> measures) {
   auto out = ReportJson::object();
-  for (std::size_t i = 0; i < measures.size(); ++i) out[measures[i].name] = values[i] ? ReportJson(*values[i]) : ReportJson(nullptr);
+  for (std::size_t i = 0; i < measures.size(); ++i)
+    out[measures[i].name] = values[i] ? ReportJson(*values[i]) : ReportJson(nullptr);
   return out;
 }
 
@@ -99,7 +100,8 @@ ReportJson task_json(const TaskNumbers& task) {
 ReportJson differences_json(const ReportCell& cell) {
   if (!cell.differences) return nullptr;
   auto out = ReportJson::array();
-  for (const ReportDifference& d : *cell.differences) out.push_back({{"task", d.task}, {"tie", d.tie}, {"words", d.words}});
+  for (const ReportDifference& d : *cell.differences)
+    out.push_back({{"task", d.task}, {"tie", d.tie}, {"words", d.words}});
   return out;
 }
 
@@ -128,7 +130,8 @@ ReportJson cell_json(const ReportCell& cell) {
 ReportJson measures_json(std::span<const analysis::Measure> measures) {
   auto out = ReportJson::object();
   for (const analysis::Measure& measure : measures)
-    out[measure.name] = {{"heading", measure.heading}, {"format", name_of(measure.format)}, {"in_table", name_of(measure.in_table)}};
+    out[measure.name] = {
+        {"heading", measure.heading}, {"format", name_of(measure.format)}, {"in_table", name_of(measure.in_table)}};
   return out;
 }
 
@@ -170,9 +173,11 @@ std::string markdown_table(const ReportTable& table) {
 std::string csv_field(const std::string& text) {
   std::string safe = printable_lines(text);
   // Spreadsheets take such a field for a formula, and obey it; an apostrophe says that it is text.
-  const bool is_formula = !safe.empty() && std::string_view("=+-@\t\n").find(safe.front()) != std::string_view::npos && !is_number(safe);
+  const bool is_formula =
+      !safe.empty() && std::string_view("=+-@\t\n").find(safe.front()) != std::string_view::npos && !is_number(safe);
   if (is_formula) safe.insert(0, "'");
-  const bool plain = safe.find_first_of(",\"\n") == std::string::npos && (safe.empty() || (safe.front() != ' ' && safe.back() != ' '));
+  const bool plain =
+      safe.find_first_of(",\"\n") == std::string::npos && (safe.empty() || (safe.front() != ' ' && safe.back() != ' '));
   if (plain) return safe;
   std::string out = "\"";
   for (const char c : safe) out += c == '"' ? "\"\"" : std::string(1, c);
@@ -182,7 +187,8 @@ std::string csv_field(const std::string& text) {
 std::string report_text(const StudyFolder& study) {
   std::string out = aligned(results_rows(study));
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
-    out += "\nMeasured decode speed-up beside what acceptance and the measured cost of rows predict:\n\n" + aligned(predicted);
+    out += "\nMeasured decode speed-up beside what acceptance and the measured cost of rows predict:\n\n" +
+           aligned(predicted);
   out += "\n";
   for (const auto& [cell, reason] : reasons(study)) out += printable(cell) + ": " + printable(reason) + "\n";
   for (const std::string& note : notes(study)) out += printable(note) + "\n";
@@ -192,25 +198,27 @@ std::string report_text(const StudyFolder& study) {
 std::string report_markdown(const StudyFolder& study) {
   std::string out = fmt::format("# {}\n\n", markdown_text(study.study));
   if (!study.description.empty()) out += markdown_text(study.description) + "\n\n";
-  const auto complete =
-      std::count_if(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.state == CellState::Complete; });
+  const auto complete = std::count_if(study.cells.begin(), study.cells.end(),
+                                      [](const ReportCell& cell) { return cell.state == CellState::Complete; });
   out += fmt::format("Complete: {} of {}.\n\n## Results\n\n{}\n", complete, counted(study.cells.size(), "cell"),
                      markdown_table(results_rows(study)));
   const Facts words = reasons(study);
   if (!words.empty()) out += "## Reasons\n\n";
-  for (const auto& [cell, reason] : words) out += fmt::format("- **{}**: {}\n", markdown_text(cell), markdown_text(reason));
+  for (const auto& [cell, reason] : words)
+    out += fmt::format("- **{}**: {}\n", markdown_text(cell), markdown_text(reason));
   if (!words.empty()) out += "\n";
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
     out += fmt::format("## Predicted beside measured\n\n{}\n", markdown_table(predicted));
   if (const ReportTable depths = depth_rows(study); !depths.empty())
-    out +=
-        fmt::format("## Accepted, by depth of the draft\n\nShares of the rounds whose draft was so deep.\n\n{}\n", markdown_table(depths));
+    out += fmt::format("## Accepted, by depth of the draft\n\nShares of the rounds whose draft was so deep.\n\n{}\n",
+                       markdown_table(depths));
   out += "## Machine\n\n";
   ReportTable machine{.headings = {"<what", "<value"}};
   for (const auto& [what, value] : machine_facts(study)) machine.rows.push_back({what, value});
   out += machine.empty() ? "No cell has a manifest.\n\n" : markdown_table(machine) + "\n";
   if (const std::string command = run_command(study); !command.empty())
-    out += fmt::format("Made by {}; what `--set` has changed stands in each cell's `config.resolved.yaml`.\n\n", markdown_code(command));
+    out += fmt::format("Made by {}; what `--set` has changed stands in each cell's `config.resolved.yaml`.\n\n",
+                       markdown_code(command));
   out += "## Notes\n\n";
   for (const std::string& note : notes(study)) out += fmt::format("- {}\n", markdown_text(note));
   return out;
@@ -222,7 +230,8 @@ std::string report_csv(const StudyFolder& study) {
   const auto tasks = analysis::task_measures(), cells = analysis::cell_measures();
   std::size_t positions = 0;
   for (const ReportCell& cell : study.cells)
-    for (const TaskNumbers& task : cell.tasks) positions = std::max(positions, task.acceptance_rate_per_position.size());
+    for (const TaskNumbers& task : cell.tasks)
+      positions = std::max(positions, task.acceptance_rate_per_position.size());
   positions = std::min(positions, kPositionColumns);
   std::vector<std::string> numbers;
   for (const analysis::Measure& measure : tasks) numbers.emplace_back(measure.name);
@@ -243,9 +252,13 @@ std::string report_csv(const StudyFolder& study) {
     const std::map<std::string, std::string> values(cell.settings.begin(), cell.settings.end());
     const TaskNumbers none{.values = std::vector<std::optional<double>>(tasks.size())};
     const auto add = [&](const TaskNumbers& task) {
-      std::vector<std::string> fields = {
-          study.study, cell.name, cell.hash, name_of(cell.state), cell.is_baseline ? "true" : "false", cell.timed ? "true" : "false",
-          task.task};
+      std::vector<std::string> fields = {study.study,
+                                         cell.name,
+                                         cell.hash,
+                                         name_of(cell.state),
+                                         cell.is_baseline ? "true" : "false",
+                                         cell.timed ? "true" : "false",
+                                         task.task};
       for (const std::string& path : settings) fields.push_back(values.count(path) ? values.at(path) : "");
       for (const auto& value : task.values) fields.push_back(csv_number(value));
       fields.insert(fields.end(), {task.verdict, task.verdict_words, task.units, task.no_interval});
@@ -270,12 +283,15 @@ ReportJson report_json(const StudyFolder& study) {
           {"reported_by", fmt::format("foretell {}", version())},
           {"machine", facts_json(machine_facts(study))},
           {"notes", notes(study)},
-          {"measures", {{"task", measures_json(analysis::task_measures())}, {"cell", measures_json(analysis::cell_measures())}}},
+          {"measures",
+           {{"task", measures_json(analysis::task_measures())}, {"cell", measures_json(analysis::cell_measures())}}},
           {"cells", cells}};
 }
 
 std::string exported_json(const ReportJson& json) {
-  const auto written = [&](bool ascii) { return json.dump(2, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n"; };
+  const auto written = [&](bool ascii) {
+    return json.dump(2, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n";
+  };
   const std::string text = written(false);
   return printable_lines(text) == text ? text : written(true);
 }

@@ -28,7 +28,8 @@ void for_each_task(const StudyFolder& study, const F& f) {
 
 // Whether tasks say more than "overall" alone.
 bool has_tasks(const StudyFolder& study) {
-  return std::any_of(study.cells.begin(), study.cells.end(), [](const ReportCell& cell) { return cell.tasks.size() > 2; });
+  return std::any_of(study.cells.begin(), study.cells.end(),
+                     [](const ReportCell& cell) { return cell.tasks.size() > 2; });
 }
 
 bool is_shown(const analysis::Measure& measure, bool any) {
@@ -102,7 +103,9 @@ ReportTable results_rows(const StudyFolder& study) {
       if (by_task) row.push_back(name);
       for (std::size_t i = 0; i < measures.size(); ++i) {
         if (!is_shown(measures[i], any[i])) continue;
-        row.push_back(!task ? "-" : i == same ? same_tokens_text(cell, *task) : analysis::formatted(task->values[i], measures[i].format));
+        row.push_back(!task       ? "-"
+                      : i == same ? same_tokens_text(cell, *task)
+                                  : analysis::formatted(task->values[i], measures[i].format));
         if (i == speedup && any[low]) row.push_back(task ? interval_text(*task) : "-");
         if (i == speedup && judged) row.push_back(task && !task->verdict.empty() ? task->verdict : "-");
       }
@@ -152,7 +155,8 @@ ReportTable depth_rows(const StudyFolder& study) {
   };
   for_each_depth([&](const ReportCell&, const DepthCounts& counts) { most = std::max(most, counts.rounds.size()); });
   ReportTable table{.headings = {"<cell", "depth", "rounds"}};
-  for (std::size_t accepted = 0; accepted < most; ++accepted) table.headings.push_back(fmt::format("{} accepted", accepted));
+  for (std::size_t accepted = 0; accepted < most; ++accepted)
+    table.headings.push_back(fmt::format("{} accepted", accepted));
   for_each_depth([&](const ReportCell& cell, const DepthCounts& counts) {
     const double rounds = std::accumulate(counts.rounds.begin(), counts.rounds.end(), 0.0);
     std::vector<std::string> row = {cell_title(cell), std::to_string(counts.depth), fmt::format("{:.0f}", rounds)};
@@ -177,7 +181,8 @@ Facts machine_facts(const StudyFolder& study) {
   for (const std::string& what : order) {
     std::string text;
     for (const auto& [value, cells] : values[what])
-      text += (text.empty() ? "" : "; ") + (values[what].size() == 1 ? value : fmt::format("{} ({})", value, counted(cells, "cell")));
+      text += (text.empty() ? "" : "; ") +
+              (values[what].size() == 1 ? value : fmt::format("{} ({})", value, counted(cells, "cell")));
     out.emplace_back(what, text);
   }
   return out;
@@ -192,11 +197,13 @@ Facts reasons(const StudyFolder& study) {
 
 std::vector<std::string> notes(const StudyFolder& study) {
   std::vector<std::string> out;
-  const auto add_cells = [&](const std::string& before, const std::vector<std::string>& names, const std::string& after) {
+  const auto add_cells = [&](const std::string& before, const std::vector<std::string>& names,
+                             const std::string& after) {
     if (!names.empty()) out.push_back(before + listed(names) + after);
   };
   out.push_back(
-      "mean acc. length: tokens emitted per round, the target's own included; plain decoding has 1.0. Per request: every request weighs "
+      "mean acc. length: tokens emitted per round, the target's own included; plain decoding has 1.0. Per request: "
+      "every request weighs "
       "alike.");
   std::set<double> confidences;
   for_each_task(study, [&](const ReportCell&, const TaskNumbers& task) {
@@ -210,12 +217,15 @@ std::vector<std::string> notes(const StudyFolder& study) {
   for (const std::string& why : none) out.push_back(fmt::format("no interval: {}.", why));
   for (const double confidence : confidences)
     out.push_back(
-        fmt::format("interval: of the speed-up, with {:.0f}% confidence, over the prompts or batches that it names: they were drawn "
-                    "again, the baseline's and the method's times of one together. Prompts of a batch share its clock. One that contains 1 "
+        fmt::format("interval: of the speed-up, with {:.0f}% confidence, over the prompts or batches that it names: "
+                    "they were drawn "
+                    "again, the baseline's and the method's times of one together. Prompts of a batch share its clock. "
+                    "One that contains 1 "
                     "shows no difference; fewer than {} are not judged. How near the level is: {}.",
                     100 * confidence, metrics::kLeastPrompts, metrics::kCoverageWords));
   add_cells("A/A, the baseline itself: ", names_where(study, [](const ReportCell& cell) { return cell.is_baseline; }),
-            ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone does.");
+            ". Where such a row was measured against itself, its distance from 1.00x is what the machine's noise alone "
+            "does.");
   for (const ReportCell& cell : study.cells)
     for (const TaskNumbers& task : cell.tasks)
       if (task.unreliable() && (task.task == "overall" || has_tasks(study)))
@@ -223,31 +233,35 @@ std::vector<std::string> notes(const StudyFolder& study) {
                                   task.task == "overall" ? "" : ", " + task.task, task.verdict_words));
   for (const ReportCell& cell : study.cells)
     if (!cell.given.empty())
-      out.push_back(
-          fmt::format("Given acceptance: {}: what is accepted was fed to {}; it is recomputed, not measured.", cell.name, cell.given));
+      out.push_back(fmt::format("Given acceptance: {}: what is accepted was fed to {}; it is recomputed, not measured.",
+                                cell.name, cell.given));
   for (const ReportCell& cell : study.cells)
     if (!cell.imported.empty())
-      out.push_back(fmt::format("Imported: {}: the numbers are those of another program's rows, {}; nothing was run here.", cell.name,
-                                cell.imported));
+      out.push_back(
+          fmt::format("Imported: {}: the numbers are those of another program's rows, {}; nothing was run here.",
+                      cell.name, cell.imported));
   add_cells("Incomplete, numbers are those of the prompts that were finished if there are any: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Incomplete; }),
             ". `foretell run` with the same study goes on from there.");
   for (const ReportCell& cell : study.cells)
     if (cell.state == CellState::Damaged)
-      out.push_back(fmt::format("Damaged, numbers are left out: {}: {}. `foretell run` with the same study makes the cell whole again.",
-                                cell.name, cell.damage));
+      out.push_back(fmt::format(
+          "Damaged, numbers are left out: {}: {}. `foretell run` with the same study makes the cell whole again.",
+          cell.name, cell.damage));
   add_cells("Missing, never begun in this folder: ",
             names_where(study, [](const ReportCell& cell) { return cell.state == CellState::Missing; }), ".");
-  add_cells("Not timed, the target is a recorded answer: ", names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
+  add_cells("Not timed, the target is a recorded answer: ",
+            names_where(study, [](const ReportCell& cell) { return !cell.timed; }),
             ". Their times mean nothing and are left out.");
   out.insert(out.end(), study.notes.begin(), study.notes.end());
   for (const ReportCell& cell : study.cells) {
     if (!cell.differences || cell.differences->empty()) continue;
-    const auto ties = static_cast<int>(
-        std::count_if(cell.differences->begin(), cell.differences->end(), [](const ReportDifference& d) { return d.tie; }));
+    const auto ties = static_cast<int>(std::count_if(cell.differences->begin(), cell.differences->end(),
+                                                     [](const ReportDifference& d) { return d.tie; }));
     const int faults = static_cast<int>(cell.differences->size()) - ties;
-    std::string line = fmt::format("Same tokens, {}: answers that are not the baseline's although the pipeline is lossless: {}.", cell.name,
-                                   analysis::divergence_words(ties, faults));
+    std::string line =
+        fmt::format("Same tokens, {}: answers that are not the baseline's although the pipeline is lossless: {}.",
+                    cell.name, analysis::divergence_words(ties, faults));
     std::size_t shown = 0;
     for (const bool tie : {false, true})
       for (const ReportDifference& difference : *cell.differences)
@@ -258,9 +272,10 @@ std::vector<std::string> notes(const StudyFolder& study) {
   std::set<std::string> inflated;
   for (const ReportCell& cell : study.cells)
     for (const auto& [who, from] : cell.inflated)
-      inflated.insert(fmt::format(
-          "The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, its cost the large one's.",
-          who == "draft" ? "draft model" : who, from));
+      inflated.insert(
+          fmt::format("The {} is inflated: {}, padded with zeros to a larger shape. Its tokens are the small model's, "
+                      "its cost the large one's.",
+                      who == "draft" ? "draft model" : who, from));
   out.insert(out.end(), inflated.begin(), inflated.end());
   std::set<std::string> energy;
   for (const ReportCell& cell : study.cells)
@@ -269,6 +284,8 @@ std::vector<std::string> notes(const StudyFolder& study) {
   return out;
 }
 
-std::string run_command(const StudyFolder& study) { return study.file.empty() ? "" : "foretell run " + util::shell_quoted(study.file); }
+std::string run_command(const StudyFolder& study) {
+  return study.file.empty() ? "" : "foretell run " + util::shell_quoted(study.file);
+}
 
 }  // namespace foretell::report

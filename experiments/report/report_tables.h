@@ -1,6 +1,7 @@
 // What a report says about a study, before it is written in any format.
 //
-// Contract: pure. A number that does not exist is "-". Rows that a report leaves out for their number are counted in a note.
+// Contract: pure. A number that does not exist is "-". Rows that a report leaves out for their number are counted in a
+// note.
 #pragma once
 
 #include <string>
@@ -20,7 +21,8 @@ struct ReportTable {
 ReportTable results_rows(const StudyFolder& study);
 // Measured decode speed-up beside what acceptance and costs predict for decoding, a row for each cell that drafted.
 ReportTable predicted_rows(const StudyFolder& study);
-// How many tokens of a draft were accepted, apart for each depth of the draft: a row for each cell and depth, in shares of its rounds.
+// How many tokens of a draft were accepted, apart for each depth of the draft: a row for each cell and depth, in shares
+// of its rounds.
 ReportTable depth_rows(const StudyFolder& study);
 // What ran the cells. A fact that differs between cells has all its values, with how many cells have each.
 Facts machine_facts(const StudyFolder& study);

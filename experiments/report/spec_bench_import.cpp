@@ -39,7 +39,8 @@ int checked(const std::string& file, const datasets::AnswerRow& row, const char*
 std::vector<int> rounds_of_turns(const datasets::AnswerRow& row) {
   const auto all = static_cast<std::int64_t>(row.accept_lengths.size());
   const std::int64_t steps = std::accumulate(row.decoding_steps.begin(), row.decoding_steps.end(), std::int64_t{0});
-  const bool whole = row.decoding_steps.size() == row.turns.size() && row.new_tokens.size() == row.turns.size() && steps == all;
+  const bool whole =
+      row.decoding_steps.size() == row.turns.size() && row.new_tokens.size() == row.turns.size() && steps == all;
   return whole ? row.decoding_steps : std::vector<int>{static_cast<int>(all)};
 }
 
@@ -58,8 +59,10 @@ void add_answer(const std::string& file, const datasets::AnswerRow& row, const s
   const std::vector<int> turns = rounds_of_turns(row);
   std::size_t round = 0;
   for (std::size_t turn = 0; turn < turns.size(); ++turn) {
-    results::GenerationRecord record{
-        .conversation = row.question_id, .category = category, .task = datasets::spec_bench_task(category), .turn = static_cast<int>(turn)};
+    results::GenerationRecord record{.conversation = row.question_id,
+                                     .category = category,
+                                     .task = datasets::spec_bench_task(category),
+                                     .turn = static_cast<int>(turn)};
     record.arm = arm;
     if (turns.size() == 1)
       for (const std::string& text : row.turns) record.text += (record.text.empty() ? "" : "\n") + text;
@@ -74,13 +77,16 @@ void add_answer(const std::string& file, const datasets::AnswerRow& row, const s
   }
 }
 
-// The numbers that rows of this format support; everything else of a task is null, even where a fold of half-empty records gives one.
+// The numbers that rows of this format support; everything else of a task is null, even where a fold of half-empty
+// records gives one.
 ImportJson known_numbers(const results::Summary& summary, bool timed) {
-  static const std::vector<std::string> known = {"mean_acceptance_length", "mean_acceptance_length_per_request", "tokens", "rounds",
-                                                 "requests"};
-  static const std::vector<std::string> known_if_timed = {
-      "tokens_per_second",   "speedup", "speedup_interval", "speedup_confidence",        "speedup_samples", "speedup_units",
-      "speedup_no_interval", "verdict", "verdict_words",    "baseline_tokens_per_second"};
+  static const std::vector<std::string> known = {"mean_acceptance_length", "mean_acceptance_length_per_request",
+                                                 "tokens", "rounds", "requests"};
+  static const std::vector<std::string> known_if_timed = {"tokens_per_second",   "speedup",
+                                                          "speedup_interval",    "speedup_confidence",
+                                                          "speedup_samples",     "speedup_units",
+                                                          "speedup_no_interval", "verdict",
+                                                          "verdict_words",       "baseline_tokens_per_second"};
   ImportJson out = to_json(summary, {});
   const auto among = [](const std::vector<std::string>& keys, const std::string& key) {
     return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -91,7 +97,8 @@ ImportJson known_numbers(const results::Summary& summary, bool timed) {
   return out;
 }
 
-void write_rows(const std::filesystem::path& folder, const std::string& cell, const std::vector<results::GenerationRecord>& records) {
+void write_rows(const std::filesystem::path& folder, const std::string& cell,
+                const std::vector<results::GenerationRecord>& records) {
   io::AtomicFile generations(folder / "generations.jsonl"), rounds(folder / "rounds.jsonl");
   for (const results::GenerationRecord& record : records) {
     ImportJson row = results::generation_json(record);
@@ -102,7 +109,8 @@ void write_rows(const std::filesystem::path& folder, const std::string& cell, co
     std::string lines;
     for (int i = 0; i < static_cast<int>(record.rounds.size()); ++i) {
       ImportJson round = results::round_json(record, i);
-      for (const char* unknown : {"drafted", "scored", "depth", "accepted", "next", "draft_ns", "score_ns", "verify_ns", "commit_ns"})
+      for (const char* unknown :
+           {"drafted", "scored", "depth", "accepted", "next", "draft_ns", "score_ns", "verify_ns", "commit_ns"})
         round[unknown] = nullptr;
       lines += results::to_line(round);
     }
@@ -120,8 +128,10 @@ void write_json(const std::filesystem::path& file, const ImportJson& json) {
 
 }  // namespace
 
-std::vector<results::GenerationRecord> spec_bench_records(const std::vector<datasets::AnswerRow>& rows, const std::string& file,
-                                                          const std::vector<datasets::Prompt>* questions, results::Arm arm) {
+std::vector<results::GenerationRecord> spec_bench_records(const std::vector<datasets::AnswerRow>& rows,
+                                                          const std::string& file,
+                                                          const std::vector<datasets::Prompt>* questions,
+                                                          results::Arm arm) {
   std::map<std::string, std::string> categories;
   if (questions)
     for (const datasets::Prompt& prompt : *questions) categories[prompt.id] = prompt.category;
@@ -134,7 +144,8 @@ std::vector<results::GenerationRecord> spec_bench_records(const std::vector<data
     if (tokens > kMostTokens) fail("{}: holds more than {} tokens", file, kMostTokens);
     const auto known = categories.find(row.question_id);
     if (questions && known == categories.end()) fail("{}: question {} is not in the questions", file, row.question_id);
-    add_answer(file, row, known == categories.end() || known->second.empty() ? row.category : known->second, arm, records);
+    add_answer(file, row, known == categories.end() || known->second.empty() ? row.category : known->second, arm,
+               records);
   }
   return records;
 }
@@ -143,7 +154,8 @@ std::string import_spec_bench(const SpecBenchImport& options) {
   if (std::filesystem::exists(options.out / "study.json")) fail("{}: holds a study already", options.out.string());
   const std::vector<datasets::AnswerRow> rows = datasets::read_answers(options.answers);
   const auto questions = options.questions ? std::optional(datasets::read_prompts(*options.questions)) : std::nullopt;
-  const auto records_of = [&](const std::vector<datasets::AnswerRow>& from, const std::filesystem::path& file, results::Arm arm) {
+  const auto records_of = [&](const std::vector<datasets::AnswerRow>& from, const std::filesystem::path& file,
+                              results::Arm arm) {
     return spec_bench_records(from, file.string(), questions ? &*questions : nullptr, arm);
   };
   std::vector<results::GenerationRecord> records = records_of(rows, options.answers, results::Arm::Method);
@@ -166,14 +178,16 @@ std::string import_spec_bench(const SpecBenchImport& options) {
                                         {"imported_from", options.answers.filename().string()}});
   const auto settings = ImportJson::object();
   // How it was folded is not said: rows of this format do not give all that the answers did.
-  ImportJson summary = {{"study", name},        {"cell", name},
-                        {"complete", true},     {"timed", timed},
-                        {"settings", settings}, {"tasks", known_numbers(results::fold(records, {.timed = timed}), timed)}};
+  ImportJson summary = {
+      {"study", name},        {"cell", name},
+      {"complete", true},     {"timed", timed},
+      {"settings", settings}, {"tasks", known_numbers(results::fold(records, {.timed = timed}), timed)}};
   results::seal_summary(summary, results::read_records(folder), folder);
   write_json(folder / "summary.json", summary);
   auto cells = ImportJson::array();
   cells.push_back({{"name", name}, {"hash", hash}, {"group", hash}, {"is_baseline", false}, {"settings", settings}});
-  write_json(options.out / "study.json", {{"study", name}, {"description", "imported answer rows"}, {"file", ""}, {"cells", cells}});
+  write_json(options.out / "study.json",
+             {{"study", name}, {"description", "imported answer rows"}, {"file", ""}, {"cells", cells}});
   return name;
 }
 

@@ -74,7 +74,8 @@ Facts settings_of(const ReportJson& settings) {
 std::string joined(const ReportJson& list, const char* separator = " ") {
   std::string out;
   if (list.is_array())
-    for (const ReportJson& item : list) out += (out.empty() ? "" : separator) + (item.is_string() ? item.get<std::string>() : item.dump());
+    for (const ReportJson& item : list)
+      out += (out.empty() ? "" : separator) + (item.is_string() ? item.get<std::string>() : item.dump());
   return out;
 }
 
@@ -102,12 +103,15 @@ void read_manifest(const io::OrderedJsonView& manifest, ReportCell& cell) {
     if (!model) continue;
     add_fact(fmt::format("{} folder", who), model->string_or("folder", ""), cell.models);
     if (const auto files = model->find("files"))
-      for (const auto& [file, hash] : files->entries()) add_fact(fmt::format("{} {}", who, file), hash.string(), cell.models);
+      for (const auto& [file, hash] : files->entries())
+        add_fact(fmt::format("{} {}", who, file), hash.string(), cell.models);
   }
 }
 
 void take_back_verdict(const io::OrderedJsonView& task, TaskNumbers& out) {
-  if (out.verdict != name_of(metrics::SpeedupVerdict::Faster) && out.verdict != name_of(metrics::SpeedupVerdict::Slower)) return;
+  if (out.verdict != name_of(metrics::SpeedupVerdict::Faster) &&
+      out.verdict != name_of(metrics::SpeedupVerdict::Slower))
+    return;
   const auto samples = number_at_pointer(task, "/speedup_samples"), known = samples ? samples : out.at("requests");
   std::string why;
   if (!out.at("speedup_interval_low"))
@@ -121,7 +125,8 @@ void take_back_verdict(const io::OrderedJsonView& task, TaskNumbers& out) {
 
 TaskNumbers read_task(const std::string& name, const io::OrderedJsonView& task) {
   TaskNumbers out{.task = name};
-  for (const analysis::Measure& measure : analysis::task_measures()) out.values.push_back(number_at_pointer(task, measure.pointer));
+  for (const analysis::Measure& measure : analysis::task_measures())
+    out.values.push_back(number_at_pointer(task, measure.pointer));
   out.verdict = task.string_or("verdict", "");
   out.verdict_words = task.string_or("verdict_words", "");
   out.units = task.string_or("speedup_units", "");
@@ -133,15 +138,18 @@ TaskNumbers read_task(const std::string& name, const io::OrderedJsonView& task) 
     for (const auto& [depth, counts] : depths->entries()) {
       int value = 0;
       const auto [end, error] = std::from_chars(depth.data(), depth.data() + depth.size(), value);
-      if (error != std::errc() || end != depth.data() + depth.size() || value < 0) counts.refuse("its key is not a depth");
+      if (error != std::errc() || end != depth.data() + depth.size() || value < 0)
+        counts.refuse("its key is not a depth");
       out.by_depth.push_back({value, numbers_at(*depths, depth)});
     }
-    std::sort(out.by_depth.begin(), out.by_depth.end(), [](const DepthCounts& a, const DepthCounts& b) { return a.depth < b.depth; });
+    std::sort(out.by_depth.begin(), out.by_depth.end(),
+              [](const DepthCounts& a, const DepthCounts& b) { return a.depth < b.depth; });
   }
   return out;
 }
 
-void read_performance(const io::OrderedJsonView& performance, const std::optional<results::ResultJson>& prediction, ReportCell& cell) {
+void read_performance(const io::OrderedJsonView& performance, const std::optional<results::ResultJson>& prediction,
+                      ReportCell& cell) {
   constexpr std::string_view kOverlap = "/overlap";
   for (std::size_t i = 0; i < cell.values.size(); ++i) {
     const std::string_view pointer = analysis::cell_measures()[i].pointer;
@@ -154,7 +162,8 @@ void read_performance(const io::OrderedJsonView& performance, const std::optiona
   cell.energy_source = performance.string_or("energy_source", "");
 }
 
-void read_summary(const results::ResultJson& file, const std::optional<results::ResultJson>& prediction, ReportCell& cell) {
+void read_summary(const results::ResultJson& file, const std::optional<results::ResultJson>& prediction,
+                  ReportCell& cell) {
   const io::OrderedJsonView summary = file.view();
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
@@ -164,7 +173,8 @@ void read_summary(const results::ResultJson& file, const std::optional<results::
     for (const auto& [who, from] : inflated->entries()) cell.inflated.emplace_back(who, from.string());
   if (const auto tasks = summary.find("tasks"))
     for (const auto& [name, task] : tasks->entries()) cell.tasks.push_back(read_task(name, task));
-  std::stable_partition(cell.tasks.begin(), cell.tasks.end(), [](const TaskNumbers& task) { return task.task != "overall"; });
+  std::stable_partition(cell.tasks.begin(), cell.tasks.end(),
+                        [](const TaskNumbers& task) { return task.task != "overall"; });
   const ReportJson none = ReportJson::object();
   read_performance(summary.find("performance").value_or(io::OrderedJsonView(none, "", file.where())), prediction, cell);
 }
@@ -174,7 +184,8 @@ void read_differences(const io::OrderedJsonView& written, ReportCell& cell) {
   cell.differences.emplace();
   for (std::size_t i = 0; i < list.size(); ++i) {
     const io::OrderedJsonView difference = list.at(i);
-    cell.differences->push_back({difference.string_or("task", ""), difference.at("words").string(), difference.boolean_or("tie", false)});
+    cell.differences->push_back(
+        {difference.string_or("task", ""), difference.at("words").string(), difference.boolean_or("tie", false)});
   }
 }
 
@@ -218,11 +229,15 @@ const char* name_of(CellState state) {
   return "";
 }
 
-const std::optional<double>& TaskNumbers::at(std::string_view measure) const { return values.at(analysis::task_measure(measure)); }
+const std::optional<double>& TaskNumbers::at(std::string_view measure) const {
+  return values.at(analysis::task_measure(measure));
+}
 
 bool TaskNumbers::unreliable() const { return verdict == name_of(metrics::SpeedupVerdict::UnreliableTiming); }
 
-const TaskNumbers* ReportCell::overall() const { return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back(); }
+const TaskNumbers* ReportCell::overall() const {
+  return tasks.empty() || tasks.back().task != "overall" ? nullptr : &tasks.back();
+}
 
 ReportCell report_cell(const results::IndexedCell& index, const std::optional<CellFiles>& files) {
   ReportCell cell = bare_cell(index);

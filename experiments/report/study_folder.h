@@ -1,10 +1,12 @@
 // A study's folder as reports read it: nothing but the files that a run has left, and never a model.
 //
-// Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it and missing otherwise; numbers
-// that are absent or null are absent and never 0, so folders of older and newer versions are read alike. What is there and cannot be used (no JSON,
-// a text where a number belongs, a hash that is none) is one line with the file and the key (experiments/results/result_files.h): of study.json an Error, of a
-// cell's files its damage, as are numbers that its records do not give (summary_check.h). Cells of other weights are an Error (provenance.h). What
-// an older version called faster or slower and this one would not judge (too few prompts, no interval) has no verdict.
+// Contract: study.json gives the cells and their order. A cell without a summary is incomplete if a run has begun it
+// and missing otherwise; numbers that are absent or null are absent and never 0, so folders of older and newer versions
+// are read alike. What is there and cannot be used (no JSON, a text where a number belongs, a hash that is none) is one
+// line with the file and the key (experiments/results/result_files.h): of study.json an Error, of a cell's files its
+// damage, as are numbers that its records do not give (summary_check.h). Cells of other weights are an Error
+// (provenance.h). What an older version called faster or slower and this one would not judge (too few prompts, no
+// interval) has no verdict.
 #pragma once
 
 #include <filesystem>
@@ -39,7 +41,8 @@ struct TaskNumbers {
   std::string task = {};
   std::vector<std::optional<double>> values = {};  // one for each of task_measures()
   std::string verdict = {}, verdict_words = {};    // empty: not judged
-  std::string units = {}, no_interval = {};        // what the speed-up's interval is over, or why there is none; empty in older folders
+  std::string units = {},
+              no_interval = {};  // what the speed-up's interval is over, or why there is none; empty in older folders
   std::vector<double> acceptance_rate_per_position = {}, conditional_acceptance_per_position = {};
   std::vector<DepthCounts> by_depth = {};  // by depth
 
@@ -51,9 +54,9 @@ struct ReportCell {
   std::string name = {}, hash = {};
   CellState state = CellState::Missing;
   bool is_baseline = false, timed = true;
-  std::string settings_key = {};                   // the swept settings as they were written, to tell cells apart
-  Facts settings = {};                             // the same, one entry for each value: "pipeline.drafter.type" -> "model"
-  std::vector<TaskNumbers> tasks = {};             // "overall" last; empty without a summary
+  std::string settings_key = {};        // the swept settings as they were written, to tell cells apart
+  Facts settings = {};                  // the same, one entry for each value: "pipeline.drafter.type" -> "model"
+  std::vector<TaskNumbers> tasks = {};  // "overall" last; empty without a summary
   std::vector<std::optional<double>> values = {};  // one for each of cell_measures()
   std::string reason = {}, energy_source = {};
   std::optional<bool> lossless = {};                              // none in older folders
@@ -62,9 +65,11 @@ struct ReportCell {
   Facts machine = {};  // processor, threads, versions: what must be equal for times to be compared
   Facts models = {};   // the hashes of weights: what must be equal for tokens to be compared
   std::string started = {};
-  std::string damage = {};    // of a damaged cell, whose numbers are left out: the first one, with file:line
-  std::string given = {};     // the parts of the pipeline whose acceptance was fed in: "drafter 'oracle'"; empty: it was measured
-  std::string imported = {};  // the file of another program that the numbers are from; empty: they were measured by a run
+  std::string damage = {};  // of a damaged cell, whose numbers are left out: the first one, with file:line
+  std::string given =
+      {};  // the parts of the pipeline whose acceptance was fed in: "drafter 'oracle'"; empty: it was measured
+  std::string imported =
+      {};  // the file of another program that the numbers are from; empty: they were measured by a run
 
   const TaskNumbers* overall() const;  // nullptr without a summary
 };

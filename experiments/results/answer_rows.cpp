@@ -8,7 +8,9 @@
 namespace foretell::results {
 namespace {
 
-double now_seconds() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 void add_turn(const GenerationRecord& record, datasets::AnswerRow& row) {
   row.turns.push_back(record.text);

@@ -1,6 +1,7 @@
 // A cell's answers as FastChat's answer rows, so that Spec-Bench's own scripts can read them.
 //
-// Contract: one row a conversation: the method's first repeat. accept_lengths are the tokens that each round emitted, over all turns.
+// Contract: one row a conversation: the method's first repeat. accept_lengths are the tokens that each round emitted,
+// over all turns.
 #pragma once
 
 #include <span>

@@ -8,7 +8,8 @@
 
 namespace foretell::results {
 
-// Which of a cell's models are small ones that were padded with zeros to a larger shape; what the numbers mean depends on it.
+// Which of a cell's models are small ones that were padded with zeros to a larger shape; what the numbers mean depends
+// on it.
 struct InflatedModels {
   std::optional<std::string> target = {}, draft = {};
   friend bool operator==(const InflatedModels&, const InflatedModels&) = default;

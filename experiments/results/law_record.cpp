@@ -36,13 +36,14 @@ void put_all(std::string& out, std::span<const T> values) {
 // Takes numbers off the front of a file.
 class LawBytes {
  public:
-  LawBytes(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), size_(bytes.size()), name_(name) {}
+  LawBytes(std::span<const std::byte> bytes, const std::string& name)
+      : bytes_(bytes), size_(bytes.size()), name_(name) {}
 
   std::size_t left() const { return bytes_.size(); }
   std::span<const std::byte> take(std::uint64_t count, const char* what) {
     if (count > bytes_.size())
-      fail("{}: ends within {}: {} expected at byte {}, {} are left", name_, what, counted(count, "byte"), size_ - bytes_.size(),
-           bytes_.size());
+      fail("{}: ends within {}: {} expected at byte {}, {} are left", name_, what, counted(count, "byte"),
+           size_ - bytes_.size(), bytes_.size());
     const auto out = bytes_.first(static_cast<std::size_t>(count));
     bytes_ = bytes_.subspan(static_cast<std::size_t>(count));
     return out;
@@ -94,17 +95,21 @@ Json header_json(const LawHeader& h) {
 // In [low, high].
 int integer_in(const io::JsonView& object, std::string_view key, std::int64_t low, std::int64_t high) {
   const std::int64_t value = object.at(key).integer();
-  if (value < low || value > high) object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
+  if (value < low || value > high)
+    object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
   return static_cast<int>(value);
 }
 
 double number_in(const io::JsonView& object, std::string_view key, double low, double high) {
   const double value = object.at(key).number();
-  if (!(value >= low && value <= high)) object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
+  if (!(value >= low && value <= high))
+    object.at(key).expected(fmt::format("a number from {} to {}, found {}", low, high, value));
   return value;
 }
 
-RecordedSource source_from(const io::JsonView& object) { return {object.at("path").string(), object.at("hash").string()}; }
+RecordedSource source_from(const io::JsonView& object) {
+  return {object.at("path").string(), object.at("hash").string()};
+}
 
 void read_header(const io::JsonView& json, LawHeader& h) {
   constexpr std::int64_t most = std::numeric_limits<int>::max() / 2;
@@ -189,7 +194,8 @@ void check_turns(const LawRecord& record) {
     const bool goes_on = i > 0 && record.answers[i - 1].conversation == answer.conversation;
     const int expected = goes_on ? record.answers[i - 1].turn + 1 : 0;
     if (answer.turn != expected || (!goes_on && !done.insert(answer.conversation).second))
-      fail("{}: answer {}: turn {} of conversation '{}' is out of order", record.name, i + 1, answer.turn, answer.conversation);
+      fail("{}: answer {}: turn {} of conversation '{}' is out of order", record.name, i + 1, answer.turn,
+           answer.conversation);
   }
 }
 
@@ -232,7 +238,9 @@ void LawWriter::add(const AnswerLaws& answer) {
 
 void LawWriter::finish() { file_.commit(); }
 
-LawRecord LawRecord::load(const std::filesystem::path& file) { return parse(io::MappedFile::open(file).bytes(), file.string()); }
+LawRecord LawRecord::load(const std::filesystem::path& file) {
+  return parse(io::MappedFile::open(file).bytes(), file.string());
+}
 
 LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& name) {
   LawBytes in(bytes, name);
@@ -248,7 +256,8 @@ LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& 
   record.header.vocab = static_cast<int>(vocab);
   record.header.top_k = static_cast<int>(top_k);
   const auto json_bytes = in.number<std::uint64_t>("the header");
-  if (json_bytes > kLongestJson) fail("{}: a header of {}; at most {} are allowed", name, counted(json_bytes, "byte"), kLongestJson);
+  if (json_bytes > kLongestJson)
+    fail("{}: a header of {}; at most {} are allowed", name, counted(json_bytes, "byte"), kLongestJson);
   const Location where{name, std::nullopt};
   const auto json = io::parse_json(in.text(json_bytes, "the header"), where);
   read_header(io::JsonView(json, "", where), record.header);
@@ -277,7 +286,8 @@ std::string LawRecord::Rest::words() const {
 
 RecordedSource tokenizer_source(const std::filesystem::path& folder_or_file) {
   std::error_code ignored;
-  if (std::filesystem::is_regular_file(folder_or_file, ignored)) return {folder_or_file.string(), io::file_hash(folder_or_file)};
+  if (std::filesystem::is_regular_file(folder_or_file, ignored))
+    return {folder_or_file.string(), io::file_hash(folder_or_file)};
   for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin"})
     if (const auto file = folder_or_file / name; std::filesystem::is_regular_file(file, ignored))
       return {file.string(), io::file_hash(file)};

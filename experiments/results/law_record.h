@@ -2,13 +2,15 @@
 //
 // Contract: laws.bin is little-endian:
 //   8 bytes "forelaws"; uint32 version (1), vocabulary, k (the most tokens stored of a law)
-//   uint64 bytes of the header, a JSON object: sampling, stop tokens, limits, tokenizer, models, costs of rows, number of answers
-//   for each answer: uint32 bytes of a JSON object (conversation, category, task, turn, finish), tokens of the prompt, tokens of the answer;
+//   uint64 bytes of the header, a JSON object: sampling, stop tokens, limits, tokenizer, models, costs of rows, number
+//   of answers for each answer: uint32 bytes of a JSON object (conversation, category, task, turn, finish), tokens of
+//   the prompt, tokens of the answer;
 //     that object; int32 prompt, int32 answer; for each token of the answer a law:
-//     float32 log probability of the token, float32 rest, uint32 count, int32 tokens and float32 log probabilities [count], most probable first
-//     (framework/replay/recorded_laws.h says what they mean)
-// A token of an answer takes 16 + 8 k bytes, 528 with the default of 64. The file appears under its name when it is complete; a disk that is full is
-// one Error. Reading checks everything: sizes against the file's, tokens against the vocabulary, and that every law's mass is 1.
+//     float32 log probability of the token, float32 rest, uint32 count, int32 tokens and float32 log probabilities
+//     [count], most probable first (framework/replay/recorded_laws.h says what they mean)
+// A token of an answer takes 16 + 8 k bytes, 528 with the default of 64. The file appears under its name when it is
+// complete; a disk that is full is one Error. Reading checks everything: sizes against the file's, tokens against the
+// vocabulary, and that every law's mass is 1.
 #pragma once
 
 #include <filesystem>

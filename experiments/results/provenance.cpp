@@ -10,7 +10,8 @@ namespace foretell::results {
 namespace {
 
 // How the study names a model, which is the same on every machine; the folder where the resolved study is gone.
-std::string model_name(const std::optional<ConfigValue>& study, const std::string& who, const io::OrderedJsonView& model) {
+std::string model_name(const std::optional<ConfigValue>& study, const std::string& who,
+                       const io::OrderedJsonView& model) {
   const ConfigValue* section = study && study->is_map() ? study->find("model") : nullptr;
   const ConfigValue* named = section && section->is_map() ? section->find(who) : nullptr;
   return named ? named->to_flow() : model.string_or("folder", "");
@@ -20,15 +21,19 @@ void add(const std::string& field, const std::string& value, std::map<std::strin
   if (!value.empty()) out[field] = value;
 }
 
-std::string text_of(const nlohmann::ordered_json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+std::string text_of(const nlohmann::ordered_json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
 
 // The value that each field had first, and where.
 class FirstSeen {
  public:
   // Told of the first one where another value follows.
   template <class Differs>
-  void add(const std::filesystem::path& folder, const std::string& field, const std::string& value, const Differs& differs) {
-    const bool is_hash = value.starts_with("xxh3:") || util::is_cell_hash(value), is_old = is_hash && io::is_old_hash(value);
+  void add(const std::filesystem::path& folder, const std::string& field, const std::string& value,
+           const Differs& differs) {
+    const bool is_hash = value.starts_with("xxh3:") || util::is_cell_hash(value),
+               is_old = is_hash && io::is_old_hash(value);
     old_hashes_ |= is_old;
     new_hashes_ |= is_hash && !is_old;
     const auto [first, added] = seen_.try_emplace({field, is_old}, Seen{value, folder});
@@ -58,7 +63,8 @@ CellOrigin read_origin(const std::filesystem::path& cell) {
   return origin_of(cell, *manifest, study);
 }
 
-CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file, const std::optional<ConfigValue>& study) {
+CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file,
+                     const std::optional<ConfigValue>& study) {
   CellOrigin out{.folder = cell};
   const io::OrderedJsonView manifest = file.view();
   for (const std::string who : {"target", "draft"}) {
@@ -75,7 +81,8 @@ CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file, 
   }
   if (const auto inputs = manifest.find("inputs"))
     for (const auto& [path, hash] : inputs->entries()) out.same["input " + path] = hash.string();
-  if (const auto laws = manifest.find("laws")) out.same["recorded laws " + laws->at("file").string()] = laws->at("hash").string();
+  if (const auto laws = manifest.find("laws"))
+    out.same["recorded laws " + laws->at("file").string()] = laws->at("hash").string();
   if (const auto plugins = manifest.find("plugins"))
     for (std::size_t i = 0; i < plugins->size(); ++i)
       out.program["plug-in " + plugins->at(i).at("file").string()] = plugins->at(i).at("hash").string();
@@ -95,23 +102,29 @@ std::vector<std::string> check_origins(std::span<const CellOrigin> cells, bool o
   for (const CellOrigin& cell : cells) {
     const auto for_each_difference = [&](const std::map<std::string, std::string>& fields, const auto& differs) {
       for (const auto& entry : fields)  // clang 14 does not capture a structured binding
-        seen.add(cell.folder, entry.first, entry.second, [&](const std::filesystem::path& folder, const std::string& other) {
-          differs(entry.first, fmt::format("{} and {} differ in the {} ({}, {})", folder.string(), cell.folder.string(), entry.first, other,
-                                           entry.second));
-        });
+        seen.add(cell.folder, entry.first, entry.second,
+                 [&](const std::filesystem::path& folder, const std::string& other) {
+                   differs(entry.first, fmt::format("{} and {} differ in the {} ({}, {})", folder.string(),
+                                                    cell.folder.string(), entry.first, other, entry.second));
+                 });
     };
-    const auto refuse = [](const std::string&, const std::string& what) { fail("{}: they cannot stand beside one another", what); };
+    const auto refuse = [](const std::string&, const std::string& what) {
+      fail("{}: they cannot stand beside one another", what);
+    };
     for_each_difference(cell.same, refuse);
     for_each_difference(cell.program, [&](const std::string& field, const std::string& what) {
       if (one_program) refuse(field, what);
       notes.insert(what);
     });
     for_each_difference(cell.machine, [&](const std::string& field, const std::string&) {
-      notes.insert(fmt::format("cells were run with another {}: their times cannot be compared with one another", field));
+      notes.insert(
+          fmt::format("cells were run with another {}: their times cannot be compared with one another", field));
     });
   }
   if (seen.mixes_hashes())
-    notes.insert("some manifests have the hashes of an older Foretell: whether their weights are those of the others is not known");
+    notes.insert(
+        "some manifests have the hashes of an older Foretell: whether their weights are those of the others is not "
+        "known");
   return {notes.begin(), notes.end()};
 }
 

@@ -1,6 +1,7 @@
 // What a run writes down: one generation with its rounds.
 //
-// Contract: everything that is reported later is computed from these records alone. `pipeline` says which of a cell's two pipelines made it.
+// Contract: everything that is reported later is computed from these records alone. `pipeline` says which of a cell's
+// two pipelines made it.
 #pragma once
 
 #include <cstdint>
@@ -38,16 +39,20 @@ struct GenerationRecord {
   std::string finish = {};         // stop_token, stop_string, length, context
   std::int64_t arrival_ns = 0;     // with open-loop arrivals: since the stream began
   std::int64_t prefill_ns = 0;
-  // Of the whole request, prefill included; in a batch the batch's time divided by its sequences. With open-loop arrivals: from arrival to end.
+  // Of the whole request, prefill included; in a batch the batch's time divided by its sequences. With open-loop
+  // arrivals: from arrival to end.
   std::int64_t wall_ns = 0;
-  std::optional<double> contention = {};  // [1] the share of their time that the threads waited for processors, while its batch was decoded
-  std::optional<double> joules = {};      // measured; a batch's divided by its sequences
+  std::optional<double> contention =
+      {};  // [1] the share of their time that the threads waited for processors, while its batch was decoded
+  std::optional<double> joules = {};  // measured; a batch's divided by its sequences
   std::vector<RoundRecord> rounds = {};
   std::vector<std::int64_t> round_ends = {};  // [ns] since the request arrived, one a round: when its tokens were there
   std::optional<AnswerQuality> quality = {};  // of first repeats, where it was measured
 
   // What has a time of its own: the batch that the record was made in, or its conversation (batch -1).
-  std::pair<int, std::string> timed_unit() const { return batch ? std::pair(*batch, std::string()) : std::pair(-1, conversation); }
+  std::pair<int, std::string> timed_unit() const {
+    return batch ? std::pair(*batch, std::string()) : std::pair(-1, conversation);
+  }
 };
 
 }  // namespace foretell::results

@@ -16,7 +16,9 @@ using Json = nlohmann::ordered_json;
 constexpr std::int64_t kMostCounted = 1 << 30;
 constexpr std::int64_t kLongestTime = 1'000'000'000'000'000;  // [ns] eleven days
 
-int count_at(const io::OrderedJsonView& row, std::string_view key) { return static_cast<int>(row.at(key).integer(0, kMostCounted)); }
+int count_at(const io::OrderedJsonView& row, std::string_view key) {
+  return static_cast<int>(row.at(key).integer(0, kMostCounted));
+}
 
 // Null is what an imported row does not know; a key that is missing is an Error.
 std::optional<io::OrderedJsonView> known(const io::OrderedJsonView& row, std::string_view key) {
@@ -39,7 +41,8 @@ Tokens tokens_of(const io::OrderedJsonView& list) {
   Tokens out;
   out.reserve(list.size());
   for (const Json& token : list.raw()) {
-    if (!token.is_number_integer() || token.get<std::int64_t>() < 0 || token.get<std::int64_t>() > std::numeric_limits<Token>::max())
+    if (!token.is_number_integer() || token.get<std::int64_t>() < 0 ||
+        token.get<std::int64_t>() > std::numeric_limits<Token>::max())
       list.expected("a list of tokens");
     out.push_back(token.get<Token>());
   }
@@ -49,12 +52,17 @@ Tokens tokens_of(const io::OrderedJsonView& list) {
 const char* name_of(Arm arm) { return arm == Arm::Method ? "method" : "baseline"; }
 
 Json key_json(const GenerationRecord& record) {
-  return {{"conversation", record.conversation}, {"turn", record.turn}, {"repeat", record.repeat}, {"pipeline", name_of(record.arm)}};
+  return {{"conversation", record.conversation},
+          {"turn", record.turn},
+          {"repeat", record.repeat},
+          {"pipeline", name_of(record.arm)}};
 }
 
 }  // namespace
 
-GenerationKey key_of(const GenerationRecord& record) { return {record.conversation, record.turn, record.repeat, record.arm}; }
+GenerationKey key_of(const GenerationRecord& record) {
+  return {record.conversation, record.turn, record.repeat, record.arm};
+}
 
 GenerationKey key_of(const io::OrderedJsonView& row) {
   const std::string& pipeline = row.at("pipeline").string();
@@ -134,14 +142,14 @@ GenerationRecord generation_from(const io::OrderedJsonView& row) {
 void add_round(const io::OrderedJsonView& row, GenerationRecord& record) {
   const auto next = known(row, "next");
   if (next && next->string() != "bonus" && next->string() != "correction") next->refuse("expected bonus or correction");
-  record.rounds.push_back(
-      {.drafted = known_count(row, "drafted"),
-       .scored = known_count(row, "scored"),
-       .depth = known_count(row, "depth"),
-       .accepted = known_count(row, "accepted"),
-       .emitted = count_at(row, "emitted"),
-       .kind = !next || next->string() == "bonus" ? NextKind::Bonus : NextKind::Correction,
-       .ns = {known_time(row, "draft_ns"), known_time(row, "score_ns"), known_time(row, "verify_ns"), known_time(row, "commit_ns")}});
+  record.rounds.push_back({.drafted = known_count(row, "drafted"),
+                           .scored = known_count(row, "scored"),
+                           .depth = known_count(row, "depth"),
+                           .accepted = known_count(row, "accepted"),
+                           .emitted = count_at(row, "emitted"),
+                           .kind = !next || next->string() == "bonus" ? NextKind::Bonus : NextKind::Correction,
+                           .ns = {known_time(row, "draft_ns"), known_time(row, "score_ns"),
+                                  known_time(row, "verify_ns"), known_time(row, "commit_ns")}});
   if (const auto end = row.find("end_ns")) record.round_ends.push_back(end->integer(-kLongestTime, kLongestTime));
 }
 
@@ -195,6 +203,8 @@ bool for_each_row(const std::filesystem::path& file, const RowReader& f, const R
   return for_each_row(in, file.string(), f, on_error);
 }
 
-std::string to_line(const Json& row) { return row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"; }
+std::string to_line(const Json& row) {
+  return row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
 
 }  // namespace foretell::results

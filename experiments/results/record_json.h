@@ -1,7 +1,8 @@
 // Records as rows of a cell's JSON Lines files.
 //
-// Contract: what is written is read back equal. A row that is none of ours is an Error with file, line and key. The row of a generation says of which cell
-// it is and how many rounds belong to it, and has a checksum over itself and their lines.
+// Contract: what is written is read back equal. A row that is none of ours is an Error with file, line and key. The row
+// of a generation says of which cell it is and how many rounds belong to it, and has a checksum over itself and their
+// lines.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -32,14 +33,17 @@ GenerationRecord generation_from(const io::OrderedJsonView& row);  // without it
 void add_round(const io::OrderedJsonView& row, GenerationRecord& record);
 AnswerQuality quality_from(const io::OrderedJsonView& row);
 
-// The line of a generation: its row with its cell's hash, the number of its rounds, whose lines are `round_lines`, and the checksum.
-std::string sealed_line(nlohmann::ordered_json row, std::string_view cell, std::size_t rounds, std::string_view round_lines);
+// The line of a generation: its row with its cell's hash, the number of its rounds, whose lines are `round_lines`, and
+// the checksum.
+std::string sealed_line(nlohmann::ordered_json row, std::string_view cell, std::size_t rounds,
+                        std::string_view round_lines);
 // The lines of all its rounds, and the checksum that a generation with these lines has.
 std::string round_lines(const GenerationRecord& record);
 std::string checksum_of(nlohmann::ordered_json row, std::string_view round_lines);
 
-// Calls f with every complete line, parsed and as it stands; false if a last line without its end was left out, as a kill in the middle of a write
-// leaves it. With `on_error` a line that cannot be used is told there, and the next one is read.
+// Calls f with every complete line, parsed and as it stands; false if a last line without its end was left out, as a
+// kill in the middle of a write leaves it. With `on_error` a line that cannot be used is told there, and the next one
+// is read.
 using RowReader = std::function<void(const io::OrderedJsonView& row, std::string_view line)>;
 using RowError = std::function<void(const Error& error)>;
 bool for_each_row(const std::filesystem::path& file, const RowReader& f, const RowError& on_error = {});

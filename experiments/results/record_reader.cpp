@@ -40,14 +40,16 @@ struct Unanswered {
 
 class RecordReader {
  public:
-  explicit RecordReader(const std::filesystem::path& folder, RecordOwner owner = {}) : folder_(folder), owner_(std::move(owner)) {
+  explicit RecordReader(const std::filesystem::path& folder, RecordOwner owner = {})
+      : folder_(folder), owner_(std::move(owner)) {
     read_.cell = owner_.cell;
     read_.sealed = owner_.is_named;
   }
 
   void read_generations(std::istream& in) {
     for_each_row(
-        in, (folder_ / "generations.jsonl").string(), [&](const io::OrderedJsonView& row, std::string_view) { add(row); },
+        in, (folder_ / "generations.jsonl").string(),
+        [&](const io::OrderedJsonView& row, std::string_view) { add(row); },
         [&](const Error& error) { unreadable_.emplace_back(error.what()); });
     all_answers_read_ = unreadable_.empty();
   }
@@ -85,7 +87,8 @@ class RecordReader {
         read_.damage.push_back(std::move(generation.problem));
     }
     for (const Unanswered& lost : unanswered_) {
-      const std::string line = fmt::format("{}: {}: its row in generations.jsonl is missing", lost.where.to_string(), lost.words);
+      const std::string line =
+          fmt::format("{}: {}: its row in generations.jsonl is missing", lost.where.to_string(), lost.words);
       (lost.is_last && all_answers_read_ ? read_.unanswered : read_.damage).push_back(line);
     }
     std::move(unreadable_.begin(), unreadable_.end(), std::back_inserter(read_.damage));
@@ -105,8 +108,9 @@ class RecordReader {
     if (added) return generations_.push_back(std::move(next));
     Expected& first = generations_[at->second];
     problem(first, row.where(),
-            first.row == next.row ? fmt::format("the answer is there twice, first in line {}", first.where.line.value_or(0))
-                                  : "there are two different answers");
+            first.row == next.row
+                ? fmt::format("the answer is there twice, first in line {}", first.where.line.value_or(0))
+                : "there are two different answers");
   }
 
   void check_owner(const io::OrderedJsonView& row, Expected& generation) {
@@ -136,7 +140,8 @@ class RecordReader {
       return problem(generation, row.where(),
                      generation.line_hashes[number] == hash ? fmt::format("round {} is there twice", number)
                                                             : fmt::format("there are two different rounds {}", number));
-    if (number > seen) return problem(generation, row.where(), fmt::format("round {} is missing, the next one is {}", seen, number));
+    if (number > seen)
+      return problem(generation, row.where(), fmt::format("round {} is missing, the next one is {}", seen, number));
     add_round(row, generation.record);
     generation.line_hashes.push_back(hash);
     if (generation.checksum) generation.lines.append(line).append("\n");
@@ -147,10 +152,12 @@ class RecordReader {
     std::int64_t emitted = 0;
     for (const RoundRecord& round : generation.record.rounds) emitted += round.emitted;
     if (generation.rounds && *generation.rounds != rounds)
-      problem(generation, generation.where, fmt::format("{} recorded, {} found", counted(*generation.rounds, "round"), rounds));
+      problem(generation, generation.where,
+              fmt::format("{} recorded, {} found", counted(*generation.rounds, "round"), rounds));
     else if (generation.tokens && *generation.tokens != emitted)
       problem(generation, generation.where,
-              fmt::format("the rounds that are there emit {}, the answer has {}", counted(emitted, "token"), *generation.tokens));
+              fmt::format("the rounds that are there emit {}, the answer has {}", counted(emitted, "token"),
+                          *generation.tokens));
     else if (generation.checksum && *generation.checksum != checksum_of(generation.row, generation.lines))
       problem(generation, generation.where, "the checksum is that of another row or other rounds");
   }
@@ -200,7 +207,8 @@ RecordOwner owner_of(const std::filesystem::path& folder, std::vector<std::strin
     const std::string named = manifest->view().string_or("cell_hash", "");
     if (owner.cell.empty()) owner.cell = named;
     if (!named.empty() && named != owner.cell)
-      damage.push_back(fmt::format("{}: is of the cell {}, its folder of {}", manifest->where().file, named, owner.cell));
+      damage.push_back(
+          fmt::format("{}: is of the cell {}, its folder of {}", manifest->where().file, named, owner.cell));
   } catch (const Error& error) {
     damage.emplace_back(error.what());
   }
@@ -209,7 +217,8 @@ RecordOwner owner_of(const std::filesystem::path& folder, std::vector<std::strin
 
 }  // namespace
 
-RecordsRead read_records(std::istream& generations, std::istream& rounds, const std::filesystem::path& folder, const RecordOwner& owner) {
+RecordsRead read_records(std::istream& generations, std::istream& rounds, const std::filesystem::path& folder,
+                         const RecordOwner& owner) {
   RecordReader reader(folder, owner);
   reader.read_generations(generations);
   reader.read_rounds(rounds);

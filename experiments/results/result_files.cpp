@@ -23,8 +23,11 @@ std::filesystem::path real_path(const std::filesystem::path& path) {
 }
 
 IndexedCell cell_of(const io::OrderedJsonView& cell) {
-  IndexedCell out{.name = cell.at("name").string(), .hash = cell.at("hash").string(), .is_baseline = cell.boolean_or("is_baseline", false)};
-  if (!util::is_cell_hash(out.hash)) cell.at("hash").refuse(fmt::format("expected 16 hexadecimal digits, found '{}'", out.hash));
+  IndexedCell out{.name = cell.at("name").string(),
+                  .hash = cell.at("hash").string(),
+                  .is_baseline = cell.boolean_or("is_baseline", false)};
+  if (!util::is_cell_hash(out.hash))
+    cell.at("hash").refuse(fmt::format("expected 16 hexadecimal digits, found '{}'", out.hash));
   out.settings = nlohmann::ordered_json::object();
   if (const auto settings = cell.find("settings")) {
     settings->entries();
@@ -39,7 +42,8 @@ void refuse_link_out(const std::filesystem::path& path, const std::filesystem::p
   const auto outer = real_path(below), real = real_path(path);
   const auto [end, at] = std::mismatch(outer.begin(), outer.end(), real.begin(), real.end());
   if (end != outer.end())
-    fail("{}: is a symbolic link that leads out of {}, to {}; nothing is written there", path.string(), below.string(), real.string());
+    fail("{}: is a symbolic link that leads out of {}, to {}; nothing is written there", path.string(), below.string(),
+         real.string());
 }
 
 std::string read_result_file(const std::filesystem::path& file) {
@@ -66,7 +70,8 @@ StudyIndex study_index_of(const ResultJson& file) {
                  .file = index.string_or("file", ""),
                  .json = file.json()};
   const io::OrderedJsonView cells = index.at("cells");
-  if (cells.size() > kMostCells) cells.refuse(fmt::format("{}; at most {} are read", counted(cells.size(), "cell"), kMostCells));
+  if (cells.size() > kMostCells)
+    cells.refuse(fmt::format("{}; at most {} are read", counted(cells.size(), "cell"), kMostCells));
   std::set<std::string> known;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     out.cells.push_back(cell_of(cells.at(i)));

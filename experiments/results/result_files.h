@@ -1,9 +1,10 @@
 // The files of a results folder, which may come from anywhere and are read as hostile.
 //
-// Contract: a name that stands in a file is checked here before it becomes a path: a cell's folder is named by its hash, 16 hexadecimal digits, and a
-// study's by letters, digits, '-', '_' and '.'. What is written or removed stays below the folder that the user has named: a symbolic link that leads
-// out of it is refused. ResultJson is one JSON file; every access through its view checks the type, so that a wrong one is an Error of one line with
-// the file and the key.
+// Contract: a name that stands in a file is checked here before it becomes a path: a cell's folder is named by its
+// hash, 16 hexadecimal digits, and a study's by letters, digits, '-', '_' and '.'. What is written or removed stays
+// below the folder that the user has named: a symbolic link that leads out of it is refused. ResultJson is one JSON
+// file; every access through its view checks the type, so that a wrong one is an Error of one line with the file and
+// the key.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -19,11 +20,12 @@
 
 namespace foretell::results {
 
-// What a manifest calls its `format`. Since 2 the rows of generations name their cell and summary.json is sealed (summary_check.h); without one the
-// folder is older, and its rows and its summary may do without.
+// What a manifest calls its `format`. Since 2 the rows of generations name their cell and summary.json is sealed
+// (summary_check.h); without one the folder is older, and its rows and its summary may do without.
 inline constexpr int kResultsFormat = 2;
 
-// An Error if `path`, which is `below` or something in it, leads out of `below` by a symbolic link. What is not there leads nowhere.
+// An Error if `path`, which is `below` or something in it, leads out of `below` by a symbolic link. What is not there
+// leads nowhere.
 void refuse_link_out(const std::filesystem::path& path, const std::filesystem::path& below);
 
 // A file that must be an ordinary one: no pipe that waits for ever, no folder. `file` is read to its end.

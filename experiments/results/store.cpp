@@ -36,7 +36,8 @@ AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
   if (descriptor_ < 0) refuse();
 }
 
-AppendFile::AppendFile(AppendFile&& other) noexcept : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
 
 AppendFile::~AppendFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
@@ -57,8 +58,10 @@ void AppendFile::sync() {
 }
 
 void AppendFile::refuse() const {
-  fail("{}: cannot be written (no right, or the disk is full): {}; what was finished is kept, and the same command goes on from there",
-       path_.string(), std::strerror(errno));
+  fail(
+      "{}: cannot be written (no right, or the disk is full): {}; what was finished is kept, and the same command goes "
+      "on from there",
+      path_.string(), std::strerror(errno));
 }
 
 std::optional<ResultJson> Store::manifest() const { return ResultJson::if_there(folder_ / "manifest.json"); }
@@ -74,14 +77,17 @@ std::optional<ResultJson> Store::prediction() const { return ResultJson::if_ther
 
 std::optional<ResultJson> Store::divergence() const { return ResultJson::if_there(folder_ / "divergence.json"); }
 
-void Store::begin(const study::Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept) {
+void Store::begin(const study::Cell& cell, const nlohmann::ordered_json& manifest,
+                  std::span<const GenerationRecord> kept) {
   refuse_link_out(folder_, folder_.parent_path());
   io::make_folder(folder_);
-  for (const char* stale : {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
+  for (const char* stale :
+       {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
     std::filesystem::remove(folder_ / stale);
   cell_ = cell.hash;
   io::write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());
-  rewrite(folder_ / kGenerations, kept, [&](const GenerationRecord& record) { return generation_line(record, round_lines(record)); });
+  rewrite(folder_ / kGenerations, kept,
+          [&](const GenerationRecord& record) { return generation_line(record, round_lines(record)); });
   rewrite(folder_ / kRounds, kept, round_lines);
   write_whole("manifest.json", manifest);  // after the rows: it never vouches for those that somebody else left
   rounds_.emplace(folder_ / kRounds);
@@ -122,7 +128,8 @@ void Store::write_quality(std::span<const GenerationRecord> records) {
 void Store::write_summary(nlohmann::ordered_json summary) {
   // Of what is on disk: a summary never tells of records that cannot be read back.
   const RecordsRead read = read_records(folder_);
-  if (!read.damage.empty()) fail("{} (what was written a moment ago cannot be read back; is the disk sound?)", read.damage.front());
+  if (!read.damage.empty())
+    fail("{} (what was written a moment ago cannot be read back; is the disk sound?)", read.damage.front());
   seal_summary(summary, read, folder_);
   write_whole("summary.json", summary);
 }
@@ -131,9 +138,12 @@ void Store::write_prediction(const nlohmann::ordered_json& prediction) { write_w
 
 void Store::write_divergence(const nlohmann::ordered_json& divergence) { write_whole("divergence.json", divergence); }
 
-void Store::write_whole(const char* name, const nlohmann::ordered_json& content) { io::write_file(folder_ / name, content.dump(2) + "\n"); }
+void Store::write_whole(const char* name, const nlohmann::ordered_json& content) {
+  io::write_file(folder_ / name, content.dump(2) + "\n");
+}
 
-std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study, const study::Cell& cell) {
+std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study,
+                                  const study::Cell& cell) {
   return results / study.folder / cell.hash;
 }
 

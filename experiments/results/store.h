@@ -3,16 +3,17 @@
 // Contract: the folder <results>/<study>/<cell hash>/ holds
 //   config.resolved.yaml   the cell's sections as they were written, overrides included   } before the first prompt
 //   manifest.json          what ran it: revision, compiler, LibTorch, CPU, threads, hashes of the weights }
-//   rounds.jsonl           one object a round            } appended after each batch of prompts and on the disk before the next one begins, so that a
-//   generations.jsonl      one object a generation       } killed run, or a machine without power, loses at most the prompts that it was on
-//   summary.json           the fold of the two, written whole or not at all; sealed (summary_check.h), so written after all others
-//   quality.jsonl          where quality is measured: one object a generation of the first repeat
-//   divergence.json        of a lossless cell at temperature 0: the answers that are not the baseline's, each judged (divergence_search.h)
-//   prediction.json        where the study has an overlap section: what the models' overlap lets expect
-//   laws.bin               with --record laws: the target's laws along the answers (law_record.h)
-//   answers.jsonl          with a spec_bench workload: the method's answers in FastChat's format
-// The baseline's rows stand beside the method's: a cell is understood from its folder alone. Whatever cannot be written is an Error with the file's
-// name. A generation's rounds are on disk before it is.
+//   rounds.jsonl           one object a round            } appended after each batch of prompts and on the disk before
+//   the next one begins, so that a generations.jsonl      one object a generation       } killed run, or a machine
+//   without power, loses at most the prompts that it was on summary.json           the fold of the two, written whole
+//   or not at all; sealed (summary_check.h), so written after all others quality.jsonl          where quality is
+//   measured: one object a generation of the first repeat divergence.json        of a lossless cell at temperature 0:
+//   the answers that are not the baseline's, each judged (divergence_search.h) prediction.json        where the study
+//   has an overlap section: what the models' overlap lets expect laws.bin               with --record laws: the
+//   target's laws along the answers (law_record.h) answers.jsonl          with a spec_bench workload: the method's
+//   answers in FastChat's format
+// The baseline's rows stand beside the method's: a cell is understood from its folder alone. Whatever cannot be written
+// is an Error with the file's name. A generation's rounds are on disk before it is.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -59,7 +60,8 @@ class Store {
   std::optional<ResultJson> summary() const;
   std::optional<ResultJson> divergence() const;
 
-  // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the records before is removed.
+  // Makes the folder hold exactly `kept` of what read_records() gave, and is ready for more. What was made of the
+  // records before is removed.
   void begin(const study::Cell& cell, const nlohmann::ordered_json& manifest, std::span<const GenerationRecord> kept);
   void append(std::span<const GenerationRecord> records);
   void write_answers(std::span<const datasets::AnswerRow> rows);
@@ -78,6 +80,7 @@ class Store {
 };
 
 // "results/<study>/<hash>".
-std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study, const study::Cell& cell);
+std::filesystem::path cell_folder(const std::filesystem::path& results, const study::Study& study,
+                                  const study::Cell& cell);
 
 }  // namespace foretell::results

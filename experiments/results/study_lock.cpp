@@ -29,8 +29,8 @@ void check_ordinary(const std::filesystem::path& file) {
   std::error_code unknown;
   const std::filesystem::file_status status = std::filesystem::symlink_status(file, unknown);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    fail("{}: is {}; the lock of a results folder is an ordinary file, and nothing may stand in its place", file.string(),
-         std::filesystem::is_symlink(status) ? "a symbolic link" : "a folder, a pipe or a device");
+    fail("{}: is {}; the lock of a results folder is an ordinary file, and nothing may stand in its place",
+         file.string(), std::filesystem::is_symlink(status) ? "a symbolic link" : "a folder, a pipe or a device");
 }
 
 }  // namespace
@@ -49,7 +49,8 @@ StudyLock::StudyLock(const std::filesystem::path& folder) {
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     const std::string who = holder(descriptor_);
     ::close(descriptor_);
-    fail("{}: {} is running this study into it; wait for it, name another --out, or give each its --shard", folder.string(), who);
+    fail("{}: {} is running this study into it; wait for it, name another --out, or give each its --shard",
+         folder.string(), who);
   }
   const std::string pid = std::to_string(::getpid()) + "\n";
   if (::ftruncate(descriptor_, 0) != 0 || ::pwrite(descriptor_, pid.data(), pid.size(), 0) < 0)

@@ -1,7 +1,7 @@
 // One runner at a time in a study's folder.
 //
-// Contract: the lock is the operating system's (flock) and goes with the process, however that ends. A folder that another process holds is an Error
-// that names it. The file stays behind; it means nothing by itself.
+// Contract: the lock is the operating system's (flock) and goes with the process, however that ends. A folder that
+// another process holds is an Error that names it. The file stays behind; it means nothing by itself.
 #pragma once
 
 #include <filesystem>

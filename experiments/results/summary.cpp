@@ -138,8 +138,10 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.phases = metrics::phase_times(pooled);
 }
 
-// What each unit, a prompt with its turns or a batch of prompts, took in one repeat, or in the medians of all (no repeat named).
-std::vector<metrics::PromptPair> prompt_pairs(const Requests& method, const Requests& baseline, std::optional<int> repeat) {
+// What each unit, a prompt with its turns or a batch of prompts, took in one repeat, or in the medians of all (no
+// repeat named).
+std::vector<metrics::PromptPair> prompt_pairs(const Requests& method, const Requests& baseline,
+                                              std::optional<int> repeat) {
   const auto ns = [&](const RequestRuns& runs) -> std::optional<double> {
     if (!repeat) return runs.median_ns(true);
     const auto run = runs.by_repeat.find(*repeat);
@@ -187,7 +189,8 @@ void fold_certainty(const Requests& method, const Requests& baseline, const Fold
   // An absent number is smaller than any.
   out.judgement = judge(out.speedup_estimate, out.speedup_noise, std::max(out.contention, out.baseline_contention));
   if (options.drafts && out.accepted == 0 && out.judgement.wins() && drafted_nothing(baseline))
-    out.judgement = metrics::unreliable_timing(out.speedup_estimate, "no drafted token was accepted, so nothing can have been gained");
+    out.judgement = metrics::unreliable_timing(out.speedup_estimate,
+                                               "no drafted token was accepted, so nothing can have been gained");
 }
 
 std::optional<double> contention_of(const Requests& requests) {
@@ -212,7 +215,8 @@ void fold_latency(const Requests& method, const metrics::LatencyTargets& targets
     if (record.round_ends.size() != record.rounds.size()) return;  // of an older run
     std::vector<metrics::Emission> emissions;
     emissions.reserve(record.rounds.size());
-    for (std::size_t i = 0; i < record.rounds.size(); ++i) emissions.push_back({record.round_ends[i], record.rounds[i].emitted});
+    for (std::size_t i = 0; i < record.rounds.size(); ++i)
+      emissions.push_back({record.round_ends[i], record.rounds[i].emitted});
     requests.push_back(std::move(emissions));
     one_after_another += static_cast<double>(record.wall_ns);
     first_arrival = std::min(first_arrival, record.arrival_ns);
@@ -221,7 +225,9 @@ void fold_latency(const Requests& method, const metrics::LatencyTargets& targets
   }
   out.latency = metrics::latency_summary(requests);
   const bool asked = targets.time_to_first_token_ns || targets.time_per_output_token_ns || targets.end_to_end_ns;
-  if (asked) out.goodput = goodput(requests, targets, open_loop ? static_cast<double>(last_end - first_arrival) : one_after_another);
+  if (asked)
+    out.goodput =
+        goodput(requests, targets, open_loop ? static_cast<double>(last_end - first_arrival) : one_after_another);
 }
 
 // [J / token] of the first repeats.
@@ -252,9 +258,13 @@ void fold_speed(const Requests& method, const Requests& baseline, bool is_baseli
   if (decoded && decoded_against) out.decode_speedup = *decoded / *decoded_against;
 }
 
-nlohmann::ordered_json number(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+nlohmann::ordered_json number(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nullptr;
+}
 
-nlohmann::ordered_json text(const std::string& words) { return words.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(words); }
+nlohmann::ordered_json text(const std::string& words) {
+  return words.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(words);
+}
 
 nlohmann::ordered_json milliseconds(const std::optional<metrics::Percentiles>& of, const std::optional<double>& mean) {
   if (!of || !mean) return nullptr;
@@ -281,53 +291,56 @@ nlohmann::ordered_json histograms(const std::map<int, std::vector<std::int64_t>>
 
 nlohmann::ordered_json to_json(const TaskSummary& s) {
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
-  return {
-      {"mean_acceptance_length", number(s.mean_acceptance_length)},
-      {"mean_acceptance_length_per_request", number(s.mean_acceptance_length_per_request)},
-      {"draft_acceptance_rate", number(s.draft_acceptance_rate)},
-      {"tokens", s.tokens},
-      {"rounds", s.rounds},
-      {"tokens_per_second", number(s.tokens_per_second)},
-      {"speedup", number(s.speedup)},
-      {"decode_speedup", number(s.decode_speedup)},
-      {"speedup_interval", interval(s.speedup_estimate.interval)},
-      {"speedup_confidence", s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
-      {"speedup_samples", s.speedup_estimate.samples},
-      {"speedup_units", s.speedup_estimate.samples > 0 ? text(metrics::units_of(s.speedup_estimate)) : nullptr},
-      {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
-      {"speedup_noise", number(s.speedup_noise)},
-      {"contention", number(s.contention)},
-      {"baseline_contention", number(s.baseline_contention)},
-      {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
-      {"verdict_words", text(s.judgement.words)},
-      {"requests", s.requests},
-      {"drafted", s.drafted},
-      {"accepted", s.accepted},
-      {"decode_tokens_per_second", number(s.decode_tokens_per_second)},
-      {"baseline_tokens_per_second", number(s.baseline_tokens_per_second)},
-      {"exact_match", number(s.exact_match)},
-      {"baseline_exact_match", number(s.baseline_exact_match)},
-      {"same_as_baseline", number(s.same_as_baseline)},
-      {"greedy_rouge_l", number(s.greedy_rouge_l)},
-      {"same_as_greedy", number(s.same_as_greedy)},
-      {"perplexity", number(s.perplexity)},
-      {"baseline_perplexity", number(s.baseline_perplexity)},
-      {"accepted_per_round", number(s.accepted_per_round)},
-      {"drafted_per_round", number(s.drafted_per_round)},
-      {"scored_per_round", number(s.scored_per_round)},
-      {"emitted_per_scored", number(s.emitted_per_scored)},
-      {"undrafted_round_share", number(s.undrafted_round_share)},
-      {"acceptance_per_trial", number(s.acceptance_per_trial)},
-      {"acceptance_rate_per_position", s.acceptance_rate_per_position},
-      {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
-      {"acceptance_histogram", s.acceptance_histogram},
-      {"acceptance_histogram_by_depth", histograms(s.acceptance_histogram_by_depth)},
-      {"latency", to_json(s.latency)},
-      {"goodput_per_second", number(s.goodput)},
-      {"joules_per_token", number(s.joules_per_token)},
-      {"baseline_joules_per_token", number(s.baseline_joules_per_token)},
-      {"phase_ms",
-       {{"draft", ms(s.phases.draft)}, {"score", ms(s.phases.score)}, {"verify", ms(s.phases.verify)}, {"commit", ms(s.phases.commit)}}}};
+  return {{"mean_acceptance_length", number(s.mean_acceptance_length)},
+          {"mean_acceptance_length_per_request", number(s.mean_acceptance_length_per_request)},
+          {"draft_acceptance_rate", number(s.draft_acceptance_rate)},
+          {"tokens", s.tokens},
+          {"rounds", s.rounds},
+          {"tokens_per_second", number(s.tokens_per_second)},
+          {"speedup", number(s.speedup)},
+          {"decode_speedup", number(s.decode_speedup)},
+          {"speedup_interval", interval(s.speedup_estimate.interval)},
+          {"speedup_confidence",
+           s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
+          {"speedup_samples", s.speedup_estimate.samples},
+          {"speedup_units", s.speedup_estimate.samples > 0 ? text(metrics::units_of(s.speedup_estimate)) : nullptr},
+          {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
+          {"speedup_noise", number(s.speedup_noise)},
+          {"contention", number(s.contention)},
+          {"baseline_contention", number(s.baseline_contention)},
+          {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
+          {"verdict_words", text(s.judgement.words)},
+          {"requests", s.requests},
+          {"drafted", s.drafted},
+          {"accepted", s.accepted},
+          {"decode_tokens_per_second", number(s.decode_tokens_per_second)},
+          {"baseline_tokens_per_second", number(s.baseline_tokens_per_second)},
+          {"exact_match", number(s.exact_match)},
+          {"baseline_exact_match", number(s.baseline_exact_match)},
+          {"same_as_baseline", number(s.same_as_baseline)},
+          {"greedy_rouge_l", number(s.greedy_rouge_l)},
+          {"same_as_greedy", number(s.same_as_greedy)},
+          {"perplexity", number(s.perplexity)},
+          {"baseline_perplexity", number(s.baseline_perplexity)},
+          {"accepted_per_round", number(s.accepted_per_round)},
+          {"drafted_per_round", number(s.drafted_per_round)},
+          {"scored_per_round", number(s.scored_per_round)},
+          {"emitted_per_scored", number(s.emitted_per_scored)},
+          {"undrafted_round_share", number(s.undrafted_round_share)},
+          {"acceptance_per_trial", number(s.acceptance_per_trial)},
+          {"acceptance_rate_per_position", s.acceptance_rate_per_position},
+          {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
+          {"acceptance_histogram", s.acceptance_histogram},
+          {"acceptance_histogram_by_depth", histograms(s.acceptance_histogram_by_depth)},
+          {"latency", to_json(s.latency)},
+          {"goodput_per_second", number(s.goodput)},
+          {"joules_per_token", number(s.joules_per_token)},
+          {"baseline_joules_per_token", number(s.baseline_joules_per_token)},
+          {"phase_ms",
+           {{"draft", ms(s.phases.draft)},
+            {"score", ms(s.phases.score)},
+            {"verify", ms(s.phases.verify)},
+            {"commit", ms(s.phases.commit)}}}};
 }
 
 std::optional<double> number_at(const io::OrderedJsonView& json, const char* key) {
@@ -352,14 +365,14 @@ nlohmann::ordered_json to_json(const FoldOptions& o) {
 
 std::optional<FoldOptions> fold_options_from(const io::OrderedJsonView& json) {
   if (json.integer_or("version", 0) != kFoldVersion) return std::nullopt;
-  return FoldOptions{
-      .timed = json.at("timed").boolean(),
-      .sampled = json.at("sampled").boolean(),
-      .is_baseline = json.at("is_baseline").boolean(),
-      .drafts = json.at("drafts").boolean(),
-      .seed = static_cast<std::uint64_t>(json.at("seed").integer()),
-      .targets = {number_at(json, "time_to_first_token_ns"), number_at(json, "time_per_output_token_ns"), number_at(json, "end_to_end_ns")},
-      .stated_watts = number_at(json, "stated_watts")};
+  return FoldOptions{.timed = json.at("timed").boolean(),
+                     .sampled = json.at("sampled").boolean(),
+                     .is_baseline = json.at("is_baseline").boolean(),
+                     .drafts = json.at("drafts").boolean(),
+                     .seed = static_cast<std::uint64_t>(json.at("seed").integer()),
+                     .targets = {number_at(json, "time_to_first_token_ns"), number_at(json, "time_per_output_token_ns"),
+                                 number_at(json, "end_to_end_ns")},
+                     .stated_watts = number_at(json, "stated_watts")};
 }
 
 Summary fold(std::span<const GenerationRecord> records, const FoldOptions& options) {
@@ -367,7 +380,8 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
   for (const GenerationRecord& record : records) tasks.insert(record.task);
   Summary summary;
   for (const std::string& task : tasks) {
-    const Requests method = requests_of(records, Arm::Method, task), baseline = requests_of(records, Arm::Baseline, task);
+    const Requests method = requests_of(records, Arm::Method, task),
+                   baseline = requests_of(records, Arm::Baseline, task);
     TaskSummary& out = summary[task];
     fold_acceptance(method, out);
     if (options.timed) {

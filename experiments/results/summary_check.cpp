@@ -40,7 +40,8 @@ std::string seal_of(SummaryJson summary, const std::string& cell) {
   return sum.text();
 }
 
-std::string seal_damage(const io::OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
+std::string seal_damage(const io::OrderedJsonView& summary, const RecordsRead& read,
+                        const std::filesystem::path& folder) {
   const std::string& file = summary.where().file;
   const auto seal = summary.find("checksum");
   if (!seal && !read.sealed) return "";
@@ -72,14 +73,17 @@ std::string lost_generation(const RecordsRead& read, const std::filesystem::path
   return "";
 }
 
-std::string records_damage(const io::OrderedJsonView& summary, const RecordsRead& read, const std::filesystem::path& folder) {
+std::string records_damage(const io::OrderedJsonView& summary, const RecordsRead& read,
+                           const std::filesystem::path& folder) {
   const auto records = summary.find("records");
   if (!records) return "";
   const std::int64_t then = records->at("generations").integer(), now = static_cast<std::int64_t>(read.records.size());
   if (then > now)
     if (const std::string lost = lost_generation(read, folder); !lost.empty()) return lost;
   if (then != now) return fmt::format("{}: was made of {} generations, {} are there", summary.where().file, then, now);
-  return records->at("checksum").string() == read.checksum ? "" : summary.where().file + ": was not made of the records beside it";
+  return records->at("checksum").string() == read.checksum
+             ? ""
+             : summary.where().file + ": was not made of the records beside it";
 }
 
 bool is_near(const SummaryJson& a, const SummaryJson& b) {
@@ -88,21 +92,24 @@ bool is_near(const SummaryJson& a, const SummaryJson& b) {
   return std::abs(x - y) <= kRounding * std::max(std::abs(x), std::abs(y));
 }
 
-std::string in_words(const SummaryJson& value) { return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string in_words(const SummaryJson& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
-// What a summary says of its tasks beside what the records give. A number that it does not say is not shown. Verdicts are left out: what the models'
-// costs say of the times has a part in them.
+// What a summary says of its tasks beside what the records give. A number that it does not say is not shown. Verdicts
+// are left out: what the models' costs say of the times has a part in them.
 std::string number_damage(const io::OrderedJsonView& summary, const RecordsRead& read) {
   const auto written = summary.find("fold");
   const auto options = written ? fold_options_from(*written) : std::nullopt;
   if (!options) return "";
-  const SummaryJson right = to_json(fold(read.records, *options), {}).flatten(), said = summary.at("tasks").raw().flatten();
+  const SummaryJson right = to_json(fold(read.records, *options), {}).flatten(),
+                    said = summary.at("tasks").raw().flatten();
   for (const auto& [pointer, value] : said.items()) {
     if (value.is_null() || pointer.ends_with("/verdict") || pointer.ends_with("/verdict_words")) continue;
     const SummaryJson given = right.value(pointer, SummaryJson());
     if (!is_near(value, given))
-      return fmt::format("{}: /tasks{} is {}, but the records beside it give {}", summary.where().file, pointer, in_words(value),
-                         in_words(given));
+      return fmt::format("{}: /tasks{} is {}, but the records beside it give {}", summary.where().file, pointer,
+                         in_words(value), in_words(given));
   }
   return "";
 }
@@ -115,7 +122,8 @@ void seal_summary(SummaryJson& summary, const RecordsRead& read, const std::file
   summary["checksum"] = seal_of(summary, read.cell);
 }
 
-std::string damage_of(const RecordsRead& read, const std::optional<ResultJson>& summary, const std::filesystem::path& folder) {
+std::string damage_of(const RecordsRead& read, const std::optional<ResultJson>& summary,
+                      const std::filesystem::path& folder) {
   if (!read.damage.empty()) return read.damage.front();
   if (!summary) return "";
   // A run takes the summary away before it adds a row, so a kill leaves no such rounds beside one.

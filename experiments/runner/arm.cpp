@@ -14,7 +14,8 @@ std::vector<Batch> batches_of(const study::Cell& cell, const workload::Workload&
   const int count = static_cast<int>(workload.conversations.size());
   const int size = cell.run.request_rate ? count : cell.run.batch_size;
   std::vector<Batch> batches;
-  for (int first = 0; first < count; first += size) batches.push_back({first, std::min(first + size, count), first / size});
+  for (int first = 0; first < count; first += size)
+    batches.push_back({first, std::min(first + size, count), first / size});
   return batches;
 }
 
@@ -36,7 +37,8 @@ const Tokens* Answers::tokens(int conversation, int turn) const {
   return &known->second.tokens[static_cast<std::size_t>(turn)];
 }
 
-ArmRunner::ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers, EnergyCounter energy)
+ArmRunner::ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers,
+                     EnergyCounter energy)
     : arm_(arm),
       cell_(cell),
       setup_(setup),
@@ -55,7 +57,8 @@ void ArmRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back()
 void ArmRunner::catch_up(const Batch& batch, std::span<const results::GenerationRecord> records) {
   std::map<std::string, int> conversation_of;
   for (int c = batch.first; c < batch.last; ++c) conversation_of[conversations()[c].id] = c;
-  const auto for_each_of = [&](results::Arm arm, int turn, const std::function<void(int, const results::GenerationRecord&)>& f) {
+  const auto for_each_of = [&](results::Arm arm, int turn,
+                               const std::function<void(int, const results::GenerationRecord&)>& f) {
     for (const results::GenerationRecord& record : records) {
       const auto owner = conversation_of.find(record.conversation);
       if (record.arm == arm && record.turn == turn && owner != conversation_of.end()) f(owner->second, record);
@@ -119,17 +122,19 @@ Request ArmRunner::request(int index, int turn) const {
   return out;
 }
 
-std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat, const decoding::Pipeline& pipeline) {
+std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat,
+                                                         const decoding::Pipeline& pipeline) {
   std::vector<results::GenerationRecord> records;
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
   const measurement::ProcessorTime begin = measurement::read_processor_time();
   try {
-    cell_.run.request_rate ? open_loop(batch, repeat, pipeline, records) : closed_loop(batch, repeat, pipeline, records);
+    cell_.run.request_rate ? open_loop(batch, repeat, pipeline, records)
+                           : closed_loop(batch, repeat, pipeline, records);
   } catch (const PluginError& error) {
     fail("cell '{}': {}", cell_.name, error.what());  // which names the prompt
   } catch (const Error& error) {
-    fail("cell '{}', {} {}: {}", cell_.name, batch.last - batch.first > 1 ? "prompts from" : "prompt", conversations()[batch.first].id,
-         error.what());
+    fail("cell '{}', {} {}: {}", cell_.name, batch.last - batch.first > 1 ? "prompts from" : "prompt",
+         conversations()[batch.first].id, error.what());
   }
   const std::optional<double> after = energy_ ? energy_() : std::nullopt;
   const std::optional<double> waited = contention(begin, measurement::read_processor_time());
@@ -137,7 +142,8 @@ std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int
   if (batch.last - batch.first > 1)
     for (results::GenerationRecord& record : records) record.batch = batch.index;
   if (before && after)
-    for (results::GenerationRecord& record : records) record.joules = (*after - *before) / static_cast<double>(records.size());
+    for (results::GenerationRecord& record : records)
+      record.joules = (*after - *before) / static_cast<double>(records.size());
   return records;
 }
 
@@ -146,7 +152,8 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipe
   for (int turn = 0; turn < most_turns(batch); ++turn) {
     const TurnOfBatch now = turn_of(batch, turn);
     workload::RoundClock clock;
-    decoding::Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+    decoding::Decoder decoder(*setup_.target, pipeline,
+                              {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
     const std::vector<Generation> generations = decoder.run(now.requests);
     const std::int64_t share = clock.now_ns() / static_cast<std::int64_t>(now.requests.size());
     for (std::size_t k = 0; k < now.requests.size(); ++k) {
@@ -161,11 +168,13 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipe
 void ArmRunner::open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
                           std::vector<results::GenerationRecord>& records) {
   workload::RoundClock clock;
-  decoding::Decoder decoder(*setup_.target, pipeline, {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
-  const auto times =
-      workload::poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate, static_cast<std::uint64_t>(cell_.run.seed));
+  decoding::Decoder decoder(*setup_.target, pipeline,
+                            {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+  const auto times = workload::poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate,
+                                                static_cast<std::uint64_t>(cell_.run.seed));
   std::vector<workload::Arrival> arrivals;
-  for (int c = batch.first; c < batch.last; ++c) arrivals.push_back({times[static_cast<std::size_t>(c - batch.first)], c, 0});
+  for (int c = batch.first; c < batch.last; ++c)
+    arrivals.push_back({times[static_cast<std::size_t>(c - batch.first)], c, 0});
   workload::OpenLoop loop;
   loop.request = [&](const workload::Arrival& arrival) { return request(arrival.conversation, arrival.turn); };
   loop.ended = [&](const workload::Arrival& arrival, const Generation& generation,
@@ -179,8 +188,8 @@ void ArmRunner::open_loop(const Batch& batch, int repeat, const decoding::Pipeli
   workload::run_open_loop(decoder, clock, std::move(arrivals), loop);
 }
 
-results::GenerationRecord ArmRunner::record(const Request& request, int index, int turn, int repeat, const Generation& generation,
-                                            workload::RequestTiming timing) const {
+results::GenerationRecord ArmRunner::record(const Request& request, int index, int turn, int repeat,
+                                            const Generation& generation, workload::RequestTiming timing) const {
   const workload::Conversation& conversation = conversations()[index];
   const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
   const workload::Turn& asked = conversation.turns[static_cast<std::size_t>(turn)];

@@ -1,8 +1,9 @@
 // One pipeline of a cell at work: prompts in, records out.
 //
-// Contract: run() sends a batch of conversations through the pipeline, turn by turn, once. Later turns hold what `answers` knows to have been answered
-// to the earlier ones; arms that share one Answers object therefore see the same prompts, whoever answered first. The method's requests know the
-// baseline's tokens (Request::reference), which is what an oracle drafter needs; on a recorded target they know the recording.
+// Contract: run() sends a batch of conversations through the pipeline, turn by turn, once. Later turns hold what
+// `answers` knows to have been answered to the earlier ones; arms that share one Answers object therefore see the same
+// prompts, whoever answered first. The method's requests know the baseline's tokens (Request::reference), which is what
+// an oracle drafter needs; on a recorded target they know the recording.
 #pragma once
 
 #include <functional>
@@ -53,7 +54,8 @@ class ArmRunner {
   // Fewer records than the batch has turns where the user interrupted an open loop.
   std::vector<results::GenerationRecord> run(const Batch& batch, int repeat);
   void warm_up(const Batch& batch);
-  // Takes in what an earlier process has recorded for this batch: its answers, and what strategies with memory have seen of it.
+  // Takes in what an earlier process has recorded for this batch: its answers, and what strategies with memory have
+  // seen of it.
   void catch_up(const Batch& batch, std::span<const results::GenerationRecord> records);
   const study::Cell& cell() const { return cell_; }
 
@@ -71,10 +73,12 @@ class ArmRunner {
   Request request(int conversation, int turn) const;
 
   std::vector<results::GenerationRecord> decode(const Batch& batch, int repeat, const decoding::Pipeline& pipeline);
-  void closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline, std::vector<results::GenerationRecord>& records);
-  void open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline, std::vector<results::GenerationRecord>& records);
-  results::GenerationRecord record(const Request& request, int conversation, int turn, int repeat, const Generation& generation,
-                                   workload::RequestTiming timing) const;
+  void closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+                   std::vector<results::GenerationRecord>& records);
+  void open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+                 std::vector<results::GenerationRecord>& records);
+  results::GenerationRecord record(const Request& request, int conversation, int turn, int repeat,
+                                   const Generation& generation, workload::RequestTiming timing) const;
 
   results::Arm arm_;
   const study::Cell& cell_;

@@ -1,7 +1,8 @@
 // What `foretell run --dry-run` says: which cells would run, and about how long.
 //
-// Contract: nothing is decoded and nothing written. The time is an upper bound from two measured forwards of each target: every answer as long as it may
-// be, every token a plain step, every prompt prefilled. Cells of a recorded target take no time worth naming.
+// Contract: nothing is decoded and nothing written. The time is an upper bound from two measured forwards of each
+// target: every answer as long as it may be, every token a plain step, every prompt prefilled. Cells of a recorded
+// target take no time worth naming.
 #pragma once
 
 #include <filesystem>

@@ -29,8 +29,11 @@ std::vector<std::string> MachineWatch::notes_at_start() const {
 std::vector<std::string> MachineWatch::notes_at_end() const {
   const measurement::ProcessorTime now = measurement::read_processor_time();
   const auto waited = contention(begin_, now), others = measurement::used_by_others(begin_, now);
-  const auto exceeds = [&](const std::optional<double>& load) { return load && state_.cpus && *load + threads_ > *state_.cpus + 0.5; };
-  const std::string used = others && state_.cpus ? fmt::format("; others used {:.1f} of {} CPUs meanwhile", *others, *state_.cpus) : "";
+  const auto exceeds = [&](const std::optional<double>& load) {
+    return load && state_.cpus && *load + threads_ > *state_.cpus + 0.5;
+  };
+  const std::string used =
+      others && state_.cpus ? fmt::format("; others used {:.1f} of {} CPUs meanwhile", *others, *state_.cpus) : "";
   if (!waited) return exceeds(others) ? std::vector{"times may be off" + used} : std::vector<std::string>{};
   const std::string words = fmt::format("threads waited {:.0f}% of their time for a processor{}", 100 * *waited, used);
   if (*waited > metrics::kMostContention) return {"times may be off: " + words};

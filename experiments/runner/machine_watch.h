@@ -1,6 +1,7 @@
 // Whether other work got in the way of what is timed, and waiting until it does not.
 //
-// Contract: nothing is said of what the kernel does not tell. Notes to the user, a line each: "times may be off: the load was 5.0 before 2 threads ...".
+// Contract: nothing is said of what the kernel does not tell. Notes to the user, a line each: "times may be off: the
+// load was 5.0 before 2 threads ...".
 #pragma once
 
 #include <string>
@@ -15,7 +16,8 @@ class MachineWatch {
  public:
   explicit MachineWatch(int threads);
   std::vector<std::string> notes_at_start() const;
-  // What became of it: the processors that others had while this object lived. A load that did no harm after all is told as well.
+  // What became of it: the processors that others had while this object lived. A load that did no harm after all is
+  // told as well.
   std::vector<std::string> notes_at_end() const;
 
  private:

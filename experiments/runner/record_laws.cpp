@@ -14,7 +14,9 @@ namespace {
 
 constexpr int kMostRecorded = 1 << 16;
 
-bool is_recorded(const results::GenerationRecord& record) { return record.arm == results::Arm::Method && record.repeat == 0; }
+bool is_recorded(const results::GenerationRecord& record) {
+  return record.arm == results::Arm::Method && record.repeat == 0;
+}
 
 // Conversation by conversation, turns in order: a batch runs the first turns of all before the second of any.
 std::vector<const results::GenerationRecord*> in_order(std::span<const results::GenerationRecord> records,
@@ -37,7 +39,8 @@ results::RecordedSource model_source(const std::filesystem::path& folder) {
   return {folder.string(), io::folder_hash(folder)};
 }
 
-results::LawHeader header_of(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup, std::size_t answers) {
+results::LawHeader header_of(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup,
+                             std::size_t answers) {
   const formats::ModelConfig& config = setup.model->config();
   results::LawHeader header;
   header.vocab = config.vocab_size;
@@ -56,14 +59,16 @@ results::LawHeader header_of(const LawRecording& options, const study::Cell& cel
   return header;
 }
 
-results::AnswerLaws laws_of(const model::LanguageModel& model, const results::GenerationRecord& record, const Tokens& prompt, int top_k) {
+results::AnswerLaws laws_of(const model::LanguageModel& model, const results::GenerationRecord& record,
+                            const Tokens& prompt, int top_k) {
   results::AnswerLaws out{record.conversation, record.category, record.task, record.turn, record.finish, prompt, {}};
   Tokens text = prompt;
   text.insert(text.end(), record.tokens.begin(), record.tokens.end());
   auto laws = std::make_shared<replay::RecordedLaws>(model.config().vocab_size);
   // Behind the last token nothing was emitted, and a context may have no room for it.
   util::TextReader reader(model, TokenSpan(text).first(text.size() - 1));
-  for (std::size_t i = 0; i < record.tokens.size(); ++i) laws->add(reader.row(prompt.size() + i - 1), record.tokens[i], top_k);
+  for (std::size_t i = 0; i < record.tokens.size(); ++i)
+    laws->add(reader.row(prompt.size() + i - 1), record.tokens[i], top_k);
   out.laws = std::move(laws);
   return out;
 }
@@ -78,7 +83,8 @@ std::optional<LawRecording> law_recording(const std::optional<std::string>& what
   if (*what != "laws") fail("--record: '{}' cannot be recorded; expected laws", *what);
   LawRecording out;
   if (top_k) out.top_k = *top_k;
-  if (out.top_k < 1 || out.top_k > kMostRecorded) fail("--record-top-k: expected 1 to {}, found {}", kMostRecorded, out.top_k);
+  if (out.top_k < 1 || out.top_k > kMostRecorded)
+    fail("--record-top-k: expected 1 to {}, found {}", kMostRecorded, out.top_k);
   return out;
 }
 
@@ -97,7 +103,8 @@ void check_recordable(const study::Study& study) {
 
 void measure_costs(const study::Cell& cell, cell::CellSetup& setup, cell::ModelPool& pool) {
   if (!setup.costs)
-    setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder, cell::load_options(cell.model.dtype, cell.model.device));
+    setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder,
+                                 cell::load_options(cell.model.dtype, cell.model.device));
 }
 
 std::string record_laws(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup,
@@ -116,8 +123,8 @@ std::string record_laws(const LawRecording& options, const study::Cell& cell, co
     if (on_answer) on_answer();
   }
   writer.finish();
-  return fmt::format("{}: laws of {}, {} of each; {}.", (folder / results::kLawsFile).string(), counted(rest.tokens, "token"),
-                     counted(header.top_k, "token"), rest.words());
+  return fmt::format("{}: laws of {}, {} of each; {}.", (folder / results::kLawsFile).string(),
+                     counted(rest.tokens, "token"), counted(header.top_k, "token"), rest.words());
 }
 
 int answers_to_record(std::span<const results::GenerationRecord> records) {

@@ -1,10 +1,11 @@
 // `foretell run --record laws`: the target's laws along what a cell has generated.
 //
-// Contract: of the method's answers, first repeats only, after the cell has run: the target reads prompt and answer once more, 256 tokens a forward,
-// off the clock. So nothing that is reported changes, batches need no care, and a greedy run, which computes no law, pays for them here and nowhere
-// else: about one more prefill of all texts. The laws are those of the run up to the rounding of forwards of another shape. The emitted tokens must
-// have the target's law, so the verifier must be lossless; penalties and bias cannot be replayed. Costs of rows are measured for the recording if no
-// policy has asked for them.
+// Contract: of the method's answers, first repeats only, after the cell has run: the target reads prompt and answer
+// once more, 256 tokens a forward, off the clock. So nothing that is reported changes, batches need no care, and a
+// greedy run, which computes no law, pays for them here and nowhere else: about one more prefill of all texts. The laws
+// are those of the run up to the rounding of forwards of another shape. The emitted tokens must have the target's law,
+// so the verifier must be lossless; penalties and bias cannot be replayed. Costs of rows are measured for the recording
+// if no policy has asked for them.
 #pragma once
 
 #include <functional>
@@ -31,8 +32,8 @@ void check_recordable(const study::Study& study);
 // Measures what the cost of rows is, unless it is known.
 void measure_costs(const study::Cell& cell, cell::CellSetup& setup, cell::ModelPool& pool);
 
-// Writes laws.bin into the folder. Ctrl-C ends it without a file. on_answer() is called after each answer. Returns a sentence about what was
-// recorded.
+// Writes laws.bin into the folder. Ctrl-C ends it without a file. on_answer() is called after each answer. Returns a
+// sentence about what was recorded.
 std::string record_laws(const LawRecording& options, const study::Cell& cell, const cell::CellSetup& setup,
                         std::span<const results::GenerationRecord> records, const std::filesystem::path& folder,
                         const std::function<void()>& on_answer = {});

@@ -24,7 +24,8 @@ class RecordedScores final : public Scores {
       const auto child = draft.child(at, ahead_[static_cast<std::size_t>(i)]);
       if (!child)
         fail(
-            "the record says that a draft of {} was accepted, and told once more the drafter proposes another: it depends on "
+            "the record says that a draft of {} was accepted, and told once more the drafter proposes another: it "
+            "depends on "
             "something besides its prompts and rounds, so the cell cannot be resumed; --fresh runs it from its start",
             counted(round_.accepted, "token"));
       out.accepted.push_back(at = *child);
@@ -56,7 +57,8 @@ class RecordedSession final : public TargetSession {
   int positions_left() const override { return context_ - length_; }
 
   std::unique_ptr<Scores> scores() const {
-    FORETELL_CHECK(round_ < record_.rounds.size(), "prompt {}: {} rounds are recorded", record_.conversation, record_.rounds.size());
+    FORETELL_CHECK(round_ < record_.rounds.size(), "prompt {}: {} rounds are recorded", record_.conversation,
+                   record_.rounds.size());
     return std::make_unique<RecordedScores>(TokenSpan(record_.tokens).subspan(emitted_), record_.rounds[round_]);
   }
 
@@ -95,7 +97,8 @@ class RecordedVerifier final : public Verifier {
 
 }  // namespace
 
-void retell(Target& target, std::optional<int> context, const decoding::Pipeline& pipeline, std::span<const RecordedRequest> batch) {
+void retell(Target& target, std::optional<int> context, const decoding::Pipeline& pipeline,
+            std::span<const RecordedRequest> batch) {
   std::map<std::uint64_t, const results::GenerationRecord*> records;
   std::vector<Request> requests;
   for (const RecordedRequest& r : batch) {
@@ -105,8 +108,8 @@ void retell(Target& target, std::optional<int> context, const decoding::Pipeline
   decoding::DecoderOptions options{.max_batch = static_cast<int>(batch.size())};
   options.edit_record = [&](const Request& request, int round, RoundRecord& record) {
     const results::GenerationRecord& recorded = *records.at(request.id);
-    FORETELL_CHECK(round < static_cast<int>(recorded.rounds.size()), "prompt {}: {} rounds are recorded", recorded.conversation,
-                   recorded.rounds.size());
+    FORETELL_CHECK(round < static_cast<int>(recorded.rounds.size()), "prompt {}: {} rounds are recorded",
+                   recorded.conversation, recorded.rounds.size());
     record = recorded.rounds[static_cast<std::size_t>(round)];
   };
   if (!context || pipeline.drafter.needs_logits() || !pipeline.drafter.wants().empty()) {

@@ -18,7 +18,8 @@ std::string RoundPrinter::marked(const decoding::RoundEvent& event, NodeId node)
   const bool kept = std::find(accepted.begin(), accepted.end(), node) != accepted.end();
   const std::string token = shown(event.view.draft.node(node).token);
   if (!event.view.draft.proposed(node)) return util::painted(util::Colour::Dim, token + " (scored only)");
-  return kept ? util::painted(util::Colour::Green, token + " accepted") : util::painted(util::Colour::Red, token + " rejected");
+  return kept ? util::painted(util::Colour::Green, token + " accepted")
+              : util::painted(util::Colour::Red, token + " rejected");
 }
 
 std::string RoundPrinter::own(const decoding::RoundEvent& event) const {
@@ -54,9 +55,10 @@ std::string RoundPrinter::print(const decoding::RoundEvent& event) const {
   const RoundRecord& record = event.record;
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
   const std::string head = fmt::format(
-      "round {}: anchor {}, drafted {}, accepted {}, emitted {}; draft {:.3f} ms, score {:.3f} ms, verify {:.3f} ms, commit {:.3f} ms\n",
-      event.round, shown(event.view.draft.node(kAnchor).token), record.drafted, record.accepted, record.emitted, ms(record.ns.draft),
-      ms(record.ns.score), ms(record.ns.verify), ms(record.ns.commit));
+      "round {}: anchor {}, drafted {}, accepted {}, emitted {}; draft {:.3f} ms, score {:.3f} ms, verify {:.3f} ms, "
+      "commit {:.3f} ms\n",
+      event.round, shown(event.view.draft.node(kAnchor).token), record.drafted, record.accepted, record.emitted,
+      ms(record.ns.draft), ms(record.ns.score), ms(record.ns.verify), ms(record.ns.commit));
   return head + (event.view.draft.is_chain() ? chain(event) : tree(event));
 }
 

@@ -1,7 +1,7 @@
 // One round as people read it: the debugger of a new strategy.
 //
-// Contract: a chain is one line of tokens; a tree has one line a node, indented by depth. Every drafted token is marked accepted or rejected, the
-// target's own token correction or bonus. Times are milliseconds.
+// Contract: a chain is one line of tokens; a tree has one line a node, indented by depth. Every drafted token is marked
+// accepted or rejected, the target's own token correction or bonus. Times are milliseconds.
 #pragma once
 
 #include <functional>

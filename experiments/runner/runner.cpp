@@ -76,7 +76,8 @@ std::map<int, Records> complete_batches(const study::Cell& cell, const cell::Cel
   std::map<results::GenerationKey, results::GenerationRecord> unique;
   for (results::GenerationRecord& record : records) {
     const bool has_rounds = !record.rounds.empty() || record.tokens.empty();
-    if (has_rounds && batch_of.contains(record.conversation)) unique.insert_or_assign(key_of(record), std::move(record));
+    if (has_rounds && batch_of.contains(record.conversation))
+      unique.insert_or_assign(key_of(record), std::move(record));
   }
   std::map<int, Records> by_batch;
   for (auto& [key, record] : unique) by_batch[batch_of.at(record.conversation)].push_back(std::move(record));
@@ -111,24 +112,27 @@ class GroupRunner {
 
  private:
   void open(const study::Cell& cell, int task) {
-    auto member =
-        std::make_unique<Member>(Member{&cell, task, results::Store(results::cell_folder(context_.results, context_.study, cell)), {}, {}});
+    auto member = std::make_unique<Member>(
+        Member{&cell, task, results::Store(results::cell_folder(context_.results, context_.study, cell)), {}, {}});
     const std::optional<results::ResultJson> old = context_.fresh ? std::nullopt : member->store.manifest();
-    member->setup =
-        cell::set_up_cell(cell, context_.study.file.parent_path(), context_.pool, {.known = old ? cell::recorded_costs(*old) : nullptr});
+    member->setup = cell::set_up_cell(cell, context_.study.file.parent_path(), context_.pool,
+                                      {.known = old ? cell::recorded_costs(*old) : nullptr});
     cell::CellSetup& setup = member->setup;
     // A replay may draft with the model although this cell does not.
     if (setup.timed() && !setup.costs)
-      setup.costs = context_.pool.row_costs(setup.target_folder, context_.recording ? setup.draft_folder : setup.drafting_folder,
-                                            cell::load_options(cell.model.dtype, cell.model.device));
+      setup.costs =
+          context_.pool.row_costs(setup.target_folder, context_.recording ? setup.draft_folder : setup.drafting_folder,
+                                  cell::load_options(cell.model.dtype, cell.model.device));
     member->manifest = cell::make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (old) {
       if (const auto why = cell::cannot_go_on(*old, member->manifest))
-        fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both", member->store.folder().string(), *why);
+        fail("{}: {}; --fresh runs the cell again from its start, another --out keeps both",
+             member->store.folder().string(), *why);
       if (cell::has_old_hashes(*old))
-        context_.progress.note(old->where().file +
-                               ": has the hashes of an older Foretell, which miss some changes of weights; they are equal");
+        context_.progress.note(
+            old->where().file +
+            ": has the hashes of an older Foretell, which miss some changes of weights; they are equal");
       member->manifest = cell::continued(*old, member->manifest);
       take_up(*member, results::read_records(member->store.folder()));
     }
@@ -179,7 +183,8 @@ class GroupRunner {
       if (member->complete.size() < batches_.size()) running_.push_back(member.get());
       active.push_back(member->task);
     }
-    if (plan_.baseline_task >= 0) context_.progress.set_done(plan_.baseline_task, (conversations() - missing_conversations()) * repeats());
+    if (plan_.baseline_task >= 0)
+      context_.progress.set_done(plan_.baseline_task, (conversations() - missing_conversations()) * repeats());
     context_.progress.set_active(std::move(active));
     if (running_.empty()) return;
     for (Member* member : running_)
@@ -187,7 +192,8 @@ class GroupRunner {
         baseline_.emplace(results::Arm::Baseline, *member->cell, member->setup, answers_, joules_);
     for (Member* member : running_)
       if (!(baseline_ && member->cell->is_baseline))
-        member->arm.emplace(results::Arm::Method, *member->cell, member->setup, baseline_ ? answers_ : member->own_answers, joules_);
+        member->arm.emplace(results::Arm::Method, *member->cell, member->setup,
+                            baseline_ ? answers_ : member->own_answers, joules_);
     warm_up(*running_.front());
   }
 
@@ -212,10 +218,11 @@ class GroupRunner {
     for (Member* member : running_) member->own_answers.forget();
   }
 
-  // Tells what has this batch already of it, when its turn comes: strategies that remember meet the prompts in their order, also where one in the middle
-  // is run again.
+  // Tells what has this batch already of it, when its turn comes: strategies that remember meet the prompts in their
+  // order, also where one in the middle is run again.
   void catch_up_baseline(int batch) {
-    const auto paired = std::find_if(running_.begin(), running_.end(), [](const Member* m) { return !m->setup.baseline.empty(); });
+    const auto paired =
+        std::find_if(running_.begin(), running_.end(), [](const Member* m) { return !m->setup.baseline.empty(); });
     if (missing_at(batch).empty()) baseline_->catch_up(batches_[batch], (*paired)->complete.at(batch));
   }
   void catch_up(Member& member, int batch) {
@@ -224,7 +231,8 @@ class GroupRunner {
 
   std::vector<Member*> missing_at(int batch) const {
     std::vector<Member*> out;
-    std::copy_if(running_.begin(), running_.end(), std::back_inserter(out), [&](const Member* m) { return m->misses(batch); });
+    std::copy_if(running_.begin(), running_.end(), std::back_inserter(out),
+                 [&](const Member* m) { return m->misses(batch); });
     return out;
   }
 
@@ -242,11 +250,12 @@ class GroupRunner {
     const Batch& conversations = batches_[batch];
     const Stopwatch watch;
     Records more = arm.run(conversations, repeat);
-    context_.progress.advance(task, counted ? conversations.last - conversations.first : 0, static_cast<double>(watch.elapsed_ns()) * 1e-9,
-                              tokens_of(more));
+    context_.progress.advance(task, counted ? conversations.last - conversations.first : 0,
+                              static_cast<double>(watch.elapsed_ns()) * 1e-9, tokens_of(more));
     std::move(more.begin(), more.end(), std::back_inserter(records));
     if (!util::interrupted()) return true;
-    if (!std::exchange(told_, true)) context_.progress.note("interrupted: finishing this prompt; once more ends at once and loses it");
+    if (!std::exchange(told_, true))
+      context_.progress.note("interrupted: finishing this prompt; once more ends at once and loses it");
     return !arm.cell().run.request_rate;
   }
 
@@ -256,14 +265,17 @@ class GroupRunner {
     std::map<Member*, Records> own = {};
   };
 
-  // All repeats of one batch. Nothing where an open loop was interrupted. `counted`: progress is told that the prompts are done.
+  // All repeats of one batch. Nothing where an open loop was interrupted. `counted`: progress is told that the prompts
+  // are done.
   std::optional<Attempt> attempt(int batch, std::vector<Member*> members, bool with_baseline, bool counted) {
     Attempt out;
     for (int repeat = 0; repeat < repeats(); ++repeat) {
-      if (with_baseline && !run_arm(*baseline_, plan_.baseline_task, batch, repeat, counted, out.baseline)) return std::nullopt;
+      if (with_baseline && !run_arm(*baseline_, plan_.baseline_task, batch, repeat, counted, out.baseline))
+        return std::nullopt;
       if (members.size() > 1) shuffle(members, batch, repeat);
       for (Member* member : members)
-        if (member->arm && !run_arm(*member->arm, member->task, batch, repeat, counted, out.own[member])) return std::nullopt;
+        if (member->arm && !run_arm(*member->arm, member->task, batch, repeat, counted, out.own[member]))
+          return std::nullopt;
     }
     return out;
   }
@@ -278,7 +290,8 @@ class GroupRunner {
       if (!may_repeat(members, with_baseline)) break;
       context_.progress.note(fmt::format(
           "prompt {}: threads waited {:.0f}% of their time for processors that others had; once more ({} of {})",
-          members_.front()->setup.workload.conversations[batches_[batch].first].id, 100 * least, again, run.noise_gate_repeats));
+          members_.front()->setup.workload.conversations[batches_[batch].first].id, 100 * least, again,
+          run.noise_gate_repeats));
       wait_for_quiet(run.noise_gate_pause, at::get_num_threads());
       std::optional<Attempt> next = attempt(batch, members, with_baseline, false);
       if (!next) break;
@@ -292,10 +305,12 @@ class GroupRunner {
 
   // A strategy that remembers prompts has seen this one: it would draft from its own answer.
   bool may_repeat(const std::vector<Member*>& members, bool with_baseline) {
-    const bool state = std::any_of(members.begin(), members.end(), [](const Member* m) { return m->setup.method_has_state; }) ||
-                       (with_baseline && members_.front()->setup.baseline_has_state);
+    const bool state =
+        std::any_of(members.begin(), members.end(), [](const Member* m) { return m->setup.method_has_state; }) ||
+        (with_baseline && members_.front()->setup.baseline_has_state);
     if (state && !std::exchange(told_state_, true))
-      context_.progress.note("noise_gate: strategies that remember earlier prompts are not run twice; what they waited is told");
+      context_.progress.note(
+          "noise_gate: strategies that remember earlier prompts are not run twice; what they waited is told");
     return !state;
   }
 
@@ -374,21 +389,26 @@ class GroupRunner {
       if (setup.workload.type == "spec_bench") member.store.write_answers(results::answer_rows(records, cell));
     }
     const results::FoldOptions options = fold_options(cell, setup);
-    analysis::CellResult result{
-        cell, results::fold(records, options), setup.workload.tasks, member.store.folder(), setup.timed(), setup.inflated()};
+    analysis::CellResult result{cell,
+                                results::fold(records, options),
+                                setup.workload.tasks,
+                                member.store.folder(),
+                                setup.timed(),
+                                setup.inflated()};
     result.complete = complete;
     analysis::judge_timing(cell, setup, records, result.summary);
     const results::TaskSummary& overall = result.summary.at("overall");
-    result.performance = member.was_finished ? analysis::performance_from(member.store.summary()->view().find("performance"), overall)
-                                             : analysis::performance_of(cell, setup, records, overall);
+    result.performance = member.was_finished
+                             ? analysis::performance_from(member.store.summary()->view().find("performance"), overall)
+                             : analysis::performance_of(cell, setup, records, overall);
     add_laws(member, records, result);
     result.lossless = !study::is_lossy(cell.pipeline) && !(cell.baseline && study::is_lossy(*cell.baseline));
     if (complete)
-      result.divergences =
-          member.was_finished ? analysis::divergences_from(member.store.divergence()) : divergences_of(cell, setup, records);
+      result.divergences = member.was_finished ? analysis::divergences_from(member.store.divergence())
+                                               : divergences_of(cell, setup, records);
     if (complete) {
-      result.prediction =
-          member.was_finished ? analysis::prediction_from(member.store.prediction()) : context_.predictor.predict(cell, setup, records);
+      result.prediction = member.was_finished ? analysis::prediction_from(member.store.prediction())
+                                              : context_.predictor.predict(cell, setup, records);
       context_.progress.finish(member.task);
     }
     if (member.was_finished) return result;
@@ -408,13 +428,16 @@ class GroupRunner {
     const auto count = [this, name = member.cell->name, total = answers_to_record(records), done = 0]() mutable {
       context_.progress.set_activity(fmt::format("{}, laws: {}/{}", name, ++done, counted(total, "answer")));
     };
-    result.notes.push_back(record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
+    result.notes.push_back(
+        record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
     context_.progress.set_activity("");
   }
 
   // Where a lossless cell's tokens are not its baseline's. Nothing where they need not be, or where the user ended it.
-  std::optional<analysis::Divergences> divergences_of(const study::Cell& cell, const cell::CellSetup& setup, const Records& records) {
-    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || study::is_lossy(cell.pipeline) || study::is_lossy(*cell.baseline))
+  std::optional<analysis::Divergences> divergences_of(const study::Cell& cell, const cell::CellSetup& setup,
+                                                      const Records& records) {
+    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || study::is_lossy(cell.pipeline) ||
+        study::is_lossy(*cell.baseline))
       return std::nullopt;
     const cell::RunPrompts prompts(setup, records);
     const auto count = [this, &cell, done = 0]() mutable {
@@ -427,8 +450,9 @@ class GroupRunner {
         .tokenizer = setup.tokenizer.get(),
         .prompt = [&](const results::GenerationRecord& record) { return prompts.of(record); },
         .on_judged = count};
-    const analysis::Divergences out = analysis::find_divergences(analysis::answers_by_place(records, results::Arm::Method, 1),
-                                                                 analysis::answers_by_place(records, results::Arm::Baseline, 1), source);
+    const analysis::Divergences out =
+        analysis::find_divergences(analysis::answers_by_place(records, results::Arm::Method, 1),
+                                   analysis::answers_by_place(records, results::Arm::Baseline, 1), source);
     context_.progress.set_activity("");
     return out.whole ? std::optional(out) : std::nullopt;
   }
@@ -452,7 +476,8 @@ class GroupRunner {
 
 }  // namespace
 
-std::vector<GroupPlan> plan_groups(const std::vector<study::Cell>& cells, const std::vector<int>& prompts, StudyProgress& progress) {
+std::vector<GroupPlan> plan_groups(const std::vector<study::Cell>& cells, const std::vector<int>& prompts,
+                                   StudyProgress& progress) {
   std::vector<GroupPlan> plans;
   std::map<std::string, std::size_t> known;
   for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -469,6 +494,8 @@ std::vector<GroupPlan> plan_groups(const std::vector<study::Cell>& cells, const 
   return plans;
 }
 
-std::vector<analysis::CellResult> run_group(const GroupPlan& plan, const RunContext& context) { return GroupRunner(plan, context).run(); }
+std::vector<analysis::CellResult> run_group(const GroupPlan& plan, const RunContext& context) {
+  return GroupRunner(plan, context).run();
+}
 
 }  // namespace foretell::runner

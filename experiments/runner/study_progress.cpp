@@ -64,7 +64,8 @@ void StudyProgress::finish(int index) {
   task.done = task.runs;
   std::erase(active_, index);
   if (!task.is_cell) return;
-  const auto finished = std::count_if(tasks_.begin(), tasks_.end(), [](const Task& t) { return t.is_cell && t.finished; });
+  const auto finished =
+      std::count_if(tasks_.begin(), tasks_.end(), [](const Task& t) { return t.is_cell && t.finished; });
   const auto cells = std::count_if(tasks_.begin(), tasks_.end(), [](const Task& t) { return t.is_cell; });
   note(fmt::format("[{}/{}] {}", finished, cells, task_line(task)));
 }
@@ -119,7 +120,8 @@ std::string StudyProgress::study_line() const {
 // Numbers first: names are long, and a screen ends somewhere.
 std::string StudyProgress::task_line(const Task& task) const {
   const std::string time = task.timed > 0 ? util::clock_time(task.seconds) : "-";
-  const std::string speed = task.seconds > 0 && task.tokens > 0 ? fmt::format("{:.1f} tokens/s", task.tokens / task.seconds) : "";
+  const std::string speed =
+      task.seconds > 0 && task.tokens > 0 ? fmt::format("{:.1f} tokens/s", task.tokens / task.seconds) : "";
   return fmt::format("{:>5}/{} {:>6} {:>15}  {}", task.done, counted(task.runs, "prompt"), time, speed, task.name);
 }
 

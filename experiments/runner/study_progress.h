@@ -1,7 +1,8 @@
 // How far a study is: a line for each cell that runs now, and one for the whole with the time that is left.
 //
-// Contract: written to standard error. On a terminal the lines are rewritten in place; elsewhere a line when a cell has ended, and one for the study
-// at most every ten seconds. The time left comes from each cell's own pace; a cell that has not run yet is expected to take what the others took.
+// Contract: written to standard error. On a terminal the lines are rewritten in place; elsewhere a line when a cell has
+// ended, and one for the study at most every ten seconds. The time left comes from each cell's own pace; a cell that
+// has not run yet is expected to take what the others took.
 #pragma once
 
 #include <string>

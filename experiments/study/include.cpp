@@ -50,7 +50,8 @@ ConfigValue load(const std::filesystem::path& file, Loading& loading) {
     const std::vector<ConfigValue> names = included_by(document);
     ConfigValue base = ConfigValue::map({});
     for (const ConfigValue& name : names) {
-      const std::filesystem::path path = util::resolve_path(read_text(name, kInclude), name.where(), file.parent_path());
+      const std::filesystem::path path =
+          util::resolve_path(read_text(name, kInclude), name.where(), file.parent_path());
       if (std::find(loading.open.begin(), loading.open.end(), same_file_name(path)) != loading.open.end())
         fail_at(name.where(), "include: {} includes itself", path.string());
       base = merged(base, placed_at(name.where(), [&] { return load(path, loading); }));

@@ -18,7 +18,8 @@ void add_named(const ConfigValue& value, bool StrategyInfo::*trait, std::vector<
     const auto& entries = Registry<Interface>::instance().entries();
     const auto entry = entries.find(value.text());
     const std::string name = fmt::format("{} '{}'", Registry<Interface>::kind(), value.text());
-    if (entry != entries.end() && entry->second.info.*trait && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+    if (entry != entries.end() && entry->second.info.*trait && std::find(out.begin(), out.end(), name) == out.end())
+      out.push_back(name);
   }
   for (const ConfigValue& item : value.items()) add_named<Interface>(item, trait, out);
   for (const auto& entry : value.entries()) add_named<Interface>(entry.value, trait, out);

@@ -1,6 +1,7 @@
 // A pipeline's parts as objects.
 //
-// Contract: built by name out of the registries; a part that does not exist or does not fit is an Error at its place in the study.
+// Contract: built by name out of the registries; a part that does not exist or does not fit is an Error at its place in
+// the study.
 #pragma once
 
 #include <memory>
@@ -25,8 +26,8 @@ struct BuiltPipeline {
 bool is_lossy(const PipelineSection& section);
 // Whether any of its strategies, or one that they are made of, remembers earlier prompts of the run.
 bool has_state(const PipelineSection& section);
-// Its strategies whose acceptance was fed in (StrategyInfo::given_acceptance), those that others are made of included: {"drafter
-// 'oracle'"}. Empty: what is accepted was measured.
+// Its strategies whose acceptance was fed in (StrategyInfo::given_acceptance), those that others are made of included:
+// {"drafter 'oracle'"}. Empty: what is accepted was measured.
 std::vector<std::string> given_acceptance(const PipelineSection& section);
 // Whether the drafter is `none`.
 bool drafts_nothing(const PipelineSection& section);

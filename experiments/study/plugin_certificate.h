@@ -1,7 +1,8 @@
 // What `foretell certify` leaves beside a plug-in whose drafters passed.
 //
-// Contract: a small file, libmine.so.certified, that names the drafters, the content of the library and the program's ABI tag. It counts only while both are
-// the same; any other file there is as good as none. A run then leaves out the check that passes over a drafter's distributions.
+// Contract: a small file, libmine.so.certified, that names the drafters, the content of the library and the program's
+// ABI tag. It counts only while both are the same; any other file there is as good as none. A run then leaves out the
+// check that passes over a drafter's distributions.
 #pragma once
 
 #include <filesystem>

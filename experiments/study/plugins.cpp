@@ -55,11 +55,13 @@ void use_plugin(const std::filesystem::path& file, DistributionChecks checks) {
 }  // namespace
 
 void add_plugin_option(util::Command& command, std::vector<std::string>& files) {
-  command.add("--plugin", files, "a shared library with more strategies (repeatable); `foretell new` starts one", {.type = "FILE.so"});
+  command.add("--plugin", files, "a shared library with more strategies (repeatable); `foretell new` starts one",
+              {.type = "FILE.so"});
 }
 
 void add_trust_option(util::Command& command) {
-  command.add_flag("--trust-plugins", all_are_trusted(), "do not check the distributions of a plug-in's drafters, certified or not");
+  command.add_flag("--trust-plugins", all_are_trusted(),
+                   "do not check the distributions of a plug-in's drafters, certified or not");
 }
 
 void load_plugins(const std::vector<std::string>& files, DistributionChecks checks) {

@@ -31,7 +31,8 @@ void keep_shard(Study& study, const Shard& shard) {
   for (const Cell& cell : study.cells)
     if (std::find(groups.begin(), groups.end(), cell.group) == groups.end()) groups.push_back(cell.group);
   const auto place = [&](const Cell& cell) { return std::find(groups.begin(), groups.end(), cell.group); };
-  std::stable_sort(study.cells.begin(), study.cells.end(), [&](const Cell& a, const Cell& b) { return place(a) < place(b); });
+  std::stable_sort(study.cells.begin(), study.cells.end(),
+                   [&](const Cell& a, const Cell& b) { return place(a) < place(b); });
   const auto cut = [&](int shards) { return static_cast<std::ptrdiff_t>(study.cells.size()) * shards / shard.count; };
   const std::vector<Cell> kept(study.cells.begin() + cut(shard.index - 1), study.cells.begin() + cut(shard.index));
   study.cells = kept;

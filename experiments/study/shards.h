@@ -1,7 +1,8 @@
 // A study cut into parts that run apart, on one machine or many; merge.h puts them together again.
 //
-// Contract: shard i of n (from 1) has the cells of a contiguous part of the study's groups, as equal in number as can be, so that few groups are cut; one
-// that is cut has a baseline in each part. A shard's results stand in <results>/<study>.shard-<i>-of-<n>.
+// Contract: shard i of n (from 1) has the cells of a contiguous part of the study's groups, as equal in number as can
+// be, so that few groups are cut; one that is cut has a baseline in each part. A shard's results stand in
+// <results>/<study>.shard-<i>-of-<n>.
 #pragma once
 
 #include <string>

@@ -46,7 +46,8 @@ struct StudySections {
 void check_name(const StudySections& sections, const ConfigValue& document) {
   const std::string& name = sections.study;
   if (const std::string problem = util::study_name_problem(name); !problem.empty())
-    fail_at(document.find("study")->where(), "study: '{}' {}: it names the folder of the results", excerpt(name), problem);
+    fail_at(document.find("study")->where(), "study: '{}' {}: it names the folder of the results", excerpt(name),
+            problem);
 }
 
 // Replaces sections that name a YAML file by what the file holds.
@@ -54,14 +55,18 @@ void inline_sections(ConfigValue& document, const std::filesystem::path& folder)
   for (const std::string_view section : kCellSections) {
     const ConfigValue* value = document.find(section);
     if (!value || !value->is_scalar()) continue;
-    document.set(section, placed_at(value->where(), [&] { return load_yaml(util::resolve_path(*value, section, folder)); }));
+    document.set(section,
+                 placed_at(value->where(), [&] { return load_yaml(util::resolve_path(*value, section, folder)); }));
   }
 }
 
-// Sets a key that has dots of its own below the sections that are named, outermost first: in a sweep whole paths are the keys.
-void set_swept_path(ConfigValue& map, std::span<const std::string> sections, const std::string& path, ConfigValue value) {
+// Sets a key that has dots of its own below the sections that are named, outermost first: in a sweep whole paths are
+// the keys.
+void set_swept_path(ConfigValue& map, std::span<const std::string> sections, const std::string& path,
+                    ConfigValue value) {
   if (!map.is_map() && !map.is_null())
-    fail_at(value.where(), "the sweep at {} is no mapping, so one path of it cannot be set; give all of it: --set 'sweep={{{}: {}}}'",
+    fail_at(value.where(),
+            "the sweep at {} is no mapping, so one path of it cannot be set; give all of it: --set 'sweep={{{}: {}}}'",
             map.where().to_string(), path, value.to_flow());
   if (!sections.empty()) {
     const ConfigValue* existing = map.find(sections.front());
@@ -69,7 +74,8 @@ void set_swept_path(ConfigValue& map, std::span<const std::string> sections, con
     set_swept_path(below, sections.subspan(1), path, std::move(value));
     return map.set(sections.front(), std::move(below));
   }
-  const auto same = std::find_if(map.entries().begin(), map.entries().end(), [&](const auto& e) { return full_path(e.key) == path; });
+  const auto same =
+      std::find_if(map.entries().begin(), map.entries().end(), [&](const auto& e) { return full_path(e.key) == path; });
   map.set(same == map.entries().end() ? path : same->key, std::move(value));
 }
 
@@ -89,7 +95,8 @@ bool override_sweep(ConfigValue& document, const Override& parsed) {
   return true;
 }
 
-void override_all(ConfigValue& document, const std::vector<std::string>& overrides, const std::filesystem::path& folder) {
+void override_all(ConfigValue& document, const std::vector<std::string>& overrides,
+                  const std::filesystem::path& folder) {
   for (const std::string& assignment : overrides) {
     const Override parsed = parse_override(assignment);
     if (!override_sweep(document, parsed)) document.set_path(full_path(parsed.path), parsed.value);
@@ -126,7 +133,8 @@ Section read_section(const ConfigValue& document, const char* name) {
 
 PipelineSection read_pipeline(const ConfigValue& document) {
   ConfigValue expanded = ConfigValue::map({});
-  if (const ConfigValue* pipeline = document.find("pipeline")) expanded.set("pipeline", util::expand_environment(*pipeline));
+  if (const ConfigValue* pipeline = document.find("pipeline"))
+    expanded.set("pipeline", util::expand_environment(*pipeline));
   return read_section<PipelineSection>(expanded, "pipeline");
 }
 
@@ -144,7 +152,8 @@ void read_baseline(Cell& cell, const ConfigValue& baseline) {
   for (const auto& entry : baseline.entries()) {
     const std::string path = full_path(entry.key);
     if (path != "pipeline" && path.rfind("pipeline.", 0) != 0)
-      fail_at(entry.where, "baseline: '{}' is no part of the pipeline; a baseline has the cell's own prompts, models and sampling",
+      fail_at(entry.where,
+              "baseline: '{}' is no part of the pipeline; a baseline has the cell's own prompts, models and sampling",
               entry.key);
     document.set_path(path, entry.value);
   }
@@ -174,7 +183,8 @@ std::string group_of(const Cell& cell, const ConfigValue& baseline) {
   if (pipeline && drafts_nothing(*pipeline))
     shared.set_path("model.draft", {});
   else if (pipeline)
-    key = pipeline->drafter.to_flow() + pipeline->verifier.to_flow() + pipeline->policy.to_flow() + pipeline->tree.to_flow();
+    key = pipeline->drafter.to_flow() + pipeline->verifier.to_flow() + pipeline->policy.to_flow() +
+          pipeline->tree.to_flow();
   return io::content_hash(shared.to_flow() + baseline.to_flow() + key);
 }
 
@@ -239,24 +249,32 @@ void RunSection::declare(Parameters& p) {
   p.add("seed", seed, "random seed", {.min = 0});
   p.add("repeats", repeats, "runs per prompt; times are medians", {.min = 1, .aliases = {"num_runs", "repetitions"}});
   p.add("warmup", warmup, "runs of the first prompt that are not counted", {.min = 0});
-  p.add("threads", threads, "CPU threads, at most one a processor; without it LibTorch's default", {.min = 1, .max = 4096});
+  p.add("threads", threads, "CPU threads, at most one a processor; without it LibTorch's default",
+        {.min = 1, .max = 4096});
   p.add("oversubscribe", oversubscribe, "allow more threads than there are processors");
-  p.add("batch_size", batch_size, "sequences that are decoded at once", {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
-  p.add("quality", quality, "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
+  p.add("batch_size", batch_size, "sequences that are decoded at once",
+        {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
+  p.add("quality", quality,
+        "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
         {.choices = {"auto", "always", "never"}});
   p.add("noise_gate", noise_gate,
-        "prompts whose threads waited a larger share of their time than this for processors that others had are timed again; none: it is "
+        "prompts whose threads waited a larger share of their time than this for processors that others had are timed "
+        "again; none: it is "
         "told",
         {.min = 0.01, .max = 1});
-  p.add("noise_gate_repeats", noise_gate_repeats, "how often at most; the attempt that waited least is kept", {.min = 1, .max = 100});
-  p.add("noise_gate_pause", noise_gate_pause, "seconds to wait at most, before each, for the others to be done", {.min = 0, .max = 3600});
-  p.add("interleave", interleave, "baseline and methods run prompt by prompt beside one another; false: one after the other");
+  p.add("noise_gate_repeats", noise_gate_repeats, "how often at most; the attempt that waited least is kept",
+        {.min = 1, .max = 100});
+  p.add("noise_gate_pause", noise_gate_pause, "seconds to wait at most, before each, for the others to be done",
+        {.min = 0, .max = 3600});
+  p.add("interleave", interleave,
+        "baseline and methods run prompt by prompt beside one another; false: one after the other");
   p.add("pin_threads", pin_threads, "each thread stays on one processor, where there are enough of them");
   p.add("request_rate", request_rate,
-        "requests a second that arrive by themselves, at random times (Poisson); none: the next ones start when the last ones have ended",
+        "requests a second that arrive by themselves, at random times (Poisson); none: the next ones start when the "
+        "last ones have ended",
         {.min = 1e-6});
-  p.add("slo_ttft_ms", slo_ttft_ms, "a request is good if its first token comes within this time; goodput counts good requests",
-        {.min = 1e-6});
+  p.add("slo_ttft_ms", slo_ttft_ms,
+        "a request is good if its first token comes within this time; goodput counts good requests", {.min = 1e-6});
   p.add("slo_tpot_ms", slo_tpot_ms, "and if a token takes no longer than this, the first one aside", {.min = 1e-6});
   p.add("slo_latency_ms", slo_latency_ms, "and if it has ended within this time", {.min = 1e-6});
   p.add("power_watts", power_watts, "what the machine draws, for energy where it cannot be measured", {.min = 1e-6});
@@ -271,7 +289,8 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
   const std::filesystem::path folder = file.parent_path();
   ConfigValue document = load_with_includes(file, inline_sections);
   if (!document.is_map())
-    fail_at({file.string(), 1}, "a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep");
+    fail_at({file.string(), 1},
+            "a study is a mapping with the keys study, model, pipeline, sampling, workload, run, baseline, sweep");
   override_all(document, overrides, folder);
   StudySections sections;
   Parameters::read(document, "the study", sections);
@@ -300,8 +319,10 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
     study.cells.push_back(std::move(cell));
   }
   // All cells of a table or none: a lossy one is to be compared with the others.
-  const bool lossy = std::any_of(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return is_lossy(cell.pipeline); });
-  for (Cell& cell : study.cells) cell.measures_quality = cell.run.quality == "always" || (cell.run.quality == "auto" && lossy);
+  const bool lossy =
+      std::any_of(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return is_lossy(cell.pipeline); });
+  for (Cell& cell : study.cells)
+    cell.measures_quality = cell.run.quality == "always" || (cell.run.quality == "auto" && lossy);
   return study;
 }
 

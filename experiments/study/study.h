@@ -1,8 +1,9 @@
 // A study: one YAML file that says what is run, on what, and against which baseline.
 //
-// Contract: load_study() reads the file, applies `--set` overrides, expands the sweep and reads every cell, so that a mistake anywhere (an unknown
-// key, a wrong type, a value out of range) is an Error with file:line before anything has been run. The parts of pipelines are read when they are
-// built (experiments/study/pipeline.h), with the same kind of message.
+// Contract: load_study() reads the file, applies `--set` overrides, expands the sweep and reads every cell, so that a
+// mistake anywhere (an unknown key, a wrong type, a value out of range) is an Error with file:line before anything has
+// been run. The parts of pipelines are read when they are built (experiments/study/pipeline.h), with the same kind of
+// message.
 //
 //   study: draft-length                       # names the folder of the results
 //   description: optional free text
@@ -12,15 +13,17 @@
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
 //   include:  base.yaml                       # optional: a study that this one changes (experiments/study/include.h)
-//   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap predicts
-//   plugins:  [libmine.so]                    # optional: strategies out of shared libraries
-//   baseline: {pipeline.drafter: {type: none}}    # the default; `none` for no baseline
-//   sweep:    {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # or zip, lists, ...: experiments/study/sweep.h
+//   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap
+//   predicts plugins:  [libmine.so]                    # optional: strategies out of shared libraries baseline:
+//   {pipeline.drafter: {type: none}}    # the default; `none` for no baseline sweep:
+//   {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # or zip, lists, ...:
+//   experiments/study/sweep.h
 //
-// Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A path is looked for in the
-// current folder first, then beside the study; "${NAME}" in it is the environment variable NAME. In dotted paths drafter, verifier, policy and
-// tree stand for pipeline.drafter and so on. An override wins over the sweep; a swept path that is overridden is no longer swept. Overrides may name
-// swept paths too: `--set 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or sweep.zip. and so on in front.
+// Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A
+// path is looked for in the current folder first, then beside the study; "${NAME}" in it is the environment variable
+// NAME. In dotted paths drafter, verifier, policy and tree stand for pipeline.drafter and so on. An override wins over
+// the sweep; a swept path that is overridden is no longer swept. Overrides may name swept paths too: `--set
+// 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or sweep.zip. and so on in front.
 #pragma once
 
 #include <filesystem>
@@ -72,7 +75,8 @@ struct Cell {
   ConfigValue settings;  // what the sweep chose: dotted path -> value
   ConfigValue document;  // the sections below as they were written
   std::string hash;      // of the document: names the cell's folder
-  std::string group;     // cells with the same one share models, prompts, sampling, threads and baseline: they are run beside one another
+  std::string group;     // cells with the same one share models, prompts, sampling, threads and baseline: they are run
+                         // beside one another
   ModelSection model;
   PipelineSection pipeline;
   SamplingOptions sampling;

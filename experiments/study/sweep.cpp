@@ -43,12 +43,16 @@ class Expansion {
  private:
   Points of_mapping(const ConfigValue& sweep) const {
     if (!sweep.is_map()) fail_at(sweep.where(), "sweep: expected a mapping of dotted paths to lists of values");
-    const auto is_form = [](const auto& entry) { return std::find(kForms.begin(), kForms.end(), entry.key) != kForms.end(); };
+    const auto is_form = [](const auto& entry) {
+      return std::find(kForms.begin(), kForms.end(), entry.key) != kForms.end();
+    };
     if (std::none_of(sweep.entries().begin(), sweep.entries().end(), is_form)) return grid(sweep);
     Points points(1);
     for (const auto& entry : sweep.entries()) {
       if (!is_form(entry))
-        fail_at(entry.where, "sweep: '{}' stands beside forms of a sweep; paths go below grid, zip, one_at_a_time or cells", entry.key);
+        fail_at(entry.where,
+                "sweep: '{}' stands beside forms of a sweep; paths go below grid, zip, one_at_a_time or cells",
+                entry.key);
       points = product(points, form(entry.key, entry.value), sweep.where());
     }
     return points;
@@ -134,7 +138,9 @@ class Expansion {
     return out;
   }
 
-  bool overridden(const std::string& path) const { return std::find(overridden_.begin(), overridden_.end(), path) != overridden_.end(); }
+  bool overridden(const std::string& path) const {
+    return std::find(overridden_.begin(), overridden_.end(), path) != overridden_.end();
+  }
 
   std::vector<Axis> axes_of(const ConfigValue& value) const {
     if (!value.is_map()) fail_at(value.where(), "sweep: expected a mapping of dotted paths to lists of values");
@@ -157,7 +163,8 @@ std::string shown(const ConfigValue& value) { return value.is_scalar() ? value.t
 
 std::string short_name(const std::string& key, const ConfigValue& value) {
   if (value.is_scalar())
-    return key == "drafter" || key == "verifier" || key == "policy" || key == "tree" ? value.text() : key + "=" + value.text();
+    return key == "drafter" || key == "verifier" || key == "policy" || key == "tree" ? value.text()
+                                                                                     : key + "=" + value.text();
   const ConfigValue* type = value.find("type");
   if (!type || !type->is_scalar()) return key + "=" + value.to_flow();
   std::string name = type->text();

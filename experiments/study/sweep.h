@@ -8,8 +8,8 @@
 //     cells:         [{h: 1, i: 2}, {h: 5}]                  # these
 //   sweep: [{grid: ...}, {cells: ...}]                       # one after the other
 //
-// Contract: pure. Forms that stand in one mapping are multiplied, the first one varies slowest, as it is written; so does a grid's first path. A
-// path that an override names is not swept any more. More than 10,000 cells are an Error.
+// Contract: pure. Forms that stand in one mapping are multiplied, the first one varies slowest, as it is written; so
+// does a grid's first path. A path that an override names is not swept any more. More than 10,000 cells are an Error.
 #pragma once
 
 #include <string>
@@ -22,8 +22,8 @@ namespace foretell::study {
 
 struct SweepPoint {
   std::vector<std::pair<std::string, ConfigValue>> values = {};  // full dotted path -> value
-  bool may_repeat =
-      false;  // one value at a time: the study's own value may be among them, and then it is the study as it is, not a second cell
+  bool may_repeat = false;  // one value at a time: the study's own value may be among them, and then it is the study as
+                            // it is, not a second cell
 
   ConfigValue settings() const;  // the same as a mapping
   std::string name() const;      // for people: "prompt_lookup prompt_lookup_max=3, temperature=1.0"

@@ -45,7 +45,8 @@ struct ColumnKeys {
     p.add("study", study, "who measures it");
     p.add("task", task, "of the study's summary; overall for all");
     p.add("metric", metric, "how it is counted", {.choices = measure_names()});
-    p.add("compare", compare, "what is compared", {.choices = {"value", "may_differ", "order", "none"}, .required = true});
+    p.add("compare", compare, "what is compared",
+          {.choices = {"value", "may_differ", "order", "none"}, .required = true});
     p.add("because", because, "why the value may differ, why only the order is compared, or nothing");
     p.add("tolerance", tolerance, "by how much a value may be off", {.min = 0});
     p.add("relative_tolerance", relative_tolerance, "likewise, as a share of what was published", {.min = 0});
@@ -65,7 +66,8 @@ struct RowKeys {
 };
 
 const std::vector<ConfigValue>& items_of(const ConfigValue& value, const char* key, const Location& where) {
-  if (!value.is_list() || value.items().empty()) fail_at(value.is_null() ? where : value.where(), "{}: expected a list with an entry", key);
+  if (!value.is_list() || value.items().empty())
+    fail_at(value.is_null() ? where : value.where(), "{}: expected a list with an entry", key);
   return value.items();
 }
 
@@ -94,11 +96,14 @@ std::optional<Published> read_published(const ConfigValue& value, const std::str
     const double number = finite(value, key);
     return Published{number, number, value.text()};
   }
-  if (value.items().size() != 2) fail_at(value.where(), "{}: a range has two numbers, [low, high]; found {}", key, value.items().size());
+  if (value.items().size() != 2)
+    fail_at(value.where(), "{}: a range has two numbers, [low, high]; found {}", key, value.items().size());
   const std::string& low = value.items()[0].text();
   const std::string& high = value.items()[1].text();
-  const Published range{finite(value.items()[0], key), finite(value.items()[1], key), fmt::format("{} to {}", low, high)};
-  if (range.low > range.high) fail_at(value.where(), "{}: the range [{}, {}] is upside down", key, range.low, range.high);
+  const Published range{finite(value.items()[0], key), finite(value.items()[1], key),
+                        fmt::format("{} to {}", low, high)};
+  if (range.low > range.high)
+    fail_at(value.where(), "{}: the range [{}, {}] is upside down", key, range.low, range.high);
   return range;
 }
 
@@ -115,7 +120,8 @@ std::vector<TableStudy> read_studies(const ConfigValue& value, const std::filesy
 void check_study_name(const std::string& name, const std::vector<TableStudy>& studies, const Location& where) {
   std::vector<std::string> known;
   for (const TableStudy& study : studies) known.push_back(study.name);
-  if (std::find(known.begin(), known.end(), name) == known.end()) throw Error(where, unknown_name_message("study", name, known));
+  if (std::find(known.begin(), known.end(), name) == known.end())
+    throw Error(where, unknown_name_message("study", name, known));
 }
 
 TableColumn read_column(const ConfigValue& value, const std::vector<TableStudy>& studies) {
@@ -125,7 +131,8 @@ TableColumn read_column(const ConfigValue& value, const std::vector<TableStudy>&
   column.how = {compare_of(keys.compare), keys.because.value_or(""), {keys.tolerance, keys.relative_tolerance}};
   const Location& at = value.where();
   if (keys.study || keys.task || keys.metric || column.how.compare != Compare::None) {
-    if (!keys.study || !keys.task || !keys.metric) fail_at(at, "column '{}': needs study, task and metric", column.name);
+    if (!keys.study || !keys.task || !keys.metric)
+      fail_at(at, "column '{}': needs study, task and metric", column.name);
     check_study_name(*keys.study, studies, at);
     column.study = *keys.study;
     column.task = *keys.task;
@@ -133,18 +140,23 @@ TableColumn read_column(const ConfigValue& value, const std::vector<TableStudy>&
   }
   const bool exact = keys.compare == "value", tolerances = keys.tolerance || keys.relative_tolerance;
   if (exact && keys.because) fail_at(at, "column '{}': what is compared by value needs no 'because'", column.name);
-  if (!exact && column.how.because.empty()) fail_at(at, "column '{}': compare: {} needs a reason in 'because'", column.name, keys.compare);
-  if (keys.tolerance && keys.relative_tolerance) fail_at(at, "column '{}': tolerance or relative_tolerance, not both", column.name);
+  if (!exact && column.how.because.empty())
+    fail_at(at, "column '{}': compare: {} needs a reason in 'because'", column.name, keys.compare);
+  if (keys.tolerance && keys.relative_tolerance)
+    fail_at(at, "column '{}': tolerance or relative_tolerance, not both", column.name);
   if (by_value(column.how.compare) != tolerances)
-    fail_at(at, "column '{}': {} tolerance or relative_tolerance", column.name, tolerances ? "only values have a" : "needs a");
+    fail_at(at, "column '{}': {} tolerance or relative_tolerance", column.name,
+            tolerances ? "only values have a" : "needs a");
   return column;
 }
 
 // `value`: a reason for all columns, or column -> reason.
-void apply_reasons(const ConfigValue& value, const char* key, Compare compare, const std::vector<TableColumn>& columns, TableRow& row) {
+void apply_reasons(const ConfigValue& value, const char* key, Compare compare, const std::vector<TableColumn>& columns,
+                   TableRow& row) {
   const auto set = [&](std::size_t c, const ConfigValue& reason) {
     if (compare == Compare::MayDiffer && !by_value(row.how[c].compare))
-      fail_at(reason.where(), "row '{}': column '{}' is not compared by value, so nothing may differ", row.name, columns[c].name);
+      fail_at(reason.where(), "row '{}': column '{}' is not compared by value, so nothing may differ", row.name,
+              columns[c].name);
     row.how[c].compare = compare;
     row.how[c].because = read_text(reason, key);
     if (row.how[c].because.empty()) fail_at(reason.where(), "{}: expected a reason in words", key);
@@ -169,8 +181,8 @@ TableRow read_row(const ConfigValue& value, const SurveyTable& table) {
   TableRow row{.name = keys.name};
   const auto& published = items_of(keys.published, "published", value.where());
   if (published.size() != table.columns.size())
-    fail_at(keys.published.where(), "row '{}': {} for {}; null stands for none", row.name, counted(published.size(), "published number"),
-            counted(table.columns.size(), "column"));
+    fail_at(keys.published.where(), "row '{}': {} for {}; null stands for none", row.name,
+            counted(published.size(), "published number"), counted(table.columns.size(), "column"));
   for (std::size_t c = 0; c < published.size(); ++c) {
     row.published.push_back(read_published(published[c], table.columns[c].name));
     row.how.push_back(table.columns[c].how);
@@ -185,8 +197,10 @@ TableRow read_row(const ConfigValue& value, const SurveyTable& table) {
     }
   for (std::size_t c = 0; c < row.how.size(); ++c)
     if (row.published[c] && row.how[c].compare != Compare::None && !row.measured.count(table.columns[c].study))
-      fail_at(value.where(), "row '{}': column '{}' is measured by study '{}', of which no cell is named; name one, or say not_comparable",
-              row.name, table.columns[c].name, table.columns[c].study);
+      fail_at(
+          value.where(),
+          "row '{}': column '{}' is measured by study '{}', of which no cell is named; name one, or say not_comparable",
+          row.name, table.columns[c].name, table.columns[c].study);
   return row;
 }
 
@@ -235,7 +249,8 @@ const TableStudy& SurveyTable::study(const std::string& name) const {
 
 SurveyTable load_survey_table(const std::filesystem::path& file) {
   const ConfigValue document = load_yaml(file);
-  if (!document.is_map()) fail("{}: a table is a mapping with the keys title, source, setting, studies, columns, rows", file.string());
+  if (!document.is_map())
+    fail("{}: a table is a mapping with the keys title, source, setting, studies, columns, rows", file.string());
   TableDocument keys;
   Parameters::read(document, "a table", keys);
   SurveyTable table{.file = file, .title = keys.title, .note = keys.note, .tie = keys.tie};
@@ -245,7 +260,8 @@ SurveyTable load_survey_table(const std::filesystem::path& file) {
   for (const ConfigValue& column : items_of(keys.columns, "columns", document.where()))
     table.columns.push_back(read_column(column, table.studies));
   check_distinct(table.columns, "columns", keys.columns.where());
-  for (const ConfigValue& row : items_of(keys.rows, "rows", document.where())) table.rows.push_back(read_row(row, table));
+  for (const ConfigValue& row : items_of(keys.rows, "rows", document.where()))
+    table.rows.push_back(read_row(row, table));
   check_distinct(table.rows, "rows", keys.rows.where());
   return table;
 }

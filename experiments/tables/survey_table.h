@@ -1,13 +1,13 @@
 // A published table as data: its figures with their source, and where each number comes from here.
 //
-// Contract: load_survey_table() reads the whole file; an unknown key, a missing reason or a row that names no cell for a column that needs one is an
-// Error with file:line. Studies are named, not read. docs/TABLES.md has the format.
+// Contract: load_survey_table() reads the whole file; an unknown key, a missing reason or a row that names no cell for
+// a column that needs one is an Error with file:line. Studies are named, not read. docs/TABLES.md has the format.
 //
 //   title: a leaderboard
 //   source:  {authors: A and B, year: 2024, arxiv: "2401.00001", where: Table 5}
-//   setting: {model: Vicuna-7B, hardware: one GPU, temperature: 0, dtype: fp16, counting: tokens a round, the target's own included}
-//   tie: 0.05                                    # optional: shares by which two speeds must differ to be ordered
-//   studies:
+//   setting: {model: Vicuna-7B, hardware: one GPU, temperature: 0, dtype: fp16, counting: tokens a round, the target's
+//   own included} tie: 0.05                                    # optional: shares by which two speeds must differ to be
+//   ordered studies:
 //     recorded: {study: ../studies/specbench_drafters.yaml, setting: what runs here}
 //   columns:
 //     - {name: tau, study: recorded, task: overall, metric: mean_acceptance_length, compare: value, tolerance: 0.02}
@@ -15,8 +15,10 @@
 //   rows:
 //     - name: PLD
 //       published: [1.73, null]                  # one a column: a number, a range [low, high], or null
-//       measured: {recorded: {pipeline.drafter: {type: prompt_lookup}}}    # the values that the study's sweep gives this cell
-//     - {name: other, published: [2.5, 7], not_comparable: why}            # of the row, or {column: why}; may_differ likewise
+//       measured: {recorded: {pipeline.drafter: {type: prompt_lookup}}}    # the values that the study's sweep gives
+//       this cell
+//     - {name: other, published: [2.5, 7], not_comparable: why}            # of the row, or {column: why}; may_differ
+//     likewise
 #pragma once
 
 #include <filesystem>

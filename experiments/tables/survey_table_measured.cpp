@@ -41,9 +41,11 @@ MeasuredNumber measure_of(const std::string& metric, const io::OrderedJsonView& 
                           const std::filesystem::path& folder, bool timed) {
   if (metric == "accepted_per_round") return {accepted_per_round(task)};
   const auto in_doubt = [&](MeasuredNumber number, std::optional<double> samples) {
-    if (text_of(task, "verdict") == name_of(metrics::SpeedupVerdict::UnreliableTiming)) number.doubt = text_of(task, "verdict_words");
+    if (text_of(task, "verdict") == name_of(metrics::SpeedupVerdict::UnreliableTiming))
+      number.doubt = text_of(task, "verdict_words");
     if (samples && *samples < metrics::kLeastPrompts)
-      number.unsure = fmt::format("measured over {:.0f}, at least {} prompts or batches are needed", *samples, metrics::kLeastPrompts);
+      number.unsure = fmt::format("measured over {:.0f}, at least {} prompts or batches are needed", *samples,
+                                  metrics::kLeastPrompts);
     else if (!number.interval)
       number.unsure = "it has no interval";
     return number;
@@ -53,7 +55,8 @@ MeasuredNumber measure_of(const std::string& metric, const io::OrderedJsonView& 
     return speedup ? in_doubt({speedup->value, speedup->interval}, speedup->samples) : MeasuredNumber{};
   }
   const MeasuredNumber number{number_of(task, metric.c_str()), interval_of(task, metric)};
-  return metric == "speedup" || metric == "decode_speedup" ? in_doubt(number, number_of(task, "speedup_samples")) : number;
+  return metric == "speedup" || metric == "decode_speedup" ? in_doubt(number, number_of(task, "speedup_samples"))
+                                                           : number;
 }
 
 // Of the pipeline as the study has it, and of what the run knew of it: a plug-in need not be loaded here.
@@ -61,7 +64,8 @@ std::string given_to(const study::PipelineSection& pipeline, const io::OrderedJs
   std::vector<std::string> parts = given_acceptance(pipeline);
   if (const auto written = summary.find("given_acceptance"))
     for (std::size_t i = 0; i < written->size(); ++i)
-      if (std::find(parts.begin(), parts.end(), written->at(i).string()) == parts.end()) parts.push_back(written->at(i).string());
+      if (std::find(parts.begin(), parts.end(), written->at(i).string()) == parts.end())
+        parts.push_back(written->at(i).string());
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
@@ -74,13 +78,18 @@ std::string task_names(const io::OrderedJsonView& tasks) {
 }  // namespace
 
 const std::vector<std::string>& measure_names() {
-  static const std::vector<std::string> names = {
-      "mean_acceptance_length", "mean_acceptance_length_per_request", "accepted_per_round", "draft_acceptance_rate", "speedup",
-      "decode_speedup",         "speedup_mean_of_questions"};
+  static const std::vector<std::string> names = {"mean_acceptance_length",
+                                                 "mean_acceptance_length_per_request",
+                                                 "accepted_per_round",
+                                                 "draft_acceptance_rate",
+                                                 "speedup",
+                                                 "decode_speedup",
+                                                 "speedup_mean_of_questions"};
   return names;
 }
 
-std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results::GenerationRecord> records, const std::string& task) {
+std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results::GenerationRecord> records,
+                                                         const std::string& task) {
   struct Side {
     double tokens = 0, ns = 0;
     double rate() const { return tokens / ns; }
@@ -120,7 +129,8 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results
   return QuestionSpeedup{sum.value / counted, estimate.interval, estimate.samples};
 }
 
-MeasuredStudies::MeasuredStudies(const SurveyTable& table, std::filesystem::path results) : table_(table), results_(std::move(results)) {
+MeasuredStudies::MeasuredStudies(const SurveyTable& table, std::filesystem::path results)
+    : table_(table), results_(std::move(results)) {
   for (const TableStudy& study : table.studies) {
     Source& source = sources_[study.name];
     try {
@@ -131,7 +141,8 @@ MeasuredStudies::MeasuredStudies(const SurveyTable& table, std::filesystem::path
   }
 }
 
-const study::Cell& MeasuredStudies::cell_of(const Source& source, const TableStudy& study, const ConfigValue& settings) const {
+const study::Cell& MeasuredStudies::cell_of(const Source& source, const TableStudy& study,
+                                            const ConfigValue& settings) const {
   const auto is_meant = [&](const study::Cell& cell) {
     return std::all_of(settings.entries().begin(), settings.entries().end(), [&](const ConfigValue::Entry& entry) {
       const ConfigValue* value = cell.settings.find(study::full_path(entry.key));
@@ -141,8 +152,9 @@ const study::Cell& MeasuredStudies::cell_of(const Source& source, const TableStu
   const auto& cells = source.study->cells;
   const auto meant = std::count_if(cells.begin(), cells.end(), is_meant);
   if (meant != 1)
-    fail_at(settings.where(), "{} of the {} of {} {} {}; expected exactly one", meant == 0 ? "none" : std::to_string(meant),
-            counted(cells.size(), "cell"), study.file.string(), meant == 1 ? "has" : "have", settings.to_flow());
+    fail_at(settings.where(), "{} of the {} of {} {} {}; expected exactly one",
+            meant == 0 ? "none" : std::to_string(meant), counted(cells.size(), "cell"), study.file.string(),
+            meant == 1 ? "has" : "have", settings.to_flow());
   return *std::find_if(cells.begin(), cells.end(), is_meant);
 }
 
@@ -160,7 +172,8 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   if (!source.study) return {std::nullopt, std::nullopt, "the study cannot be read: " + source.unreadable};
   const study::Cell& cell = cell_of(source, study, named->second);
   const std::filesystem::path folder = results::cell_folder(results_, *source.study, cell);
-  if (const std::string& damage = damage_of(folder); !damage.empty()) return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
+  if (const std::string& damage = damage_of(folder); !damage.empty())
+    return {std::nullopt, std::nullopt, "the cell is damaged: " + damage};
   if (!results::Store(folder).finished())
     return {std::nullopt, std::nullopt,
             fmt::format("not run yet; `foretell run {}{}` does, or --run here", util::shell_quoted(study.file.string()),
@@ -169,12 +182,15 @@ MeasuredNumber MeasuredStudies::find(const TableRow& row, const TableColumn& col
   const Location& where = summary.where();
   const io::OrderedJsonView view = summary.view(), tasks = view.at("tasks");
   const auto task = tasks.find(column.task);
-  if (!task) fail_at(column.where, "column '{}': {} has no task '{}'; it has {}", column.name, where.file, column.task, task_names(tasks));
+  if (!task)
+    fail_at(column.where, "column '{}': {} has no task '{}'; it has {}", column.name, where.file, column.task,
+            task_names(tasks));
   const bool timed = view.boolean_or("timed", true);
   MeasuredNumber number = measure_of(column.metric, *task, column.task, folder, timed);
   number.given = given_to(cell.pipeline, view);
   if (!number.value)
-    number.missing = timed ? fmt::format("the cell has no {}", column.metric) : "the target is a recorded answer: its times mean nothing";
+    number.missing = timed ? fmt::format("the cell has no {}", column.metric)
+                           : "the target is a recorded answer: its times mean nothing";
   return number;
 }
 
@@ -185,7 +201,8 @@ std::vector<std::filesystem::path> MeasuredStudies::to_run() const {
     const bool finished = source.study && std::all_of(table_.rows.begin(), table_.rows.end(), [&](const TableRow& row) {
                             const auto named = row.measured.find(study.name);
                             if (named == row.measured.end()) return true;
-                            const auto folder = results::cell_folder(results_, *source.study, cell_of(source, study, named->second));
+                            const auto folder =
+                                results::cell_folder(results_, *source.study, cell_of(source, study, named->second));
                             return damage_of(folder).empty() && results::Store(folder).finished();
                           });
     if (!finished) out.push_back(study.file);

@@ -48,7 +48,8 @@ struct SharedReason {
   std::string cells(std::size_t all_rows, std::size_t all_columns) const {
     std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>> groups;  // rows, columns
     for (const auto& [row, columns] : rows) {
-      const auto it = std::find_if(groups.begin(), groups.end(), [&, &wanted = columns](const auto& g) { return g.second == wanted; });
+      const auto it = std::find_if(groups.begin(), groups.end(),
+                                   [&, &wanted = columns](const auto& g) { return g.second == wanted; });
       if (it == groups.end())
         groups.push_back({{row}, columns});
       else
@@ -56,8 +57,9 @@ struct SharedReason {
     }
     std::vector<std::string> words;
     for (const auto& [names, columns] : groups)
-      words.push_back(fmt::format("{} in {}", names.size() == all_rows ? "all rows" : fmt::format("{}", fmt::join(names, ", ")),
-                                  columns.size() == all_columns ? "all columns" : fmt::format("{}", fmt::join(columns, ", "))));
+      words.push_back(
+          fmt::format("{} in {}", names.size() == all_rows ? "all rows" : fmt::format("{}", fmt::join(names, ", ")),
+                      columns.size() == all_columns ? "all columns" : fmt::format("{}", fmt::join(columns, ", "))));
     return fmt::format("{}", fmt::join(words, "; "));
   }
 };
@@ -70,10 +72,11 @@ std::vector<SharedReason> reasons_of(const ComparedTable& compared) {
       for (std::size_t c = 0; c < table.columns.size(); ++c) {
         const JudgedCell& cell = compared.judged[c].cells[r];
         if (cell.verdict != verdict || verdict == CellVerdict::Reproduced) continue;
-        auto it =
-            std::find_if(out.begin(), out.end(), [&](const SharedReason& s) { return s.verdict == verdict && s.reason == cell.reason; });
+        auto it = std::find_if(out.begin(), out.end(),
+                               [&](const SharedReason& s) { return s.verdict == verdict && s.reason == cell.reason; });
         if (it == out.end()) it = out.insert(out.end(), {verdict, cell.reason});
-        if (it->rows.empty() || it->rows.back().first != table.rows[r].name) it->rows.push_back({table.rows[r].name, {}});
+        if (it->rows.empty() || it->rows.back().first != table.rows[r].name)
+          it->rows.push_back({table.rows[r].name, {}});
         it->rows.back().second.push_back(table.columns[c].name);
       }
   return out;
@@ -103,10 +106,12 @@ std::vector<std::string> order_lines(const ComparedTable& compared) {
   std::vector<std::string> out;
   for (std::size_t c = 0; c < compared.judged.size(); ++c)
     if (const JudgedColumn& column = compared.judged[c]; column.by_order)
-      out.push_back(fmt::format("{}: {}, {}", compared.table.columns[c].name, pair_words(column), correlation_words(column)));
+      out.push_back(
+          fmt::format("{}: {}, {}", compared.table.columns[c].name, pair_words(column), correlation_words(column)));
   if (!out.empty())
-    out.push_back(fmt::format("left out: pairs within {:g}% of one another, and pairs whose ranges or 95% intervals overlap",
-                              100 * compared.table.tie));
+    out.push_back(
+        fmt::format("left out: pairs within {:g}% of one another, and pairs whose ranges or 95% intervals overlap",
+                    100 * compared.table.tie));
   return out;
 }
 
@@ -127,7 +132,8 @@ template <class Visit>
 void for_each_cell(const ComparedTable& compared, const Visit& visit) {
   for (std::size_t r = 0; r < compared.table.rows.size(); ++r)
     for (std::size_t c = 0; c < compared.table.columns.size(); ++c)
-      visit(compared.table.rows[r], r, compared.table.columns[c], c, compared.measured[c][r], compared.judged[c].cells[r]);
+      visit(compared.table.rows[r], r, compared.table.columns[c], c, compared.measured[c][r],
+            compared.judged[c].cells[r]);
 }
 
 std::string list_of(const std::vector<std::string>& lines, const char* bullet) {
@@ -142,7 +148,9 @@ nlohmann::ordered_json published_json(const std::optional<Published>& published)
   return nlohmann::ordered_json::array({published->low, published->high});
 }
 
-nlohmann::ordered_json number_json(const std::optional<double>& value) { return value ? nlohmann::ordered_json(*value) : nullptr; }
+nlohmann::ordered_json number_json(const std::optional<double>& value) {
+  return value ? nlohmann::ordered_json(*value) : nullptr;
+}
 
 }  // namespace
 
@@ -154,8 +162,8 @@ ComparedTable compare_with(const SurveyTable& table, const MeasuredStudies& stud
     for (const TableRow& row : table.rows) {
       numbers.push_back(studies.find(row, table.columns[c]));
       const MeasuredNumber& number = numbers.back();
-      cells.push_back({row.name, row.published[c], number.value, number.interval, row.how[c], number.missing, number.given, number.doubt,
-                       number.unsure});
+      cells.push_back({row.name, row.published[c], number.value, number.interval, row.how[c], number.missing,
+                       number.given, number.doubt, number.unsure});
     }
     out.measured.push_back(std::move(numbers));
     out.judged.push_back(judge_column(cells, table.tie));
@@ -165,10 +173,10 @@ ComparedTable compare_with(const SurveyTable& table, const MeasuredStudies& stud
 
 bool all_reproduced(const ComparedTable& compared) {
   bool all = true;
-  for_each_cell(compared,
-                [&](const TableRow& row, std::size_t, const TableColumn&, std::size_t c, const MeasuredNumber&, const JudgedCell& cell) {
-                  if (row.published[c] && row.how[c].compare == Compare::Value) all = all && cell.within;
-                });
+  for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn&, std::size_t c,
+                              const MeasuredNumber&, const JudgedCell& cell) {
+    if (row.published[c] && row.how[c].compare == Compare::Value) all = all && cell.within;
+  });
   return all;
 }
 
@@ -183,7 +191,8 @@ std::string to_text(const ComparedTable& compared) {
       cells.insert(cells.end(), {published_text(table.rows[r].published[c]), shown_here(compared, c, r)});
     grid.add(cells);
   }
-  std::string out = table.title + "\n" + list_of(setting_lines(table), "") + "\n" + grid.to_string() + "\n" + legend(compared) + "\n";
+  std::string out =
+      table.title + "\n" + list_of(setting_lines(table), "") + "\n" + grid.to_string() + "\n" + legend(compared) + "\n";
   if (const auto lines = order_lines(compared); !lines.empty()) out += "\n" + list_of(lines, "");
   if (const auto lines = reason_lines(compared); !lines.empty()) out += "\n" + list_of(lines, "");
   return out;
@@ -203,16 +212,18 @@ std::string to_markdown(const ComparedTable& compared) {
     for (std::size_t c = 0; c < table.columns.size(); ++c)
       out += fmt::format(" {} | {} |", published_text(table.rows[r].published[c]), shown_here(compared, c, r));
   }
-  return out + "\n\n" + legend(compared) + "\n\n" + list_of(order_lines(compared), "- ") + list_of(reason_lines(compared), "- ");
+  return out + "\n\n" + legend(compared) + "\n\n" + list_of(order_lines(compared), "- ") +
+         list_of(reason_lines(compared), "- ");
 }
 
 std::string to_csv(const ComparedTable& compared) {
   std::string out = "row,column,published_low,published_high,measured,verdict,reason\n";
-  for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn& column, std::size_t c, const MeasuredNumber& number,
-                              const JudgedCell& cell) {
+  for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn& column, std::size_t c,
+                              const MeasuredNumber& number, const JudgedCell& cell) {
     const auto& published = row.published[c];
     out += fmt::format("{},{},{},{},{},{},{}\n", report::csv_field(row.name), report::csv_field(column.name),
-                       published ? fmt::format("{}", published->low) : "", published ? fmt::format("{}", published->high) : "",
+                       published ? fmt::format("{}", published->low) : "",
+                       published ? fmt::format("{}", published->high) : "",
                        number.value ? fmt::format("{}", *number.value) : "", cell.verdict ? name_of(*cell.verdict) : "",
                        report::csv_field(cell.reason));
   });
@@ -221,18 +232,20 @@ std::string to_csv(const ComparedTable& compared) {
 
 nlohmann::ordered_json to_json(const ComparedTable& compared) {
   auto cells = nlohmann::ordered_json::array(), order = nlohmann::ordered_json::array();
-  for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn& column, std::size_t c, const MeasuredNumber& number,
-                              const JudgedCell& cell) {
-    cells.push_back({{"row", row.name},
-                     {"column", column.name},
-                     {"published", published_json(row.published[c])},
-                     {"measured", number_json(number.value)},
-                     {"interval", number.interval ? nlohmann::ordered_json::array({number.interval->low, number.interval->high}) : nullptr},
-                     {"metric", column.metric.empty() ? nullptr : nlohmann::ordered_json(column.metric)},
-                     {"declared_reproducible", row.published[c] && row.how[c].compare == Compare::Value},
-                     {"verdict", cell.verdict ? nlohmann::ordered_json(std::string(name_of(*cell.verdict))) : nullptr},
-                     {"reason", cell.reason.empty() ? nullptr : nlohmann::ordered_json(cell.reason)},
-                     {"given", number.given.empty() ? nullptr : nlohmann::ordered_json(number.given)}});
+  for_each_cell(compared, [&](const TableRow& row, std::size_t, const TableColumn& column, std::size_t c,
+                              const MeasuredNumber& number, const JudgedCell& cell) {
+    cells.push_back(
+        {{"row", row.name},
+         {"column", column.name},
+         {"published", published_json(row.published[c])},
+         {"measured", number_json(number.value)},
+         {"interval",
+          number.interval ? nlohmann::ordered_json::array({number.interval->low, number.interval->high}) : nullptr},
+         {"metric", column.metric.empty() ? nullptr : nlohmann::ordered_json(column.metric)},
+         {"declared_reproducible", row.published[c] && row.how[c].compare == Compare::Value},
+         {"verdict", cell.verdict ? nlohmann::ordered_json(std::string(name_of(*cell.verdict))) : nullptr},
+         {"reason", cell.reason.empty() ? nullptr : nlohmann::ordered_json(cell.reason)},
+         {"given", number.given.empty() ? nullptr : nlohmann::ordered_json(number.given)}});
   });
   for (std::size_t c = 0; c < compared.judged.size(); ++c)
     if (const JudgedColumn& column = compared.judged[c]; column.by_order)

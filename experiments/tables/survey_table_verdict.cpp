@@ -36,8 +36,8 @@ int order_of(const Range& a, const Range& b, double tie) {
 }
 
 bool is_ordered(const ComparedCell& cell) {
-  return cell.how.compare == Compare::Order && cell.published && cell.measured && cell.given.empty() && cell.doubt.empty() &&
-         cell.unsure.empty();
+  return cell.how.compare == Compare::Order && cell.published && cell.measured && cell.given.empty() &&
+         cell.doubt.empty() && cell.unsure.empty();
 }
 
 // "ours is another model (why); ..." with the second part only where there is a first one.
@@ -48,8 +48,8 @@ bool has_value(const ComparedCell& cell) {
 }
 
 std::string more_than(const Tolerance& t) {
-  return fmt::format("more than {} off",
-                     t.relative ? fmt::format("{:g}%", 100 * *t.relative) : fmt::format("{:g}", t.absolute.value_or(0)));
+  return fmt::format("more than {} off", t.relative ? fmt::format("{:g}%", 100 * *t.relative)
+                                                    : fmt::format("{:g}", t.absolute.value_or(0)));
 }
 
 JudgedCell by_value(const ComparedCell& cell) {
@@ -82,7 +82,8 @@ JudgedCell by_order(std::span<const ComparedCell> cells, std::size_t own, double
   }
   if (beaten.empty() && beating.empty())
     return agreeing ? JudgedCell{CellVerdict::SameOrder, cell.how.because}
-                    : JudgedCell{CellVerdict::NotComparable, joined("no other row can be ordered against it", cell.how.because)};
+                    : JudgedCell{CellVerdict::NotComparable,
+                                 joined("no other row can be ordered against it", cell.how.because)};
   std::string words;
   if (!beaten.empty()) words = fmt::format("here above {}, published below", fmt::join(beaten, ", "));
   if (!beating.empty()) words = joined(words, fmt::format("here below {}, published above", fmt::join(beating, ", ")));
@@ -104,7 +105,8 @@ std::string_view name_of(CellVerdict verdict) {
 }
 
 bool is_within(const Published& published, double measured, const Tolerance& tolerance) {
-  return measured >= published.low - slack(published.low, tolerance) && measured <= published.high + slack(published.high, tolerance);
+  return measured >= published.low - slack(published.low, tolerance) &&
+         measured <= published.high + slack(published.high, tolerance);
 }
 
 JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie) {
@@ -128,8 +130,8 @@ JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie) {
       out.cells.push_back(by_value(cell));
     for (std::size_t j = 0; j < i && is_ordered(cell); ++j) {
       if (!is_ordered(cells[j])) continue;
-      const int product =
-          order_of(published_range(cell), published_range(cells[j]), tie) * order_of(measured_range(cell), measured_range(cells[j]), tie);
+      const int product = order_of(published_range(cell), published_range(cells[j]), tie) *
+                          order_of(measured_range(cell), measured_range(cells[j]), tie);
       out.agreeing += product > 0;
       out.disagreeing += product < 0;
     }

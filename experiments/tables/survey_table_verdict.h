@@ -1,17 +1,20 @@
 // How a published number and the one measured here compare.
 //
-// Contract: pure. A column is judged as a whole, because the order of its rows says something where their values cannot: another model on another
-// machine has other speed-ups, but a method that beats another one there should beat it here.
+// Contract: pure. A column is judged as a whole, because the order of its rows says something where their values
+// cannot: another model on another machine has other speed-ups, but a method that beats another one there should beat
+// it here.
 //
 //   reproduced       the value is within the tolerance of what was published
 //   same order       values are not comparable; every pair of rows with this one stands in the published order
-//   recomputed from their record   the pipeline was given what it shows (a known answer, recorded or stated rates): nothing was measured,
+//   recomputed from their record   the pipeline was given what it shows (a known answer, recorded or stated rates):
+//   nothing was measured,
 //                                  so nothing is reproduced, and the row is in no order
 //   differs          neither
 //   not comparable   the table says why, or no other row can be ordered against this one
 //   not measured     nothing has been run yet
 //
-// Whether a number was given is not the table's to say: it follows from the pipeline (given_acceptance() of experiments/study/pipeline.h).
+// Whether a number was given is not the table's to say: it follows from the pipeline (given_acceptance() of
+// experiments/study/pipeline.h).
 #pragma once
 
 #include <optional>
@@ -80,8 +83,8 @@ struct JudgedColumn {
 
 bool is_within(const Published& published, double measured, const Tolerance& tolerance);
 
-// Two published ranges are ordered if they do not overlap, two measured numbers if their intervals do not. `tie`: numbers that differ by no more than
-// this share of the larger one are not ordered.
+// Two published ranges are ordered if they do not overlap, two measured numbers if their intervals do not. `tie`:
+// numbers that differ by no more than this share of the larger one are not ordered.
 JudgedColumn judge_column(std::span<const ComparedCell> cells, double tie);
 
 }  // namespace foretell::tables

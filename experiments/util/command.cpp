@@ -23,7 +23,8 @@ struct Bare<std::optional<T>> {
   using Type = T;
 };
 
-// Decimal and in range. The library's own conversion wraps what is negative, stops at the largest, and takes 010 for eight.
+// Decimal and in range. The library's own conversion wraps what is negative, stops at the largest, and takes 010 for
+// eight.
 template <class Number>
 Number number_in(const std::string& name, const std::string& text, const OptionStyle& style) {
   Number value{};
@@ -36,8 +37,8 @@ Number number_in(const std::string& name, const std::string& text, const OptionS
   } else {
     if (!is_number || code != std::errc{})
       throw CLI::ValidationError(
-          name, fmt::format("expected an integer from {} to {}, found '{}'", style.min ? static_cast<Number>(*style.min) : Limits::min(),
-                            Limits::max(), excerpt(text)));
+          name, fmt::format("expected an integer from {} to {}, found '{}'",
+                            style.min ? static_cast<Number>(*style.min) : Limits::min(), Limits::max(), excerpt(text)));
   }
   if (style.min && static_cast<double>(value) < *style.min)
     throw CLI::ValidationError(name, fmt::format("{} is below {}", text, *style.min));
@@ -60,14 +61,16 @@ CLI::Option* styled(CLI::Option* option, const OptionStyle& style) {
 }
 
 template <class T>
-CLI::Option* declare(CLI::App& app, const std::string& name, T& field, const std::string& doc, const OptionStyle& style) {
+CLI::Option* declare(CLI::App& app, const std::string& name, T& field, const std::string& doc,
+                     const OptionStyle& style) {
   CLI::Option* option = styled(app.add_option(name, field, doc), style);
   if (style.show_default) option->capture_default_str();
   return option;
 }
 
 template <class T>
-void declare_number(CLI::App& app, const std::string& name, T& field, const std::string& doc, const OptionStyle& style) {
+void declare_number(CLI::App& app, const std::string& name, T& field, const std::string& doc,
+                    const OptionStyle& style) {
   const auto read = [&field, name, style](const CLI::results_t& texts) {
     field = number_in<typename Bare<T>::Type>(name, texts.back(), style);
     return true;
@@ -89,11 +92,13 @@ void Command::add(const std::string& name, std::string& field, const std::string
   declare(*app_, name, field, doc, style);
 }
 
-void Command::add(const std::string& name, std::optional<std::string>& field, const std::string& doc, const OptionStyle& style) {
+void Command::add(const std::string& name, std::optional<std::string>& field, const std::string& doc,
+                  const OptionStyle& style) {
   declare(*app_, name, field, doc, style);
 }
 
-void Command::add(const std::string& name, std::vector<std::string>& field, const std::string& doc, const OptionStyle& style) {
+void Command::add(const std::string& name, std::vector<std::string>& field, const std::string& doc,
+                  const OptionStyle& style) {
   CLI::Option* option = declare(*app_, name, field, doc, style);
   if (!style.many && name.front() == '-') option->allow_extra_args(false);
 }
@@ -102,7 +107,8 @@ void Command::add(const std::string& name, int& field, const std::string& doc, c
   declare_number(*app_, name, field, doc, style);
 }
 
-void Command::add(const std::string& name, std::optional<int>& field, const std::string& doc, const OptionStyle& style) {
+void Command::add(const std::string& name, std::optional<int>& field, const std::string& doc,
+                  const OptionStyle& style) {
   declare_number(*app_, name, field, doc, style);
 }
 
@@ -118,11 +124,14 @@ void Command::add(const std::string& name, double& field, const std::string& doc
   declare_number(*app_, name, field, doc, style);
 }
 
-void Command::add(const std::string& name, std::optional<double>& field, const std::string& doc, const OptionStyle& style) {
+void Command::add(const std::string& name, std::optional<double>& field, const std::string& doc,
+                  const OptionStyle& style) {
   declare_number(*app_, name, field, doc, style);
 }
 
-void Command::add_flag(const std::string& name, bool& field, const std::string& doc) { app_->add_flag(name, field, doc); }
+void Command::add_flag(const std::string& name, bool& field, const std::string& doc) {
+  app_->add_flag(name, field, doc);
+}
 
 void Command::footer(std::function<std::string()> text) { app_->footer(std::move(text)); }
 

@@ -1,8 +1,8 @@
 // One command of the program: what it takes, and what it does once it was chosen.
 //
-// Contract: nothing is loaded or printed while options are declared. Fields must outlive parsing; the action runs once, after parsing succeeded.
-// A name with dashes is an option, one without is a positional argument. This is all that commands see of the command line library: its header
-// costs ten seconds to compile in every file that uses it.
+// Contract: nothing is loaded or printed while options are declared. Fields must outlive parsing; the action runs once,
+// after parsing succeeded. A name with dashes is an option, one without is a positional argument. This is all that
+// commands see of the command line library: its header costs ten seconds to compile in every file that uses it.
 #pragma once
 
 #include <cstdint>
@@ -36,14 +36,17 @@ class Command {
   void require_command();  // one of the commands below this one must be given
 
   void add(const std::string& name, std::string& field, const std::string& doc, const OptionStyle& style = {});
-  void add(const std::string& name, std::optional<std::string>& field, const std::string& doc, const OptionStyle& style = {});
-  void add(const std::string& name, std::vector<std::string>& field, const std::string& doc, const OptionStyle& style = {});
+  void add(const std::string& name, std::optional<std::string>& field, const std::string& doc,
+           const OptionStyle& style = {});
+  void add(const std::string& name, std::vector<std::string>& field, const std::string& doc,
+           const OptionStyle& style = {});
   void add(const std::string& name, int& field, const std::string& doc, const OptionStyle& style = {});
   void add(const std::string& name, std::optional<int>& field, const std::string& doc, const OptionStyle& style = {});
   void add(const std::string& name, std::int64_t& field, const std::string& doc, const OptionStyle& style = {});
   void add(const std::string& name, std::uint64_t& field, const std::string& doc, const OptionStyle& style = {});
   void add(const std::string& name, double& field, const std::string& doc, const OptionStyle& style = {});
-  void add(const std::string& name, std::optional<double>& field, const std::string& doc, const OptionStyle& style = {});
+  void add(const std::string& name, std::optional<double>& field, const std::string& doc,
+           const OptionStyle& style = {});
   void add_flag(const std::string& name, bool& field, const std::string& doc);
 
   void footer(std::function<std::string()> text);  // what --help ends with

@@ -57,7 +57,9 @@ void print_out(std::string_view text) { write_out(printable_lines(text)); }
 void print_exact(std::string_view text) { out_is_terminal() ? print_out(text) : write_out(text); }
 
 void print_json(const nlohmann::ordered_json& value, int indent) {
-  const auto written = [&](bool ascii) { return value.dump(indent, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n"; };
+  const auto written = [&](bool ascii) {
+    return value.dump(indent, ' ', ascii, nlohmann::json::error_handler_t::replace) + "\n";
+  };
   const std::string text = written(false);
   write_out(out_is_terminal() && printable_lines(text) != text ? written(true) : text);
 }

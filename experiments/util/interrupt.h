@@ -1,7 +1,7 @@
 // Ctrl-C ends a long command cleanly.
 //
-// Contract: while an InterruptGuard lives, the first SIGINT (or SIGTERM) only sets a flag, which the command looks at between prompts or rounds;
-// a second one ends the process at once. Without a guard signals do what they always do.
+// Contract: while an InterruptGuard lives, the first SIGINT (or SIGTERM) only sets a flag, which the command looks at
+// between prompts or rounds; a second one ends the process at once. Without a guard signals do what they always do.
 #pragma once
 
 #include <stdexcept>

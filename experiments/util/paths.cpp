@@ -68,21 +68,25 @@ ConfigValue expand_environment(const ConfigValue& value) {
     case ConfigValue::Kind::Map: break;
   }
   std::vector<ConfigValue::Entry> entries;
-  for (const auto& entry : value.entries()) entries.push_back({entry.key, expand_environment(entry.value), entry.where});
+  for (const auto& entry : value.entries())
+    entries.push_back({entry.key, expand_environment(entry.value), entry.where});
   return ConfigValue::map(std::move(entries), value.where());
 }
 
-std::filesystem::path resolve_path(const std::string& text, const Location& where, const std::filesystem::path& study_folder) {
+std::filesystem::path resolve_path(const std::string& text, const Location& where,
+                                   const std::filesystem::path& study_folder) {
   const std::filesystem::path path = expand_environment(text, where);
   if (is_there(path)) return noted(path);
   if (path.is_absolute() || study_folder.empty()) fail_at(where, "{}: no such file or folder", path.string());
   const std::filesystem::path beside = (study_folder / path).lexically_normal();
   if (!is_there(beside))
-    fail_at(where, "{}: no such file or folder, neither here nor beside the study ({})", path.string(), beside.string());
+    fail_at(where, "{}: no such file or folder, neither here nor beside the study ({})", path.string(),
+            beside.string());
   return noted(beside);
 }
 
-std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key, const std::filesystem::path& study_folder) {
+std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key,
+                                   const std::filesystem::path& study_folder) {
   return resolve_path(read_text(value, key), value.where(), study_folder);
 }
 

@@ -1,7 +1,8 @@
 // Paths in studies.
 //
-// Contract: "${NAME}" is the environment variable NAME; one that is not set is an Error with the variable's name and the place. A relative path is
-// looked for in the current folder first, then in the folder of the study; what exists in neither is an Error that says where it was looked for.
+// Contract: "${NAME}" is the environment variable NAME; one that is not set is an Error with the variable's name and
+// the place. A relative path is looked for in the current folder first, then in the folder of the study; what exists in
+// neither is an Error that says where it was looked for.
 #pragma once
 
 #include <filesystem>
@@ -18,10 +19,13 @@ std::string expand_environment(const std::string& text, const Location& where);
 // All scalars of a value.
 ConfigValue expand_environment(const ConfigValue& value);
 
-std::filesystem::path resolve_path(const std::string& text, const Location& where, const std::filesystem::path& study_folder);
-std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key, const std::filesystem::path& study_folder);
+std::filesystem::path resolve_path(const std::string& text, const Location& where,
+                                   const std::filesystem::path& study_folder);
+std::filesystem::path resolve_path(const ConfigValue& value, std::string_view key,
+                                   const std::filesystem::path& study_folder);
 
-// Remembers the files that resolve_path() gives on this thread while it lives: what a cell's numbers depend on besides its settings.
+// Remembers the files that resolve_path() gives on this thread while it lives: what a cell's numbers depend on besides
+// its settings.
 class InputFiles {
  public:
   InputFiles();

@@ -45,7 +45,8 @@ void Progress::note(const std::string& text) { print_error_line(text); }
 
 void Progress::show(bool final) {
   const double seconds = static_cast<double>(since_start_.elapsed_ns()) / kSecond;
-  std::string line = fmt::format("[{}/{}] {}: {}/{} {}, {}", cell_, cells_, name_, done_, total_, unit_, clock_time(seconds));
+  std::string line =
+      fmt::format("[{}/{}] {}: {}/{} {}, {}", cell_, cells_, name_, done_, total_, unit_, clock_time(seconds));
   if (!final && done_ > 0) line += fmt::format(", {} left", clock_time(seconds / done_ * (total_ - done_)));
   print_error_line(line, !final);
 }

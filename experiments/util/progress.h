@@ -1,7 +1,7 @@
 // How far a run is.
 //
-// Contract: written to standard error: one line that is rewritten on a terminal, elsewhere a line when a cell starts and ends and at most every ten
-// seconds in between. The time left is that of the current cell, from its own pace.
+// Contract: written to standard error: one line that is rewritten on a terminal, elsewhere a line when a cell starts
+// and ends and at most every ten seconds in between. The time left is that of the current cell, from its own pace.
 #pragma once
 
 #include <string>

@@ -23,7 +23,8 @@ std::string study_name_problem(std::string_view name) {
   if (name.empty()) return "is empty";
   if (name.front() == '.') return "begins with '.'";
   if (!std::all_of(name.begin(), name.end(), is_name_letter)) return "may hold letters, digits, '-', '_' and '.' only";
-  if (name.size() > kLongestName) return fmt::format("has {} characters, at most {} are allowed", name.size(), kLongestName);
+  if (name.size() > kLongestName)
+    return fmt::format("has {} characters, at most {} are allowed", name.size(), kLongestName);
   return "";
 }
 

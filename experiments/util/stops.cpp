@@ -7,7 +7,8 @@ namespace {
 
 class StringWatcher final : public StopWatcher {
  public:
-  StringWatcher(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> strings)
+  StringWatcher(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt,
+                std::vector<std::string> strings)
       : decoder_(std::move(tokenizer), true), strings_(std::move(strings)) {
     decoder_.prime(prompt);
     for (const std::string& s : strings_) longest_ = std::max(longest_, s.size());
@@ -15,9 +16,10 @@ class StringWatcher final : public StopWatcher {
 
   bool push(Token token) override {
     tail_ += decoder_.push(token);
-    const bool found =
-        std::any_of(strings_.begin(), strings_.end(), [&](const std::string& s) { return tail_.find(s) != std::string::npos; });
-    if (tail_.size() > longest_) tail_.erase(0, tail_.size() - longest_);  // a string may still be beginning in what is kept
+    const bool found = std::any_of(strings_.begin(), strings_.end(),
+                                   [&](const std::string& s) { return tail_.find(s) != std::string::npos; });
+    if (tail_.size() > longest_)
+      tail_.erase(0, tail_.size() - longest_);  // a string may still be beginning in what is kept
     return found;
   }
 
@@ -39,12 +41,13 @@ void add_template_stops(const tokenizers::Tokenizer& tokenizer, const chat::Chat
                         std::vector<Token>& stop_tokens) {
   if (ignore_eos) return;
   for (const std::string& stop : chat.stop_strings())
-    if (const auto id = tokenizer.token_to_id(stop); id && std::find(stop_tokens.begin(), stop_tokens.end(), *id) == stop_tokens.end())
+    if (const auto id = tokenizer.token_to_id(stop);
+        id && std::find(stop_tokens.begin(), stop_tokens.end(), *id) == stop_tokens.end())
       stop_tokens.push_back(*id);
 }
 
-std::shared_ptr<StopWatcher> watch_stop_strings(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt,
-                                                std::vector<std::string> strings) {
+std::shared_ptr<StopWatcher> watch_stop_strings(std::shared_ptr<const tokenizers::Tokenizer> tokenizer,
+                                                TokenSpan prompt, std::vector<std::string> strings) {
   return std::make_shared<StringWatcher>(std::move(tokenizer), prompt, std::move(strings));
 }
 

@@ -36,7 +36,8 @@ void Table::add_title(const std::string& text) { rows_.push_back({printable(text
 std::string Table::to_string() const {
   std::vector<int> widths(left_.size(), 0);
   for (const auto& row : rows_)
-    for (std::size_t c = 0; c < row.size() && row.size() == widths.size(); ++c) widths[c] = std::max(widths[c], width(row[c]));
+    for (std::size_t c = 0; c < row.size() && row.size() == widths.size(); ++c)
+      widths[c] = std::max(widths[c], width(row[c]));
   int total = -2;
   for (const int w : widths) total += w + 2;
   std::string out;

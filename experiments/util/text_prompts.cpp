@@ -19,7 +19,8 @@ std::vector<std::string> cut_prompts(std::string_view text, int count, int chara
     begin = text.find_first_not_of(kBlanks, begin);
     if (begin == std::string_view::npos || begin + length > text.size()) break;
     const std::size_t word = text.find_last_of(kBlanks, begin + length);
-    const std::size_t last = word == std::string_view::npos || word <= begin ? text.find_first_of(kBlanks, begin) : word;
+    const std::size_t last =
+        word == std::string_view::npos || word <= begin ? text.find_first_of(kBlanks, begin) : word;
     const std::string_view cut = text.substr(begin, std::min(last, text.size()) - begin);
     prompts.emplace_back(cut.substr(0, cut.find_last_not_of(kBlanks) + 1));
     after = begin + cut.size();

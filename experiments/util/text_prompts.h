@@ -1,7 +1,8 @@
 // Prompts cut out of running text, for models that continue it.
 //
-// Contract: places are spread evenly over the text. A prompt begins with a line and has about the characters that were asked for, white space at its
-// ends left out; it ends with a whole word. Two prompts are never the same place; fewer come back where the text is too short for all.
+// Contract: places are spread evenly over the text. A prompt begins with a line and has about the characters that were
+// asked for, white space at its ends left out; it ends with a whole word. Two prompts are never the same place; fewer
+// come back where the text is too short for all.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // A model reading a given text: what it says behind every token of it.
 //
-// Contract: rows are asked for in order and computed a chunk at a time, so that the memory of the logits is bounded. The reader has a cache of its own;
-// model and tokens must outlive it.
+// Contract: rows are asked for in order and computed a chunk at a time, so that the memory of the logits is bounded.
+// The reader has a cache of its own; model and tokens must outlive it.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -6,7 +6,8 @@
 
 namespace foretell::util {
 
-TextStream::TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings)
+TextStream::TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt,
+                       std::vector<std::string> stop_strings)
     : decoder_(std::move(tokenizer), true), stop_strings_(std::move(stop_strings)) {
   decoder_.prime(prompt);
 }
@@ -32,7 +33,8 @@ std::string TextStream::release(bool all) {
   std::size_t kept = 0;  // bytes that may be the beginning of a stop string
   for (const std::string& s : stop_strings_) kept = std::max(kept, s.size() - 1);
   std::size_t shown = held_.size() - std::min(kept, held_.size());
-  while (shown > 0 && shown < held_.size() && (static_cast<unsigned char>(held_[shown]) & 0xC0) == 0x80) --shown;  // whole characters
+  while (shown > 0 && shown < held_.size() && (static_cast<unsigned char>(held_[shown]) & 0xC0) == 0x80)
+    --shown;  // whole characters
   const std::string out = held_.substr(0, shown);
   held_.erase(0, shown);
   return out;

@@ -1,7 +1,7 @@
 // An answer's text as it grows.
 //
-// Contract: push() gives the text that can be shown now, finish() the rest; joined they are the answer's text up to where a stop string begins.
-// While there are stop strings, so much is held back that no part of one is ever shown.
+// Contract: push() gives the text that can be shown now, finish() the rest; joined they are the answer's text up to
+// where a stop string begins. While there are stop strings, so much is held back that no part of one is ever shown.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,8 @@ namespace foretell::util {
 
 class TextStream {
  public:
-  TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt, std::vector<std::string> stop_strings);
+  TextStream(std::shared_ptr<const tokenizers::Tokenizer> tokenizer, TokenSpan prompt,
+             std::vector<std::string> stop_strings);
   std::string push(TokenSpan tokens);
   std::string finish();
 

@@ -31,7 +31,9 @@ std::vector<std::int64_t> poisson_arrivals(int count, double rate_per_second, st
 }
 
 std::function<void(const decoding::RoundEvent&)> RoundClock::listener() {
-  return [this](const decoding::RoundEvent& event) { ends_[event.request.id].push_back(watch_.elapsed_ns() - arrival_[event.request.id]); };
+  return [this](const decoding::RoundEvent& event) {
+    ends_[event.request.id].push_back(watch_.elapsed_ns() - arrival_[event.request.id]);
+  };
 }
 
 RequestTiming RoundClock::take(std::uint64_t request) {

@@ -1,8 +1,9 @@
 // When requests come and when their tokens were there.
 //
-// Contract: in a closed loop all requests of a batch come at once. In an open loop they come by themselves, at the times of a Poisson process with a
-// given rate, whether or not earlier ones have ended (Schroeder, Wierman, Harchol-Balter 2006: closed loops hide queues); a request that finds
-// no free slot waits, and its waiting counts. Times are nanoseconds.
+// Contract: in a closed loop all requests of a batch come at once. In an open loop they come by themselves, at the
+// times of a Poisson process with a given rate, whether or not earlier ones have ended (Schroeder, Wierman,
+// Harchol-Balter 2006: closed loops hide queues); a request that finds no free slot waits, and its waiting counts.
+// Times are nanoseconds.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // From a conversation's turns to the tokens of a prompt, and back.
 //
-// Contract: the prompt of turn k holds turns 0 to k and the answers to the turns before k. Text needs a tokenizer; turns that are tokens already
-// need none and have no answers put between them. The text of an answer is stripped of blanks at both ends, as FastChat does.
+// Contract: the prompt of turn k holds turns 0 to k and the answers to the turns before k. Text needs a tokenizer;
+// turns that are tokens already need none and have no answers put between them. The text of an answer is stripped of
+// blanks at both ends, as FastChat does.
 #pragma once
 
 #include <memory>

@@ -16,11 +16,14 @@ std::filesystem::path laws_file(const std::filesystem::path& path, const Locatio
   if (std::filesystem::exists(path / results::kLawsFile, ignored)) return path / results::kLawsFile;
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
-    if (std::filesystem::exists(entry.path() / results::kLawsFile, ignored)) found.push_back(entry.path() / results::kLawsFile);
+    if (std::filesystem::exists(entry.path() / results::kLawsFile, ignored))
+      found.push_back(entry.path() / results::kLawsFile);
   if (found.empty())
-    fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(), results::kLawsFile);
+    fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(),
+            results::kLawsFile);
   if (found.size() > 1)
-    fail_at(where, "laws: {} holds {}; name one of them, such as {}", path.string(), counted(found.size(), "recorded cell"),
+    fail_at(where, "laws: {} holds {}; name one of them, such as {}", path.string(),
+            counted(found.size(), "recorded cell"),
             std::min_element(found.begin(), found.end())->parent_path().string());
   return found.front();
 }
@@ -39,20 +42,23 @@ class EndOfRecording final : public StopWatcher {
 
 void RecordedWorkloadOptions::declare(Parameters& p) {
   p.add("limit", limit, "maximum number of conversations, from the first one on; 0: all", {.min = 0});
-  p.add("max_new_tokens", max_new_tokens, "of each answer; without it as recorded", {.min = 1, .aliases = {"max_tokens", "output_len"}});
+  p.add("max_new_tokens", max_new_tokens, "of each answer; without it as recorded",
+        {.min = 1, .aliases = {"max_tokens", "output_len"}});
 }
 
 LawReplay::LawReplay(const std::filesystem::path& file_or_folder, const Location& where)
     : record_(results::LawRecord::load(laws_file(file_or_folder, where))),
       rest_(record_.rest()),
       max_new_tokens_(record_.header.max_new_tokens) {
-  for (std::size_t i = 0; i < record_.answers.size(); ++i) places_[{record_.answers[i].conversation, record_.answers[i].turn}] = i;
+  for (std::size_t i = 0; i < record_.answers.size(); ++i)
+    places_[{record_.answers[i].conversation, record_.answers[i].turn}] = i;
 }
 
 Workload LawReplay::workload(const ConfigValue& description) {
   const ConfigValue* type = description.find("type");
   if (!type || read_text(*type, "type") != "recorded")
-    fail_at(type ? type->where() : description.where(), "a replay of laws brings its own prompts: expected workload: {{type: recorded}}");
+    fail_at(type ? type->where() : description.where(),
+            "a replay of laws brings its own prompts: expected workload: {{type: recorded}}");
   RecordedWorkloadOptions options;
   Parameters::read(description, "workload 'recorded'", options, {"type"});
   max_new_tokens_ = std::min(max_new_tokens_, options.max_new_tokens.value_or(max_new_tokens_));
@@ -63,7 +69,8 @@ Workload LawReplay::workload(const ConfigValue& description) {
     if (answer.turn == 0) {
       if (options.limit > 0 && static_cast<int>(out.conversations.size()) == options.limit) break;
       out.conversations.push_back({answer.conversation, answer.category, answer.task, {}});
-      if (std::find(out.tasks.begin(), out.tasks.end(), answer.task) == out.tasks.end()) out.tasks.push_back(answer.task);
+      if (std::find(out.tasks.begin(), out.tasks.end(), answer.task) == out.tasks.end())
+        out.tasks.push_back(answer.task);
     }
     out.conversations.back().turns.push_back({.ids = answer.prompt});
   }
@@ -98,7 +105,8 @@ bool ReplayClock::measured(const std::filesystem::path& draft) const {
 
 std::shared_ptr<const cost::RowCosts> ReplayClock::costs(const std::filesystem::path& draft) const {
   if (costs_ && !draft.empty() && !measured(draft))
-    fail_at(where_, "the record has no costs of the draft model {}: record with it as model.draft, or set cost: flat", draft.string());
+    fail_at(where_, "the record has no costs of the draft model {}: record with it as model.draft, or set cost: flat",
+            draft.string());
   return costs_;
 }
 
@@ -115,7 +123,8 @@ std::optional<PhaseTimes> ReplayClock::times(std::span<const RoundRecord> record
     draft += costs_->draft(width);
   }
   const auto share = static_cast<double>(records.size());
-  return PhaseTimes{.draft = static_cast<std::int64_t>(draft / share), .score = static_cast<std::int64_t>(costs_->target(rows) / share)};
+  return PhaseTimes{.draft = static_cast<std::int64_t>(draft / share),
+                    .score = static_cast<std::int64_t>(costs_->target(rows) / share)};
 }
 
 std::optional<double> ReplayClock::speedup(std::span<const results::GenerationRecord> records) const {

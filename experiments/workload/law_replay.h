@@ -1,12 +1,14 @@
 // A recorded run with its laws as the target of a study: {type: replay, laws: ...}.
 //
-// Contract: prompts, answers, stop tokens and limits come from the record, and no model is needed. `laws` names a file, a cell's folder, or a study's
-// folder in which one cell was recorded. The study's workload is {type: recorded}. The tokenizer is the one that the study names or the recorded one,
-// where it is still there; another one than the recorded is an Error, and without any, answers are shown as ids. What forwards of n rows take is what
-// was measured when the run was recorded: policies that plan with costs decide as they would there, and the rounds' times are made of them:
+// Contract: prompts, answers, stop tokens and limits come from the record, and no model is needed. `laws` names a file,
+// a cell's folder, or a study's folder in which one cell was recorded. The study's workload is {type: recorded}. The
+// tokenizer is the one that the study names or the recorded one, where it is still there; another one than the recorded
+// is an Error, and without any, answers are shown as ids. What forwards of n rows take is what was measured when the
+// run was recorded: policies that plan with costs decide as they would there, and the rounds' times are made of them:
 //   score: one forward of the target over all rows of the batch
 //   draft: one forward of the draft model for each level, where the drafter loads one
-// each in equal shares to its sequences. What a draft model takes to read a prompt, verification and the loop itself are not counted.
+// each in equal shares to its sequences. What a draft model takes to read a prompt, verification and the loop itself
+// are not counted.
 #pragma once
 
 #include <filesystem>
@@ -65,7 +67,8 @@ class ReplayClock {
   std::optional<PhaseTimes> times(std::span<const RoundRecord> records) const;
   // For a policy, in a study with this draft model (empty: none).
   std::shared_ptr<const cost::RowCosts> costs(const std::filesystem::path& draft) const;
-  // How much faster than plain decoding the method's rounds are, one sequence at a time, by these times; none without tokens or costs.
+  // How much faster than plain decoding the method's rounds are, one sequence at a time, by these times; none without
+  // tokens or costs.
   std::optional<double> speedup(std::span<const results::GenerationRecord> records) const;
 
  private:

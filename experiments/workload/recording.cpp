@@ -11,10 +11,11 @@ Recording Recording::load(const std::filesystem::path& file) {
   recording.name_ = file.string();
   for (const datasets::AnswerRow& row : datasets::read_answers(file)) {
     if (row.new_tokens.size() != row.turns.size())
-      fail("{}: question {}: {} but {} of new_tokens", file.string(), row.question_id, counted(row.turns.size(), "turn"),
-           counted(row.new_tokens.size(), "count"));
+      fail("{}: question {}: {} but {} of new_tokens", file.string(), row.question_id,
+           counted(row.turns.size(), "turn"), counted(row.new_tokens.size(), "count"));
     std::vector<RecordedAnswer>& answers = recording.answers_[row.question_id];
-    for (std::size_t turn = 0; turn < row.turns.size(); ++turn) answers.push_back({row.turns[turn], row.new_tokens[turn]});
+    for (std::size_t turn = 0; turn < row.turns.size(); ++turn)
+      answers.push_back({row.turns[turn], row.new_tokens[turn]});
   }
   return recording;
 }
@@ -26,7 +27,8 @@ const RecordedAnswer& Recording::answer(const Conversation& conversation, int tu
   return it->second[turn];
 }
 
-Tokens Recording::tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer, int max_new_tokens) const {
+Tokens Recording::tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer,
+                         int max_new_tokens) const {
   const RecordedAnswer& recorded = answer(conversation, turn);
   Tokens tokens = tokenizer.encode(recorded.text, {.add_special = false, .parse_special = false});
   const auto eos = tokenizer.eos();

@@ -1,9 +1,9 @@
 // A real model's recorded greedy answers.
 //
-// Contract: read from FastChat's answer rows (question_id, choices[0].turns, choices[0].new_tokens), as Spec-Bench writes them. The tokens of an
-// answer are those that its text has right after the prompt: Spec-Bench decodes the answer, strips it and keeps the text, and encoding that text
-// alone gives the same tokens as encoding it behind the prompt. A recording that ended before the run's limit had ended by itself: it gets a stop
-// token at its end.
+// Contract: read from FastChat's answer rows (question_id, choices[0].turns, choices[0].new_tokens), as Spec-Bench
+// writes them. The tokens of an answer are those that its text has right after the prompt: Spec-Bench decodes the
+// answer, strips it and keeps the text, and encoding that text alone gives the same tokens as encoding it behind the
+// prompt. A recording that ended before the run's limit had ended by itself: it gets a stop token at its end.
 #pragma once
 
 #include <filesystem>
@@ -27,7 +27,8 @@ class Recording {
 
   // An Error if a turn of the conversation has no recorded answer.
   const RecordedAnswer& answer(const Conversation& conversation, int turn) const;
-  Tokens tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer, int max_new_tokens) const;
+  Tokens tokens(const Conversation& conversation, int turn, const tokenizers::Tokenizer& tokenizer,
+                int max_new_tokens) const;
   std::size_t size() const { return answers_.size(); }
 
  private:

@@ -29,12 +29,16 @@ struct CommonOptions {
     p.add("max_new_tokens", max_new_tokens, "of each answer", {.min = 1, .aliases = {"max_tokens", "output_len"}});
     p.add("ignore_eos", ignore_eos, "answers do not end at a stop token");
     p.add("chat_template", chat_template,
-          "vicuna, llama-3, chatml or none; without it the model's own if it is one of these, else the bare text; of a recorded target "
+          "vicuna, llama-3, chatml or none; without it the model's own if it is one of these, else the bare text; of a "
+          "recorded target "
           "what that names");
-    p.add("prompt_tokens", prompt_tokens, "bare prompts are cut to exactly this number of tokens, shorter ones are left out",
+    p.add("prompt_tokens", prompt_tokens,
+          "bare prompts are cut to exactly this number of tokens, shorter ones are left out",
           {.min = 1, .aliases = {"input_len", "random_input_len"}});
-    p.add("min_prompt_tokens", min_prompt_tokens, "conversations whose first prompt has fewer tokens are left out", {.min = 1});
-    p.add("max_prompt_tokens", max_prompt_tokens, "conversations whose first prompt has more tokens are left out", {.min = 1});
+    p.add("min_prompt_tokens", min_prompt_tokens, "conversations whose first prompt has fewer tokens are left out",
+          {.min = 1});
+    p.add("max_prompt_tokens", max_prompt_tokens, "conversations whose first prompt has more tokens are left out",
+          {.min = 1});
   }
 };
 
@@ -52,7 +56,8 @@ struct SpecBenchOptions : CommonOptions {
 struct JsonlOptions : CommonOptions {
   std::string file;
   void declare(Parameters& p) {
-    p.add("file", file, "one object a line with turns, prompt, question or text; optionally an id, a category and the right answer",
+    p.add("file", file,
+          "one object a line with turns, prompt, question or text; optionally an id, a category and the right answer",
           {.required = true});
     declare_common(p);
   }
@@ -81,7 +86,8 @@ struct Gsm8kOptions : CommonOptions {
   std::string file;
   Gsm8kOptions() { max_new_tokens = 512; }
   void declare(Parameters& p) {
-    p.add("file", file, "GSM8K's test.jsonl: question, answer; an answer is right if its last number is the one behind ####",
+    p.add("file", file,
+          "GSM8K's test.jsonl: question, answer; an answer is right if its last number is the one behind ####",
           {.required = true});
     declare_common(p);
   }
@@ -112,7 +118,8 @@ struct RandomIdsOptions : CommonOptions {
   void declare(Parameters& p) {
     p.add("count", count, "conversations", {.min = 1, .max = 1e6});
     p.add("length", length, "tokens of each prompt", {.min = 1, .max = 1e6});
-    p.add("phrases", phrases, "each prompt is made of this many different phrases, repeated, so that n-grams come back", {.min = 1});
+    p.add("phrases", phrases, "each prompt is made of this many different phrases, repeated, so that n-grams come back",
+          {.min = 1});
     p.add("phrase_length", phrase_length, "tokens of each phrase", {.min = 1});
     p.add("seed", seed, "of the prompts", {.min = 0});
     declare_common(p);
@@ -149,8 +156,10 @@ Workload start(const CommonOptions& options) {
   return workload;
 }
 
-// Prompts of a file become conversations. Spec-Bench groups by its six tasks, other files by the category that each line names.
-void add_prompts(const std::vector<datasets::Prompt>& prompts, bool spec_bench, const std::string& fallback, Workload& workload) {
+// Prompts of a file become conversations. Spec-Bench groups by its six tasks, other files by the category that each
+// line names.
+void add_prompts(const std::vector<datasets::Prompt>& prompts, bool spec_bench, const std::string& fallback,
+                 Workload& workload) {
   for (const datasets::Prompt& prompt : prompts) {
     const std::string category = prompt.category.empty() ? fallback : prompt.category;
     Conversation conversation{prompt.id, category, spec_bench ? datasets::spec_bench_task(category) : category, {}};
@@ -175,9 +184,11 @@ void keep_categories(const std::vector<std::string>& wanted, const ConfigValue& 
   });
 }
 
-Workload load(const SpecBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+Workload load(const SpecBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder,
+              int) {
   Workload workload = start(options);
-  const auto prompts = datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
+  const auto prompts =
+      datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
   add_prompts(prompts, true, "spec_bench", workload);
   keep_categories(options.categories, description, workload);
   return workload;
@@ -185,22 +196,24 @@ Workload load(const SpecBenchOptions& options, const ConfigValue& description, c
 
 Workload load(const JsonlOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  const auto prompts = datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
+  const auto prompts =
+      datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder));
   add_prompts(prompts, false, "prompts", workload);
   return workload;
 }
 
 Workload load(const MtBenchOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
-  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)), false, "mt_bench",
-              workload);
+  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)),
+              false, "mt_bench", workload);
   return workload;
 }
 
-Workload load(const HumanEvalOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
+Workload load(const HumanEvalOptions& options, const ConfigValue& description, const std::filesystem::path& folder,
+              int) {
   Workload workload = start(options);
-  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)), false, "humaneval",
-              workload);
+  add_prompts(datasets::read_prompts(util::resolve_path(options.file, description.find("file")->where(), folder)),
+              false, "humaneval", workload);
   return workload;
 }
 
@@ -221,8 +234,10 @@ Workload load(const Gsm8kOptions& options, const ConfigValue& description, const
 Workload load(const TextOptions& options, const ConfigValue& description, const std::filesystem::path& folder, int) {
   Workload workload = start(options);
   const auto file = util::resolve_path(options.file, description.find("file")->where(), folder);
-  for (const std::string& prompt : util::cut_prompts(unicode::lossy(io::read_file_bytes(file)), options.count, options.prompt_chars))
-    workload.conversations.push_back({std::to_string(workload.conversations.size() + 1), "text", "text", {{.text = prompt}}});
+  for (const std::string& prompt :
+       util::cut_prompts(unicode::lossy(io::read_file_bytes(file)), options.count, options.prompt_chars))
+    workload.conversations.push_back(
+        {std::to_string(workload.conversations.size() + 1), "text", "text", {{.text = prompt}}});
   return workload;
 }
 
@@ -264,13 +279,15 @@ Workload load(const GeneratedOptions& options, const ConfigValue& description, c
   std::vector<std::string> families = options.families;
   if (families.empty()) families.assign(datasets::task_families().begin(), datasets::task_families().end());
   check_families(families, description);
-  const datasets::TaskSplit split = options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
+  const datasets::TaskSplit split =
+      options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
   // Family by family in turn, so that a limit keeps some of each.
   for (int i = 0; i < options.count; ++i) {
     for (const std::string& family : families) {
       const datasets::TaskExample example = datasets::make_task(family, options.settings, split, options.from + i);
       Conversation conversation{example.id, family, family, {}};
-      for (const datasets::TaskTurn& turn : example.turns) conversation.turns.push_back({.text = turn.prompt, .answer = turn.answer});
+      for (const datasets::TaskTurn& turn : example.turns)
+        conversation.turns.push_back({.text = turn.prompt, .answer = turn.answer});
       workload.conversations.push_back(std::move(conversation));
     }
   }
@@ -280,10 +297,12 @@ Workload load(const GeneratedOptions& options, const ConfigValue& description, c
 void finish(int limit, const ConfigValue& description, Workload& workload) {
   auto& conversations = workload.conversations;
   workload.limit = limit;
-  if (limit > 0 && static_cast<int>(conversations.size()) > limit && !workload.selects_by_length()) conversations.resize(limit);
+  if (limit > 0 && static_cast<int>(conversations.size()) > limit && !workload.selects_by_length())
+    conversations.resize(limit);
   if (conversations.empty()) fail_at(description.where(), "the workload holds no conversation");
   for (const Conversation& c : conversations)
-    if (std::find(workload.tasks.begin(), workload.tasks.end(), c.task) == workload.tasks.end()) workload.tasks.push_back(c.task);
+    if (std::find(workload.tasks.begin(), workload.tasks.end(), c.task) == workload.tasks.end())
+      workload.tasks.push_back(c.task);
 }
 
 struct WorkloadKind {
@@ -306,8 +325,8 @@ WorkloadKind workload_kind(const std::string& name, const std::string& summary) 
 
 const std::vector<WorkloadKind>& workload_kinds() {
   static const std::vector<WorkloadKind> all = {
-      workload_kind<SpecBenchOptions>("spec_bench",
-                                      "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
+      workload_kind<SpecBenchOptions>(
+          "spec_bench", "Spec-Bench's question.jsonl: six tasks, turns after one another; writes answers.jsonl"),
       workload_kind<JsonlOptions>("jsonl", "any file of one JSON object a line"),
       workload_kind<MtBenchOptions>("mt_bench", "MT-bench's question.jsonl, by its eight categories"),
       workload_kind<HumanEvalOptions>("humaneval", "HumanEval's functions to complete"),
@@ -315,7 +334,8 @@ const std::vector<WorkloadKind>& workload_kinds() {
       workload_kind<TextOptions>("text", "prompts cut out of a file of running text, which the model continues"),
       workload_kind<PromptsOptions>("prompts", "prompts written in the study itself"),
       workload_kind<GeneratedOptions>("generated", "conversations of six generated task families with exact answers"),
-      workload_kind<RandomIdsOptions>("random_ids", "random tokens in repeated phrases, for models without a tokenizer"),
+      workload_kind<RandomIdsOptions>("random_ids",
+                                      "random tokens in repeated phrases, for models without a tokenizer"),
   };
   return all;
 }

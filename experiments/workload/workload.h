@@ -1,8 +1,8 @@
 // The prompts of a study.
 //
-// Contract: load_workload() reads `{type: ..., ...}` into conversations of one or more turns, in the order of their file. A turn is text, which a
-// chat template and a tokenizer make into tokens, or tokens already (random_ids). `task` is what results are grouped by. Generated conversations bring
-// their right answers along.
+// Contract: load_workload() reads `{type: ..., ...}` into conversations of one or more turns, in the order of their
+// file. A turn is text, which a chat template and a tokenizer make into tokens, or tokens already (random_ids). `task`
+// is what results are grouped by. Generated conversations bring their right answers along.
 #pragma once
 
 #include <filesystem>

@@ -1,9 +1,10 @@
 // What a plug-in and the program that loads it must have in common, as one line of text.
 //
-// Contract: FORETELL_ABI_TAG is equal in two builds only if they agree on Foretell's version, on every header that a strategy may include (comments
-// apart), on the compiler and on the standard library. It is strict on purpose: building a plug-in again takes seconds, finding out why a table of
-// functions has another order takes a day. A plug-in carries it in the symbol foretell_plugin_abi, behind a mark by which it is found in the file:
-// loading a file runs its code, so the tag is read before that.
+// Contract: FORETELL_ABI_TAG is equal in two builds only if they agree on Foretell's version, on every header that a
+// strategy may include (comments apart), on the compiler and on the standard library. It is strict on purpose: building
+// a plug-in again takes seconds, finding out why a table of functions has another order takes a day. A plug-in carries
+// it in the symbol foretell_plugin_abi, behind a mark by which it is found in the file: loading a file runs its code,
+// so the tag is read before that.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +35,8 @@
 #define FORETELL_ABI_CONTAINERS ""
 #endif
 
-#define FORETELL_ABI_TAG FORETELL_INTERFACES ", " FORETELL_ABI_COMPILER ", " FORETELL_ABI_LIBRARY FORETELL_ABI_CONTAINERS
+#define FORETELL_ABI_TAG \
+  FORETELL_INTERFACES ", " FORETELL_ABI_COMPILER ", " FORETELL_ABI_LIBRARY FORETELL_ABI_CONTAINERS
 
 // Single characters rather than a string, so that no debug information repeats it.
 #define FORETELL_PLUGIN_MARK \

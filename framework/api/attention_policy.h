@@ -1,13 +1,15 @@
 // Which rows of its cache a sequence attends to.
 //
-// Contract: one object belongs to one sequence and may remember what it saw; a fresh() one starts over with the same options. It is asked in every
-// layer of a forward which rows *below the item's own* are attended; the item's own rows (of a tree also those that the cache holds already) are
-// always seen, as far as their shape says. So the choice is made once a forward and not once a row. Rows below the item's own hold the text in
-// order: row r stands at position r, and a window of rows is one of positions. Nothing is deleted: a policy saves reads of the cache, not memory.
+// Contract: one object belongs to one sequence and may remember what it saw; a fresh() one starts over with the same
+// options. It is asked in every layer of a forward which rows *below the item's own* are attended; the item's own rows
+// (of a tree also those that the cache holds already) are always seen, as far as their shape says. So the choice is
+// made once a forward and not once a row. Rows below the item's own hold the text in order: row r stands at position r,
+// and a window of rows is one of positions. Nothing is deleted: a policy saves reads of the cache, not memory.
 //
-// Keys are stored rotated, at their positions in the text, and keep them. StreamingLLM (Xiao et al. 2023, arXiv 2309.17453) counts positions within
-// what it has kept instead, because its text outgrows the model's context; here the context bounds the text, the cache is shared with full
-// attention, and the distances to all rows that are left stay what the model was trained with.
+// Keys are stored rotated, at their positions in the text, and keep them. StreamingLLM (Xiao et al. 2023, arXiv
+// 2309.17453) counts positions within what it has kept instead, because its text outgrows the model's context; here the
+// context bounds the text, the cache is shared with full attention, and the distances to all rows that are left stay
+// what the model was trained with.
 //
 // Includes no LibTorch.
 #pragma once
@@ -27,7 +29,8 @@ struct AttentionView {
   int rows;    // the item's own
 };
 
-// Cache rows, strictly increasing, for every key head the same; or one such list a key head, one after the other and of one length.
+// Cache rows, strictly increasing, for every key head the same; or one such list a key head, one after the other and of
+// one length.
 struct VisibleRows {
   std::vector<int> rows = {};
   bool per_head = false;
@@ -38,11 +41,12 @@ struct AttentionWeights {
   int layer;
   int kv_heads;
   int queries;
-  int first_row;                 // the cache row of the first query
-  bool drafted;                  // the queries are nodes of a tree, which is cut to a path (keep()) before anything follows it
+  int first_row;  // the cache row of the first query
+  bool drafted;   // the queries are nodes of a tree, which is cut to a path (keep()) before anything follows it
   std::span<const int> columns;  // cache rows, as VisibleRows has them, then the item's own
   bool columns_per_head;
-  std::span<const float> weights;  // [kv_heads, queries, columns]: softmax, summed over the query heads that share a key head
+  std::span<const float>
+      weights;  // [kv_heads, queries, columns]: softmax, summed over the query heads that share a key head
 };
 
 class AttentionPolicy : public Strategy {
@@ -61,6 +65,7 @@ Registry<AttentionPolicy>& Registry<AttentionPolicy>::instance();
 template <>
 const char* Registry<AttentionPolicy>::kind();
 template <>
-std::unique_ptr<AttentionPolicy> Registry<AttentionPolicy>::guard(const PluginStrategy& who, std::unique_ptr<AttentionPolicy> strategy);
+std::unique_ptr<AttentionPolicy> Registry<AttentionPolicy>::guard(const PluginStrategy& who,
+                                                                  std::unique_ptr<AttentionPolicy> strategy);
 
 }  // namespace foretell

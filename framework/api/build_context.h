@@ -1,6 +1,7 @@
 // What a strategy's constructor may use besides its own parameters.
 //
-// Contract: valid only while the constructor runs, except what is held by shared_ptr. Includes no LibTorch: models are handled by pointer.
+// Contract: valid only while the constructor runs, except what is held by shared_ptr. Includes no LibTorch: models are
+// handled by pointer.
 #pragma once
 
 #include <functional>
@@ -45,14 +46,16 @@ struct BuildContext {
   std::function<std::shared_ptr<const tokenizers::Tokenizer>(const std::string& path)> load_tokenizer = {};
   // How the target's ids stand to those of the model of a folder. None if either has no tokenizer.
   std::function<std::optional<SharedIds>(const std::string& path)> shared_ids = {};
-  // A file that a study names, found: "${NAME}" is an environment variable, a relative path is looked for here, then beside the study.
+  // A file that a study names, found: "${NAME}" is an environment variable, a relative path is looked for here, then
+  // beside the study.
   std::function<std::string(const std::string& path)> find_file = {};
   std::string file(const std::string& path) const { return find_file ? find_file(path) : path; }
   std::optional<ConfigValue> tree = {};  // the pipeline's tree policy
-  // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first asked for, and once a run. Null or empty
-  // where there is nothing to measure (a recorded answer).
+  // What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first
+  // asked for, and once a run. Null or empty where there is nothing to measure (a recorded answer).
   std::function<std::shared_ptr<const cost::RowCosts>()> row_costs = {};
-  // Sees every drafter that another one is made of, by its name, and may wrap it: certification counts which of them had a part in what was scored.
+  // Sees every drafter that another one is made of, by its name, and may wrap it: certification counts which of them
+  // had a part in what was scored.
   std::function<std::unique_ptr<Drafter>(std::unique_ptr<Drafter>, const std::string& name, MemberUse)> on_member = {};
 };
 

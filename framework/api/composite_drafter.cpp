@@ -9,12 +9,14 @@ namespace foretell {
 std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use) {
   const auto& registry = Registry<Drafter>::instance();
   std::unique_ptr<Drafter> member = registry.make(description, context);
-  return context.on_member ? context.on_member(std::move(member), registry.type_of(description), use) : std::move(member);
+  return context.on_member ? context.on_member(std::move(member), registry.type_of(description), use)
+                           : std::move(member);
 }
 
 namespace {
 
-std::vector<std::unique_ptr<Drafter>> build_members(const ConfigValue& list, const char* key, const BuildContext& context) {
+std::vector<std::unique_ptr<Drafter>> build_members(const ConfigValue& list, const char* key,
+                                                    const BuildContext& context) {
   if (!list.is_list() || list.items().size() < 2)
     fail_at(list.where(), "{}: expected a list of two drafters or more: [{{type: ...}}, {{type: ...}}]", key);
   std::vector<std::unique_ptr<Drafter>> members;
@@ -32,7 +34,9 @@ CompositeDrafter::CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members
     const HiddenRequest wanted = member->wants();
     if (wanted.empty()) continue;
     if (!wants_.empty() && !(wants_ == wanted))
-      fail("two of the drafters that are to draft together want different hidden states of the target, which one draft cannot have");
+      fail(
+          "two of the drafters that are to draft together want different hidden states of the target, which one draft "
+          "cannot have");
     wants_ = wanted;
   }
 }
@@ -79,11 +83,12 @@ DraftForm CompositeDrafter::member_forms() const {
 }
 
 DraftBudget CompositeDrafter::within(const DraftBudget& budget, const DraftBudget& limits) {
-  return {std::min(budget.nodes, limits.nodes), std::min(budget.depth, limits.depth), std::min(budget.width, limits.width)};
+  return {std::min(budget.nodes, limits.nodes), std::min(budget.depth, limits.depth),
+          std::min(budget.width, limits.width)};
 }
 
-std::vector<DraftTree> CompositeDrafter::draft_in_turn(std::span<const DraftContext> batch,
-                                                       const std::function<bool(std::size_t, const DraftTree&)>& good) const {
+std::vector<DraftTree> CompositeDrafter::draft_in_turn(
+    std::span<const DraftContext> batch, const std::function<bool(std::size_t, const DraftTree&)>& good) const {
   std::vector<DraftTree> drafts;
   std::vector<std::size_t> open;
   for (std::size_t i = 0; i < batch.size(); ++i) {

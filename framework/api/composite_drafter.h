@@ -1,7 +1,8 @@
 // A drafter made of drafters.
 //
-// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds its own nodes in a round's draft
-// by their tokens and not by their ids. Members that want different hidden states cannot be combined: an Error when they are built.
+// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds
+// its own nodes in a round's draft by their tokens and not by their ids. Members that want different hidden states
+// cannot be combined: an Error when they are built.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@
 namespace foretell {
 
 // How a drafter builds another one that it is made of.
-std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use = MemberUse::Proposed);
+std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context,
+                                     MemberUse use = MemberUse::Proposed);
 
 class CompositeDrafter : public Drafter {
  public:
@@ -35,8 +37,8 @@ class CompositeDrafter : public Drafter {
   std::span<const std::unique_ptr<Drafter>> members() const { return members_; }
   // The forms of all members together.
   DraftForm member_forms() const;
-  // The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A draft that holds drawn tokens is
-  // used as it is: to drop one for what was drawn would change the law.
+  // The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A
+  // draft that holds drawn tokens is used as it is: to drop one for what was drawn would change the law.
   std::vector<DraftTree> draft_in_turn(std::span<const DraftContext> batch,
                                        const std::function<bool(std::size_t member, const DraftTree&)>& good) const;
   // `budget`, no more than the member's own limits.

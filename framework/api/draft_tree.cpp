@@ -8,7 +8,8 @@
 namespace foretell {
 
 void DraftTree::no_such_node(NodeId node) const {
-  contract_broken(fmt::format("node {} is asked for, the draft has nodes 0 to {}", node, size() - 1), __FILE__, __LINE__);
+  contract_broken(fmt::format("node {} is asked for, the draft has nodes 0 to {}", node, size() - 1), __FILE__,
+                  __LINE__);
 }
 
 void DraftTree::no_such_law(LawId law) const {
@@ -22,7 +23,8 @@ std::optional<NodeId> DraftTree::child(NodeId parent, Token token) const {
 }
 
 NodeId DraftTree::add(NodeId parent, Token token) {
-  FORETELL_CONTRACT(parent >= 0 && parent < size(), "a token is added below node {}, the draft has nodes 0 to {}", parent, size() - 1);
+  FORETELL_CONTRACT(parent >= 0 && parent < size(), "a token is added below node {}, the draft has nodes 0 to {}",
+                    parent, size() - 1);
   FORETELL_CONTRACT(token >= 0, "token {} is negative", token);
   if (const auto known = child(parent, token)) return *known;
   FORETELL_CONTRACT(size() <= kMostNodes, "a draft grew beyond {} nodes", kMostNodes);
@@ -34,8 +36,8 @@ NodeId DraftTree::add(NodeId parent, Token token) {
 }
 
 LawId DraftTree::add_law(Law q, Draws kind) {
-  FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(), "a chosen token needs a point mass, not a distribution over {}",
-                    counted(q.vocab(), "token"));
+  FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(),
+                    "a chosen token needs a point mass, not a distribution over {}", counted(q.vocab(), "token"));
   FORETELL_CONTRACT(laws_.empty() || laws_.front().q.vocab() == q.vocab(), "a distribution over {} beside one over {}",
                     counted(q.vocab(), "token"), laws_.front().q.vocab());
   FORETELL_CONTRACT(num_laws() < kMostNodes, "a draft has more than {} distributions", kMostNodes);
@@ -45,10 +47,13 @@ LawId DraftTree::add_law(Law q, Draws kind) {
 
 NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
   FORETELL_CONTRACT(law >= 0 && law < num_laws(),
-                    "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law, num_laws());
+                    "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law,
+                    num_laws());
   const Law& q = laws_[law].q;
-  FORETELL_CONTRACT(token >= 0 && token < q.vocab(), "token {} is outside the vocabulary of {} tokens", token, q.vocab());
-  FORETELL_CONTRACT(q[token] > 0, "token {} has probability {} under the distribution that it is said to come from", token, q[token]);
+  FORETELL_CONTRACT(token >= 0 && token < q.vocab(), "token {} is outside the vocabulary of {} tokens", token,
+                    q.vocab());
+  FORETELL_CONTRACT(q[token] > 0, "token {} has probability {} under the distribution that it is said to come from",
+                    token, q[token]);
   FORETELL_CONTRACT(num_proposals_ < kMostNodes, "a draft has more than {} proposals", kMostNodes);
   const NodeId node = add(parent, token);
   ++num_proposals_;

@@ -1,10 +1,12 @@
 // One round's draft: what is scored (nodes) and what is verified (proposals).
 //
-// Contract: node 0 is the anchor. Siblings have distinct tokens and parents come before children, so a bare anchor is autoregressive decoding and
-// a chain is a tree of width one. A node may be proposed by several draws (with replacement, several draft models) or by none: then it is scored
-// only. The proposals of a node are verified in the order in which they were added. Every proposal names the law that its token was really drawn
-// from; a verifier trusts this, so it must be true. All laws have one vocabulary. Arguments that cannot be (a node, law or token that does not exist, more
-// than kMostNodes nodes, laws or proposals) are a ContractError at once: a strategy that never ends is stopped here.
+// Contract: node 0 is the anchor. Siblings have distinct tokens and parents come before children, so a bare anchor is
+// autoregressive decoding and a chain is a tree of width one. A node may be proposed by several draws (with
+// replacement, several draft models) or by none: then it is scored only. The proposals of a node are verified in the
+// order in which they were added. Every proposal names the law that its token was really drawn from; a verifier trusts
+// this, so it must be true. All laws have one vocabulary. Arguments that cannot be (a node, law or token that does not
+// exist, more than kMostNodes nodes, laws or proposals) are a ContractError at once: a strategy that never ends is
+// stopped here.
 #pragma once
 
 #include <optional>

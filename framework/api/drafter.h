@@ -1,9 +1,10 @@
 // Makes proposals.
 //
-// Contract: draft() returns one tree a context, in the same order, within the context's budget: at most budget.nodes nodes besides the anchor, no
-// node deeper than budget.depth. An empty tree (the bare anchor) is always allowed. The law in a proposal is the one that its token was really
-// drawn from, given the prefix; whether a node is in the tree must not depend on that node's own drawn token (it may on earlier ones).
-// The drafter serves the whole batch; SequenceDrafter is the simpler base for strategies that treat sequences one by one.
+// Contract: draft() returns one tree a context, in the same order, within the context's budget: at most budget.nodes
+// nodes besides the anchor, no node deeper than budget.depth. An empty tree (the bare anchor) is always allowed. The
+// law in a proposal is the one that its token was really drawn from, given the prefix; whether a node is in the tree
+// must not depend on that node's own drawn token (it may on earlier ones). The drafter serves the whole batch;
+// SequenceDrafter is the simpler base for strategies that treat sequences one by one.
 #pragma once
 
 #include <functional>
@@ -59,15 +60,16 @@ struct PromptView {
   TokenSpan tokens;
 };
 
-// Prompt tokens [first, first + tokens.size()) have gone through the target. The last prompt token is the first anchor: it never comes here.
+// Prompt tokens [first, first + tokens.size()) have gone through the target. The last prompt token is the first anchor:
+// it never comes here.
 struct PromptChunk {
   int first;
   TokenSpan tokens;
   const HiddenStates* hidden;  // if the drafter wants any
 };
 
-// Draws a draft's tokens in a replay above temperature 0, where the output is known before the draft is made: from the draft's law given that
-// output (replay_target.h).
+// Draws a draft's tokens in a replay above temperature 0, where the output is known before the draft is made: from the
+// draft's law given that output (replay_target.h).
 class GivenDraws {
  public:
   virtual ~GivenDraws() = default;
@@ -109,11 +111,14 @@ class Drafter : public Strategy {
   virtual DraftBudget limits() const = 0;
   virtual DraftForm form() const = 0;
   virtual HiddenRequest wants() const { return {}; }
-  // Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded answer does not have.
+  // Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded
+  // answer does not have.
   virtual bool needs_logits() const { return false; }
-  // Whether it draws its proposals through DraftContext::draw() alone, one node's after the other: then a replay may draw them given the output.
+  // Whether it draws its proposals through DraftContext::draw() alone, one node's after the other: then a replay may
+  // draw them given the output.
   virtual bool draws_through_context() const { return false; }
-  // Whether `committed` may have lost tokens since the last draft: only then can a cascade try this drafter on text that may be taken back.
+  // Whether `committed` may have lost tokens since the last draft: only then can a cascade try this drafter on text
+  // that may be taken back.
   virtual bool rewinds() const { return false; }
   // Says why a request cannot be served (an Error) before anything has been computed for it.
   virtual void check(const Request&) const {}

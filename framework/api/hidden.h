@@ -1,6 +1,7 @@
 // Hidden states that a drafter asked for.
 //
-// Contract: one row a token or node, on the model's device. Which layers they come from is in the request, in the same order.
+// Contract: one row a token or node, on the model's device. Which layers they come from is in the request, in the same
+// order.
 #pragma once
 
 #include <ATen/core/Tensor.h>

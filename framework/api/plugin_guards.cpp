@@ -24,7 +24,8 @@ std::set<std::string>& trusted() {
 template <class Interface>
 class Guarded {
  public:
-  Guarded(PluginStrategy who, std::unique_ptr<Interface> strategy) : who_(std::move(who)), strategy_(std::move(strategy)) {}
+  Guarded(PluginStrategy who, std::unique_ptr<Interface> strategy)
+      : who_(std::move(who)), strategy_(std::move(strategy)) {}
   ~Guarded() {
     const PluginCall call(who_, "its destructor");
     strategy_.reset();
@@ -49,7 +50,8 @@ DraftBudget checked_limits(const DraftBudget& limits) {
 class GuardedDrafter final : public Drafter {
  public:
   GuardedDrafter(const PluginStrategy& who, std::unique_ptr<Drafter> drafter)
-      : inner_(who, std::move(drafter)), passes_over_entries_(!trusted().contains(fmt::format("{} '{}'", who.kind, who.name))) {}
+      : inner_(who, std::move(drafter)),
+        passes_over_entries_(!trusted().contains(fmt::format("{} '{}'", who.kind, who.name))) {}
 
   DraftBudget limits() const override {
     return inner_.call("limits()", [](Drafter& d) { return checked_limits(d.limits()); });
@@ -183,7 +185,8 @@ class GuardedTreePolicy final : public TreePolicy {
     return inner_.call("grown_nodes()", [](TreePolicy& p) {
       const int nodes = p.grown_nodes();
       FORETELL_CONTRACT(nodes >= p.limits().nodes && nodes <= DraftTree::kMostNodes,
-                        "grown_nodes() is {}, expected {} (limits().nodes) to {}", nodes, p.limits().nodes, DraftTree::kMostNodes);
+                        "grown_nodes() is {}, expected {} (limits().nodes) to {}", nodes, p.limits().nodes,
+                        DraftTree::kMostNodes);
       return nodes;
     });
   }
@@ -191,7 +194,8 @@ class GuardedTreePolicy final : public TreePolicy {
     return inner_.call("select()", [&](TreePolicy& p) {
       std::vector<NodeId> kept = p.select(draft, path_probability, nodes);
       check_selection(draft, kept, nodes);
-      FORETELL_CONTRACT(!kept.empty() || draft.size() - 1 <= nodes, "select() kept all of the {} that were grown, {} are allowed",
+      FORETELL_CONTRACT(!kept.empty() || draft.size() - 1 <= nodes,
+                        "select() kept all of the {} that were grown, {} are allowed",
                         counted(draft.size() - 1, "node"), nodes);
       return kept;
     });
@@ -208,16 +212,17 @@ void check_visible(const AttentionView& view, const VisibleRows& visible) {
   const std::size_t length = visible.rows.size() / lists;
   for (std::size_t i = 0; i < visible.rows.size(); ++i) {
     const int row = visible.rows[i];
-    FORETELL_CONTRACT(row >= 0 && row < view.cached, "visible() returned row {}, the cache holds {} below the item's own", row,
-                      view.cached);
-    FORETELL_CONTRACT(i % length == 0 || visible.rows[i - 1] < row, "visible() returned row {} after row {}, expected increasing rows", row,
-                      visible.rows[i - 1]);
+    FORETELL_CONTRACT(row >= 0 && row < view.cached,
+                      "visible() returned row {}, the cache holds {} below the item's own", row, view.cached);
+    FORETELL_CONTRACT(i % length == 0 || visible.rows[i - 1] < row,
+                      "visible() returned row {} after row {}, expected increasing rows", row, visible.rows[i - 1]);
   }
 }
 
 class GuardedAttentionPolicy final : public AttentionPolicy {
  public:
-  GuardedAttentionPolicy(const PluginStrategy& who, std::unique_ptr<AttentionPolicy> policy) : inner_(who, std::move(policy)) {}
+  GuardedAttentionPolicy(const PluginStrategy& who, std::unique_ptr<AttentionPolicy> policy)
+      : inner_(who, std::move(policy)) {}
 
   std::unique_ptr<AttentionPolicy> fresh() const override {
     return inner_.call("fresh()", [&](AttentionPolicy& p) -> std::unique_ptr<AttentionPolicy> {
@@ -251,10 +256,11 @@ class GuardedAttentionPolicy final : public AttentionPolicy {
 
 void trust_distributions_of(const std::string& label) { trusted().insert(label); }
 
-#define FORETELL_DEFINE_GUARD(Interface)                                                                                  \
-  template <>                                                                                                             \
-  std::unique_ptr<Interface> Registry<Interface>::guard(const PluginStrategy& who, std::unique_ptr<Interface> strategy) { \
-    return std::make_unique<Guarded##Interface>(who, std::move(strategy));                                                \
+#define FORETELL_DEFINE_GUARD(Interface)                                                       \
+  template <>                                                                                  \
+  std::unique_ptr<Interface> Registry<Interface>::guard(const PluginStrategy& who,             \
+                                                        std::unique_ptr<Interface> strategy) { \
+    return std::make_unique<Guarded##Interface>(who, std::move(strategy));                     \
   }
 
 FORETELL_DEFINE_GUARD(Drafter)

@@ -1,10 +1,11 @@
 // How much is drafted, and in which shape.
 //
-// Contract of DraftPolicy: plan() is called once a round for the whole batch; budgets arrive filled with the drafter's limits and may be lowered
-// or raised, never above what the loop then clips them to. go_on() may stop a draft after a drawn token; it can never drop one. observe() gets the
-// records of that round in the order in which plan() saw the batch.
-// Contract of TreePolicy: holds no state of a sequence: what it decides depends on the draft alone. expand() says how many children each frontier node
-// gets. select() may look at tokens, so it is only ever called on drafts whose proposals are all point masses; the framework checks it.
+// Contract of DraftPolicy: plan() is called once a round for the whole batch; budgets arrive filled with the drafter's
+// limits and may be lowered or raised, never above what the loop then clips them to. go_on() may stop a draft after a
+// drawn token; it can never drop one. observe() gets the records of that round in the order in which plan() saw the
+// batch. Contract of TreePolicy: holds no state of a sequence: what it decides depends on the draft alone. expand()
+// says how many children each frontier node gets. select() may look at tokens, so it is only ever called on drafts
+// whose proposals are all point masses; the framework checks it.
 #pragma once
 
 #include <span>
@@ -32,7 +33,8 @@ struct DraftStep {
   const Law* law;           // the draft's law there if the policy wants laws and the drafter has them
   double path_probability;  // of the most probable path drafted so far, under the same laws; 1 without them
   double last_probability;  // of that path's last token, given those before it; 1 before the first and without laws
-  // The draft model's final normed state behind that path, the input of its head: empty unless the policy wants it and the drafter has it.
+  // The draft model's final normed state behind that path, the input of its head: empty unless the policy wants it and
+  // the drafter has it.
   std::span<const float> hidden = {};
 };
 
@@ -51,7 +53,8 @@ Registry<DraftPolicy>& Registry<DraftPolicy>::instance();
 template <>
 const char* Registry<DraftPolicy>::kind();
 template <>
-std::unique_ptr<DraftPolicy> Registry<DraftPolicy>::guard(const PluginStrategy& who, std::unique_ptr<DraftPolicy> strategy);
+std::unique_ptr<DraftPolicy> Registry<DraftPolicy>::guard(const PluginStrategy& who,
+                                                          std::unique_ptr<DraftPolicy> strategy);
 
 struct FrontierNode {
   NodeId node;
@@ -72,15 +75,19 @@ class TreePolicy : public Strategy {
   // The most that this shape has: nodes besides the anchor, depth, nodes per depth.
   virtual DraftBudget limits() const = 0;
   virtual bool wants_laws() const { return false; }
-  // How many nodes of a level are looked at further: those with the most probable paths. None: all. Which nodes get children may depend on
-  // their own tokens, since these are drawn before the children are.
+  // How many nodes of a level are looked at further: those with the most probable paths. None: all. Which nodes get
+  // children may depend on their own tokens, since these are drawn before the children are.
   virtual std::optional<int> beam() const { return std::nullopt; }
   // One width for each frontier node; 0 ends it. The drafter cuts the total at nodes_left.
   virtual std::vector<int> expand(const Frontier& frontier) = 0;
   // Nodes that may be drafted where select() then chooses among them; at least limits().nodes.
   virtual int grown_nodes() const { return limits().nodes; }
-  // Which nodes of a finished point-mass draft are worth scoring: at most `nodes` besides the anchor, with their ancestors. Empty keeps all.
-  virtual std::vector<NodeId> select(const DraftTree&, std::span<const double> /*path_probability, by node*/, int /*nodes*/) { return {}; }
+  // Which nodes of a finished point-mass draft are worth scoring: at most `nodes` besides the anchor, with their
+  // ancestors. Empty keeps all.
+  virtual std::vector<NodeId> select(const DraftTree&, std::span<const double> /*path_probability, by node*/,
+                                     int /*nodes*/) {
+    return {};
+  }
 };
 
 template <>
@@ -88,6 +95,7 @@ Registry<TreePolicy>& Registry<TreePolicy>::instance();
 template <>
 const char* Registry<TreePolicy>::kind();
 template <>
-std::unique_ptr<TreePolicy> Registry<TreePolicy>::guard(const PluginStrategy& who, std::unique_ptr<TreePolicy> strategy);
+std::unique_ptr<TreePolicy> Registry<TreePolicy>::guard(const PluginStrategy& who,
+                                                        std::unique_ptr<TreePolicy> strategy);
 
 }  // namespace foretell

@@ -1,6 +1,7 @@
 // What is asked for and what came out.
 //
-// Contract: plain values. A request's id keys its random numbers: the same id, seed and options give the same tokens wherever in a batch it runs.
+// Contract: plain values. A request's id keys its random numbers: the same id, seed and options give the same tokens
+// wherever in a batch it runs.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,7 @@ struct Request {
   std::shared_ptr<StopWatcher> stop_watcher = {};
   SamplingOptions sampling = {};
   std::uint64_t seed = 0;
-  Tokens reference = {};                                  // the answer that a recorded target or an oracle knows; empty: not known
+  Tokens reference = {};  // the answer that a recorded target or an oracle knows; empty: not known
   std::shared_ptr<const replay::RecordedLaws> laws = {};  // the target's along that answer, where they were recorded
   std::string name = {};                                  // what messages call the prompt; may be empty
 };

@@ -1,8 +1,9 @@
 // The record of one round: what every metric is computed from.
 //
-// Contract: a plain value. `drafted` counts proposed nodes, `scored` rows of the target's forward (the anchor included), `accepted` nodes that
-// were emitted, `emitted` tokens (accepted ones and the target's own). A round cut by a stop token or a length limit counts what was emitted.
-// Times are nanoseconds of the wall clock; in a batch a phase's time is that of the whole batch divided by the sequences that took part.
+// Contract: a plain value. `drafted` counts proposed nodes, `scored` rows of the target's forward (the anchor
+// included), `accepted` nodes that were emitted, `emitted` tokens (accepted ones and the target's own). A round cut by
+// a stop token or a length limit counts what was emitted. Times are nanoseconds of the wall clock; in a batch a phase's
+// time is that of the whole batch divided by the sequences that took part.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,9 @@ struct RoundRecord {
   PhaseTimes ns = {};
 };
 
-// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was drafted and rejected. A draft
-// that was cut by a stop token, or accepted to the end of a path, says nothing about the next one.
+// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was
+// drafted and rejected. A draft that was cut by a stop token, or accepted to the end of a path, says nothing about the
+// next one.
 struct ObservedRun {
   int accepted = 0;
   bool rejected = false;

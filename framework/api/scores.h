@@ -1,8 +1,8 @@
 // What the target says about a draft.
 //
-// Contract: row i is what follows node i. Everything is lazy: a row that nobody asks for is neither copied from the device nor warped. Laws are
-// already warped for the node's own path (temperature, cuts, penalties, bias); verifiers never see sampling options. References stay valid until
-// the round ends.
+// Contract: row i is what follows node i. Everything is lazy: a row that nobody asks for is neither copied from the
+// device nor warped. Laws are already warped for the node's own path (temperature, cuts, penalties, bias); verifiers
+// never see sampling options. References stay valid until the round ends.
 #pragma once
 
 #include <span>
@@ -21,7 +21,9 @@ class Scores {
   virtual const Law& law(NodeId node) = 0;  // the target's law there
   // Raw, on the host: [vocab]. An Error from targets that have none (a recorded answer).
   virtual std::span<const float> logits(NodeId node) = 0;
-  virtual const HiddenStates* hidden() const { return nullptr; }  // row i belongs to node i; what Drafter::wants() asked for
+  virtual const HiddenStates* hidden() const {
+    return nullptr;
+  }  // row i belongs to node i; what Drafter::wants() asked for
 };
 
 }  // namespace foretell

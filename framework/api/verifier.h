@@ -1,8 +1,9 @@
 // Decides which part of a draft is kept and what the target says next.
 //
-// Contract: stateless and const; all randomness comes from the Rng. verify() walks from the anchor: `accepted` is a path of proposed nodes, `next`
-// a token of the target's. A lossless verifier emits the target's law whatever was drafted, provided that every proposal's law is the true one;
-// whether it is lossless is said at registration, and tests read it there.
+// Contract: stateless and const; all randomness comes from the Rng. verify() walks from the anchor: `accepted` is a
+// path of proposed nodes, `next` a token of the target's. A lossless verifier emits the target's law whatever was
+// drafted, provided that every proposal's law is the true one; whether it is lossless is said at registration, and
+// tests read it there.
 #pragma once
 
 #include <optional>
@@ -16,7 +17,8 @@
 
 namespace foretell {
 
-// What is known of a draft's law once the tokens that were emitted are known; a replay above temperature 0 needs it (replay_target.h).
+// What is known of a draft's law once the tokens that were emitted are known; a replay above temperature 0 needs it
+// (replay_target.h).
 enum class GivenOutput {
   Unknown,    // nothing: such a replay is refused
   Unchanged,  // the emitted token has the target's law whatever was drafted, and is matched with the draft

@@ -1,7 +1,8 @@
-// Verifiers that decide node by node, from the anchor down: at each node one of its proposals is taken, or a token of the target's own ends the
-// round.
+// Verifiers that decide node by node, from the anchor down: at each node one of its proposals is taken, or a token of
+// the target's own ends the round.
 //
-// Contract: a derived class decides at nodes that have proposals; the walk, and the draw at a node without any (the bonus), stand here once.
+// Contract: a derived class decides at nodes that have proposals; the walk, and the draw at a node without any (the
+// bonus), stand here once.
 #pragma once
 
 #include "framework/api/verifier.h"

@@ -15,7 +15,8 @@ void check_roles(std::span<const Message> messages) {
   }
 }
 
-// Vicuna v1.1 (FastChat): system sentence, then "USER: ... ASSISTANT: ...</s>", a space between the first two parts and none behind </s>.
+// Vicuna v1.1 (FastChat): system sentence, then "USER: ... ASSISTANT: ...</s>", a space between the first two parts and
+// none behind </s>.
 std::string render_vicuna(std::span<const Message> messages, bool add_generation_prompt) {
   std::string text =
       "A chat between a curious user and an artificial intelligence assistant. "
@@ -34,7 +35,9 @@ std::string render_vicuna(std::span<const Message> messages, bool add_generation
 
 std::string render_llama3(std::span<const Message> messages, bool add_generation_prompt) {
   std::string text;
-  const auto header = [](std::string_view role) { return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role); };
+  const auto header = [](std::string_view role) {
+    return fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n", role);
+  };
   for (const Message& message : messages) {
     text += header(message.role);
     text += unicode::stripped(message.content);
@@ -45,7 +48,8 @@ std::string render_llama3(std::span<const Message> messages, bool add_generation
 
 std::string render_chatml(std::span<const Message> messages, bool add_generation_prompt) {
   std::string text;
-  for (const Message& message : messages) text += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content);
+  for (const Message& message : messages)
+    text += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", message.role, message.content);
   return add_generation_prompt ? text + "<|im_start|>assistant\n" : text;
 }
 
@@ -98,7 +102,8 @@ const ChatTemplate& ChatTemplate::get(std::string_view name) {
 
 std::string ChatTemplate::render(std::span<const Message> messages, bool add_generation_prompt) const {
   check_roles(messages);
-  if (!default_system_ || (!messages.empty() && messages.front().role == "system")) return lead_ + render_(messages, add_generation_prompt);
+  if (!default_system_ || (!messages.empty() && messages.front().role == "system"))
+    return lead_ + render_(messages, add_generation_prompt);
   std::vector<Message> all = {{"system", *default_system_}};
   all.insert(all.end(), messages.begin(), messages.end());
   return lead_ + render_(all, add_generation_prompt);
@@ -127,10 +132,12 @@ std::vector<Token> ChatTemplate::stop_tokens(const tokenizers::Tokenizer& tokeni
   return ids;
 }
 
-Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
-                     bool add_generation_prompt) {
+Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat,
+                     std::span<const Message> messages, bool add_generation_prompt) {
   const std::string text = chat.render(messages, add_generation_prompt);
-  const auto encode = [&](const std::string& whole) { return tokenizer.encode(whole, {.add_special = false, .parse_special = true}); };
+  const auto encode = [&](const std::string& whole) {
+    return tokenizer.encode(whole, {.add_special = false, .parse_special = true});
+  };
   const auto bos = chat.bos() == ChatTemplate::Bos::Written ? tokenizer.bos() : std::nullopt;
   if (bos) {
     Tokens ids = encode(tokenizer.id_to_token(*bos) + text);

@@ -1,8 +1,9 @@
 // How a conversation is written as one text for a model.
 //
-// Contract: a template is known by name and is constant; a model's own one (own_template.h) is one of these with its way of beginning a text. Of the
-// known ones BOS stands exactly once: either the tokenizer adds it, or, where starts_with_bos(), the rendered text begins with it. A model's own
-// template says itself whether BOS is written. encode_prompt() does the right one. The markers in the text are meant to be parsed as special tokens.
+// Contract: a template is known by name and is constant; a model's own one (own_template.h) is one of these with its
+// way of beginning a text. Of the known ones BOS stands exactly once: either the tokenizer adds it, or, where
+// starts_with_bos(), the rendered text begins with it. A model's own template says itself whether BOS is written.
+// encode_prompt() does the right one. The markers in the text are meant to be parsed as special tokens.
 #pragma once
 
 #include <optional>
@@ -35,11 +36,13 @@ class ChatTemplate {
 
   bool starts_with_bos() const { return !lead_.empty(); }
 
-  // Whether BOS stands before the rendered text: as the tokenizer does it for any text, or as a model's own template says.
+  // Whether BOS stands before the rendered text: as the tokenizer does it for any text, or as a model's own template
+  // says.
   enum class Bos { Tokenizers, Written, NotWritten };
   Bos bos() const { return bos_; }
 
-  // What a model's own template may be if it is this one: with BOS written as `bos_token`, else without any or with this template's spelling of it.
+  // What a model's own template may be if it is this one: with BOS written as `bos_token`, else without any or with
+  // this template's spelling of it.
   std::vector<ChatTemplate> as_own(bool writes_bos_token) const;
   // Puts this system message before conversations that have none.
   ChatTemplate with_default_system(std::string content) const;
@@ -60,9 +63,9 @@ class ChatTemplate {
   std::optional<std::string> default_system_ = {};
 };
 
-// The ids of a rendered conversation, with BOS exactly once where the tokenizer or the template has one, and without an EOS at the end that the
-// tokenizer's post-processor would add (the answer is to follow).
-Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat, std::span<const Message> messages,
-                     bool add_generation_prompt = true);
+// The ids of a rendered conversation, with BOS exactly once where the tokenizer or the template has one, and without an
+// EOS at the end that the tokenizer's post-processor would add (the answer is to follow).
+Tokens encode_prompt(const tokenizers::Tokenizer& tokenizer, const ChatTemplate& chat,
+                     std::span<const Message> messages, bool add_generation_prompt = true);
 
 }  // namespace foretell::chat

@@ -20,7 +20,8 @@ struct NotRendered {
   std::string why;  // in a few words: what is not known here
 };
 
-// ---- Texts and tags --------------------------------------------------------------------------------------------------------------------
+// ---- Texts and tags
+// --------------------------------------------------------------------------------------------------------------------
 
 struct Lexeme {
   enum class Kind { Name, Number, Text, Sign, End } kind = Kind::End;
@@ -171,13 +172,15 @@ std::vector<Piece> split(std::string_view text) {
       strip_indent(plain, starts_line);
     if (!plain.empty()) out.push_back({Piece::Kind::Text, plain});
     if (kind == '#') continue;
-    out.push_back({kind == '{' ? Piece::Kind::Output : Piece::Kind::Statement, {}, lex(text.substr(begin, end - begin))});
+    out.push_back(
+        {kind == '{' ? Piece::Kind::Output : Piece::Kind::Statement, {}, lex(text.substr(begin, end - begin))});
   }
   if (!plain.empty()) out.push_back({Piece::Kind::Text, plain});
   return out;
 }
 
-// ---- Values ----------------------------------------------------------------------------------------------------------------------------
+// ---- Values
+// ----------------------------------------------------------------------------------------------------------------------------
 
 struct Value {
   enum class Kind { Undefined, None, Bool, Number, Text, Messages, Message, Loop } kind = Kind::Undefined;
@@ -210,7 +213,8 @@ struct Value {
   }
 };
 
-// ---- Running ---------------------------------------------------------------------------------------------------------------------------
+// ---- Running
+// ---------------------------------------------------------------------------------------------------------------------------
 
 class Budget {
  public:
@@ -236,7 +240,8 @@ class Budget {
 
 using Scopes = std::vector<std::map<std::string, Value>>;
 
-// One expression, evaluated while it is read. A side that is not taken is read without being looked at: what is not known there does not matter.
+// One expression, evaluated while it is read. A side that is not taken is read without being looked at: what is not
+// known there does not matter.
 class Expression {
  public:
   Expression(const Lexemes& tokens, std::size_t at, const Scopes& scopes, Budget& budget)
@@ -256,7 +261,8 @@ class Expression {
   }
   std::string here() const {
     const Lexeme& token = tokens_[at_];
-    return token.kind == Lexeme::Kind::End ? "an expression that stops too early" : in_quotes(token.value) + " in an expression";
+    return token.kind == Lexeme::Kind::End ? "an expression that stops too early"
+                                           : in_quotes(token.value) + " in an expression";
   }
   void need(std::string_view text) {
     if (!take(text)) throw NotRendered{here()};
@@ -474,9 +480,12 @@ class Expression {
     const bool slice = take(":");
     need("]");
     if (!slice && index.kind == Value::Kind::Text) return member(of, index.text);
-    if (of.kind != Value::Kind::Messages || index.kind != Value::Kind::Number) return unknown("a subscript that is not of the messages");
+    if (of.kind != Value::Kind::Messages || index.kind != Value::Kind::Number)
+      return unknown("a subscript that is not of the messages");
     const auto count = static_cast<std::int64_t>(of.messages.size());
-    if (slice) return index.number == 1 ? Value::list(of.messages.subspan(count > 0 ? 1 : 0)) : unknown("a slice that is not [1:]");
+    if (slice)
+      return index.number == 1 ? Value::list(of.messages.subspan(count > 0 ? 1 : 0))
+                               : unknown("a slice that is not [1:]");
     const std::int64_t at = index.number < 0 ? count + index.number : index.number;
     return at >= 0 && at < count ? Value::message(of.messages[static_cast<std::size_t>(at)]) : Value();
   }
@@ -526,7 +535,8 @@ class Expression {
 
 class Run {
  public:
-  Run(std::vector<Piece> pieces, const JinjaInput& input, const JinjaLimits& limits) : pieces_(std::move(pieces)), budget_(limits) {
+  Run(std::vector<Piece> pieces, const JinjaInput& input, const JinjaLimits& limits)
+      : pieces_(std::move(pieces)), budget_(limits) {
     scopes_.push_back({{"messages", Value::list(input.messages)},
                        {"add_generation_prompt", Value::of(input.add_generation_prompt)},
                        {"bos_token", Value::of(input.bos_token)},
@@ -540,13 +550,16 @@ class Run {
 
  private:
   std::string stray(std::size_t at) const {
-    return at == pieces_.size() ? "a block that is not closed" : fmt::format("the statement {} in this place", in_quotes(word(at)));
+    return at == pieces_.size() ? "a block that is not closed"
+                                : fmt::format("the statement {} in this place", in_quotes(word(at)));
   }
   std::string word(std::size_t at) const {
     const Piece& piece = pieces_[at];
     return piece.kind == Piece::Kind::Statement ? piece.tokens[0].value : "";
   }
-  Value evaluate(std::size_t at, std::size_t from) { return Expression(pieces_[at].tokens, from, scopes_, budget_).whole(); }
+  Value evaluate(std::size_t at, std::size_t from) {
+    return Expression(pieces_[at].tokens, from, scopes_, budget_).whole();
+  }
 
   // Runs or skips pieces up to a word that ends or divides a block; returns where that is.
   std::size_t block(std::size_t at, bool run, int depth) {
@@ -567,7 +580,8 @@ class Run {
       } else if (name == "set" && has_sign(piece.tokens)) {
         if (run) assign(at);
       } else if (name == "generation" || name == "set" || name == "macro" || name == "call" || name == "filter") {
-        if (run && name != "generation") throw NotRendered{"the block " + in_quotes(name)};  // which marks what is trained on, no more
+        if (run && name != "generation")
+          throw NotRendered{"the block " + in_quotes(name)};  // which marks what is trained on, no more
         at = block(at + 1, run, depth + 1);
         if (at == pieces_.size() || word(at) != "end" + name) throw NotRendered{stray(at)};
       } else if (run) {
@@ -584,7 +598,8 @@ class Run {
   }
   void assign(std::size_t at) {
     const Lexemes& tokens = pieces_[at].tokens;
-    if (tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("=")) throw NotRendered{"{% set %} of what is no plain name"};
+    if (tokens[1].kind != Lexeme::Kind::Name || !tokens[2].is("="))
+      throw NotRendered{"{% set %} of what is no plain name"};
     scopes_.back()[tokens[1].value] = evaluate(at, 3);
   }
 
@@ -614,8 +629,8 @@ class Run {
       messages = value.messages;
     }
     for (std::size_t i = 0; i < messages.size(); ++i) {
-      scopes_.push_back(
-          {{tokens[1].value, Value::message(messages[i])}, {"loop", {Value::Kind::Loop, {}, static_cast<std::int64_t>(i), messages}}});
+      scopes_.push_back({{tokens[1].value, Value::message(messages[i])},
+                         {"loop", {Value::Kind::Loop, {}, static_cast<std::int64_t>(i), messages}}});
       end_of_loop(block(at + 1, true, depth + 1));
       scopes_.pop_back();
     }
@@ -639,7 +654,8 @@ class Run {
 
 }  // namespace
 
-std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits, std::string* why) {
+std::optional<std::string> render_jinja(std::string_view text, const JinjaInput& input, const JinjaLimits& limits,
+                                        std::string* why) {
   try {
     if (text.size() > limits.bytes) throw NotRendered{fmt::format("more than {} bytes", limits.bytes)};
     return Run(split(one_kind_of_newline(text)), input, limits).all();

@@ -20,12 +20,14 @@ constexpr std::string_view kBos =
     "bos"
     "\x03";  // stands for BOS where a template writes it
 
-// A conversation whose contents show whether they are trimmed, and whether being empty or looking like a part of the template matters.
+// A conversation whose contents show whether they are trimmed, and whether being empty or looking like a part of the
+// template matters.
 Messages conversation(int turns, bool system, int contents) {
-  static const std::vector<std::vector<std::string>> kContents = {{"Be brief.", "one", "two", "three"},
-                                                                  {" \n s\t", "\n a ", "  b\n\n", " c"},
-                                                                  {"", "", "", ""},
-                                                                  {"{{ x }}", "system", "<think>x</think>y", "{% if a %}"}};
+  static const std::vector<std::vector<std::string>> kContents = {
+      {"Be brief.", "one", "two", "three"},
+      {" \n s\t", "\n a ", "  b\n\n", " c"},
+      {"", "", "", ""},
+      {"{{ x }}", "system", "<think>x</think>y", "{% if a %}"}};
   const std::vector<std::string>& texts = kContents[static_cast<std::size_t>(contents)];
   Messages messages;
   if (system) messages.push_back({"system", texts[0]});
@@ -46,13 +48,15 @@ struct Candidate {
   }
 };
 
-// What the template puts where there is no system message, if that is a system message: what lies between the known template's parts of one.
+// What the template puts where there is no system message, if that is a system message: what lies between the known
+// template's parts of one.
 std::optional<std::string> default_system(const ChatTemplate& known, const std::string& text) {
   const std::string mark = "\x02system\x03";
   const Messages marked = {{"system", mark}, {"user", "one"}}, plain = {{"user", "one"}};
   const std::string frame = known.render(marked, true);
   const std::size_t at = frame.find(mark);
-  const std::string_view before = std::string_view(frame).substr(0, at), behind = std::string_view(frame).substr(at + mark.size());
+  const std::string_view before = std::string_view(frame).substr(0, at),
+                         behind = std::string_view(frame).substr(at + mark.size());
   if (text == known.render(plain, true) || text.size() < before.size() + behind.size()) return std::nullopt;
   if (!text.starts_with(before) || !text.ends_with(behind)) return std::nullopt;
   return text.substr(before.size(), text.size() - before.size() - behind.size());
@@ -74,7 +78,8 @@ bool renders_alike(const Candidate& own, const ChatTemplate& known) {
 
 std::optional<std::string> parse_own_template(std::string_view bytes, const std::string& name) {
   const Location where{name, std::nullopt};
-  if (bytes.size() > kLongestConfig) fail_at(where, "{}, at most {} are read", counted(bytes.size(), "byte"), kLongestConfig);
+  if (bytes.size() > kLongestConfig)
+    fail_at(where, "{}, at most {} are read", counted(bytes.size(), "byte"), kLongestConfig);
   const nlohmann::json document = io::parse_json(bytes, where);
   const auto found = io::JsonView(document, "", where).find("chat_template");
   if (!found) return std::nullopt;

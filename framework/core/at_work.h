@@ -1,7 +1,7 @@
 // What the loop is working on, for messages: of which prompts, at which step.
 //
-// Contract: an AtWork object says it for as long as it lives; one inside another narrows it. Each thread has its own. It holds references: what it was
-// given must outlive it.
+// Contract: an AtWork object says it for as long as it lives; one inside another narrows it. Each thread has its own.
+// It holds references: what it was given must outlive it.
 #pragma once
 
 #include <string>
@@ -19,7 +19,8 @@ class AtWork {
     int step;                 // as in rounds.jsonl, from 0
   };
 
-  explicit AtWork(std::vector<Sequence> sequences) : sequences_(std::move(sequences)), outer_(std::exchange(current(), this)) {}
+  explicit AtWork(std::vector<Sequence> sequences)
+      : sequences_(std::move(sequences)), outer_(std::exchange(current(), this)) {}
   ~AtWork() { current() = outer_; }
   AtWork(const AtWork&) = delete;
   AtWork& operator=(const AtWork&) = delete;

@@ -154,7 +154,8 @@ void ConfigValue::set(std::string_view key, ConfigValue value) {
 void ConfigValue::set_path(std::string_view path, ConfigValue value) {
   const auto [head, rest] = split_path(path);
   if (head.empty()) fail_at(value.where(), "empty key in a path");
-  if (!is_null() && !is_map()) fail_at(value.where(), "'{}' cannot be set: the value at {} is not a mapping", path, where_.to_string());
+  if (!is_null() && !is_map())
+    fail_at(value.where(), "'{}' cannot be set: the value at {} is not a mapping", path, where_.to_string());
   if (rest.empty()) return set(head, std::move(value));
   const ConfigValue* existing = find(head);
   ConfigValue child = existing ? *existing : map({}, value.where());
@@ -177,7 +178,8 @@ std::string ConfigValue::to_flow() const {
   out.SetSeqFormat(YAML::Flow);
   emit(out, *this);
   std::string text = out.c_str();
-  // The emitter wraps long flow collections; a report needs one line. Line breaks inside scalars are escaped by the emitter itself.
+  // The emitter wraps long flow collections; a report needs one line. Line breaks inside scalars are escaped by the
+  // emitter itself.
   std::string line;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '\n') {
@@ -197,7 +199,8 @@ std::string ConfigValue::to_yaml() const {
 }
 
 bool same_value(const ConfigValue& a, const ConfigValue& b) {
-  if (a.kind_ != b.kind_ || a.text_ != b.text_ || a.items_.size() != b.items_.size() || a.entries_.size() != b.entries_.size())
+  if (a.kind_ != b.kind_ || a.text_ != b.text_ || a.items_.size() != b.items_.size() ||
+      a.entries_.size() != b.entries_.size())
     return false;
   for (std::size_t i = 0; i < a.items_.size(); ++i)
     if (!same_value(a.items_[i], b.items_[i])) return false;
@@ -208,7 +211,8 @@ bool same_value(const ConfigValue& a, const ConfigValue& b) {
 
 namespace {
 
-// YAML 1.2, section 5.1: what a document may hold unescaped. The library takes anything, but does not write all of it back as it was.
+// YAML 1.2, section 5.1: what a document may hold unescaped. The library takes anything, but does not write all of it
+// back as it was.
 bool is_printable(std::int32_t code) {
   if (code < 0x20) return code == '\t' || code == '\n' || code == '\r';
   return code < 0x7f || code == 0x85 || (code >= 0xa0 && code != 0xfffe && code != 0xffff);
@@ -223,7 +227,8 @@ void check_characters(const std::string& text, const std::string& name) {
     const auto length = utf8proc_iterate(bytes + at, size - at, &code);
     if (length <= 0) fail_at(Location{name, line}, "not valid YAML: the byte 0x{:02x} is not UTF-8", bytes[at]);
     if (!is_printable(code))
-      fail_at(Location{name, line}, "not valid YAML: the character U+{:04X} must be written as an escape in double quotes", code);
+      fail_at(Location{name, line},
+              "not valid YAML: the character U+{:04X} must be written as an escape in double quotes", code);
     line += code == '\n';
     at += length;
   }
@@ -238,8 +243,9 @@ std::string hint_for(const std::string& text, int line) {
   std::istringstream lines(text);
   std::string here;
   for (int i = 0; i <= line && std::getline(lines, here); ++i) continue;
-  return here.find("${") == std::string::npos ? ""
-                                              : R"(; between braces or brackets a value with ${NAME} is written in quotes: "${NAME}/...")";
+  return here.find("${") == std::string::npos
+             ? ""
+             : R"(; between braces or brackets a value with ${NAME} is written in quotes: "${NAME}/...")";
 }
 
 }  // namespace

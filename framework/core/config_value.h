@@ -1,8 +1,8 @@
 // A YAML document as a value in which every key and value remembers where it was written.
 //
-// Contract: a tree of null, scalar, list and map. Maps keep the order of the file and have no key twice (a duplicate is an Error). Anchors and
-// aliases are expanded; depth, node count and file size are bounded, so a hostile file ends in an Error and not in exhausted memory.
-// A value that came from the command line is located as "--set a.b".
+// Contract: a tree of null, scalar, list and map. Maps keep the order of the file and have no key twice (a duplicate is
+// an Error). Anchors and aliases are expanded; depth, node count and file size are bounded, so a hostile file ends in
+// an Error and not in exhausted memory. A value that came from the command line is located as "--set a.b".
 #pragma once
 
 #include <filesystem>
@@ -40,7 +40,8 @@ class ConfigValue {
   const ConfigValue* find(std::string_view key) const;  // of a map; nullptr if it has no such key
   // The value at a dotted path ("pipeline.drafter.type"), nullptr if there is none.
   const ConfigValue* find_path(std::string_view path) const;
-  // Where the value at a dotted path was written; of the innermost mapping around it that has a place, if it was not written.
+  // Where the value at a dotted path was written; of the innermost mapping around it that has a place, if it was not
+  // written.
   const Location& place_of(std::string_view path) const;
 
   // Replaces the value at a dotted path; maps on the way are created. An Error if a scalar or list stands in the way.

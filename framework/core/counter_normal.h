@@ -1,7 +1,7 @@
 // Normal numbers by counter, for weights: the same on every machine, whatever the order they are asked for in.
 //
-// Contract: pure functions made of integer sums, so no machine's mathematics library has a say. Random weights depend on them: changing one changes
-// every model that was made from a seed.
+// Contract: pure functions made of integer sums, so no machine's mathematics library has a say. Random weights depend
+// on them: changing one changes every model that was made from a seed.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// FORETELL_CLONES: the function is compiled once for each of these instruction sets; the loader picks the best that the machine has.
+// FORETELL_CLONES: the function is compiled once for each of these instruction sets; the loader picks the best that the
+// machine has.
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)

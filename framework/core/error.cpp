@@ -53,8 +53,8 @@ std::optional<std::string> nearest_name(std::string_view name, std::span<const s
 
 std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known) {
   const auto near = nearest_name(name, known);
-  return fmt::format("unknown {} '{}'{}; known: {}", kind, excerpt(name), near ? fmt::format(" (did you mean '{}'?)", *near) : "",
-                     fmt::join(known, ", "));
+  return fmt::format("unknown {} '{}'{}; known: {}", kind, excerpt(name),
+                     near ? fmt::format(" (did you mean '{}'?)", *near) : "", fmt::join(known, ", "));
 }
 
 }  // namespace foretell

@@ -1,10 +1,14 @@
 // How Foretell reports what went wrong.
 //
 // Contract:
-//  - A user's mistake (a bad key, a missing file, hostile input) throws Error. Its what() is one line that says where (file:line where that
-//    is known), what was found, what was expected and what is allowed. The executable prints that line and exits with code 2.
-//  - A broken invariant, our own mistake, fails FORETELL_CHECK, which throws InternalError with the values; the executable exits with 70.
-//  - A strategy that breaks a rule of its contract fails FORETELL_CONTRACT: an internal error of ours, too, unless the strategy is a plug-in's. Then it
+//  - A user's mistake (a bad key, a missing file, hostile input) throws Error. Its what() is one line that says where
+//  (file:line where that
+//    is known), what was found, what was expected and what is allowed. The executable prints that line and exits with
+//    code 2.
+//  - A broken invariant, our own mistake, fails FORETELL_CHECK, which throws InternalError with the values; the
+//  executable exits with 70.
+//  - A strategy that breaks a rule of its contract fails FORETELL_CONTRACT: an internal error of ours, too, unless the
+//  strategy is a plug-in's. Then it
 //    becomes an Error that names the plug-in (framework/core/plugin_call.h).
 //  - No error is ever turned into a result.
 #pragma once
@@ -37,7 +41,8 @@ class Error : public std::runtime_error {
   explicit Error(const std::string& message) : std::runtime_error(message) {}
   // Without a file in front where none is known.
   Error(const Location& where, const std::string& message)
-      : std::runtime_error(where.file.empty() ? message : where.to_string() + ": " + message), has_exact_place_(where.is_exact()) {}
+      : std::runtime_error(where.file.empty() ? message : where.to_string() + ": " + message),
+        has_exact_place_(where.is_exact()) {}
   bool has_exact_place() const { return has_exact_place_; }
 
  private:
@@ -71,7 +76,8 @@ template <class... Args>
   throw Error(where, fmt::format(format, std::forward<Args>(args)...));
 }
 
-// Calls body(); a mistake that has no line of its own is one at `where`: the line that names the model that cannot be loaded.
+// Calls body(); a mistake that has no line of its own is one at `where`: the line that names the model that cannot be
+// loaded.
 template <class Body>
 decltype(auto) placed_at(const Location& where, Body&& body) {
   try {
@@ -86,7 +92,8 @@ decltype(auto) placed_at(const Location& where, Body&& body) {
 [[noreturn]] void check_failed(const char* condition, const std::string& values, const char* file, int line);
 [[noreturn]] void contract_broken(std::string rule, const char* file, int line);
 
-// The known name that is nearest to `name` by edit distance, if it is near enough to be what was meant (at most a third of its letters differ).
+// The known name that is nearest to `name` by edit distance, if it is near enough to be what was meant (at most a third
+// of its letters differ).
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known);
 
 // "unknown drafter 'promt_lookup' (did you mean 'prompt_lookup'?); known: model, none, ..."
@@ -101,7 +108,8 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
       ::foretell::check_failed(#condition, ::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
   } while (false)
 
-// FORETELL_CONTRACT(token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab): the same for what a strategy hands over.
+// FORETELL_CONTRACT(token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab): the same for what
+// a strategy hands over.
 #define FORETELL_CONTRACT(condition, ...)                                          \
   do {                                                                             \
     if (!(condition)) [[unlikely]]                                                 \

@@ -1,7 +1,9 @@
-// A hash map from 64-bit keys to small values, in one array: several times faster than std::unordered_map, and its memory is what bytes() says.
+// A hash map from 64-bit keys to small values, in one array: several times faster than std::unordered_map, and its
+// memory is what bytes() says.
 //
-// Contract: a key is any value but ~0. Values are copied when the table grows, so pointers into it hold until the next insertion or erasure.
-// Open addressing with linear probing, at most half full; erasing moves the entries behind back instead of leaving a tombstone.
+// Contract: a key is any value but ~0. Values are copied when the table grows, so pointers into it hold until the next
+// insertion or erasure. Open addressing with linear probing, at most half full; erasing moves the entries behind back
+// instead of leaving a tombstone.
 #pragma once
 
 #include <cstddef>
@@ -43,7 +45,8 @@ class FlatMap {
     if (slots_[hole].key == kFree) return false;
     // An entry behind the hole moves into it unless it would then lie before the place where its search starts.
     for (std::size_t at = next(hole); slots_[at].key != kFree; at = next(at)) {
-      const std::size_t distance_to_hole = (at - hole) & mask(), distance_to_home = (at - home(slots_[at].key)) & mask();
+      const std::size_t distance_to_hole = (at - hole) & mask(),
+                        distance_to_home = (at - home(slots_[at].key)) & mask();
       if (distance_to_home < distance_to_hole) continue;
       slots_[hole] = slots_[at];
       hole = at;

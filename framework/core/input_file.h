@@ -1,8 +1,8 @@
 // The files that we are given to read.
 //
-// Contract: nothing but a regular file is opened (or a link to one). A pipe would wait for a writer that need not come, a device need not end and a
-// folder has no bytes; all of them are Errors that name the file. Standard input is read nowhere. Every reader of the project opens its file with
-// one of these.
+// Contract: nothing but a regular file is opened (or a link to one). A pipe would wait for a writer that need not come,
+// a device need not end and a folder has no bytes; all of them are Errors that name the file. Standard input is read
+// nowhere. Every reader of the project opens its file with one of these.
 #pragma once
 
 #include <filesystem>

@@ -14,7 +14,9 @@ namespace {
 constexpr std::size_t kDoubles = 8;
 using Doubles = double __attribute__((vector_size(kDoubles * sizeof(double))));
 
-FORETELL_INLINE double sum_of_lanes(const Doubles& v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+FORETELL_INLINE double sum_of_lanes(const Doubles& v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
 
 FORETELL_INLINE float higher(float a, float b) { return a > b ? a : b; }
 
@@ -89,12 +91,14 @@ FORETELL_INLINE double exponential(double x) {
   return x < kLeast ? 0.0 : p * power;
 }
 
-FORETELL_CLONES void exponentials_of_row(const float* logits, std::size_t count, double top, double factor, double* out) {
+FORETELL_CLONES void exponentials_of_row(const float* logits, std::size_t count, double top, double factor,
+                                         double* out) {
 #pragma omp simd
   for (std::size_t i = 0; i < count; ++i) out[i] = exponential((logits[i] - top) * factor);
 }
 
-FORETELL_CLONES void positive_part_of_row(const double* p, const double* q, std::size_t count, double weight, double* out) {
+FORETELL_CLONES void positive_part_of_row(const double* p, const double* q, std::size_t count, double weight,
+                                          double* out) {
 #pragma omp simd
   for (std::size_t i = 0; i < count; ++i) out[i] = std::max(weight * p[i] - q[i], 0.0);
 }

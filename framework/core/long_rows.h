@@ -22,13 +22,15 @@ double sum_of(std::span<const double> values);
 
 void scale(std::span<double> values, double factor);
 
-// out[i] = exp((logits[i] - top) * factor) to two units in the last place, where no exponent is positive; 0 where it is below -708.
+// out[i] = exp((logits[i] - top) * factor) to two units in the last place, where no exponent is positive; 0 where it is
+// below -708.
 void exponentials(std::span<const float> logits, double top, double factor, std::span<double> out);
 
 // out[i] = max(weight * p[i] - q[i], 0); returns their sum. `out` may be p.
 double positive_part(std::span<const double> p, std::span<const double> q, double weight, std::span<double> out);
 
-// The first i whose weights up to it sum to more than `mass`, 0 <= mass < sum(weights); never one without weight. At least one is positive.
+// The first i whose weights up to it sum to more than `mass`, 0 <= mass < sum(weights); never one without weight. At
+// least one is positive.
 std::size_t pick_index(std::span<const double> weights, double mass);
 
 }  // namespace foretell

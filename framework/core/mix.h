@@ -1,6 +1,8 @@
-// One step of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): neighbouring inputs give unrelated outputs.
+// One step of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators"): neighbouring inputs
+// give unrelated outputs.
 //
-// Contract: a fixed bijection of 64-bit values. Keys of generators and random weights are made with it, so changing it changes both.
+// Contract: a fixed bijection of 64-bit values. Keys of generators and random weights are made with it, so changing it
+// changes both.
 #pragma once
 
 #include <cstdint>

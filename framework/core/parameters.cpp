@@ -46,7 +46,9 @@ void check_range(const ConfigValue& value, std::string_view key, double number, 
   fail_at(value.where(), "{}: expected a value {}, found {}", key, allowed, excerpt(value.text()));
 }
 
-void read_value(const ConfigValue& value, std::string_view key, bool& out, const Limits&) { out = read_bool(value, key); }
+void read_value(const ConfigValue& value, std::string_view key, bool& out, const Limits&) {
+  out = read_bool(value, key);
+}
 void read_value(const ConfigValue& value, std::string_view key, std::int64_t& out, const Limits& limits) {
   out = read_int(value, key);
   check_range(value, key, static_cast<double>(out), limits);
@@ -54,7 +56,8 @@ void read_value(const ConfigValue& value, std::string_view key, std::int64_t& ou
 void read_value(const ConfigValue& value, std::string_view key, int& out, const Limits& limits) {
   std::int64_t wide = 0;
   read_value(value, key, wide, limits);
-  if (wide < std::numeric_limits<int>::min() || wide > std::numeric_limits<int>::max()) expected(value, key, "a 32-bit integer");
+  if (wide < std::numeric_limits<int>::min() || wide > std::numeric_limits<int>::max())
+    expected(value, key, "a 32-bit integer");
   out = static_cast<int>(wide);
 }
 void read_value(const ConfigValue& value, std::string_view key, double& out, const Limits& limits) {
@@ -118,8 +121,8 @@ void Parameters::finish() const {
   if (missing_) throw Error(values_->where(), *missing_);
 }
 
-const ConfigValue* Parameters::declare(std::string_view name, std::string_view type, std::string default_value, std::string_view doc,
-                                       const Limits& limits) {
+const ConfigValue* Parameters::declare(std::string_view name, std::string_view type, std::string default_value,
+                                       std::string_view doc, const Limits& limits) {
   docs_.push_back({std::string(name), std::string(type), std::move(default_value), std::string(doc), limits.aliases});
   if (!limits.choices.empty()) docs_.back().type = fmt::format("{}", fmt::join(limits.choices, " | "));
   if (!values_) return nullptr;
@@ -137,13 +140,15 @@ const ConfigValue* Parameters::declare(std::string_view name, std::string_view t
 }
 
 template <class T>
-void Parameters::add_scalar(std::string_view name, T& field, std::string_view type, std::string_view doc, const Limits& limits) {
+void Parameters::add_scalar(std::string_view name, T& field, std::string_view type, std::string_view doc,
+                            const Limits& limits) {
   if (const ConfigValue* value = declare(name, type, limits.required ? "required" : show(field), doc, limits))
     read_value(*value, name, field, limits);
 }
 
 template <class T>
-void Parameters::add_list(std::string_view name, std::vector<T>& field, std::string_view type, std::string_view doc, const Limits& limits) {
+void Parameters::add_list(std::string_view name, std::vector<T>& field, std::string_view type, std::string_view doc,
+                          const Limits& limits) {
   const ConfigValue* value = declare(name, type, fmt::format("[{}]", fmt::join(field, ", ")), doc, limits);
   if (!value) return;
   if (!value->is_list()) expected(*value, name, type);
@@ -156,8 +161,8 @@ void Parameters::add_list(std::string_view name, std::vector<T>& field, std::str
 }
 
 template <class T>
-void Parameters::add_optional(std::string_view name, std::optional<T>& field, std::string_view type, std::string_view doc,
-                              const Limits& limits) {
+void Parameters::add_optional(std::string_view name, std::optional<T>& field, std::string_view type,
+                              std::string_view doc, const Limits& limits) {
   const ConfigValue* value = declare(name, type, field ? show(*field) : "none", doc, limits);
   if (!value) return;
   if (value->is_null()) {
@@ -169,19 +174,31 @@ void Parameters::add_optional(std::string_view name, std::optional<T>& field, st
   field = std::move(entry);
 }
 
-void Parameters::add(std::string_view n, bool& f, std::string_view d, const Limits& l) { add_scalar(n, f, "bool", d, l); }
+void Parameters::add(std::string_view n, bool& f, std::string_view d, const Limits& l) {
+  add_scalar(n, f, "bool", d, l);
+}
 void Parameters::add(std::string_view n, int& f, std::string_view d, const Limits& l) { add_scalar(n, f, "int", d, l); }
-void Parameters::add(std::string_view n, std::int64_t& f, std::string_view d, const Limits& l) { add_scalar(n, f, "int", d, l); }
-void Parameters::add(std::string_view n, double& f, std::string_view d, const Limits& l) { add_scalar(n, f, "number", d, l); }
-void Parameters::add(std::string_view n, std::string& f, std::string_view d, const Limits& l) { add_scalar(n, f, "text", d, l); }
-void Parameters::add(std::string_view n, std::vector<int>& f, std::string_view d, const Limits& l) { add_list(n, f, "list of int", d, l); }
+void Parameters::add(std::string_view n, std::int64_t& f, std::string_view d, const Limits& l) {
+  add_scalar(n, f, "int", d, l);
+}
+void Parameters::add(std::string_view n, double& f, std::string_view d, const Limits& l) {
+  add_scalar(n, f, "number", d, l);
+}
+void Parameters::add(std::string_view n, std::string& f, std::string_view d, const Limits& l) {
+  add_scalar(n, f, "text", d, l);
+}
+void Parameters::add(std::string_view n, std::vector<int>& f, std::string_view d, const Limits& l) {
+  add_list(n, f, "list of int", d, l);
+}
 void Parameters::add(std::string_view n, std::vector<double>& f, std::string_view d, const Limits& l) {
   add_list(n, f, "list of numbers", d, l);
 }
 void Parameters::add(std::string_view n, std::vector<std::string>& f, std::string_view d, const Limits& l) {
   add_list(n, f, "list of text", d, l);
 }
-void Parameters::add(std::string_view n, std::optional<int>& f, std::string_view d, const Limits& l) { add_optional(n, f, "int", d, l); }
+void Parameters::add(std::string_view n, std::optional<int>& f, std::string_view d, const Limits& l) {
+  add_optional(n, f, "int", d, l);
+}
 void Parameters::add(std::string_view n, std::optional<double>& f, std::string_view d, const Limits& l) {
   add_optional(n, f, "number", d, l);
 }

@@ -1,13 +1,16 @@
-// A strategy's parameters: declared once, with default, limits and documentation; read from YAML, listed by `foretell list`.
+// A strategy's parameters: declared once, with default, limits and documentation; read from YAML, listed by `foretell
+// list`.
 //
-// Contract: an options struct has one function `void declare(Parameters& p)` that calls add() for each field. The same function documents the
-// parameters (Parameters::describe) and reads them from YAML (Parameters::read), so the two cannot disagree. Reading reports the first mistake
-// as an Error with file:line, what was found and what is allowed; a key that nobody declared is an Error with the nearest known key, before a required
-// key that is missing: it may be that one, misspelt.
+// Contract: an options struct has one function `void declare(Parameters& p)` that calls add() for each field. The same
+// function documents the parameters (Parameters::describe) and reads them from YAML (Parameters::read), so the two
+// cannot disagree. Reading reports the first mistake as an Error with file:line, what was found and what is allowed; a
+// key that nobody declared is an Error with the nearest known key, before a required key that is missing: it may be
+// that one, misspelt.
 //
 //   struct Options {
 //     int max_ngram = 3;
-//     void declare(Parameters& p) { p.add("prompt_lookup_max", max_ngram, "longest suffix that is looked up", {.min = 1, .aliases = {"max_ngram"}}); }
+//     void declare(Parameters& p) { p.add("prompt_lookup_max", max_ngram, "longest suffix that is looked up", {.min =
+//     1, .aliases = {"max_ngram"}}); }
 //   };
 #pragma once
 
@@ -46,10 +49,11 @@ class Parameters {
     return std::move(p.docs_);
   }
 
-  // Fills `options` from a mapping (or null, for all defaults). `owner` names the strategy in messages. The keys in `reserved` ("type") are
-  // known but belong to somebody else.
+  // Fills `options` from a mapping (or null, for all defaults). `owner` names the strategy in messages. The keys in
+  // `reserved` ("type") are known but belong to somebody else.
   template <class Options>
-  static void read(const ConfigValue& values, const std::string& owner, Options& options, std::vector<std::string> reserved = {}) {
+  static void read(const ConfigValue& values, const std::string& owner, Options& options,
+                   std::vector<std::string> reserved = {}) {
     Parameters p(&values, owner);
     p.known_ = std::move(reserved);
     options.declare(p);
@@ -77,14 +81,16 @@ class Parameters {
   Parameters(const ConfigValue* values, std::string owner);
   void finish() const;
   // Documents the parameter; the value given for it (by name or alias), if values are being read and there is one.
-  const ConfigValue* declare(std::string_view name, std::string_view type, std::string default_value, std::string_view doc,
-                             const Limits& limits);
+  const ConfigValue* declare(std::string_view name, std::string_view type, std::string default_value,
+                             std::string_view doc, const Limits& limits);
   template <class T>
   void add_scalar(std::string_view name, T& field, std::string_view type, std::string_view doc, const Limits& limits);
   template <class T>
-  void add_list(std::string_view name, std::vector<T>& field, std::string_view type, std::string_view doc, const Limits& limits);
+  void add_list(std::string_view name, std::vector<T>& field, std::string_view type, std::string_view doc,
+                const Limits& limits);
   template <class T>
-  void add_optional(std::string_view name, std::optional<T>& field, std::string_view type, std::string_view doc, const Limits& limits);
+  void add_optional(std::string_view name, std::optional<T>& field, std::string_view type, std::string_view doc,
+                    const Limits& limits);
 
   const ConfigValue* values_;
   std::string owner_;

@@ -84,21 +84,24 @@ const char* line_start = "foretell: ";  // with a line feed where a line of prog
 }
 
 extern "C" void on_fault(int signal) {
-  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", name_of_signal(signal));
+  if (const PluginCall* call = active.load(std::memory_order_relaxed))
+    end_with(*call, " crashed", name_of_signal(signal));
   ::raise(signal);  // not ours: what it does by default it does now
 }
 
 std::terminate_handler terminate_before = nullptr;
 
 void on_terminate() {
-  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " crashed", "an exception that nobody caught");
+  if (const PluginCall* call = active.load(std::memory_order_relaxed))
+    end_with(*call, " crashed", "an exception that nobody caught");
   terminate_before();
   std::abort();
 }
 
 // A plug-in must not end the program as if all had gone well.
 void on_exit_inside() {
-  if (const PluginCall* call = active.load(std::memory_order_relaxed)) end_with(*call, " ended the program", "it called exit()");
+  if (const PluginCall* call = active.load(std::memory_order_relaxed))
+    end_with(*call, " ended the program", "it called exit()");
 }
 
 void catch_faults() {
@@ -144,8 +147,8 @@ class CallWatcher {
     if (waited < next_) return;
     while (next_ <= waited) next_ *= 2;
     const std::string seconds = std::to_string(std::chrono::duration_cast<std::chrono::seconds>(waited).count());
-    write_all(
-        {line_start, "waiting for ", call->who(), call->where(), " since ", seconds.c_str(), " s; Ctrl-C, twice in a run, ends it\n"});
+    write_all({line_start, "waiting for ", call->who(), call->where(), " since ", seconds.c_str(),
+               " s; Ctrl-C, twice in a run, ends it\n"});
   }
 
   std::chrono::milliseconds patience_, next_{};

@@ -1,10 +1,13 @@
-// A call into a plug-in: whatever goes wrong inside is told with the names of the plug-in and of its strategy, and with the step and the prompt.
+// A call into a plug-in: whatever goes wrong inside is told with the names of the plug-in and of its strategy, and with
+// the step and the prompt.
 //
-// Contract: call_plugin() runs one call. What it throws leaves as a PluginError, an Error of one line: a rule of the contract that was broken, an exception
-// of any type. A signal that a fault raises there (SIGSEGV, SIGFPE, ...; abort() too) ends the program with exit code 2 and one line on standard error, once
-// watch_plugin_calls() has been called; so does exit(). A call that takes longer than FORETELL_PLUGIN_PATIENCE seconds (30) is named on standard error by a
-// thread of its own, again after twice that time and so on; it is never ended. Signals that arrive outside of such calls do what they always do.
-// One thread calls strategies at a time; what they do in threads of their own counts as their call.
+// Contract: call_plugin() runs one call. What it throws leaves as a PluginError, an Error of one line: a rule of the
+// contract that was broken, an exception of any type. A signal that a fault raises there (SIGSEGV, SIGFPE, ...; abort()
+// too) ends the program with exit code 2 and one line on standard error, once watch_plugin_calls() has been called; so
+// does exit(). A call that takes longer than FORETELL_PLUGIN_PATIENCE seconds (30) is named on standard error by a
+// thread of its own, again after twice that time and so on; it is never ended. Signals that arrive outside of such
+// calls do what they always do. One thread calls strategies at a time; what they do in threads of their own counts as
+// their call.
 #pragma once
 
 #include <chrono>
@@ -41,7 +44,8 @@ class PluginCall {
   // In a catch block: throws what was caught as it leaves the plug-in.
   [[noreturn]] void rethrow() const;
 
-  // Whose call it is, and " in draft() at step 3 of prompt q81": as text of a fixed place, because a signal handler reads it.
+  // Whose call it is, and " in draft() at step 3 of prompt q81": as text of a fixed place, because a signal handler
+  // reads it.
   const char* who() const { return who_; }
   const char* where() const { return where_; }
   std::chrono::steady_clock::time_point start() const { return start_; }

@@ -36,8 +36,8 @@ const std::vector<int>& usable_processors() {
 void check_threads(int threads, bool oversubscribe, const Location& where, std::string_view insist) {
   const std::size_t processors = usable_processors().size();
   if (oversubscribe || threads <= static_cast<int>(processors)) return;
-  fail_at(where, "threads: {} are more than the {} that this process may use; {} insists", threads, counted(processors, "processor"),
-          insist);
+  fail_at(where, "threads: {} are more than the {} that this process may use; {} insists", threads,
+          counted(processors, "processor"), insist);
 }
 
 }  // namespace foretell

@@ -1,14 +1,18 @@
 // One file adds a strategy: the class, and one line that registers it.
 //
-// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while a program is being
-// loaded; a name registered twice is an InternalError. The instance of each registry lives in libforetell, so strategies in the executable and in
-// plug-ins meet in the same one. What a plug-in registers waits until its loader adds it (framework/plugin/plugin.h), because no exception can
-// leave a static initialiser: there a name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
-// interface's contract and names the plug-in where it is broken (framework/api/plugin_guards.h), wherever the strategy is used.
+// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while
+// a program is being loaded; a name registered twice is an InternalError. The instance of each registry lives in
+// libforetell, so strategies in the executable and in plug-ins meet in the same one. What a plug-in registers waits
+// until its loader adds it (framework/plugin/plugin.h), because no exception can leave a static initialiser: there a
+// name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
+// interface's contract and names the plug-in where it is broken (framework/api/plugin_guards.h), wherever the strategy
+// is used.
 //
-// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const BuildContext&):
+// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const
+// BuildContext&):
 //
-//   FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the last occurrence of the newest tokens"});
+//   FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the last occurrence of
+//   the newest tokens"});
 #pragma once
 
 #include <concepts>
@@ -32,10 +36,10 @@ struct BuildContext;  // framework/api/build_context.h
 struct StrategyInfo {
   std::string summary = {};
   std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
-  bool run_state = false;             // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
-  bool clock = false;                 // behaviour depends on measured time: likewise
-  // What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed, never measured or reproduced, and
-  // so are those of a strategy that is made of one that says so.
+  bool run_state = false;  // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
+  bool clock = false;      // behaviour depends on measured time: likewise
+  // What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
+  // never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;
 };
 
@@ -160,7 +164,8 @@ class Registry {
 };
 
 template <class Interface, class Type>
-typename Registry<Interface>::Entry registry_entry(const std::string& name, const StrategyInfo& info, const Location& where) {
+typename Registry<Interface>::Entry registry_entry(const std::string& name, const StrategyInfo& info,
+                                                   const Location& where) {
   typename Registry<Interface>::Entry entry;
   entry.info = info;
   entry.where = where;
@@ -168,7 +173,8 @@ typename Registry<Interface>::Entry registry_entry(const std::string& name, cons
   entry.make = [name](const ConfigValue& description, const BuildContext& context) -> std::unique_ptr<Interface> {
     typename Type::Options options;
     const std::string owner = std::string(Registry<Interface>::kind()) + " '" + name + "'";
-    Parameters::read(description.is_scalar() ? ConfigValue::map({}, description.where()) : description, owner, options, {"type"});
+    Parameters::read(description.is_scalar() ? ConfigValue::map({}, description.where()) : description, owner, options,
+                     {"type"});
     return std::make_unique<Type>(std::move(options), context);
   };
   return entry;
@@ -181,7 +187,7 @@ struct NoOptions {
 
 }  // namespace foretell
 
-#define FORETELL_REGISTER(Interface, Type, name, ...)                                              \
-  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add( \
-      name,                                                                                        \
-      ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, ::foretell::Location{__FILE__, __LINE__}))
+#define FORETELL_REGISTER(Interface, Type, name, ...)                                               \
+  [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add(  \
+      name, ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, \
+                                                        ::foretell::Location{__FILE__, __LINE__}))

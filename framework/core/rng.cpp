@@ -19,7 +19,8 @@ std::array<std::uint32_t, 4> philox_block(std::array<std::uint32_t, 4> counter, 
 PhiloxRng::PhiloxRng(const RngKey& key) {
   const std::uint64_t mixed = mix64(mix64(key.seed) ^ key.request);
   key_ = {static_cast<std::uint32_t>(mixed), static_cast<std::uint32_t>(mixed >> 32)};
-  counter_ = {0, key.position, static_cast<std::uint32_t>(key.purpose), static_cast<std::uint32_t>(mix64(key.request) >> 32)};
+  counter_ = {0, key.position, static_cast<std::uint32_t>(key.purpose),
+              static_cast<std::uint32_t>(mix64(key.request) >> 32)};
 }
 
 std::uint64_t PhiloxRng::next() {

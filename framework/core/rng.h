@@ -1,10 +1,12 @@
 // Randomness as a parameter.
 //
-// Contract: strategies draw through this interface and nothing else. It offers decisions, not raw bits, so that a test can put an enumerator in
-// the generator's place and walk every branch of the production code with its exact probability.
+// Contract: strategies draw through this interface and nothing else. It offers decisions, not raw bits, so that a test
+// can put an enumerator in the generator's place and walk every branch of the production code with its exact
+// probability.
 //
-// Philox is counter based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a generator is keyed by (seed, request, position,
-// purpose), so neither the order of the requests nor the batch nor the threads change what is drawn.
+// Philox is counter based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a generator is keyed by
+// (seed, request, position, purpose), so neither the order of the requests nor the batch nor the threads change what is
+// drawn.
 #pragma once
 
 #include <array>
@@ -19,11 +21,13 @@ class Rng {
   virtual ~Rng() = default;
   // True with the given probability. At or below 0 it is false, at or above 1 true, and nothing is drawn.
   virtual bool bernoulli(double probability) = 0;
-  // An index with probability weights[i] / sum(weights). Weights are not negative and at least one is positive; an index of weight 0 never comes.
+  // An index with probability weights[i] / sum(weights). Weights are not negative and at least one is positive; an
+  // index of weight 0 never comes.
   virtual std::size_t pick(std::span<const double> weights) = 0;
 };
 
-// One generator for each purpose: the uniform that decides whether drafting stops must not be the one that decides whether a token is accepted.
+// One generator for each purpose: the uniform that decides whether drafting stops must not be the one that decides
+// whether a token is accepted.
 enum class RngPurpose : std::uint32_t { Draft = 1, Verify = 2, Policy = 3, Prefill = 4, Workload = 5 };
 
 struct RngKey {

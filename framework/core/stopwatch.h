@@ -1,6 +1,7 @@
 // Monotonic time.
 //
-// Contract: nanoseconds since construction or the last lap; never negative, never affected by changes of the wall clock.
+// Contract: nanoseconds since construction or the last lap; never negative, never affected by changes of the wall
+// clock.
 #pragma once
 
 #include <chrono>

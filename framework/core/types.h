@@ -1,7 +1,8 @@
 // The few integer types that every part of Foretell shares.
 //
-// Contract: a Token is an id in [0, vocab_size). A NodeId is an index into one round's draft; node 0 is always the anchor (the last
-// committed token). There is no "no token" or "no node" value: absence is std::optional or an empty span.
+// Contract: a Token is an id in [0, vocab_size). A NodeId is an index into one round's draft; node 0 is always the
+// anchor (the last committed token). There is no "no token" or "no node" value: absence is std::optional or an empty
+// span.
 #pragma once
 
 #include <cstddef>

@@ -17,7 +17,9 @@ double attention_parameters(const ModelShape& s) {
 
 double expert_parameters(const ModelShape& s) { return (s.gated_mlp ? 3.0 : 2.0) * s.hidden * s.intermediate; }
 
-double router_parameters(const ModelShape& s) { return s.experts > 1 ? static_cast<double>(s.hidden) * s.experts : 0.0; }
+double router_parameters(const ModelShape& s) {
+  return s.experts > 1 ? static_cast<double>(s.hidden) * s.experts : 0.0;
+}
 
 // Of one layer, if so many of its experts count beside the shared ones.
 double layer_parameters(const ModelShape& s, double experts) {
@@ -61,7 +63,8 @@ ForwardCost forward_cost(const ModelShape& shape, double rows, double context, s
   cost.operations = shape.layers * (2 * per_row * rows + attention) + 2 * table_parameters(shape) * asked;
   cost.weight_bytes = shape.layers * layer_parameters(shape, touched) * shape.weight_bytes;
   if (asked > 0) cost.weight_bytes += table;
-  if (!shape.tied_head || asked == 0) cost.weight_bytes += rows * shape.hidden * shape.head_bytes;  // the rows that are looked up
+  if (!shape.tied_head || asked == 0)
+    cost.weight_bytes += rows * shape.hidden * shape.head_bytes;  // the rows that are looked up
   cost.cache_read_bytes = stored_cache_bytes(shape, context);
   cost.cache_written_bytes = stored_cache_bytes(shape, rows);
   return cost;

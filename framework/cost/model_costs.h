@@ -1,11 +1,12 @@
 // What a forward of a decoder-only transformer has to compute, read and keep, by arithmetic.
 //
-// Contract: pure functions of a plain shape. A multiplication and an addition are two operations. Counted are the matrices, the head and attention;
-// norms, biases, rotation and activations are left out (under a thousandth in a model of usual width). Attention is causal: row i of n after
-// `context` cached tokens attends to context + i of them. The rows of a draft tree attend to their ancestors only; taken for a chain they are
-// overstated by less than n^2 / 2 pairs. Sizes are in bytes. Weights are read once in a forward whatever its rows, but for experts: of E experts, k
-// for a token, t rows are expected to touch E (1 - (1 - k/E)^t), if routing is uniform and independent (MoESD 2025, arXiv 2505.19645). Real routing
-// repeats itself and touches fewer.
+// Contract: pure functions of a plain shape. A multiplication and an addition are two operations. Counted are the
+// matrices, the head and attention; norms, biases, rotation and activations are left out (under a thousandth in a model
+// of usual width). Attention is causal: row i of n after `context` cached tokens attends to context + i of them. The
+// rows of a draft tree attend to their ancestors only; taken for a chain they are overstated by less than n^2 / 2
+// pairs. Sizes are in bytes. Weights are read once in a forward whatever its rows, but for experts: of E experts, k for
+// a token, t rows are expected to touch E (1 - (1 - k/E)^t), if routing is uniform and independent (MoESD 2025, arXiv
+// 2505.19645). Real routing repeats itself and touches fewer.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +51,8 @@ struct ForwardCost {
   double intensity() const { return operations / bytes(); }
 };
 
-// One forward of `rows` rows after `context` cached tokens; `head_rows` of them are asked for their logits (all, if absent).
+// One forward of `rows` rows after `context` cached tokens; `head_rows` of them are asked for their logits (all, if
+// absent).
 ForwardCost forward_cost(const ModelShape& shape, double rows, double context, std::optional<double> head_rows = {});
 
 // What a run held at its most.
@@ -58,8 +60,8 @@ struct MemoryUse {
   double weights = 0;                  // of all models
   double caches = 0;                   // of all sequences and models
   std::optional<double> process = {};  // resident, all together; absent where the system does not tell
-  // What is neither: activations, the program, the allocator's reserve. Absent without `process`; mapped weights that were never touched
-  // make it negative, and it is then 0.
+  // What is neither: activations, the program, the allocator's reserve. Absent without `process`; mapped weights that
+  // were never touched make it negative, and it is then 0.
   std::optional<double> rest() const;
 };
 

@@ -50,7 +50,9 @@ std::vector<double> tokens_of_round(const RoundPlan& plan, std::span<const doubl
   return out;
 }
 
-double iid_of(const RoundPlan& plan, double acceptance) { return emitted_by(plan, std::vector<double>(deepest(plan), acceptance)); }
+double iid_of(const RoundPlan& plan, double acceptance) {
+  return emitted_by(plan, std::vector<double>(deepest(plan), acceptance));
+}
 
 std::optional<double> break_even_of(const RoundPlan& plan, double cost) {
   if (iid_of(plan, 1) < cost) return std::nullopt;
@@ -69,8 +71,8 @@ std::string amount_words(double value) {
 }
 
 std::string cost_words(const SpeedupPrediction& p) {
-  std::string words =
-      fmt::format("scoring {} rows costs {:.1f}x one row, drafting {:.1f}x", amount_words(p.rows), p.score_cost, p.draft_cost);
+  std::string words = fmt::format("scoring {} rows costs {:.1f}x one row, drafting {:.1f}x", amount_words(p.rows),
+                                  p.score_cost, p.draft_cost);
   if (p.other_cost >= 0.05) words += fmt::format(", the rest {:.1f}x", p.other_cost);
   return words;
 }
@@ -98,7 +100,8 @@ RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundReco
                  .other_ns = other_of(rounds),
                  .plain_other_ns = other_of(plain)};
   for (const auto& [shape, count] : counts)
-    plan.shapes.push_back({.rows = shape.first, .depth = shape.second, .share = count / static_cast<double>(rounds.size())});
+    plan.shapes.push_back(
+        {.rows = shape.first, .depth = shape.second, .share = count / static_cast<double>(rounds.size())});
   if (plan.shapes.empty()) plan.shapes.emplace_back();
   return plan;
 }
@@ -147,8 +150,9 @@ SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, 
 
 std::string unpredicted_reason(int sequences, std::optional<double> measured_speedup) {
   const std::string verdict = !measured_speedup ? "not known to win or lose" : *measured_speedup > 1 ? "wins" : "loses";
-  return fmt::format("{}: nothing is predicted in batches of {}, whose forwards cost more than as many rows of one sequence", verdict,
-                     sequences);
+  return fmt::format(
+      "{}: nothing is predicted in batches of {}, whose forwards cost more than as many rows of one sequence", verdict,
+      sequences);
 }
 
 std::string reason_of(const SpeedupPrediction& p, std::optional<double> measured_speedup) {

@@ -1,17 +1,19 @@
-// What a pipeline should gain by arithmetic: from what forwards cost on this machine, what drafting costs and how much is accepted.
+// What a pipeline should gain by arithmetic: from what forwards cost on this machine, what drafting costs and how much
+// is accepted.
 //
-// Source: Leviathan et al. 2022 (arXiv 2211.17192): (1 - a^(k+1)) / ((1 - a)(c k + 1)) for drafts of k tokens of which each is accepted with
-// probability a, where a draft token costs c target forwards and more rows cost nothing. Here n rows cost what was measured, v(n), and drafting
-// what it takes: the denominator is (draft + v(rows) + the rest) / (v(1) + a plain round's rest). With v flat, no rest and draft = c k v(1) it is
-// theirs.
+// Source: Leviathan et al. 2022 (arXiv 2211.17192): (1 - a^(k+1)) / ((1 - a)(c k + 1)) for drafts of k tokens of which
+// each is accepted with probability a, where a draft token costs c target forwards and more rows cost nothing. Here n
+// rows cost what was measured, v(n), and drafting what it takes: the denominator is (draft + v(rows) + the rest) /
+// (v(1) + a plain round's rest). With v flat, no rest and draft = c k v(1) it is theirs.
 //
-// An answer's end cuts its last round: the tokens that were accepted behind a stop token are thrown away, which costs short answers much (with nine
-// tokens a round and answers of fourteen, a fifth). Where the lengths of answers are known, the tokens of a round are all tokens over the number of
-// rounds that independent rounds need for them.
+// An answer's end cuts its last round: the tokens that were accepted behind a stop token are thrown away, which costs
+// short answers much (with nine tokens a round and answers of fourteen, a fifth). Where the lengths of answers are
+// known, the tokens of a round are all tokens over the number of rounds that independent rounds need for them.
 //
-// Contract: pure. Times are nanoseconds, costs are in units of scoring one row. Rounds of one pipeline differ, and a mean depth would not do: a
-// drafter that has ten tokens in every other round emits less than one that always has five. So a plan holds the shapes of rounds with their
-// shares. A tree is its rows and its depth, and acceptance is then that of a level. Predictions leave out the prefill, as decode speeds do.
+// Contract: pure. Times are nanoseconds, costs are in units of scoring one row. Rounds of one pipeline differ, and a
+// mean depth would not do: a drafter that has ten tokens in every other round emits less than one that always has five.
+// So a plan holds the shapes of rounds with their shares. A tree is its rows and its depth, and acceptance is then that
+// of a level. Predictions leave out the prefill, as decode speeds do.
 #pragma once
 
 #include <map>
@@ -43,17 +45,17 @@ struct RoundPlan {
   double mean_depth() const;
 };
 
-// What was measured. `plain`: rounds of the baseline, if there are any; without them `other` is taken to cost a plain round nothing. No round at
-// all is a plan of plain decoding.
+// What was measured. `plain`: rounds of the baseline, if there are any; without them `other` is taken to cost a plain
+// round nothing. No round at all is a plan of plain decoding.
 RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundRecord> plain = {});
-// [tokens / round] of a plan, if level i of a draft is accepted with probability conditional[i - 1] once it is reached; levels behind the last one
-// that is given are rejected.
+// [tokens / round] of a plan, if level i of a draft is accepted with probability conditional[i - 1] once it is reached;
+// levels behind the last one that is given are rejected.
 double emitted_by(const RoundPlan& plan, std::span<const double> conditional);
 // A chain of `depth` tokens of the draft model that `costs` knows, before anything ran.
 RoundPlan chain_plan(const RowCosts& costs, int depth);
 
 struct AcceptanceFacts {
-  std::optional<double> per_level = {};               // one probability for all depths; metrics.h: acceptance_per_trial()
+  std::optional<double> per_level = {};  // one probability for all depths; metrics.h: acceptance_per_trial()
   std::vector<double> conditional_per_position = {};  // entry i - 1: depth i, given that i - 1 was accepted
 };
 
@@ -63,18 +65,20 @@ struct SpeedupPrediction {
   double plain_cost = 1;                                  // of a plain round, in the same unit
   // In plain rounds: as many tokens have to be emitted to break even.
   double round_cost() const { return (score_cost + draft_cost + other_cost) / plain_cost; }
-  std::optional<double> acceptance = {};     // per level, as given
-  std::optional<double> iid = {};            // speed-up with it at every depth
-  std::optional<double> position_wise = {};  // with each position's own; positions that were never evaluated count as rejected
-  double oracle = 1;                         // if every drafted token were accepted
-  // The least acceptance per level with which the iid speed-up is 1; absent where even 1.0 does not reach it, and 0 where drafting costs nothing.
+  std::optional<double> acceptance = {};  // per level, as given
+  std::optional<double> iid = {};         // speed-up with it at every depth
+  std::optional<double> position_wise =
+      {};             // with each position's own; positions that were never evaluated count as rejected
+  double oracle = 1;  // if every drafted token were accepted
+  // The least acceptance per level with which the iid speed-up is 1; absent where even 1.0 does not reach it, and 0
+  // where drafting costs nothing.
   std::optional<double> break_even = {};
 };
 
 SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, const AcceptanceFacts& acceptance);
 
-// One sentence without its period: "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.71, has 0.55". Whether it wins is
-// what was measured, if that is given; where the arithmetic disagrees, it is told.
+// One sentence without its period: "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.71, has
+// 0.55". Whether it wins is what was measured, if that is given; where the arithmetic disagrees, it is told.
 std::string reason_of(const SpeedupPrediction& prediction, std::optional<double> measured_speedup = {});
 // The same where nothing is predicted, because `sequences` share a forward.
 std::string unpredicted_reason(int sequences, std::optional<double> measured_speedup);

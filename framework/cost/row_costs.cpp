@@ -26,7 +26,8 @@ RowCosts RowCosts::flat(double draft_share) { return RowCosts({{1, 1.0}}, {{1, d
 
 double RowCosts::at(const std::vector<RowCost>& points, double rows) {
   if (points.size() == 1 || rows <= points.front().rows) return points.front().ns;
-  const auto above = std::find_if(points.begin() + 1, points.end() - 1, [&](const RowCost& point) { return rows <= point.rows; });
+  const auto above =
+      std::find_if(points.begin() + 1, points.end() - 1, [&](const RowCost& point) { return rows <= point.rows; });
   const RowCost &b = *above, &a = *(above - 1);
   return a.ns + (b.ns - a.ns) * (rows - a.rows) / (b.rows - a.rows);
 }

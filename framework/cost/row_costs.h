@@ -1,7 +1,8 @@
 // What a forward of n rows takes: the measured v(n) that decides how many nodes are worth scoring.
 //
-// Contract: a table of a few row counts, linear between them; above the last one the last two points are carried on. Never falls: noise
-// only adds time, so a count that was measured dearer than a larger one costs what that one does. Times are nanoseconds.
+// Contract: a table of a few row counts, linear between them; above the last one the last two points are carried on.
+// Never falls: noise only adds time, so a count that was measured dearer than a larger one costs what that one does.
+// Times are nanoseconds.
 #pragma once
 
 #include <vector>
@@ -17,7 +18,8 @@ class RowCosts {
  public:
   // In increasing order of rows, at least one point for the target; none for the draft where no model drafts.
   explicit RowCosts(std::vector<RowCost> target, std::vector<RowCost> draft = {});
-  // A forward costs the same whatever its rows: what the papers assume. `draft_share`: a draft forward in units of the target's.
+  // A forward costs the same whatever its rows: what the papers assume. `draft_share`: a draft forward in units of the
+  // target's.
   static RowCosts flat(double draft_share = 0.0);
 
   double target(double rows) const { return at(target_, rows); }

@@ -1,9 +1,10 @@
 // Whether what a clock measured can be, given what forwards cost on the same machine.
 //
-// Contract: pure. Times are means of a round, in ns. Two things cannot be: a forward that takes 1.5 times as long as its rows were measured
-// to cost, or that much less; and a speed-up beyond what full acceptance would have given. Then a busy machine has been measured, in the
-// run or before it, and neither the speed-up nor a prediction means anything. A drafter that computes a part of the target's forward itself
-// makes the forward shorter; so a round is too short only with its drafting.
+// Contract: pure. Times are means of a round, in ns. Two things cannot be: a forward that takes 1.5 times as long as
+// its rows were measured to cost, or that much less; and a speed-up beyond what full acceptance would have given. Then
+// a busy machine has been measured, in the run or before it, and neither the speed-up nor a prediction means anything.
+// A drafter that computes a part of the target's forward itself makes the forward shorter; so a round is too short only
+// with its drafting.
 #pragma once
 
 #include <optional>
@@ -15,7 +16,8 @@ struct ScoredRounds {
   double rows = 1;                    // of a forward
   double score_ns = 0, draft_ns = 0;  // as measured in the run
   double least_ns = 0,
-         most_ns = 0;  // of the forward, by the measured cost of its rows: as it is, and with all that was there before attended to
+         most_ns = 0;  // of the forward, by the measured cost of its rows: as it is, and with all that was there before
+                       // attended to
 };
 
 struct TimedRounds {

@@ -2,7 +2,8 @@
 
 namespace foretell::datasets {
 
-ContinuationEncoder::ContinuationEncoder(std::shared_ptr<const tokenizers::Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {
+ContinuationEncoder::ContinuationEncoder(std::shared_ptr<const tokenizers::Tokenizer> tokenizer)
+    : tokenizer_(std::move(tokenizer)) {
   const Tokens letter = tokenizer_->encode("a");
   adds_space_ = tokenizers::decode_continuation(tokenizer_, letter, letter).starts_with(' ');
   if (!adds_space_) return;
@@ -11,7 +12,8 @@ ContinuationEncoder::ContinuationEncoder(std::shared_ptr<const tokenizers::Token
 }
 
 bool ContinuationEncoder::can_start_at(Token token) const {
-  return !adds_space_ || (token >= 0 && token < tokenizer_->vocab_size() && starts_word_[static_cast<std::size_t>(token)]);
+  return !adds_space_ ||
+         (token >= 0 && token < tokenizer_->vocab_size() && starts_word_[static_cast<std::size_t>(token)]);
 }
 
 Tokens ContinuationEncoder::encode(std::string_view text) const {

@@ -1,7 +1,8 @@
 // Tokenising text that continues other text.
 //
-// Contract: some tokenizers put a space in front of whatever they encode (SentencePiece's dummy prefix). There a continuation can only be tokenised from the
-// start of a word, whose own space is then left to the tokenizer; for the others every place will do.
+// Contract: some tokenizers put a space in front of whatever they encode (SentencePiece's dummy prefix). There a
+// continuation can only be tokenised from the start of a word, whose own space is then left to the tokenizer; for the
+// others every place will do.
 #pragma once
 
 #include <memory>

@@ -8,8 +8,8 @@
 namespace foretell::datasets {
 namespace {
 
-// The first `count` tokens of a text, or all. Of a long text no more than a multiple of what is needed is encoded; how it was cut shows in the last few
-// tokens only, which are not used.
+// The first `count` tokens of a text, or all. Of a long text no more than a multiple of what is needed is encoded; how
+// it was cut shows in the last few tokens only, which are not used.
 Tokens first_tokens(const std::string& text, std::size_t count, const tokenizers::Tokenizer& tokenizer) {
   constexpr std::size_t margin = 8;
   for (std::size_t bytes = 8 * (count + margin);; bytes *= 4) {
@@ -23,7 +23,8 @@ Tokens first_tokens(const std::string& text, std::size_t count, const tokenizers
 
 }  // namespace
 
-std::vector<Tokens> read_corpus(const std::filesystem::path& file, const tokenizers::Tokenizer& tokenizer, int max_tokens) {
+std::vector<Tokens> read_corpus(const std::filesystem::path& file, const tokenizers::Tokenizer& tokenizer,
+                                int max_tokens) {
   std::vector<std::string> texts;
   if (file.extension() == ".jsonl") {
     for (AnswerRow& row : read_answers(file)) std::move(row.turns.begin(), row.turns.end(), std::back_inserter(texts));

@@ -27,11 +27,14 @@ static_assert(sizeof(DatastoreHeader) == 24);
 
 DatastoreHeader read_datastore_header(std::span<const std::byte> bytes, const std::string& name) {
   DatastoreHeader header{};
-  if (bytes.size() < sizeof(header)) fail("{}: has {}; a datastore has at least {}", name, counted(bytes.size(), "byte"), sizeof(header));
+  if (bytes.size() < sizeof(header))
+    fail("{}: has {}; a datastore has at least {}", name, counted(bytes.size(), "byte"), sizeof(header));
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (std::string_view(header.magic, sizeof(header.magic)) != kDatastoreMagic)
-    fail("{}: is no datastore: it does not start with \"{}\"; `foretell datastore build` makes one", name, kDatastoreMagic);
-  if (header.version != kDatastoreVersion) fail("{}: is a datastore of version {}; expected {}", name, header.version, kDatastoreVersion);
+    fail("{}: is no datastore: it does not start with \"{}\"; `foretell datastore build` makes one", name,
+         kDatastoreMagic);
+  if (header.version != kDatastoreVersion)
+    fail("{}: is a datastore of version {}; expected {}", name, header.version, kDatastoreVersion);
   constexpr auto kMost = static_cast<std::uint32_t>(std::numeric_limits<Token>::max());
   if (header.vocab == 0 || header.vocab >= kMost)
     fail("{}: says that its vocabulary has {} tokens; expected 1 to {}", name, header.vocab, kMost - 1);
@@ -43,13 +46,16 @@ DatastoreHeader read_datastore_header(std::span<const std::byte> bytes, const st
   return header;
 }
 
-// The suffix array is a permutation in which neighbours are in order: by their first tokens, then by the ranks of what follows these.
+// The suffix array is a permutation in which neighbours are in order: by their first tokens, then by the ranks of what
+// follows these.
 void check_suffix_order(const Datastore& store, const std::string& name) {
   const std::size_t n = store.size();
   std::vector<std::uint32_t> rank(n + 1, 0);  // from 1; what follows the last token is empty and comes first
   for (std::size_t i = 0; i < n; ++i) {
     const std::size_t start = store.suffix(i);  // a negative number is a huge one
-    if (start >= n) fail("{}: suffix {} starts at {}, outside of the {}", name, i, static_cast<std::int64_t>(start), counted(n, "token"));
+    if (start >= n)
+      fail("{}: suffix {} starts at {}, outside of the {}", name, i, static_cast<std::int64_t>(start),
+           counted(n, "token"));
     if (rank[start] != 0) fail("{}: suffixes {} and {} both start at {}", name, rank[start] - 1, i, start);
     rank[start] = static_cast<std::uint32_t>(i + 1);
   }

@@ -1,10 +1,11 @@
 // A corpus of tokens in which places are found by what stands there: the datastore that retrieval drafters read.
 //
-// The file: the 8 bytes "foredata"; uint32 version (1), uint32 vocabulary, uint64 number of tokens n; n int32 tokens; n int32 positions, the suffix array of
-// the tokens. All little-endian. The token `vocab` stands between documents, so that nothing is found across their borders.
-// Contract: an immutable value; copies share it. Opening a file checks everything that the header promises, the order of the suffix array included (O(n)
-// time, 4 n bytes while it lasts), so nothing that is read later can be out of range. An opened file is mapped: 8 n bytes that the system
-// may drop and read again; a built one holds the same in memory.
+// The file: the 8 bytes "foredata"; uint32 version (1), uint32 vocabulary, uint64 number of tokens n; n int32 tokens; n
+// int32 positions, the suffix array of the tokens. All little-endian. The token `vocab` stands between documents, so
+// that nothing is found across their borders. Contract: an immutable value; copies share it. Opening a file checks
+// everything that the header promises, the order of the suffix array included (O(n) time, 4 n bytes while it lasts), so
+// nothing that is read later can be out of range. An opened file is mapped: 8 n bytes that the system may drop and read
+// again; a built one holds the same in memory.
 #pragma once
 
 #include <cstring>
@@ -22,7 +23,8 @@ class Datastore {
   static Datastore open(const std::filesystem::path& file);
   // Of bytes that the caller keeps alive; `name` is what an Error calls them.
   static Datastore parse(std::span<const std::byte> bytes, const std::string& name);
-  // Sorts the suffixes: O(n log n) time. `tokens` are in [0, vocab]. An Error if there are none or more than fit into a suffix array.
+  // Sorts the suffixes: O(n log n) time. `tokens` are in [0, vocab]. An Error if there are none or more than fit into a
+  // suffix array.
   static Datastore build(int vocab, TokenSpan tokens);
   void write(const std::filesystem::path& file) const;
 

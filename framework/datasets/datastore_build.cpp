@@ -1,7 +1,8 @@
 // The suffix array of tokens, by a library that sorts the suffixes of bytes (libdivsufsort).
 //
-// Tokens become bytes of one fixed width, the highest first, so that bytes compare as tokens do; of the byte suffixes those that start at a token are kept,
-// and their order is that of the token suffixes. A file of its own, because whoever only reads a datastore need not link the library.
+// Tokens become bytes of one fixed width, the highest first, so that bytes compare as tokens do; of the byte suffixes
+// those that start at a token are kept, and their order is that of the token suffixes. A file of its own, because
+// whoever only reads a datastore need not link the library.
 #include <divsufsort.h>
 
 #include <limits>
@@ -18,7 +19,8 @@ std::vector<std::int32_t> sorted_suffixes(TokenSpan tokens, int width) {
   std::vector<unsigned char> bytes;
   bytes.reserve(tokens.size() * static_cast<std::size_t>(width));
   for (const Token token : tokens)
-    for (int shift = 8 * (width - 1); shift >= 0; shift -= 8) bytes.push_back(static_cast<unsigned char>(token >> shift));
+    for (int shift = 8 * (width - 1); shift >= 0; shift -= 8)
+      bytes.push_back(static_cast<unsigned char>(token >> shift));
   std::vector<std::int32_t> order(bytes.size());
   if (divsufsort(bytes.data(), order.data(), static_cast<std::int32_t>(bytes.size())) != 0)
     fail("the suffixes of {} cannot be sorted: not enough memory", counted(tokens.size(), "token"));
@@ -36,8 +38,10 @@ Datastore Datastore::build(int vocab, TokenSpan tokens) {
   while (width < 4 && vocab >> (8 * width) != 0) ++width;
   const auto most = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() / width);
   if (tokens.empty()) fail("a datastore needs at least one token");
-  if (tokens.size() > most) fail("{} are too many for one datastore: at most {} of this vocabulary", counted(tokens.size(), "token"), most);
-  for (const Token token : tokens) FORETELL_CHECK(token >= 0 && token <= vocab, "token {} in a vocabulary of {}", token, vocab);
+  if (tokens.size() > most)
+    fail("{} are too many for one datastore: at most {} of this vocabulary", counted(tokens.size(), "token"), most);
+  for (const Token token : tokens)
+    FORETELL_CHECK(token >= 0 && token <= vocab, "token {} in a vocabulary of {}", token, vocab);
 
   auto numbers = std::make_shared<std::vector<std::int32_t>>(tokens.begin(), tokens.end());
   const std::vector<std::int32_t> suffixes = sorted_suffixes(tokens, width);

@@ -30,7 +30,9 @@ void for_each_line(std::string_view bytes, const std::string& name, F&& read) {
 }
 
 // An id may be a number or a text.
-std::string id_text(const io::JsonView& json) { return json.raw().is_string() ? json.string() : std::to_string(json.integer()); }
+std::string id_text(const io::JsonView& json) {
+  return json.raw().is_string() ? json.string() : std::to_string(json.integer());
+}
 
 std::vector<std::string> read_texts(const io::JsonView& json) {
   std::vector<std::string> texts;
@@ -43,7 +45,8 @@ std::vector<int> read_counts(const io::JsonView& json, std::string_view key) {
   const auto list = json.find(key);
   for (std::size_t i = 0; list && i < list->size(); ++i) {
     const std::int64_t count = list->at(i).integer();
-    if (count < 0 || count > std::numeric_limits<int>::max()) list->at(i).refuse(fmt::format("{} is not a count", count));
+    if (count < 0 || count > std::numeric_limits<int>::max())
+      list->at(i).refuse(fmt::format("{} is not a count", count));
     counts.push_back(static_cast<int>(count));
   }
   return counts;
@@ -93,7 +96,8 @@ AnswerRow read_answer(const io::JsonView& json) {
 
 // Ids that were numbers are written as numbers again.
 nlohmann::ordered_json id_value(const std::string& id) {
-  const bool number = !id.empty() && id.size() <= 18 && std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
+  const bool number = !id.empty() && id.size() <= 18 &&
+                      std::all_of(id.begin(), id.end(), [](char c) { return c >= '0' && c <= '9'; }) &&
                       (id == "0" || id[0] != '0');
   if (number) return std::stoll(id);
   return unicode::lossy(id);
@@ -115,9 +119,13 @@ std::vector<AnswerRow> parse_answers(std::string_view bytes, const std::string& 
   return rows;
 }
 
-std::vector<Prompt> read_prompts(const std::filesystem::path& file) { return parse_prompts(io::read_file_bytes(file), file.string()); }
+std::vector<Prompt> read_prompts(const std::filesystem::path& file) {
+  return parse_prompts(io::read_file_bytes(file), file.string());
+}
 
-std::vector<AnswerRow> read_answers(const std::filesystem::path& file) { return parse_answers(io::read_file_bytes(file), file.string()); }
+std::vector<AnswerRow> read_answers(const std::filesystem::path& file) {
+  return parse_answers(io::read_file_bytes(file), file.string());
+}
 
 std::string to_json_line(const AnswerRow& row) {
   nlohmann::ordered_json turns = nlohmann::ordered_json::array();
@@ -128,9 +136,10 @@ std::string to_json_line(const AnswerRow& row) {
                                    {"new_tokens", row.new_tokens},
                                    {"wall_time", row.wall_time},
                                    {"accept_lengths", row.accept_lengths}};
-  nlohmann::ordered_json document = {{"question_id", id_value(row.question_id)},           {"category", unicode::lossy(row.category)},
-                                     {"answer_id", unicode::lossy(row.answer_id)},         {"model_id", unicode::lossy(row.model_id)},
-                                     {"choices", nlohmann::ordered_json::array({choice})}, {"tstamp", row.tstamp}};
+  nlohmann::ordered_json document = {
+      {"question_id", id_value(row.question_id)},           {"category", unicode::lossy(row.category)},
+      {"answer_id", unicode::lossy(row.answer_id)},         {"model_id", unicode::lossy(row.model_id)},
+      {"choices", nlohmann::ordered_json::array({choice})}, {"tstamp", row.tstamp}};
   return document.dump() + "\n";
 }
 

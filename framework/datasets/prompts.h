@@ -1,6 +1,7 @@
 // Prompt sets and recorded answers: one JSON object per line.
 //
-// Contract: a line that cannot be used is an Error with file:line. Blank lines, CRLF and a missing last newline are fine. Order is the file's.
+// Contract: a line that cannot be used is an Error with file:line. Blank lines, CRLF and a missing last newline are
+// fine. Order is the file's.
 #pragma once
 
 #include <filesystem>
@@ -21,8 +22,9 @@ struct Prompt {
 std::vector<Prompt> read_prompts(const std::filesystem::path& file);
 std::vector<Prompt> parse_prompts(std::string_view bytes, const std::string& name);
 
-// A model's recorded answers to one question, in FastChat's layout as Spec-Bench extends it. The lists are per turn but accept_lengths, which has
-// one entry for each round of all turns: the tokens that it emitted. A list that a file does not have is empty.
+// A model's recorded answers to one question, in FastChat's layout as Spec-Bench extends it. The lists are per turn but
+// accept_lengths, which has one entry for each round of all turns: the tokens that it emitted. A list that a file does
+// not have is empty.
 struct AnswerRow {
   std::string question_id;
   std::string category;

@@ -1,5 +1,5 @@
-// Translation between two toy languages. Velan puts the adjective before its noun and the verb between the nouns; Orric puts the adverb first, the
-// adjective behind its noun and the verb last. Each word has one translation.
+// Translation between two toy languages. Velan puts the adjective before its noun and the verb between the nouns; Orric
+// puts the adverb first, the adjective behind its noun and the verb last. Each word has one translation.
 #include <fmt/format.h>
 
 #include <array>
@@ -27,7 +27,9 @@ Language make_language(std::string_view name, std::uint64_t key, const Sounds& s
   PhiloxRng rng({key, 0, 0, RngPurpose::Workload});
   std::set<std::string> seen;
   Language language{name, {}};
-  const auto sound = [&rng](const std::vector<std::string_view>& from) { return std::string(from[rng.below(from.size())]); };
+  const auto sound = [&rng](const std::vector<std::string_view>& from) {
+    return std::string(from[rng.below(from.size())]);
+  };
   while (static_cast<int>(language.words.size()) < kWordsOfLanguage) {
     std::string word;
     const std::uint64_t syllables = 2 + rng.below(2);
@@ -51,7 +53,9 @@ struct Clause {
 };
 
 Clause random_clause(PhiloxRng& rng) {
-  const auto maybe = [&rng](int first, int count) { return rng.below(2) == 0 ? -1 : first + static_cast<int>(rng.below(count)); };
+  const auto maybe = [&rng](int first, int count) {
+    return rng.below(2) == 0 ? -1 : first + static_cast<int>(rng.below(count));
+  };
   constexpr int adjectives = kNouns + kVerbs, adverbs = adjectives + kAdjectives;
   Clause c{};
   c.subject = static_cast<int>(rng.below(kNouns));
@@ -65,8 +69,9 @@ Clause random_clause(PhiloxRng& rng) {
 
 std::string write(const Clause& c, bool orric) {
   const Language& language = languages()[orric ? 1 : 0];
-  const std::array<int, 6> order = orric ? std::array{c.adverb, c.subject, c.subject_adjective, c.object, c.object_adjective, c.verb}
-                                         : std::array{c.subject_adjective, c.subject, c.verb, c.object_adjective, c.object, c.adverb};
+  const std::array<int, 6> order =
+      orric ? std::array{c.adverb, c.subject, c.subject_adjective, c.object, c.object_adjective, c.verb}
+            : std::array{c.subject_adjective, c.subject, c.verb, c.object_adjective, c.object, c.adverb};
   std::string text;
   for (const int word : order)
     if (word >= 0) text += (text.empty() ? "" : " ") + language.words[word];

@@ -53,13 +53,15 @@ std::string with_filler(PhiloxRng& rng, const std::vector<std::string>& facts, i
   shuffle(rng, is_fact);
   std::vector<std::string> sentences;
   std::size_t next = 0;
-  for (const char fact : is_fact) sentences.push_back(fact != 0 ? facts[next++] : std::string(pick(rng, lexicon().weather)));
+  for (const char fact : is_fact)
+    sentences.push_back(fact != 0 ? facts[next++] : std::string(pick(rng, lexicon().weather)));
   return join(sentences);
 }
 
 }  // namespace
 
-// All persons' sentences stand in one random order. Every turn asks about another person, so a conversation has at most as many turns as persons.
+// All persons' sentences stand in one random order. Every turn asks about another person, so a conversation has at most
+// as many turns as persons.
 Turns qa(PhiloxRng& rng, const TaskSettings& settings) {
   std::vector<Person> all = people(rng, settings.people);
   std::vector<std::string> sentences;
@@ -75,17 +77,20 @@ Turns qa(PhiloxRng& rng, const TaskSettings& settings) {
   return turns;
 }
 
-// A gist has four parts: who, when, where, what. The passage tells them in a fixed order of its own, apart from one another.
+// A gist has four parts: who, when, where, what. The passage tells them in a fixed order of its own, apart from one
+// another.
 Turns summarization(PhiloxRng& rng, const TaskSettings& settings) {
   const Lexicon& words = lexicon();
   const std::string_view name = pick(rng, words.names), town = pick(rng, words.towns), day = pick(rng, words.days),
                          good = pick(rng, words.goods);
   const std::uint64_t number = 2 + rng.below(8);
   const bool bought = rng.below(2) == 0;
-  std::vector<std::string> facts{fmt::format("{} set out on {}.", name, day), fmt::format("The way led to {}.", town),
-                                 bought ? fmt::format("At the market there were {} to buy, and {} of them were paid for.", good, number)
-                                        : fmt::format("At the market a cart was unloaded, and {} {} were sold.", number, good)};
-  const std::string gist = fmt::format("On {} {} {} {} {} in {}.", day, name, bought ? "bought" : "sold", number, good, town);
+  std::vector<std::string> facts{
+      fmt::format("{} set out on {}.", name, day), fmt::format("The way led to {}.", town),
+      bought ? fmt::format("At the market there were {} to buy, and {} of them were paid for.", good, number)
+             : fmt::format("At the market a cart was unloaded, and {} {} were sold.", number, good)};
+  const std::string gist =
+      fmt::format("On {} {} {} {} {} in {}.", day, name, bought ? "bought" : "sold", number, good, town);
   return {{"Summarise in one sentence: " + with_filler(rng, facts, settings.noise_sentences), gist}};
 }
 

@@ -14,7 +14,8 @@
 namespace foretell::datasets {
 namespace {
 
-constexpr std::array<std::string_view, 6> kFamilies = {"multi_turn", "translation", "summarization", "qa", "arithmetic", "retrieval"};
+constexpr std::array<std::string_view, 6> kFamilies = {"multi_turn", "translation", "summarization",
+                                                       "qa",         "arithmetic",  "retrieval"};
 
 using Maker = tasks::Turns (*)(PhiloxRng&, const TaskSettings&);
 constexpr std::array<Maker, 6> kMakers = {tasks::multi_turn, tasks::translation, tasks::summarization,
@@ -34,7 +35,8 @@ TaskSplit split_of(const tasks::Turns& turns) {
 
 void TaskSettings::declare(Parameters& p) {
   p.add("seed", seed, "of the conversations", {.min = 0});
-  p.add("questions", questions, "qa, retrieval and translation: turns of a conversation, at most", {.min = 1, .max = 20});
+  p.add("questions", questions, "qa, retrieval and translation: turns of a conversation, at most",
+        {.min = 1, .max = 20});
   p.add("people", people, "qa: persons in the passage", {.min = 1, .max = 30});
   p.add("noise_sentences", noise_sentences, "summarization: sentences of no importance", {.min = 0, .max = 1000});
   p.add("facts", facts, "retrieval: codes in the context", {.min = 1, .max = 20});
@@ -68,7 +70,8 @@ TaskExample make_task(std::string_view family, const TaskSettings& settings, Tas
       PhiloxRng rng({static_cast<std::uint64_t>(settings.seed), request, draw, RngPurpose::Workload});
       tasks::Turns turns = kMakers[i](rng, settings);
       if (split_of(turns) != split) continue;
-      return {std::string(family), fmt::format("{}-{}-{}", family, split == TaskSplit::Train ? "train" : "heldout", index),
+      return {std::string(family),
+              fmt::format("{}-{}-{}", family, split == TaskSplit::Train ? "train" : "heldout", index),
               std::move(turns)};
     }
   }

@@ -7,9 +7,10 @@
 //   arithmetic      sums and products worked step by step
 //   retrieval       a fact placed somewhere in a long context
 //
-// Contract: an example is a pure function of (family, settings, split, index): the same on every machine, independent of order. Train and held-out
-// examples are disjoint by construction: a hash of an example's prompts says on which side it lies, so no held-out conversation can occur in
-// training whatever the seeds. Answers are exact: a model that follows the task gives that text and no other.
+// Contract: an example is a pure function of (family, settings, split, index): the same on every machine, independent
+// of order. Train and held-out examples are disjoint by construction: a hash of an example's prompts says on which side
+// it lies, so no held-out conversation can occur in training whatever the seeds. Answers are exact: a model that
+// follows the task gives that text and no other.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,8 @@ struct TaskSettings {
   int largest_number = 999;
   void declare(Parameters& p);
 
-  // These settings made easier: `difficulty` 0 is the easiest of every family that still has something to confuse, 1 is this one.
+  // These settings made easier: `difficulty` 0 is the easiest of every family that still has something to confuse, 1 is
+  // this one.
   TaskSettings eased(double difficulty) const;
 };
 
@@ -59,7 +61,8 @@ TaskExample make_task(std::string_view family, const TaskSettings& settings, Tas
 // An answer counts as exact if it is the expected text but for blanks at its ends.
 bool exact_match(std::string_view answer, std::string_view expected);
 
-// The last number in a text, as it is written but without thousands' commas; empty if there is none. "so 1,250 apples." -> "1250".
+// The last number in a text, as it is written but without thousands' commas; empty if there is none. "so 1,250 apples."
+// -> "1250".
 std::string last_number(std::string_view text);
 
 }  // namespace foretell::datasets

@@ -32,7 +32,8 @@ class AlignedVocabulary final : public model::LanguageModel {
   }
 
   using model::LanguageModel::forward;
-  model::ForwardResult forward(std::span<const model::ForwardItem> batch, const model::ForwardOptions& options) const override {
+  model::ForwardResult forward(std::span<const model::ForwardItem> batch,
+                               const model::ForwardOptions& options) const override {
     std::vector<model::ForwardItem> items(batch.begin(), batch.end());
     std::list<Tokens> replaced;
     for (model::ForwardItem& item : items) {
@@ -50,7 +51,8 @@ class AlignedVocabulary final : public model::LanguageModel {
 
  private:
   at::Tensor aligned(const at::Tensor& logits) const {
-    at::Tensor out = at::full({logits.size(0), config_.vocab_size}, -std::numeric_limits<float>::infinity(), logits.options());
+    at::Tensor out =
+        at::full({logits.size(0), config_.vocab_size}, -std::numeric_limits<float>::infinity(), logits.options());
     out.narrow(1, 0, shared_).copy_(logits.narrow(1, 0, shared_));
     return out;
   }
@@ -63,25 +65,28 @@ class AlignedVocabulary final : public model::LanguageModel {
 
 }  // namespace
 
-std::shared_ptr<const model::LanguageModel> with_aligned_vocabulary(std::shared_ptr<const model::LanguageModel> model, int vocab,
-                                                                    int shared) {
+std::shared_ptr<const model::LanguageModel> with_aligned_vocabulary(std::shared_ptr<const model::LanguageModel> model,
+                                                                    int vocab, int shared) {
   return std::make_shared<AlignedVocabulary>(std::move(model), vocab, shared);
 }
 
 std::shared_ptr<const model::LanguageModel> in_target_ids(std::shared_ptr<const model::LanguageModel> draft, int vocab,
-                                                          const std::optional<SharedIds>& shared, const std::string& name) {
+                                                          const std::optional<SharedIds>& shared,
+                                                          const std::string& name) {
   constexpr const char* kHelp = "drafter 'universal' takes other tokenizers";
   const int own = draft->config().vocab_size;
   if (shared && !shared->agree())
     fail(
-        "the draft model {} has another tokenizer than the target: {} of {} ids differ, first {}, which is '{}' to the target and '{}' to "
+        "the draft model {} has another tokenizer than the target: {} of {} ids differ, first {}, which is '{}' to the "
+        "target and '{}' to "
         "the draft; {}",
-        name, shared->different, shared->count, shared->first, printable(excerpt(shared->in_target)), printable(excerpt(shared->in_draft)),
-        kHelp);
+        name, shared->different, shared->count, shared->first, printable(excerpt(shared->in_target)),
+        printable(excerpt(shared->in_draft)), kHelp);
   if (own == vocab) return draft;
   if (!shared)
     fail(
-        "the draft model {} has a vocabulary of {} tokens, the target has {}: that is padding only where the folders of both hold one and "
+        "the draft model {} has a vocabulary of {} tokens, the target has {}: that is padding only where the folders "
+        "of both hold one and "
         "the same tokenizer, and these do not ({})",
         name, own, vocab, kHelp);
   return with_aligned_vocabulary(std::move(draft), vocab, std::min({shared->count, vocab, own}));

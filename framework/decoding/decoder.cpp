@@ -10,7 +10,8 @@
 namespace foretell::decoding {
 
 struct Decoder::Running {
-  Running(SlotId slot, const Request& request, int vocab) : slot(slot), sequence(request), sampler(request.sampling, vocab) {}
+  Running(SlotId slot, const Request& request, int vocab)
+      : slot(slot), sequence(request), sampler(request.sampling, vocab) {}
 
   SamplingContext context() const { return {sequence.request().prompt, sequence.generated(), {}}; }
 
@@ -40,14 +41,17 @@ std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline
   const DraftForm form = pipeline.drafter.form();
   if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
   const bool verifier_needs = pipeline.verifier.needs_logits(), drafter_needs = pipeline.drafter.needs_logits();
-  if (auto why = target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling)) return why;
+  if (auto why = target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling))
+    return why;
   if (sampling.greedy() || !target.knows_output()) return std::nullopt;
   if (pipeline.verifier.given_output() == GivenOutput::Unknown)
-    return "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: rejection, "
+    return "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: "
+           "rejection, "
            "sample_then_match, sequential_one_hot";
   const bool drawn = form.independent || form.without_replacement;
   if (drawn && pipeline.verifier.given_output() == GivenOutput::Rejection && !pipeline.drafter.draws_through_context())
-    return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can use drafters of chosen "
+    return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can "
+           "use drafters of chosen "
            "tokens, model and universal, or the verifier sample_then_match";
   return std::nullopt;
 }
@@ -114,21 +118,24 @@ void Decoder::admit(const Request& request) {
 
 std::unique_ptr<Rng> Decoder::rng(const Running& running, RngPurpose purpose) const {
   const Request& request = running.sequence.request();
-  return options_.make_rng({request.seed, request.id, static_cast<std::uint32_t>(running.sequence.committed().size()), purpose});
+  return options_.make_rng(
+      {request.seed, request.id, static_cast<std::uint32_t>(running.sequence.committed().size()), purpose});
 }
 
 std::vector<DraftBudget> Decoder::plan(std::span<Running* const> batch) {
   std::vector<PolicyView> views;
   for (const Running* r : batch)
     views.push_back({r->slot, r->sequence.request().id, static_cast<int>(r->sequence.committed().size()),
-                     static_cast<int>(r->sequence.generated().size()), r->sequence.remaining(), static_cast<int>(batch.size())});
+                     static_cast<int>(r->sequence.generated().size()), r->sequence.remaining(),
+                     static_cast<int>(batch.size())});
   std::vector<DraftBudget> budgets(batch.size(), pipeline_.drafter.limits());
   held_to_contract(pipeline_.policy, [&] { pipeline_.policy.plan(views, budgets); });
   for (std::size_t i = 0; i < batch.size(); ++i) budgets[i] = clip(budgets[i], *batch[i]);
   return budgets;
 }
 
-// The target adds a token of its own, so a draft deeper than remaining - 1 is wasted work; the anchor takes one row and one position itself.
+// The target adds a token of its own, so a draft deeper than remaining - 1 is wasted work; the anchor takes one row and
+// one position itself.
 DraftBudget Decoder::clip(const DraftBudget& budget, const Running& running) const {
   const int depth = std::min({budget.depth, running.sequence.remaining() - 1, running.session->positions_left() - 1});
   const int nodes = std::min({budget.nodes, rows_ - 1, running.session->room() - 1});
@@ -142,17 +149,20 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
   for (std::size_t i = 0; i < batch.size(); ++i) {
     Running& r = *batch[i];
     rngs.push_back(rng(r, RngPurpose::Draft));
-    contexts.push_back({r.slot, r.sequence.request(), r.sampler, r.sequence.committed(), budgets[i], *rngs[i], pipeline_.policy,
-                        r.session->view(), target_.vocab(), rejects_draws_ ? r.session->given_draws() : nullptr});
+    contexts.push_back({r.slot, r.sequence.request(), r.sampler, r.sequence.committed(), budgets[i], *rngs[i],
+                        pipeline_.policy, r.session->view(), target_.vocab(),
+                        rejects_draws_ ? r.session->given_draws() : nullptr});
   }
   return held_to_contract(pipeline_.drafter, [&] {
-    std::vector<DraftTree> drafts = reading_logits_of("the draft model's", [&] { return pipeline_.drafter.draft(contexts); });
+    std::vector<DraftTree> drafts =
+        reading_logits_of("the draft model's", [&] { return pipeline_.drafter.draft(contexts); });
     check_drafts(drafts, contexts);
     return drafts;
   });
 }
 
-std::vector<std::unique_ptr<Scores>> Decoder::score(std::span<Running* const> batch, std::span<const DraftTree> drafts) {
+std::vector<std::unique_ptr<Scores>> Decoder::score(std::span<Running* const> batch,
+                                                    std::span<const DraftTree> drafts) {
   std::vector<ScoreRequest> requests;
   for (std::size_t i = 0; i < batch.size(); ++i)
     requests.push_back({*batch[i]->session, drafts[i], batch[i]->sampler, batch[i]->context()});
@@ -166,7 +176,8 @@ std::vector<Verdict> Decoder::verify(std::span<Running* const> batch, std::span<
     const AtWork work(at_work(batch.subspan(i, 1)));
     const auto random = rng(*batch[i], RngPurpose::Verify);
     verdicts.push_back(held_to_contract(pipeline_.verifier, [&] {
-      Verdict verdict = reading_logits_of("the target's", [&] { return pipeline_.verifier.verify(drafts[i], *scores[i], *random); });
+      Verdict verdict =
+          reading_logits_of("the target's", [&] { return pipeline_.verifier.verify(drafts[i], *scores[i], *random); });
       check_verdict(drafts[i], verdict, target_.vocab());
       return verdict;
     }));
@@ -184,8 +195,13 @@ std::vector<RoundRecord> Decoder::commit(std::span<Running* const> batch, std::s
     if (r.session->positions_left() == 0) r.sequence.end_of_context();
     FORETELL_CHECK(r.sequence.finished() || r.session->length() + 1 == static_cast<int>(r.sequence.committed().size()),
                    "the target holds {} tokens, {} are committed", r.session->length(), r.sequence.committed().size());
-    records.push_back(
-        {drafts[i].drafted(), drafts[i].size(), drafts[i].depth(), appended.accepted, appended.emitted, verdicts[i].kind, {}});
+    records.push_back({drafts[i].drafted(),
+                       drafts[i].size(),
+                       drafts[i].depth(),
+                       appended.accepted,
+                       appended.emitted,
+                       verdicts[i].kind,
+                       {}});
   }
   return records;
 }
@@ -209,19 +225,22 @@ void Decoder::step() {
 
   std::vector<RoundView> views;
   for (std::size_t i = 0; i < batch.size(); ++i)
-    views.push_back({batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
+    views.push_back(
+        {batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
   reading_logits_of("the target's", [&] { pipeline_.drafter.observe(views); });
   ns.commit = watch.lap_ns() / share;
   if (const auto said = target_.times(records)) ns = *said;
   for (std::size_t i = 0; i < batch.size(); ++i) {
     records[i].ns = ns;
-    if (options_.edit_record) options_.edit_record(batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()), records[i]);
+    if (options_.edit_record)
+      options_.edit_record(batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()), records[i]);
   }
   pipeline_.policy.observe(records);
   for (std::size_t i = 0; i < batch.size(); ++i) {
     batch[i]->rounds.push_back(records[i]);
     if (options_.on_round)
-      options_.on_round({batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()) - 1, views[i], batch[i]->rounds.back()});
+      options_.on_round({batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()) - 1, views[i],
+                         batch[i]->rounds.back()});
   }
 }
 
@@ -230,8 +249,8 @@ std::vector<Generation> Decoder::retire() {
   for (auto& slot : slots_) {
     if (!slot || !slot->sequence.finished()) continue;
     const TokenSpan tokens = slot->sequence.generated();
-    out.push_back({slot->sequence.request().id, Tokens(tokens.begin(), tokens.end()), slot->sequence.finish(), std::move(slot->rounds),
-                   slot->prefill_ns});
+    out.push_back({slot->sequence.request().id, Tokens(tokens.begin(), tokens.end()), slot->sequence.finish(),
+                   std::move(slot->rounds), slot->prefill_ns});
     pipeline_.drafter.end(slot->slot);
     slot.reset();
   }

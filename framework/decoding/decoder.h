@@ -1,8 +1,9 @@
 // The loop: draft, score, verify, commit.
 //
-// Contract: admit() takes a request into a free slot and prefills it, step() runs one round for all running sequences, retire() hands out those
-// that have finished. run() is a loop over the three. Batch 1 and batch N are the same path. What comes out depends on the request (its id, seed
-// and options), never on its neighbours, as long as the strategies keep no state across prompts.
+// Contract: admit() takes a request into a free slot and prefills it, step() runs one round for all running sequences,
+// retire() hands out those that have finished. run() is a loop over the three. Batch 1 and batch N are the same path.
+// What comes out depends on the request (its id, seed and options), never on its neighbours, as long as the strategies
+// keep no state across prompts.
 #pragma once
 
 #include <functional>
@@ -66,7 +67,8 @@ class Decoder {
   std::vector<std::unique_ptr<Scores>> score(std::span<Running* const> batch, std::span<const DraftTree> drafts);
   std::vector<Verdict> verify(std::span<Running* const> batch, std::span<const DraftTree> drafts,
                               std::span<const std::unique_ptr<Scores>> scores);
-  std::vector<RoundRecord> commit(std::span<Running* const> batch, std::span<const DraftTree> drafts, std::span<const Verdict> verdicts);
+  std::vector<RoundRecord> commit(std::span<Running* const> batch, std::span<const DraftTree> drafts,
+                                  std::span<const Verdict> verdicts);
   std::unique_ptr<Rng> rng(const Running& running, RngPurpose purpose) const;
 
   Target& target_;
@@ -77,7 +79,8 @@ class Decoder {
   std::vector<std::unique_ptr<Running>> slots_;
 };
 
-// The Error text for a pipeline whose parts do not fit, none if they do. `foretell check` and the constructor both ask here.
+// The Error text for a pipeline whose parts do not fit, none if they do. `foretell check` and the constructor both ask
+// here.
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling);
 
 }  // namespace foretell::decoding

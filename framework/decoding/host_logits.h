@@ -1,7 +1,7 @@
 // Rows of logits on whatever device they were computed on, read from the host.
 //
-// Contract: on the CPU a row is a view and nothing is copied. On another device the argmax of all rows comes over in one small copy, and the
-// rows themselves come over, all at once, only when one is asked for.
+// Contract: on the CPU a row is a view and nothing is copied. On another device the argmax of all rows comes over in
+// one small copy, and the rows themselves come over, all at once, only when one is asked for.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,7 @@
 // Scores out of a model's rows of logits.
 //
-// Contract: as in warped_scores.h. `rows` maps the draft's nodes to rows of the forward, which may hold those of other sequences too.
+// Contract: as in warped_scores.h. `rows` maps the draft's nodes to rows of the forward, which may hold those of other
+// sequences too.
 #pragma once
 
 #include <memory>
@@ -13,8 +14,8 @@ namespace foretell::decoding {
 
 class ModelScores : public WarpedScores {
  public:
-  ModelScores(const DraftTree& draft, const Sampler& sampler, const SamplingContext& context, std::shared_ptr<HostLogits> logits,
-              std::vector<int> rows)
+  ModelScores(const DraftTree& draft, const Sampler& sampler, const SamplingContext& context,
+              std::shared_ptr<HostLogits> logits, std::vector<int> rows)
       : WarpedScores(draft, sampler, context), logits_(std::move(logits)), rows_(std::move(rows)) {}
 
  private:

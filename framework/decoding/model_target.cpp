@@ -17,9 +17,13 @@ namespace {
 
 class TargetScores final : public ModelScores {
  public:
-  TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows, HiddenStates hidden)
-      : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)), hidden_(std::move(hidden)) {}
-  const HiddenStates* hidden() const override { return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_; }
+  TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows,
+               HiddenStates hidden)
+      : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)),
+        hidden_(std::move(hidden)) {}
+  const HiddenStates* hidden() const override {
+    return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
+  }
 
  private:
   HiddenStates hidden_;
@@ -36,11 +40,14 @@ class ModelTarget final : public Target {
     const formats::ModelConfig& config = model_->config();
     const auto length = static_cast<int>(request.prompt.size());
     if (length > config.context)
-      fail("request {}: the prompt has {}, the model's context ends at {}", request.id, counted(length, "token"), config.context);
+      fail("request {}: the prompt has {}, the model's context ends at {}", request.id, counted(length, "token"),
+           config.context);
     for (const Token token : request.prompt)
       if (token < 0 || token >= config.vocab_size)
-        fail("request {}: token {} of the prompt is outside the model's vocabulary of {} tokens", request.id, token, config.vocab_size);
-    const int reach = static_cast<int>(std::min<std::int64_t>(std::int64_t{length} + request.max_new_tokens, config.context));
+        fail("request {}: token {} of the prompt is outside the model's vocabulary of {} tokens", request.id, token,
+             config.vocab_size);
+    const int reach =
+        static_cast<int>(std::min<std::int64_t>(std::int64_t{length} + request.max_new_tokens, config.context));
     return std::make_unique<ModelTargetSession>(*model_, reach + rows, options_.prefill_chunk, wants);
   }
 
@@ -54,7 +61,9 @@ class ModelTarget final : public Target {
   }
 
  private:
-  static ModelTargetSession& session(const ScoreRequest& request) { return static_cast<ModelTargetSession&>(request.session); }
+  static ModelTargetSession& session(const ScoreRequest& request) {
+    return static_cast<ModelTargetSession&>(request.session);
+  }
 
   void score_group(std::span<const ScoreRequest> batch, std::span<const std::size_t> members, int resume_at,
                    std::vector<std::unique_ptr<Scores>>& out) const {
@@ -84,7 +93,8 @@ class ModelTarget final : public Target {
 
 }  // namespace
 
-std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model, const ModelTargetOptions& options) {
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model,
+                                          const ModelTargetOptions& options) {
   return std::make_unique<ModelTarget>(std::move(model), options);
 }
 

@@ -1,7 +1,8 @@
 // A language model as the target of the loop.
 //
-// Contract: see target.h and target_view.h. Rows of all sequences go through one forward; sequences with provisional rows take two, one for each
-// part of the layers. The cache of a session has room for the context that its request can reach and for one round's draft.
+// Contract: see target.h and target_view.h. Rows of all sequences go through one forward; sequences with provisional
+// rows take two, one for each part of the layers. The cache of a session has room for the context that its request can
+// reach and for one round's draft.
 #pragma once
 
 #include <memory>
@@ -15,6 +16,7 @@ struct ModelTargetOptions {
   int prefill_chunk = 512;  // rows of one prefill forward
 };
 
-std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model, const ModelTargetOptions& options = {});
+std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model,
+                                          const ModelTargetOptions& options = {});
 
 }  // namespace foretell::decoding

@@ -21,7 +21,9 @@ std::vector<int> taps_below(const HiddenRequest& wants, int resume) {
   return out;
 }
 
-at::Tensor append_rows(const at::Tensor& before, const at::Tensor& rows) { return before.defined() ? at::cat({before, rows}) : rows; }
+at::Tensor append_rows(const at::Tensor& before, const at::Tensor& rows) {
+  return before.defined() ? at::cat({before, rows}) : rows;
+}
 
 at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
   return at::tensor(std::vector<std::int64_t>(rows.begin(), rows.end()), at::TensorOptions(at::kLong)).to(device);
@@ -36,7 +38,8 @@ std::vector<int> taps_from(const HiddenRequest& wants, int resume) {
   return out;
 }
 
-ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants)
+ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
+                                       const HiddenRequest& wants)
     : model_(model), cache_(model.make_cache(capacity)), wants_(wants), prefill_chunk_(prefill_chunk) {}
 
 void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) {
@@ -44,8 +47,10 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   options.taps = wants_.taps;
   options.tap_final = wants_.final_state;
   while (!tokens.empty()) {
-    const TokenSpan chunk = tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
-    const model::ForwardResult result = model_.forward({chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None}, options);
+    const TokenSpan chunk =
+        tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
+    const model::ForwardResult result =
+        model_.forward({chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None}, options);
     const HiddenStates hidden{result.taps, result.final_state};
     if (on_chunk) on_chunk({committed_, chunk, wants_.empty() ? nullptr : &hidden});
     committed_ += static_cast<int>(chunk.size());
@@ -53,8 +58,8 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   }
 }
 
-// The layer from which provisional rows can be finished. None if they were computed with sublayers left out; nor if nothing would be left to do,
-// because a forward over no layers does not exist: then they are simply computed again.
+// The layer from which provisional rows can be finished. None if they were computed with sublayers left out; nor if
+// nothing would be left to do, because a forward over no layers does not exist: then they are simply computed again.
 std::optional<int> ModelTargetSession::resumable_layers() const {
   const std::optional<int> prefix = early_set_ ? early_set_->prefix_layers() : std::nullopt;
   return prefix && *prefix < num_layers() ? prefix : std::nullopt;
@@ -81,7 +86,8 @@ model::ForwardResult ModelTargetSession::append_provisional(std::span<const Draf
   } else {
     options.computed = early_set_;
   }
-  model::ForwardResult result = model_.forward({TokenSpan(tokens), model::TreeShape{parents, held}, cache_.get(), logits}, options);
+  model::ForwardResult result =
+      model_.forward({TokenSpan(tokens), model::TreeShape{parents, held}, cache_.get(), logits}, options);
   if (!prefix) return result;
   early_state_ = append_rows(early_state_, result.last_state);
   early_taps_.resize(result.taps.size());
@@ -102,9 +108,10 @@ void ModelTargetSession::take_back() {
 
 EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) {
   take_back();
-  FORETELL_CHECK(!early_set_ || *early_set_ == computed, "{} provisional rows of this round were computed with other sublayers",
-                 early_.size());
-  FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them", num_layers());
+  FORETELL_CHECK(!early_set_ || *early_set_ == computed,
+                 "{} provisional rows of this round were computed with other sublayers", early_.size());
+  FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them",
+                 num_layers());
   early_set_ = computed;
   const model::ForwardResult result = append_provisional(nodes, model::LogitRows::All);
   return {result.logits, result.last_state};
@@ -192,7 +199,8 @@ HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, in
   const auto count = static_cast<std::int64_t>(row_of_node_.size());
   std::size_t early = 0, late = 0;
   for (const int tap : wants_.taps)
-    out.taps.push_back(by_node(tapped_early(tap, resume_) ? early_taps_[early++] : finished.taps[late++].narrow(0, first, count)));
+    out.taps.push_back(
+        by_node(tapped_early(tap, resume_) ? early_taps_[early++] : finished.taps[late++].narrow(0, first, count)));
   if (wants_.final_state) out.final_state = by_node(finished.final_state.narrow(0, first, count));
   return out;
 }

@@ -1,7 +1,9 @@
-// One sequence of a ModelTarget: the cache, the round's rows, and the provisional rows that a self-drafting strategy has put there.
+// One sequence of a ModelTarget: the cache, the round's rows, and the provisional rows that a self-drafting strategy
+// has put there.
 //
-// Contract: internal to model_target.cpp. A round is: any number of forward_early() calls, begin_scoring(), one forward over item(), keep().
-// The rows of a round lie behind the committed ones in row order: provisional rows that the draft names, then the draft's other nodes.
+// Contract: internal to model_target.cpp. A round is: any number of forward_early() calls, begin_scoring(), one forward
+// over item(), keep(). The rows of a round lie behind the committed ones in row order: provisional rows that the draft
+// names, then the draft's other nodes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,12 +35,13 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   model::KvCache& lend() override;
 
   const HiddenRequest& wants() const { return wants_; }
-  // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through the layers below.
+  // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through
+  // the layers below.
   int begin_scoring(const DraftTree& draft);
   model::ForwardItem item() const;  // for the layers from begin_scoring()'s answer on
   const std::vector<int>& row_of_node() const { return row_of_node_; }
-  // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of taps_from(resume),
-  // `first` is this sequence's first row in it.
+  // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of
+  // taps_from(resume), `first` is this sequence's first row in it.
   HiddenStates hidden(const model::ForwardResult& finished, int first) const;
 
  private:

@@ -17,13 +17,16 @@ const char* to_string(FinishReason reason) {
 }
 
 Sequence::Sequence(const Request& request) : request_(request), tokens_(request.prompt) {
-  if (request_.prompt.empty()) fail("request {}: the prompt has no tokens; at least one is needed (a model's BOS, say)", request_.id);
-  if (request_.max_new_tokens < 1) fail("request {}: max_new_tokens is {}, expected at least 1", request_.id, request_.max_new_tokens);
+  if (request_.prompt.empty())
+    fail("request {}: the prompt has no tokens; at least one is needed (a model's BOS, say)", request_.id);
+  if (request_.max_new_tokens < 1)
+    fail("request {}: max_new_tokens is {}, expected at least 1", request_.id, request_.max_new_tokens);
 }
 
 void Sequence::push(Token token) {
   tokens_.push_back(token);
-  const bool stops = std::find(request_.stop_tokens.begin(), request_.stop_tokens.end(), token) != request_.stop_tokens.end();
+  const bool stops =
+      std::find(request_.stop_tokens.begin(), request_.stop_tokens.end(), token) != request_.stop_tokens.end();
   if (stops)
     finish_ = FinishReason::StopToken;
   else if (request_.stop_watcher && request_.stop_watcher->push(token))

@@ -1,7 +1,7 @@
 // The committed tokens of one request, and the only place that knows when to stop.
 //
-// Contract: append() takes a verdict's tokens one by one and stops at a stop token (which is emitted), at a stop string, at max_new_tokens and at
-// the end of the context; what comes after is dropped.
+// Contract: append() takes a verdict's tokens one by one and stops at a stop token (which is emitted), at a stop
+// string, at max_new_tokens and at the end of the context; what comes after is dropped.
 #pragma once
 
 #include "framework/api/request.h"

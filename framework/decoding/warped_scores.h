@@ -1,7 +1,7 @@
 // Scores that come from rows of logits, whatever holds the rows.
 //
-// Contract: a derived class hands out raw rows and their raw argmax; this class adjusts (penalties, bias, by the node's own path), warps and
-// remembers. At temperature 0 without adjustments nothing but the raw argmax is ever asked for.
+// Contract: a derived class hands out raw rows and their raw argmax; this class adjusts (penalties, bias, by the node's
+// own path), warps and remembers. At temperature 0 without adjustments nothing but the raw argmax is ever asked for.
 #pragma once
 
 #include <optional>

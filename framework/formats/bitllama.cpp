@@ -32,11 +32,14 @@ void check_layout(std::span<const std::byte> bytes, const Llama2cLayout& layout,
   const Llama2cHeader& h = layout.header;
   if (!layout.is_v1) fail("{}: not a ternary checkpoint: it does not start with the header of version 1", name);
   if (!layout.tied)
-    fail("{}: a ternary checkpoint with a classifier of its own; only those that share the embedding can be imported", name);
-  unsigned __int128 expected = layout.offset + sizeof(float) * static_cast<unsigned __int128>(h.dim) * (1 + std::int64_t{h.vocab});
+    fail("{}: a ternary checkpoint with a classifier of its own; only those that share the embedding can be imported",
+         name);
+  unsigned __int128 expected =
+      layout.offset + sizeof(float) * static_cast<unsigned __int128>(h.dim) * (1 + std::int64_t{h.vocab});
   for (const Matrix& matrix : matrices_of(layout)) {
     const std::int64_t elements = matrix.rows * matrix.columns;
-    if (elements % 4 != 0) fail("{}: {} would have {}, which do not fill whole bytes", name, matrix.name, counted(elements, "element"));
+    if (elements % 4 != 0)
+      fail("{}: {} would have {}, which do not fill whole bytes", name, matrix.name, counted(elements, "element"));
     expected += static_cast<unsigned __int128>(h.layers) * (sizeof(float) + elements / 4);
   }
   check_llama2c_size(bytes, expected, layout, name);
@@ -107,13 +110,15 @@ ImportedCheckpoint parse_bitllama(std::span<const std::byte> bytes, const std::s
       std::vector<std::int8_t> values = parts.ternary(matrix, layer);
       if (is_rotated(matrix.name)) values = split_pairs(values, checkpoint.config.head_dim, matrix.columns);
       const auto stored = std::as_bytes(std::span(values));
-      checkpoint.tensors.push_back({stem + ".weight", StoredType::I8, {matrix.rows, matrix.columns}, {stored.begin(), stored.end()}});
+      checkpoint.tensors.push_back(
+          {stem + ".weight", StoredType::I8, {matrix.rows, matrix.columns}, {stored.begin(), stored.end()}});
     }
   }
   return checkpoint;
 }
 
-void import_bitllama(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir) {
+void import_bitllama(const std::filesystem::path& file, const std::filesystem::path& tokenizer,
+                     const std::filesystem::path& out_dir) {
   const io::MappedFile source = io::MappedFile::open(file);
   write_imported(parse_bitllama(source.bytes(), file.string()), tokenizer, out_dir);
 }

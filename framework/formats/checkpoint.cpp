@@ -14,8 +14,8 @@ constexpr const char* kWhole = "model.safetensors";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
 bool is_plain_file_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos && name.find('\\') == std::string::npos &&
-         name.find('\0') == std::string::npos;
+  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+         name.find('\\') == std::string::npos && name.find('\0') == std::string::npos;
 }
 
 [[noreturn]] void refuse_folder(const std::filesystem::path& folder) {
@@ -26,28 +26,31 @@ bool is_plain_file_name(const std::string& name) {
 }
 
 // An interrupted download leaves the index and some of its files.
-void check_shards(const std::filesystem::path& folder, const std::string& name, const std::map<std::string, std::string>& shard_of) {
+void check_shards(const std::filesystem::path& folder, const std::string& name,
+                  const std::map<std::string, std::string>& shard_of) {
   std::set<std::string> shards, missing;
   std::error_code error;
   for (const auto& [tensor, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards)
     if (!std::filesystem::exists(folder / shard, error)) missing.insert(shard);
   if (missing.empty()) return;
-  fail("{}: names {}, missing: {}{}; is the download complete?", name, counted(shards.size(), "file"), io::shown(*missing.begin()),
-       missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
+  fail("{}: names {}, missing: {}{}; is the download complete?", name, counted(shards.size(), "file"),
+       io::shown(*missing.begin()), missing.size() > 1 ? fmt::format(" and {} more", missing.size() - 1) : "");
 }
 
 }  // namespace
 
 std::map<std::string, std::string> parse_shard_index(std::string_view text, const std::string& name) {
-  const nlohmann::json document = io::parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8, .unique_keys = true});
+  const nlohmann::json document =
+      io::parse_json(text, name, {.bytes = std::size_t{64} << 20, .depth = 8, .unique_keys = true});
   const nlohmann::json* map = io::JsonObject(document, name).find("weight_map");
-  if (map == nullptr || !map->is_object() || map->empty()) fail("{}: 'weight_map' must be an object that names each tensor's file", name);
+  if (map == nullptr || !map->is_object() || map->empty())
+    fail("{}: 'weight_map' must be an object that names each tensor's file", name);
   std::map<std::string, std::string> shard_of;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard.get<std::string>())) {
-      fail("{}: the file of tensor '{}' is {}, the plain name of a file in the same folder is expected", name, io::shown(tensor),
-           io::shown(shard));
+      fail("{}: the file of tensor '{}' is {}, the plain name of a file in the same folder is expected", name,
+           io::shown(tensor), io::shown(shard));
     }
     shard_of[tensor] = shard.get<std::string>();
   }
@@ -76,7 +79,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
     if (is_new) checkpoint.files_.push_back(SafetensorsFile::open(path));
     const StoredTensors& in_shard = checkpoint.files_[it->second].tensors();
     const auto found = in_shard.find(tensor);
-    if (found == in_shard.end()) fail("{}: says that tensor '{}' is in {}, which does not hold it", checkpoint.name_, tensor, path);
+    if (found == in_shard.end())
+      fail("{}: says that tensor '{}' is in {}, which does not hold it", checkpoint.name_, tensor, path);
     checkpoint.tensors_[tensor] = found->second;
     checkpoint.file_of_[tensor] = path;
   }

@@ -1,7 +1,7 @@
 // A checkpoint that was read from another program's file, and how it becomes a model folder.
 //
-// Contract: tensors have Hugging Face's names and element order. The folder receives model.safetensors, the tokenizer file under the name that its
-// kind has in such folders ("tokenizer.bin" of *.bin) and, last, config.json. Torch-free.
+// Contract: tensors have Hugging Face's names and element order. The folder receives model.safetensors, the tokenizer
+// file under the name that its kind has in such folders ("tokenizer.bin" of *.bin) and, last, config.json. Torch-free.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,7 @@ struct ImportedCheckpoint {
   std::vector<ImportedTensor> tensors;
 };
 
-void write_imported(const ImportedCheckpoint& checkpoint, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir);
+void write_imported(const ImportedCheckpoint& checkpoint, const std::filesystem::path& tokenizer,
+                    const std::filesystem::path& out_dir);
 
 }  // namespace foretell::formats

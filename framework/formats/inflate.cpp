@@ -25,7 +25,8 @@ Sources first_of(std::int64_t count, std::int64_t size) {
 Sources elements_of(const std::vector<std::optional<int>>& heads, int head_dim) {
   Sources sources;
   for (const auto& head : heads)
-    for (int i = 0; i < head_dim; ++i) sources.push_back(head ? std::optional(std::int64_t{*head} * head_dim + i) : std::nullopt);
+    for (int i = 0; i < head_dim; ++i)
+      sources.push_back(head ? std::optional(std::int64_t{*head} * head_dim + i) : std::nullopt);
   return sources;
 }
 
@@ -35,7 +36,8 @@ struct Axes {
 
 Axes axes_of(const ModelConfig& small, const ModelConfig& large, const HeadPlaces& places) {
   std::vector<std::optional<int>> query(static_cast<std::size_t>(large.num_heads));
-  for (int head = 0; head < small.num_heads; ++head) query[static_cast<std::size_t>(places.query[static_cast<std::size_t>(head)])] = head;
+  for (int head = 0; head < small.num_heads; ++head)
+    query[static_cast<std::size_t>(places.query[static_cast<std::size_t>(head)])] = head;
   return {.width = first_of(small.hidden_size, large.hidden_size),
           .feed_forward = first_of(small.intermediate_size, large.intermediate_size),
           .vocab = first_of(small.vocab_size, large.vocab_rows()),
@@ -72,7 +74,8 @@ void fill(const TensorSource& source, StoredType type, std::span<std::byte> out)
   const std::int64_t in_columns = source.columns ? source.small->shape[1] : 1;
   const std::size_t out_columns = source.columns ? source.columns->size() : 1;
   const auto copy = [&](std::size_t to, std::int64_t from) {
-    const float value = read_stored(source.small->type, source.small->bytes.data() + static_cast<std::size_t>(from) * in_size);
+    const float value =
+        read_stored(source.small->type, source.small->bytes.data() + static_cast<std::size_t>(from) * in_size);
     write_stored(type, value * source.factor, out.data() + to * out_size);
   };
   for (std::size_t row = 0; row < source.rows->size(); ++row) {
@@ -96,15 +99,16 @@ class Inflater {
   Inflater(const ModelConfig& small, const ModelConfig& large, const ModelWeights& weights, const HeadPlaces& places)
       : small_(small), large_(large), weights_(weights), axes_(axes_of(small, large, places)) {
     for (int layer = 0; layer < small.num_layers; ++layer)
-      layer_at_[layer_weight_name(large.naming, place_of_layer(layer, small, large), "")] = layer_weight_name(small.naming, layer, "");
+      layer_at_[layer_weight_name(large.naming, place_of_layer(layer, small, large), "")] =
+          layer_weight_name(small.naming, layer, "");
   }
 
   std::vector<NewTensor> tensors() const {
     const StoredType type = stored_type(large_.dtype);
     std::vector<NewTensor> out;
     for (const WeightSpec& spec : weight_list(large_)) {
-      out.push_back(
-          {spec.name, type, spec.shape, [source = source_of(spec), type](std::span<std::byte> bytes) { fill(source, type, bytes); }});
+      out.push_back({spec.name, type, spec.shape,
+                     [source = source_of(spec), type](std::span<std::byte> bytes) { fill(source, type, bytes); }});
     }
     return out;
   }
@@ -138,14 +142,16 @@ class Inflater {
   const ModelConfig& large_;
   const ModelWeights& weights_;
   Axes axes_;
-  std::map<std::string, std::string> layer_at_;  // "model.layers.14." of the large model -> "model.layers.2." of the small one
+  std::map<std::string, std::string>
+      layer_at_;  // "model.layers.14." of the large model -> "model.layers.2." of the small one
 };
 
 void copy_tokenizer(const std::filesystem::path& from, const std::filesystem::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin", "tokenizer_config.json",
+                           "special_tokens_map.json", "generation_config.json"}) {
     std::error_code ignored;
-    if (std::filesystem::exists(from / name, ignored)) io::write_file(to / name, io::MappedFile::open(from / name).bytes());
+    if (std::filesystem::exists(from / name, ignored))
+      io::write_file(to / name, io::MappedFile::open(from / name).bytes());
   }
 }
 

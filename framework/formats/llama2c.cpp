@@ -26,9 +26,10 @@ std::vector<StoredPart> parts_of(const Llama2cLayout& layout) {
   const StoredPart attention_norm{"input_layernorm.weight", true, 1, h.dim};
   const StoredPart mlp_norm{"post_attention_layernorm.weight", true, 1, h.dim};
   const StoredPart final_norm{"model.norm.weight", false, 1, h.dim};
-  const std::array<StoredPart, 4> attention = {
-      StoredPart{"self_attn.q_proj.weight", true, h.dim, h.dim}, StoredPart{"self_attn.k_proj.weight", true, key_width, h.dim},
-      StoredPart{"self_attn.v_proj.weight", true, key_width, h.dim}, StoredPart{"self_attn.o_proj.weight", true, h.dim, h.dim}};
+  const std::array<StoredPart, 4> attention = {StoredPart{"self_attn.q_proj.weight", true, h.dim, h.dim},
+                                               StoredPart{"self_attn.k_proj.weight", true, key_width, h.dim},
+                                               StoredPart{"self_attn.v_proj.weight", true, key_width, h.dim},
+                                               StoredPart{"self_attn.o_proj.weight", true, h.dim, h.dim}};
   const std::array<StoredPart, 3> mlp = {StoredPart{"mlp.gate_proj.weight", true, h.hidden_dim, h.dim},
                                          StoredPart{"mlp.down_proj.weight", true, h.dim, h.hidden_dim},
                                          StoredPart{"mlp.up_proj.weight", true, h.hidden_dim, h.dim}};
@@ -52,7 +53,8 @@ std::vector<StoredPart> parts_of(const Llama2cLayout& layout) {
 void check_size(std::span<const std::byte> bytes, const Llama2cLayout& layout, const std::string& name) {
   unsigned __int128 expected = layout.offset;
   for (const StoredPart& part : parts_of(layout)) {
-    expected += static_cast<unsigned __int128>(part.per_layer ? layout.header.layers : 1) * part.rows * part.columns * sizeof(float);
+    expected += static_cast<unsigned __int128>(part.per_layer ? layout.header.layers : 1) * part.rows * part.columns *
+                sizeof(float);
   }
   check_llama2c_size(bytes, expected, layout, name);
 }
@@ -75,16 +77,18 @@ ImportedCheckpoint parse_llama2c(std::span<const std::byte> bytes, const std::st
         values = split_pairs(values, checkpoint.config.head_dim, part.columns);
       const auto stored = std::as_bytes(std::span(values));
       const bool is_vector = part.name.find("norm") != std::string::npos;
-      checkpoint.tensors.push_back({part.per_layer ? layer_weight_name(WeightNaming::Llama, layer, part.name) : part.name,
-                                    StoredType::F32,
-                                    is_vector ? std::vector{part.columns} : std::vector{part.rows, part.columns},
-                                    {stored.begin(), stored.end()}});
+      checkpoint.tensors.push_back(
+          {part.per_layer ? layer_weight_name(WeightNaming::Llama, layer, part.name) : part.name,
+           StoredType::F32,
+           is_vector ? std::vector{part.columns} : std::vector{part.rows, part.columns},
+           {stored.begin(), stored.end()}});
     }
   }
   return checkpoint;
 }
 
-void import_llama2c(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir) {
+void import_llama2c(const std::filesystem::path& file, const std::filesystem::path& tokenizer,
+                    const std::filesystem::path& out_dir) {
   const io::MappedFile source = io::MappedFile::open(file);
   write_imported(parse_llama2c(source.bytes(), file.string()), tokenizer, out_dir);
 }

@@ -16,7 +16,8 @@ constexpr std::int32_t kLargestSize = 1 << 24;
 
 template <class T>
 T read_value(std::span<const std::byte> bytes, std::size_t offset, const std::string& name) {
-  if (offset + sizeof(T) > bytes.size()) fail("{}: truncated: {}, too short for a llama2.c header", name, counted(bytes.size(), "byte"));
+  if (offset + sizeof(T) > bytes.size())
+    fail("{}: truncated: {}, too short for a llama2.c header", name, counted(bytes.size(), "byte"));
   T value;
   std::memcpy(&value, bytes.data() + offset, sizeof value);
   return value;
@@ -36,8 +37,8 @@ void check_header(const Llama2cHeader& h, const std::string& name) {
   }
   if (h.layers > 4096) fail("{}: not a llama2.c checkpoint: n_layers would be {}", name, h.layers);
   if (h.dim % h.heads != 0 || h.heads % h.kv_heads != 0 || h.dim / h.heads % 2 != 0) {
-    fail("{}: {} and {} do not divide a width of {} into even heads", name, counted(h.heads, "head"), counted(h.kv_heads, "key head"),
-         h.dim);
+    fail("{}: {} and {} do not divide a width of {} into even heads", name, counted(h.heads, "head"),
+         counted(h.kv_heads, "key head"), h.dim);
   }
 }
 
@@ -67,8 +68,8 @@ void check_llama2c_size(std::span<const std::byte> bytes, unsigned __int128 expe
                         const std::string& name) {
   if (expected == bytes.size()) return;
   const auto shown = expected > ~std::uint64_t{0} ? ~std::uint64_t{0} : static_cast<std::uint64_t>(expected);
-  fail("{}: {}: its header (version {}) asks for {} bytes, the file has {}", name, expected > bytes.size() ? "truncated" : "too long",
-       layout.is_v1 ? 1 : 0, shown, bytes.size());
+  fail("{}: {}: its header (version {}) asks for {} bytes, the file has {}", name,
+       expected > bytes.size() ? "truncated" : "too long", layout.is_v1 ? 1 : 0, shown, bytes.size());
 }
 
 ModelConfig llama2c_config(const Llama2cLayout& layout) {

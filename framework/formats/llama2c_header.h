@@ -1,8 +1,9 @@
 // What llama2.c's checkpoints and the formats made after them share.
 //
-// Contract: read_llama2c_layout() checks every number of a header before anything is computed with it; products of two of them fit 64 bits. The
-// file's size is the caller's to check. llama2.c rotates adjacent pairs of a head's elements, Hugging Face its first half with its second:
-// split_pairs() permutes the rows of query and key matrices so that both give the same scores.
+// Contract: read_llama2c_layout() checks every number of a header before anything is computed with it; products of two
+// of them fit 64 bits. The file's size is the caller's to check. llama2.c rotates adjacent pairs of a head's elements,
+// Hugging Face its first half with its second: split_pairs() permutes the rows of query and key matrices so that both
+// give the same scores.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,8 @@ struct Llama2cLayout {
 Llama2cLayout read_llama2c_layout(std::span<const std::byte> bytes, const std::string& name);
 
 // An Error unless the file has exactly the `expected` bytes that its header asks for.
-void check_llama2c_size(std::span<const std::byte> bytes, unsigned __int128 expected, const Llama2cLayout& layout, const std::string& name);
+void check_llama2c_size(std::span<const std::byte> bytes, unsigned __int128 expected, const Llama2cLayout& layout,
+                        const std::string& name);
 
 ModelConfig llama2c_config(const Llama2cLayout& layout);
 

@@ -12,7 +12,8 @@
 namespace foretell::formats {
 namespace {
 
-// One id or a list of ids. Ids that the vocabulary does not have (a family's default in a small model, -1) can never come up and are left out.
+// One id or a list of ids. Ids that the vocabulary does not have (a family's default in a small model, -1) can never
+// come up and are left out.
 std::vector<Token> parse_ids(const io::JsonObject& json, const char* key, int vocab_size) {
   const nlohmann::json* value = json.find(key);
   std::vector<Token> ids;
@@ -29,7 +30,9 @@ std::vector<Token> parse_ids(const io::JsonObject& json, const char* key, int vo
   return ids;
 }
 
-std::optional<Token> first_of(const std::vector<Token>& ids) { return ids.empty() ? std::nullopt : std::optional(ids[0]); }
+std::optional<Token> first_of(const std::vector<Token>& ids) {
+  return ids.empty() ? std::nullopt : std::optional(ids[0]);
+}
 
 // A key that is absent leaves the family's own default, one that is null says that there is none.
 void parse_special_tokens(const nlohmann::json& document, const io::JsonObject& json, ModelConfig& config) {
@@ -43,7 +46,8 @@ void parse_special_tokens(const nlohmann::json& document, const io::JsonObject& 
 
 void parse_padding(const io::JsonObject& json, ModelConfig& config) {
   const auto valid = json.integer("vocab_valid", 1, config.vocab_size);
-  if (valid && *valid < config.vocab_size) config.padded_vocab = std::exchange(config.vocab_size, static_cast<int>(*valid));
+  if (valid && *valid < config.vocab_size)
+    config.padded_vocab = std::exchange(config.vocab_size, static_cast<int>(*valid));
   config.inflated_from = json.string("inflated_from");
 }
 

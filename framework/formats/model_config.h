@@ -1,8 +1,9 @@
 // What a checkpoint's config.json says, in one structure for every family of decoder-only transformers.
 //
-// Contract: a plain value without LibTorch. Families differ in these fields only; nothing below this structure asks for a family's name.
-// Every count is positive and every combination is one that the transformer can run: parse_model_config() refuses the rest with an Error that
-// names the file and the key. Lengths are in tokens, widths in elements.
+// Contract: a plain value without LibTorch. Families differ in these fields only; nothing below this structure asks for
+// a family's name. Every count is positive and every combination is one that the transformer can run:
+// parse_model_config() refuses the rest with an Error that names the file and the key. Lengths are in tokens, widths in
+// elements.
 #pragma once
 
 #include <algorithm>
@@ -21,15 +22,17 @@ enum class NormKind { Rms, Layer };
 enum class PositionKind { Rope, Learned };
 // RMSNorm of queries and keys before they are rotated: of each head by itself, or of the whole projection.
 enum class QkNorm { None, Head, Projection };
-// How a checkpoint names and lays out its weights: weight_list.h has the names. Phi3 is Llama with the projections fused in the file.
+// How a checkpoint names and lays out its weights: weight_list.h has the names. Phi3 is Llama with the projections
+// fused in the file.
 enum class WeightNaming { Llama, Gpt2, GptNeoX, Phi3, Mixtral };
 
 // Rotary embedding (Su et al. 2021, arXiv 2104.09864) and its published extensions for longer contexts.
 struct RopeConfig {
   enum class Scaling { None, Linear, Llama3, Yarn, LongRope };
   double theta = 10000.0;
-  double partial = 1.0;      // the share of head_dim that is rotated
-  bool interleaved = false;  // true: adjacent pairs are rotated (llama2.c); false: first half with second half (Hugging Face)
+  double partial = 1.0;  // the share of head_dim that is rotated
+  bool interleaved =
+      false;  // true: adjacent pairs are rotated (llama2.c); false: first half with second half (Hugging Face)
   Scaling scaling = Scaling::None;
   double factor = 1.0;
   double low_freq_factor = 1.0;   // llama3
@@ -40,8 +43,9 @@ struct RopeConfig {
   std::optional<double> attention_factor;  // yarn, longrope: absent means the papers' own function of factor
   std::optional<double> mscale, mscale_all_dim;
   bool truncate = true;  // yarn: whether the correction range is rounded to whole dimensions
-  // longrope (Ding et al. 2024, arXiv 2402.13753): what each pair's frequency is divided by within the original context, and beyond it. Keys are
-  // stored rotated, so one sequence cannot change from one to the other: `context` ends with the original one, and only `short_factors` is used.
+  // longrope (Ding et al. 2024, arXiv 2402.13753): what each pair's frequency is divided by within the original
+  // context, and beyond it. Keys are stored rotated, so one sequence cannot change from one to the other: `context`
+  // ends with the original one, and only `short_factors` is used.
   std::vector<double> short_factors, long_factors;
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
@@ -64,7 +68,8 @@ struct MoeConfig {
   friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
 };
 
-// Attention whose keys and values are made from one low-rank row (MLA; DeepSeek-AI 2024, arXiv 2405.04434, section 2.1).
+// Attention whose keys and values are made from one low-rank row (MLA; DeepSeek-AI 2024, arXiv 2405.04434,
+// section 2.1).
 struct LatentConfig {
   int query_rank = 0;  // 0: queries are projected at once
   int kv_rank = 0;
@@ -77,9 +82,9 @@ struct LatentConfig {
 struct ModelConfig {
   std::string family;  // config.json's model_type: for reports and for config.json only
   WeightNaming naming = WeightNaming::Llama;
-  int vocab_size = 0;  // the ids that there are
-  std::optional<int>
-      padded_vocab;  // rows of embedding and head, if more than ids; in config.json that is vocab_size, and vocab_valid the ids
+  int vocab_size = 0;               // the ids that there are
+  std::optional<int> padded_vocab;  // rows of embedding and head, if more than ids; in config.json that is vocab_size,
+                                    // and vocab_valid the ids
   int hidden_size = 0;
   int num_layers = 0;
   int num_heads = 0;
@@ -95,8 +100,10 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool output_bias = false;  // attention's output projection
   bool mlp_bias = false;
-  bool sublayer_norms = true;  // a norm before attention and before the MLP; the last one, before the head, is always there
-  bool ternary = false;        // the layers' matrices hold -1, 0 and 1 with one scale each, and round what they read: ternary.h
+  bool sublayer_norms =
+      true;  // a norm before attention and before the MLP; the last one, before the head, is always there
+  bool ternary =
+      false;  // the layers' matrices hold -1, 0 and 1 with one scale each, and round what they read: ternary.h
   bool tie_embeddings = false;
   bool attention_scaled = true;            // scores divided by sqrt(head_dim)
   bool attention_scaled_by_layer = false;  // gpt2's scale_attn_by_inverse_layer_idx
@@ -114,10 +121,12 @@ struct ModelConfig {
 
   std::optional<Token> bos;
   std::vector<Token> eos;  // generation_config.json's where there is one, else config.json's
-  // What the checkpoint says that it is computed in: "float32", "float16", "bfloat16" or "float64"; absent if it does not say.
+  // What the checkpoint says that it is computed in: "float32", "float16", "bfloat16" or "float64"; absent if it does
+  // not say.
   std::optional<std::string> dtype;
 
-  // What small model this one is, if it was padded with zeros to a larger shape (inflate.h): its tokens are that one's, its cost is its own.
+  // What small model this one is, if it was padded with zeros to a larger shape (inflate.h): its tokens are that one's,
+  // its cost is its own.
   std::optional<std::string> inflated_from;
 
   int vocab_rows() const { return padded_vocab.value_or(vocab_size); }
@@ -133,7 +142,8 @@ struct ModelConfig {
 // Of a folder: config.json, with the stop tokens of generation_config.json where that is there.
 ModelConfig load_model_config(const std::filesystem::path& folder);
 
-// Of the bytes of a config.json; `name` is what an Error calls them. An unknown architecture is an Error that lists the known ones.
+// Of the bytes of a config.json; `name` is what an Error calls them. An unknown architecture is an Error that lists the
+// known ones.
 ModelConfig parse_model_config(std::string_view json, const std::string& name);
 
 // Overrides `config`'s first and stop tokens with those that a generation_config.json gives.

@@ -27,7 +27,8 @@ Activation parse_activation(const io::JsonObject& json, const char* key, const c
   const std::string name = json.string(key).value_or(otherwise);
   if (name == "silu" || name == "swish") return Activation::Silu;
   if (name == "gelu" || name == "gelu_python") return Activation::Gelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh" || name == "gelu_fast" || name == "gelu_accurate") {
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh" || name == "gelu_fast" ||
+      name == "gelu_accurate") {
     return Activation::GeluTanh;
   }
   if (name == "relu") return Activation::Relu;
@@ -35,7 +36,8 @@ Activation parse_activation(const io::JsonObject& json, const char* key, const c
 }
 
 void check_width(const io::JsonObject& json, const char* heads_key, std::int64_t heads, std::int64_t head_dim) {
-  if (heads * head_dim > kLargestWidth) json.refuse(heads_key, "is {}: with a head size of {} that is too wide", heads, head_dim);
+  if (heads * head_dim > kLargestWidth)
+    json.refuse(heads_key, "is {}: with a head size of {} that is too wide", heads, head_dim);
 }
 
 int default_head_dim(const io::JsonObject& json, const char* heads_key, const ModelConfig& config) {
@@ -75,7 +77,8 @@ void parse_sizes(const io::JsonObject& json, int default_context, ModelConfig& c
 
 void set_rope(const io::JsonObject& json, int head_dim, const RopeDefaults& defaults, ModelConfig& config) {
   config.rope = parse_rope(json, head_dim, config.context, defaults);
-  if (config.rope.scaling == RopeConfig::Scaling::LongRope) config.context = std::min(config.context, config.rope.original_context);
+  if (config.rope.scaling == RopeConfig::Scaling::LongRope)
+    config.context = std::min(config.context, config.rope.original_context);
 }
 
 // What llama and the families made after it share.
@@ -108,9 +111,11 @@ ModelConfig parse_llama(const io::JsonObject& json) {
   return config;
 }
 
-// ---- Sliding windows -------------------------------------------------------------------------------------------------------------------
+// ---- Sliding windows
+// -------------------------------------------------------------------------------------------------------------------
 
-// The key's value; `absent` where it is not there at all, 0 where it is null: none. A window that is written as 0 hides everything in Transformers.
+// The key's value; `absent` where it is not there at all, 0 where it is null: none. A window that is written as 0 hides
+// everything in Transformers.
 int parse_window(const io::JsonObject& json, int absent) {
   constexpr const char* kKey = "sliding_window";
   if (json.is_null(kKey)) return 0;
@@ -123,7 +128,8 @@ std::optional<std::vector<int>> parse_layer_types(const io::JsonObject& json, co
   const nlohmann::json* types = json.find(kKey);
   if (types == nullptr) return std::nullopt;
   if (!types->is_array() || static_cast<int>(types->size()) != config.num_layers) {
-    json.refuse(kKey, "is {}, a list with one entry for each of {} is expected", io::shown(*types), counted(config.num_layers, "layer"));
+    json.refuse(kKey, "is {}, a list with one entry for each of {} is expected", io::shown(*types),
+                counted(config.num_layers, "layer"));
   }
   std::vector<int> full;
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -143,7 +149,8 @@ void set_windows(int window, std::vector<int> full_layers, ModelConfig& config) 
   config.full_layers = any ? std::move(full_layers) : std::vector<int>();
 }
 
-// Families whose layers are all windowed alike do not read layer_types: a file that says something else there was not made for them.
+// Families whose layers are all windowed alike do not read layer_types: a file that says something else there was not
+// made for them.
 void set_uniform_window(const io::JsonObject& json, int window, ModelConfig& config) {
   set_windows(window, {}, config);
   const auto full = parse_layer_types(json, config);
@@ -173,7 +180,8 @@ void parse_switched_windows(const io::JsonObject& json, ModelConfig& config, con
 
 bool is_upper_layer(int layer, std::int64_t first) { return layer >= first; }
 
-// ---- Dense families ----------------------------------------------------------------------------------------------------------------------
+// ---- Dense families
+// ----------------------------------------------------------------------------------------------------------------------
 
 ModelConfig parse_mistral(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-6, .context = 4096 * 32, .kv_heads = 8});
@@ -199,10 +207,10 @@ ModelConfig parse_qwen3(const io::JsonObject& json) {
 }
 
 ModelConfig parse_phi3(const io::JsonObject& json) {
-  ModelConfig config =
-      parse_llama_like(json, {.eps = 1e-5,
-                              .context = 4096,
-                              .rope = {.partial_key = "partial_rotary_factor", .original_context = 4096, .yarn_means_longrope = true}});
+  ModelConfig config = parse_llama_like(
+      json, {.eps = 1e-5,
+             .context = 4096,
+             .rope = {.partial_key = "partial_rotary_factor", .original_context = 4096, .yarn_means_longrope = true}});
   config.naming = WeightNaming::Phi3;
   if (config.rope.scaling != RopeConfig::Scaling::None && config.rope.scaling != RopeConfig::Scaling::LongRope) {
     json.refuse("rope_scaling", "has a type that this architecture does not know; known: default, longrope");
@@ -213,7 +221,8 @@ ModelConfig parse_phi3(const io::JsonObject& json) {
   return config;
 }
 
-// Llama with the linear layers of BitNet b1.58, each of which normalises its own input. A family of our own: its files come from an importer.
+// Llama with the linear layers of BitNet b1.58, each of which normalises its own input. A family of our own: its files
+// come from an importer.
 ModelConfig parse_bitllama(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 2048});
   config.sublayer_norms = false;
@@ -241,7 +250,8 @@ ModelConfig parse_gpt2(const io::JsonObject& json) {
   config.attention_scaled = json.boolean("scale_attn_weights").value_or(true);
   config.attention_scaled_by_layer = json.boolean("scale_attn_by_inverse_layer_idx").value_or(false);
   config.position = PositionKind::Learned;
-  if (json.boolean("add_cross_attention").value_or(false)) json.refuse("add_cross_attention", "is true; decoders alone can be run");
+  if (json.boolean("add_cross_attention").value_or(false))
+    json.refuse("add_cross_attention", "is true; decoders alone can be run");
   config.bos = 50256;
   config.eos = {50256};
   return config;
@@ -255,25 +265,30 @@ ModelConfig parse_gpt_neox(const io::JsonObject& json) {
   config.head_dim = default_head_dim(json, "num_attention_heads", config);
   config.norm = NormKind::Layer;
   if (const auto given = json.integer("head_dim", 1, kLargestWidth); given && *given != config.head_dim)
-    json.refuse("head_dim", "is {}: this architecture's heads are the hidden size divided by their number, {}", *given, config.head_dim);
+    json.refuse("head_dim", "is {}: this architecture's heads are the hidden size divided by their number, {}", *given,
+                config.head_dim);
   config.norm_eps = json.number("layer_norm_eps", 0.0, 1.0).value_or(1e-5);
   config.activation = parse_activation(json, "hidden_act", "gelu");
   config.gated_mlp = false;
   config.qkv_bias = config.output_bias = json.boolean("attention_bias").value_or(true);
   config.mlp_bias = true;
   config.parallel_residual = json.boolean("use_parallel_residual").value_or(true);
-  set_rope(json, config.head_dim, {.theta_key = "rotary_emb_base", .partial_key = "rotary_pct", .partial = 0.25}, config);
+  set_rope(json, config.head_dim, {.theta_key = "rotary_emb_base", .partial_key = "rotary_pct", .partial = 0.25},
+           config);
   config.bos = 0;
   config.eos = {2};
   return config;
 }
 
-// ---- Mixtures of experts -----------------------------------------------------------------------------------------------------------------
+// ---- Mixtures of experts
+// -----------------------------------------------------------------------------------------------------------------
 
 ModelConfig parse_mixtral(const io::JsonObject& json) {
-  ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 4096 * 32, .kv_heads = 8, .rope = {.theta = 1e6}});
+  ModelConfig config =
+      parse_llama_like(json, {.eps = 1e-5, .context = 4096 * 32, .kv_heads = 8, .rope = {.theta = 1e6}});
   config.naming = WeightNaming::Mixtral;
-  config.moe = parse_experts(json, config, {.count_key = "num_local_experts", .count = 8, .per_token = 2, .normalised = true});
+  config.moe =
+      parse_experts(json, config, {.count_key = "num_local_experts", .count = 8, .per_token = 2, .normalised = true});
   config.moe.expert_size = config.intermediate_size;
   set_uniform_window(json, parse_window(json, 0), config);
   config.bos = 1;
@@ -304,7 +319,8 @@ ModelConfig parse_qwen3_moe(const io::JsonObject& json) {
 ModelConfig parse_olmoe(const io::JsonObject& json) {
   ModelConfig config = parse_llama_like(json, {.eps = 1e-5, .context = 4096});
   if (config.num_heads * config.head_dim != config.hidden_size) {
-    json.refuse("head_dim", "is {}: this architecture's queries are as wide as the hidden size {}", config.head_dim, config.hidden_size);
+    json.refuse("head_dim", "is {}: this architecture's queries are as wide as the hidden size {}", config.head_dim,
+                config.hidden_size);
   }
   parse_attention_bias(json, config);
   config.qk_norm = QkNorm::Projection;
@@ -315,7 +331,9 @@ ModelConfig parse_olmoe(const io::JsonObject& json) {
   return config;
 }
 
-int latent_size(const io::JsonObject& json, const char* key, int otherwise) { return optional_count(json, key, kLargestWidth, otherwise); }
+int latent_size(const io::JsonObject& json, const char* key, int otherwise) {
+  return optional_count(json, key, kLargestWidth, otherwise);
+}
 
 LatentConfig parse_latent(const io::JsonObject& json) {
   LatentConfig latent;
@@ -327,14 +345,16 @@ LatentConfig parse_latent(const io::JsonObject& json) {
   return latent;
 }
 
-// Transformers scales attention's scores with it beside any kind of scaling, yarn's definition is the only one that has it.
+// Transformers scales attention's scores with it beside any kind of scaling, yarn's definition is the only one that has
+// it.
 void refuse_stray_mscale(const io::JsonObject& json, const RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None || rope.scaling == RopeConfig::Scaling::Yarn) return;
   constexpr const char* kKey = "mscale_all_dim";
   for (const char* holder : {"rope_scaling", "rope_parameters"}) {
     const auto scaling = json.object(holder);
     const double value = scaling ? scaling->number(kKey, 0.0, 1e12).value_or(0.0) : 0.0;
-    if (value != 0) scaling->refuse(kKey, "is {}, but the scaling is not yarn: only there it is known what that means", value);
+    if (value != 0)
+      scaling->refuse(kKey, "is {}, but the scaling is not yarn: only there it is known what that means", value);
   }
 }
 
@@ -344,7 +364,8 @@ ModelConfig parse_deepseek_v3(const io::JsonObject& json) {
   config.num_kv_heads = config.num_heads;
   const auto kv_heads = json.integer("num_key_value_heads", 1, kLargestWidth);
   if (kv_heads && *kv_heads != config.num_heads) {
-    json.refuse("num_key_value_heads", "is {}: latent attention has as many as it has attention heads, {}", *kv_heads, config.num_heads);
+    json.refuse("num_key_value_heads", "is {}: latent attention has as many as it has attention heads, {}", *kv_heads,
+                config.num_heads);
   }
   config.latent = parse_latent(json);
   config.head_dim = config.latent->plain_dim + config.latent->rotary_dim;
@@ -371,20 +392,25 @@ constexpr io::JsonAlias kExpertAliases[] = {{"num_experts", "num_local_experts"}
 constexpr io::JsonAlias kDeepseekAliases[] = {{"n_routed_experts", "num_local_experts"}};
 
 constexpr ModelFamily kFamilies[] = {
-    {"llama", "LlamaForCausalLM", "RMSNorm, rotary positions (also llama3, linear, YaRN and LongRoPE scaling), SwiGLU", parse_llama},
+    {"llama", "LlamaForCausalLM", "RMSNorm, rotary positions (also llama3, linear, YaRN and LongRoPE scaling), SwiGLU",
+     parse_llama},
     {"mistral", "MistralForCausalLM", "as llama, with a sliding window", parse_mistral},
-    {"qwen2", "Qwen2ForCausalLM", "as llama, with bias on query, key and value; a sliding window in some layers", parse_qwen2},
+    {"qwen2", "Qwen2ForCausalLM", "as llama, with bias on query, key and value; a sliding window in some layers",
+     parse_qwen2},
     {"qwen3", "Qwen3ForCausalLM", "as llama, with RMSNorm on each query and key", parse_qwen3},
     {"phi3", "Phi3ForCausalLM", "as llama, with fused projections; LongRoPE within its original context", parse_phi3},
     {"gpt2", "GPT2LMHeadModel", "LayerNorm, learned positions, GELU", parse_gpt2, kGpt2Aliases},
-    {"gpt_neox", "GPTNeoXForCausalLM", "Pythia: LayerNorm, partial rotary positions, attention and MLP side by side", parse_gpt_neox},
+    {"gpt_neox", "GPTNeoXForCausalLM", "Pythia: LayerNorm, partial rotary positions, attention and MLP side by side",
+     parse_gpt_neox},
     {"mixtral", "MixtralForCausalLM", "as mistral, with a mixture of experts", parse_mixtral, kMixtralAliases},
     {"qwen2_moe", "Qwen2MoeForCausalLM", "as qwen2, with a mixture of experts and a gated shared one", parse_qwen2_moe},
     {"qwen3_moe", "Qwen3MoeForCausalLM", "as qwen3, with a mixture of experts", parse_qwen3_moe, kExpertAliases},
-    {"olmoe", "OlmoeForCausalLM", "OLMoE: a mixture of experts, RMSNorm on whole queries and keys", parse_olmoe, kExpertAliases},
-    {"deepseek_v3", "DeepseekV3ForCausalLM", "latent attention, a mixture of experts in groups with shared ones", parse_deepseek_v3,
-     kDeepseekAliases},
-    {"bitllama", "BitLlamaForCausalLM", "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", parse_bitllama}};
+    {"olmoe", "OlmoeForCausalLM", "OLMoE: a mixture of experts, RMSNorm on whole queries and keys", parse_olmoe,
+     kExpertAliases},
+    {"deepseek_v3", "DeepseekV3ForCausalLM", "latent attention, a mixture of experts in groups with shared ones",
+     parse_deepseek_v3, kDeepseekAliases},
+    {"bitllama", "BitLlamaForCausalLM",
+     "llama with the ternary layers of BitNet b1.58, from `foretell import bitllama`", parse_bitllama}};
 
 }  // namespace
 

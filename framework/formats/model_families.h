@@ -1,7 +1,8 @@
 // The families of models that can be loaded: how the config.json of each is read.
 //
-// Contract: parse functions fill a ModelConfig from the definitions of Hugging Face's *Config classes, with their defaults where a key is absent;
-// what the transformer cannot run is an Error that names the key. Special tokens that are set here are defaults. Torch-free.
+// Contract: parse functions fill a ModelConfig from the definitions of Hugging Face's *Config classes, with their
+// defaults where a key is absent; what the transformer cannot run is an Error that names the key. Special tokens that
+// are set here are defaults. Torch-free.
 #pragma once
 
 #include <span>
@@ -21,7 +22,8 @@ struct ModelFamily {
 
 std::span<const ModelFamily> model_families();
 
-// By "model_type", or by "architectures" where that is missing; an Error that lists the known ones if it is none of them.
+// By "model_type", or by "architectures" where that is missing; an Error that lists the known ones if it is none of
+// them.
 const ModelFamily& find_family(const io::JsonObject& json);
 
 }  // namespace foretell::formats

@@ -17,21 +17,27 @@ bool can_be_read(StoredType type, bool ternary) {
   return type == StoredType::F32 || type == StoredType::F16 || type == StoredType::BF16 || type == StoredType::F64;
 }
 
-// By its full name, or by the one without the prefix, which files may leave out. A tied embedding may be stored as the head alone.
-StoredTensors::const_iterator find_stored(const Checkpoint& checkpoint, const ModelConfig& config, const std::string& name) {
+// By its full name, or by the one without the prefix, which files may leave out. A tied embedding may be stored as the
+// head alone.
+StoredTensors::const_iterator find_stored(const Checkpoint& checkpoint, const ModelConfig& config,
+                                          const std::string& name) {
   const WeightNames names = weight_names(config.naming);
   const StoredTensors& tensors = checkpoint.tensors();
   auto found = tensors.find(name);
-  if (found == tensors.end() && name.starts_with(names.prefix)) found = tensors.find(name.substr(std::string_view(names.prefix).size()));
+  if (found == tensors.end() && name.starts_with(names.prefix))
+    found = tensors.find(name.substr(std::string_view(names.prefix).size()));
   return found == tensors.end() && config.tie_embeddings && name == names.embedding ? tensors.find(names.head) : found;
 }
 
-// Transformers' own layout in memory; its save_pretrained() writes it when asked for, files on the hub have a tensor for each expert.
+// Transformers' own layout in memory; its save_pretrained() writes it when asked for, files on the hub have a tensor
+// for each expert.
 void refuse_joined_experts(const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj")) {
-      fail("{}: the tensor '{}' {} holds all experts of a layer; one tensor for each is read: save_pretrained(save_original_format=True)",
-           checkpoint.file_of(name), name, to_string(tensor.shape));
+      fail(
+          "{}: the tensor '{}' {} holds all experts of a layer; one tensor for each is read: "
+          "save_pretrained(save_original_format=True)",
+          checkpoint.file_of(name), name, to_string(tensor.shape));
     }
   }
 }
@@ -88,13 +94,13 @@ const StoredTensor* ModelWeights::find(const std::string& name) const {
 void ModelWeights::check(const Checkpoint& checkpoint, const ModelConfig& config, const WeightSpec& spec) {
   const auto found = find_stored(checkpoint, config, spec.name);
   if (found == checkpoint.tensors().end()) {
-    fail("{}: the tensor '{}' {} is missing: config.json ({}, {}) asks for it", checkpoint.name(), spec.name, to_string(spec.shape),
-         config.family, counted(config.num_layers, "layer"));
+    fail("{}: the tensor '{}' {} is missing: config.json ({}, {}) asks for it", checkpoint.name(), spec.name,
+         to_string(spec.shape), config.family, counted(config.num_layers, "layer"));
   }
   const StoredTensor& tensor = found->second;
   if (tensor.shape != spec.shape) {
-    fail("{}: the tensor '{}' has shape {}, config.json asks for {}", checkpoint.name(), spec.name, to_string(tensor.shape),
-         to_string(spec.shape));
+    fail("{}: the tensor '{}' has shape {}, config.json asks for {}", checkpoint.name(), spec.name,
+         to_string(tensor.shape), to_string(spec.shape));
   }
   const bool ternary = spec.kind == WeightKind::Ternary;
   if (!can_be_read(tensor.type, ternary)) {

@@ -1,8 +1,9 @@
 // The tensors of a checkpoint, checked as a whole against what its config asks for before the first is used.
 //
-// Contract: after construction every tensor of weight_list(config) is there, has the shape that is asked for and a number type that can be read
-// (I8 for ternary matrices, F32, F16, BF16 or F64 for the rest), and the checkpoint has nothing else but what may be ignored: the lists of
-// weight_list.h, and a head that is the embedding once more. The checkpoint outlives this view. Torch-free.
+// Contract: after construction every tensor of weight_list(config) is there, has the shape that is asked for and a
+// number type that can be read (I8 for ternary matrices, F32, F16, BF16 or F64 for the rest), and the checkpoint has
+// nothing else but what may be ignored: the lists of weight_list.h, and a head that is the embedding once more. The
+// checkpoint outlives this view. Torch-free.
 #pragma once
 
 #include <map>
@@ -14,7 +15,8 @@
 
 namespace foretell::formats {
 
-// `config`, untied where the checkpoint holds another head than the embedding: what is stored counts, as it does for Transformers and vLLM.
+// `config`, untied where the checkpoint holds another head than the embedding: what is stored counts, as it does for
+// Transformers and vLLM.
 ModelConfig with_stored_head(const Checkpoint& checkpoint, ModelConfig config);
 
 // Of a folder: load_model_config() with the head as it is stored.

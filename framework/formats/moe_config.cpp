@@ -19,10 +19,12 @@ int count_of(const io::JsonObject& json, const char* key, std::int64_t high, int
 
 void check_experts(const io::JsonObject& json, const char* key, const ModelConfig& config, const MoeConfig& moe) {
   if (std::int64_t{moe.experts} * config.num_layers > kMostInModel) {
-    json.refuse(key, "is {}: with {} there would be more than {} experts", moe.experts, counted(config.num_layers, "layer"), kMostInModel);
+    json.refuse(key, "is {}: with {} there would be more than {} experts", moe.experts,
+                counted(config.num_layers, "layer"), kMostInModel);
   }
   if (moe.experts_per_token > moe.experts) {
-    json.refuse("num_experts_per_tok", "is {}, more than the {}", moe.experts_per_token, counted(moe.experts, "expert"));
+    json.refuse("num_experts_per_tok", "is {}, more than the {}", moe.experts_per_token,
+                counted(moe.experts, "expert"));
   }
 }
 
@@ -31,7 +33,8 @@ void check_experts(const io::JsonObject& json, const char* key, const ModelConfi
 MoeConfig parse_experts(const io::JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults) {
   MoeConfig moe;
   moe.experts = count_of(json, defaults.count_key, kMostExperts, defaults.count);
-  moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
+  moe.experts_per_token =
+      count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
   if (defaults.size > 0) moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, defaults.size);
   if (defaults.shared_size > 0) {
     moe.shared_size = count_of(json, "shared_expert_intermediate_size", kLargestExpertSize, defaults.shared_size);
@@ -46,12 +49,14 @@ std::vector<int> parse_dense_layers(const io::JsonObject& json, const ModelConfi
   constexpr const char* kKey = "mlp_only_layers";
   const auto step = json.integer("decoder_sparse_step", 1, kLargestExpertSize).value_or(1);
   std::vector<bool> dense(static_cast<std::size_t>(config.num_layers));
-  for (std::size_t layer = 0; layer < dense.size(); ++layer) dense[layer] = (static_cast<std::int64_t>(layer) + 1) % step != 0;
+  for (std::size_t layer = 0; layer < dense.size(); ++layer)
+    dense[layer] = (static_cast<std::int64_t>(layer) + 1) % step != 0;
   if (const nlohmann::json* list = json.find(kKey)) {
     if (!list->is_array()) json.refuse(kKey, "is {}, a list of layers is expected", io::shown(*list));
     for (const auto& layer : *list) {
       if (!layer.is_number_integer()) json.refuse(kKey, "holds {}, a layer is expected", io::shown(layer));
-      if (layer.is_number_unsigned() && layer.get<std::uint64_t>() < dense.size()) dense[layer.get<std::size_t>()] = true;
+      if (layer.is_number_unsigned() && layer.get<std::uint64_t>() < dense.size())
+        dense[layer.get<std::size_t>()] = true;
     }
   }
   std::vector<int> layers;
@@ -75,7 +80,8 @@ MoeConfig parse_grouped_experts(const io::JsonObject& json, const ModelConfig& c
   moe.experts = count_of(json, "n_routed_experts", kMostExperts, 256);
   moe.experts_per_token = count_of(json, "num_experts_per_tok", kMostExperts, 8);
   moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, 2048);
-  const std::int64_t shared = json.integer("n_shared_experts", 0, kMostExperts).value_or(json.is_null("n_shared_experts") ? 0 : 1);
+  const std::int64_t shared =
+      json.integer("n_shared_experts", 0, kMostExperts).value_or(json.is_null("n_shared_experts") ? 0 : 1);
   if (shared * moe.expert_size > kLargestExpertSize)
     json.refuse("n_shared_experts", "is {}: with a size of {} that is too wide", shared, moe.expert_size);
   moe.shared_size = static_cast<int>(shared) * moe.expert_size;
@@ -85,12 +91,15 @@ MoeConfig parse_grouped_experts(const io::JsonObject& json, const ModelConfig& c
   moe.scale = json.number("routed_scaling_factor", 0.0, 1e30).value_or(2.5);
   check_experts(json, "n_routed_experts", config, moe);
   if (moe.experts % moe.groups != 0 || moe.experts / moe.groups < 2) {
-    json.refuse("n_group", "is {}: {} cannot be divided into so many groups of at least two", moe.groups, counted(moe.experts, "expert"));
+    json.refuse("n_group", "is {}: {} cannot be divided into so many groups of at least two", moe.groups,
+                counted(moe.experts, "expert"));
   }
-  if (moe.groups_kept > moe.groups) json.refuse("topk_group", "is {}, more than the {}", moe.groups_kept, counted(moe.groups, "group"));
+  if (moe.groups_kept > moe.groups)
+    json.refuse("topk_group", "is {}, more than the {}", moe.groups_kept, counted(moe.groups, "group"));
   const int allowed = moe.groups_kept * (moe.experts / moe.groups);
   if (moe.experts_per_token > allowed) {
-    json.refuse("num_experts_per_tok", "is {}, the kept groups hold {}", moe.experts_per_token, counted(allowed, "expert"));
+    json.refuse("num_experts_per_tok", "is {}, the kept groups hold {}", moe.experts_per_token,
+                counted(allowed, "expert"));
   }
   const auto dense = json.integer("first_k_dense_replace", 0, kLargestExpertSize).value_or(3);
   moe.dense_layers.resize(static_cast<std::size_t>(std::min<std::int64_t>(dense, config.num_layers)));

@@ -1,6 +1,7 @@
 // The part of a config.json that describes a mixture of experts.
 //
-// Contract: as in model_config.h. Counts are bounded so that a hostile file cannot ask for a list of tensors that does not fit into memory.
+// Contract: as in model_config.h. Counts are bounded so that a hostile file cannot ask for a list of tensors that does
+// not fit into memory.
 #pragma once
 
 #include <vector>

@@ -16,10 +16,12 @@ namespace foretell::formats {
 namespace {
 
 constexpr const char* kHeadHelp =
-    "it reads what its target computes and is no model by itself, and learned heads cannot be loaded: a whole model is expected";
+    "it reads what its target computes and is no model by itself, and learned heads cannot be loaded: a whole model is "
+    "expected";
 constexpr const char* kAdapterHelp =
     "merge it into its base model (PEFT: merge_and_unload(), save_pretrained()) and give the merged folder";
-constexpr const char* kQuantisedHelp = "quantised weights cannot be read; convert the checkpoint to float32, float16 or bfloat16";
+constexpr const char* kQuantisedHelp =
+    "quantised weights cannot be read; convert the checkpoint to float32, float16 or bfloat16";
 
 // Draft heads by what their names hold, in lower case.
 struct HeadName {
@@ -105,8 +107,10 @@ std::optional<std::string> file_with(const std::filesystem::path& folder, std::s
   return found;
 }
 
-[[noreturn]] void refuse_head(const io::JsonObject& config, const char* key, const std::string& value, const char* what) {
-  config.refuse(key, "is {}: this is a draft head ({}); {} ({})", value, what, kHeadHelp, fmt::join(known_model_families(), ", "));
+[[noreturn]] void refuse_head(const io::JsonObject& config, const char* key, const std::string& value,
+                              const char* what) {
+  config.refuse(key, "is {}: this is a draft head ({}); {} ({})", value, what, kHeadHelp,
+                fmt::join(known_model_families(), ", "));
 }
 
 void refuse_adapter(const std::filesystem::path& folder) {
@@ -137,22 +141,29 @@ void refuse_other_folders(const std::filesystem::path& path) {
   if (is_there(path / "config.json")) return;
   if (const auto gguf = file_with(path, ".gguf"))
     fail(
-        "{}: there is no config.json, but {}: GGUF is not read; give the model's folder in Hugging Face's layout (config.json, "
+        "{}: there is no config.json, but {}: GGUF is not read; give the model's folder in Hugging Face's layout "
+        "(config.json, "
         "*.safetensors)",
         path.string(), io::shown(*gguf));
   if (is_there(path / "params.json"))
     fail(
-        "{}: there is no config.json, but params.json: this is the layout of the original Llama or Mistral files; convert it to Hugging "
+        "{}: there is no config.json, but params.json: this is the layout of the original Llama or Mistral files; "
+        "convert it to Hugging "
         "Face's",
         path.string());
   if (is_there(path / "model_index.json"))
-    fail("{}: there is no config.json, but model_index.json: this is a diffusers pipeline, no language model", path.string());
-  fail("{}: config.json cannot be opened: there is none; a model is a folder with config.json and model.safetensors in it", path.string());
+    fail("{}: there is no config.json, but model_index.json: this is a diffusers pipeline, no language model",
+         path.string());
+  fail(
+      "{}: config.json cannot be opened: there is none; a model is a folder with config.json and model.safetensors in "
+      "it",
+      path.string());
 }
 
 void refuse_other_configs(const io::JsonObject& config) {
   for (const HeadName& head : kHeadKeys)
-    if (const nlohmann::json* value = config.find(head.part)) refuse_head(config, head.part, io::shown(*value), head.what);
+    if (const nlohmann::json* value = config.find(head.part))
+      refuse_head(config, head.part, io::shown(*value), head.what);
   const nlohmann::json* list = config.find("architectures");
   const bool named = list != nullptr && list->is_array() && !list->empty() && (*list)[0].is_string();
   const std::string architecture = named ? (*list)[0].get<std::string>() : "";
@@ -160,22 +171,26 @@ void refuse_other_configs(const io::JsonObject& config) {
   for (const HeadName& head : kHeadNames) {
     if (lower_case(architecture).find(head.part) != std::string::npos)
       refuse_head(config, "architectures", fmt::format("'{}'", io::shown(architecture)), head.what);
-    if (type != nullptr && type->is_string() && lower_case(type->get<std::string>()).find(head.part) != std::string::npos)
+    if (type != nullptr && type->is_string() &&
+        lower_case(type->get<std::string>()).find(head.part) != std::string::npos)
       refuse_head(config, "model_type", fmt::format("'{}'", io::shown(*type)), head.what);
   }
   for (const char* part : {"text_config", "vision_config", "audio_config"})
     if (config.find(part) != nullptr)
       config.refuse(part,
-                    "is given: this is a model of texts and images or sounds, whose language model stands in a part of the file; a folder "
+                    "is given: this is a model of texts and images or sounds, whose language model stands in a part of "
+                    "the file; a folder "
                     "with the language model alone is expected");
   if (architecture.find("For") != std::string::npos && architecture.find("ForCausalLM") == std::string::npos)
-    config.refuse("architectures", "is '{}': this is no model that continues a text; one that ends in ForCausalLM is expected",
+    config.refuse("architectures",
+                  "is '{}': this is no model that continues a text; one that ends in ForCausalLM is expected",
                   io::shown(architecture));
   for (const char* key : {"quantization_config", "compression_config"}) {
     const auto quantisation = config.object(key);
     if (!quantisation) continue;
     const nlohmann::json* method = quantisation->find("quant_method");
-    config.refuse(key, "is given ('{}'): {}", method != nullptr ? io::shown(*method) : "no quant_method", kQuantisedHelp);
+    config.refuse(key, "is given ('{}'): {}", method != nullptr ? io::shown(*method) : "no quant_method",
+                  kQuantisedHelp);
   }
 }
 
@@ -183,8 +198,8 @@ void refuse_other_tensors(const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors())
     for (const TensorName& known : kTensorNames)
       if (fits(known, name))
-        fail("{}: holds the tensor '{}' {}: this is {}; {}", checkpoint.file_of(name), io::shown(name), to_string(tensor.shape), known.what,
-             known.help);
+        fail("{}: holds the tensor '{}' {}: this is {}; {}", checkpoint.file_of(name), io::shown(name),
+             to_string(tensor.shape), known.what, known.help);
 }
 
 void refuse_missing_weights(const std::filesystem::path& folder) {
@@ -196,15 +211,16 @@ void refuse_missing_weights(const std::filesystem::path& folder) {
        {Format{"pytorch_model.bin", "it is not read: convert it to safetensors"},
         Format{"pytorch_model.bin.index.json", "its files are not read: convert them to safetensors"},
         Format{".gguf", "GGUF is not read: give the original safetensors"},
-        Format{"consolidated.safetensors", "this is Mistral's own layout, with other names: convert it to Hugging Face's"},
+        Format{"consolidated.safetensors",
+               "this is Mistral's own layout, with other names: convert it to Hugging Face's"},
         Format{".pth", "it is not read: convert it to Hugging Face's layout"},
         Format{".h5", "TensorFlow's files are not read: convert them to safetensors"},
         Format{".msgpack", "Flax's files are not read: convert them to safetensors"},
         Format{"-00001.safetensors", "its index is missing: model.safetensors.index.json"},
         Format{".safetensors", "a checkpoint in one file must have the name above"}})
     if (const auto found = file_with(folder, format.ending))
-      fail("{}: neither model.safetensors nor model.safetensors.index.json is there; {} is, but {}", folder.string(), io::shown(*found),
-           format.what);
+      fail("{}: neither model.safetensors nor model.safetensors.index.json is there; {} is, but {}", folder.string(),
+           io::shown(*found), format.what);
   fail("{}: neither model.safetensors nor model.safetensors.index.json is there", folder.string());
 }
 

@@ -1,7 +1,8 @@
 // Folders that look like a model's and are something else: draft heads, adapters, other formats, quantised weights.
 //
-// Contract: each function throws one Error of one line that says what was found and what is expected, or returns where nothing of that kind is seen.
-// They know names and keys that are published; what they do not know is refused later, as a tensor or a key that does not fit. Torch-free.
+// Contract: each function throws one Error of one line that says what was found and what is expected, or returns where
+// nothing of that kind is seen. They know names and keys that are published; what they do not know is refused later, as
+// a tensor or a key that does not fit. Torch-free.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +21,8 @@ void refuse_other_configs(const io::JsonObject& config);
 // By names of its tensors: heads, adapters and quantised weights whose config.json does not tell.
 void refuse_other_tensors(const Checkpoint& checkpoint);
 
-// Why the folder, which holds neither of the two, has no checkpoint that can be read: which other format it has, if any.
+// Why the folder, which holds neither of the two, has no checkpoint that can be read: which other format it has, if
+// any.
 [[noreturn]] void refuse_missing_weights(const std::filesystem::path& folder);
 
 }  // namespace foretell::formats

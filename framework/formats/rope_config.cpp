@@ -18,16 +18,21 @@ RopeConfig::Scaling parse_scaling(const io::JsonObject& scaling, const RopeDefau
   if (type == "default") return RopeConfig::Scaling::None;
   if (type == "linear") return RopeConfig::Scaling::Linear;
   if (type == "llama3") return RopeConfig::Scaling::Llama3;
-  if (type == "longrope" || (defaults.yarn_means_longrope && (type == "yarn" || type == "su"))) return RopeConfig::Scaling::LongRope;
+  if (type == "longrope" || (defaults.yarn_means_longrope && (type == "yarn" || type == "su")))
+    return RopeConfig::Scaling::LongRope;
   if (type == "yarn") return RopeConfig::Scaling::Yarn;
   if (type == "dynamic") {
-    scaling.refuse(key, "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: {}", kKnown);
+    scaling.refuse(key,
+                   "is 'dynamic': its frequencies change as the text grows, so stored keys would be wrong; known: {}",
+                   kKnown);
   }
   scaling.refuse(key, "is '{}'; known: {}", io::shown(type), kKnown);
 }
 
-// A family with a default of its own knows the outer key only: an inner one is not read there, nor does Transformers read it.
-int original_context(const io::JsonObject& config, const io::JsonObject& scaling, int context, const RopeDefaults& defaults) {
+// A family with a default of its own knows the outer key only: an inner one is not read there, nor does Transformers
+// read it.
+int original_context(const io::JsonObject& config, const io::JsonObject& scaling, int context,
+                     const RopeDefaults& defaults) {
   constexpr const char* kKey = "original_max_position_embeddings";
   if (const auto outer = config.integer(kKey, 1, 1 << 24)) return static_cast<int>(*outer);
   if (defaults.original_context) return *defaults.original_context;
@@ -38,7 +43,8 @@ void parse_llama3(const io::JsonObject& scaling, RopeConfig& rope) {
   rope.low_freq_factor = scaling.number("low_freq_factor", kSmallest, kLargest).value_or(1.0);
   rope.high_freq_factor = scaling.number("high_freq_factor", kSmallest, kLargest).value_or(4.0);
   if (rope.high_freq_factor <= rope.low_freq_factor) {
-    scaling.refuse("high_freq_factor", "is {}, it must exceed low_freq_factor {}", rope.high_freq_factor, rope.low_freq_factor);
+    scaling.refuse("high_freq_factor", "is {}, it must exceed low_freq_factor {}", rope.high_freq_factor,
+                   rope.low_freq_factor);
   }
 }
 
@@ -55,21 +61,24 @@ std::vector<double> parse_factors(const io::JsonObject& scaling, const char* key
   const nlohmann::json* list = scaling.find(key);
   if (list == nullptr) scaling.refuse(key, "is missing");
   if (!list->is_array() || static_cast<int>(list->size()) != pairs) {
-    scaling.refuse(key, "is {}, a list of {} is expected, one for each rotated pair", io::shown(*list), counted(pairs, "number"));
+    scaling.refuse(key, "is {}, a list of {} is expected, one for each rotated pair", io::shown(*list),
+                   counted(pairs, "number"));
   }
   std::vector<double> factors;
   for (const auto& value : *list) {
     const double factor = value.is_number() ? value.get<double>() : 0.0;
-    if (!(factor >= kSmallest && factor <= kLargest)) scaling.refuse(key, "holds {}, numbers above 0 are expected", io::shown(value));
+    if (!(factor >= kSmallest && factor <= kLargest))
+      scaling.refuse(key, "holds {}, numbers above 0 are expected", io::shown(value));
     factors.push_back(factor);
   }
   return factors;
 }
 
-void parse_scaling_values(const io::JsonObject& config, const io::JsonObject& scaling, int context, const RopeDefaults& defaults,
-                          RopeConfig& rope) {
+void parse_scaling_values(const io::JsonObject& config, const io::JsonObject& scaling, int context,
+                          const RopeDefaults& defaults, RopeConfig& rope) {
   if (rope.scaling == RopeConfig::Scaling::None) return;
-  if (rope.scaling != RopeConfig::Scaling::Linear) rope.original_context = original_context(config, scaling, context, defaults);
+  if (rope.scaling != RopeConfig::Scaling::Linear)
+    rope.original_context = original_context(config, scaling, context, defaults);
   const auto factor = scaling.number("factor", kSmallest, kLargest);
   if (factor) {
     rope.factor = *factor;
@@ -81,13 +90,14 @@ void parse_scaling_values(const io::JsonObject& config, const io::JsonObject& sc
   }
   if (rope.scaling == RopeConfig::Scaling::Llama3) parse_llama3(scaling, rope);
   if (rope.scaling == RopeConfig::Scaling::Yarn) parse_yarn(scaling, rope);
-  if (rope.scaling == RopeConfig::Scaling::LongRope) rope.attention_factor = scaling.number("attention_factor", 0.0, kLargest);
+  if (rope.scaling == RopeConfig::Scaling::LongRope)
+    rope.attention_factor = scaling.number("attention_factor", 0.0, kLargest);
 }
 
-// The share of each head that is rotated. Transformers' classes without partial rotation ignore the key, but their functions for scaled positions do
-// not: that ends in an error there.
-void parse_partial(const io::JsonObject& config, const io::JsonObject& parameters, int head_dim, const RopeDefaults& defaults,
-                   RopeConfig& rope) {
+// The share of each head that is rotated. Transformers' classes without partial rotation ignore the key, but their
+// functions for scaled positions do not: that ends in an error there.
+void parse_partial(const io::JsonObject& config, const io::JsonObject& parameters, int head_dim,
+                   const RopeDefaults& defaults, RopeConfig& rope) {
   constexpr const char* kKey = "partial_rotary_factor";
   const bool inner = parameters.has(kKey);
   const io::JsonObject& holder = inner ? parameters : config;
@@ -104,13 +114,15 @@ void parse_partial(const io::JsonObject& config, const io::JsonObject& parameter
   const int rotated = static_cast<int>(head_dim * rope.partial);
   if (rotated < 2 || rotated % 2 != 0) {
     if (holder.has(key))
-      holder.refuse(key, "is {}: of {} of a head it rotates {}, an even number is needed", rope.partial, counted(head_dim, "element"),
-                    rotated);
-    config.refuse("head_dim", "is {}, rotary embeddings need an even number of its elements, {} are rotated", head_dim, rotated);
+      holder.refuse(key, "is {}: of {} of a head it rotates {}, an even number is needed", rope.partial,
+                    counted(head_dim, "element"), rotated);
+    config.refuse("head_dim", "is {}, rotary embeddings need an even number of its elements, {} are rotated", head_dim,
+                  rotated);
   }
 }
 
-// Adjacent pairs instead of halves. A family of Hugging Face's has a key for it; our own importers mark theirs with another one.
+// Adjacent pairs instead of halves. A family of Hugging Face's has a key for it; our own importers mark theirs with
+// another one.
 void parse_interleaved(const io::JsonObject& config, const RopeDefaults& defaults, RopeConfig& rope) {
   constexpr const char* kKey = "rope_interleave";
   const auto given = config.boolean(kKey);
@@ -120,7 +132,8 @@ void parse_interleaved(const io::JsonObject& config, const RopeDefaults& default
   }
   if (given.value_or(false))
     config.refuse(kKey,
-                  "is true, which this architecture does not know: a model that was imported by an older version has to be imported again");
+                  "is true, which this architecture does not know: a model that was imported by an older version has "
+                  "to be imported again");
   rope.interleaved = config.boolean(kOwnInterleavedKey).value_or(false);
 }
 
@@ -134,12 +147,14 @@ double parse_theta(const io::JsonObject& config, const io::JsonObject& parameter
   return theta;
 }
 
-// Of two spellings Transformers reads the old one alone; a base that stands in the other one would be lost without a word.
+// Of two spellings Transformers reads the old one alone; a base that stands in the other one would be lost without a
+// word.
 void refuse_lost_theta(const io::JsonObject& config, double theta) {
   const auto other = config.object("rope_parameters");
   const auto lost = other ? other->number("rope_theta", 1.0, kLargest) : std::nullopt;
   if (lost && *lost != theta)
-    config.refuse("rope_scaling", "stands beside a rope_parameters with another rope_theta ({}, {} is read): put it into one of them",
+    config.refuse("rope_scaling",
+                  "stands beside a rope_parameters with another rope_theta ({}, {} is read): put it into one of them",
                   *lost, theta);
 }
 
@@ -158,12 +173,14 @@ const char* scaling_name(RopeConfig::Scaling scaling) {
 
 RopeConfig parse_rope(const io::JsonObject& config, int head_dim, int context, const RopeDefaults& defaults) {
   static const nlohmann::json kNothing = nlohmann::json::object();
-  // Of a file that gives both spellings the old one counts, as for Transformers: tools that add an extension by hand still write it.
+  // Of a file that gives both spellings the old one counts, as for Transformers: tools that add an extension by hand
+  // still write it.
   auto parameters = config.object("rope_scaling");
   if (!parameters || parameters->empty()) parameters = config.object("rope_parameters");
   if (!parameters) parameters = io::JsonObject(kNothing, config.name(), "rope_scaling.");
   for (const char* kind : {"full_attention", "sliding_attention"})
-    if (parameters->has(kind)) parameters->refuse(kind, "is given: rotary positions that differ between kinds of layers cannot be read");
+    if (parameters->has(kind))
+      parameters->refuse(kind, "is given: rotary positions that differ between kinds of layers cannot be read");
 
   RopeConfig rope;
   rope.scaling = parse_scaling(*parameters, defaults);

@@ -1,6 +1,8 @@
-// The rotary part of a config.json, in its old spelling (rope_theta beside rope_scaling) and its new one (rope_parameters).
+// The rotary part of a config.json, in its old spelling (rope_theta beside rope_scaling) and its new one
+// (rope_parameters).
 //
-// Contract: values are read from the definitions of the extensions, not from a sample; a kind of scaling that cannot be run is an Error.
+// Contract: values are read from the definitions of the extensions, not from a sample; a kind of scaling that cannot be
+// run is an Error.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -23,7 +25,8 @@ struct RopeDefaults {
   bool yarn_means_longrope = false;          // phi3's first files
 };
 
-// In a config.json that one of our importers wrote: adjacent pairs are rotated. No family of Hugging Face's has this key.
+// In a config.json that one of our importers wrote: adjacent pairs are rotated. No family of Hugging Face's has this
+// key.
 inline constexpr const char* kOwnInterleavedKey = "foretell_rope_interleave";
 
 RopeConfig parse_rope(const io::JsonObject& config, int head_dim, int context, const RopeDefaults& defaults = {});

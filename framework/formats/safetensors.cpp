@@ -29,11 +29,14 @@ struct TypeRow {
   std::size_t bytes;
 };
 constexpr std::array kTypes = {
-    TypeRow{StoredType::Bool, "BOOL", 1},      TypeRow{StoredType::U8, "U8", 1},          TypeRow{StoredType::I8, "I8", 1},
-    TypeRow{StoredType::F8E4M3, "F8_E4M3", 1}, TypeRow{StoredType::F8E5M2, "F8_E5M2", 1}, TypeRow{StoredType::I16, "I16", 2},
-    TypeRow{StoredType::U16, "U16", 2},        TypeRow{StoredType::F16, "F16", 2},        TypeRow{StoredType::BF16, "BF16", 2},
-    TypeRow{StoredType::I32, "I32", 4},        TypeRow{StoredType::U32, "U32", 4},        TypeRow{StoredType::F32, "F32", 4},
-    TypeRow{StoredType::I64, "I64", 8},        TypeRow{StoredType::U64, "U64", 8},        TypeRow{StoredType::F64, "F64", 8},
+    TypeRow{StoredType::Bool, "BOOL", 1},      TypeRow{StoredType::U8, "U8", 1},
+    TypeRow{StoredType::I8, "I8", 1},          TypeRow{StoredType::F8E4M3, "F8_E4M3", 1},
+    TypeRow{StoredType::F8E5M2, "F8_E5M2", 1}, TypeRow{StoredType::I16, "I16", 2},
+    TypeRow{StoredType::U16, "U16", 2},        TypeRow{StoredType::F16, "F16", 2},
+    TypeRow{StoredType::BF16, "BF16", 2},      TypeRow{StoredType::I32, "I32", 4},
+    TypeRow{StoredType::U32, "U32", 4},        TypeRow{StoredType::F32, "F32", 4},
+    TypeRow{StoredType::I64, "I64", 8},        TypeRow{StoredType::U64, "U64", 8},
+    TypeRow{StoredType::F64, "F64", 8},
 };
 
 const TypeRow& row_of(StoredType type) {
@@ -61,7 +64,8 @@ std::uint64_t byte_count(std::span<const std::int64_t> shape, StoredType type, c
 }
 
 std::uint64_t unsigned_value(const nlohmann::json& value, const std::string& where, const char* what) {
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+  if (!value.is_number_unsigned() ||
+      value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
     fail("{}: {} holds {}, a count is expected", where, what, io::shown(value));
   }
   return value.get<std::uint64_t>();
@@ -83,19 +87,22 @@ struct Extent {
 };
 
 // One entry of the header. The tensor's bytes are set later, when the whole file is known to be sound.
-std::pair<StoredTensor, Extent> parse_entry(const std::string& key, const nlohmann::json& value, const std::string& file) {
+std::pair<StoredTensor, Extent> parse_entry(const std::string& key, const nlohmann::json& value,
+                                            const std::string& file) {
   const std::string where = fmt::format("{}: tensor '{}'", file, io::shown(key));
   const io::JsonObject entry(value, where);
   const auto type = entry.string("dtype");
   if (!type) fail("{}: 'dtype' is missing", where);
   StoredTensor tensor{parse_type(*type, where), parse_shape(entry.find("shape"), where), {}};
   const nlohmann::json* offsets = entry.find("data_offsets");
-  if (offsets == nullptr || !offsets->is_array() || offsets->size() != 2) fail("{}: 'data_offsets' must be a list of two counts", where);
-  Extent extent{unsigned_value((*offsets)[0], where, "'data_offsets'"), unsigned_value((*offsets)[1], where, "'data_offsets'"), where};
+  if (offsets == nullptr || !offsets->is_array() || offsets->size() != 2)
+    fail("{}: 'data_offsets' must be a list of two counts", where);
+  Extent extent{unsigned_value((*offsets)[0], where, "'data_offsets'"),
+                unsigned_value((*offsets)[1], where, "'data_offsets'"), where};
   const std::uint64_t bytes = byte_count(tensor.shape, tensor.type, where);
   if (extent.end < extent.begin || extent.end - extent.begin != bytes) {
-    fail("{}: 'data_offsets' [{}, {}] do not fit shape {} of {}, which takes {}", where, extent.begin, extent.end, to_string(tensor.shape),
-         name_of(tensor.type), counted(bytes, "byte"));
+    fail("{}: 'data_offsets' [{}, {}] do not fit shape {} of {}, which takes {}", where, extent.begin, extent.end,
+         to_string(tensor.shape), name_of(tensor.type), counted(bytes, "byte"));
   }
   return {std::move(tensor), std::move(extent)};
 }
@@ -124,7 +131,8 @@ std::uint64_t read_header_length(std::span<const std::byte> bytes, const std::st
   std::uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
   if (length > kLongestHeader) {
-    fail("{}: not a safetensors file: its header would be {} long, at most {} are allowed", name, counted(length, "byte"), kLongestHeader);
+    fail("{}: not a safetensors file: its header would be {} long, at most {} are allowed", name,
+         counted(length, "byte"), kLongestHeader);
   }
   if (length > bytes.size() - kLengthBytes) {
     fail("{}: truncated: the header ends at byte {}, the file has {}", name, length + kLengthBytes, bytes.size());
@@ -136,7 +144,8 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t length = read_header_length(bytes, name);
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
   const std::span<const std::byte> data = bytes.subspan(kLengthBytes + length);
-  const nlohmann::json document = io::parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4, .unique_keys = true});
+  const nlohmann::json document =
+      io::parse_json(header, name + " (header)", {.bytes = kLongestHeader, .depth = 4, .unique_keys = true});
   if (!document.is_object()) fail("{}: the header must be a JSON object, found {}", name, document.type_name());
 
   StoredTensors tensors;
@@ -152,10 +161,12 @@ StoredTensors parse_tensors(std::span<const std::byte> bytes, const std::string&
   const std::uint64_t expected = check_cover(std::move(extents));
   if (expected != data.size()) {
     const std::uint64_t whole = kLengthBytes + length + expected;
-    fail("{}: {}: its header describes {}, the file has {}", name, whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end",
-         counted(whole, "byte"), bytes.size());
+    fail("{}: {}: its header describes {}, the file has {}", name,
+         whole > bytes.size() ? "truncated" : "has bytes of no tensor at its end", counted(whole, "byte"),
+         bytes.size());
   }
-  for (auto& [key, tensor] : tensors) tensor.bytes = data.subspan(begins[key], byte_count(tensor.shape, tensor.type, key));
+  for (auto& [key, tensor] : tensors)
+    tensor.bytes = data.subspan(begins[key], byte_count(tensor.shape, tensor.type, key));
   return tensors;
 }
 
@@ -187,7 +198,8 @@ const StoredTensor& SafetensorsFile::at(std::string_view tensor) const {
     if (known.size() == 8) break;
     known.push_back(name);
   }
-  fail("{}: no tensor '{}'; it holds {}{}", name_, tensor, fmt::join(known, ", "), known.size() < tensors_.size() ? ", ..." : "");
+  fail("{}: no tensor '{}'; it holds {}{}", name_, tensor, fmt::join(known, ", "),
+       known.size() < tensors_.size() ? ", ..." : "");
 }
 
 void write_safetensors(const std::filesystem::path& path, std::span<const NewTensor> tensors) {
@@ -219,7 +231,8 @@ void write_safetensors(const std::filesystem::path& path, const StoredTensors& t
   std::vector<NewTensor> list;
   for (const auto& [name, tensor] : tensors) {
     list.push_back({name, tensor.type, tensor.shape, [bytes = tensor.bytes, name = name](std::span<std::byte> out) {
-                      FORETELL_CHECK(bytes.size() == out.size(), "tensor {}: {} bytes for {}", name, bytes.size(), out.size());
+                      FORETELL_CHECK(bytes.size() == out.size(), "tensor {}: {} bytes for {}", name, bytes.size(),
+                                     out.size());
                       std::copy(bytes.begin(), bytes.end(), out.begin());
                     }});
   }

@@ -1,8 +1,8 @@
 // The safetensors format: an 8-byte little-endian header length, a JSON header, then the tensors' bytes without gaps.
 //
-// Contract: a reader that trusts nothing. Every length, type, shape and offset is checked against the file before a tensor can be seen; the file
-// must be covered exactly by its tensors, as the format demands, and a truncated file says how many bytes are missing. Tensor bytes lie where
-// the file has them, so they may be unaligned. Torch-free.
+// Contract: a reader that trusts nothing. Every length, type, shape and offset is checked against the file before a
+// tensor can be seen; the file must be covered exactly by its tensors, as the format demands, and a truncated file says
+// how many bytes are missing. Tensor bytes lie where the file has them, so they may be unaligned. Torch-free.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,8 @@ class SafetensorsFile {
   StoredTensors tensors_;
 };
 
-// One view over all shards of a folder's checkpoint: model.safetensors, or the shards that model.safetensors.index.json names.
+// One view over all shards of a folder's checkpoint: model.safetensors, or the shards that model.safetensors.index.json
+// names.
 class Checkpoint {
  public:
   static Checkpoint open(const std::filesystem::path& folder);
@@ -64,7 +65,8 @@ class Checkpoint {
   std::map<std::string, std::string> file_of_;
 };
 
-// The shards that an index names, for each tensor. Shard names must be plain file names. Torch-free and file-free, for fuzzing.
+// The shards that an index names, for each tensor. Shard names must be plain file names. Torch-free and file-free, for
+// fuzzing.
 std::map<std::string, std::string> parse_shard_index(std::string_view json, const std::string& name);
 
 struct NewTensor {

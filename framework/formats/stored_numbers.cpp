@@ -30,7 +30,8 @@ std::uint16_t to_f16(float value) {
   const float magnitude = std::fabs(value);
   if (magnitude >= 65520.0f) return sign | 0x7c00;
   const int exponent = std::max(static_cast<int>((bits >> 23) & 0xff) - 127, -14);
-  const auto steps = static_cast<std::uint32_t>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));  // in units of the last place
+  const auto steps =
+      static_cast<std::uint32_t>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));  // in units of the last place
   return static_cast<std::uint16_t>(sign | (static_cast<std::uint32_t>(exponent + 14) * 1024 + steps));
 }
 
@@ -55,7 +56,8 @@ float read_stored(StoredType type, const std::byte* at) {
 }
 
 void write_stored(StoredType type, float value, std::byte* at) {
-  FORETELL_CHECK(type == StoredType::F32 || type == StoredType::BF16 || type == StoredType::F16, "a number of type {}", name_of(type));
+  FORETELL_CHECK(type == StoredType::F32 || type == StoredType::BF16 || type == StoredType::F16, "a number of type {}",
+                 name_of(type));
   const std::uint32_t bits = type == StoredType::F32    ? std::bit_cast<std::uint32_t>(value)
                              : type == StoredType::BF16 ? to_bf16(value)
                                                         : to_f16(value);

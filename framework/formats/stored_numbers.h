@@ -1,6 +1,7 @@
 // Single numbers as files store them.
 //
-// Contract: F32, F16, BF16 and F64 can be read, F32, F16 and BF16 written: to the nearest, ties to even. Bytes may be unaligned.
+// Contract: F32, F16, BF16 and F64 can be read, F32, F16 and BF16 written: to the nearest, ties to even. Bytes may be
+// unaligned.
 #pragma once
 
 #include <cstddef>

@@ -72,7 +72,8 @@ void add_latent_attention(const ModelConfig& c, const std::string& stem, List& l
   }
   list.linear(stem + "kv_a_proj_with_mqa", latent.kv_rank + latent.rotary_dim, c.hidden_size, c.qkv_bias);
   list.gain(stem + "kv_a_layernorm.weight", latent.kv_rank);
-  list.linear(stem + "kv_b_proj", std::int64_t{c.num_heads} * (latent.plain_dim + latent.value_dim), latent.kv_rank, false);
+  list.linear(stem + "kv_b_proj", std::int64_t{c.num_heads} * (latent.plain_dim + latent.value_dim), latent.kv_rank,
+              false);
   list.linear(stem + "o_proj", c.hidden_size, std::int64_t{c.num_heads} * latent.value_dim, c.output_bias);
 }
 
@@ -139,7 +140,8 @@ std::string_view without_prefix(const ModelConfig& config, std::string_view name
 // Of "layers.61.eh_proj.weight" 61; nothing if the name is not that of a layer's tensor.
 std::optional<int> layer_of(std::string_view layers, std::string_view plain) {
   if (!plain.starts_with(layers) || plain.size() <= layers.size() || plain[layers.size()] != '.') return std::nullopt;
-  const std::string_view number = plain.substr(layers.size() + 1, plain.find('.', layers.size() + 1) - layers.size() - 1);
+  const std::string_view number =
+      plain.substr(layers.size() + 1, plain.find('.', layers.size() + 1) - layers.size() - 1);
   int layer = 0;
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), layer);
   return error == std::errc() && end == number.data() + number.size() ? std::optional(layer) : std::nullopt;
@@ -149,8 +151,10 @@ std::optional<int> layer_of(std::string_view layers, std::string_view plain) {
 
 WeightNames weight_names(WeightNaming naming) {
   switch (naming) {
-    case WeightNaming::Gpt2: return {"transformer.", "h", "transformer.wte.weight", "transformer.ln_f", "lm_head.weight"};
-    case WeightNaming::GptNeoX: return {"gpt_neox.", "layers", "gpt_neox.embed_in.weight", "gpt_neox.final_layer_norm", "embed_out.weight"};
+    case WeightNaming::Gpt2:
+      return {"transformer.", "h", "transformer.wte.weight", "transformer.ln_f", "lm_head.weight"};
+    case WeightNaming::GptNeoX:
+      return {"gpt_neox.", "layers", "gpt_neox.embed_in.weight", "gpt_neox.final_layer_norm", "embed_out.weight"};
     default: return {"model.", "layers", "model.embed_tokens.weight", "model.norm", "lm_head.weight"};
   }
 }
@@ -169,7 +173,8 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config) {
   List list;
   const WeightNames names = weight_names(config.naming);
   list.embedding(names.embedding, config.vocab_rows(), config.hidden_size);
-  if (config.position == PositionKind::Learned) list.embedding("transformer.wpe.weight", config.context, config.hidden_size);
+  if (config.position == PositionKind::Learned)
+    list.embedding("transformer.wpe.weight", config.context, config.hidden_size);
   for (int layer = 0; layer < config.num_layers; ++layer) {
     const std::string stem = layer_weight_name(config.naming, layer, "");
     switch (config.naming) {
@@ -188,14 +193,16 @@ std::vector<WeightSpec> weight_list(const ModelConfig& config) {
 }
 
 std::span<const IgnoredWeights> ignored_weights(WeightNaming naming) {
-  // Buffers that old exports stored; Transformers computes them. Its own lists are each class's _keys_to_ignore_on_load_unexpected.
+  // Buffers that old exports stored; Transformers computes them. Its own lists are each class's
+  // _keys_to_ignore_on_load_unexpected.
   static constexpr std::array kRotary = {IgnoredWeights{"rotary_emb.inv_freq", "frequencies of the rotary positions"},
                                          IgnoredWeights{"rotary_emb.cos_cached", "their table"},
                                          IgnoredWeights{"rotary_emb.sin_cached", "their table"}};
   static constexpr std::array kGpt2 = {IgnoredWeights{"attn.bias", "the causal mask"},
                                        IgnoredWeights{"attn.masked_bias", "what the mask puts in place of a score"}};
-  static constexpr std::array kGptNeoX = {kRotary[0], kRotary[1], kRotary[2], IgnoredWeights{"attention.bias", "the causal mask"},
-                                          IgnoredWeights{"attention.masked_bias", "what the mask puts in place of a score"}};
+  static constexpr std::array kGptNeoX = {
+      kRotary[0], kRotary[1], kRotary[2], IgnoredWeights{"attention.bias", "the causal mask"},
+      IgnoredWeights{"attention.masked_bias", "what the mask puts in place of a score"}};
   switch (naming) {
     case WeightNaming::Gpt2: return kGpt2;
     case WeightNaming::GptNeoX: return kGptNeoX;

@@ -1,7 +1,8 @@
 // Which tensors a checkpoint of a given config holds: the one place that knows names and shapes.
 //
-// Contract: names are those of Hugging Face's *ForCausalLM classes; the leading "model.", "transformer." or "gpt_neox." is optional in files. Shapes
-// are as stored: GPT-2 keeps its matrices as [input, output], all others as [output, input]. Torch-free.
+// Contract: names are those of Hugging Face's *ForCausalLM classes; the leading "model.", "transformer." or "gpt_neox."
+// is optional in files. Shapes are as stored: GPT-2 keeps its matrices as [input, output], all others as [output,
+// input]. Torch-free.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct WeightSpec {
   std::string name;
   std::vector<std::int64_t> shape;
   WeightKind kind = WeightKind::Matrix;
-  std::int64_t inputs = 0;  // of a matrix, its scale or an embedding: the width that is summed over when it is used as a matrix
+  std::int64_t inputs =
+      0;  // of a matrix, its scale or an embedding: the width that is summed over when it is used as a matrix
 };
 
 std::vector<WeightSpec> weight_list(const ModelConfig& config);
@@ -46,8 +48,8 @@ struct ExpertNames {
 };
 ExpertNames expert_names(WeightNaming naming);
 
-// What a file may hold beside weight_list() without being used, family by family. Everything else that is there and not used is an error: it means
-// that the config does not describe the file.
+// What a file may hold beside weight_list() without being used, family by family. Everything else that is there and not
+// used is an error: it means that the config does not describe the file.
 struct IgnoredWeights {
   const char* suffix;  // that the names end with, at a dot
   const char* why;

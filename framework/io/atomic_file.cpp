@@ -14,7 +14,8 @@
 namespace foretell::io {
 namespace {
 
-// So that the new name outlives a loss of power. Where a folder cannot be opened or synchronised the file system decides by itself.
+// So that the new name outlives a loss of power. Where a folder cannot be opened or synchronised the file system
+// decides by itself.
 void sync_folder(const std::filesystem::path& folder) {
   const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
@@ -40,7 +41,9 @@ AtomicFile::~AtomicFile() {
   ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::refuse(const char* action) const { fail("{}: cannot be {}: {}", path_.string(), action, std::strerror(errno)); }
+void AtomicFile::refuse(const char* action) const {
+  fail("{}: cannot be {}: {}", path_.string(), action, std::strerror(errno));
+}
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
   constexpr std::size_t kLargestWrite = std::size_t{1} << 30;

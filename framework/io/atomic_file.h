@@ -1,7 +1,8 @@
 // A file that appears under its name only when it is complete.
 //
-// Contract: bytes go to a temporary file in the same folder; commit() flushes it to the disk, renames it and flushes the folder. Without commit() nothing is left
-// behind and an older file of that name stays as it was. Whatever goes wrong (no folder, no right, disk full) is an Error with the file's name.
+// Contract: bytes go to a temporary file in the same folder; commit() flushes it to the disk, renames it and flushes
+// the folder. Without commit() nothing is left behind and an older file of that name stays as it was. Whatever goes
+// wrong (no folder, no right, disk full) is an Error with the file's name.
 #pragma once
 
 #include <cstddef>

@@ -61,7 +61,8 @@ std::vector<std::pair<std::string, std::string>> hashes_of(const std::filesystem
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const auto extension = entry.path().extension();
-    if (extension == ".safetensors" || extension == ".json" || extension == ".model" || extension == ".bin" || extension == ".jinja")
+    if (extension == ".safetensors" || extension == ".json" || extension == ".model" || extension == ".bin" ||
+        extension == ".jinja")
       paths.push_back(entry.path());
   }
   std::sort(paths.begin(), paths.end());

@@ -1,8 +1,9 @@
 // Names for content: equal content has equal names, on every machine.
 //
-// Contract: content_hash() is 64 bits as 16 hexadecimal digits and names cells' folders. Whether bytes have changed is asked of Checksum, file_hash() and
-// folder_hash(): XXH3 with 128 bits, "xxh3:" and 32 digits. Manifests of before have 16 digits without a prefix, of a hash that missed pairs of changed
-// signs; the is_...() functions know both. None is a defence against somebody who wants a collision.
+// Contract: content_hash() is 64 bits as 16 hexadecimal digits and names cells' folders. Whether bytes have changed is
+// asked of Checksum, file_hash() and folder_hash(): XXH3 with 128 bits, "xxh3:" and 32 digits. Manifests of before have
+// 16 digits without a prefix, of a hash that missed pairs of changed signs; the is_...() functions know both. None is a
+// defence against somebody who wants a collision.
 #pragma once
 
 #include <filesystem>

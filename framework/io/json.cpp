@@ -44,11 +44,13 @@ std::string_view without_tag(std::string_view message) {
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& name, const JsonLimits& limits) {
-  if (text.size() > limits.bytes) fail("{}: {} of JSON, at most {} are read", name, counted(text.size(), "byte"), limits.bytes);
+  if (text.size() > limits.bytes)
+    fail("{}: {} of JSON, at most {} are read", name, counted(text.size(), "byte"), limits.bytes);
   try {
     Watcher watcher(name, limits);
-    return json::parse(text.begin(), text.end(),
-                       [&watcher](int depth, json::parse_event_t event, json& parsed) { return watcher(depth, event, parsed); });
+    return json::parse(text.begin(), text.end(), [&watcher](int depth, json::parse_event_t event, json& parsed) {
+      return watcher(depth, event, parsed);
+    });
   } catch (const json::exception& error) {
     fail("{}: not valid JSON: {}", name, shown(std::string(without_tag(error.what()))));
   }
@@ -56,7 +58,8 @@ json parse_json(std::string_view text, const std::string& name, const JsonLimits
 
 std::string shown(const json& value) {
   constexpr std::size_t kLongest = 200;
-  std::string text = value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
+  std::string text =
+      value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace);
   for (char& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
   }
@@ -96,9 +99,10 @@ bool JsonObject::is_null(const char* key) const {
 std::optional<std::int64_t> JsonObject::integer(const char* key, std::int64_t low, std::int64_t high) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  const bool fits = value->is_number_integer() &&
-                    !(value->is_number_unsigned() && value->get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) &&
-                    value->get<std::int64_t>() >= low && value->get<std::int64_t>() <= high;
+  const bool fits =
+      value->is_number_integer() &&
+      !(value->is_number_unsigned() && value->get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) &&
+      value->get<std::int64_t>() >= low && value->get<std::int64_t>() <= high;
   if (!fits) refuse(key, "is {}, an integer from {} to {} is expected", shown(*value), low, high);
   return value->get<std::int64_t>();
 }

@@ -66,7 +66,9 @@ Json parsed(std::string_view bytes, const Location& where) {
 
 }  // namespace
 
-nlohmann::json parse_json(std::string_view bytes, const Location& where) { return parsed<nlohmann::json>(bytes, where); }
+nlohmann::json parse_json(std::string_view bytes, const Location& where) {
+  return parsed<nlohmann::json>(bytes, where);
+}
 
 nlohmann::ordered_json parse_ordered_json(std::string_view bytes, const Location& where) {
   return parsed<nlohmann::ordered_json>(bytes, where);
@@ -103,7 +105,8 @@ std::vector<std::pair<std::string, BasicJsonView<Json>>> BasicJsonView<Json>::en
   if (!value_->is_object()) expected("an object");
   std::vector<std::pair<std::string, BasicJsonView>> out;
   out.reserve(value_->size());
-  for (const auto& [key, value] : value_->items()) out.emplace_back(key, BasicJsonView(value, below(path_, key), *where_));
+  for (const auto& [key, value] : value_->items())
+    out.emplace_back(key, BasicJsonView(value, below(path_, key), *where_));
   return out;
 }
 
@@ -143,7 +146,8 @@ double BasicJsonView<Json>::number() const {
 template <class Json>
 double BasicJsonView<Json>::number(double low, double high) const {
   const double value = number();
-  if (!(value >= low && value <= high)) refuse(fmt::format("expected a number from {} to {}, found {}", low, high, value));
+  if (!(value >= low && value <= high))
+    refuse(fmt::format("expected a number from {} to {}, found {}", low, high, value));
   return value;
 }
 

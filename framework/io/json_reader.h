@@ -1,7 +1,7 @@
 // Typed reading of JSON files that users hand in.
 //
-// Contract: every access that finds another type than it expects is an Error that says which key of which file. Nesting deeper than
-// kMaxJsonDepth and text that is not UTF-8 are refused before anything is built.
+// Contract: every access that finds another type than it expects is an Error that says which key of which file. Nesting
+// deeper than kMaxJsonDepth and text that is not UTF-8 are refused before anything is built.
 #pragma once
 
 #include <cstdint>
@@ -19,23 +19,27 @@ namespace foretell::io {
 inline constexpr int kMaxJsonDepth = 64;
 
 nlohmann::json parse_json(std::string_view bytes, const Location& where);
-nlohmann::ordered_json parse_ordered_json(std::string_view bytes, const Location& where);  // keys stay in the file's order
+nlohmann::ordered_json parse_ordered_json(std::string_view bytes,
+                                          const Location& where);  // keys stay in the file's order
 
 // One value of a document and the path that leads to it.
 template <class Json>
 class BasicJsonView {
  public:
-  BasicJsonView(const Json& value, std::string path, const Location& where) : value_(&value), path_(std::move(path)), where_(&where) {}
+  BasicJsonView(const Json& value, std::string path, const Location& where)
+      : value_(&value), path_(std::move(path)), where_(&where) {}
 
   const Json& raw() const { return *value_; }
   const std::string& path() const { return path_; }
   const Location& where() const { return *where_; }
 
-  std::optional<BasicJsonView> find(std::string_view key) const;  // nullopt where it is missing or null; Error where this is no object
-  BasicJsonView at(std::string_view key) const;                   // Error where it is missing
+  std::optional<BasicJsonView> find(
+      std::string_view key) const;               // nullopt where it is missing or null; Error where this is no object
+  BasicJsonView at(std::string_view key) const;  // Error where it is missing
   BasicJsonView at(std::size_t index) const;
-  std::size_t size() const;                                            // of an array; Error where this is none
-  std::vector<std::pair<std::string, BasicJsonView>> entries() const;  // of an object, in its order; Error where this is none
+  std::size_t size() const;  // of an array; Error where this is none
+  std::vector<std::pair<std::string, BasicJsonView>> entries()
+      const;  // of an object, in its order; Error where this is none
 
   const std::string& string() const;
   bool boolean() const;

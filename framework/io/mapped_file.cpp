@@ -42,7 +42,8 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
   void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor.get(), 0);
   if (address == MAP_FAILED) fail("{}: cannot be mapped: {}", path.string(), std::strerror(errno));
   MappedFile file;
-  file.mapping_ = std::shared_ptr<const void>(address, [size](const void* at) { ::munmap(const_cast<void*>(at), size); });
+  file.mapping_ =
+      std::shared_ptr<const void>(address, [size](const void* at) { ::munmap(const_cast<void*>(at), size); });
   file.bytes_ = {static_cast<const std::byte*>(address), size};
   return file;
 }

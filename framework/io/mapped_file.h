@@ -1,7 +1,8 @@
 // A file mapped into memory for reading.
 //
-// Contract: owns the mapping; bytes() stays valid while any copy lives (copies share it). A missing or unreadable file, a folder or an empty file
-// is an Error. A file that another program shortens while it is mapped is beyond what can be caught.
+// Contract: owns the mapping; bytes() stays valid while any copy lives (copies share it). A missing or unreadable file,
+// a folder or an empty file is an Error. A file that another program shortens while it is mapped is beyond what can be
+// caught.
 #pragma once
 
 #include <cstddef>

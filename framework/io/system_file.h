@@ -1,6 +1,7 @@
 // Small files in which the kernel tells of the machine (/proc, /sys).
 //
-// Contract: what is missing, unreadable or longer than 64 KiB is absent. Not for files of users: a mistake in one of those has to be told.
+// Contract: what is missing, unreadable or longer than 64 KiB is absent. Not for files of users: a mistake in one of
+// those has to be told.
 #pragma once
 
 #include <charconv>

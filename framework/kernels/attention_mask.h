@@ -1,6 +1,7 @@
 /// Which rows of a KV cache the rows of a forward pass attend to, without a [queries, keys] matrix.
 ///
-/// Contract: a value that is worked out once for each sequence of a forward; the matrix exists only where a library's operator asks for it.
+/// Contract: a value that is worked out once for each sequence of a forward; the matrix exists only where a library's
+/// operator asks for it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +11,8 @@
 
 namespace foretell::kernels {
 
-// Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r) to `base`, and of the item's
-// own, which are [base, end), those that are marked.
+// Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r)
+// to `base`, and of the item's own, which are [base, end), those that are marked.
 class SeenRows {
  public:
   int rows = 0;
@@ -27,11 +28,13 @@ class SeenRows {
   bool sees(int row, int column) const {
     if (column < base) return column >= lowest_of(row);
     if (marks.empty()) return column >= lowest_of(row) && column <= end - rows + row;
-    return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) + static_cast<std::size_t>(column - base)] != 0;
+    return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) +
+                 static_cast<std::size_t>(column - base)] != 0;
   }
   // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
   bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
-  // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread); undefined if `all`.
+  // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread);
+  // undefined if `all`.
   const at::Tensor& mask() const;
 
  private:

@@ -86,7 +86,8 @@ FORETELL_CLONES void lay_out_values(const BFloat16* values, int count, std::int6
 void lay_out_query(const BFloat16* query, int row, int rows, std::int64_t width, BFloat16* to) {
   const int tiles = TileBlock{nullptr, rows}.tiles();
   for (std::int64_t step = 0; step < width / kTileInputs; ++step)
-    std::memcpy(to + (step * tiles * kTileRows + row) * kTileInputs, query + step * kTileInputs, kTileInputs * sizeof(BFloat16));
+    std::memcpy(to + (step * tiles * kTileRows + row) * kTileInputs, query + step * kTileInputs,
+                kTileInputs * sizeof(BFloat16));
 }
 
 FORETELL_CLONES void lay_out_weights(const float* weights, int rows, BFloat16* to) {

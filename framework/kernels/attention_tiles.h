@@ -1,6 +1,8 @@
-// What attention lays out anew for the processor's matrix tiles (tile_product.h): keys, values and weights of a piece of 64 rows of the cache.
+// What attention lays out anew for the processor's matrix tiles (tile_product.h): keys, values and weights of a piece
+// of 64 rows of the cache.
 //
-// Contract: bfloat16. The layouts are those of tile_product.h; rows that are missing in a piece are zero. Widths are multiples of 32.
+// Contract: bfloat16. The layouts are those of tile_product.h; rows that are missing in a piece are zero. Widths are
+// multiples of 32.
 #pragma once
 
 #include <c10/util/BFloat16.h>

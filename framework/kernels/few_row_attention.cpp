@@ -18,12 +18,13 @@ namespace {
 
 using at::BFloat16;
 
-constexpr std::int64_t kMostQueryRows = 64;         // above, products of large matrices are worth their preparation
-constexpr int kPiece = kAttendedPiece;              // cache rows whose softmax is taken together
-constexpr int kSegment = 8 * kPiece;                // cache rows that one task goes over
-constexpr int kQueries = 4;                         // that are multiplied side by side, at most
-constexpr int kTile = 32;                           // queries of a task, at most
-constexpr std::int64_t kSerialAttention = 1 << 17;  // multiplications below which a second thread is not worth its start
+constexpr std::int64_t kMostQueryRows = 64;  // above, products of large matrices are worth their preparation
+constexpr int kPiece = kAttendedPiece;       // cache rows whose softmax is taken together
+constexpr int kSegment = 8 * kPiece;         // cache rows that one task goes over
+constexpr int kQueries = 4;                  // that are multiplied side by side, at most
+constexpr int kTile = 32;                    // queries of a task, at most
+constexpr std::int64_t kSerialAttention = 1
+                                          << 17;  // multiplications below which a second thread is not worth its start
 constexpr float kHidden = -std::numeric_limits<float>::infinity();
 
 std::int64_t whole_lanes(std::int64_t width) { return (width + kLanes - 1) / kLanes * kLanes; }
@@ -55,8 +56,8 @@ struct Room {
   std::vector<std::uint32_t> panels;
 };
 
-// Whether rows of the cache are used where they lie: others are widened first, which pays if several groups of queries use them, and makes up for
-// widths and numbers of rows that are not whole lanes.
+// Whether rows of the cache are used where they lie: others are widened first, which pays if several groups of queries
+// use them, and makes up for widths and numbers of rows that are not whole lanes.
 template <class T>
 FORETELL_INLINE bool fits(int count, std::int64_t width, int queries) {
   return whole_lanes(width) == width && count % kLanes == 0 && (std::is_same_v<T, float> || queries <= kQueries);
@@ -113,7 +114,8 @@ FORETELL_INLINE void score_all(Room& room, int queries, const K* keys, int count
   const float* from = room.queries.data();
   float* scores = room.scores.data();
   int q = 0;
-  for (; q + kQueries <= queries; q += kQueries) score<kQueries>(from + q * wide, keys, count, wide, scores + q * kPiece);
+  for (; q + kQueries <= queries; q += kQueries)
+    score<kQueries>(from + q * wide, keys, count, wide, scores + q * kPiece);
   if (q + 2 <= queries) {
     score<2>(from + q * wide, keys, count, wide, scores + q * kPiece);
     q += 2;
@@ -121,8 +123,8 @@ FORETELL_INLINE void score_all(Room& room, int queries, const K* keys, int count
   if (q < queries) score<1>(from + q * wide, keys, count, wide, scores + q * kPiece);
 }
 
-// Scores of one query become weights; returns what the sums so far are to be multiplied with. There is room for whole lanes. Lane by lane, because a
-// compiler's own reductions go through the sixteen lanes one after the other.
+// Scores of one query become weights; returns what the sums so far are to be multiplied with. There is room for whole
+// lanes. Lane by lane, because a compiler's own reductions go through the sixteen lanes one after the other.
 FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum) {
   float tops[kLanes];
   std::fill_n(tops, kLanes, largest);
@@ -157,8 +159,8 @@ FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum
 
 // sums[q] = sums[q] * factor[q] + weights[q] . values, for Q queries over N lanes of the values' width.
 template <int Q, int N, class V>
-FORETELL_INLINE void mix(const float* weights, const float* factors, const V* values, int count, std::int64_t wide, float* sums,
-                         std::int64_t stride) {
+FORETELL_INLINE void mix(const float* weights, const float* factors, const V* values, int count, std::int64_t wide,
+                         float* sums, std::int64_t stride) {
   Lanes total[Q][N];
 #pragma GCC unroll 4
   for (int a = 0; a < Q; ++a) {
@@ -188,7 +190,8 @@ FORETELL_INLINE void mix(const float* weights, const float* factors, const V* va
 
 // The same over the whole width.
 template <int Q, class V>
-FORETELL_INLINE void mix_wide(const Room& room, int q, const V* values, int count, std::int64_t wide, float* part, std::int64_t stride) {
+FORETELL_INLINE void mix_wide(const Room& room, int q, const V* values, int count, std::int64_t wide, float* part,
+                              std::int64_t stride) {
   const float *weights = room.scores.data() + q * kPiece, *factors = room.factors.data() + q;
   float* to = part + q * stride;
   std::int64_t i = 0;
@@ -251,7 +254,8 @@ FORETELL_INLINE void begin_task(const AttentionJob<T>& job, const Task& task, fl
 
 // Scores become weights, and each query's factor what its sums so far are to be multiplied with.
 template <class T>
-FORETELL_INLINE void weigh_all(const AttentionJob<T>& job, const Task& task, int piece, int count, float* part, Room& room) {
+FORETELL_INLINE void weigh_all(const AttentionJob<T>& job, const Task& task, int piece, int count, float* part,
+                               Room& room) {
   const std::int64_t width = job.part_width();
   for (int q = 0; q < task.queries; ++q) {
     float* scores = room.scores.data() + q * kPiece;
@@ -268,7 +272,8 @@ FORETELL_INLINE void run_task(const AttentionJob<T>& job, int number, float* par
   room.queries.assign(static_cast<std::size_t>(task.queries * wide), 0.0f);
   for (int q = 0; q < task.queries; ++q) {
     const T* from = query_of(job, task, q);
-    for (std::int64_t i = 0; i < job.dim; ++i) room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
+    for (std::int64_t i = 0; i < job.dim; ++i)
+      room.queries[static_cast<std::size_t>(q * wide + i)] = load_one(from + i) * job.scale;
   }
   begin_task(job, task, part, room);
   for (int piece = task.begin; piece < task.end; piece += kPiece) {
@@ -293,10 +298,12 @@ FORETELL_INLINE void run_task(const AttentionJob<T>& job, int number, float* par
 FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number, float* part, Room& room) {
   const Task task = task_of(job, number);
   const int queries = task.queries, tiles = TileBlock{nullptr, queries}.tiles();
-  const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileOutputs, value_panel = kPiece / 2 * kTileOutputs;
+  const std::int64_t width = job.part_width(), key_panel = job.dim / 2 * kTileOutputs,
+                     value_panel = kPiece / 2 * kTileOutputs;
   room.query_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * job.dim));
   room.weight_tiles.resize(static_cast<std::size_t>(tiles) * kTileRows * kPiece);
-  room.panels.resize(static_cast<std::size_t>(std::max(TileSession::kPanels * key_panel, job.value_dim / kTileOutputs * value_panel)));
+  room.panels.resize(
+      static_cast<std::size_t>(std::max(TileSession::kPanels * key_panel, job.value_dim / kTileOutputs * value_panel)));
   for (int q = 0; q < queries; ++q) lay_out_query(query_of(job, task, q), q, queries, job.dim, room.query_tiles.data());
   begin_task(job, task, part, room);
   const auto panels_at = [&](std::int64_t number_of_words, std::int64_t stride, std::int64_t steps) {
@@ -307,8 +314,8 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
   for (int piece = task.begin; piece < task.end; piece += kPiece) {
     const int count = std::min(kPiece, task.end - piece);
     lay_out_keys(job.keys + (task.head * job.capacity + piece) * job.dim, count, job.dim, room.panels.data());
-    session.multiply(std::array{TileBlock{room.query_tiles.data(), queries}}, panels_at(0, key_panel, job.dim / kTileInputs), false,
-                     {room.scores.data(), kPiece, kTileOutputs});
+    session.multiply(std::array{TileBlock{room.query_tiles.data(), queries}},
+                     panels_at(0, key_panel, job.dim / kTileInputs), false, {room.scores.data(), kPiece, kTileOutputs});
     float* const scores = room.scores.data();
 #pragma omp simd
     for (int i = 0; i < queries * kPiece; ++i) scores[i] *= job.scale;
@@ -321,7 +328,8 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
       for (std::int64_t i = 0; i < job.value_dim; ++i) sums[i] *= factor;
     }
     lay_out_weights(scores, queries, room.weight_tiles.data());
-    lay_out_values(job.values + (task.head * job.capacity + piece) * job.value_dim, count, job.value_dim, room.panels.data());
+    lay_out_values(job.values + (task.head * job.capacity + piece) * job.value_dim, count, job.value_dim,
+                   room.panels.data());
     for (std::int64_t column = 0; column < job.value_dim; column += TileSession::kPanels * kTileOutputs)
       session.multiply(std::array{TileBlock{room.weight_tiles.data(), queries}},
                        panels_at(column / kTileOutputs * value_panel, value_panel, kPiece / kTileInputs), true,
@@ -329,8 +337,12 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
   }
 }
 
-FORETELL_CLONES void run_f32(const AttentionJob<float>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
-FORETELL_CLONES void run_bf16(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) { run_task(job, task, part, room); }
+FORETELL_CLONES void run_f32(const AttentionJob<float>& job, int task, float* part, Room& room) {
+  run_task(job, task, part, room);
+}
+FORETELL_CLONES void run_bf16(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) {
+  run_task(job, task, part, room);
+}
 FORETELL_CLONES void run_tiles(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) {
   run_by_tiles(job, task, part, room);
 }
@@ -339,7 +351,8 @@ void run(const AttentionJob<BFloat16>& job, int task, float* part, Room& room) {
   (job.by_tiles ? run_tiles : run_bf16)(job, task, part, room);
 }
 
-// The segments of one query, in their order; a segment in which it saw nothing changes nothing. `joined` has room for a row of values.
+// The segments of one query, in their order; a segment in which it saw nothing changes nothing. `joined` has room for a
+// row of values.
 template <class T>
 FORETELL_INLINE void join(const AttentionJob<T>& job, const float* parts, float* joined, T* out) {
   const std::int64_t width = job.part_width(), stride = kTile * width, state = width - kLanes;
@@ -365,7 +378,9 @@ FORETELL_INLINE void join_heads(const AttentionJob<T>& job, const float* parts, 
   for (int head = 0; head < job.kv_heads; ++head) {
     for (int query = 0; query < job.count(); ++query) {
       const std::int64_t first = (std::int64_t{head} * job.tiles + query / kTile) * job.segments * kTile;
-      T* row = out + ((query / job.group) * std::int64_t{job.kv_heads * job.group} + head * job.group + query % job.group) * job.value_dim;
+      T* row =
+          out + ((query / job.group) * std::int64_t{job.kv_heads * job.group} + head * job.group + query % job.group) *
+                    job.value_dim;
       join(job, parts + (first + query % kTile) * width, joined, row);
     }
   }
@@ -377,8 +392,12 @@ FORETELL_CLONES void join_f32(const AttentionJob<float>& job, const float* parts
 FORETELL_CLONES void join_bf16(const AttentionJob<BFloat16>& job, const float* parts, float* joined, BFloat16* out) {
   join_heads(job, parts, joined, out);
 }
-void join_all(const AttentionJob<float>& job, const float* parts, float* joined, float* out) { join_f32(job, parts, joined, out); }
-void join_all(const AttentionJob<BFloat16>& job, const float* parts, float* joined, BFloat16* out) { join_bf16(job, parts, joined, out); }
+void join_all(const AttentionJob<float>& job, const float* parts, float* joined, float* out) {
+  join_f32(job, parts, joined, out);
+}
+void join_all(const AttentionJob<BFloat16>& job, const float* parts, float* joined, BFloat16* out) {
+  join_bf16(job, parts, joined, out);
+}
 
 template <class T>
 void attend_rows(const AttentionJob<T>& job, T* out) {
@@ -388,7 +407,8 @@ void attend_rows(const AttentionJob<T>& job, T* out) {
   float* const to = parts.data();
   const std::int64_t work = std::int64_t{kTile} * kSegment * job.dim;
   const std::int64_t whole = std::int64_t{job.count()} * (job.seen->end - job.seen->first) * job.dim * job.kv_heads;
-  const std::int64_t grain = whole < kSerialAttention ? job.tasks() : std::max<std::int64_t>(1, kSerialAttention / work);
+  const std::int64_t grain =
+      whole < kSerialAttention ? job.tasks() : std::max<std::int64_t>(1, kSerialAttention / work);
   at::parallel_for(0, job.tasks(), grain, [&](std::int64_t begin, std::int64_t end) {
     static thread_local Room room;
     for (std::int64_t task = begin; task < end; ++task) run(job, static_cast<int>(task), to + task * part_size, room);
@@ -428,8 +448,8 @@ bool has_few_row_attention(const at::Tensor& queries) {
          (queries.scalar_type() == at::kFloat || queries.scalar_type() == at::kBFloat16);
 }
 
-at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
-                           const HeadLayout& layout, double scale) {
+at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                           const SeenRows& seen, const HeadLayout& layout, double scale) {
   at::Tensor out = at::empty({queries.size(0), std::int64_t{layout.heads} * layout.value_dim()}, queries.options());
   queries.scalar_type() == at::kFloat ? attend_typed<float>(queries, keys, values, seen, layout, scale, out)
                                       : attend_typed<BFloat16>(queries, keys, values, seen, layout, scale, out);

@@ -16,7 +16,9 @@ struct HeadLayout {
   bool windowed = false;     // rows see what is in their window
 
   int value_dim() const { return other_value_dim > 0 ? other_value_dim : head_dim; }
-  std::int64_t width() const { return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim(); }
+  std::int64_t width() const {
+    return std::int64_t{heads + kv_heads} * head_dim + std::int64_t{kv_heads} * value_dim();
+  }
 };
 
 }  // namespace foretell::kernels

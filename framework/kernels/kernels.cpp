@@ -41,10 +41,13 @@ inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T
 FORETELL_CLONES void norm_row_f32(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
   norm_row(x, gain, out, width, eps);
 }
-FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width,
+                                   float eps) {
   norm_row(x, gain, out, width, eps);
 }
-void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) { norm_row_f32(x, gain, out, width, eps); }
+void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
+  norm_row_f32(x, gain, out, width, eps);
+}
 void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
   norm_row_bf16(x, gain, out, width, eps);
 }
@@ -55,9 +58,11 @@ void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, flo
   const T* in = x.const_data_ptr<T>();
   const T* gains = gain.const_data_ptr<T>();
   T* result = out.mutable_data_ptr<T>();
-  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) norm_one(in + row * width, gains, result + row * width, width, eps);
-  });
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / width),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t row = begin; row < end; ++row)
+                       norm_one(in + row * width, gains, result + row * width, width, eps);
+                   });
 }
 
 template <class T>
@@ -65,12 +70,13 @@ void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, con
   const std::int64_t width = gain.size(0), stride = x.size(1);
   const T* gains = gain.const_data_ptr<T>();
   T* values = x.mutable_data_ptr<T>() + first;
-  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / (count * width)), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      T* part = values + row * stride;
-      for (std::int64_t i = 0; i < count; ++i, part += width) norm_one(part, gains, part, width, eps);
-    }
-  });
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / (count * width)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t row = begin; row < end; ++row) {
+                       T* part = values + row * stride;
+                       for (std::int64_t i = 0; i < count; ++i, part += width) norm_one(part, gains, part, width, eps);
+                     }
+                   });
 }
 
 struct Angles {
@@ -80,7 +86,8 @@ struct Angles {
   bool interleaved;
 };
 
-// Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864, equation 34).
+// Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864,
+// equation 34).
 template <int Step, class T>
 FORETELL_INLINE void rotate_head(T* head, const Angles& angles, std::int64_t apart) {
 #pragma omp simd
@@ -110,11 +117,13 @@ FORETELL_CLONES void rotate_bf16(BFloat16* first, int count, std::int64_t dim, c
   rotate_heads(first, count, dim, angles);
 }
 void rotate(float* first, int count, std::int64_t dim, const Angles& angles) { rotate_f32(first, count, dim, angles); }
-void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) { rotate_bf16(first, count, dim, angles); }
+void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_bf16(first, count, dim, angles);
+}
 
 template <class T>
-void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
-                           std::span<const StoredRows> items) {
+void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
+                           const at::Tensor& sines, std::span<const StoredRows> items) {
   const std::int64_t width = qkv.size(1);
   const std::int64_t dim = layout.head_dim;
   const std::int64_t value_dim = layout.value_dim();
@@ -126,26 +135,30 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
     T* values = item.values.mutable_data_ptr<T>();
     const std::int64_t capacity = item.keys.size(1);
     T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
-    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        T* row = rows + r * width;
-        const std::int64_t angle = (item.offset + r) * pairs;
-        if (pairs > 0) {
-          rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim, {cosine + angle, sine + angle, pairs, layout.interleaved});
-        }
-        const T* key = row + layout.heads * dim;
-        const T* value = key + layout.kv_heads * dim;
-        for (int h = 0; h < layout.kv_heads; ++h) {
-          std::memcpy(keys + (h * capacity + item.start + r) * dim, key + h * dim, dim * sizeof(T));
-          std::memcpy(values + (h * capacity + item.start + r) * value_dim, value + h * value_dim, value_dim * sizeof(T));
-        }
-      }
-    });
+    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t r = begin; r < end; ++r) {
+                         T* row = rows + r * width;
+                         const std::int64_t angle = (item.offset + r) * pairs;
+                         if (pairs > 0) {
+                           rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
+                                  {cosine + angle, sine + angle, pairs, layout.interleaved});
+                         }
+                         const T* key = row + layout.heads * dim;
+                         const T* value = key + layout.kv_heads * dim;
+                         for (int h = 0; h < layout.kv_heads; ++h) {
+                           std::memcpy(keys + (h * capacity + item.start + r) * dim, key + h * dim, dim * sizeof(T));
+                           std::memcpy(values + (h * capacity + item.start + r) * value_dim, value + h * value_dim,
+                                       value_dim * sizeof(T));
+                         }
+                       }
+                     });
   }
 }
 
 bool has_kernel(const at::Tensor& x) {
-  return x.device().is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return x.device().is_cpu() && x.is_contiguous() &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
 }  // namespace
@@ -169,7 +182,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
   return out;
 }
 
-void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain,
+                         double eps) {
   const at::Tensor parts = x.narrow(1, first, count * gain.size(0)).unflatten(1, {count, gain.size(0)});
   parts.copy_(rms_norm_aten(parts, gain, eps));
 }
@@ -180,8 +194,8 @@ void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count,
                                 : norm_parts<BFloat16>(x, first, count, gain, static_cast<float>(eps));
 }
 
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
-                           std::span<const StoredRows> items) {
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
+                           const at::Tensor& sines, std::span<const StoredRows> items) {
   const std::int64_t turning = layout.heads + layout.kv_heads;
   const at::Tensor heads = qkv.narrow(1, 0, turning * layout.head_dim).unflatten(1, {turning, layout.head_dim});
   const at::Tensor kept = qkv.narrow(1, turning * layout.head_dim, std::int64_t{layout.kv_heads} * layout.value_dim())
@@ -205,8 +219,8 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
   }
 }
 
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
-                      std::span<const StoredRows> items) {
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
+                      const at::Tensor& sines, std::span<const StoredRows> items) {
   if (!has_kernel(qkv)) return rotate_and_store_aten(qkv, layout, cosines, sines, items);
   qkv.scalar_type() == at::kFloat ? rotate_and_store_rows<float>(qkv, layout, cosines, sines, items)
                                   : rotate_and_store_rows<BFloat16>(qkv, layout, cosines, sines, items);

@@ -1,8 +1,9 @@
 // The small operations between the matrices of a decoder layer.
 //
-// Contract: for inference only (some write in place). On the CPU each is one pass over its rows without temporaries, because at few rows an eager
-// operator costs more than its arithmetic; on other devices, for float64, and under ATen's name here, the same in ATen operators. Arithmetic is in
-// float32 and rounded once to the rows' type; that of float64 rows is in float64.
+// Contract: for inference only (some write in place). On the CPU each is one pass over its rows without temporaries,
+// because at few rows an eager operator costs more than its arithmetic; on other devices, for float64, and under ATen's
+// name here, the same in ATen operators. Arithmetic is in float32 and rounded once to the rows' type; that of float64
+// rows is in float64.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,16 +15,19 @@
 
 namespace foretell::kernels {
 
-// x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv 1910.07467); the quotient is rounded to x's type before it is multiplied, as the
-// checkpoints' own code does. x [rows, width], gain [width].
+// x / sqrt(mean(x^2) + eps) * gain (Zhang and Sennrich 2019, arXiv 1910.07467); the quotient is rounded to x's type
+// before it is multiplied, as the checkpoints' own code does. x [rows, width], gain [width].
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps);
 at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps);
 
-// The same in place for each of `count` parts of every row, which lie side by side from column `first` on, each as wide as the gain.
+// The same in place for each of `count` parts of every row, which lie side by side from column `first` on, each as wide
+// as the gain.
 void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
-void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps);
+void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain,
+                         double eps);
 
-// Rows of a forward pass and where their keys and values go: rows [offset, offset + rows) of the batch into rows start, ... of a cache.
+// Rows of a forward pass and where their keys and values go: rows [offset, offset + rows) of the batch into rows start,
+// ... of a cache.
 struct StoredRows {
   int offset = 0;
   int rows = 0;
@@ -32,12 +36,12 @@ struct StoredRows {
   at::Tensor values;  // [kv_heads, capacity, value_dim]
 };
 
-// Rotates queries and keys of qkv [rows, layout.width()] in place by the angles [rows, rotated pairs] (undefined: not at all) and writes keys and
-// values to the caches.
-void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
-                      std::span<const StoredRows> items);
-void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines, const at::Tensor& sines,
-                           std::span<const StoredRows> items);
+// Rotates queries and keys of qkv [rows, layout.width()] in place by the angles [rows, rotated pairs] (undefined: not
+// at all) and writes keys and values to the caches.
+void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
+                      const at::Tensor& sines, std::span<const StoredRows> items);
+void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
+                           const at::Tensor& sines, std::span<const StoredRows> items);
 
 // In place; returns x.
 at::Tensor activate(at::Tensor x, Activation activation);

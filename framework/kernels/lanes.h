@@ -35,7 +35,8 @@ FORETELL_INLINE float load_one(const at::BFloat16* from) {
   return value;
 }
 
-// To the nearest, ties to even. NaN stays NaN because its high bits survive the carry of any payload that hardware makes.
+// To the nearest, ties to even. NaN stays NaN because its high bits survive the carry of any payload that hardware
+// makes.
 FORETELL_INLINE std::uint16_t bfloat16_bits(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -57,8 +58,10 @@ FORETELL_INLINE void store(at::BFloat16* to, const Lanes& from) {
 FORETELL_INLINE float sum_of_lanes(const Lanes& v) {
   using Lanes8 = float __attribute__((vector_size(32)));
   using Lanes4 = float __attribute__((vector_size(16)));
-  const Lanes8 eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-  const Lanes4 four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const Lanes8 eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                       __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const Lanes4 four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
   const Lanes4 two = four + __builtin_shufflevector(four, four, 2, 3, 0, 1);
   return two[0] + two[1];
 }

@@ -51,7 +51,9 @@ struct Bfloat16Panel {
 
 struct Float32Panel {
   static constexpr int kStep = 1;
-  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep]) { std::memcpy(&weights[0], at, sizeof(Lanes)); }
+  FORETELL_INLINE static void load_step(const std::byte* at, Lanes (&weights)[kStep]) {
+    std::memcpy(&weights[0], at, sizeof(Lanes));
+  }
 };
 
 // Four inputs of one output lie in 32 bits: two shifts take one of them out with its sign.
@@ -74,7 +76,8 @@ int step_of(Type type) {
 std::int64_t steps_of(Type type, std::int64_t inputs) { return (inputs + step_of(type) - 1) / step_of(type); }
 std::int64_t panel_bytes(Type type, std::int64_t inputs) { return steps_of(type, inputs) * kLine; }
 
-// Rows of x that pass over a panel together, turned: the `rows` numbers that one input needs lie side by side. Unused ones are zero.
+// Rows of x that pass over a panel together, turned: the `rows` numbers that one input needs lie side by side. Unused
+// ones are zero.
 struct RowBlock {
   const float* x = nullptr;  // [inputs, rows]
   int first = 0;
@@ -93,7 +96,8 @@ constexpr std::int64_t ahead(int panels) { return panels > 2 ? 2048 : 512; }
 
 // sums[p][r] += panel p . row r, for the steps [begin, end). Sums: [P][R][16].
 template <class Panel, int R, int P>
-FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const float* x, std::int64_t begin, std::int64_t end, float* sums) {
+FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const float* x, std::int64_t begin,
+                          std::int64_t end, float* sums) {
   Lanes total[P][R];
 #pragma GCC unroll 4
   for (int p = 0; p < P; ++p) {
@@ -137,7 +141,8 @@ FORETELL_INLINE void tile(const std::byte* panels, std::int64_t stride, const fl
 constexpr int panels_at_once(int rows) { return rows <= 5 ? 4 : 2; }
 
 template <class Panel, int R>
-FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end, float* sums) {
+FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin,
+                           std::int64_t end, float* sums) {
   constexpr int P = panels_at_once(R);
   const std::byte* at = job.panels + panel * job.panel_stride;
   for (int p = 0; p < kGroup; p += P)
@@ -148,8 +153,8 @@ FORETELL_INLINE void tiles(const Job& job, const RowBlock& block, std::int64_t p
 constexpr int kBlockRows[] = {1, 2, 4, 5, 8, 12};
 
 template <class Panel>
-FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin, std::int64_t end,
-                                        float* sums) {
+FORETELL_INLINE void panels_times_block(const Job& job, const RowBlock& block, std::int64_t panel, std::int64_t begin,
+                                        std::int64_t end, float* sums) {
   switch (block.rows) {
     case 1: tiles<Panel, 1>(job, block, panel, begin, end, sums); break;
     case 2: tiles<Panel, 2>(job, block, panel, begin, end, sums); break;
@@ -173,9 +178,15 @@ FORETELL_INLINE void panels_times_rows(const Job& job, std::int64_t panel, float
   }
 }
 
-FORETELL_CLONES void run_f32(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Float32Panel>(job, panel, sums); }
-FORETELL_CLONES void run_bf16(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Bfloat16Panel>(job, panel, sums); }
-FORETELL_CLONES void run_int8(const Job& job, std::int64_t panel, float* sums) { panels_times_rows<Int8Panel>(job, panel, sums); }
+FORETELL_CLONES void run_f32(const Job& job, std::int64_t panel, float* sums) {
+  panels_times_rows<Float32Panel>(job, panel, sums);
+}
+FORETELL_CLONES void run_bf16(const Job& job, std::int64_t panel, float* sums) {
+  panels_times_rows<Bfloat16Panel>(job, panel, sums);
+}
+FORETELL_CLONES void run_int8(const Job& job, std::int64_t panel, float* sums) {
+  panels_times_rows<Int8Panel>(job, panel, sums);
+}
 void run(Type type, const Job& job, std::int64_t panel, float* sums) {
   switch (type) {
     case Type::Float32: return run_f32(job, panel, sums);
@@ -276,21 +287,24 @@ template <class T>
 FORETELL_INLINE void finish_rows(const Output& output, std::int64_t group, int used, int rows, float* sums, T* y) {
   for (int r = 0; r < used; ++r, y += output.width) {
     for (int p = 0; p < kGroup; p += 2)
-      finish_pair(output, (group * kGroup + p) / 2, {sums + (p * rows + r) * kPanel, sums + ((p + 1) * rows + r) * kPanel}, y);
+      finish_pair(output, (group * kGroup + p) / 2,
+                  {sums + (p * rows + r) * kPanel, sums + ((p + 1) * rows + r) * kPanel}, y);
   }
 }
 
 FORETELL_CLONES void finish(const Output& output, std::int64_t group, int used, int rows, float* sums, float* y) {
   finish_rows(output, group, used, rows, sums, y);
 }
-FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t group, int used, int rows, float* sums, BFloat16* y) {
+FORETELL_CLONES void finish_bf16(const Output& output, std::int64_t group, int used, int rows, float* sums,
+                                 BFloat16* y) {
   finish_rows(output, group, used, rows, sums, y);
 }
 void finish(const Output& output, std::int64_t group, int used, int rows, float* sums, BFloat16* y) {
   finish_bf16(output, group, used, rows, sums, y);
 }
 
-// The processor's tiles. Rows go over a group of panels in blocks; so many rows at a time, over so much of a panel, that they stay in the second cache.
+// The processor's tiles. Rows go over a group of panels in blocks; so many rows at a time, over so much of a panel,
+// that they stay in the second cache.
 static_assert(kGroup == TileSession::kPanels);
 constexpr std::int64_t kChunkRows = 256;
 static_assert(2 * kTallRows <= kChunkRows, "more than one chunk is cut where a block of 32 begins");
@@ -333,7 +347,8 @@ struct TileJob {
 };
 
 // The rows' sums with a group of panels over the inputs [begin, end): [panels][rows][16].
-void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles, float* sums) {
+void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles,
+                    float* sums) {
   static thread_local std::vector<WideLine> wide;
   static thread_local std::vector<TileBlock> blocks;
   const std::byte* const first = job.panels + group * kGroup * job.stride;
@@ -345,7 +360,8 @@ void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, 
       const std::int64_t lines = count / 2;
       wide.resize(static_cast<std::size_t>(kGroup * lines));
       for (int p = 0; p < kGroup; ++p) widen(panels.first + p * job.stride, count, wide.data() + p * lines);
-      panels = {reinterpret_cast<const std::byte*>(wide.data()), lines * static_cast<std::int64_t>(sizeof(WideLine)), panels.steps, false};
+      panels = {reinterpret_cast<const std::byte*>(wide.data()), lines * static_cast<std::int64_t>(sizeof(WideLine)),
+                panels.steps, false};
     }
     blocks.clear();
     for (const TileBlock& block : job.blocks) blocks.push_back(block.from(i / kTileInputs));
@@ -374,8 +390,8 @@ void multiply_groups(const TileJob& job, std::int64_t begin, std::int64_t end, c
 }
 
 template <class Y>
-void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output,
-                       const at::Tensor& y) {
+void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x,
+                       const Output& output, const at::Tensor& y) {
   static thread_local TileRows laid_out;
   const std::int64_t rows = x.size(0), stride = panel_bytes(type, inputs);
   laid_out.lay_out(x.const_data_ptr<BFloat16>(), rows, inputs);
@@ -386,7 +402,8 @@ void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs
   Y* const out = y.mutable_data_ptr<Y>();
   at::parallel_for(0, groups, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t chunk = 0; chunk < rows; chunk += kChunkRows) {
-      const auto first = static_cast<std::size_t>(chunk / kTileBlockRows), count = static_cast<std::size_t>(kChunkRows / kTileBlockRows);
+      const auto first = static_cast<std::size_t>(chunk / kTileBlockRows),
+                 count = static_cast<std::size_t>(kChunkRows / kTileBlockRows);
       const TileJob job{.type = type,
                         .panels = static_cast<const std::byte*>(storage.const_data_ptr()),
                         .stride = stride,
@@ -400,7 +417,8 @@ void multiply_by_tiles(Type type, const at::Tensor& storage, std::int64_t inputs
 }
 
 template <class T, class Y>
-void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output, const at::Tensor& y) {
+void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const at::Tensor& x, const Output& output,
+              const at::Tensor& y) {
   const int rows = static_cast<int>(x.size(0));
   if (rows == 0) return;
   if constexpr (std::is_same_v<T, BFloat16>) {
@@ -425,18 +443,19 @@ void multiply(Type type, const at::Tensor& storage, std::int64_t inputs, const a
   const std::int64_t groups = panels / kGroup;
   const std::int64_t group_work = std::int64_t{all_rows} * inputs * kPanel * kGroup;
   Y* const out = y.mutable_data_ptr<Y>();
-  at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work), [&](std::int64_t begin, std::int64_t end) {
-    static thread_local std::vector<float> sums;
-    for (std::int64_t group = begin; group < end; ++group) {
-      sums.assign(std::size_t{kGroup} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
-      run(type, job, group * kGroup, sums.data());
-      float* from = sums.data();
-      for (const RowBlock& block : job.blocks) {
-        finish(output, group, block.used, block.rows, from, out + block.first * output.width);
-        from += kGroup * block.rows * kPanel;
-      }
-    }
-  });
+  at::parallel_for(0, groups, std::max<std::int64_t>(1, kSerialWork / group_work),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     static thread_local std::vector<float> sums;
+                     for (std::int64_t group = begin; group < end; ++group) {
+                       sums.assign(std::size_t{kGroup} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
+                       run(type, job, group * kGroup, sums.data());
+                       float* from = sums.data();
+                       for (const RowBlock& block : job.blocks) {
+                         finish(output, group, block.used, block.rows, from, out + block.first * output.width);
+                         from += kGroup * block.rows * kPanel;
+                       }
+                     }
+                   });
 }
 
 // Copies weight rows [begin, begin + 16) into a panel; rows beyond `end` stay zero.
@@ -449,13 +468,14 @@ void fill_panel(const T* weight, std::int64_t inputs, std::int64_t begin, std::i
   }
 }
 
-// Large matrices lie in large pages where the system has them: 7% less time to read 2.4 GB, because translations of addresses are found, and logits of
-// 64 rows have 16 pages to ask for, not 8,000.
+// Large matrices lie in large pages where the system has them: 7% less time to read 2.4 GB, because translations of
+// addresses are found, and logits of 64 rows have 16 pages to ask for, not 8,000.
 at::Tensor room_for(std::int64_t bytes) {
   constexpr std::int64_t kLargePage = 2 << 20;
 #ifdef MADV_HUGEPAGE
   if (bytes >= 2 * kLargePage) {
-    void* memory = std::aligned_alloc(kLargePage, static_cast<std::size_t>((bytes + kLargePage - 1) / kLargePage * kLargePage));
+    void* memory =
+        std::aligned_alloc(kLargePage, static_cast<std::size_t>((bytes + kLargePage - 1) / kLargePage * kLargePage));
     FORETELL_CHECK(memory, "no memory for {} bytes", bytes);
     madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // advice: what comes of it does not matter
     return at::from_blob(
@@ -477,12 +497,14 @@ at::Tensor rounded_to_int8(const at::Tensor& weight, at::Tensor& scales) {
 
 PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
     : type_(type), gated_(gated), inputs_(weight.size(1)), outputs_(weight.size(0)) {
-  FORETELL_CHECK(weight.device().is_cpu() && weight.is_contiguous(), "a matrix that is not contiguous, or not on the CPU");
+  FORETELL_CHECK(weight.device().is_cpu() && weight.is_contiguous(),
+                 "a matrix that is not contiguous, or not on the CPU");
   FORETELL_CHECK(!gated || outputs_ % 2 == 0, "a gated matrix of {} outputs", outputs_);
   FORETELL_CHECK(type == Type::Int8 || weight.scalar_type() == (type == Type::Float32 ? at::kFloat : at::kBFloat16),
                  "weights of another type");
   scales_ = at::empty({0}, at::kFloat);
-  const at::Tensor source = type == Type::Int8 && weight.scalar_type() != at::kChar ? rounded_to_int8(weight, scales_) : weight;
+  const at::Tensor source =
+      type == Type::Int8 && weight.scalar_type() != at::kChar ? rounded_to_int8(weight, scales_) : weight;
   const std::int64_t width = gated ? outputs_ / 2 : outputs_, panel_outputs = gated ? kPanel / 2 : kPanel;
   // Filled up with zeros, so that no kernel has to ask whether there is a panel beside its own.
   const std::int64_t group_outputs = kGroup * panel_outputs;
@@ -496,8 +518,12 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
       const std::int64_t first = gated ? panel % 2 * width + panel / 2 * kPanel : panel * kPanel;
       const std::int64_t last = gated ? (panel % 2 + 1) * width : outputs_;
       switch (type) {
-        case Type::Float32: fill_panel(source.const_data_ptr<float>(), inputs_, first, last, 1, reinterpret_cast<float*>(to)); break;
-        case Type::BFloat16: fill_panel(source.const_data_ptr<BFloat16>(), inputs_, first, last, 2, reinterpret_cast<BFloat16*>(to)); break;
+        case Type::Float32:
+          fill_panel(source.const_data_ptr<float>(), inputs_, first, last, 1, reinterpret_cast<float*>(to));
+          break;
+        case Type::BFloat16:
+          fill_panel(source.const_data_ptr<BFloat16>(), inputs_, first, last, 2, reinterpret_cast<BFloat16*>(to));
+          break;
         case Type::Int8:
           fill_panel(source.const_data_ptr<std::int8_t>(), inputs_, first, last, 4, reinterpret_cast<std::int8_t*>(to));
           break;
@@ -513,7 +539,8 @@ at::Tensor PackedMatrix::dense() const {
   plain.gated_ = false;
   plain.outputs_ = static_cast<std::int64_t>(storage_.nbytes()) / panel_bytes(type_, inputs_) * kPanel;
   plain.scales_ = at::empty({0}, at::kFloat);
-  const at::Tensor panels = plain.product(at::eye(inputs_), {}).t().unflatten(0, {-1, 2, kLanes});  // [panels, gate or other, lanes, in]
+  const at::Tensor panels =
+      plain.product(at::eye(inputs_), {}).t().unflatten(0, {-1, 2, kLanes});  // [panels, gate or other, lanes, in]
   const std::int64_t half = outputs_ / 2;
   const auto part = [&](std::int64_t which) { return panels.select(1, which).flatten(0, 1).narrow(0, 0, half); };
   const at::Tensor dense = at::cat({part(0), part(1)});
@@ -522,9 +549,10 @@ at::Tensor PackedMatrix::dense() const {
 
 namespace {
 
-void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const at::Tensor& x, Output output, const at::Tensor& bias,
-                   const at::Tensor& scales, const at::Tensor& y) {
-  FORETELL_CHECK(x.dim() == 2 && x.size(1) == matrix.inputs() && x.is_contiguous(), "rows of another width than {}", matrix.inputs());
+void multiply_into(const PackedMatrix& matrix, const at::Tensor& storage, const at::Tensor& x, Output output,
+                   const at::Tensor& bias, const at::Tensor& scales, const at::Tensor& y) {
+  FORETELL_CHECK(x.dim() == 2 && x.size(1) == matrix.inputs() && x.is_contiguous(), "rows of another width than {}",
+                 matrix.inputs());
   output.outputs = matrix.outputs();
   output.width = y.size(1);
   if (bias.defined()) output.bias = bias.const_data_ptr<float>();
@@ -551,7 +579,8 @@ at::Tensor PackedMatrix::wide_product(const at::Tensor& x, const at::Tensor& bia
 }
 
 void PackedMatrix::add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const {
-  FORETELL_CHECK(!gated_ && y.is_contiguous() && y.scalar_type() == x.scalar_type() && y.size(0) == x.size(0) && y.size(1) == outputs_,
+  FORETELL_CHECK(!gated_ && y.is_contiguous() && y.scalar_type() == x.scalar_type() && y.size(0) == x.size(0) &&
+                     y.size(1) == outputs_,
                  "rows that a product of {} outputs cannot be added to", outputs_);
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Add}, bias, scales_, y);
 }

@@ -1,14 +1,17 @@
 // A matrix laid out for products with few rows on the CPU: y = x W^T + b.
 //
-// Contract: W is stored in panels of 16 outputs, which are read once from memory, each in order, for up to twelve rows of x; more rows pass over a panel
-// while the cache holds it. Products are formed in float32, each output of each row as one sum over the inputs in their order: the result depends
-// neither on the rows beside it nor on the number of threads. It is rounded once. Weights are float32, bfloat16, or int8 with one scale an output
-// (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than five bfloat16
-// rows go through them (tile_product.h), over bfloat16 or int8 weights: still independent of the threads and of what the rows beside are, but the sums of
-// up to five rows, of rows that go 33 to 64 at a time and of all others differ in their order, so in their last bits.
+// Contract: W is stored in panels of 16 outputs, which are read once from memory, each in order, for up to twelve rows
+// of x; more rows pass over a panel while the cache holds it. Products are formed in float32, each output of each row
+// as one sum over the inputs in their order: the result depends neither on the rows beside it nor on the number of
+// threads. It is rounded once. Weights are float32, bfloat16, or int8 with one scale an output (symmetric, the largest
+// weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than five
+// bfloat16 rows go through them (tile_product.h), over bfloat16 or int8 weights: still independent of the threads and
+// of what the rows beside are, but the sums of up to five rows, of rows that go 33 to 64 at a time and of all others
+// differ in their order, so in their last bits.
 //
-// Why panels: with an output in each lane, a number of x is used for 16 products when it is read once, and there are no sums over lanes. Measured with
-// LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions; results/reference/speed.md has the numbers.
+// Why panels: with an output in each lane, a number of x is used for 16 products when it is read once, and there are no
+// sums over lanes. Measured with LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions;
+// results/reference/speed.md has the numbers.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,8 +27,8 @@ class PackedMatrix {
   enum class Type { Float32, BFloat16, Int8 };
 
   PackedMatrix() = default;
-  // weight [out, in], contiguous, on the CPU: of the type, or float32 or bfloat16 to be rounded to int8. Whole numbers that are int8 already have no
-  // scales. Gated: the first half of the outputs are the gate's, and each pair is stored
+  // weight [out, in], contiguous, on the CPU: of the type, or float32 or bfloat16 to be rounded to int8. Whole numbers
+  // that are int8 already have no scales. Gated: the first half of the outputs are the gate's, and each pair is stored
   // together; then out has to be even. The matrix is copied.
   PackedMatrix(const at::Tensor& weight, Type type, bool gated);
 
@@ -43,7 +46,8 @@ class PackedMatrix {
   at::Tensor wide_product(const at::Tensor& x, const at::Tensor& bias) const;  // float32
   // y [rows, out] += the product, in y's type.
   void add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const;
-  // activation(gate) * other, [rows, out / 2] (Shazeer 2020, arXiv 2002.05202). For a gated matrix only, which has no other product.
+  // activation(gate) * other, [rows, out / 2] (Shazeer 2020, arXiv 2002.05202). For a gated matrix only, which has no
+  // other product.
   at::Tensor gated_product(const at::Tensor& x, const at::Tensor& bias, Activation activation) const;
 
  private:

@@ -1,6 +1,7 @@
 // An exponential that compilers turn into vector code.
 //
-// Contract: float32, to about two units in the last place between -87 and 88; beyond, the value at the border. NaN stays NaN.
+// Contract: float32, to about two units in the last place between -87 and 88; beyond, the value at the border. NaN
+// stays NaN.
 #pragma once
 
 #include <algorithm>

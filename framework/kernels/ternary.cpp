@@ -62,7 +62,8 @@ QuantisedRows quantise_rows(const at::Tensor& x, at::ScalarType type) {
   return {values.to(type), scales};
 }
 
-at::Tensor rescale(const at::Tensor& product, const at::Tensor& row_scales, const at::Tensor& output_scales, at::ScalarType type) {
+at::Tensor rescale(const at::Tensor& product, const at::Tensor& row_scales, const at::Tensor& output_scales,
+                   at::ScalarType type) {
   return product.to(at::kDouble, false, true).mul_(output_scales).mul_(row_scales.unsqueeze(1)).to(type);
 }
 

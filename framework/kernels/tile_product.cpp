@@ -36,14 +36,16 @@ constexpr std::int64_t kTileBytes = 1024;
 constexpr std::size_t kLine = 64;
 // Bytes of a panel that are on their way, by how many rows it is multiplied with; what suits one suits no other.
 constexpr std::int64_t kNarrowNear = 768, kNarrowFar = 2048, kWideNear = 1280;
-// A tall block goes over a panel in segments of so many steps, from several places of a segment in turns: the processor's own prefetcher, which looks
-// ahead within a page, has time for it then. With 4 x 16 steps 64 rows take 91 ms over 2.4 GB of panels, from one place to the next 105.
+// A tall block goes over a panel in segments of so many steps, from several places of a segment in turns: the
+// processor's own prefetcher, which looks ahead within a page, has time for it then. With 4 x 16 steps 64 rows take 91
+// ms over 2.4 GB of panels, from one place to the next 105.
 constexpr std::int64_t kSegment = 64, kPlaces = 4;
 
 #define FORETELL_TILE_CODE __attribute__((target("amx-tile,amx-bf16"), noinline))
 
-// Tiles 0 to 3 are sums. Up to 16 rows: those with four panels; 4 is rows of x, 6 and 7 are panels. Up to 32 rows: of the upper rows with two panels, then
-// of the lower; 4 and 5 are rows of x. More: of four times 16 rows with one panel; 4, 5 and, with the last rows, 7 are rows of x.
+// Tiles 0 to 3 are sums. Up to 16 rows: those with four panels; 4 is rows of x, 6 and 7 are panels. Up to 32 rows: of
+// the upper rows with two panels, then of the lower; 4 and 5 are rows of x. More: of four times 16 rows with one panel;
+// 4, 5 and, with the last rows, 7 are rows of x.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -73,7 +75,8 @@ FORETELL_TILE_CODE void shape_tiles(int rows) {
 
 FORETELL_TILE_CODE void release_tiles() { _tile_release(); }
 
-// Quarters of a panel's step into the first cache (3) or the second (2): what is fetched is spread between products, or they would wait for it.
+// Quarters of a panel's step into the first cache (3) or the second (2): what is fetched is spread between products, or
+// they would wait for it.
 template <bool kFetch, int kCache = 3>
 __attribute__((always_inline)) inline void fetch_quarters(const std::byte* step, int first, int count) {
   if constexpr (kFetch) {
@@ -83,12 +86,15 @@ __attribute__((always_inline)) inline void fetch_quarters(const std::byte* step,
   }
 }
 template <bool kFetch>
-__attribute__((always_inline)) inline void fetch_quarters(const std::byte* near, const std::byte* far, int first, int count) {
+__attribute__((always_inline)) inline void fetch_quarters(const std::byte* near, const std::byte* far, int first,
+                                                          int count) {
   fetch_quarters<kFetch, 3>(near, first, count);
   fetch_quarters<kFetch, 2>(far, first, count);
 }
-// So many bytes further in a panel; from near its end, in the panel that is multiplied after it, `turn` bytes behind the end.
-__attribute__((always_inline)) inline std::int64_t ahead(std::int64_t bytes, std::int64_t step, std::int64_t steps, std::int64_t turn) {
+// So many bytes further in a panel; from near its end, in the panel that is multiplied after it, `turn` bytes behind
+// the end.
+__attribute__((always_inline)) inline std::int64_t ahead(std::int64_t bytes, std::int64_t step, std::int64_t steps,
+                                                         std::int64_t turn) {
   return bytes + ((steps - step) * kStepBytes > bytes ? 0 : turn);
 }
 
@@ -123,8 +129,8 @@ FORETELL_TILE_CODE void end_sums(const TileSums& sums) {
 
 // Up to 16 rows over four panels: over fewer there would be too few sums, each waiting for its last product.
 template <bool kFetch>
-FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* panel, std::int64_t stride, std::int64_t steps, bool adds,
-                                        const TileSums& sums) {
+FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* panel, std::int64_t stride,
+                                        std::int64_t steps, bool adds, const TileSums& sums) {
   const auto* at = reinterpret_cast<const std::byte*>(x);
   const std::int64_t turn = 4 * stride - steps * kStepBytes;
   begin_sums(sums, adds);
@@ -149,8 +155,8 @@ FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* pane
 
 // 17 to 32 rows over two panels.
 template <bool kFetch>
-FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel, std::int64_t stride, std::int64_t steps, bool adds,
-                                      const TileSums& sums) {
+FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel, std::int64_t stride,
+                                      std::int64_t steps, bool adds, const TileSums& sums) {
   const auto* at = reinterpret_cast<const std::byte*>(x);
   const std::byte* second = panel + stride;
   const std::int64_t turn = 2 * stride - steps * kStepBytes;
@@ -175,9 +181,8 @@ FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel,
 
 // A step of 33 to 64 rows; `near` and `far` are the steps to fetch.
 template <int kTiles, bool kFetch>
-__attribute__((always_inline, target("amx-tile,amx-bf16"))) inline void multiply_tall_step(const std::byte* x, const std::byte* panel,
-                                                                                           std::int64_t step, std::int64_t near,
-                                                                                           std::int64_t far) {
+__attribute__((always_inline, target("amx-tile,amx-bf16"))) inline void multiply_tall_step(
+    const std::byte* x, const std::byte* panel, std::int64_t step, std::int64_t near, std::int64_t far) {
   x += step * kTiles * kTileBytes;
   const std::byte *const soon = panel + near * kStepBytes, *const later = panel + far * kStepBytes;
   _tile_loadd(6, panel + step * kStepBytes, kLine);
@@ -201,9 +206,11 @@ __attribute__((always_inline, target("amx-tile,amx-bf16"))) inline void multiply
   }
 }
 
-// 33 to 64 rows over one panel, so that it comes from memory without a pause: with two passes of 32 rows memory would rest during the second.
+// 33 to 64 rows over one panel, so that it comes from memory without a pause: with two passes of 32 rows memory would
+// rest during the second.
 template <int kTiles, bool kFetch>
-FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel, std::int64_t steps, bool adds, const TileSums& sums) {
+FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel, std::int64_t steps, bool adds,
+                                      const TileSums& sums) {
   const auto* at = reinterpret_cast<const std::byte*>(x);
   begin_sums<kTiles>(sums, adds);
   for (std::int64_t first = 0; first < steps; first += kSegment) {
@@ -217,7 +224,8 @@ FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel,
       multiply_tall_step<kTiles, kFetch>(at, panel, step + 2 * apart, step + 3 * apart, next + next_apart);
       multiply_tall_step<kTiles, kFetch>(at, panel, step + 3 * apart, next, next + 2 * next_apart);
     }
-    for (std::int64_t step = kPlaces * apart; step < count; ++step) multiply_tall_step<kTiles, kFetch>(at, panel, step, step + 1, step + 2);
+    for (std::int64_t step = kPlaces * apart; step < count; ++step)
+      multiply_tall_step<kTiles, kFetch>(at, panel, step, step + 1, step + 2);
     at += count * kTiles * kTileBytes;
     panel += count * kStepBytes;
   }
@@ -237,13 +245,20 @@ void multiply_block(const TileBlock& block, int panel, const Panels& panels, boo
       four.tile[tile] = to + tile % columns * sums.panel + tile / columns * kTileRows * sums.row;
   };
   switch (block.tiles()) {
-    case 1: place(4); return (fetch ? multiply_narrow<true> : multiply_narrow<false>)(block.x, at, panels.stride, panels.steps, adds, four);
-    case 2: place(2); return (fetch ? multiply_wide<true> : multiply_wide<false>)(block.x, at, panels.stride, panels.steps, adds, four);
+    case 1:
+      place(4);
+      return (fetch ? multiply_narrow<true> : multiply_narrow<false>)(block.x, at, panels.stride, panels.steps, adds,
+                                                                      four);
+    case 2:
+      place(2);
+      return (fetch ? multiply_wide<true> : multiply_wide<false>)(block.x, at, panels.stride, panels.steps, adds, four);
     case 3:
       place(1);
       four.tile[3] = nullptr;
       return (fetch ? multiply_tall<3, true> : multiply_tall<3, false>)(block.x, at, panels.steps, adds, four);
-    default: place(1); return (fetch ? multiply_tall<4, true> : multiply_tall<4, false>)(block.x, at, panels.steps, adds, four);
+    default:
+      place(1);
+      return (fetch ? multiply_tall<4, true> : multiply_tall<4, false>)(block.x, at, panels.steps, adds, four);
   }
 }
 
@@ -268,7 +283,8 @@ void multiply_block(const TileBlock&, int, const TileSession::Panels&, bool, boo
 
 // A hypervisor that gets tiles wrong shall cost speed, not results.
 bool tiles_come_out_right() {
-  constexpr std::size_t kInputs = 6 * kTileInputs, kOutputs = TileSession::kPanels * kTileOutputs, kPanelSize = kInputs * kTileOutputs;
+  constexpr std::size_t kInputs = 6 * kTileInputs, kOutputs = TileSession::kPanels * kTileOutputs,
+                        kPanelSize = kInputs * kTileOutputs;
   constexpr std::int64_t kFirstSteps = 5;
   for (const std::size_t count : {7, 21, 37, 53}) {
     std::vector<BFloat16> x(count * kInputs), panels(kInputs * kOutputs);
@@ -282,10 +298,10 @@ bool tiles_come_out_right() {
     // In two pieces, so that sums are taken up again.
     for (const auto& [first, steps] : {std::pair{std::int64_t{0}, kFirstSteps}, {kFirstSteps, 1}}) {
       const TileBlock block = rows.blocks().front().from(first);
-      tiles.multiply(
-          {&block, 1},
-          {reinterpret_cast<const std::byte*>(panels.data()) + first * kStepBytes, kPanelSize * sizeof(BFloat16), steps, first == 0},
-          first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(count) * kTileOutputs});
+      tiles.multiply({&block, 1},
+                     {reinterpret_cast<const std::byte*>(panels.data()) + first * kStepBytes,
+                      kPanelSize * sizeof(BFloat16), steps, first == 0},
+                     first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(count) * kTileOutputs});
     }
     for (std::size_t p = 0; p < TileSession::kPanels; ++p) {
       for (std::size_t r = 0; r < count; ++r) {
@@ -314,11 +330,13 @@ void TileRows::lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs
   if (lines_.size() < lines) lines_.resize(lines);  // never smaller: it would be filled anew
   blocks_.clear();
   for (std::int64_t first = 0; first < rows; first += most)
-    blocks_.push_back({lines_[static_cast<std::size_t>(first * steps)].x, static_cast<int>(std::min(most, rows - first))});
+    blocks_.push_back(
+        {lines_[static_cast<std::size_t>(first * steps)].x, static_cast<int>(std::min(most, rows - first))});
   const std::int64_t grain = std::max<std::int64_t>(1, kSerialLines / (steps * kTileRows));
   at::parallel_for(0, tiles, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin * kTileRows; row < std::min(rows, end * kTileRows); ++row) {
-      const std::int64_t block = row / most, step_lines = std::int64_t{kTileRows} * blocks_[static_cast<std::size_t>(block)].tiles();
+      const std::int64_t block = row / most,
+                         step_lines = std::int64_t{kTileRows} * blocks_[static_cast<std::size_t>(block)].tiles();
       Line* to = lines_.data() + block * most * steps + row % most;
       for (std::int64_t step = 0; step < steps; ++step, to += step_lines)
         std::memcpy(to->x, x + row * inputs + step * kTileInputs, sizeof(Line));
@@ -339,7 +357,8 @@ void TileSession::shape(int rows) {
 void TileSession::multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums) {
   for (auto rest = blocks; !rest.empty();) {
     // Only the last block may be of another height.
-    const auto alike = rest.first(rest.size() > 1 && rest.back().tiles() != rest.front().tiles() ? rest.size() - 1 : rest.size());
+    const auto alike =
+        rest.first(rest.size() > 1 && rest.back().tiles() != rest.front().tiles() ? rest.size() - 1 : rest.size());
     for (int panel = 0; panel < kPanels; panel += kPanels / alike.front().tiles()) {
       Sums to = sums;
       to.at += (rest.data() - blocks.data()) * blocks.front().rows * sums.row;

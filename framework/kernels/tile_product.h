@@ -1,12 +1,13 @@
 // Products of bfloat16 rows with panels of a PackedMatrix by the processor's matrix tiles (AMX).
 //
-// Contract: a panel is 16 outputs: for every two inputs 16 pairs, one an output (packed_matrix.h). The number of inputs is a multiple of 32. Products
-// of bfloat16 numbers are exact in float32; they are added in float32 in an order that the inputs and the height of a row's block decide (33 to 64 rows:
-// one; all others: another), not what the rows beside it are nor the pieces that a sum is formed in.
+// Contract: a panel is 16 outputs: for every two inputs 16 pairs, one an output (packed_matrix.h). The number of inputs
+// is a multiple of 32. Products of bfloat16 numbers are exact in float32; they are added in float32 in an order that
+// the inputs and the height of a row's block decide (33 to 64 rows: one; all others: another), not what the rows beside
+// it are nor the pieces that a sum is formed in.
 //
-// Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set of the first cache. As tiles one
-// after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in place (the loop by itself on 2
-// processors of a 2.6 GHz Xeon; reading alone takes 80).
+// Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set
+// of the first cache. As tiles one after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in
+// place (the loop by itself on 2 processors of a 2.6 GHz Xeon; reading alone takes 80).
 //
 // Reference: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, TDPBF16PS.
 #pragma once
@@ -24,18 +25,20 @@ namespace foretell::kernels {
 constexpr std::int64_t kTileInputs = 32;   // a step: what one tile holds of a row
 constexpr std::int64_t kTileOutputs = 16;  // a panel
 constexpr int kTileRows = 16;
-constexpr int kVectorRows = 5;                 // up to so many rows weights arrive no faster than vectors multiply them: no tiles
+constexpr int kVectorRows = 5;  // up to so many rows weights arrive no faster than vectors multiply them: no tiles
 constexpr int kTileBlockRows = 2 * kTileRows;  // of a block, where there are many
 constexpr int kTallRows = 4 * kTileRows;       // of a block, where there are two at most
 
-// Whether this process may use tiles: the processor has them, the system grants them, and a small product came out right. Asked once.
+// Whether this process may use tiles: the processor has them, the system grants them, and a small product came out
+// right. Asked once.
 bool has_tiles();
 // Whether a small product by tiles comes out right. Only where there are some.
 bool tiles_come_out_right();
 // What has_tiles() answers from now on, without an argument the truth again: for tests, which emulate tiles.
 void assume_tiles(std::optional<bool> present);
 
-// Up to 64 rows as tiles: for every step 16 rows, and where there are more, 16 others, and so on. Rows that are not used are undefined.
+// Up to 64 rows as tiles: for every step 16 rows, and where there are more, 16 others, and so on. Rows that are not
+// used are undefined.
 struct TileBlock {
   const at::BFloat16* x = nullptr;
   int rows = 0;
@@ -45,7 +48,8 @@ struct TileBlock {
   TileBlock from(std::int64_t step) const { return {x + step * tiles() * kTileRows * kTileInputs, rows}; }
 };
 
-// Rows laid out as one block, or as several of which the last has what is left over. Kept by its owner, so that memory is asked for once.
+// Rows laid out as one block, or as several of which the last has what is left over. Kept by its owner, so that memory
+// is asked for once.
 class TileRows {
  public:
   // x [rows, inputs].
@@ -81,8 +85,8 @@ class TileSession {
     std::int64_t row = kTileOutputs;
     std::int64_t panel = 0;
   };
-  // Row r . output o of four panels, which are added to what is there if `adds`. All blocks but the last have the same number of rows; rows are
-  // counted through all. Quickest where sums lie at multiples of 64 bytes.
+  // Row r . output o of four panels, which are added to what is there if `adds`. All blocks but the last have the same
+  // number of rows; rows are counted through all. Quickest where sums lie at multiples of 64 bytes.
   void multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums);
 
  private:

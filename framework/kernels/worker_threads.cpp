@@ -71,7 +71,8 @@ void check_threads_start(int threads) {
   pthread_attr_destroy(&how);
   if (error == 0) return;
   fail(
-      "{} of {} can be started: {}; each takes {} KiB for its stack. Fewer threads need less; `ulimit -v`, `ulimit -s` and `ulimit "
+      "{} of {} can be started: {}; each takes {} KiB for its stack. Fewer threads need less; `ulimit -v`, `ulimit -s` "
+      "and `ulimit "
       "-u` "
       "show the limits",
       started, counted(threads, "thread"), std::strerror(error), stack / 1024);

@@ -1,7 +1,7 @@
 // LibTorch's threads.
 //
-// Contract: they are started before anything is computed, because where one cannot be started libgomp ends the process with a line of its own. An
-// Error of one line says which limit was met.
+// Contract: they are started before anything is computed, because where one cannot be started libgomp ends the process
+// with a line of its own. An Error of one line says which limit was met.
 #pragma once
 
 #include <functional>

@@ -35,10 +35,13 @@ std::optional<double> allocated_bytes() {
 #endif
 }
 
-// Tokens of a skewed law; every other stretch is a copy of 4 to 32 tokens from before, or a phrase that all texts share.
+// Tokens of a skewed law; every other stretch is a copy of 4 to 32 tokens from before, or a phrase that all texts
+// share.
 Tokens made_up_text(int size, int number) {
   PhiloxRng rng({.seed = kTextSeed, .request = static_cast<std::uint64_t>(number), .purpose = RngPurpose::Workload});
-  const auto word = [&](PhiloxRng& from) { return static_cast<Token>(std::pow(static_cast<double>(kMadeUpVocab), from.uniform())) - 1; };
+  const auto word = [&](PhiloxRng& from) {
+    return static_cast<Token>(std::pow(static_cast<double>(kMadeUpVocab), from.uniform())) - 1;
+  };
   Tokens text;
   while (static_cast<int>(text.size()) < size) {
     const std::size_t length = 4 + rng.below(29);
@@ -69,7 +72,8 @@ BenchTexts bench_texts(const BenchDrafterOptions& options) {
   if (options.context > longest || options.tokens > longest)
     fail("bench drafter: a context of {} and {} behind it; at most {} of each are allowed", options.context,
          counted(options.tokens, "token"), longest);
-  if (options.file.has_value() != options.tokenizer.has_value()) fail("bench drafter: --file and --tokenizer go together");
+  if (options.file.has_value() != options.tokenizer.has_value())
+    fail("bench drafter: --file and --tokenizer go together");
   const int size = options.context + options.tokens;
   if (!options.file) {
     out.vocab = kMadeUpVocab;
@@ -84,9 +88,10 @@ BenchTexts bench_texts(const BenchDrafterOptions& options) {
   for (const Tokens& document : datasets::read_corpus(*options.file, *out.tokenizer, at_most))
     all.insert(all.end(), document.begin(), document.end());
   if (all.size() < wanted)
-    fail("{}: has {}; {} of {} and {} need {}", *options.file, counted(all.size(), "token"), counted(options.repeats, "repeat"),
-         options.context, counted(options.tokens, "token"), wanted);
-  for (int i = 0; i < options.repeats; ++i) out.texts.emplace_back(all.begin() + i * size, all.begin() + (i + 1) * size);
+    fail("{}: has {}; {} of {} and {} need {}", *options.file, counted(all.size(), "token"),
+         counted(options.repeats, "repeat"), options.context, counted(options.tokens, "token"), wanted);
+  for (int i = 0; i < options.repeats; ++i)
+    out.texts.emplace_back(all.begin() + i * size, all.begin() + (i + 1) * size);
   return out;
 }
 
@@ -169,11 +174,16 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
   BuildContext context;
   context.vocab = texts.vocab;
   context.tokenizer = texts.tokenizer;
-  context.load_model = [](const std::string&) -> std::shared_ptr<const model::LanguageModel> { fail("it needs a model"); };
-  context.load_tokenizer = [](const std::string&) -> std::shared_ptr<const tokenizers::Tokenizer> { fail("it needs a model"); };
+  context.load_model = [](const std::string&) -> std::shared_ptr<const model::LanguageModel> {
+    fail("it needs a model");
+  };
+  context.load_tokenizer = [](const std::string&) -> std::shared_ptr<const tokenizers::Tokenizer> {
+    fail("it needs a model");
+  };
   const auto prompt_and_answer = [&](std::size_t i) {
     const auto end_of_prompt = texts.texts[i].begin() + options.context;
-    return Request{.id = i, .prompt = {texts.texts[i].begin(), end_of_prompt}, .reference = {end_of_prompt, texts.texts[i].end()}};
+    return Request{
+        .id = i, .prompt = {texts.texts[i].begin(), end_of_prompt}, .reference = {end_of_prompt, texts.texts[i].end()}};
   };
   const std::optional<double> before = allocated_bytes();
   const auto drafter = Registry<Drafter>::instance().make(description, context);

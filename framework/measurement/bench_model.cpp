@@ -53,7 +53,8 @@ void measure_bandwidth(BenchModelReport& report) {
     report.notes.push_back("read bandwidth was not measured: too little free memory");
     return;
   }
-  if (bytes < kReadBytes) report.notes.push_back(fmt::format("read bandwidth was measured over {} MiB: memory is short", bytes >> 20));
+  if (bytes < kReadBytes)
+    report.notes.push_back(fmt::format("read bandwidth was measured over {} MiB: memory is short", bytes >> 20));
   const std::int64_t count = static_cast<std::int64_t>(bytes / sizeof(std::uint64_t));
   const at::Tensor buffer = at::ones({count}, at::kLong);
   const auto* values = reinterpret_cast<const std::uint64_t*>(buffer.const_data_ptr<std::int64_t>());
@@ -84,8 +85,8 @@ void check_options(const BenchModelOptions& options, const formats::ModelConfig&
   for (const int rows : options.rows) {
     if (rows < 1) fail("bench model: {}, at least 1 is needed", counted(rows, "row"));
     if (rows > config.context - options.context) {
-      fail("bench model: {} after {} of context exceed the model's context of {}", counted(rows, "row"), counted(options.context, "token"),
-           config.context);
+      fail("bench model: {} after {} of context exceed the model's context of {}", counted(rows, "row"),
+           counted(options.context, "token"), config.context);
     }
   }
 }
@@ -95,7 +96,8 @@ class RandomText {
  public:
   Tokens tokens(int count, int vocab) {
     Tokens tokens(static_cast<std::size_t>(count));
-    for (Token& token : tokens) token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % vocab;
+    for (Token& token : tokens)
+      token = static_cast<Token>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33) % vocab;
     return tokens;
   }
 
@@ -106,10 +108,12 @@ class RandomText {
 // One model with filled caches, to be asked for forwards of any size.
 class Bench {
  public:
-  Bench(const model::LanguageModel& model, const std::vector<int>& rows, int context, int batch) : model_(model), context_(context) {
+  Bench(const model::LanguageModel& model, const std::vector<int>& rows, int context, int batch)
+      : model_(model), context_(context) {
     const int most = *std::max_element(rows.begin(), rows.end());
     for (int i = 0; i < batch; ++i) caches_.push_back(model.make_cache(context_ + std::max(most, 1)));
-    while (caches_[0]->length() < context_) forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), model::LogitRows::None);
+    while (caches_[0]->length() < context_)
+      forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), model::LogitRows::None);
   }
 
   double seconds(int rows) {
@@ -125,7 +129,8 @@ class Bench {
     const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
     std::vector<model::ForwardItem> items;
     for (const auto& cache : caches_)
-      items.push_back({.input = TokenSpan(tokens), .shape = model::ChainShape{}, .cache = cache.get(), .logits = logits});
+      items.push_back(
+          {.input = TokenSpan(tokens), .shape = model::ChainShape{}, .cache = cache.get(), .logits = logits});
     const model::ForwardResult result = model_.forward(items, model::ForwardOptions{});
     // A CUDA device works on its own; asking for a value waits for it.
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
@@ -160,7 +165,9 @@ std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& mo
                                                   const ForwardTimesOptions& options) {
   Bench bench(model, rows, options.context, options.batch);
   std::optional<Bench> draft;
-  if (options.draft) draft.emplace(*options.draft, std::vector<int>{1}, std::min(options.context, options.draft->config().context - 1), 1);
+  if (options.draft)
+    draft.emplace(*options.draft, std::vector<int>{1}, std::min(options.context, options.draft->config().context - 1),
+                  1);
   std::vector<std::vector<double>> times;
   std::vector<bool> is_short;
   for (const int count : rows) {
@@ -182,14 +189,16 @@ std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& mo
   return times;
 }
 
-BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load, const BenchModelOptions& options) {
+BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load,
+                             const BenchModelOptions& options) {
   check_options(options, formats::load_model_config(folder));
   BenchModelReport report;
   report.threads = at::get_num_threads();
   report.batch = options.batch;
   measure_bandwidth(report);
 
-  std::shared_ptr<const model::LanguageModel> loaded = model::load_model(folder, {.dtype = load.dtype, .device = load.device});
+  std::shared_ptr<const model::LanguageModel> loaded =
+      model::load_model(folder, {.dtype = load.dtype, .device = load.device});
   if (load.int8) {
     const auto rounded = loaded->quantised();
     if (!rounded) fail("bench model: weights of 8 bits are computed on the CPU only");
@@ -198,13 +207,17 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
   }
   const auto* model = dynamic_cast<const model::Transformer*>(loaded.get());
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
-  report.dtype = load.int8 ? "int8" : model->dtype() == at::kFloat ? "f32" : model->dtype() == at::kDouble ? "f64" : "bf16";
+  report.dtype = load.int8                       ? "int8"
+                 : model->dtype() == at::kFloat  ? "f32"
+                 : model->dtype() == at::kDouble ? "f64"
+                                                 : "bf16";
   report.weight_bytes = static_cast<double>(model->weight_bytes_per_forward());
-  std::vector<std::vector<double>> times =
-      forward_times_ms(*model, options.rows, {.context = options.context, .repeats = options.repeats, .batch = options.batch});
+  std::vector<std::vector<double>> times = forward_times_ms(
+      *model, options.rows, {.context = options.context, .repeats = options.repeats, .batch = options.batch});
   for (std::size_t i = 0; i < options.rows.size(); ++i) {
     const int rows = options.rows[i];
-    const double bytes = report.weight_bytes + static_cast<double>(model->cache_bytes_per_row()) * options.batch * (options.context + rows);
+    const double bytes = report.weight_bytes +
+                         static_cast<double>(model->cache_bytes_per_row()) * options.batch * (options.context + rows);
     const double middle = median(std::move(times[i]));
     report.rows.push_back({rows, middle, bytes / middle / 1e6});
   }

@@ -1,8 +1,9 @@
 // What one forward of 1, 2, 4 ... rows costs on this machine, beside what its memory allows.
 //
-// Contract: repeats are interleaved over the row counts, so that a slow spell of the machine touches all of them alike; reported are medians.
-// Every row count is warmed up first. `gbs` counts what a forward has to read: all weights once (of the embedding table only the rows that are
-// looked up, unless it is the head too) and the cache rows that are attended to.
+// Contract: repeats are interleaved over the row counts, so that a slow spell of the machine touches all of them alike;
+// reported are medians. Every row count is warmed up first. `gbs` counts what a forward has to read: all weights once
+// (of the embedding table only the rows that are looked up, unless it is the head too) and the cache rows that are
+// attended to.
 #pragma once
 
 #include <filesystem>
@@ -52,16 +53,17 @@ struct ForwardTimesOptions {
   int batch = 1;
   // Counts that follow one whose warm-up took more are left out: the result is shorter by them.
   std::optional<double> longest_ms = std::nullopt;
-  // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long: the longer the target waits,
-  // the less of it is left in the processor's caches.
+  // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long: the
+  // longer the target waits, the less of it is left in the processor's caches.
   const model::LanguageModel* draft = nullptr;
 };
 
-// Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. A short forward follows an untimed one of its own count,
-// because what it finds in the caches is a good part of what it takes.
+// Milliseconds of the repeated forwards of each row count, interleaved, after one warm-up of each. A short forward
+// follows an untimed one of its own count, because what it finds in the caches is a good part of what it takes.
 std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& model, const std::vector<int>& rows,
                                                   const ForwardTimesOptions& options);
 
-BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load, const BenchModelOptions& options);
+BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load,
+                             const BenchModelOptions& options);
 
 }  // namespace foretell::measurement

@@ -24,7 +24,9 @@ constexpr std::uint64_t kSeed = 1;
 class RowScores final : public decoding::WarpedScores {
  public:
   RowScores(const at::Tensor& rows, const DraftTree& draft, const Sampler& sampler)
-      : decoding::WarpedScores(draft, sampler, {}), rows_(rows.const_data_ptr<float>()), vocab_(static_cast<int>(rows.size(1))) {}
+      : decoding::WarpedScores(draft, sampler, {}),
+        rows_(rows.const_data_ptr<float>()),
+        vocab_(static_cast<int>(rows.size(1))) {}
 
  private:
   int vocab() const override { return vocab_; }
@@ -50,7 +52,8 @@ const std::vector<Drawing>& drawings() {
   return all;
 }
 
-// 4 children of the anchor, 2 of each of the next two levels, then chains, until all nodes are there. Row n of `rows` is what the target says at node n.
+// 4 children of the anchor, 2 of each of the next two levels, then chains, until all nodes are there. Row n of `rows`
+// is what the target says at node n.
 DraftTree make_tree(const at::Tensor& rows, int nodes, Draws kind) {
   const auto vocab = static_cast<int>(rows.size(1));
   DraftTree tree(0);
@@ -62,7 +65,8 @@ DraftTree make_tree(const at::Tensor& rows, int nodes, Draws kind) {
     const float* logits = row.const_data_ptr<float>();
     const float top = *std::max_element(logits, logits + vocab);
     for (int t = 0; t < vocab; ++t)
-      weights[t] = std::exp(logits[t] - top + kUnlikeness * normal_at(kSeed, static_cast<std::uint64_t>(node) * vocab + t));
+      weights[t] =
+          std::exp(logits[t] - top + kUnlikeness * normal_at(kSeed, static_cast<std::uint64_t>(node) * vocab + t));
     std::optional<Law> q = Law::dense(std::move(weights));
     if (kind == Draws::PointMass) {
       for (const Token token : q->top(std::min(width, nodes - (tree.size() - 1)))) tree.choose(node, token, vocab);
@@ -82,17 +86,23 @@ DraftTree make_tree(const at::Tensor& rows, int nodes, Draws kind) {
 class ForwardBench {
  public:
   ForwardBench(const model::LanguageModel& model, int context, int rows)
-      : model_(model), context_(context), tokens_(static_cast<std::size_t>(rows)), cache_(model.make_cache(context + rows)) {
+      : model_(model),
+        context_(context),
+        tokens_(static_cast<std::size_t>(rows)),
+        cache_(model.make_cache(context + rows)) {
     const Tokens before(static_cast<std::size_t>(context), 1);
-    if (context > 0) model.forward(model::ForwardItem{before, model::ChainShape{}, cache_.get(), model::LogitRows::None});
-    for (int i = 0; i < rows; ++i) tokens_[i] = static_cast<Token>(mix64(i) % static_cast<std::uint64_t>(model.config().vocab_size));
+    if (context > 0)
+      model.forward(model::ForwardItem{before, model::ChainShape{}, cache_.get(), model::LogitRows::None});
+    for (int i = 0; i < rows; ++i)
+      tokens_[i] = static_cast<Token>(mix64(i) % static_cast<std::uint64_t>(model.config().vocab_size));
   }
 
   // [rows, vocab] on the host; a device is waited for.
   at::Tensor run() {
-    at::Tensor logits = model_.forward(model::ForwardItem{tokens_, model::ChainShape{}, cache_.get(), model::LogitRows::All})
-                            .logits.to(at::kCPU)
-                            .contiguous();
+    at::Tensor logits =
+        model_.forward(model::ForwardItem{tokens_, model::ChainShape{}, cache_.get(), model::LogitRows::All})
+            .logits.to(at::kCPU)
+            .contiguous();
     cache_->truncate(context_);
     return logits;
   }
@@ -143,7 +153,8 @@ BenchVerifyReport bench_verify(const model::LanguageModel& model, const BenchVer
   report.rows.reserve(names.size());
   for (const std::string& name : names) {
     report.rows.push_back({name});
-    verifiers.push_back(Registry<Verifier>::instance().make(ConfigValue::scalar(name), BuildContext{.vocab = report.vocab}));
+    verifiers.push_back(
+        Registry<Verifier>::instance().make(ConfigValue::scalar(name), BuildContext{.vocab = report.vocab}));
     const SamplingOptions greedy{.temperature = 0.0}, sampled{.temperature = 1.0};
     if (!verifiers.back()->refuses(drawings().back().form, greedy))
       trials.push_back({&report.rows.back(), &BenchVerifyRow::greedy_ms, verifiers.back().get(), &chosen, greedy});

@@ -55,7 +55,8 @@ void EnergyMeter::find_zones() {
     const std::string name = io::read_system_file(zone / "name").value_or("");
     const bool dram = name == "dram";
     if (!dram && !name.starts_with("package")) continue;
-    const auto range = io::system_number<std::uint64_t>(io::read_system_file(zone / "max_energy_range_uj").value_or(""));
+    const auto range =
+        io::system_number<std::uint64_t>(io::read_system_file(zone / "max_energy_range_uj").value_or(""));
     zones_.push_back({.counter = zone / "energy_uj", .dram = dram, .range = range});
   }
   if (std::none_of(zones_.begin(), zones_.end(), [](const Zone& zone) { return !zone.dram; }))

@@ -1,12 +1,13 @@
 // What a run took from the wall, as far as the processor counts it.
 //
-// Source: the kernel's powercap files of RAPL, <root>/intel-rapl:<zone>[:<part>]/{name, energy_uj, max_energy_range_uj}; AMD's processors appear
-// under the same names. Units: joules.
+// Source: the kernel's powercap files of RAPL, <root>/intel-rapl:<zone>[:<part>]/{name, energy_uj,
+// max_energy_range_uj}; AMD's processors appear under the same names. Units: joules.
 //
-// Contract: zones named "package-..." are added up, and "dram" is reported beside them. Not counted are the parts core and uncore and the mirror
-// intel-rapl-mmio, which the packages hold already, and psys, which holds the packages. Counters wrap at their range: update() has to be called
-// before one can have gone round (262 kJ last 44 minutes at 100 W). They count the whole machine, not this process. A counter that cannot be
-// read makes energy absent, with the reason; never 0. Then a power that the user stated stands in, power times time, and the result says so.
+// Contract: zones named "package-..." are added up, and "dram" is reported beside them. Not counted are the parts core
+// and uncore and the mirror intel-rapl-mmio, which the packages hold already, and psys, which holds the packages.
+// Counters wrap at their range: update() has to be called before one can have gone round (262 kJ last 44 minutes at 100
+// W). They count the whole machine, not this process. A counter that cannot be read makes energy absent, with the
+// reason; never 0. Then a power that the user stated stands in, power times time, and the result says so.
 #pragma once
 
 #include <cstdint>

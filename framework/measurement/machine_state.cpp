@@ -63,8 +63,8 @@ MachineState read_machine_state(const MachineRoots& roots) {
 std::vector<std::string> timing_doubts(const MachineState& before, int threads) {
   std::vector<std::string> doubts;
   if (before.load_1 && before.cpus && *before.load_1 + threads > *before.cpus + 0.5)
-    doubts.push_back(fmt::format("the load was {:.1f} before {} of ours came to {}", *before.load_1, counted(threads, "thread"),
-                                 counted(*before.cpus, "CPU")));
+    doubts.push_back(fmt::format("the load was {:.1f} before {} of ours came to {}", *before.load_1,
+                                 counted(threads, "thread"), counted(*before.cpus, "CPU")));
   const bool fixed = before.governors.empty() || before.governors == std::vector<std::string>{"performance"};
   if (!fixed) doubts.push_back(fmt::format("the clock changes (governor {})", fmt::join(before.governors, ", ")));
   return doubts;

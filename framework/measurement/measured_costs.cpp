@@ -11,7 +11,8 @@ constexpr int kRepeats = 5, kMostRepeats = 40;
 constexpr double kBudgetMs = 1500;  // for a small model, whose forwards are short beside a busy machine's slow spells
 constexpr int kContext = 64;
 constexpr double kLongestMs = 1000;
-// With the first count after each at which kernels change or tiles are full: costs jump there, and the drafts of 4, 8 and 16 tokens land on it.
+// With the first count after each at which kernels change or tiles are full: costs jump there, and the drafts of 4, 8
+// and 16 tokens land on it.
 constexpr int kRowCounts[] = {1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 96, 128};
 
 double median(std::vector<double> of) {
@@ -46,8 +47,10 @@ std::vector<cost::RowCost> measure(const model::LanguageModel& model, const mode
 
 int row_cost_context(const formats::ModelConfig& target) { return std::min(kContext, target.context / 2); }
 
-std::shared_ptr<const cost::RowCosts> measure_row_costs(const model::LanguageModel& target, const model::LanguageModel* draft) {
-  return std::make_shared<cost::RowCosts>(measure(target, draft), draft ? measure(*draft, nullptr) : std::vector<cost::RowCost>{});
+std::shared_ptr<const cost::RowCosts> measure_row_costs(const model::LanguageModel& target,
+                                                        const model::LanguageModel* draft) {
+  return std::make_shared<cost::RowCosts>(measure(target, draft),
+                                          draft ? measure(*draft, nullptr) : std::vector<cost::RowCost>{});
 }
 
 }  // namespace foretell::measurement

@@ -44,7 +44,8 @@ std::optional<double> busy_seconds(const fs::path& stat) {
   std::istringstream words(io::read_system_file(stat).value_or(""));
   std::string name;
   double user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0;
-  if (ticks <= 0 || !(words >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal) || name != "cpu")
+  if (ticks <= 0 || !(words >> name >> user >> nice >> system >> idle >> iowait >> irq >> softirq >> steal) ||
+      name != "cpu")
     return std::nullopt;
   return (user + nice + system + irq + softirq + steal) / static_cast<double>(ticks);
 }
@@ -62,7 +63,8 @@ ProcessorTime read_processor_time(const fs::path& proc) {
 
 std::optional<double> contention(const ProcessorTime& before, const ProcessorTime& after) {
   if (!before.ran_s || !before.waited_s || !after.ran_s || !after.waited_s) return std::nullopt;
-  const double ran = std::max(0.0, *after.ran_s - *before.ran_s), waited = std::max(0.0, *after.waited_s - *before.waited_s);
+  const double ran = std::max(0.0, *after.ran_s - *before.ran_s),
+               waited = std::max(0.0, *after.waited_s - *before.waited_s);
   if (ran + waited <= 0) return std::nullopt;
   return waited / (ran + waited);
 }

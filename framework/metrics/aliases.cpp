@@ -6,7 +6,8 @@
 namespace foretell::metrics {
 namespace {
 
-constexpr std::string_view kVllm = "vLLM", kLlama = "llama.cpp", kSglang = "SGLang", kSpecBench = "Spec-Bench", kAiperf = "AIPerf";
+constexpr std::string_view kVllm = "vLLM", kLlama = "llama.cpp", kSglang = "SGLang", kSpecBench = "Spec-Bench",
+                           kAiperf = "AIPerf";
 
 constexpr std::string_view kOnlyDrafting = "over rounds with a draft only";
 constexpr std::string_view kPercent = "in percent";
@@ -28,7 +29,8 @@ constexpr MetricAlias kAliases[] = {
     {"acceptance_rate_per_position", kVllm, "Per-position acceptance rate", ""},
     {"acceptance_histogram", kVllm, "acceptance_histogram", kOnlyDrafting},
     {"acceptance_histogram", kAiperf, "pooled_spec_decode_acceptance_histogram", kOnlyDrafting},
-    {"acceptance_histogram_by_depth", kVllm, "acceptance_histogram_by_draft_length", "by drafted tokens: the same for chains"},
+    {"acceptance_histogram_by_depth", kVllm, "acceptance_histogram_by_draft_length",
+     "by drafted tokens: the same for chains"},
     {"rounds", kVllm, "num_spec_steps", kOnlyDrafting},
     {"rounds", kSglang, "spec_verify_ct", ""},
     {"rounds", kSpecBench, "decoding_steps", "one number a turn"},
@@ -38,8 +40,10 @@ constexpr MetricAlias kAliases[] = {
     {"accepted", kVllm, "num_accepted_draft_tokens", ""},
     {"accepted", kLlama, "draft_n_accepted", ""},
     {"tokens", kSpecBench, "new_tokens", "one number a turn; the baseline's are counted from its text instead"},
-    {"emitted_per_scored", kAiperf, "Accepted per Verified", "the mean over requests of (accepted + 1) / (drafted + 1)"},
-    {"tokens_per_second", kSpecBench, "Tokens per second", "the mean over questions of tokens / time, not total tokens / total time"},
+    {"emitted_per_scored", kAiperf, "Accepted per Verified",
+     "the mean over requests of (accepted + 1) / (drafted + 1)"},
+    {"tokens_per_second", kSpecBench, "Tokens per second",
+     "the mean over questions of tokens / time, not total tokens / total time"},
     {"speedup", kSpecBench, "Speedup ratio", "the ratio of two such means"},
     {"time_to_first_token", kVllm, "TTFT", "in ms; at a client, network and queue included"},
     {"time_to_first_token", kAiperf, "time_to_first_token", "in ms; at a client, network and queue included"},

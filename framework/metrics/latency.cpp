@@ -105,16 +105,20 @@ LatencySummary latency_summary(std::span<const std::vector<Emission>> requests) 
 }
 
 bool meets(Emissions request, const LatencyTargets& targets) {
-  const auto within = [](std::optional<double> value, std::optional<double> limit) { return !value || !limit || *value <= *limit; };
+  const auto within = [](std::optional<double> value, std::optional<double> limit) {
+    return !value || !limit || *value <= *limit;
+  };
   const std::optional<double> first = time_to_first_token(request);
   return first && within(first, targets.time_to_first_token_ns) &&
          within(time_per_output_token(request), targets.time_per_output_token_ns) &&
          within(end_to_end_latency(request), targets.end_to_end_ns);
 }
 
-std::optional<double> goodput(std::span<const std::vector<Emission>> requests, const LatencyTargets& targets, double run_ns) {
+std::optional<double> goodput(std::span<const std::vector<Emission>> requests, const LatencyTargets& targets,
+                              double run_ns) {
   if (!(run_ns > 0)) return std::nullopt;
-  const auto good = std::count_if(requests.begin(), requests.end(), [&](const auto& request) { return meets(request, targets); });
+  const auto good =
+      std::count_if(requests.begin(), requests.end(), [&](const auto& request) { return meets(request, targets); });
   return static_cast<double>(good) / (run_ns * 1e-9);
 }
 

@@ -101,7 +101,9 @@ std::optional<double> undrafted_round_share(Rounds rounds) {
 }
 
 std::vector<double> acceptance_rate_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::drafting); }
-std::vector<double> conditional_acceptance_per_position(Rounds rounds) { return rates(rounds, &PositionCounts::evaluated); }
+std::vector<double> conditional_acceptance_per_position(Rounds rounds) {
+  return rates(rounds, &PositionCounts::evaluated);
+}
 
 std::optional<double> acceptance_per_trial(Rounds rounds) {
   const auto trials = sum(rounds, [](const RoundRecord& r) { return r.accepted + (observed_run(r).rejected ? 1 : 0); });

@@ -1,8 +1,9 @@
 // What the rounds of a run say: one metric a function, each a pure fold over round records.
 //
-// Contract: functions of plain records, without state. A metric that would divide by zero (no round, nothing drafted) is absent, never 0.
-// Two means exist over rounds and they differ: "pooled" weighs every round alike, "per request" weighs every request alike. Both are named.
-// Rounds that a stop token or a length limit cut short count what they emitted. Positions count from 1: position i is the i-th drafted depth.
+// Contract: functions of plain records, without state. A metric that would divide by zero (no round, nothing drafted)
+// is absent, never 0. Two means exist over rounds and they differ: "pooled" weighs every round alike, "per request"
+// weighs every request alike. Both are named. Rounds that a stop token or a length limit cut short count what they
+// emitted. Positions count from 1: position i is the i-th drafted depth.
 #pragma once
 
 #include <cstdint>
@@ -36,21 +37,25 @@ std::optional<double> draft_acceptance_rate(Rounds rounds);
 // [1] the mean over requests of accepted / drafted; requests that drafted nothing are left out.
 std::optional<double> draft_acceptance_rate_per_request(std::span<const Rounds> requests);
 
-// [tokens / round], [rows / round], [tokens / round]: means over all rounds, those that drafted nothing included. Rows are what the target scored.
+// [tokens / round], [rows / round], [tokens / round]: means over all rounds, those that drafted nothing included. Rows
+// are what the target scored.
 std::optional<double> accepted_per_round(Rounds rounds);
 std::optional<double> scored_per_round(Rounds rounds);
 std::optional<double> drafted_per_round(Rounds rounds);
-// [tokens / row] emitted / scored, pooled: how much of the target's work became output. 1.0 is plain decoding, and the most that there can be.
+// [tokens / row] emitted / scored, pooled: how much of the target's work became output. 1.0 is plain decoding, and the
+// most that there can be.
 std::optional<double> emitted_per_scored(Rounds rounds);
 // [1] the share of rounds that drafted nothing.
 std::optional<double> undrafted_round_share(Rounds rounds);
 
-// [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and llama.cpp define it.
+// [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and
+// llama.cpp define it.
 std::vector<double> acceptance_rate_per_position(Rounds rounds);
-// [1] entry i - 1 is (rounds that accepted at least i) / (rounds in which position i was decided: accepted, or the first to be rejected). A draft
-// that ended before position i, or whose request ended, did not decide it.
+// [1] entry i - 1 is (rounds that accepted at least i) / (rounds in which position i was decided: accepted, or the
+// first to be rejected). A draft that ended before position i, or whose request ended, did not decide it.
 std::vector<double> conditional_acceptance_per_position(Rounds rounds);
-// [1] accepted / (accepted + first rejections): one probability for all positions, the maximum likelihood if they were alike and independent.
+// [1] accepted / (accepted + first rejections): one probability for all positions, the maximum likelihood if they were
+// alike and independent.
 std::optional<double> acceptance_per_trial(Rounds rounds);
 
 // [rounds] entry i - 1 is what the two above divide: how many rounds a rate rests on.

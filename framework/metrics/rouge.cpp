@@ -40,7 +40,8 @@ std::size_t longest_common_subsequence(const std::vector<std::string>& a, const 
 double rouge_l(std::string_view a, std::string_view b) {
   const std::vector<std::string> left = words_of(a), right = words_of(b);
   if (left.empty() && right.empty()) return 1;
-  return 2.0 * static_cast<double>(longest_common_subsequence(left, right)) / static_cast<double>(left.size() + right.size());
+  return 2.0 * static_cast<double>(longest_common_subsequence(left, right)) /
+         static_cast<double>(left.size() + right.size());
 }
 
 }  // namespace foretell::metrics

@@ -19,7 +19,8 @@ namespace {
 constexpr double kFarthest = 2;               // of the bootstrap-t, in quantiles of Student's t
 constexpr std::size_t kMostResampled = 1000;  // samples: the two agree there
 
-// Student's t: the probability of [-t, t]. Finite sums for whole degrees of freedom (Abramowitz, Stegun 1964, 26.7.3 and 26.7.4).
+// Student's t: the probability of [-t, t]. Finite sums for whole degrees of freedom (Abramowitz, Stegun 1964, 26.7.3
+// and 26.7.4).
 double student_within(double t, int freedom) {
   const double angle = std::atan(t / std::sqrt(freedom)), cosine2 = std::cos(angle) * std::cos(angle);
   const bool odd = freedom % 2 == 1;
@@ -121,7 +122,8 @@ Estimate bootstrap(const std::vector<Row<Columns>>& rows, Statistic statistic, c
   const double value = rows.empty() ? std::numeric_limits<double>::quiet_NaN() : statistic(sums);
   if (std::isfinite(value)) out.value = value;
   if (rows.size() < 2) {
-    out.no_interval = fmt::format("an interval needs at least 2 samples, there {} {}", rows.size() == 1 ? "is" : "are", rows.size());
+    out.no_interval =
+        fmt::format("an interval needs at least 2 samples, there {} {}", rows.size() == 1 ? "is" : "are", rows.size());
     return out;
   }
   const double error = jackknife_error<Columns>(all, sums, statistic);
@@ -132,17 +134,18 @@ Estimate bootstrap(const std::vector<Row<Columns>>& rows, Statistic statistic, c
   const double student = student_quantile(options.confidence, static_cast<int>(rows.size()) - 1);
   Reach reach;
   // Two rows have no resample besides themselves, and many need none.
-  if (rows.size() > 2 && rows.size() <= kMostResampled && error > 0) reach = resampled_reach(rows, value, student, statistic, options);
-  out.interval =
-      Interval{value - error * std::max(reach.below, student), value + error * std::max(reach.above, student), options.confidence};
+  if (rows.size() > 2 && rows.size() <= kMostResampled && error > 0)
+    reach = resampled_reach(rows, value, student, statistic, options);
+  out.interval = Interval{value - error * std::max(reach.below, student),
+                          value + error * std::max(reach.above, student), options.confidence};
   return out;
 }
 
 bool amount(double value) { return std::isfinite(value) && value >= 0; }
 
 bool is_usable(const PromptPair& p) {
-  return amount(p.method_tokens) && amount(p.baseline_tokens) && amount(p.method_ns) && amount(p.baseline_ns) && p.method_ns > 0 &&
-         p.baseline_ns > 0;
+  return amount(p.method_tokens) && amount(p.baseline_tokens) && amount(p.method_ns) && amount(p.baseline_ns) &&
+         p.method_ns > 0 && p.baseline_ns > 0;
 }
 
 std::vector<Row<4>> usable(std::span<const PromptPair> prompts) {
@@ -156,8 +159,8 @@ double speed_ratio(const Row<4>& sums) { return (sums[0] / sums[1]) / (sums[2] /
 double log_speed_ratio(const Row<4>& sums) { return std::log(speed_ratio(sums)); }
 
 std::string interval_words(const Estimate& speedup) {
-  return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {}", 100 * speedup.interval->confidence, speedup.interval->low,
-                     speedup.interval->high, units_of(speedup));
+  return fmt::format("{:.0f} % interval {:.3g} to {:.3g} over {}", 100 * speedup.interval->confidence,
+                     speedup.interval->low, speedup.interval->high, units_of(speedup));
 }
 
 }  // namespace
@@ -168,21 +171,24 @@ Estimate paired_speedup(std::span<const PromptPair> prompts, const BootstrapOpti
   Row<4> sums{};
   for (const Row<4>& row : rows) add(sums, row);
   out.value = std::isfinite(speed_ratio(sums)) ? std::optional(speed_ratio(sums)) : std::nullopt;
-  if (out.interval) out.interval = Interval{std::exp(out.interval->low), std::exp(out.interval->high), out.interval->confidence};
+  if (out.interval)
+    out.interval = Interval{std::exp(out.interval->low), std::exp(out.interval->high), out.interval->confidence};
   out.left_out = static_cast<int>(prompts.size() - rows.size());
   for (const PromptPair& p : prompts) out.prompts += is_usable(p) ? p.prompts : 0;
   if (out.samples == 1 && out.prompts > 1)
     out.no_interval = fmt::format("all {} ran in one batch, which is one sample", counted(out.prompts, "prompt"));
   else if (out.samples < kLeastUnits)
-    out.no_interval = fmt::format("an interval needs at least {} {}, there {} {}", kLeastUnits,
-                                  out.prompts > out.samples ? "batches" : "prompts", out.samples == 1 ? "is" : "are", units_of(out));
+    out.no_interval =
+        fmt::format("an interval needs at least {} {}, there {} {}", kLeastUnits,
+                    out.prompts > out.samples ? "batches" : "prompts", out.samples == 1 ? "is" : "are", units_of(out));
   if (!out.no_interval.empty()) out.interval.reset();
   return out;
 }
 
 std::string units_of(const Estimate& estimate) {
   const std::string prompts = counted(std::max(estimate.prompts, estimate.samples), "prompt");
-  return estimate.prompts <= estimate.samples ? prompts : counted(estimate.samples, "batch", "batches") + " of " + prompts;
+  return estimate.prompts <= estimate.samples ? prompts
+                                              : counted(estimate.samples, "batch", "batches") + " of " + prompts;
 }
 
 Estimate mean_with_interval(std::span<const double> values, const BootstrapOptions& options) {
@@ -247,9 +253,9 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise, std::optio
   const double effect = std::abs(*speedup.value - 1);
   const std::string numbers = fmt::format("{:.3g}x, {}", *speedup.value, interval_words(speedup));
   if (speedup.samples < kLeastPrompts)
-    return {
-        {},
-        fmt::format("not judged: fewer than {} {}; {}", kLeastPrompts, speedup.prompts > speedup.samples ? "batches" : "prompts", numbers)};
+    return {{},
+            fmt::format("not judged: fewer than {} {}; {}", kLeastPrompts,
+                        speedup.prompts > speedup.samples ? "batches" : "prompts", numbers)};
   SpeedupVerdict verdict = speedup.interval->low > 1 ? SpeedupVerdict::Faster : SpeedupVerdict::Slower;
   std::string remark;
   if (speedup.interval->contains(1))
@@ -258,7 +264,8 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise, std::optio
     verdict = SpeedupVerdict::NoiseExceedsEffect;
   else if (contention && *contention > kMostContention)
     verdict = SpeedupVerdict::UnreliableTiming;
-  if (noise && *noise > effect) remark = fmt::format("; repeats vary by {:.1f} %, the effect is {:.1f} %", 100 * *noise, 100 * effect);
+  if (noise && *noise > effect)
+    remark = fmt::format("; repeats vary by {:.1f} %, the effect is {:.1f} %", 100 * *noise, 100 * effect);
   if (contention && *contention > kMostContention)
     remark += fmt::format("; threads waited {:.0f} % of the time for processors that others had", 100 * *contention);
   return {verdict, fmt::format("{}: {}{}", name_of(verdict), numbers, remark)};
@@ -266,7 +273,8 @@ Judgement judge(const Estimate& speedup, std::optional<double> noise, std::optio
 
 Judgement unreliable_timing(const Estimate& speedup, const std::string& contradiction) {
   const std::string value = speedup.value ? fmt::format("; measured were {:.3g}x", *speedup.value) : "";
-  return {SpeedupVerdict::UnreliableTiming, fmt::format("{}: {}{}", name_of(SpeedupVerdict::UnreliableTiming), contradiction, value)};
+  return {SpeedupVerdict::UnreliableTiming,
+          fmt::format("{}: {}{}", name_of(SpeedupVerdict::UnreliableTiming), contradiction, value)};
 }
 
 }  // namespace foretell::metrics

@@ -14,7 +14,8 @@
 namespace foretell::model {
 namespace {
 
-constexpr std::int64_t kWatchedQueries = 64;  // whose weights are in memory at a time: a long prompt never holds [prompt, prompt]
+constexpr std::int64_t kWatchedQueries =
+    64;  // whose weights are in memory at a time: a long prompt never holds [prompt, prompt]
 
 // What an item's queries look at in one layer.
 struct Attended {
@@ -29,12 +30,13 @@ Attended whole_cache(const ItemPlan& item, const kernels::HeadLayout& layout, in
   const kernels::SeenRows& seen = seen_in_layer(item, layout);
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
-  return {item.cache->keys(layer).narrow(1, seen.first, length), item.cache->values(layer).narrow(1, seen.first, length),
-          causal ? at::Tensor() : seen.mask(), causal};
+  return {item.cache->keys(layer).narrow(1, seen.first, length),
+          item.cache->values(layer).narrow(1, seen.first, length), causal ? at::Tensor() : seen.mask(), causal};
 }
 
-// The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then broadcast over the group by a
-// stride of zero. A single row that sees everything needs no mask, so its group becomes the rows of one matrix product.
+// The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then
+// broadcast over the group by a stride of zero. A single row that sees everything needs no mask, so its group becomes
+// the rows of one matrix product.
 at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout, double scale) {
   const std::int64_t group = layout.heads / layout.kv_heads;
   const std::int64_t rows = queries.size(0);
@@ -47,15 +49,17 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kern
   }
   const auto broadcast = [group](const at::Tensor& t) { return t.expand({t.size(0), group, t.size(2), t.size(3)}); };
   const auto mask = seen.mask.defined() ? std::optional(seen.mask) : std::nullopt;
-  const at::Tensor out = at::scaled_dot_product_attention(grouped.permute({1, 2, 0, 3}), broadcast(keys), broadcast(values), mask, 0.0,
-                                                          seen.causal, scale);  // [kv_heads, group, rows, head_dim]
+  const at::Tensor out =
+      at::scaled_dot_product_attention(grouped.permute({1, 2, 0, 3}), broadcast(keys), broadcast(values), mask, 0.0,
+                                       seen.causal, scale);  // [kv_heads, group, rows, head_dim]
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
-at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
+                         double scale) {
   if (kernels::has_few_row_attention(queries))
-    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen_in_layer(item, layout), layout,
-                                    scale);
+    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer),
+                                    seen_in_layer(item, layout), layout, scale);
   return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
 }
 
@@ -68,7 +72,8 @@ struct Columns {
 
 Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
   const int lists = chosen.per_head ? kv_heads : 1;
-  FORETELL_CHECK(chosen.rows.size() % static_cast<std::size_t>(lists) == 0, "{} visible rows for {} key heads", chosen.rows.size(), lists);
+  FORETELL_CHECK(chosen.rows.size() % static_cast<std::size_t>(lists) == 0, "{} visible rows for {} key heads",
+                 chosen.rows.size(), lists);
   Columns out{{}, chosen.per_head, static_cast<int>(chosen.rows.size()) / lists};
   const int own = item.start + item.rows - item.below;
   out.rows.reserve(chosen.rows.size() + static_cast<std::size_t>(own) * static_cast<std::size_t>(lists));
@@ -76,7 +81,8 @@ Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
     int last = -1;
     for (int i = 0; i < out.count; ++i) {
       const int row = chosen.rows[static_cast<std::size_t>(list) * out.count + i];
-      FORETELL_CHECK(row > last && row < item.below, "visible row {} follows row {}, {} rows are below the item's", row, last, item.below);
+      FORETELL_CHECK(row > last && row < item.below, "visible row {} follows row {}, {} rows are below the item's", row,
+                     last, item.below);
       out.rows.push_back(last = row);
     }
     for (int row = item.below; row < item.start + item.rows; ++row) out.rows.push_back(row);
@@ -100,12 +106,13 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
     return all.view({heads * capacity, all.size(2)}).index_select(0, index).view({heads, width, all.size(2)});
   };
   const at::Tensor& mask = item.seen.mask();
-  return {rows_of(keys), rows_of(values), mask.defined() ? mask.narrow(3, item.below - columns.count, width) : at::Tensor(), false};
+  return {rows_of(keys), rows_of(values),
+          mask.defined() ? mask.narrow(3, item.below - columns.count, width) : at::Tensor(), false};
 }
 
 // The same with the weights written out for the policy.
-at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout, double scale,
-                          const ItemPlan& item, int layer, const Columns& columns) {
+at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout,
+                          double scale, const ItemPlan& item, int layer, const Columns& columns) {
   const std::int64_t group = layout.heads / layout.kv_heads, rows = queries.size(0), width = seen.keys.size(1);
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim}).permute({1, 2, 0, 3});
   const at::Tensor keys = seen.keys.transpose(1, 2);
@@ -121,23 +128,28 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
       scores.masked_fill_(later, -std::numeric_limits<double>::infinity());
     }
     const at::Tensor weights = scores.softmax(-1);
-    const at::Tensor mixed = weights.to(queries.scalar_type()).view({layout.kv_heads, group * count, width}).bmm(seen.values);
+    const at::Tensor mixed =
+        weights.to(queries.scalar_type()).view({layout.kv_heads, group * count, width}).bmm(seen.values);
     out.narrow(0, first, count)
-        .copy_(mixed.view({layout.kv_heads, group, count, layout.value_dim()}).permute({2, 0, 1, 3}).reshape({count, out.size(1)}));
+        .copy_(mixed.view({layout.kv_heads, group, count, layout.value_dim()})
+                   .permute({2, 0, 1, 3})
+                   .reshape({count, out.size(1)}));
     const at::Tensor summed = weights.sum(1).to(at::kCPU, at::kFloat).contiguous();  // [kv_heads, queries, columns]
-    item.attention.policy->observe({.layer = layer,
-                                    .kv_heads = layout.kv_heads,
-                                    .queries = static_cast<int>(count),
-                                    .first_row = item.start + static_cast<int>(first),
-                                    .drafted = item.drafted,
-                                    .columns = columns.rows,
-                                    .columns_per_head = columns.per_head,
-                                    .weights = {summed.const_data_ptr<float>(), static_cast<std::size_t>(summed.numel())}});
+    item.attention.policy->observe(
+        {.layer = layer,
+         .kv_heads = layout.kv_heads,
+         .queries = static_cast<int>(count),
+         .first_row = item.start + static_cast<int>(first),
+         .drafted = item.drafted,
+         .columns = columns.rows,
+         .columns_per_head = columns.per_head,
+         .weights = {summed.const_data_ptr<float>(), static_cast<std::size_t>(summed.numel())}});
   }
   return out;
 }
 
-at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout,
+                            int layer, double scale) {
   AttentionPolicy& policy = *item.attention.policy;
   const bool chooses = !item.attention.watched_only && item.below > 0;
   if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
@@ -155,21 +167,24 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
   return attend_watched(queries, seen, layout, scale, item, layer, columns);
 }
 
-at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer, double scale) {
+at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
+                       double scale) {
   if (item.attention.policy) return attend_by_policy(queries, item, layout, layer, scale);
   return attend_to_all(queries, item, layout, layer, scale);
 }
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer, double scale) {
+at::Tensor attend(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer,
+                  double scale) {
   const std::int64_t width = std::int64_t{layout.heads} * layout.value_dim();
   const at::Tensor queries = qkv.narrow(1, 0, std::int64_t{layout.heads} * layout.head_dim);
   if (plan.items.size() == 1) return attend_item(queries, plan.items[0], layout, layer, scale);
   at::Tensor out = at::empty({plan.rows, width}, qkv.options());
   for (const ItemPlan& item : plan.items) {
     if (item.rows == 0) continue;
-    out.narrow(0, item.offset, item.rows).copy_(attend_item(queries.narrow(0, item.offset, item.rows), item, layout, layer, scale));
+    out.narrow(0, item.offset, item.rows)
+        .copy_(attend_item(queries.narrow(0, item.offset, item.rows), item, layout, layer, scale));
   }
   return out;
 }

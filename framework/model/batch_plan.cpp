@@ -19,19 +19,22 @@ class Visible {
   void set(int row, int column) { seen_[std::size_t(row) * columns_ + column] = 1; }
   bool get(int row, int column) const { return seen_[std::size_t(row) * columns_ + column] != 0; }
   void copy_row(int to, int from) {
-    std::copy_n(seen_.begin() + std::ptrdiff_t(from) * columns_, columns_, seen_.begin() + std::ptrdiff_t(to) * columns_);
+    std::copy_n(seen_.begin() + std::ptrdiff_t(from) * columns_, columns_,
+                seen_.begin() + std::ptrdiff_t(to) * columns_);
   }
 
   // Of the rows from `first_row` on.
-  std::vector<char> marks_from(int first_row) const { return {seen_.begin() + std::ptrdiff_t(first_row) * columns_, seen_.end()}; }
+  std::vector<char> marks_from(int first_row) const {
+    return {seen_.begin() + std::ptrdiff_t(first_row) * columns_, seen_.end()};
+  }
 
  private:
   int columns_;
   std::vector<char> seen_;
 };
 
-// What is known about an item's rows while they are planned. The last cache rows, `own` of them, are the item's own: the rows of its tree that were
-// cached before, and those of this forward. All rows see all that lies below.
+// What is known about an item's rows while they are planned. The last cache rows, `own` of them, are the item's own:
+// the rows of its tree that were cached before, and those of this forward. All rows see all that lies below.
 struct PlannedRows {
   std::vector<int> positions;      // of its own cache rows
   std::optional<Visible> visible;  // without it row i sees rows 0 to i
@@ -52,12 +55,14 @@ PlannedRows plan_tree(const TreeShape& tree, const ItemPlan& plan) {
   const int size = static_cast<int>(tree.parents.size());
   const int base = plan.start - tree.cached_rows;
   FORETELL_CHECK(tree.cached_rows >= 0 && tree.cached_rows + plan.rows == size && base >= 0,
-                 "a tree of {} rows, {} cached, {} given, {} in the cache", size, tree.cached_rows, plan.rows, plan.start);
+                 "a tree of {} rows, {} cached, {} given, {} in the cache", size, tree.cached_rows, plan.rows,
+                 plan.start);
   PlannedRows rows{std::vector<int>(static_cast<std::size_t>(size), base), Visible(size, size), tree.cached_rows};
   bool is_chain = true;
   for (int row = 0; row < size; ++row) {
     const int parent = tree.parents[row];
-    FORETELL_CHECK(row == 0 ? parent == 0 : parent >= 0 && parent < row, "row {} of a tree follows row {}", row, parent);
+    FORETELL_CHECK(row == 0 ? parent == 0 : parent >= 0 && parent < row, "row {} of a tree follows row {}", row,
+                   parent);
     if (row > 0) {
       rows.visible->copy_row(row, parent);
       rows.positions[row] = rows.positions[parent] + 1;
@@ -70,7 +75,8 @@ PlannedRows plan_tree(const TreeShape& tree, const ItemPlan& plan) {
 }
 
 PlannedRows plan_masked(const MaskedShape& shape, const ItemPlan& plan) {
-  FORETELL_CHECK(static_cast<int>(shape.positions.size()) == plan.rows, "{} positions for {} rows", shape.positions.size(), plan.rows);
+  FORETELL_CHECK(static_cast<int>(shape.positions.size()) == plan.rows, "{} positions for {} rows",
+                 shape.positions.size(), plan.rows);
   FORETELL_CHECK(shape.visible.dim() == 2 && shape.visible.size(0) == plan.rows && shape.visible.size(1) == plan.rows,
                  "a mask of {} dimensions for {} rows", shape.visible.dim(), plan.rows);
   const at::Tensor seen = shape.visible.to(at::kCPU, at::kBool);
@@ -106,7 +112,8 @@ kernels::SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const
 }
 
 // Cache rows below the item's own hold committed text, whose positions are their indices.
-std::optional<kernels::SeenRows> seen_in_window(const PlannedRows& rows, const kernels::SeenRows& unlimited, int window) {
+std::optional<kernels::SeenRows> seen_in_window(const PlannedRows& rows, const kernels::SeenRows& unlimited,
+                                                int window) {
   const std::span<const int> own(rows.positions);
   const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
   if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
@@ -120,7 +127,8 @@ std::optional<kernels::SeenRows> seen_in_window(const PlannedRows& rows, const k
     seen.lowest.push_back(std::clamp(oldest, seen.first, seen.base));
     bool any = seen.lowest.back() < seen.base;
     for (std::size_t column = 0; column < own.size(); ++column) {
-      if (own[column] < oldest || !rows.sees(rows.first_row + static_cast<int>(row), static_cast<int>(column))) continue;
+      if (own[column] < oldest || !rows.sees(rows.first_row + static_cast<int>(row), static_cast<int>(column)))
+        continue;
       seen.marks[row * own.size() + column] = 1;
       any = true;
     }
@@ -159,7 +167,8 @@ std::vector<kernels::StoredRows> stored_rows(const BatchPlan& plan, int layer) {
   std::vector<kernels::StoredRows> out;
   out.reserve(plan.items.size());
   for (const ItemPlan& item : plan.items) {
-    if (item.rows > 0) out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer)});
+    if (item.rows > 0)
+      out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer)});
   }
   return out;
 }
@@ -187,8 +196,8 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
     rows.rows = input_rows(item.input);
     rows.cache = own_cache(item.cache);
     rows.start = rows.cache->length(context.layers);
-    FORETELL_CHECK(rows.start + rows.rows <= rows.cache->capacity(), "{} rows onto {} in a cache of {}", rows.rows, rows.start,
-                   rows.cache->capacity());
+    FORETELL_CHECK(rows.start + rows.rows <= rows.cache->capacity(), "{} rows onto {} in a cache of {}", rows.rows,
+                   rows.start, rows.cache->capacity());
     for (const ItemPlan& other : plan.items) FORETELL_CHECK(other.cache != rows.cache, "two items share a cache");
     rows.attention = item.attention;
     rows.below = rows.start;
@@ -196,8 +205,8 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
       rows.below -= tree->cached_rows;
       rows.drafted = true;
     }
-    FORETELL_CHECK(!rows.attention.policy || context.window == 0, "an attention policy on a model with a sliding window of {}",
-                   context.window);
+    FORETELL_CHECK(!rows.attention.policy || context.window == 0,
+                   "an attention policy on a model with a sliding window of {}", context.window);
     const PlannedRows planned = plan_rows(item.shape, rows);
     plan.positions.insert(plan.positions.end(), planned.positions.begin() + planned.first_row, planned.positions.end());
     rows.seen = seen_rows(planned, rows, context.options);
@@ -207,7 +216,8 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
   }
   for (const int position : plan.positions) {
     FORETELL_CHECK(position >= 0, "position {}", position);
-    if (position >= context.context) fail("position {} is beyond the model's context of {} tokens", position, context.context);
+    if (position >= context.context)
+      fail("position {} is beyond the model's context of {} tokens", position, context.context);
   }
   add_angles(context, plan);
   return plan;

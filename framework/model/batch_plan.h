@@ -1,8 +1,8 @@
 // What every layer of one forward needs to know about its rows, worked out once.
 //
-// Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row `start` on and see the cache
-// as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree see equally far. Cheap to build:
-// masks exist only where a library's operator asks for one, and then once a forward.
+// Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row
+// `start` on and see the cache as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree
+// see equally far. Cheap to build: masks exist only where a library's operator asks for one, and then once a forward.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,7 +27,8 @@ struct ItemPlan {
   kernels::SeenRows seen = {};
   std::optional<kernels::SeenRows> windowed = {};  // in windowed layers, if that is less
   ItemAttention attention = {};
-  int below = 0;         // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
+  int below =
+      0;  // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
 };
 
@@ -35,7 +36,8 @@ struct BatchPlan {
   int rows = 0;
   std::vector<ItemPlan> items;
   std::vector<int> positions;  // of all rows
-  at::Tensor cosines;          // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
+  at::Tensor
+      cosines;  // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
 };
 
@@ -44,8 +46,8 @@ inline const kernels::SeenRows& seen_in_layer(const ItemPlan& item, const kernel
   return layout.windowed && item.windowed ? *item.windowed : item.seen;
 }
 
-// Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys and values into
-// the items' caches at `layer`.
+// Turns queries and keys of qkv [rows, layout.width()] in place by the plan's angles (if it has any) and writes keys
+// and values into the items' caches at `layer`.
 void rotate_and_store(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer);
 void rotate_and_store_aten(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer);
 

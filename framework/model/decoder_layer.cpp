@@ -36,7 +36,8 @@ void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_lay
 }
 
 void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
-  const std::int64_t queries = std::int64_t{layout_.heads} * layout_.head_dim, keys = std::int64_t{layout_.kv_heads} * layout_.head_dim;
+  const std::int64_t queries = std::int64_t{layout_.heads} * layout_.head_dim,
+                     keys = std::int64_t{layout_.kv_heads} * layout_.head_dim;
   const auto norm = [&](std::int64_t first, std::int64_t width, const Norm& part) {
     if (part.gain.defined()) kernels::rms_norm_parts(qkv, first, width / part.gain.size(0), part.gain, part.eps);
   };
@@ -80,7 +81,8 @@ DecoderLayer DecoderLayer::int8_copy() const {
 
 std::size_t DecoderLayer::bytes() const {
   const LayerWeights& w = weights_;
-  std::size_t bytes = w.attention_norm.bytes() + w.qkv.bytes() + w.output.bytes() + w.mlp_norm.bytes() + w.up.bytes() + w.down.bytes();
+  std::size_t bytes =
+      w.attention_norm.bytes() + w.qkv.bytes() + w.output.bytes() + w.mlp_norm.bytes() + w.up.bytes() + w.down.bytes();
   bytes += w.query_norm.bytes() + w.key_norm.bytes();
   if (w.latent) bytes += w.latent->bytes();
   if (w.experts) bytes += w.experts->bytes_for_one_row();

@@ -1,7 +1,8 @@
 // One decoder layer: attention and MLP, each behind its norm and added to the residual stream.
 //
-// Contract: weights only. The two sublayers can be run apart, so that either may be left out, and a layer can be used alone by a drafter that brings
-// its own caches: `cache_layer` is the layer of the items' caches that this layer's keys go to. x is changed in place.
+// Contract: weights only. The two sublayers can be run apart, so that either may be left out, and a layer can be used
+// alone by a drafter that brings its own caches: `cache_layer` is the layer of the items' caches that this layer's keys
+// go to. x is changed in place.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +24,8 @@ struct LayerWeights {
   Linear qkv = {};     // [(heads + 2 kv_heads) * head_dim, hidden]; not used where `latent` is there
   Linear output = {};  // [hidden, heads * value_dim]
   Norm mlp_norm = {};
-  Linear up = {};    // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first; not used where `experts` is there
+  Linear up = {};    // [intermediate, hidden]; gated: [2 * intermediate, hidden], the gate first; not used where
+                     // `experts` is there
   Linear down = {};  // [hidden, intermediate]
   Norm query_norm = {}, key_norm = {};  // without gains where the config has no such norms
   std::optional<LatentWeights> latent = {};

@@ -27,8 +27,8 @@ struct SentRows {
 
 std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, int experts) {
   const std::size_t count = static_cast<std::size_t>(rows * routing.per_row);
-  FORETELL_CHECK(routing.experts.size() == count && routing.weights.size() == count, "a routing of {} entries for {} rows of {}",
-                 routing.experts.size(), rows, routing.per_row);
+  FORETELL_CHECK(routing.experts.size() == count && routing.weights.size() == count,
+                 "a routing of {} entries for {} rows of {}", routing.experts.size(), rows, routing.per_row);
   std::vector<SentRows> sent(static_cast<std::size_t>(experts));
   for (std::size_t i = 0; i < count; ++i) {
     const int expert = routing.experts[i];
@@ -51,11 +51,14 @@ ExpertBlock::ExpertBlock(const formats::ModelConfig& config, int layer, ExpertWe
   // Packed, a row's logits do not depend on the rows beside it.
   gate_.pack();
   weights_.gate = at::Tensor();
-  if (weights_.shared_gate.defined()) weights_.shared_gate = weights_.shared_gate.to(sum_type(weights_.shared_gate)).contiguous();
+  if (weights_.shared_gate.defined())
+    weights_.shared_gate = weights_.shared_gate.to(sum_type(weights_.shared_gate)).contiguous();
   if (weights_.selection_bias.defined()) selection_bias_ = to_floats(weights_.selection_bias);
 }
 
-std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const { return to_floats(gate_.forward(x.to(sum_type(x)))); }
+std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const {
+  return to_floats(gate_.forward(x.to(sum_type(x))));
+}
 
 Routing ExpertBlock::routing_of(const at::Tensor& x, const ExpertContext& context) const {
   const std::vector<float> logits = logits_of(x);
@@ -103,7 +106,8 @@ void ExpertBlock::round_to_int8() {
 
 std::size_t ExpertBlock::bytes_for_one_row() const {
   const std::size_t gates = gate_.bytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
-  return gates + weights_.shared.bytes() + static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
+  return gates + weights_.shared.bytes() +
+         static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
 }
 
 }  // namespace foretell::model

@@ -1,8 +1,9 @@
 // The mixture of experts of one layer.
 //
-// Contract: inference only. Rows are sorted by expert and every expert that a row was sent to multiplies its rows once, so cost grows with the
-// experts touched and not with all there are. A row's sum is formed in float32 (float64 models: float64) in the experts' order and rounded once; the
-// gate's products are in float32 whatever the weights are, each row's by itself: near ties must fall alike in drafts and when they are verified.
+// Contract: inference only. Rows are sorted by expert and every expert that a row was sent to multiplies its rows once,
+// so cost grows with the experts touched and not with all there are. A row's sum is formed in float32 (float64 models:
+// float64) in the experts' order and rounded once; the gate's products are in float32 whatever the weights are, each
+// row's by itself: near ties must fall alike in drafts and when they are verified.
 #pragma once
 
 #include <ATen/core/Tensor.h>

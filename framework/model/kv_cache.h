@@ -1,8 +1,9 @@
 // The keys and values (or whatever a model keeps instead) of one sequence.
 //
-// Contract: allocated once with a fixed capacity in rows. Each layer has its own length, because a drafter may have run only the first layers
-// of the target: rows in layers [0, e) can be ahead of the rest. Rows lie in the order in which they were forwarded; a row's position in the
-// text is the model's business. Only sessions (framework/decode) call the functions that change a cache. Keys are stored rotated.
+// Contract: allocated once with a fixed capacity in rows. Each layer has its own length, because a drafter may have run
+// only the first layers of the target: rows in layers [0, e) can be ahead of the rest. Rows lie in the order in which
+// they were forwarded; a row's position in the text is the model's business. Only sessions (framework/decode) call the
+// functions that change a cache. Keys are stored rotated.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,8 @@ class KvCache {
   virtual int length(LayerRange layers) const = 0;
   // Drops all rows from `length` on in the range's layers; layers that hold fewer stay as they are.
   virtual void truncate(LayerRange layers, int length) = 0;
-  // Keeps rows [0, base) and then base + rows[0], base + rows[1], ... (strictly increasing), moved together; drops all others.
+  // Keeps rows [0, base) and then base + rows[0], base + rows[1], ... (strictly increasing), moved together; drops all
+  // others.
   virtual void keep(LayerRange layers, int base, std::span<const int> rows) = 0;
   virtual std::size_t bytes() const = 0;
 

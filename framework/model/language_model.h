@@ -1,11 +1,13 @@
 // What every language model can do: one forward over the rows of any number of sequences.
 //
-// Contract: a LanguageModel is weights and nothing else. It is const after loading and may be shared by any number of sequences; everything that
-// changes comes in through ForwardItem::cache. The batch is flat: the rows of all items are concatenated for the linear layers and each item's
-// rows attend to that item's own cache. A batch of one is the span of one; there is no padding and no second path.
+// Contract: a LanguageModel is weights and nothing else. It is const after loading and may be shared by any number of
+// sequences; everything that changes comes in through ForwardItem::cache. The batch is flat: the rows of all items are
+// concatenated for the linear layers and each item's rows attend to that item's own cache. A batch of one is the span
+// of one; there is no padding and no second path.
 //
-// Row i of an item is written to cache row length + i in every layer of the forward, then the cache's length grows by the item's rows in these
-// layers. The caller checks room (capacity - length) first: a row too many is an InternalError, because a user's mistake is found earlier.
+// Row i of an item is written to cache row length + i in every layer of the forward, then the cache's length grows by
+// the item's rows in these layers. The caller checks room (capacity - length) first: a row too many is an
+// InternalError, because a user's mistake is found earlier.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,17 +27,20 @@
 
 namespace foretell::model {
 
-// Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state above it.
+// Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state
+// above it.
 using Input = std::variant<TokenSpan, at::Tensor>;
 
-// How an item's rows follow one another. All of them see the whole cache below the item's rows, or what an attention policy leaves of it.
+// How an item's rows follow one another. All of them see the whole cache below the item's rows, or what an attention
+// policy leaves of it.
 struct ChainShape {};  // row 0 follows the cache, row i follows row i - 1
 
 struct TreeShape {
-  // parents[i] < i is the row that row i follows; row 0 (the anchor) follows the cache and its entry is 0. A row sees its ancestors and itself.
+  // parents[i] < i is the row that row i follows; row 0 (the anchor) follows the cache and its entry is 0. A row sees
+  // its ancestors and itself.
   std::span<const NodeId> parents;
-  // The first rows of the tree that the cache already holds for the layers of this forward (forward_early put them there). They are not part
-  // of the input, which starts with row `cached_rows`.
+  // The first rows of the tree that the cache already holds for the layers of this forward (forward_early put them
+  // there). They are not part of the input, which starts with row `cached_rows`.
   int cached_rows = 0;
 };
 
@@ -50,7 +55,8 @@ enum class LogitRows { None, Last, All };  // a long prefill never materialises 
 
 struct ItemAttention {
   AttentionPolicy* policy = nullptr;  // none: everything is seen, and nothing is asked
-  bool watched_only = false;          // everything is seen, and the policy gets the weights if it wants them: how a prompt is read
+  bool watched_only =
+      false;  // everything is seen, and the policy gets the weights if it wants them: how a prompt is read
 };
 
 struct ForwardItem {
@@ -62,7 +68,8 @@ struct ForwardItem {
 };
 
 struct ForwardOptions {
-  std::optional<LayerRange> layers;  // default: all. Logits after a range that ends early are the head applied there: an early exit
+  std::optional<LayerRange>
+      layers;  // default: all. Logits after a range that ends early are the head applied there: an early exit
   std::optional<LayerSet> computed;  // default: every sublayer of the range
   std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
   bool tap_final = false;            // the final normed state, the head's input
@@ -91,7 +98,9 @@ class LanguageModel {
   // The same model with weights of 8 bits, as a draft of itself; null where there is no such form.
   virtual std::shared_ptr<const LanguageModel> quantised() const { return nullptr; }
 
-  ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const { return forward(std::span(&item, 1), options); }
+  ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const {
+    return forward(std::span(&item, 1), options);
+  }
 };
 
 }  // namespace foretell::model

@@ -19,8 +19,8 @@ at::Tensor latent_qkv(const at::Tensor& x, const LatentWeights& weights, const k
 
   const at::Tensor down = weights.kv_down.forward(x);
   const std::int64_t rank = down.size(1) - rotary;
-  const at::Tensor up =
-      weights.kv_up.forward(weights.kv_norm.forward(down.narrow(1, 0, rank).contiguous())).view({rows, heads, plain + value});
+  const at::Tensor up = weights.kv_up.forward(weights.kv_norm.forward(down.narrow(1, 0, rank).contiguous()))
+                            .view({rows, heads, plain + value});
   const at::Tensor keys = qkv.narrow(1, heads * dim, heads * dim).unflatten(1, {heads, dim});
   keys.narrow(2, 0, plain).copy_(up.narrow(2, 0, plain));
   keys.narrow(2, plain, rotary).copy_(down.narrow(1, rank, rotary).unsqueeze(1));

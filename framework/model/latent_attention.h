@@ -1,8 +1,9 @@
-// Multi-head latent attention (DeepSeek-AI 2024, arXiv 2405.04434, section 2.1): queries, keys and values by way of low-rank rows.
+// Multi-head latent attention (DeepSeek-AI 2024, arXiv 2405.04434, section 2.1): queries, keys and values by way of
+// low-rank rows.
 //
-// Contract: makes the fused rows that ordinary attention reads. A head's elements are the plain ones, then the rotated ones; of keys these come from
-// one part of the row that all heads share. What the cache holds are whole keys and values of every head: the paper's smaller cache of latent rows
-// would save memory, not change a result.
+// Contract: makes the fused rows that ordinary attention reads. A head's elements are the plain ones, then the rotated
+// ones; of keys these come from one part of the row that all heads share. What the cache holds are whole keys and
+// values of every head: the paper's smaller cache of latent rows would save memory, not change a result.
 #pragma once
 
 #include <ATen/core/Tensor.h>

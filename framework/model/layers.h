@@ -1,7 +1,8 @@
 // Which of a model's layers take part in a forward.
 //
-// Contract: layers count from 0. A LayerRange is half open. A LayerSet has one bit for each layer's attention and one for its MLP; a sublayer
-// that is left out passes the residual stream through unchanged (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168).
+// Contract: layers count from 0. A LayerRange is half open. A LayerSet has one bit for each layer's attention and one
+// for its MLP; a sublayer that is left out passes the residual stream through unchanged (Draft & Verify, Zhang et al.
+// 2023, arXiv 2309.08168).
 #pragma once
 
 #include <optional>
@@ -28,8 +29,8 @@ class LayerSet {
   void set_attention(int layer, bool computed) { attention_[layer] = computed; }
   void set_mlp(int layer, bool computed) { mlp_[layer] = computed; }
 
-  // e if exactly the layers [0, e) are computed, both sublayers of each. Rows computed with such a set can be finished later from layer e on;
-  // rows computed with any other set have to be computed again.
+  // e if exactly the layers [0, e) are computed, both sublayers of each. Rows computed with such a set can be finished
+  // later from layer e on; rows computed with any other set have to be computed again.
   std::optional<int> prefix_layers() const;
 
   friend bool operator==(const LayerSet&, const LayerSet&) = default;

@@ -15,7 +15,8 @@
 namespace foretell::model {
 namespace {
 
-// Of matrices that a cache holds few rows are multiplied without an operator's overhead, whatever the processor has instructions for.
+// Of matrices that a cache holds few rows are multiplied without an operator's overhead, whatever the processor has
+// instructions for.
 constexpr std::int64_t kSmallMatrix = 1 << 19, kFewRows = 8;
 
 using ScalarList = c10::List<std::optional<at::Scalar>>;
@@ -28,9 +29,10 @@ at::Tensor reorder(const at::Tensor& weight) {
 }
 
 at::Tensor multiply(const at::Tensor& x, const at::Tensor& packed, const std::optional<at::Tensor>& bias) {
-  using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view, ScalarList,
-                               std::optional<std::string_view>);
-  static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
+  using Signature = at::Tensor(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, std::string_view,
+                               ScalarList, std::optional<std::string_view>);
+  static const auto op =
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_linear_pointwise", "").typed<Signature>();
   return op.call(x, packed, bias, "none", ScalarList(), std::string_view());
 }
 
@@ -52,7 +54,8 @@ at::Tensor gated_halves(const at::Tensor& wide, Activation activation) {
 
 Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
   FORETELL_CHECK(weight_.dim() == 2, "a matrix of {} dimensions", weight_.dim());
-  FORETELL_CHECK(!bias_.defined() || bias_.numel() == weight_.size(0), "{} biases for {} outputs", bias_.numel(), weight_.size(0));
+  FORETELL_CHECK(!bias_.defined() || bias_.numel() == weight_.size(0), "{} biases for {} outputs", bias_.numel(),
+                 weight_.size(0));
   type_ = weight_.scalar_type();
   outputs_ = weight_.size(0);
   inputs_ = weight_.size(1);
@@ -61,7 +64,8 @@ Linear::Linear(at::Tensor weight, at::Tensor bias) : weight_(std::move(weight)),
 
 Linear Linear::ternary(at::Tensor weight, at::Tensor output_scales) {
   Linear result(std::move(weight), {});
-  FORETELL_CHECK(output_scales.numel() == result.outputs_, "{} scales for {} outputs", output_scales.numel(), result.outputs_);
+  FORETELL_CHECK(output_scales.numel() == result.outputs_, "{} scales for {} outputs", output_scales.numel(),
+                 result.outputs_);
   result.output_scales_ = std::move(output_scales);
   result.bytes_ += result.output_scales_.nbytes();
   return result;
@@ -76,17 +80,19 @@ void Linear::pack(const PackOptions& options) {
   if (bias_.defined()) wide_bias_ = bias_.to(at::kFloat).contiguous();
   packed_rows_ = std::numeric_limits<std::int64_t>::max();
   if (ternary || options.int8) {
-    packed_ =
-        kernels::PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, kernels::PackedMatrix::Type::Int8, options.gated && !ternary);
+    packed_ = kernels::PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, kernels::PackedMatrix::Type::Int8,
+                                    options.gated && !ternary);
     bytes_ = packed_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
   } else if (!options.wide && type_ == at::kBFloat16 && has_bfloat16_instructions() &&
              !(kernels::has_tiles() && inputs_ % kernels::kTileInputs == 0)) {
     packed_rows_ = inputs_ * outputs_ <= kSmallMatrix ? kFewRows : 0;
-    if (packed_rows_ > 0) packed_ = kernels::PackedMatrix(weight_, kernels::PackedMatrix::Type::BFloat16, options.gated);
+    if (packed_rows_ > 0)
+      packed_ = kernels::PackedMatrix(weight_, kernels::PackedMatrix::Type::BFloat16, options.gated);
     blocks_ = reorder(weight_);
   } else {
     packed_ = kernels::PackedMatrix(
-        weight_, type_ == at::kFloat ? kernels::PackedMatrix::Type::Float32 : kernels::PackedMatrix::Type::BFloat16, options.gated);
+        weight_, type_ == at::kFloat ? kernels::PackedMatrix::Type::Float32 : kernels::PackedMatrix::Type::BFloat16,
+        options.gated);
   }
   weight_ = at::Tensor();
 }
@@ -109,11 +115,13 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::forward_wide(const at::Tensor& x) const {
-  return !output_scales_.defined() && takes(x) ? packed_.wide_product(x.contiguous(), wide_bias_) : forward(x).to(at::kFloat);
+  return !output_scales_.defined() && takes(x) ? packed_.wide_product(x.contiguous(), wide_bias_)
+                                               : forward(x).to(at::kFloat);
 }
 
 void Linear::add_to(const at::Tensor& y, const at::Tensor& x) const {
-  if (!output_scales_.defined() && takes(x) && y.is_contiguous()) return packed_.add_product(x.contiguous(), wide_bias_, y);
+  if (!output_scales_.defined() && takes(x) && y.is_contiguous())
+    return packed_.add_product(x.contiguous(), wide_bias_, y);
   y.add_(forward(x));
 }
 

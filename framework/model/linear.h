@@ -1,9 +1,9 @@
 // A matrix that rows are multiplied with: y = x W^T + b.
 //
-// Contract: two storages, one meaning. Plain keeps weight [out, in] as an ordinary tensor, which is what training and CUDA use. pack() prepares it for
-// inference on the CPU and gives the plain tensor up: as a PackedMatrix, and bfloat16 where the processor multiplies it in the block layout of
-// oneDNN's kernels. Results agree to rounding; those of a PackedMatrix do not depend on the rows beside a row. A ternary matrix normalises and rounds
-// its own input: ternary.h.
+// Contract: two storages, one meaning. Plain keeps weight [out, in] as an ordinary tensor, which is what training and
+// CUDA use. pack() prepares it for inference on the CPU and gives the plain tensor up: as a PackedMatrix, and bfloat16
+// where the processor multiplies it in the block layout of oneDNN's kernels. Results agree to rounding; those of a
+// PackedMatrix do not depend on the rows beside a row. A ternary matrix normalises and rounds its own input: ternary.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,10 +35,12 @@ class Linear {
   // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
   Linear int8_copy(bool gated) const;
 
-  at::Tensor forward(const at::Tensor& x) const;       // x [rows, in] -> [rows, out]
-  at::Tensor forward_wide(const at::Tensor& x) const;  // the same in float32; rounded before where a library's kernel does, see `wide`
+  at::Tensor forward(const at::Tensor& x) const;  // x [rows, in] -> [rows, out]
+  at::Tensor forward_wide(
+      const at::Tensor& x) const;  // the same in float32; rounded before where a library's kernel does, see `wide`
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place
-  // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows, out / 2]
+  // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows,
+  // out / 2]
   at::Tensor gated(const at::Tensor& x, Activation activation) const;
 
   std::int64_t inputs() const { return inputs_; }

@@ -29,16 +29,21 @@ std::optional<at::ScalarType> scalar_type(formats::StoredType type) {
 // The tensors of a checkpoint as ATen's.
 class WeightSource {
  public:
-  WeightSource(std::shared_ptr<const formats::Checkpoint> checkpoint, const formats::ModelConfig& config, at::ScalarType dtype,
-               at::Device device)
-      : checkpoint_(std::move(checkpoint)), weights_(*checkpoint_, config), naming_(config.naming), dtype_(dtype), device_(device) {}
+  WeightSource(std::shared_ptr<const formats::Checkpoint> checkpoint, const formats::ModelConfig& config,
+               at::ScalarType dtype, at::Device device)
+      : checkpoint_(std::move(checkpoint)),
+        weights_(*checkpoint_, config),
+        naming_(config.naming),
+        dtype_(dtype),
+        device_(device) {}
 
   // In the model's type; undefined if the config has no such tensor.
   at::Tensor get(const std::string& name) const {
     const at::Tensor raw = get_raw(name);
     return raw.defined() ? raw.to(dtype_) : raw;
   }
-  // As it is stored, and where: in the mapped file, which lives as long as the tensor does. Nobody writes to weights. Copied only if it lies unaligned.
+  // As it is stored, and where: in the mapped file, which lives as long as the tensor does. Nobody writes to weights.
+  // Copied only if it lies unaligned.
   at::Tensor get_raw(const std::string& name) const {
     const formats::StoredTensor* stored = weights_.find(name);
     if (stored == nullptr) return {};
@@ -51,8 +56,12 @@ class WeightSource {
     std::copy(stored->bytes.begin(), stored->bytes.end(), static_cast<std::byte*>(raw.mutable_data_ptr()));
     return raw;
   }
-  at::Tensor layer(int layer, std::string_view part) const { return get(formats::layer_weight_name(naming_, layer, part)); }
-  at::Tensor layer_raw(int layer, std::string_view part) const { return get_raw(formats::layer_weight_name(naming_, layer, part)); }
+  at::Tensor layer(int layer, std::string_view part) const {
+    return get(formats::layer_weight_name(naming_, layer, part));
+  }
+  at::Tensor layer_raw(int layer, std::string_view part) const {
+    return get_raw(formats::layer_weight_name(naming_, layer, part));
+  }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
@@ -65,7 +74,8 @@ class WeightSource {
 
 class Loader {
  public:
-  Loader(const WeightSource& source, const formats::ModelConfig& config, bool int8) : source_(source), config_(config), int8_(int8) {}
+  Loader(const WeightSource& source, const formats::ModelConfig& config, bool int8)
+      : source_(source), config_(config), int8_(int8) {}
 
   TransformerWeights load() const {
     const formats::WeightNames names = formats::weight_names(config_.naming);
@@ -74,8 +84,8 @@ class Loader {
     weights.embedding = source_.on_device(embedding);
     weights.positions = source_.on_device(source_.get("transformer.wpe.weight"));
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
-    weights.final_norm =
-        norm(source_.get(fmt::format("{}.weight", names.final_norm)), source_.get(fmt::format("{}.bias", names.final_norm)));
+    weights.final_norm = norm(source_.get(fmt::format("{}.weight", names.final_norm)),
+                              source_.get(fmt::format("{}.bias", names.final_norm)));
     // A row of logits must not depend on how many are asked for: oneDNN's kernels round them, ours do not.
     weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {}, {.wide = true});
     return weights;
@@ -108,7 +118,8 @@ class Loader {
   }
 
   LayerWeights llama_layer(int layer) const {
-    LayerWeights weights{.attention_norm = layer_norm(layer, "input_layernorm"), .mlp_norm = layer_norm(layer, "post_attention_layernorm")};
+    LayerWeights weights{.attention_norm = layer_norm(layer, "input_layernorm"),
+                         .mlp_norm = layer_norm(layer, "post_attention_layernorm")};
     const bool fused_in_file = config_.naming == formats::WeightNaming::Phi3;
     if (config_.latent) {
       weights.latent = latent(layer);
@@ -152,9 +163,11 @@ class Loader {
     const auto expert = [&](const std::string& stem, const char* gate, const char* up, const char* down) {
       return Expert{gated(layer, {stem + gate, stem + up}), fused(layer, {stem + down})};
     };
-    ExpertWeights weights{.gate = get("gate.weight"), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
+    ExpertWeights weights{
+        .gate = get("gate.weight"), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
     // Kept as stored: rounded to the model's type, biases of experts that are used alike would fall together.
-    if (config_.moe.selection_bias) weights.selection_bias = source_.layer_raw(layer, block + "gate.e_score_correction_bias");
+    if (config_.moe.selection_bias)
+      weights.selection_bias = source_.layer_raw(layer, block + "gate.e_score_correction_bias");
     for (int i = 0; i < config_.moe.experts; ++i)
       weights.experts.push_back(expert(fmt::format("{}experts.{}.", block, i), names.gate, names.up, names.down));
     if (config_.moe.shared_size == 0) return weights;
@@ -200,7 +213,8 @@ class Loader {
     std::vector<at::Tensor> scales;
     for (const std::string& stem : stems) {
       const std::string name = formats::layer_weight_name(config_.naming, layer, stem);
-      scales.push_back(source_.get_raw(name + ".weight_scale").to(at::kDouble).expand({source_.get_raw(name + ".weight").size(0)}));
+      scales.push_back(
+          source_.get_raw(name + ".weight_scale").to(at::kDouble).expand({source_.get_raw(name + ".weight").size(0)}));
     }
     // Products are exact in float32: float64 is for what lies between them.
     const at::Tensor matrix = weight.scalar_type() == at::kDouble ? weight.to(at::kFloat) : weight;
@@ -221,9 +235,11 @@ class Loader {
   bool int8_;
 };
 
-// What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in, so float32 stands in.
+// What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in,
+// so float32 stands in.
 at::ScalarType own_dtype(const formats::ModelConfig& config, const formats::Checkpoint& checkpoint) {
-  if (config.dtype) return *config.dtype == "bfloat16" ? at::kBFloat16 : *config.dtype == "float64" ? at::kDouble : at::kFloat;
+  if (config.dtype)
+    return *config.dtype == "bfloat16" ? at::kBFloat16 : *config.dtype == "float64" ? at::kDouble : at::kFloat;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto type = scalar_type(tensor.type);
     if (type && at::isFloatingType(*type)) return *type == at::kBFloat16 ? at::kBFloat16 : at::kFloat;
@@ -243,8 +259,10 @@ at::ScalarType parse_dtype(std::string_view text) {
 at::Device parse_device(std::string_view text) {
   if (text == "cpu") return at::kCPU;
   const std::string_view number = text.starts_with("cuda:") ? text.substr(5) : "0";
-  const bool is_number = !number.empty() && number.size() <= 2 && number.find_first_not_of("0123456789") == std::string_view::npos;
-  if ((text != "cuda" && !text.starts_with("cuda:")) || !is_number) fail("unknown device '{}'; known: cpu, cuda, cuda:N", text);
+  const bool is_number =
+      !number.empty() && number.size() <= 2 && number.find_first_not_of("0123456789") == std::string_view::npos;
+  if ((text != "cuda" && !text.starts_with("cuda:")) || !is_number)
+    fail("unknown device '{}'; known: cpu, cuda, cuda:N", text);
   if (!at::hasCUDA()) fail("device '{}': this build or this machine has no CUDA; known here: cpu", text);
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(std::stoi(std::string(number))));
 }

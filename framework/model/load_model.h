@@ -1,9 +1,10 @@
 // Loading a checkpoint folder in the Hugging Face layout as a LanguageModel.
 //
-// Contract: the folder holds config.json, optionally generation_config.json, and model.safetensors or model.safetensors.index.json with its
-// shards. What is missing, damaged, of a wrong shape or of an unknown architecture is an Error of one line that names the file. Matrices are
-// copied (converted, fused, packed) out of the mapped files; an embedding table and norms of the model's own type stay where they are in their file, which
-// is mapped as long as the model lives.
+// Contract: the folder holds config.json, optionally generation_config.json, and model.safetensors or
+// model.safetensors.index.json with its shards. What is missing, damaged, of a wrong shape or of an unknown
+// architecture is an Error of one line that names the file. Matrices are copied (converted, fused, packed) out of the
+// mapped files; an embedding table and norms of the model's own type stay where they are in their file, which is mapped
+// as long as the model lives.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,13 +19,15 @@
 namespace foretell::model {
 
 struct ModelLoadOptions {
-  // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is computed in float32.
+  // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is
+  // computed in float32.
   std::optional<at::ScalarType> dtype;
   at::Device device = at::kCPU;
   bool int8 = false;  // matrices with 8-bit weights, a scale for each output; all else as above. On the CPU only
 };
 
-std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder, const ModelLoadOptions& options = {});
+std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder,
+                                                const ModelLoadOptions& options = {});
 
 // "f32" / "float32", "bf16" / "bfloat16" or "f64" / "float64"; anything else is an Error that lists them.
 at::ScalarType parse_dtype(std::string_view text);

@@ -50,18 +50,20 @@ void fill(std::span<std::byte> out, formats::StoredType type, const Scale& scale
 }  // namespace
 
 void make_random(const std::filesystem::path& config_json, const std::filesystem::path& out_dir, std::uint64_t seed) {
-  formats::ModelConfig config = formats::parse_model_config(io::MappedFile::open(config_json).text(), config_json.string());
+  formats::ModelConfig config =
+      formats::parse_model_config(io::MappedFile::open(config_json).text(), config_json.string());
   if (!config.dtype) config.dtype = "float32";
   const formats::StoredType type = formats::stored_type(config.dtype);
   std::vector<formats::NewTensor> tensors;
   for (const formats::WeightSpec& spec : formats::weight_list(config)) {
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(spec.name)));
     if (spec.kind == formats::WeightKind::Ternary) {
-      tensors.push_back({spec.name, formats::StoredType::I8, spec.shape, [=](std::span<std::byte> out) { fill_ternary(out, key); }});
+      tensors.push_back(
+          {spec.name, formats::StoredType::I8, spec.shape, [=](std::span<std::byte> out) { fill_ternary(out, key); }});
       continue;
     }
-    tensors.push_back(
-        {spec.name, type, spec.shape, [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
+    tensors.push_back({spec.name, type, spec.shape,
+                       [=, scale = scale_of(spec)](std::span<std::byte> out) { fill(out, type, scale, key); }});
   }
   formats::write_model_config(out_dir, config);
   formats::write_safetensors(out_dir / "model.safetensors", tensors);

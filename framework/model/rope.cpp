@@ -9,22 +9,25 @@
 namespace foretell::model {
 namespace {
 
-// Llama 3.1's extension: long wavelengths are stretched by `factor`, short ones kept, those between interpolated (Grattafiori et al. 2024,
-// arXiv 2407.21783; the formula is that of the released model code).
+// Llama 3.1's extension: long wavelengths are stretched by `factor`, short ones kept, those between interpolated
+// (Grattafiori et al. 2024, arXiv 2407.21783; the formula is that of the released model code).
 double llama3_frequency(const formats::RopeConfig& rope, double frequency) {
   const double wavelength = 2 * std::numbers::pi / frequency;
   if (wavelength < rope.original_context / rope.high_freq_factor) return frequency;
   if (wavelength > rope.original_context / rope.low_freq_factor) return frequency / rope.factor;
-  const double smooth = (rope.original_context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const double smooth =
+      (rope.original_context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 
-// The pair whose wavelength makes `rotations` turns within the original context: equation 17's r(d) = L / lambda_d solved for d.
+// The pair whose wavelength makes `rotations` turns within the original context: equation 17's r(d) = L / lambda_d
+// solved for d.
 double yarn_pair(const formats::RopeConfig& rope, int dim, double rotations) {
   return dim * std::log(rope.original_context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(rope.theta));
 }
 
-// YaRN's "NTK by parts" (Peng et al. 2023, arXiv 2309.00071, section 3.2): pairs below `low` are kept, those above `high` interpolated.
+// YaRN's "NTK by parts" (Peng et al. 2023, arXiv 2309.00071, section 3.2): pairs below `low` are kept, those above
+// `high` interpolated.
 double yarn_frequency(const formats::RopeConfig& rope, int dim, int pair, double frequency) {
   double low = yarn_pair(rope, dim, rope.beta_fast);
   double high = yarn_pair(rope, dim, rope.beta_slow);
@@ -54,15 +57,17 @@ std::vector<double> rope_frequencies(const formats::ModelConfig& config) {
       case formats::RopeConfig::Scaling::Linear: frequency /= rope.factor; break;
       case formats::RopeConfig::Scaling::Llama3: frequency = llama3_frequency(rope, frequency); break;
       case formats::RopeConfig::Scaling::Yarn: frequency = yarn_frequency(rope, dim, pair, frequency); break;
-      case formats::RopeConfig::Scaling::LongRope: frequency /= rope.short_factors[static_cast<std::size_t>(pair)]; break;
+      case formats::RopeConfig::Scaling::LongRope:
+        frequency /= rope.short_factors[static_cast<std::size_t>(pair)];
+        break;
     }
     frequencies.push_back(frequency);
   }
   return frequencies;
 }
 
-// YaRN's section 3.4: attention is sharpened as if the logits were divided by a temperature, by scaling queries and keys alike. LongRoPE scales as the
-// released models do.
+// YaRN's section 3.4: attention is sharpened as if the logits were divided by a temperature, by scaling queries and
+// keys alike. LongRoPE scales as the released models do.
 double rope_magnitude(const formats::RopeConfig& rope) {
   if (rope.attention_factor) return *rope.attention_factor;
   if (rope.scaling == formats::RopeConfig::Scaling::LongRope) {
@@ -97,11 +102,13 @@ void angles_in(std::span<const int> positions, std::span<const double> frequenci
 
 }  // namespace
 
-void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, float* cosines, float* sines) {
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, float* cosines,
+                 float* sines) {
   angles_in(positions, frequencies, static_cast<float>(magnitude), cosines, sines);
 }
 
-void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, double* cosines, double* sines) {
+void rope_angles(std::span<const int> positions, std::span<const double> frequencies, double magnitude, double* cosines,
+                 double* sines) {
   angles_in(positions, frequencies, magnitude, cosines, sines);
 }
 

@@ -65,12 +65,14 @@ class CheckpointRouter final : public Router {
     }
   }
 
-  // Experts outside of the best groups can never be chosen. Some ports give them zero instead, which a negative sum of score and bias loses to.
+  // Experts outside of the best groups can never be chosen. Some ports give them zero instead, which a negative sum of
+  // score and bias loses to.
   static void drop_groups(const formats::MoeConfig& moe, std::vector<double>& wanted) {
     const int size = moe.experts / moe.groups;
     std::vector<double> group_scores;
     for (int group = 0; group < moe.groups; ++group) {
-      const std::span<const double> members(wanted.data() + static_cast<std::ptrdiff_t>(group) * size, static_cast<std::size_t>(size));
+      const std::span<const double> members(wanted.data() + static_cast<std::ptrdiff_t>(group) * size,
+                                            static_cast<std::size_t>(size));
       double best = kNever, second = kNever;
       for (const double score : members) {
         second = std::max(second, std::min(best, score));

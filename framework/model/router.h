@@ -1,9 +1,10 @@
 // Which experts a row goes through in a mixture of experts, and how much each counts.
 //
-// Contract: a router is constant and may be shared. The checkpoint's own is the default; another one, given with ForwardOptions::router, changes
-// the model's law unless it chooses alike. `row_independent()`: a row's routing depends on nothing but that row, so that it is the same alone, in a
-// batch and in a draft tree; a target whose router is not cannot be verified losslessly. Routing is computed in float32 or better from logits that
-// do not depend on the rows beside them. Torch-free.
+// Contract: a router is constant and may be shared. The checkpoint's own is the default; another one, given with
+// ForwardOptions::router, changes the model's law unless it chooses alike. `row_independent()`: a row's routing depends
+// on nothing but that row, so that it is the same alone, in a batch and in a draft tree; a target whose router is not
+// cannot be verified losslessly. Routing is computed in float32 or better from logits that do not depend on the rows
+// beside them. Torch-free.
 #pragma once
 
 #include <span>

@@ -1,7 +1,7 @@
 // Between tensors in a file and tensors in memory.
 //
-// Contract: tensor_of() copies (bytes in a file may lie unaligned and go away); the type stays the file's. A type that is not one of F64, F32, F16 and
-// BF16 is an Error.
+// Contract: tensor_of() copies (bytes in a file may lie unaligned and go away); the type stays the file's. A type that
+// is not one of F64, F32, F16 and BF16 is an Error.
 #pragma once
 
 #include <ATen/core/Tensor.h>

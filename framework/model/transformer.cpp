@@ -14,14 +14,15 @@ namespace foretell::model {
 namespace {
 
 void check_options(const ForwardOptions& options, LayerRange layers, int num_layers) {
-  FORETELL_CHECK(layers.first >= 0 && layers.first < layers.last && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first,
-                 layers.last, num_layers);
+  FORETELL_CHECK(layers.first >= 0 && layers.first < layers.last && layers.last <= num_layers, "layers [{}, {}) of {}",
+                 layers.first, layers.last, num_layers);
   if (options.computed) {
     FORETELL_CHECK(options.computed->num_layers() == num_layers, "a layer set for {} layers, the model has {}",
                    options.computed->num_layers(), num_layers);
   }
   for (const int tap : options.taps) {
-    FORETELL_CHECK(tap >= layers.first && tap <= layers.last, "tap {} of layers [{}, {})", tap, layers.first, layers.last);
+    FORETELL_CHECK(tap >= layers.first && tap <= layers.last, "tap {} of layers [{}, {})", tap, layers.first,
+                   layers.last);
   }
 }
 
@@ -47,7 +48,8 @@ Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights
       final_norm_(std::move(weights.final_norm)),
       head_(std::move(weights.head)),
       options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())) {
-  for (int layer = 0; layer < config_.num_layers; ++layer) layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
+  for (int layer = 0; layer < config_.num_layers; ++layer)
+    layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
   if (config_.position != formats::PositionKind::Rope) return;
   frequencies_ = rope_frequencies(config_);
   magnitude_ = rope_magnitude(config_.rope);
@@ -55,8 +57,8 @@ Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights
 
 std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
   const c10::InferenceMode inference;
-  return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim, options_,
-                                            config_.value_dim());
+  return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim,
+                                            options_, config_.value_dim());
 }
 
 std::shared_ptr<const Transformer> Transformer::int8_copy() const {
@@ -84,7 +86,8 @@ at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) 
   std::int64_t* values = ids.mutable_data_ptr<std::int64_t>();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
-      fail("token id {} is outside of the model's vocabulary of {} (ids 0 to {})", tokens[i], config_.vocab_size, config_.vocab_size - 1);
+      fail("token id {} is outside of the model's vocabulary of {} (ids 0 to {})", tokens[i], config_.vocab_size,
+           config_.vocab_size - 1);
     }
     values[i] = tokens[i];
   }
@@ -104,8 +107,9 @@ at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPla
       continue;
     }
     const at::Tensor& state = std::get<at::Tensor>(batch[i].input);
-    FORETELL_CHECK(state.dim() == 2 && state.size(1) == config_.hidden_size, "an input of {} dimensions and width {}, hidden size {}",
-                   state.dim(), state.size(-1), config_.hidden_size);
+    FORETELL_CHECK(state.dim() == 2 && state.size(1) == config_.hidden_size,
+                   "an input of {} dimensions and width {}, hidden size {}", state.dim(), state.size(-1),
+                   config_.hidden_size);
     parts.push_back(state.to(options_, false, batch.size() == 1));  // a copy: layers change it in place
   }
   at::Tensor x = parts.size() == 1 ? parts[0] : at::cat(parts);
@@ -140,8 +144,8 @@ void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const Forward
   for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows);
 }
 
-void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
-                        ForwardResult& result) const {
+void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
+                        const ForwardOptions& options, ForwardResult& result) const {
   if (options.tap_last) result.last_state = x;
   if (options.tap_final) result.final_state = plan.rows > 0 ? final_norm_.forward(x) : x;
   const auto rows = logit_rows(batch, plan);
@@ -159,7 +163,8 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   FORETELL_CHECK(!batch.empty(), "a forward of no item");
   const LayerRange layers = options.layers.value_or(LayerRange{0, config_.num_layers});
   check_options(options, layers, config_.num_layers);
-  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_, config_.sliding_window});
+  const BatchPlan plan =
+      plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_, config_.sliding_window});
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
   run_layers(x, plan, options, layers, result);

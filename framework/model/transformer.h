@@ -1,8 +1,9 @@
 // A decoder-only transformer with its weights: every family that Foretell loads is one configuration of it.
 //
-// Contract: as in language_model.h; const and safe to share after construction, runs under inference mode. A row of an Input tensor that enters layer 0
-// is the state that layer 0 reads: learned positions are already added to it (tap 0 gives such rows). A token id outside the vocabulary and a
-// position beyond the context are Errors. Layers that are skipped leave their cache rows as they were (zero or stale), lengths advance all the same.
+// Contract: as in language_model.h; const and safe to share after construction, runs under inference mode. A row of an
+// Input tensor that enters layer 0 is the state that layer 0 reads: learned positions are already added to it (tap 0
+// gives such rows). A token id outside the vocabulary and a position beyond the context are Errors. Layers that are
+// skipped leave their cache rows as they were (zero or stale), lengths advance all the same.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,7 +35,8 @@ class Transformer final : public LanguageModel {
   std::shared_ptr<const LanguageModel> quantised() const override { return device().is_cpu() ? int8_copy() : nullptr; }
   using LanguageModel::forward;
 
-  // The same model with weights of 8 bits in its matrices (packed_matrix.h); everything else is shared. An Error unless it is on the CPU.
+  // The same model with weights of 8 bits in its matrices (packed_matrix.h); everything else is shared. An Error unless
+  // it is on the CPU.
   std::shared_ptr<const Transformer> int8_copy() const;
 
   at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
@@ -45,9 +47,10 @@ class Transformer final : public LanguageModel {
  private:
   at::Tensor enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const;
   at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const;
-  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers, ForwardResult& result) const;
-  void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
-             ForwardResult& result) const;
+  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers,
+                  ForwardResult& result) const;
+  void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
+             const ForwardOptions& options, ForwardResult& result) const;
 
   formats::ModelConfig config_;
   at::Tensor embedding_;

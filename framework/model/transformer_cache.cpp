@@ -13,14 +13,14 @@ namespace foretell::model {
 namespace {
 
 void check_range(LayerRange layers, int num_layers) {
-  FORETELL_CHECK(!layers.empty() && layers.first >= 0 && layers.last <= num_layers, "layers [{}, {}) of {}", layers.first, layers.last,
-                 num_layers);
+  FORETELL_CHECK(!layers.empty() && layers.first >= 0 && layers.last <= num_layers, "layers [{}, {}) of {}",
+                 layers.first, layers.last, num_layers);
 }
 
 }  // namespace
 
-TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim, const at::TensorOptions& options,
-                                   std::optional<int> value_dim)
+TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim,
+                                   const at::TensorOptions& options, std::optional<int> value_dim)
     : lengths_(num_layers, 0) {
   FORETELL_CHECK(capacity > 0, "a cache of {} rows", capacity);
   keys_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
@@ -35,7 +35,8 @@ int TransformerCache::length(LayerRange layers) const {
   check_range(layers, num_layers());
   const int length = lengths_[layers.first];
   for (int layer = layers.first; layer < layers.last; ++layer) {
-    FORETELL_CHECK(lengths_[layer] == length, "layer {} holds {} rows, layer {} holds {}", layers.first, length, layer, lengths_[layer]);
+    FORETELL_CHECK(lengths_[layer] == length, "layer {} holds {} rows, layer {} holds {}", layers.first, length, layer,
+                   lengths_[layer]);
   }
   return length;
 }
@@ -53,8 +54,8 @@ void TransformerCache::keep(LayerRange layers, int base, std::span<const int> ro
   std::vector<std::int64_t> moved;  // absolute source rows of those that do not stay where they are
   int staying = 0;
   for (int i = 0; i < count; ++i) {
-    FORETELL_CHECK(rows[i] >= (i == 0 ? 0 : rows[i - 1] + 1) && base + rows[i] < before, "kept row {} of {} above base {}", rows[i],
-                   before - base, base);
+    FORETELL_CHECK(rows[i] >= (i == 0 ? 0 : rows[i - 1] + 1) && base + rows[i] < before,
+                   "kept row {} of {} above base {}", rows[i], before - base, base);
     if (rows[i] == i) {
       staying = i + 1;
     } else {

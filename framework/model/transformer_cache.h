@@ -1,7 +1,7 @@
 // The keys and values of one sequence in a Transformer.
 //
-// Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, width], allocated once and zeroed, so that a row that
-// was never written (its attention was skipped) is finite.
+// Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, width], allocated once and
+// zeroed, so that a row that was never written (its attention was skipped) is finite.
 #pragma once
 
 #include <ATen/core/Tensor.h>

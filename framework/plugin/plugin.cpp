@@ -22,7 +22,8 @@ std::string read_file(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file, error)) fail("{}: no such plug-in", file.string());
   std::ifstream in = open_input(file);
   const std::uintmax_t size = std::filesystem::file_size(file, error);
-  if (error || size > kLargestFile) fail("{}: cannot be read as a plug-in of at most {} bytes", file.string(), kLargestFile);
+  if (error || size > kLargestFile)
+    fail("{}: cannot be read as a plug-in of at most {} bytes", file.string(), kLargestFile);
   std::string bytes(size, '\0');
   in.read(bytes.data(), static_cast<std::streamsize>(size));
   if (!in) fail("{}: cannot be read", file.string());
@@ -32,7 +33,8 @@ std::string read_file(const std::filesystem::path& file) {
 void check_file(const std::filesystem::path& file) {
   const std::string tag = read_plugin_tag(read_file(file), file.string());
   if (tag != plugin_abi_tag())
-    fail("{}: was built for {}; this is {}: build it again against this Foretell", file.string(), tag, plugin_abi_tag());
+    fail("{}: was built for {}; this is {}: build it again against this Foretell", file.string(), tag,
+         plugin_abi_tag());
 }
 
 // What dlopen() says, without the file's name where it starts with that.
@@ -49,7 +51,8 @@ std::vector<PendingStrategy> registrations_of(const std::filesystem::path& file)
   pending_strategies() = &pending;
   const void* handle = nullptr;
   try {
-    // Local: two plug-ins may have classes of one name. A symbol that is missing is told now and not in the middle of a run.
+    // Local: two plug-ins may have classes of one name. A symbol that is missing is told now and not in the middle of a
+    // run.
     handle = call_plugin({"", "", file.filename().string()}, "its static initialisers",
                          [&] { return ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL); });
   } catch (...) {

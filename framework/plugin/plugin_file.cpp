@@ -20,7 +20,8 @@ void check_whole(std::string_view bytes, const std::string& name) {
   ElfW(Ehdr) header{};
   constexpr unsigned char kClass = sizeof(void*) == 8 ? ELFCLASS64 : ELFCLASS32;
   if (bytes.size() >= sizeof header) std::memcpy(&header, bytes.data(), sizeof header);
-  if (bytes.size() < sizeof header || !bytes.starts_with(ELFMAG) || header.e_ident[EI_CLASS] != kClass || header.e_type != ET_DYN)
+  if (bytes.size() < sizeof header || !bytes.starts_with(ELFMAG) || header.e_ident[EI_CLASS] != kClass ||
+      header.e_type != ET_DYN)
     fail("{}: is no shared library", name);
   for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
     ElfW(Phdr) segment;

@@ -27,7 +27,8 @@ void RecordedLaws::add(std::span<const float> logits, Token token, int top_k) {
   double rest = 0;
   for (std::size_t t = 0; t < logits.size(); ++t)
     if (!stored[t]) rest += std::exp(logits[t] - normaliser);
-  add({token, static_cast<float>(logits[static_cast<std::size_t>(token)] - normaliser), static_cast<float>(rest), best, values});
+  add({token, static_cast<float>(logits[static_cast<std::size_t>(token)] - normaliser), static_cast<float>(rest), best,
+       values});
 }
 
 void RecordedLaws::add(const RecordedLaw& law) {
@@ -37,7 +38,8 @@ void RecordedLaws::add(const RecordedLaw& law) {
   log_probabilities_.push_back(law.log_probability);
   rest_.push_back(law.rest);
   top_.insert(top_.end(), law.tokens.begin(), law.tokens.end());
-  top_log_probabilities_.insert(top_log_probabilities_.end(), law.log_probabilities.begin(), law.log_probabilities.end());
+  top_log_probabilities_.insert(top_log_probabilities_.end(), law.log_probabilities.begin(),
+                                law.log_probabilities.end());
   ends_.push_back(top_.size());
 }
 
@@ -54,9 +56,10 @@ std::vector<float> RecordedLaws::row(int position) const {
   const bool among = std::find(law.tokens.begin(), law.tokens.end(), law.token) != law.tokens.end();
   const auto others = static_cast<double>(vocab_) - static_cast<double>(law.tokens.size()) - (among ? 0 : 1);
   const bool shared = law.rest > 0 && others > 0;
-  std::vector<float> out(static_cast<std::size_t>(vocab_),
-                         shared ? static_cast<float>(std::log(law.rest / others)) : -std::numeric_limits<float>::infinity());
-  for (std::size_t i = 0; i < law.tokens.size(); ++i) out[static_cast<std::size_t>(law.tokens[i])] = law.log_probabilities[i];
+  std::vector<float> out(static_cast<std::size_t>(vocab_), shared ? static_cast<float>(std::log(law.rest / others))
+                                                                  : -std::numeric_limits<float>::infinity());
+  for (std::size_t i = 0; i < law.tokens.size(); ++i)
+    out[static_cast<std::size_t>(law.tokens[i])] = law.log_probabilities[i];
   out[static_cast<std::size_t>(law.token)] = law.log_probability;
   return out;
 }

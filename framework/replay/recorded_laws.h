@@ -1,9 +1,10 @@
 // The target's laws along one recorded answer, cut to their most probable tokens.
 //
-// Contract: for each token of the answer, the log probabilities (natural, unwarped: before temperature and cuts) of the top tokens and of the token
-// itself, and the mass of all others, `rest`. row() makes logits of it again: stored tokens keep their log probability, the others share the rest in
-// equal parts. So the recorded token's probability at temperature 1 is exact whatever was cut off; an error of at most `rest` in total variation is
-// in the rest of the law, and in everything once another temperature renormalises it. Positions count from 0, the answer's first token.
+// Contract: for each token of the answer, the log probabilities (natural, unwarped: before temperature and cuts) of the
+// top tokens and of the token itself, and the mass of all others, `rest`. row() makes logits of it again: stored tokens
+// keep their log probability, the others share the rest in equal parts. So the recorded token's probability at
+// temperature 1 is exact whatever was cut off; an error of at most `rest` in total variation is in the rest of the law,
+// and in everything once another temperature renormalises it. Positions count from 0, the answer's first token.
 #pragma once
 
 #include <cstdint>

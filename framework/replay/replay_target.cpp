@@ -28,7 +28,8 @@ class ReplayScores final : public Scores {
   const Law& law(NodeId node) override {
     const auto it = laws_.find(node);
     if (it == laws_.end())
-      fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end", node);
+      fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end",
+           node);
     return it->second;
   }
   std::span<const float> logits(NodeId) override { fail("a recorded answer has no logits"); }
@@ -74,7 +75,8 @@ class DrawsGivenOutput final : public GivenDraws {
     const std::vector<float> row = laws_.row(position);
     Law p = sampler.law(row);
     if (p[laws_[position].token] > 0) return p;
-    // It was drawn, so it was kept: rounding or the rest of the law has moved the edge of a cut across it. Without the cuts it has a probability.
+    // It was drawn, so it was kept: rounding or the rest of the law has moved the edge of a cut across it. Without the
+    // cuts it has a probability.
     SamplingOptions uncut;
     uncut.temperature = sampler.options().temperature;
     return Sampler(uncut, vocab).law(row);
@@ -93,7 +95,8 @@ class DrawsGivenOutput final : public GivenDraws {
 
 class ReplaySession final : public TargetSession {
  public:
-  ReplaySession(const Request& request, const ReplayOptions& options) : answer_(request.reference), laws_(request.laws) {
+  ReplaySession(const Request& request, const ReplayOptions& options)
+      : answer_(request.reference), laws_(request.laws) {
     if (!laws_) return;
     context_ = options.context.value_or(std::numeric_limits<int>::max());
     if (!request.sampling.greedy()) given_.emplace(*laws_);
@@ -134,12 +137,15 @@ class ReplayTarget final : public Target {
     if (request.reference.empty()) fail("request {}: there is no recorded answer to replay", request.id);
     for (const TokenSpan tokens : {TokenSpan(request.prompt), TokenSpan(request.reference)})
       for (const Token token : tokens)
-        if (token < 0 || token >= vocab_) fail("request {}: token {} is outside the vocabulary of {} tokens", request.id, token, vocab_);
-    if (!wants.empty()) fail("request {}: the drafter needs the target's hidden states; a recorded answer has none", request.id);
+        if (token < 0 || token >= vocab_)
+          fail("request {}: token {} is outside the vocabulary of {} tokens", request.id, token, vocab_);
+    if (!wants.empty())
+      fail("request {}: the drafter needs the target's hidden states; a recorded answer has none", request.id);
     if (!request.sampling.greedy() && !request.laws)
-      fail("request {}: temperature {} needs the laws of the recorded answer", request.id, request.sampling.temperature);
-    FORETELL_CHECK(!request.laws || std::ranges::equal(request.laws->answer(), request.reference), "laws of another answer for request {}",
-                   request.id);
+      fail("request {}: temperature {} needs the laws of the recorded answer", request.id,
+           request.sampling.temperature);
+    FORETELL_CHECK(!request.laws || std::ranges::equal(request.laws->answer(), request.reference),
+                   "laws of another answer for request {}", request.id);
     return std::make_unique<ReplaySession>(request, options_);
   }
 
@@ -158,14 +164,18 @@ class ReplayTarget final : public Target {
 
   std::optional<std::string> refuses(std::string_view needs_logits, const SamplingOptions& sampling) const override {
     if (!options_.recorded && !sampling.greedy())
-      return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only", sampling.temperature);
+      return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only",
+                         sampling.temperature);
     if (sampling.repetition_penalty != 1.0 || sampling.presence_penalty != 0.0 || !sampling.logit_bias.empty())
       return "penalties and logit bias change what the target would have said: a recorded answer cannot follow them";
     if (options_.recorded && words(*options_.recorded) != words(sampling))
-      return fmt::format("the answers were drawn with {}; they can be replayed with the same sampling only, not with {}",
-                         words(*options_.recorded), words(sampling));
+      return fmt::format(
+          "the answers were drawn with {}; they can be replayed with the same sampling only, not with {}",
+          words(*options_.recorded), words(sampling));
     if (!needs_logits.empty())
-      return fmt::format("{} needs the target's probabilities off the recorded path; a recorded answer does not have them", needs_logits);
+      return fmt::format(
+          "{} needs the target's probabilities off the recorded path; a recorded answer does not have them",
+          needs_logits);
     return std::nullopt;
   }
 

@@ -34,8 +34,8 @@ Law Law::dense(std::vector<double> weights) {
 }
 
 Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
-  FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} with {}", counted(tokens.size(), "token"),
-                    counted(weights.size(), "weight"));
+  FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} with {}",
+                    counted(tokens.size(), "token"), counted(weights.size(), "weight"));
   Law law;
   law.storage_ = Storage::Sparse;
   law.vocab_ = vocab;
@@ -58,21 +58,24 @@ double Law::normalise() {
 
 void Law::normalise_given() {
   given_sum_ = normalise();
-  FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} is {}", counted(weights_.size(), "weight"),
-                    given_sum_);
+  FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} is {}",
+                    counted(weights_.size(), "weight"), given_sum_);
 }
 
 std::optional<std::string> Law::bad_entry() const {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
-    if (tokens_[i] < 0 || tokens_[i] >= vocab_) return fmt::format("token {} is outside the vocabulary of {} tokens", tokens_[i], vocab_);
-    if (i > 0 && tokens_[i] <= tokens_[i - 1]) return fmt::format("token {} follows token {}", tokens_[i], tokens_[i - 1]);
+    if (tokens_[i] < 0 || tokens_[i] >= vocab_)
+      return fmt::format("token {} is outside the vocabulary of {} tokens", tokens_[i], vocab_);
+    if (i > 0 && tokens_[i] <= tokens_[i - 1])
+      return fmt::format("token {} follows token {}", tokens_[i], tokens_[i - 1]);
   }
   bool negative = false;  // without a way out of the loop, which is then done in vectors
   for (const double weight : weights_) negative |= weight < 0;
   if (!negative) return std::nullopt;
-  const auto at = std::find_if(weights_.begin(), weights_.end(), [](double weight) { return weight < 0; }) - weights_.begin();
-  return fmt::format("token {} has the probability {:.6g}", storage_ == Storage::Sparse ? tokens_[at] : static_cast<Token>(at),
-                     weights_[at] * given_sum_);
+  const auto at =
+      std::find_if(weights_.begin(), weights_.end(), [](double weight) { return weight < 0; }) - weights_.begin();
+  return fmt::format("token {} has the probability {:.6g}",
+                     storage_ == Storage::Sparse ? tokens_[at] : static_cast<Token>(at), weights_[at] * given_sum_);
 }
 
 double Law::operator[](Token token) const {
@@ -110,8 +113,9 @@ std::vector<Token> Law::top(int k) const {
   std::vector<std::size_t> order(weights_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   const auto count = std::min<std::size_t>(order.size(), static_cast<std::size_t>(std::max(k, 0)));
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-                    [&](std::size_t a, std::size_t b) { return weights_[a] != weights_[b] ? weights_[a] > weights_[b] : a < b; });
+  std::partial_sort(
+      order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+      [&](std::size_t a, std::size_t b) { return weights_[a] != weights_[b] ? weights_[a] > weights_[b] : a < b; });
   std::vector<Token> out;
   for (std::size_t i = 0; i < count && weights_[order[i]] > 0; ++i)
     out.push_back(storage_ == Storage::Sparse ? tokens_[order[i]] : static_cast<Token>(order[i]));
@@ -134,7 +138,8 @@ Excess excess(const Law& p, const Law& q, double weight) {
     q.for_each([&](Token t, double mass) { out.weights_[t] = std::max(out.weights_[t] - mass, 0.0); });
     sum = sum_of(out.weights_);
   } else {
-    for (std::size_t i = 0; i < out.tokens_.size(); ++i) sum += out.weights_[i] = std::max(weight * p.weights_[i] - q[p.tokens_[i]], 0.0);
+    for (std::size_t i = 0; i < out.tokens_.size(); ++i)
+      sum += out.weights_[i] = std::max(weight * p.weights_[i] - q[p.tokens_[i]], 0.0);
   }
   if (sum <= kNothing) return {};
   out.normalise();

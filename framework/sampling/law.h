@@ -1,8 +1,8 @@
 // A probability distribution over the vocabulary, after warping: a "law".
 //
-// Contract: an immutable value with one of three storages: a point mass (greedy targets, n-gram drafts), sparse (after top-k or top-p) or dense.
-// Probabilities are float64, not negative and sum to 1 up to rounding. Copies of point masses cost nothing; no operation on one touches
-// the vocabulary.
+// Contract: an immutable value with one of three storages: a point mass (greedy targets, n-gram drafts), sparse (after
+// top-k or top-p) or dense. Probabilities are float64, not negative and sum to 1 up to rounding. Copies of point masses
+// cost nothing; no operation on one touches the vocabulary.
 #pragma once
 
 #include <optional>
@@ -18,7 +18,8 @@ namespace foretell {
 class Law {
  public:
   static Law point_mass(int vocab, Token token);
-  // weights[t] for every token t; normalised here. At least one is positive. What breaks that so that it shows in the sum is a ContractError.
+  // weights[t] for every token t; normalised here. At least one is positive. What breaks that so that it shows in the
+  // sum is a ContractError.
   static Law dense(std::vector<double> weights);
   // Tokens in strictly increasing order with their weights; normalised here.
   static Law sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights);
@@ -26,7 +27,8 @@ class Law {
   int vocab() const { return vocab_; }
   // The sum of the weights that it was made of: 1 up to rounding if these were probabilities.
   double given_sum() const { return given_sum_; }
-  // The first entry that no distribution can have: a negative probability, a token that is out of range or out of order. A pass over all entries.
+  // The first entry that no distribution can have: a negative probability, a token that is out of range or out of
+  // order. A pass over all entries.
   std::optional<std::string> bad_entry() const;
   bool is_point_mass() const { return storage_ == Storage::Point; }
   double operator[](Token token) const;
@@ -73,14 +75,15 @@ struct Excess {
 };
 Excess excess(const Law& p, const Law& q, double weight = 1.0);
 
-// The residual after a rejection (Leviathan et al. 2022, arXiv 2211.17192): norm(max(p - q, 0)). If p = q a rejection has probability zero and
-// only rounding leads here: then p itself.
+// The residual after a rejection (Leviathan et al. 2022, arXiv 2211.17192): norm(max(p - q, 0)). If p = q a rejection
+// has probability zero and only rounding leads here: then p itself.
 Law residual(const Law& p, const Law& q);
 
 // q with one token removed, renormalised: the law of the next draw without replacement. None if nothing is left.
 std::optional<Law> without(const Law& q, Token token);
 
-// sum over x of min(p(x), q(x)): the probability that one draw from q is accepted against p; 1 minus the total variation distance.
+// sum over x of min(p(x), q(x)): the probability that one draw from q is accepted against p; 1 minus the total
+// variation distance.
 double overlap(const Law& p, const Law& q);
 
 }  // namespace foretell

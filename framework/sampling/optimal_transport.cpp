@@ -59,7 +59,8 @@ class SetCollector {
 
 // A column for each token of each set; a row for each set and each token, which bound the sums of their columns.
 std::vector<double> solve(const std::vector<DraftedSet>& sets, const Law& p, std::size_t variables) {
-  const int columns = static_cast<int>(variables), set_rows = static_cast<int>(sets.size()), rows = set_rows + p.vocab();
+  const int columns = static_cast<int>(variables), set_rows = static_cast<int>(sets.size()),
+            rows = set_rows + p.vocab();
   std::vector<CoinBigIndex> starts{0};
   std::vector<int> indices;
   for (int s = 0; s < set_rows; ++s)
@@ -67,14 +68,15 @@ std::vector<double> solve(const std::vector<DraftedSet>& sets, const Law& p, std
       indices.insert(indices.end(), {s, set_rows + token});
       starts.push_back(static_cast<CoinBigIndex>(indices.size()));
     }
-  const std::vector<double> ones(indices.size(), 1.0), lower(columns, 0.0), upper(columns, COIN_DBL_MAX), gain(columns, 1.0);
+  const std::vector<double> ones(indices.size(), 1.0), lower(columns, 0.0), upper(columns, COIN_DBL_MAX),
+      gain(columns, 1.0);
   std::vector<double> least(rows, 0.0), most;
   for (const DraftedSet& set : sets) most.push_back(set.probability);
   for (Token t = 0; t < p.vocab(); ++t) most.push_back(p[t]);
   ClpSimplex simplex;
   simplex.setLogLevel(0);
-  simplex.loadProblem(columns, rows, starts.data(), indices.data(), ones.data(), lower.data(), upper.data(), gain.data(), least.data(),
-                      most.data());
+  simplex.loadProblem(columns, rows, starts.data(), indices.data(), ones.data(), lower.data(), upper.data(),
+                      gain.data(), least.data(), most.data());
   simplex.setOptimizationDirection(-1);
   simplex.setPrimalTolerance(1e-12);
   simplex.setDualTolerance(1e-12);
@@ -83,7 +85,8 @@ std::vector<double> solve(const std::vector<DraftedSet>& sets, const Law& p, std
   return {simplex.getColSolution(), simplex.getColSolution() + columns};
 }
 
-// The solver keeps the margins up to a tolerance; a verifier must keep them exactly, so what is too much is scaled down.
+// The solver keeps the margins up to a tolerance; a verifier must keep them exactly, so what is too much is scaled
+// down.
 void respect_margins(Coupling& c, const Law& p) {
   std::vector<double> sums(p.vocab(), 0.0);
   for (std::size_t s = 0; s < c.sets.size(); ++s) {
@@ -117,14 +120,16 @@ std::vector<DraftedSet> drafted_sets(const Law& q, int draws, bool with_replacem
 
 double acceptance_bound(const Law& p, const Law& q, int draws, bool with_replacement) {
   if (p.vocab() > kMostTokensToEnumerate)
-    fail("the bound of optimal transport is for at most {} tokens; the vocabulary has {}", kMostTokensToEnumerate, p.vocab());
+    fail("the bound of optimal transport is for at most {} tokens; the vocabulary has {}", kMostTokensToEnumerate,
+         p.vocab());
   const auto mask_of = [](const std::vector<Token>& tokens) {
     std::uint32_t mask = 0;
     for (const Token t : tokens) mask |= 1u << t;
     return mask;
   };
   std::vector<std::pair<std::uint32_t, double>> sets;
-  for (const DraftedSet& set : drafted_sets(q, draws, with_replacement)) sets.emplace_back(mask_of(set.tokens), set.probability);
+  for (const DraftedSet& set : drafted_sets(q, draws, with_replacement))
+    sets.emplace_back(mask_of(set.tokens), set.probability);
   double lowest = 0;
   for (std::uint32_t chosen = 0; chosen < (1u << p.vocab()); ++chosen) {
     double value = 0;
@@ -141,8 +146,8 @@ Coupling optimal_coupling(const Law& p, const Law& q, int draws, bool with_repla
   std::size_t variables = 0;
   for (const DraftedSet& set : coupling.sets) variables += set.tokens.size();
   if (variables > kMostVariables)
-    fail("optimal transport over {} and {} has {}; at most {} can be solved", counted(draws, "draw"), counted(p.vocab(), "token"),
-         counted(variables, "variable"), kMostVariables);
+    fail("optimal transport over {} and {} has {}; at most {} can be solved", counted(draws, "draw"),
+         counted(p.vocab(), "token"), counted(variables, "variable"), kMostVariables);
   if (draws == 1) {  // the best coupling of single tokens is known
     for (const DraftedSet& set : coupling.sets) coupling.flow.push_back({std::min(p[set.tokens[0]], set.probability)});
     respect_margins(coupling, p);

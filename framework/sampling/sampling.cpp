@@ -16,9 +16,11 @@ namespace {
 [[noreturn]] void bad_logits(std::span<const float> logits) {
   const auto nan = std::find_if(logits.begin(), logits.end(), [](float x) { return std::isnan(x); });
   if (nan != logits.end())
-    throw BadLogits(fmt::format("logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows",
-                                nan - logits.begin(), logits.size()));
-  throw BadLogits(fmt::format("logits have no finite value among {}: nothing can be chosen", counted(logits.size(), "token")));
+    throw BadLogits(
+        fmt::format("logits contain NaN (first at token {} of {}): its weights are damaged or its dtype overflows",
+                    nan - logits.begin(), logits.size()));
+  throw BadLogits(
+      fmt::format("logits have no finite value among {}: nothing can be chosen", counted(logits.size(), "token")));
 }
 
 struct Candidate {
@@ -37,7 +39,8 @@ std::vector<double> softmax_weights(std::span<const float> logits, double temper
   return weights;
 }
 
-// Beyond this a temperature is a uniform law, a penalty rules a token out or in, and products of them could leave the range of a float32.
+// Beyond this a temperature is a uniform law, a penalty rules a token out or in, and products of them could leave the
+// range of a float32.
 constexpr double kMostExtreme = 1e6;
 constexpr double kMostBias = 1e9;
 
@@ -51,9 +54,10 @@ void cut_top_k(std::vector<Candidate>& kept, int k) {
   kept.resize(static_cast<std::size_t>(k));
 }
 
-// The tokens that top-k leaves, and of those the ones that top-p and min-p could leave: a vocabulary's worth of candidates would cost more than the
-// softmax. The largest weight is 1.
-std::vector<Candidate> candidates(std::span<const float> logits, std::span<const double> weights, const SamplingOptions& options) {
+// The tokens that top-k leaves, and of those the ones that top-p and min-p could leave: a vocabulary's worth of
+// candidates would cost more than the softmax. The largest weight is 1.
+std::vector<Candidate> candidates(std::span<const float> logits, std::span<const double> weights,
+                                  const SamplingOptions& options) {
   std::vector<Candidate> kept;
   if (options.top_k > 0 && options.top_k <= kFewKept) {
     for (const Token t : highest(logits, options.top_k))
@@ -72,7 +76,8 @@ std::vector<Candidate> candidates(std::span<const float> logits, std::span<const
   return kept;
 }
 
-// Keeps the shortest prefix, in the order of probability, that reaches top_p of `mass`, which candidates left out before may have had a part of.
+// Keeps the shortest prefix, in the order of probability, that reaches top_p of `mass`, which candidates left out
+// before may have had a part of.
 void cut_top_p(std::vector<Candidate>& kept, double top_p, double mass) {
   if (top_p >= 1.0) return;
   std::sort(kept.begin(), kept.end(), before);
@@ -95,10 +100,12 @@ std::pair<Token, float> parse_bias(const std::string& text, int vocab) {
   float bias = 0;
   const char* end = text.data() + text.size();
   const char* middle = text.data() + std::min(colon, text.size());
-  const bool ok = colon != std::string::npos && std::from_chars(text.data(), middle, token).ptr == middle && middle != text.data() &&
-                  std::from_chars(middle + 1, end, bias).ptr == end && middle + 1 != end && std::isfinite(bias);
+  const bool ok = colon != std::string::npos && std::from_chars(text.data(), middle, token).ptr == middle &&
+                  middle != text.data() && std::from_chars(middle + 1, end, bias).ptr == end && middle + 1 != end &&
+                  std::isfinite(bias);
   if (!ok) fail("logit_bias: expected token:bias such as 42:-1.5, found '{}'", text);
-  if (std::abs(bias) > kMostBias) fail("logit_bias: {} for token {}; from -{} to {} are taken", bias, token, kMostBias, kMostBias);
+  if (std::abs(bias) > kMostBias)
+    fail("logit_bias: {} for token {}; from -{} to {} are taken", bias, token, kMostBias, kMostBias);
   if (token < 0 || token >= vocab) fail("logit_bias: token {} is outside the vocabulary of {} tokens", token, vocab);
   return {token, bias};
 }
@@ -108,7 +115,8 @@ std::pair<Token, float> parse_bias(const std::string& text, int vocab) {
 void SamplingOptions::declare(Parameters& p) {
   p.add("temperature", temperature, "0, or less than 1e-5, is greedy decoding", {.min = 0, .max = kMostExtreme});
   p.add("top_k", top_k, "keep the k most probable tokens; 0 keeps all", {.min = 0});
-  p.add("top_p", top_p, "keep the most probable tokens up to this mass, the one that crosses it included", {.min = 1e-9, .max = 1});
+  p.add("top_p", top_p, "keep the most probable tokens up to this mass, the one that crosses it included",
+        {.min = 1e-9, .max = 1});
   p.add("min_p", min_p, "keep tokens of at least this share of the highest probability", {.min = 0, .max = 1});
   p.add("repetition_penalty", repetition_penalty, "divides the logits of tokens that occurred; 1 is off",
         {.min = 1e-6, .max = kMostExtreme});
@@ -121,11 +129,15 @@ Sampler::Sampler(const SamplingOptions& options, int vocab) : options_(options) 
   for (const std::string& text : options_.logit_bias) bias_.push_back(parse_bias(text, vocab));
 }
 
-bool Sampler::adjusts() const { return options_.repetition_penalty != 1.0 || options_.presence_penalty != 0.0 || !bias_.empty(); }
+bool Sampler::adjusts() const {
+  return options_.repetition_penalty != 1.0 || options_.presence_penalty != 0.0 || !bias_.empty();
+}
 
 void Sampler::adjust(std::span<float> logits, const SamplingContext& context) const {
   if (!adjusts()) return;
-  const auto collect = [](std::unordered_set<Token>& into, TokenSpan tokens) { into.insert(tokens.begin(), tokens.end()); };
+  const auto collect = [](std::unordered_set<Token>& into, TokenSpan tokens) {
+    into.insert(tokens.begin(), tokens.end());
+  };
   std::unordered_set<Token> produced;
   collect(produced, context.generated);
   collect(produced, context.path);
@@ -171,7 +183,8 @@ Token argmax_checked(std::span<const float> logits) {
   return static_cast<Token>(peak.index);
 }
 
-// One pass that keeps the best so far in order: few blocks, and few entries of those, get past the comparison with the last of them.
+// One pass that keeps the best so far in order: few blocks, and few entries of those, get past the comparison with the
+// last of them.
 std::vector<Token> highest(std::span<const float> logits, int k) {
   if (k <= 1) return {argmax_checked(logits)};
   std::vector<Token> best;
@@ -184,7 +197,8 @@ std::vector<Token> highest(std::span<const float> logits, int k) {
     for (std::size_t i = first; i < last; ++i) {
       const float value = logits[i];
       if (value <= bar) continue;
-      const auto place = std::upper_bound(best.begin(), best.end(), value, [&](float v, Token t) { return v > logits[t]; });
+      const auto place =
+          std::upper_bound(best.begin(), best.end(), value, [&](float v, Token t) { return v > logits[t]; });
       best.insert(place, static_cast<Token>(i));
       if (best.size() > static_cast<std::size_t>(k)) best.pop_back();
       if (best.size() == static_cast<std::size_t>(k)) bar = logits[best.back()];

@@ -1,10 +1,11 @@
 // From logits to a law: penalties and bias, then temperature, top-k, top-p, min-p.
 //
-// Contract: temperature 0 is a point mass at the highest adjusted logit (the lowest id among equals), so greedy decoding needs no second path
-// downstream. A temperature below kGreedyBelow is 0: no two logits of a float32 that differ at all would share probability there but near ties, and
-// its inverse would overflow. Otherwise the order is: repetition and presence penalty and logit bias on the logits; softmax at the temperature; the top_k most
-// probable tokens; the smallest set of most probable tokens whose mass reaches top_p (the token that crosses it stays), measured after top-k;
-// tokens of at least min_p times the highest probability. Ties go to the lowest id at every cut.
+// Contract: temperature 0 is a point mass at the highest adjusted logit (the lowest id among equals), so greedy
+// decoding needs no second path downstream. A temperature below kGreedyBelow is 0: no two logits of a float32 that
+// differ at all would share probability there but near ties, and its inverse would overflow. Otherwise the order is:
+// repetition and presence penalty and logit bias on the logits; softmax at the temperature; the top_k most probable
+// tokens; the smallest set of most probable tokens whose mass reaches top_p (the token that crosses it stays), measured
+// after top-k; tokens of at least min_p times the highest probability. Ties go to the lowest id at every cut.
 #pragma once
 
 #include <span>
@@ -33,20 +34,20 @@ class BadLogits : public Error {
 
 struct SamplingOptions {
   double temperature = 0.0;
-  int top_k = 0;       // 0: off
-  double top_p = 1.0;  // 1: off
-  double min_p = 0.0;  // 0: off
-  double repetition_penalty =
-      1.0;  // divides positive and multiplies negative logits of tokens in prompt or output (Keskar et al. 2019, 1909.05858)
-  double presence_penalty = 0.0;             // subtracted from the logits of tokens in the output
+  int top_k = 0;                    // 0: off
+  double top_p = 1.0;               // 1: off
+  double min_p = 0.0;               // 0: off
+  double repetition_penalty = 1.0;  // divides positive and multiplies negative logits of tokens in prompt or output
+                                    // (Keskar et al. 2019, 1909.05858)
+  double presence_penalty = 0.0;    // subtracted from the logits of tokens in the output
   std::vector<std::string> logit_bias = {};  // "token:bias"
   void declare(Parameters& p);
 
   bool greedy() const { return temperature < kGreedyBelow; }
 };
 
-// A SamplingOptions that has been checked against a vocabulary. `context` is what the next token follows: the prompt, the tokens generated so
-// far, and the drafted tokens on this node's own path.
+// A SamplingOptions that has been checked against a vocabulary. `context` is what the next token follows: the prompt,
+// the tokens generated so far, and the drafted tokens on this node's own path.
 struct SamplingContext {
   TokenSpan prompt;
   TokenSpan generated;

@@ -13,7 +13,8 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 // What each token adds to a text, as a key: the text itself, or the spelling of what is not a whole text of its own.
 class TokenTexts {
  public:
-  explicit TokenTexts(const std::shared_ptr<const Tokenizer>& tokenizer) : tokenizer_(tokenizer), before_(tokenizer->encode("a")) {}
+  explicit TokenTexts(const std::shared_ptr<const Tokenizer>& tokenizer)
+      : tokenizer_(tokenizer), before_(tokenizer->encode("a")) {}
 
   std::string text(Token token) const { return decode_continuation(tokenizer_, before_, TokenSpan(&token, 1)); }
   // Empty for a token that the file leaves unnamed.
@@ -78,7 +79,8 @@ SharedIds shared_ids(const Tokenizer& target, const Tokenizer& draft) {
   for (Token token = 0; token < shared.count; ++token) {
     std::string in_target = target.id_to_token(token), in_draft = draft.id_to_token(token);
     if (in_target == in_draft) continue;
-    if (shared.different++ == 0) shared.first = token, shared.in_target = std::move(in_target), shared.in_draft = std::move(in_draft);
+    if (shared.different++ == 0)
+      shared.first = token, shared.in_target = std::move(in_target), shared.in_draft = std::move(in_draft);
   }
   return shared;
 }

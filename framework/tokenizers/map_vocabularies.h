@@ -1,7 +1,9 @@
-// Which tokens of two tokenizers stand for the same text (token-level intersection; Timor et al. 2025, arXiv 2502.05202).
+// Which tokens of two tokenizers stand for the same text (token-level intersection; Timor et al. 2025, arXiv
+// 2502.05202).
 //
-// Contract: tokens are the same if they add the same text to what came before them, a leading space included, however the two files spell it. Tokens
-// that are part of a character are compared by their spelling, which only byte-level vocabularies share. The end tokens of the two correspond.
+// Contract: tokens are the same if they add the same text to what came before them, a leading space included, however
+// the two files spell it. Tokens that are part of a character are compared by their spelling, which only byte-level
+// vocabularies share. The end tokens of the two correspond.
 #pragma once
 
 #include "framework/core/vocabulary_map.h"

@@ -42,7 +42,9 @@ class WireMessage {
   }
 
  private:
-  [[noreturn]] void refuse() const { fail("{}: not a SentencePiece model: no protobuf message at byte {} of a part", name_, position_); }
+  [[noreturn]] void refuse() const {
+    fail("{}: not a SentencePiece model: no protobuf message at byte {} of a part", name_, position_);
+  }
 
   std::uint64_t varint() {
     std::uint64_t value = 0;
@@ -76,7 +78,8 @@ SentencePieceFile::Piece read_piece(std::string_view bytes, const std::string& n
       if (!std::isfinite(score)) fail("{}: the score of piece {} is not finite", name, id);
     }
     if (field->number == 3) {
-      if (field->value < 1 || field->value > 6) fail("{}: piece {} has type {}; expected 1 to 6", name, id, field->value);
+      if (field->value < 1 || field->value > 6)
+        fail("{}: piece {} has type {}; expected 1 to 6", name, id, field->value);
       piece.type = static_cast<PieceType>(field->value);
     }
   }
@@ -93,14 +96,16 @@ std::uint32_t word_at(std::string_view bytes, std::size_t index) {
   return value;
 }
 
-// The normalizer's table: uint32 size, a double array of that many bytes, then the replacements as C strings. A cell's target block must lie
-// inside the array, whatever byte is looked up from it, and a value must point into the replacements.
+// The normalizer's table: uint32 size, a double array of that many bytes, then the replacements as C strings. A cell's
+// target block must lie inside the array, whatever byte is looked up from it, and a value must point into the
+// replacements.
 void check_character_map(std::string_view map, const std::string& name) {
   if (map.empty()) return;
   const auto refuse = [&](std::string_view why) { fail("{}: its character map is damaged: {}", name, why); };
   if (map.size() <= 4) refuse("it is too short");
   const std::size_t trie_bytes = word_at(map, 0);
-  if (trie_bytes == 0 || trie_bytes % 1024 != 0 || trie_bytes >= map.size() - 4) refuse("its table's size is not possible");
+  if (trie_bytes == 0 || trie_bytes % 1024 != 0 || trie_bytes >= map.size() - 4)
+    refuse("its table's size is not possible");
   const std::string_view cells = map.substr(4, trie_bytes), replacements = map.substr(4 + trie_bytes);
   if (replacements.back() != '\0') refuse("its replacements do not end");
   const std::size_t count = trie_bytes / 4;

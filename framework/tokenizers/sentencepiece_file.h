@@ -1,6 +1,7 @@
 // What is inside a SentencePiece model file (a protobuf message), read without the library.
 //
-// Contract: the library trusts its file. scan_sentencepiece() refuses what the library would read out of bounds or loop over: it is called first.
+// Contract: the library trusts its file. scan_sentencepiece() refuses what the library would read out of bounds or loop
+// over: it is called first.
 #pragma once
 
 #include <string>

@@ -82,10 +82,13 @@ SpecialTokenSettings read_special_token_settings(const std::filesystem::path& fo
   return settings;
 }
 
-EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own, const std::string& name) {
+EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own,
+                          const std::string& name) {
   const auto need = [&](const std::string& text, std::string_view key) {
     const auto id = tokenizer.token_to_id(text);
-    if (!id) fail("{}: has no token \"{}\", which the configuration beside it names as {}", name, unicode::printable(text), key);
+    if (!id)
+      fail("{}: has no token \"{}\", which the configuration beside it names as {}", name, unicode::printable(text),
+           key);
     return *id;
   };
   EndTokens ends;

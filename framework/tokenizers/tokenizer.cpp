@@ -49,7 +49,8 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& pat
   if (!std::filesystem::is_directory(path, ignored)) return load_file(path);
   auto tokenizer = try_load_tokenizer(path);
   if (!tokenizer)
-    fail("{}: the folder has no tokenizer; looked for {}, {} and {}", path.string(), kFileNames[0], kFileNames[1], kFileNames[2]);
+    fail("{}: the folder has no tokenizer; looked for {}, {} and {}", path.string(), kFileNames[0], kFileNames[1],
+         kFileNames[2]);
   return tokenizer;
 }
 
@@ -72,7 +73,8 @@ std::string StreamDecoder::finish() {
   return text;
 }
 
-std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan context, TokenSpan ids, bool skip_special) {
+std::string decode_continuation(const std::shared_ptr<const Tokenizer>& tokenizer, TokenSpan context, TokenSpan ids,
+                                bool skip_special) {
   StreamDecoder decoder(tokenizer, skip_special);
   decoder.prime(context);
   std::string text;

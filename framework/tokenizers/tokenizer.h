@@ -2,10 +2,13 @@
 //
 // Contract:
 //  - A Tokenizer is immutable once it has been loaded and is shared between threads.
-//  - encode() takes any bytes: text that is not UTF-8 is read as the file's reference library reads it (U+FFFD, or byte tokens).
-//  - decode() is strict: an id outside [0, vocab_size) is the caller's mistake and an Error. An id inside that range that the file leaves
+//  - encode() takes any bytes: text that is not UTF-8 is read as the file's reference library reads it (U+FFFD, or byte
+//  tokens).
+//  - decode() is strict: an id outside [0, vocab_size) is the caller's mistake and an Error. An id inside that range
+//  that the file leaves
 //    unnamed decodes to nothing.
-//  - StreamDecoder and decode_continuation are lenient: what a model has sampled from the padding rows of its output layer (ids at or above
+//  - StreamDecoder and decode_continuation are lenient: what a model has sampled from the padding rows of its output
+//  layer (ids at or above
 //    vocab_size) decodes to nothing, because a run must not be lost to it.
 //  - A file that cannot be understood is an Error that names the file, what was found and what was expected.
 #pragma once
@@ -49,19 +52,21 @@ class Tokenizer {
   std::string decode(TokenSpan ids, bool skip_special = false) const;
 };
 
-// `path` is a folder (tokenizer.json is preferred, then tokenizer.model, then tokenizer.bin) or one such file under any name that ends in
-// .json, .model or .bin. BOS and EOS come from the tokenizer_config.json, special_tokens_map.json and generation_config.json beside it.
+// `path` is a folder (tokenizer.json is preferred, then tokenizer.model, then tokenizer.bin) or one such file under any
+// name that ends in .json, .model or .bin. BOS and EOS come from the tokenizer_config.json, special_tokens_map.json and
+// generation_config.json beside it.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // nullptr where the folder holds none of the three files.
 std::shared_ptr<const Tokenizer> try_load_tokenizer(const std::filesystem::path& folder);
 
-// Decodes token by token. The pushes and finish(), joined, equal decode() of all tokens; no push ever returns part of a UTF-8 character; a push
-// costs amortised O(1) whatever has gone before.
+// Decodes token by token. The pushes and finish(), joined, equal decode() of all tokens; no push ever returns part of a
+// UTF-8 character; a push costs amortised O(1) whatever has gone before.
 class StreamDecoder {
  public:
   explicit StreamDecoder(std::shared_ptr<const Tokenizer> tokenizer, bool skip_special = false);
-  void prime(TokenSpan context);  // decode what comes before and drop the text, so that a continuation keeps its leading space
+  void prime(
+      TokenSpan context);  // decode what comes before and drop the text, so that a continuation keeps its leading space
   std::string push(Token id);
   std::string finish();
 

@@ -1,5 +1,5 @@
-// The tokenizer file of llama2.c: int32 length of the longest token, then for each id a float32 score, an int32 length and the bytes, to the end of
-// the file. Ids 0, 1, 2 are unknown, BOS and EOS; 3 to 258 are the bytes.
+// The tokenizer file of llama2.c: int32 length of the longest token, then for each id a float32 score, an int32 length
+// and the bytes, to the end of the file. Ids 0, 1, 2 are unknown, BOS and EOS; 3 to 258 are the bytes.
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -37,7 +37,8 @@ class Reader {
 
   std::string_view take(std::size_t count, std::string_view what) {
     if (count > bytes_.size() - position_)
-      fail("{}: ends at byte {} inside {}, which needs {} from byte {}", name_, bytes_.size(), what, counted(count, "byte"), position_);
+      fail("{}: ends at byte {} inside {}, which needs {} from byte {}", name_, bytes_.size(), what,
+           counted(count, "byte"), position_);
     position_ += count;
     return bytes_.substr(position_ - count, count);
   }
@@ -57,8 +58,8 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
   Reader reader(bytes, name);
   const auto longest = reader.number<std::int32_t>("the length of the longest token");
   if (longest <= 0 || longest > kLongestToken)
-    fail("{}: says that its longest token has {}; expected 1 to {} (is this a tokenizer of llama2.c?)", name, counted(longest, "byte"),
-         kLongestToken);
+    fail("{}: says that its longest token has {}; expected 1 to {} (is this a tokenizer of llama2.c?)", name,
+         counted(longest, "byte"), kLongestToken);
   std::deque<BinPiece> pieces;
   while (!reader.at_end()) {
     if (pieces.size() == static_cast<std::size_t>(tokenizers::stages::kMaxVocab))
@@ -66,7 +67,8 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
     const std::string what = fmt::format("token {}", pieces.size());
     const auto score = reader.number<float>(what);
     const auto length = reader.number<std::int32_t>(what);
-    if (length < 0 || length > kLongestToken) fail("{}: {} has length {}; expected 0 to {}", name, what, length, kLongestToken);
+    if (length < 0 || length > kLongestToken)
+      fail("{}: {} has length {}; expected 0 to {}", name, what, length, kLongestToken);
     pieces.push_back({std::string(reader.take(static_cast<std::size_t>(length), what)), score});
   }
   if (pieces.size() <= static_cast<std::size_t>(kFirstByte))
@@ -77,7 +79,9 @@ std::deque<BinPiece> read_pieces(std::string_view bytes, const std::string& name
 class BinTokenizer : public Tokenizer {
  public:
   BinTokenizer(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings)
-      : pieces_(read_pieces(bytes, name)), add_bos_(settings.add_bos.value_or(true)), add_eos_(settings.add_eos.value_or(false)) {
+      : pieces_(read_pieces(bytes, name)),
+        add_bos_(settings.add_bos.value_or(true)),
+        add_eos_(settings.add_eos.value_or(false)) {
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
       ids_.try_emplace(pieces_[i].text, static_cast<Token>(i));
       longest_ = std::max(longest_, pieces_[i].text.size());
@@ -116,7 +120,8 @@ class BinTokenizer : public Tokenizer {
   std::unique_ptr<DecodeState> start_decoding(bool) const override { return std::make_unique<State>(*this); }
 
  private:
-  // The space that stands for the start of a text is not part of it: it goes from the first piece and from the one behind BOS.
+  // The space that stands for the start of a text is not part of it: it goes from the first piece and from the one
+  // behind BOS.
   class State : public DecodeState {
    public:
     explicit State(const BinTokenizer& owner) : owner_(owner) {}
@@ -174,7 +179,8 @@ class BinTokenizer : public Tokenizer {
   }
 
   std::optional<tokenizers::models::MergeCandidate> find_merge(Token left, Token right) const {
-    const std::string &a = pieces_[static_cast<std::size_t>(left)].text, &b = pieces_[static_cast<std::size_t>(right)].text;
+    const std::string &a = pieces_[static_cast<std::size_t>(left)].text,
+                      &b = pieces_[static_cast<std::size_t>(right)].text;
     if (a.size() + b.size() > longest_) return std::nullopt;
     const auto merged = find(a + b);
     if (!merged) return std::nullopt;

@@ -1,4 +1,5 @@
-// The readers of the three tokenizer formats. They take bytes, so that tests and fuzzers need no files; `name` is what errors call the file.
+// The readers of the three tokenizer formats. They take bytes, so that tests and fuzzers need no files; `name` is what
+// errors call the file.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct SpecialTokenSettings {
   std::optional<std::string> eos;
   std::optional<Token> bos_id;  // generation_config.json
   std::vector<Token> eos_ids;
-  std::optional<bool> add_bos;  // tokenizer_config.json; used for tokenizer.model and .bin, which say nothing themselves
+  std::optional<bool>
+      add_bos;  // tokenizer_config.json; used for tokenizer.model and .bin, which say nothing themselves
   std::optional<bool> add_eos;
 };
 
@@ -41,6 +43,7 @@ struct EndTokens {
   std::optional<Token> bos;
   std::vector<Token> eos;
 };
-EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own, const std::string& name);
+EndTokens find_end_tokens(const Tokenizer& tokenizer, const SpecialTokenSettings& settings, EndTokens own,
+                          const std::string& name);
 
 }  // namespace foretell::tokenizers

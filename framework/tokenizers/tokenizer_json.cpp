@@ -1,5 +1,5 @@
-// tokenizer.json: the Hugging Face tokenizers format. The text is cut at added tokens, normalized, cut into pieces, given to the model, and
-// framed by the post-processor; each of these has a file of its own.
+// tokenizer.json: the Hugging Face tokenizers format. The text is cut at added tokens, normalized, cut into pieces,
+// given to the model, and framed by the post-processor; each of these has a file of its own.
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -23,9 +23,11 @@ class JsonTokenizer : public Tokenizer {
     if (const auto part = json.find("post_processor")) post_processor_ = tokenizers::stages::PostProcessor(*part);
     if (const auto part = json.find("decoder")) decoder_ = tokenizers::stages::TokenDecoder(*part);
     const auto added = json.find("added_tokens");
-    added_ = std::make_unique<tokenizers::stages::AddedTokens>(added ? &*added : nullptr, model_->vocab(), normalizer_.get());
+    added_ = std::make_unique<tokenizers::stages::AddedTokens>(added ? &*added : nullptr, model_->vocab(),
+                                                               normalizer_.get());
     if (const auto id = post_processor_.largest_id(); id && *id >= vocab_size())
-      json.at("post_processor").refuse(fmt::format("adds token {}, which is not in the vocabulary of {} tokens", *id, vocab_size()));
+      json.at("post_processor")
+          .refuse(fmt::format("adds token {}, which is not in the vocabulary of {} tokens", *id, vocab_size()));
     ends_ = find_end_tokens(*this, settings, {}, json.where().to_string());
   }
 
@@ -53,13 +55,15 @@ class JsonTokenizer : public Tokenizer {
       if (segment.token)
         ids.push_back(*segment.token);
       else
-        encode_plain(valid.substr(segment.range.begin, segment.range.end - segment.range.begin), segment.range.begin == 0, options,
-                     normalized, ids);
+        encode_plain(valid.substr(segment.range.begin, segment.range.end - segment.range.begin),
+                     segment.range.begin == 0, options, normalized, ids);
     }
     return options.add_special ? post_processor_.apply(std::move(ids)) : ids;
   }
 
-  std::unique_ptr<DecodeState> start_decoding(bool skip_special) const override { return std::make_unique<State>(*this, skip_special); }
+  std::unique_ptr<DecodeState> start_decoding(bool skip_special) const override {
+    return std::make_unique<State>(*this, skip_special);
+  }
 
  private:
   class State : public DecodeState {
@@ -108,7 +112,8 @@ class JsonTokenizer : public Tokenizer {
     std::size_t bytes = 0;
   };
 
-  void encode_plain(std::string text, bool at_start, const EncodeOptions& options, Normalized& normalized, Tokens& ids) const {
+  void encode_plain(std::string text, bool at_start, const EncodeOptions& options, Normalized& normalized,
+                    Tokens& ids) const {
     if (normalizer_) text = normalizer_->apply(std::move(text));
     normalized.limit.check(normalized.bytes += text.size(), where_);
     for (const tokenizers::stages::Segment& segment : added_->split_normalized(text, options.parse_special)) {

@@ -1,5 +1,5 @@
-// tokenizer.model: encoding by the SentencePiece library (Kudo & Richardson 2018, arXiv 1808.06226). Decoding is done here, by the same rules,
-// because the library decodes whole sequences only.
+// tokenizer.model: encoding by the SentencePiece library (Kudo & Richardson 2018, arXiv 1808.06226). Decoding is done
+// here, by the same rules, because the library decodes whole sequences only.
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";
 
-// Bytes to characters; each byte that belongs to none is one U+FFFD (the library counts bytes, Utf8Repair counts prefixes of characters).
+// Bytes to characters; each byte that belongs to none is one U+FFFD (the library counts bytes, Utf8Repair counts
+// prefixes of characters).
 class ByteRun {
  public:
   void push(unsigned char byte, std::string& out) {
@@ -52,9 +53,12 @@ class ByteRun {
 class ModelTokenizer : public Tokenizer {
  public:
   ModelTokenizer(std::string_view bytes, const std::string& name, const SpecialTokenSettings& settings)
-      : file_(scan_sentencepiece(bytes, name)), add_bos_(settings.add_bos.value_or(true)), add_eos_(settings.add_eos.value_or(false)) {
+      : file_(scan_sentencepiece(bytes, name)),
+        add_bos_(settings.add_bos.value_or(true)),
+        add_eos_(settings.add_eos.value_or(false)) {
     load(bytes, name);
-    FORETELL_CHECK(processor_.GetPieceSize() == vocab_size(), "{} pieces, scanned {}", processor_.GetPieceSize(), vocab_size());
+    FORETELL_CHECK(processor_.GetPieceSize() == vocab_size(), "{} pieces, scanned {}", processor_.GetPieceSize(),
+                   vocab_size());
     for (int id = 0; id < vocab_size(); ++id) {
       const auto& piece = file_.pieces[static_cast<std::size_t>(id)];
       if (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown) specials_.insert(piece.text, id);
@@ -97,7 +101,9 @@ class ModelTokenizer : public Tokenizer {
     return ids;
   }
 
-  std::unique_ptr<DecodeState> start_decoding(bool skip_special) const override { return std::make_unique<State>(*this, skip_special); }
+  std::unique_ptr<DecodeState> start_decoding(bool skip_special) const override {
+    return std::make_unique<State>(*this, skip_special);
+  }
 
  private:
   void load(std::string_view bytes, const std::string& name) {

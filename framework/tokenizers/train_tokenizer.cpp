@@ -19,7 +19,8 @@ namespace {
 constexpr const char* kWordPattern = R"( ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+)";
 constexpr int kBytes = 256;
 
-using Counts = std::map<std::string, std::size_t>;  // in byte-level characters; ordered, so that the library sees the same input every time
+using Counts = std::map<std::string, std::size_t>;  // in byte-level characters; ordered, so that the library sees the
+                                                    // same input every time
 
 Counts count_words(const std::vector<std::string>& texts) {
   const unicode::Regex words(kWordPattern, "the tokenizer's words");
@@ -130,8 +131,8 @@ nlohmann::ordered_json added_token(int id, const std::string& content) {
 std::string train_tokenizer(const std::vector<std::string>& texts, const TokenizerTraining& training) {
   const int least = kBytes + static_cast<int>(training.special_tokens.size());
   if (training.vocab_size <= least)
-    fail("a vocabulary of {} has no room for merges: {} bytes and {} special tokens come first", training.vocab_size, kBytes,
-         training.special_tokens.size());
+    fail("a vocabulary of {} has no room for merges: {} bytes and {} special tokens come first", training.vocab_size,
+         kBytes, training.special_tokens.size());
   const Counts counts = count_words(texts);
   if (counts.empty()) fail("there is no text to train a tokenizer on");
 
@@ -153,7 +154,8 @@ std::string train_tokenizer(const std::vector<std::string>& texts, const Tokeniz
 
   const nlohmann::ordered_json split = {
       {"type", "Split"}, {"pattern", {{"Regex", kWordPattern}}}, {"behavior", "Isolated"}, {"invert", false}};
-  const nlohmann::ordered_json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  const nlohmann::ordered_json bytes = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   const nlohmann::ordered_json model = {{"type", "BPE"},
                                         {"dropout", nullptr},
                                         {"unk_token", nullptr},

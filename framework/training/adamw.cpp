@@ -18,7 +18,8 @@ double learning_rate_at(const OptimizerSettings& settings, int step, int steps) 
   if (step < settings.warmup_steps) return settings.learning_rate * (step + 1) / settings.warmup_steps;
   const double span = std::max(1, steps - 1 - settings.warmup_steps);
   const double progress = std::clamp((step - settings.warmup_steps) / span, 0.0, 1.0);
-  const double share = settings.min_lr_ratio + (1 - settings.min_lr_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double share =
+      settings.min_lr_ratio + (1 - settings.min_lr_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
   return settings.learning_rate * share;
 }
 
@@ -39,7 +40,8 @@ double AdamW::gradient_norm() const {
 
 void AdamW::step(double learning_rate, double divide_by) {
   const c10::NoGradGuard no_grad;
-  const auto scale = divide_by == 1 ? std::optional<at::Tensor>() : at::scalar_tensor(divide_by, parameters_[0].value.options());
+  const auto scale =
+      divide_by == 1 ? std::optional<at::Tensor>() : at::scalar_tensor(divide_by, parameters_[0].value.options());
   for (const bool decays : {true, false}) {
     std::vector<at::Tensor> values, gradients, first, second, steps;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
@@ -52,8 +54,8 @@ void AdamW::step(double learning_rate, double divide_by) {
       steps.push_back(at::scalar_tensor(steps_done_ + 1, parameter.value.options()));
     }
     if (values.empty()) continue;
-    at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, settings_.betas[0], settings_.betas[1],
-                      decays ? settings_.weight_decay : 0.0, settings_.eps, false, false, scale);
+    at::_fused_adamw_(values, gradients, first, second, {}, steps, learning_rate, settings_.betas[0],
+                      settings_.betas[1], decays ? settings_.weight_decay : 0.0, settings_.eps, false, false, scale);
   }
   ++steps_done_;
 }

@@ -1,7 +1,8 @@
 // AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) and the schedule of its learning rate.
 //
-// Contract: owns the two moments of every parameter, in the parameters' order, and the number of steps done; together they are all its state. step()
-// uses the parameters' gradients and leaves them as they are but for the clipping; a parameter without one is not touched.
+// Contract: owns the two moments of every parameter, in the parameters' order, and the number of steps done; together
+// they are all its state. step() uses the parameters' gradients and leaves them as they are but for the clipping; a
+// parameter without one is not touched.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,7 +14,8 @@
 
 namespace foretell::training {
 
-// Rises in a line over the warm-up, then falls along half a cosine to min_lr_ratio at the last step. `step` counts from 0.
+// Rises in a line over the warm-up, then falls along half a cosine to min_lr_ratio at the last step. `step` counts from
+// 0.
 double learning_rate_at(const OptimizerSettings& settings, int step, int steps);
 
 class AdamW {

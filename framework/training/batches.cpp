@@ -46,7 +46,8 @@ std::vector<Sample> take_samples(const SampleSource& source, const TrainBatchSet
   while (true) {
     Sample sample = source.sample(position.next_sample);
     if (rows_of(sample) > batch.length) {
-      if (++skipped > kMostSkipped) fail("batch.length: {} samples in a row are longer than {} tokens", kMostSkipped, batch.length);
+      if (++skipped > kMostSkipped)
+        fail("batch.length: {} samples in a row are longer than {} tokens", kMostSkipped, batch.length);
       ++position.skipped;
       ++position.next_sample;
       continue;
@@ -54,7 +55,8 @@ std::vector<Sample> take_samples(const SampleSource& source, const TrainBatchSet
     if (rows + rows_of(sample) > batch.tokens()) return samples;
     rows += rows_of(sample);
     position.tokens += rows_of(sample);
-    position.loss_tokens += std::count_if(sample.weights.begin(), sample.weights.end(), [](float weight) { return weight > 0; });
+    position.loss_tokens +=
+        std::count_if(sample.weights.begin(), sample.weights.end(), [](float weight) { return weight > 0; });
     ++position.next_sample;
     samples.push_back(std::move(sample));
   }
@@ -67,7 +69,8 @@ double total_weight(std::span<const Sample> samples) {
 }
 
 autograd::TrainBatch make_batch(std::vector<Sample> samples, at::Device device) {
-  std::stable_sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return rows_of(a) > rows_of(b); });
+  std::stable_sort(samples.begin(), samples.end(),
+                   [](const Sample& a, const Sample& b) { return rows_of(a) > rows_of(b); });
   autograd::TrainBatch batch;
   Columns columns;
   for (const Sample& sample : samples) {

@@ -35,8 +35,14 @@ std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t sum) {
 nlohmann::json to_json(const Trainer& trainer, const DataPosition& data, const RunState& state) {
   auto curve = nlohmann::json::array();
   for (const CurvePoint& point : state.curve) curve.push_back({point.step, point.values});
-  return {{"steps_done", trainer.steps_done()}, {"next_sample", data.next_sample}, {"skipped", data.skipped},  {"tokens", data.tokens},
-          {"loss_tokens", data.loss_tokens},    {"settings", state.settings},      {"seconds", state.seconds}, {"curve", curve}};
+  return {{"steps_done", trainer.steps_done()},
+          {"next_sample", data.next_sample},
+          {"skipped", data.skipped},
+          {"tokens", data.tokens},
+          {"loss_tokens", data.loss_tokens},
+          {"settings", state.settings},
+          {"seconds", state.seconds},
+          {"curve", curve}};
 }
 
 struct Named {
@@ -62,8 +68,10 @@ void check_settings(const std::string& file, const std::string& stored, const st
   std::string old_line, new_line;
   while (std::getline(old_lines, old_line) && std::getline(new_lines, new_line) && old_line == new_line) {
   }
-  fail("{}: was made with other settings: '{}' there, '{}' now; name another folder with --out, or start over with --restart", file,
-       old_line, new_line);
+  fail(
+      "{}: was made with other settings: '{}' there, '{}' now; name another folder with --out, or start over with "
+      "--restart",
+      file, old_line, new_line);
 }
 
 }  // namespace
@@ -80,9 +88,12 @@ void save_checkpoint(const std::filesystem::path& file, Trainer& trainer, const 
     };
     tensors.push_back(std::move(tensor));
   }
-  const auto copy = [](const void* from) { return [from](std::span<std::byte> out) { std::memcpy(out.data(), from, out.size()); }; };
+  const auto copy = [](const void* from) {
+    return [from](std::span<std::byte> out) { std::memcpy(out.data(), from, out.size()); };
+  };
   tensors.push_back({kMeta, formats::StoredType::U8, {static_cast<std::int64_t>(meta.size())}, copy(meta.data())});
-  tensors.push_back({kChecksum, formats::StoredType::U64, {1}, copy(&sum)});  // last: all others have been written by then
+  tensors.push_back(
+      {kChecksum, formats::StoredType::U64, {1}, copy(&sum)});  // last: all others have been written by then
   io::make_folder(file.parent_path());
   formats::write_safetensors(file, tensors);
 }
@@ -98,7 +109,8 @@ RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, co
   std::uint64_t sum = checksum(meta, 0);
   for (const Named& named : tensors_of(trainer)) {
     const formats::StoredTensor& tensor = stored.at(named.name);
-    if (tensor.shape != named.value.sizes().vec()) fail("{}: the tensor '{}' has another shape than the model", file.string(), named.name);
+    if (tensor.shape != named.value.sizes().vec())
+      fail("{}: the tensor '{}' has another shape than the model", file.string(), named.name);
     sum = checksum(tensor.bytes, sum);
   }
   const formats::StoredTensor& expected = stored.at(kChecksum);
@@ -108,9 +120,12 @@ RunState load_checkpoint(const std::filesystem::path& file, Trainer& trainer, co
   for (Named& named : tensors_of(trainer)) named.value.copy_(model::tensor_of(stored.at(named.name), named.name));
   constexpr std::int64_t kMost = std::int64_t{1} << 53;
   const auto count = [&](const char* key) { return json.at(key).integer(0, kMost); };
-  const auto step = [](const io::JsonView& value) { return static_cast<int>(value.integer(0, std::numeric_limits<int>::max())); };
+  const auto step = [](const io::JsonView& value) {
+    return static_cast<int>(value.integer(0, std::numeric_limits<int>::max()));
+  };
   trainer.optimizer().set_steps_done(step(json.at("steps_done")));
-  trainer.data() = {static_cast<std::uint64_t>(count("next_sample")), count("skipped"), count("tokens"), count("loss_tokens")};
+  trainer.data() = {static_cast<std::uint64_t>(count("next_sample")), count("skipped"), count("tokens"),
+                    count("loss_tokens")};
   RunState state{settings, {}, json.at("seconds").number()};
   const io::JsonView curve = json.at("curve");
   for (std::size_t i = 0; i < curve.size(); ++i) {

@@ -1,8 +1,9 @@
 // The state of a run on disk.
 //
-// Contract: one file, written under another name and renamed, so a kill at any moment leaves the last complete one. It holds parameters, moments, step,
-// DataPosition, the curve so far and the settings; loading checks a checksum over all of it, and a damaged file is an Error. Loading into a
-// trainer of other settings is an Error that names the first difference.
+// Contract: one file, written under another name and renamed, so a kill at any moment leaves the last complete one. It
+// holds parameters, moments, step, DataPosition, the curve so far and the settings; loading checks a checksum over all
+// of it, and a damaged file is an Error. Loading into a trainer of other settings is an Error that names the first
+// difference.
 #pragma once
 
 #include <filesystem>

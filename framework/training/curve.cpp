@@ -16,7 +16,8 @@ std::string curve_csv(const Curve& curve) {
   for (const CurvePoint& point : curve) {
     csv += fmt::format("\n{}", point.step);
     for (const std::string& name : names) {
-      const auto value = std::find_if(point.values.begin(), point.values.end(), [&](const auto& entry) { return entry.first == name; });
+      const auto value = std::find_if(point.values.begin(), point.values.end(),
+                                      [&](const auto& entry) { return entry.first == name; });
       csv += value == point.values.end() ? "," : fmt::format(",{}", value->second);
     }
   }

@@ -1,7 +1,8 @@
 // The curve of a run: what was measured, at which step.
 //
-// Contract: rows in the order of their steps, each with the values that were measured then. As CSV, one column for each name in the order of its first
-// appearance and an empty cell where nothing was measured; as SVG, a chart of the losses above one of the shares, for any browser.
+// Contract: rows in the order of their steps, each with the values that were measured then. As CSV, one column for each
+// name in the order of its first appearance and an empty cell where nothing was measured; as SVG, a chart of the losses
+// above one of the shares, for any browser.
 #pragma once
 
 #include <string>

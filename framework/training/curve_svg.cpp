@@ -12,7 +12,8 @@ namespace foretell::training {
 namespace {
 
 constexpr double kWidth = 860, kHeight = 330, kLeft = 60, kRight = 200, kTop = 44, kBottom = 42;
-constexpr std::array<const char*, 8> kColours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#666666", "#000000"};
+constexpr std::array<const char*, 8> kColours = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                                 "#56b4e9", "#e69f00", "#666666", "#000000"};
 
 struct Series {
   std::string name;
@@ -65,11 +66,12 @@ class Chart {
           kLeft, kWidth - kRight, y(value), kLeft - 6, y(value) + 4, value);
     const double step_x = nice_step(last_step_, 6);
     for (double step = 0; step <= last_step_ + 1e-9; step += step_x)
-      text_ += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n", x(step), bottom() + 16, step);
-    text_ +=
-        fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">step</text>\n", (kLeft + kWidth - kRight) / 2, bottom() + 34);
-    text_ += fmt::format("<polyline fill=\"none\" stroke=\"#333\" points=\"{0},{1} {0},{2} {3},{2}\"/>\n", kLeft, top_ + kTop, bottom(),
-                         kWidth - kRight);
+      text_ += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{:g}</text>\n", x(step),
+                           bottom() + 16, step);
+    text_ += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">step</text>\n",
+                         (kLeft + kWidth - kRight) / 2, bottom() + 34);
+    text_ += fmt::format("<polyline fill=\"none\" stroke=\"#333\" points=\"{0},{1} {0},{2} {3},{2}\"/>\n", kLeft,
+                         top_ + kTop, bottom(), kWidth - kRight);
   }
 
   void line(const Series& series, std::size_t index) {
@@ -77,10 +79,12 @@ class Chart {
     std::string points;
     for (const auto& [step, value] : series.points)
       if (std::isfinite(value)) points += fmt::format("{:.1f},{:.1f} ", x(step), y(std::min(value, high_)));
-    text_ += fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\" points=\"{}\"/>\n", colour, points);
+    text_ +=
+        fmt::format("<polyline fill=\"none\" stroke=\"{}\" stroke-width=\"1.6\" points=\"{}\"/>\n", colour, points);
     const double at = top_ + kTop + 8 + 17 * static_cast<double>(index);
-    text_ += fmt::format("<rect x=\"{}\" y=\"{:.1f}\" width=\"12\" height=\"3\" fill=\"{}\"/><text x=\"{}\" y=\"{:.1f}\">{}</text>\n",
-                         kWidth - kRight + 12, at, colour, kWidth - kRight + 30, at + 6, escaped(series.name));
+    text_ += fmt::format(
+        "<rect x=\"{}\" y=\"{:.1f}\" width=\"12\" height=\"3\" fill=\"{}\"/><text x=\"{}\" y=\"{:.1f}\">{}</text>\n",
+        kWidth - kRight + 12, at, colour, kWidth - kRight + 30, at + 6, escaped(series.name));
   }
 
   const std::string& text() const { return text_; }
@@ -112,7 +116,8 @@ std::string curve_svg(const Curve& curve, const std::string& title) {
   const double last_step = curve.empty() ? 1 : curve.back().step;
   const double height = shares.empty() ? kHeight : 2 * kHeight;
   std::string svg = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" font-family=\"sans-serif\" "
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" "
+      "font-family=\"sans-serif\" "
       "font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
       kWidth, height);
   svg += chart(losses, title + ": loss (nats a token)", 0, last_step, false);

@@ -29,8 +29,12 @@ struct Answered {
 
 nlohmann::ordered_json to_json(const Answered& answered) {
   auto turns = nlohmann::ordered_json::array();
-  for (const datasets::TaskTurn& turn : answered.example.turns) turns.push_back({{"prompt", turn.prompt}, {"answer", turn.answer}});
-  return {{"id", answered.example.id}, {"family", answered.example.family}, {"complete", answered.complete}, {"turns", turns}};
+  for (const datasets::TaskTurn& turn : answered.example.turns)
+    turns.push_back({{"prompt", turn.prompt}, {"answer", turn.answer}});
+  return {{"id", answered.example.id},
+          {"family", answered.example.family},
+          {"complete", answered.complete},
+          {"turns", turns}};
 }
 
 // Lines that are whole; the last one may have been cut by a kill.
@@ -54,13 +58,14 @@ std::vector<Answered> read_answered(const std::filesystem::path& file) {
 
 void write_answered(const std::filesystem::path& file, const std::vector<Answered>& all) {
   std::string text;
-  for (const Answered& answered : all) text += to_json(answered).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  for (const Answered& answered : all)
+    text += to_json(answered).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   io::write_file(file, text);
 }
 
 // Answers one turn of every conversation that has it, behind the target's own earlier answers.
-void answer_turn(std::span<Answered> conversations, std::size_t turn, const TrainSettings& settings, const ConversationWriter& writer,
-                 const std::shared_ptr<const model::LanguageModel>& target) {
+void answer_turn(std::span<Answered> conversations, std::size_t turn, const TrainSettings& settings,
+                 const ConversationWriter& writer, const std::shared_ptr<const model::LanguageModel>& target) {
   std::vector<Request> requests;
   std::vector<Answered*> asked;
   for (Answered& answered : conversations) {
@@ -68,7 +73,8 @@ void answer_turn(std::span<Answered> conversations, std::size_t turn, const Trai
     Request request;
     request.id = requests.size();
     request.prompt = writer.prompt(answered.example, turn);
-    request.max_new_tokens = static_cast<int>(writer.tokenizer->encode(answered.example.turns[turn].answer).size()) + kSpareTokens;
+    request.max_new_tokens =
+        static_cast<int>(writer.tokenizer->encode(answered.example.turns[turn].answer).size()) + kSpareTokens;
     request.stop_tokens = writer.chat->stop_tokens(*writer.tokenizer);
     request.sampling.temperature = settings.distill.answer_temperature;
     request.seed = static_cast<std::uint64_t>(settings.data.seed);
@@ -109,12 +115,15 @@ autograd::TrainLoss DistillationLoss::loss(const autograd::TrainBatch& batch) co
     teacher = {loss_states(target_->forward(batch), batch), target_->head()};
   }
   const at::Tensor state = loss_states(draft_->forward(batch), batch);
-  const autograd::DistillLoss loss = autograd::distill_loss_training(state, draft_->head(), batch.targets, batch.weights, teacher, mix_);
+  const autograd::DistillLoss loss =
+      autograd::distill_loss_training(state, draft_->head(), batch.targets, batch.weights, teacher, mix_);
   const at::Tensor total = loss.total / batch.normaliser;
   const auto term = [&](double sum) { return at::scalar_tensor(sum / batch.normaliser, at::kDouble); };
-  return {
-      total,
-      {{"loss", total.detach()}, {"loss.ce", term(loss.terms.ce)}, {"loss.kl", term(loss.terms.kl)}, {"loss.tvd", term(loss.terms.tvd)}}};
+  return {total,
+          {{"loss", total.detach()},
+           {"loss.ce", term(loss.terms.ce)},
+           {"loss.kl", term(loss.terms.kl)},
+           {"loss.tvd", term(loss.terms.tvd)}}};
 }
 
 std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
@@ -124,7 +133,8 @@ std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings,
   while (static_cast<int>(all.size()) < wanted && !request.stop()) {
     const int count = std::min(kConversations, wanted - static_cast<int>(all.size()));
     std::vector<Answered> part;
-    for (int i = 0; i < count; ++i) part.push_back({training_example(settings.data, all.size() + static_cast<std::size_t>(i)), true});
+    for (int i = 0; i < count; ++i)
+      part.push_back({training_example(settings.data, all.size() + static_cast<std::size_t>(i)), true});
     std::size_t turns = 0;
     for (const Answered& answered : part) turns = std::max(turns, answered.example.turns.size());
     for (std::size_t turn = 0; turn < turns; ++turn) answer_turn(part, turn, settings, writer, request.target);
@@ -138,9 +148,10 @@ std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings,
   return examples;
 }
 
-std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples, ConversationWriter writer,
-                                                  std::uint64_t seed) {
-  if (examples.empty()) fail("distill: the target did not bring a single answer to its end: is it trained on this chat template?");
+std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples,
+                                                  ConversationWriter writer, std::uint64_t seed) {
+  if (examples.empty())
+    fail("distill: the target did not bring a single answer to its end: is it trained on this chat template?");
   return std::make_unique<ExampleSource>(std::move(examples), std::move(writer), seed);
 }
 

@@ -1,8 +1,9 @@
 // A draft model that learns to say what its target would say.
 //
-// Contract: target and draft share one vocabulary. The target is frozen; its laws are computed for the rows that have a loss and for no others.
-// Answers of the target's own are made once, greedily or at a temperature, and kept in a file, one JSON object a line in the order of the
-// conversations, so that a run that was stopped goes on without asking twice.
+// Contract: target and draft share one vocabulary. The target is frozen; its laws are computed for the rows that have a
+// loss and for no others. Answers of the target's own are made once, greedily or at a temperature, and kept in a file,
+// one JSON object a line in the order of the conversations, so that a run that was stopped goes on without asking
+// twice.
 #pragma once
 
 #include <filesystem>
@@ -38,13 +39,13 @@ struct AnswerRequest {
   std::function<bool()> stop = [] { return false; };
 };
 
-// The first `data.distill.samples` training conversations with the target's answers in place of the true ones; a conversation in which an answer did
-// not come to its end is left out. Fewer if `stop` said so.
+// The first `data.distill.samples` training conversations with the target's answers in place of the true ones; a
+// conversation in which an answer did not come to its end is left out. Fewer if `stop` said so.
 std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
                                                   const AnswerRequest& request);
 
 // Passes over these conversations, each in another order.
-std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples, ConversationWriter writer,
-                                                  std::uint64_t seed);
+std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples,
+                                                  ConversationWriter writer, std::uint64_t seed);
 
 }  // namespace foretell::training

@@ -38,7 +38,8 @@ class Shares {
 
 }  // namespace
 
-HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSettings& batch, int each, const ConversationWriter& writer) {
+HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSettings& batch, int each,
+                              const ConversationWriter& writer) {
   HeldoutSet set;
   set.stop_tokens = writer.chat->stop_tokens(*writer.tokenizer);
   ConversationWriter answers_only = writer;
@@ -46,7 +47,8 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
   for (const std::string& family : data.families) {
     int taken = 0;
     for (std::uint64_t index = 0; taken < each && index < 100u * static_cast<unsigned>(each); ++index) {
-      const datasets::TaskExample example = datasets::make_task(family, data.tasks, datasets::TaskSplit::Heldout, index);
+      const datasets::TaskExample example =
+          datasets::make_task(family, data.tasks, datasets::TaskSplit::Heldout, index);
       Sample sample = answers_only.write(example);
       if (static_cast<int>(sample.tokens.size()) > batch.length) continue;
       set.samples.push_back(std::move(sample));
@@ -61,7 +63,8 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
   return set;
 }
 
-ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples, const TrainBatchSettings& batch) {
+ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples,
+                      const TrainBatchSettings& batch) {
   const c10::NoGradGuard no_grad;
   Shares shares;
   std::vector<Sample> part;
@@ -71,7 +74,8 @@ ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<con
     const std::string family = part.front().family;
     const autograd::TrainBatch rows_of_part = make_batch(part, model.device());
     const at::Tensor state = loss_states(model.forward(rows_of_part), rows_of_part);
-    const at::Tensor sum = autograd::head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
+    const at::Tensor sum =
+        autograd::head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
     shares.add(family, sum.item<double>(), rows_of_part.normaliser);
     part.clear();
     rows = 0;
@@ -100,7 +104,8 @@ std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
 }
 
 ByFamily acceptance_length(const std::shared_ptr<const model::LanguageModel>& target,
-                           const std::shared_ptr<const model::LanguageModel>& draft, int depth, const HeldoutSet& heldout) {
+                           const std::shared_ptr<const model::LanguageModel>& draft, int depth,
+                           const HeldoutSet& heldout) {
   Shares shares;
   const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout), DraftedBy{draft, depth});
   for (std::size_t i = 0; i < generations.size(); ++i)

@@ -19,8 +19,8 @@ ConfigValue drafter_section(const std::optional<DraftedBy>& drafted_by) {
 
 }  // namespace
 
-std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target, std::span<const Request> requests,
-                                      const std::optional<DraftedBy>& drafted_by) {
+std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target,
+                                      std::span<const Request> requests, const std::optional<DraftedBy>& drafted_by) {
   BuildContext context;
   context.vocab = target->config().vocab_size;
   context.batch_size = kBatch;
@@ -38,7 +38,8 @@ std::vector<Generation> generate_with(const std::shared_ptr<const model::Languag
   return decoding::Decoder(*decoded, {*drafter, *verifier, *policy}, options).run(requests);
 }
 
-std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation) {
+std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt,
+                        const Generation& generation) {
   TokenSpan tokens = generation.tokens;
   if (generation.finish == FinishReason::StopToken) tokens = tokens.first(tokens.size() - 1);
   return tokenizers::decode_continuation(tokenizer, prompt, tokens, true);

@@ -18,10 +18,12 @@ struct DraftedBy {
   std::shared_ptr<const model::LanguageModel> draft;
   int depth = 4;
 };
-std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target, std::span<const Request> requests,
+std::vector<Generation> generate_with(const std::shared_ptr<const model::LanguageModel>& target,
+                                      std::span<const Request> requests,
                                       const std::optional<DraftedBy>& drafted_by = {});
 
 // Without the token that ended it.
-std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt, const Generation& generation);
+std::string answer_text(const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer, TokenSpan prompt,
+                        const Generation& generation);
 
 }  // namespace foretell::training

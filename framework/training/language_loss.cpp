@@ -15,7 +15,8 @@ at::Tensor loss_states(const at::Tensor& state, const autograd::TrainBatch& batc
 
 autograd::TrainLoss LanguageLoss::loss(const autograd::TrainBatch& batch) const {
   const at::Tensor state = loss_states(model_->forward(batch), batch);
-  const at::Tensor total = autograd::head_loss_training(state, model_->head(), batch.targets, batch.weights) / batch.normaliser;
+  const at::Tensor total =
+      autograd::head_loss_training(state, model_->head(), batch.targets, batch.weights) / batch.normaliser;
   return {total, {{"loss", total.detach()}}};
 }
 

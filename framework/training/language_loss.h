@@ -1,6 +1,7 @@
 // Next-token cross-entropy of a transformer: what `foretell train` minimises without a teacher.
 //
-// Contract: the weighted sum over the batch's loss rows divided by its normaliser. Logits exist only for rows that have a loss.
+// Contract: the weighted sum over the batch's loss rows divided by its normaliser. Logits exist only for rows that have
+// a loss.
 #pragma once
 
 #include <memory>

@@ -23,9 +23,11 @@ void copy_if_there(const std::filesystem::path& from, const std::filesystem::pat
 void copy_tokenizer(const std::filesystem::path& source, const std::filesystem::path& folder) {
   const bool is_folder = std::filesystem::is_directory(source);
   const std::filesystem::path home = is_folder ? source : source.parent_path().empty() ? "." : source.parent_path();
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) copy_if_there(home / name, folder / name);
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"})
+    copy_if_there(home / name, folder / name);
   if (!is_folder) return copy_if_there(source, folder / ("tokenizer" + source.extension().string()));
-  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin"}) copy_if_there(home / name, folder / name);
+  for (const char* name : {"tokenizer.json", "tokenizer.model", "tokenizer.bin"})
+    copy_if_there(home / name, folder / name);
 }
 
 std::string generation_config(const formats::ModelConfig& config) {
@@ -52,7 +54,8 @@ std::string results_table(const Curve& curve) {
   const auto exact = newest(curve, "exact_match");
   for (const auto& [name, loss] : newest(curve, "heldout_loss")) {
     const std::string family = name.substr(std::string("heldout_loss").size());
-    const auto share = std::find_if(exact.begin(), exact.end(), [&](const auto& e) { return e.first == "exact_match" + family; });
+    const auto share =
+        std::find_if(exact.begin(), exact.end(), [&](const auto& e) { return e.first == "exact_match" + family; });
     text += fmt::format("| {} | {:.4f} | {} |\n", family.empty() ? "all" : family.substr(1), loss,
                         share == exact.end() ? "" : fmt::format("{:.1f}%", 100 * share->second));
   }
@@ -63,16 +66,22 @@ std::string model_card(const ModelFolder& content) {
   const formats::ModelConfig& config = content.model.config();
   const TrainSettings& settings = content.settings;
   std::string text = fmt::format("# {}\n\n", settings.name);
-  text += fmt::format("A {} model of {:.2f} million parameters ({}, hidden size {}, vocabulary {}, context {}), trained by Foretell.\n\n",
-                      config.family, static_cast<double>(content.model.parameter_count()) / 1e6, counted(config.num_layers, "layer"),
-                      config.hidden_size, config.vocab_size, config.context);
-  text += fmt::format("Made with `foretell train` of the file `train.resolved.yaml` beside this page (foretell {}, {}).\n\n", version(),
-                      git_revision());
-  text += fmt::format("- steps: {} of {}\n- tokens: {} through the model, {} of them with a loss\n- time: {:.1f} minutes of training, {}\n",
-                      content.steps_done, settings.run.steps, content.data.tokens, content.data.loss_tokens, content.state.seconds / 60,
-                      counted(at::get_num_threads(), "thread"));
+  text += fmt::format(
+      "A {} model of {:.2f} million parameters ({}, hidden size {}, vocabulary {}, context {}), trained by "
+      "Foretell.\n\n",
+      config.family, static_cast<double>(content.model.parameter_count()) / 1e6, counted(config.num_layers, "layer"),
+      config.hidden_size, config.vocab_size, config.context);
+  text += fmt::format(
+      "Made with `foretell train` of the file `train.resolved.yaml` beside this page (foretell {}, {}).\n\n", version(),
+      git_revision());
+  text += fmt::format(
+      "- steps: {} of {}\n- tokens: {} through the model, {} of them with a loss\n- time: {:.1f} minutes of training, "
+      "{}\n",
+      content.steps_done, settings.run.steps, content.data.tokens, content.data.loss_tokens, content.state.seconds / 60,
+      counted(at::get_num_threads(), "thread"));
   if (content.data.skipped > 0)
-    text += fmt::format("- left out: {} longer than {} tokens\n", counted(content.data.skipped, "conversation"), settings.batch.length);
+    text += fmt::format("- left out: {} longer than {} tokens\n", counted(content.data.skipped, "conversation"),
+                        settings.batch.length);
   text += fmt::format("- seeds: weights {}, data {}\n\n", settings.model.init_seed, settings.data.seed);
   return text + results_table(content.state.curve) + "\n`curve.csv` and `curve.svg` have the whole curve.\n";
 }

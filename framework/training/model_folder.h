@@ -1,7 +1,7 @@
 // What a training run leaves behind, in the layout that `load_model()` and others read.
 //
-// Contract: config.json, generation_config.json, model.safetensors, the tokenizer's files, train.resolved.yaml, curve.csv, curve.svg and a model card.
-// Each file appears whole or not at all.
+// Contract: config.json, generation_config.json, model.safetensors, the tokenizer's files, train.resolved.yaml,
+// curve.csv, curve.svg and a model card. Each file appears whole or not at all.
 #pragma once
 
 #include <filesystem>

@@ -1,7 +1,8 @@
 // What a model learns from, one row of tokens at a time.
 //
-// Contract: a source is a pure function of an index, so the order of a run is its indices and a run that was stopped goes on where it was. Sources
-// are endless: a finite text comes again in another order. LibTorch-free in meaning: tokens in, weights beside them.
+// Contract: a source is a pure function of an index, so the order of a run is its indices and a run that was stopped
+// goes on where it was. Sources are endless: a finite text comes again in another order. LibTorch-free in meaning:
+// tokens in, weights beside them.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +31,8 @@ class SampleSource {
   virtual Sample sample(std::uint64_t index) const = 0;
 };
 
-// A conversation in tokens: 1 on what the model is to answer, up to and including the token that ends an answer, `prompt_weight` elsewhere.
+// A conversation in tokens: 1 on what the model is to answer, up to and including the token that ends an answer,
+// `prompt_weight` elsewhere.
 struct ConversationWriter {
   std::shared_ptr<const tokenizers::Tokenizer> tokenizer;
   const chat::ChatTemplate* chat;
@@ -46,12 +48,14 @@ datasets::TaskExample training_example(const TrainDataSettings& data, std::uint6
 
 std::unique_ptr<SampleSource> make_task_source(const TrainDataSettings& data, ConversationWriter writer);
 
-// Text files, each followed by the tokenizer's end token, cut into rows of length + 1 tokens that overlap by one, so that every token is predicted
-// once; every pass over them has another order. The last part of the rows is held out: `heldout_rows` of it at most, spread evenly.
+// Text files, each followed by the tokenizer's end token, cut into rows of length + 1 tokens that overlap by one, so
+// that every token is predicted once; every pass over them has another order. The last part of the rows is held out:
+// `heldout_rows` of it at most, spread evenly.
 struct TextData {
   std::unique_ptr<SampleSource> source;
   std::vector<Sample> heldout;
 };
-TextData make_text_data(const TrainDataSettings& data, const tokenizers::Tokenizer& tokenizer, int length, int heldout_rows);
+TextData make_text_data(const TrainDataSettings& data, const tokenizers::Tokenizer& tokenizer, int length,
+                        int heldout_rows);
 
 }  // namespace foretell::training

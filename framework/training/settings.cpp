@@ -33,7 +33,8 @@ std::vector<std::string> family_names() {
 
 void check_family(const std::string& family, const Location& where) {
   const std::vector<std::string> known = family_names();
-  if (std::find(known.begin(), known.end(), family) == known.end()) throw Error(where, unknown_name_message("task family", family, known));
+  if (std::find(known.begin(), known.end(), family) == known.end())
+    throw Error(where, unknown_name_message("task family", family, known));
 }
 
 void read_data(TrainSettings& s, const ConfigValue& section) {
@@ -66,8 +67,10 @@ ConfigValue resolved(const Section& section) {
 
 void check_combinations(const TrainSettings& s) {
   if (s.model.config.has_value() == s.model.from.has_value())
-    fail_at(s.where("model"), "the section 'model' needs exactly one of 'config' (new weights) and 'from' (a model's folder)");
-  if (s.model.config && !s.model.tokenizer) fail_at(s.where("model"), "the section 'model' needs a 'tokenizer' (a folder or file)");
+    fail_at(s.where("model"),
+            "the section 'model' needs exactly one of 'config' (new weights) and 'from' (a model's folder)");
+  if (s.model.config && !s.model.tokenizer)
+    fail_at(s.where("model"), "the section 'model' needs a 'tokenizer' (a folder or file)");
   if (s.optimizer.betas.size() != 2) fail_at(s.where("optimizer.betas"), "betas: two numbers");
   for (const double beta : s.optimizer.betas)
     if (!(beta >= 0 && beta < 1)) fail_at(s.where("optimizer.betas"), "betas: {} is outside of [0, 1)", beta);
@@ -76,13 +79,16 @@ void check_combinations(const TrainSettings& s) {
     fail_at(s.where("distill"), "distill: ce, kl and tvd are all 0: nothing is learned");
   if (!s.distill.target && s.document.find("distill"))
     fail_at(s.where("distill"), "the section 'distill' needs the key 'target' (a model's folder)");
-  if (std::all_of(s.data.families.begin(), s.data.families.end(),
-                  [&](const std::string& family) { return s.data.weights.contains(family) && s.data.weights.at(family) <= 0; }))
+  if (std::all_of(s.data.families.begin(), s.data.families.end(), [&](const std::string& family) {
+        return s.data.weights.contains(family) && s.data.weights.at(family) <= 0;
+      }))
     fail_at(s.where("data.weights"), "weights: every family has a share of 0");
   if (s.distill.target && s.data.type == "text" && s.distill.answers == "target")
     fail_at(s.where("distill"), "distill: a text asks nothing that the target could answer: set answers: data");
-  if (s.data.type == "text" && s.data.files.empty()) fail_at(s.where("data"), "data of type text needs 'files' (or --text FILE ...)");
-  if (s.data.type == "generated" && !s.data.files.empty()) fail_at(s.where("data.files"), "files are for data of type text");
+  if (s.data.type == "text" && s.data.files.empty())
+    fail_at(s.where("data"), "data of type text needs 'files' (or --text FILE ...)");
+  if (s.data.type == "generated" && !s.data.files.empty())
+    fail_at(s.where("data.files"), "files are for data of type text");
 }
 
 }  // namespace
@@ -93,7 +99,8 @@ void TrainModelSettings::declare(Parameters& p) {
   p.add("tokenizer", tokenizer, "a tokenizer's folder or file; with 'from' that folder's own");
   p.add("init_seed", init_seed, "of new weights", {.min = 0});
   p.add("init", init,
-        "mimetic: attention starts as a search for equal tokens (arXiv 2305.09828); induction: and with heads that copy what followed the "
+        "mimetic: attention starts as a search for equal tokens (arXiv 2305.09828); induction: and with heads that "
+        "copy what followed the "
         "same words "
         "before (arXiv 2209.11895)",
         {.choices = {"normal", "mimetic", "induction"}});
@@ -109,7 +116,8 @@ void TrainDataSettings::declare(Parameters& p) {
   p.add("seed", seed, "of the order", {.min = 0});
   p.add("chat_template", chat_template, "how a conversation is written");
   p.add("prompt_weight", prompt_weight, "the loss weight of what is not an answer", {.min = 0.0, .max = 1.0});
-  p.add("curriculum", curriculum, "generated tasks: so many conversations at the start are easier, less and less so", {.min = 0});
+  p.add("curriculum", curriculum, "generated tasks: so many conversations at the start are easier, less and less so",
+        {.min = 0});
 }
 
 void DistillSettings::declare(Parameters& p) {
@@ -132,7 +140,8 @@ void OptimizerSettings::declare(Parameters& p) {
   p.add("eps", eps, "added to the root of the second moment", {.min = 0.0});
   p.add("weight_decay", weight_decay, "of matrices; not of norms, biases and embeddings", {.min = 0.0});
   p.add("warmup_steps", warmup_steps, "steps until the learning rate is reached", {.min = 0});
-  p.add("min_lr_ratio", min_lr_ratio, "the share of the learning rate that the cosine ends at", {.min = 0.0, .max = 1.0});
+  p.add("min_lr_ratio", min_lr_ratio, "the share of the learning rate that the cosine ends at",
+        {.min = 0.0, .max = 1.0});
   p.add("clip", clip, "the largest norm of a gradient; 0 for no limit", {.min = 0.0});
 }
 

@@ -1,7 +1,8 @@
 // What a training file says.
 //
-// Contract: plain values, read from YAML through Parameters, so a key that nobody knows is an Error with file and line. Paths are as written: the
-// command resolves them. read_train_settings() has checked everything that can be checked without opening another file.
+// Contract: plain values, read from YAML through Parameters, so a key that nobody knows is an Error with file and line.
+// Paths are as written: the command resolves them. read_train_settings() has checked everything that can be checked
+// without opening another file.
 #pragma once
 
 #include <cstdint>

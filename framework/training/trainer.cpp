@@ -10,11 +10,15 @@
 namespace foretell::training {
 
 Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device)
-    : trainable_(std::move(trainable)), settings_(settings), device_(device), optimizer_(trainable_->parameters(), settings.optimizer) {}
+    : trainable_(std::move(trainable)),
+      settings_(settings),
+      device_(device),
+      optimizer_(trainable_->parameters(), settings.optimizer) {}
 
 std::vector<std::vector<Sample>> Trainer::next_samples(const SampleSource& source) {
   std::vector<std::vector<Sample>> parts;
-  for (int part = 0; part < settings_.batch.accumulate; ++part) parts.push_back(take_samples(source, settings_.batch, data_));
+  for (int part = 0; part < settings_.batch.accumulate; ++part)
+    parts.push_back(take_samples(source, settings_.batch, data_));
   return parts;
 }
 
@@ -49,7 +53,8 @@ StepReport Trainer::step(const SampleSource& source) {
   for (const auto& [name, value] : report.losses) sum += value;
   if (!std::isfinite(sum)) {
     optimizer_.clear_gradients();
-    fail("step {}: the loss or its gradient is not a finite number: lower optimizer.learning_rate or optimizer.clip", report.step);
+    fail("step {}: the loss or its gradient is not a finite number: lower optimizer.learning_rate or optimizer.clip",
+         report.step);
   }
   const double clip = settings_.optimizer.clip;
   optimizer_.step(report.learning_rate, clip > 0 && report.gradient_norm > clip ? report.gradient_norm / clip : 1.0);

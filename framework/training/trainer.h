@@ -1,9 +1,10 @@
 // The optimiser's loop, one step at a time.
 //
-// Contract: a step takes the next samples, goes forward and backward over them (in `accumulate` parts, which together count as one batch), clips and
-// changes the weights. Weights, moments and DataPosition are all of its state: a trainer that is given them goes on bit for bit as the one they were
-// taken from would have, on the same machine with the same number of threads. A loss or gradient that is not a number is an Error that
-// names the step, and the weights are left as they were before it.
+// Contract: a step takes the next samples, goes forward and backward over them (in `accumulate` parts, which together
+// count as one batch), clips and changes the weights. Weights, moments and DataPosition are all of its state: a trainer
+// that is given them goes on bit for bit as the one they were taken from would have, on the same machine with the same
+// number of threads. A loss or gradient that is not a number is an Error that names the step, and the weights are left
+// as they were before it.
 #pragma once
 
 #include <memory>

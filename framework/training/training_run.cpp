@@ -26,7 +26,8 @@ std::string shaping_settings(const TrainSettings& settings) {
   ConfigValue run = *document.find("run");
   std::vector<ConfigValue::Entry> entries;
   for (const auto& entry : run.entries())
-    if (entry.key != "checkpoint_every" && entry.key != "threads" && entry.key != "oversubscribe") entries.push_back(entry);
+    if (entry.key != "checkpoint_every" && entry.key != "threads" && entry.key != "oversubscribe")
+      entries.push_back(entry);
   document.set("run", ConfigValue::map(std::move(entries)));
   return document.to_yaml();
 }
@@ -43,7 +44,9 @@ void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& v
 TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool restart)
     : settings_(std::move(settings)), out_(std::move(out)), device_(model::parse_device(settings_.run.device)) {
   const auto& threads = settings_.run.threads;
-  if (threads) check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"), "`oversubscribe: true` beside it");
+  if (threads)
+    check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"),
+                  "`oversubscribe: true` beside it");
   kernels::use_threads(threads);
   load_tokenizer();
   load_model();
@@ -58,24 +61,27 @@ TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool
 void TrainingRun::load_tokenizer() {
   const TrainModelSettings& model = settings_.model;
   const std::string path = model.tokenizer.value_or(model.from.value_or(""));
-  tokenizer_ = std::filesystem::is_directory(path) ? tokenizers::try_load_tokenizer(path) : foretell::tokenizers::load_tokenizer(path);
+  tokenizer_ = std::filesystem::is_directory(path) ? tokenizers::try_load_tokenizer(path)
+                                                   : foretell::tokenizers::load_tokenizer(path);
   if (!tokenizer_) fail_at(settings_.where("model"), "{}: holds no tokenizer", path);
 }
 
 void TrainingRun::load_model() {
   const TrainModelSettings& section = settings_.model;
-  formats::ModelConfig config = section.from ? formats::load_stored_config(*section.from)
-                                             : formats::parse_model_config(io::MappedFile::open(*section.config).text(), *section.config);
+  formats::ModelConfig config =
+      section.from ? formats::load_stored_config(*section.from)
+                   : formats::parse_model_config(io::MappedFile::open(*section.config).text(), *section.config);
   if (config.ternary || config.padded_vocab) {
     fail_at(settings_.where("model"), "a model that is {} cannot be trained",
             config.ternary ? "ternary" : "inflated: train the small one and inflate it then");
   }
   if (tokenizer_->vocab_size() > config.vocab_size) {
-    fail_at(settings_.where("model"), "the tokenizer has ids up to {}, the model has a vocabulary of {}", tokenizer_->vocab_size() - 1,
-            config.vocab_size);
+    fail_at(settings_.where("model"), "the tokenizer has ids up to {}, the model has a vocabulary of {}",
+            tokenizer_->vocab_size() - 1, config.vocab_size);
   }
   if (settings_.batch.length > config.context)
-    fail_at(settings_.where("batch.length"), "length: {} is more than the model's context of {}", settings_.batch.length, config.context);
+    fail_at(settings_.where("batch.length"), "length: {} is more than the model's context of {}",
+            settings_.batch.length, config.context);
   if (!config.bos) config.bos = tokenizer_->bos();
   for (const Token stop : chat::ChatTemplate::get(settings_.data.chat_template).stop_tokens(*tokenizer_))
     if (std::find(config.eos.begin(), config.eos.end(), stop) == config.eos.end()) config.eos.push_back(stop);
@@ -99,11 +105,12 @@ void TrainingRun::load_target() {
   const std::string& folder = *settings_.distill.target;
   const formats::ModelConfig config = formats::load_stored_config(folder);
   if (config.vocab_size != model_->config().vocab_size) {
-    fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder, config.vocab_size,
-            model_->config().vocab_size);
+    fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder,
+            config.vocab_size, model_->config().vocab_size);
   }
   if (settings_.batch.length > config.context)
-    fail_at(settings_.where("batch.length"), "length: {} is more than the target's context of {}", settings_.batch.length, config.context);
+    fail_at(settings_.where("batch.length"), "length: {} is more than the target's context of {}",
+            settings_.batch.length, config.context);
   teacher_ = std::make_shared<autograd::TrainableTransformer>(config, device_);
   teacher_->load(folder);
   teacher_->freeze();
@@ -128,7 +135,8 @@ void TrainingRun::load_data() {
 // Named after all that they depend on, so that answers to other questions are never taken for these.
 std::filesystem::path TrainingRun::answers_file() const {
   const ConfigValue document = resolved_document(settings_);
-  const std::string all = document.find("data")->to_flow() + document.find("distill")->to_flow() + settings_.model.tokenizer.value_or("");
+  const std::string all =
+      document.find("data")->to_flow() + document.find("distill")->to_flow() + settings_.model.tokenizer.value_or("");
   return out_ / fmt::format("answers-{:016x}.jsonl", name_hash(all));
 }
 
@@ -151,7 +159,8 @@ bool TrainingRun::has_data(const TrainHooks& hooks) {
 void TrainingRun::resume(bool restart) {
   state_.settings = shaping_settings(settings_);
   io::make_folder(out_);
-  if (std::filesystem::exists(checkpoint_file()) && !restart) state_ = load_checkpoint(checkpoint_file(), *trainer_, state_.settings);
+  if (std::filesystem::exists(checkpoint_file()) && !restart)
+    state_ = load_checkpoint(checkpoint_file(), *trainer_, state_.settings);
 }
 
 bool TrainingRun::run(const TrainHooks& hooks) {

@@ -1,8 +1,9 @@
 // A whole run: from settings to a folder with a model.
 //
-// Contract: the constructor loads and checks everything, so that a mistake is an Error before the first step. If `out` holds a checkpoint of
-// the same settings the run goes on from it. run() returns when all steps are done or when `stop` says so; either way the newest state and the
-// model as it is lie in `out`. Settings that shape the curve must not change between starts; how often something is written may.
+// Contract: the constructor loads and checks everything, so that a mistake is an Error before the first step. If `out`
+// holds a checkpoint of the same settings the run goes on from it. run() returns when all steps are done or when `stop`
+// says so; either way the newest state and the model as it is lie in `out`. Settings that shape the curve must not
+// change between starts; how often something is written may.
 #pragma once
 
 #include <filesystem>

@@ -33,14 +33,16 @@ using JitStack = std::unique_ptr<pcre2_jit_stack, Free<pcre2_jit_stack_free>>;
 namespace {
 
 constexpr std::size_t kMaxPattern = 1 << 16;
-constexpr std::uint32_t kMatchLimit = 100'000'000;  // steps of one search; the common patterns need about one for each character
-constexpr std::uint32_t kHeapLimit = 1 << 20;       // KiB that one search may take
+constexpr std::uint32_t kMatchLimit =
+    100'000'000;  // steps of one search; the common patterns need about one for each character
+constexpr std::uint32_t kHeapLimit = 1 << 20;  // KiB that one search may take
 constexpr std::size_t kJitStack = std::size_t{256} << 20;
 
 std::string message_of(int code) {
   PCRE2_UCHAR buffer[200];
   const int length = pcre2_get_error_message(code, buffer, sizeof(buffer));
-  return length > 0 ? std::string(reinterpret_cast<const char*>(buffer), static_cast<std::size_t>(length)) : fmt::format("error {}", code);
+  return length > 0 ? std::string(reinterpret_cast<const char*>(buffer), static_cast<std::size_t>(length))
+                    : fmt::format("error {}", code);
 }
 
 PCRE2_SPTR units(std::string_view text) { return reinterpret_cast<PCRE2_SPTR>(text.data()); }
@@ -54,7 +56,8 @@ struct Regex::Compiled {
 };
 
 Regex::Regex(std::string_view pattern, const std::string& where) {
-  if (pattern.size() > kMaxPattern) fail("{}: a pattern of {}; at most {} are taken", where, counted(pattern.size(), "byte"), kMaxPattern);
+  if (pattern.size() > kMaxPattern)
+    fail("{}: a pattern of {}; at most {} are taken", where, counted(pattern.size(), "byte"), kMaxPattern);
   const std::string translated = translate_pattern(pattern, where);
   const pcre::CompileContext context(pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
@@ -76,8 +79,8 @@ std::vector<TextRange> Regex::find_all(std::string_view text) const {
   pcre::JitStack stack;
   std::vector<TextRange> found;
   for (std::size_t position = 0; position <= text.size();) {
-    const int result =
-        pcre2_match(compiled_->code.get(), units(text), text.size(), position, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+    const int result = pcre2_match(compiled_->code.get(), units(text), text.size(), position, PCRE2_NO_UTF_CHECK,
+                                   data.get(), context.get());
     if (result == PCRE2_ERROR_NOMATCH) break;
     if (result == PCRE2_ERROR_JIT_STACKLIMIT && !stack) {
       // Rare (a word of many kilobytes), so the big stack is made only now.
@@ -86,7 +89,8 @@ std::vector<TextRange> Regex::find_all(std::string_view text) const {
       continue;
     }
     if (result < 0)
-      fail("{}: pattern \"{}\" gave up on a text: {}", compiled_->where, unicode::printable(compiled_->pattern), message_of(result));
+      fail("{}: pattern \"{}\" gave up on a text: {}", compiled_->where, unicode::printable(compiled_->pattern),
+           message_of(result));
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
     const TextRange match{ends[0], std::max(ends[0], ends[1])};  // \K in a lookahead may set the start behind the end
     if (match.begin == match.end && !found.empty() && found.back().end == match.end) {

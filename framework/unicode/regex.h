@@ -1,8 +1,9 @@
 // The regular expressions that tokenizer files name.
 //
-// Contract: files are written for the Oniguruma engine (Ruby syntax); the pattern is translated where PCRE2 reads the same text differently and
-// then compiled in UTF mode. A pattern that has no PCRE2 meaning is an Error that quotes it. Matching is const and thread-safe; text is valid
-// UTF-8; a pattern that backtracks without end is stopped with an Error.
+// Contract: files are written for the Oniguruma engine (Ruby syntax); the pattern is translated where PCRE2 reads the
+// same text differently and then compiled in UTF mode. A pattern that has no PCRE2 meaning is an Error that quotes it.
+// Matching is const and thread-safe; text is valid UTF-8; a pattern that backtracks without end is stopped with an
+// Error.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// Oniguruma's (Ruby) pattern syntax in PCRE2's terms. What differs and occurs in tokenizer files: \s and \w are Unicode properties, \h is a hex
-// digit, (?m) means that the dot takes newlines, \p{Han} means the script alone, properties have long names, and classes nest and intersect.
+// Oniguruma's (Ruby) pattern syntax in PCRE2's terms. What differs and occurs in tokenizer files: \s and \w are Unicode
+// properties, \h is a hex digit, (?m) means that the dot takes newlines, \p{Han} means the script alone, properties
+// have long names, and classes nest and intersect.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -71,8 +72,9 @@ const std::map<std::string, std::string, std::less<>>& property_names() {
 // Scripts that tokenizer files name: PCRE2 would take characters of other scripts that are also used with them.
 bool is_script(std::string_view folded) {
   static constexpr std::array<std::string_view, 20> scripts = {
-      "han",        "hiragana", "katakana", "hangul", "latin",    "greek",    "cyrillic", "arabic", "hebrew",  "thai",
-      "devanagari", "bengali",  "tamil",    "telugu", "armenian", "georgian", "khmer",    "lao",    "myanmar", "bopomofo"};
+      "han",      "hiragana", "katakana", "hangul",     "latin",   "greek",   "cyrillic",
+      "arabic",   "hebrew",   "thai",     "devanagari", "bengali", "tamil",   "telugu",
+      "armenian", "georgian", "khmer",    "lao",        "myanmar", "bopomofo"};
   return std::find(scripts.begin(), scripts.end(), folded) != scripts.end();
 }
 
@@ -100,7 +102,9 @@ class Translator {
  private:
   bool starts_with(std::string_view text) const { return pattern_.substr(position_).starts_with(text); }
 
-  [[noreturn]] void refuse(std::string_view why) const { fail("{}: pattern \"{}\": {}", where_, unicode::printable(pattern_), why); }
+  [[noreturn]] void refuse(std::string_view why) const {
+    fail("{}: pattern \"{}\": {}", where_, unicode::printable(pattern_), why);
+  }
 
   // One escape at position_; inside a class it must stay one item of a class.
   void escape(std::string& out, bool in_class) {
@@ -146,7 +150,8 @@ class Translator {
     std::string folded;
     for (const char c : name)
       if (c != ' ' && c != '_' && c != '-') folded.push_back(static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c));
-    if (const auto known = property_names().find(folded); known != property_names().end() && !known->second.empty()) name = known->second;
+    if (const auto known = property_names().find(folded); known != property_names().end() && !known->second.empty())
+      name = known->second;
     if (folded == "alnum") refuse("\\p{Alnum} is not supported");
     if (is_script(folded)) name = "sc:" + name;
     out += fmt::format("\\{}{{{}}}", negated ? 'P' : 'p', name);
@@ -162,7 +167,8 @@ class Translator {
     for (; position_ < end; ++position_) out_.push_back(pattern_[position_] == 'm' ? 's' : pattern_[position_]);
   }
 
-  // A class at position_. Nested and intersected classes become alternatives and lookaheads, each of which takes exactly one character.
+  // A class at position_. Nested and intersected classes become alternatives and lookaheads, each of which takes
+  // exactly one character.
   std::string character_class(int depth) {
     if (depth > kMaxNesting) refuse("classes nest too deep");
     ++position_;
@@ -212,7 +218,8 @@ class Translator {
     position_ = close + 2;
   }
 
-  static std::string joined(const std::vector<std::string>& operands, const std::vector<std::string>& items, bool negated) {
+  static std::string joined(const std::vector<std::string>& operands, const std::vector<std::string>& items,
+                            bool negated) {
     std::string condition;
     for (std::size_t i = 0; i < operands.size(); ++i) {
       std::string alternatives = operands[i];
@@ -230,6 +237,8 @@ class Translator {
 
 }  // namespace
 
-std::string translate_pattern(std::string_view pattern, const std::string& where) { return Translator(pattern, where).run(); }
+std::string translate_pattern(std::string_view pattern, const std::string& where) {
+  return Translator(pattern, where).run();
+}
 
 }  // namespace foretell::unicode

@@ -9,14 +9,18 @@ namespace {
 
 utf8proc_category_t category(char32_t code) { return utf8proc_category(static_cast<utf8proc_int32_t>(code)); }
 
-bool between(utf8proc_category_t value, utf8proc_category_t first, utf8proc_category_t last) { return value >= first && value <= last; }
+bool between(utf8proc_category_t value, utf8proc_category_t first, utf8proc_category_t last) {
+  return value >= first && value <= last;
+}
 
 bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
 }  // namespace
 
 Character at(std::string_view valid, std::size_t position) {
-  const auto byte = [&](std::size_t offset) { return static_cast<char32_t>(static_cast<unsigned char>(valid[position + offset])); };
+  const auto byte = [&](std::size_t offset) {
+    return static_cast<char32_t>(static_cast<unsigned char>(valid[position + offset]));
+  };
   const char32_t first = byte(0);
   if (first < 0x80) return {first, 1};
   if (first < 0xE0) return {(first & 0x1F) << 6 | (byte(1) & 0x3F), 2};
@@ -117,7 +121,9 @@ bool is_nonspacing_mark(char32_t code) { return category(code) == UTF8PROC_CATEG
 bool is_number(char32_t code) { return between(category(code), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO); }
 
 bool is_punctuation(char32_t code) {
-  if (code < 0x80) return code > 0x20 && code < 0x7F && !(code >= '0' && code <= '9') && !((code | 0x20) >= 'a' && (code | 0x20) <= 'z');
+  if (code < 0x80)
+    return code > 0x20 && code < 0x7F && !(code >= '0' && code <= '9') &&
+           !((code | 0x20) >= 'a' && (code | 0x20) <= 'z');
   return between(category(code), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
 }
 
@@ -128,7 +134,8 @@ bool is_other(char32_t code) {
 
 bool is_space(char32_t code) {
   return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 || code == 0xA0 || code == 0x1680 ||
-         (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+         (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||
+         code == 0x3000;
 }
 
 bool is_word(char32_t code) {
@@ -136,8 +143,8 @@ bool is_word(char32_t code) {
   const bool other_alphabetic = value == UTF8PROC_CATEGORY_NL || (code >= 0x24B6 && code <= 0x24E9) ||
                                 (code >= 0x1F130 && code <= 0x1F149) || (code >= 0x1F150 && code <= 0x1F169) ||
                                 (code >= 0x1F170 && code <= 0x1F189);
-  return is_letter(code) || is_mark(code) || value == UTF8PROC_CATEGORY_ND || value == UTF8PROC_CATEGORY_PC || other_alphabetic ||
-         code == 0x200C || code == 0x200D;
+  return is_letter(code) || is_mark(code) || value == UTF8PROC_CATEGORY_ND || value == UTF8PROC_CATEGORY_PC ||
+         other_alphabetic || code == 0x200C || code == 0x200D;
 }
 
 namespace {

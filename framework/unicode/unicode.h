@@ -1,7 +1,8 @@
 // UTF-8 and the few character classes that tokenizers are defined by.
 //
-// Contract: "valid" text is UTF-8 without surrogates or overlong forms. Functions that take a position assume valid text and a position on a
-// character's first byte; everything that comes from outside goes through lossy() or Utf8Repair first.
+// Contract: "valid" text is UTF-8 without surrogates or overlong forms. Functions that take a position assume valid
+// text and a position on a character's first byte; everything that comes from outside goes through lossy() or
+// Utf8Repair first.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +53,8 @@ bool is_other(char32_t code);            // C: control, format, unassigned, priv
 bool is_space(char32_t code);            // the White_Space property
 bool is_word(char32_t code);             // \w: alphabetic, mark, decimal number, connector, joiner
 
-// Without the white space at both ends, as Python's str.strip() takes it: is_space() and U+001C to U+001F. Of bytes that are not UTF-8 only ASCII's.
+// Without the white space at both ends, as Python's str.strip() takes it: is_space() and U+001C to U+001F. Of bytes
+// that are not UTF-8 only ASCII's.
 std::string_view stripped(std::string_view bytes);
 std::string_view stripped_start(std::string_view bytes);
 std::string_view stripped_end(std::string_view bytes);

@@ -14,7 +14,8 @@ namespace {
 
 int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
 
-// Marks of one run are ordered by class. utf8proc's own ordering exchanges neighbours, which is quadratic in the run's length.
+// Marks of one run are ordered by class. utf8proc's own ordering exchanges neighbours, which is quadratic in the run's
+// length.
 void order_marks(std::vector<utf8proc_int32_t>& codes) {
   for (std::size_t i = 0; i < codes.size();) {
     if (combining_class(codes[i]) == 0) {
@@ -31,7 +32,8 @@ void order_marks(std::vector<utf8proc_int32_t>& codes) {
 }
 
 std::vector<utf8proc_int32_t> decompose(std::string_view valid, NormalForm form) {
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (form.compatibility ? UTF8PROC_COMPAT : 0));
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (form.compatibility ? UTF8PROC_COMPAT : 0));
   std::vector<utf8proc_int32_t> codes;
   codes.reserve(valid.size());
   std::array<utf8proc_int32_t, 64> parts;  // the longest decomposition of one character has 18
@@ -39,7 +41,8 @@ std::vector<utf8proc_int32_t> decompose(std::string_view valid, NormalForm form)
     const Character c = at(valid, i);
     i += static_cast<std::size_t>(c.bytes);
     int boundary = 0;
-    const auto written = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts.data(), parts.size(), options, &boundary);
+    const auto written =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts.data(), parts.size(), options, &boundary);
     FORETELL_CHECK(written >= 0 && written <= static_cast<utf8proc_ssize_t>(parts.size()), "U+{:04X} gave {}",
                    static_cast<unsigned>(c.code), written);
     codes.insert(codes.end(), parts.begin(), parts.begin() + written);
@@ -50,7 +53,8 @@ std::vector<utf8proc_int32_t> decompose(std::string_view valid, NormalForm form)
 }  // namespace
 
 std::string normalize(std::string_view valid, NormalForm form) {
-  if (std::all_of(valid.begin(), valid.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) return std::string(valid);
+  if (std::all_of(valid.begin(), valid.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
+    return std::string(valid);
   std::vector<utf8proc_int32_t> codes = decompose(valid, form);
   order_marks(codes);
   if (form.compose) {
@@ -65,6 +69,8 @@ std::string normalize(std::string_view valid, NormalForm form) {
   return out;
 }
 
-char32_t to_lower_simple(char32_t code) { return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code))); }
+char32_t to_lower_simple(char32_t code) {
+  return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
 
 }  // namespace foretell::unicode

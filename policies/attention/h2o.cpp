@@ -1,15 +1,19 @@
 // Heavy hitters and the newest tokens (H2O, Zhang et al. 2023, arXiv 2306.14048).
 //
-// A row's score is the attention that it got, summed over all queries since its own and over the query heads that share a key head. Beside the last
-// `window` positions a key head sees the `heavy_hitters` rows of the highest scores among those that have left the window; of equal scores the
-// earlier row. What is passed over once never returns, as if it had been deleted: only rows that are seen gather scores. A draft's queries count
-// once keep() has named them, so drafts that are rejected leave no trace in scores; nor do they decide what is passed over. After a rewind below
-// the window the rows that were passed over stay so, and heads that are left with fewer rows than others set the number for all.
+// A row's score is the attention that it got, summed over all queries since its own and over the query heads that share
+// a key head. Beside the last `window` positions a key head sees the `heavy_hitters` rows of the highest scores among
+// those that have left the window; of equal scores the earlier row. What is passed over once never returns, as if it
+// had been deleted: only rows that are seen gather scores. A draft's queries count once keep() has named them, so
+// drafts that are rejected leave no trace in scores; nor do they decide what is passed over. After a rewind below the
+// window the rows that were passed over stay so, and heads that are left with fewer rows than others set the number for
+// all.
 //
-// Deviation: the released code takes both budgets as shares of the prompt (0.1 each) and fixes them when it has been read; here they are counts, so
-// that a draft's cost is known. Scores of a prompt are summed while it is read with full attention, as there.
+// Deviation: the released code takes both budgets as shares of the prompt (0.1 each) and fixes them when it has been
+// read; here they are counts, so that a draft's cost is known. Scores of a prompt are summed while it is read with full
+// attention, as there.
 //
-// Memory: 4 bytes a layer, key head and row of the cache for scores, and until the next keep() 4 bytes for each row that a drafted row sees there.
+// Memory: 4 bytes a layer, key head and row of the cache for scores, and until the next keep() 4 bytes for each row
+// that a drafted row sees there.
 #include <algorithm>
 #include <optional>
 
@@ -52,12 +56,15 @@ class H2OAttention final : public AttentionPolicy {
 
   void observe(const AttentionWeights& seen) override {
     Layer& layer = layer_of(seen.layer, seen.kv_heads);
-    const std::size_t heads = layer.heads.size(), width = seen.weights.size() / (heads * static_cast<std::size_t>(seen.queries));
+    const std::size_t heads = layer.heads.size(),
+                      width = seen.weights.size() / (heads * static_cast<std::size_t>(seen.queries));
     for (int query = 0; query < seen.queries; ++query) {
-      Query one{.row = seen.first_row + query, .columns = {seen.columns.begin(), seen.columns.end()}, .per_head = seen.columns_per_head};
+      Query one{.row = seen.first_row + query,
+                .columns = {seen.columns.begin(), seen.columns.end()},
+                .per_head = seen.columns_per_head};
       for (std::size_t head = 0; head < heads; ++head) {
-        const auto weights =
-            seen.weights.subspan((head * static_cast<std::size_t>(seen.queries) + static_cast<std::size_t>(query)) * width, width);
+        const auto weights = seen.weights.subspan(
+            (head * static_cast<std::size_t>(seen.queries) + static_cast<std::size_t>(query)) * width, width);
         one.weights.insert(one.weights.end(), weights.begin(), weights.end());
       }
       if (seen.drafted)
@@ -126,7 +133,8 @@ class H2OAttention final : public AttentionPolicy {
     for (std::size_t head = 0; head < layer.heads.size(); ++head) {
       const int* columns = query.columns.data() + (query.per_head ? head * width : 0);
       for (std::size_t i = 0; i < width; ++i)
-        if (const std::optional<int> row = place(columns[i])) layer.heads[head].score_at(*row) += query.weights[head * width + i];
+        if (const std::optional<int> row = place(columns[i]))
+          layer.heads[head].score_at(*row) += query.weights[head * width + i];
     }
   }
 
@@ -145,7 +153,8 @@ class H2OAttention final : public AttentionPolicy {
         const float left = scores[static_cast<std::size_t>(a)], right = scores[static_cast<std::size_t>(b)];
         return left != right ? left > right : a < b;
       };
-      std::nth_element(head.heavy.begin(), head.heavy.begin() + static_cast<std::ptrdiff_t>(count), head.heavy.end(), heavier);
+      std::nth_element(head.heavy.begin(), head.heavy.begin() + static_cast<std::ptrdiff_t>(count), head.heavy.end(),
+                       heavier);
       head.heavy.resize(count);
       std::sort(head.heavy.begin(), head.heavy.end());
     }
@@ -156,7 +165,8 @@ class H2OAttention final : public AttentionPolicy {
   std::vector<Layer> layers_;
 };
 
-FORETELL_REGISTER(AttentionPolicy, H2OAttention, "h2o", {.summary = "the rows that drew most attention, and the newest positions (H2O)"});
+FORETELL_REGISTER(AttentionPolicy, H2OAttention, "h2o",
+                  {.summary = "the rows that drew most attention, and the newest positions (H2O)"});
 
 }  // namespace
 }  // namespace foretell::policies::attention

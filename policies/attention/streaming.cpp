@@ -1,8 +1,10 @@
-// The first tokens and the newest ones (StreamingLLM, Xiao et al. 2023, arXiv 2309.17453; as a draft MagicDec, Chen et al. 2024, arXiv 2408.11049).
+// The first tokens and the newest ones (StreamingLLM, Xiao et al. 2023, arXiv 2309.17453; as a draft MagicDec, Chen et
+// al. 2024, arXiv 2408.11049).
 //
-// A row sees the `sinks` first positions, which attention leans on whatever they say, and the last `window` ones, its own included. The window is
-// that of the forward's first row: the rows of a draft are seen in addition. Deviations: positions stay those of the text (attention_policy.h says
-// why), and what is not seen stays in the cache. Holds no state: no memory but one list of at most sinks + window rows in a layer's forward.
+// A row sees the `sinks` first positions, which attention leans on whatever they say, and the last `window` ones, its
+// own included. The window is that of the forward's first row: the rows of a draft are seen in addition. Deviations:
+// positions stay those of the text (attention_policy.h says why), and what is not seen stays in the cache. Holds no
+// state: no memory but one list of at most sinks + window rows in a layer's forward.
 #include <algorithm>
 #include <numeric>
 
@@ -15,8 +17,10 @@ struct StreamingOptions {
   int sinks = 4;
   int window = 256;
   void declare(Parameters& p) {
-    p.add("sinks", sinks, "first positions, always seen", {.min = 0, .max = 1 << 20, .aliases = {"start_size", "num_sink_tokens"}});
-    p.add("window", window, "newest positions, the row's own included", {.min = 1, .max = 1 << 30, .aliases = {"recent_size"}});
+    p.add("sinks", sinks, "first positions, always seen",
+          {.min = 0, .max = 1 << 20, .aliases = {"start_size", "num_sink_tokens"}});
+    p.add("window", window, "newest positions, the row's own included",
+          {.min = 1, .max = 1 << 30, .aliases = {"recent_size"}});
   }
 };
 
@@ -42,7 +46,8 @@ class StreamingAttention final : public AttentionPolicy {
   Options options_;
 };
 
-FORETELL_REGISTER(AttentionPolicy, StreamingAttention, "streaming", {.summary = "the first and the newest positions (StreamingLLM)"});
+FORETELL_REGISTER(AttentionPolicy, StreamingAttention, "streaming",
+                  {.summary = "the first and the newest positions (StreamingLLM)"});
 
 }  // namespace
 }  // namespace foretell::policies::attention

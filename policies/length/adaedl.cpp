@@ -1,13 +1,14 @@
 // An entropy bound with a threshold that follows the acceptance (Agrawal et al. 2024, "AdaEDL", arXiv 2410.18351).
 //
-// The draft ends before a token with 1 - sqrt(c H) < lambda, H the entropy of its law in nats. After a round that drafted:
+// The draft ends before a token with 1 - sqrt(c H) < lambda, H the entropy of its law in nats. After a round that
+// drafted:
 //   rate   <- b1 rate + (1 - b1) accepted / drafted
 //   lambda <- b2 lambda + (1 - b2) (lambda + step  if rate < target rate, else lambda - step)
 // so a draft that is accepted too rarely becomes shorter. Every sequence has a lambda of its own, in [0, 1].
 //
-// Deviations: the constants of the two updates are parameters. Depth counts as drafted, so that the siblings of a tree are no failures. A draft
-// with nothing in it teaches nothing: while lambda forbids the first token it is pulled down by the same step each round, until one is drafted
-// again.
+// Deviations: the constants of the two updates are parameters. Depth counts as drafted, so that the siblings of a tree
+// are no failures. A draft with nothing in it teaches nothing: while lambda forbids the first token it is pulled down
+// by the same step each round, until one is drafted again.
 #include <algorithm>
 #include <cmath>
 
@@ -55,18 +56,22 @@ class AdaEdlPolicy final : public DraftPolicy {
   };
 
   void adapt(Bound& bound, const RoundRecord& record) const {
-    if (record.depth > 0) bound.rate = options_.rate_memory * bound.rate + (1 - options_.rate_memory) * record.accepted / record.depth;
+    if (record.depth > 0)
+      bound.rate = options_.rate_memory * bound.rate + (1 - options_.rate_memory) * record.accepted / record.depth;
     const bool longer = record.depth == 0 || bound.rate >= options_.target_rate;
     const double pulled = bound.lambda + (longer ? -options_.step : options_.step);
-    bound.lambda = std::clamp(options_.threshold_memory * bound.lambda + (1 - options_.threshold_memory) * pulled, 0.0, 1.0);
+    bound.lambda =
+        std::clamp(options_.threshold_memory * bound.lambda + (1 - options_.threshold_memory) * pulled, 0.0, 1.0);
   }
 
   Options options_;
   bases::SequenceStates<Bound> sequences_;
 };
 
-FORETELL_REGISTER(DraftPolicy, AdaEdlPolicy, "adaedl",
-                  {.summary = "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance"});
+FORETELL_REGISTER(
+    DraftPolicy, AdaEdlPolicy, "adaedl",
+    {.summary =
+         "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance"});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -1,14 +1,15 @@
-// Draft lengths by the size of the batch: from a table (vLLM's dynamic speculative decoding), or from what the batch's rows cost and which of them
-// are likely to be accepted (vLLM's adaptive verification).
+// Draft lengths by the size of the batch: from a table (vLLM's dynamic speculative decoding), or from what the batch's
+// rows cost and which of them are likely to be accepted (vLLM's adaptive verification).
 //
-// Table: the depth of the first row [from, to, depth] that holds the batch size; a larger batch has the last row's. Without a table: the token at
-// depth t of sequence r is of use with probability m(r, t) = a_r(1) ... a_r(t). For every number of rows Q that could be scored the Q - B most
-// useful tokens are taken, which are prefixes of the drafts because m falls with t; the Q with the most (B + sum of m) a time wins.
+// Table: the depth of the first row [from, to, depth] that holds the batch size; a larger batch has the last row's.
+// Without a table: the token at depth t of sequence r is of use with probability m(r, t) = a_r(1) ... a_r(t). For every
+// number of rows Q that could be scored the Q - B most useful tokens are taken, which are prefixes of the drafts
+// because m falls with t; the Q with the most (B + sum of m) a time wins.
 //
-// Deviations: vLLM ranks drafted tokens by the probabilities that the draft gave them and drops the rest; dropping a drawn token for what it is
-// would change the law, so here the lengths are decided before anything is drawn, with the acceptance of the sequence so far in place of the
-// token's own probability. That also saves the draft steps. What is tried while nothing would be drafted, and what that may lose, is bounded as in
-// `cost_model`.
+// Deviations: vLLM ranks drafted tokens by the probabilities that the draft gave them and drops the rest; dropping a
+// drawn token for what it is would change the law, so here the lengths are decided before anything is drawn, with the
+// acceptance of the sequence so far in place of the token's own probability. That also saves the draft steps. What is
+// tried while nothing would be drafted, and what that may lose, is bounded as in `cost_model`.
 #include <algorithm>
 #include <memory>
 
@@ -27,20 +28,25 @@ struct TableRow {
 std::vector<TableRow> read_table(const ConfigValue& value) {
   std::vector<TableRow> table;
   if (value.is_null()) return table;
-  const char* expected = "expected rows [from, to, tokens] that follow one another from batch size 1: [[1, 8, 4], [9, 32, 1], [33, 64, 0]]";
-  if (!value.is_list() || value.items().empty()) fail_at(value.where(), "num_speculative_tokens_per_batch_size: {}", expected);
+  const char* expected =
+      "expected rows [from, to, tokens] that follow one another from batch size 1: [[1, 8, 4], [9, 32, 1], [33, 64, "
+      "0]]";
+  if (!value.is_list() || value.items().empty())
+    fail_at(value.where(), "num_speculative_tokens_per_batch_size: {}", expected);
   for (const ConfigValue& row : value.items()) {
     const auto number = [&](std::size_t place) {
       const std::int64_t found = read_int(row.items()[place], "num_speculative_tokens_per_batch_size");
-      if (found < 0 || found > 1 << 20) fail_at(row.where(), "num_speculative_tokens_per_batch_size: {} is out of range", found);
+      if (found < 0 || found > 1 << 20)
+        fail_at(row.where(), "num_speculative_tokens_per_batch_size: {} is out of range", found);
       return static_cast<int>(found);
     };
-    if (!row.is_list() || row.items().size() != 3) fail_at(row.where(), "num_speculative_tokens_per_batch_size: {}", expected);
+    if (!row.is_list() || row.items().size() != 3)
+      fail_at(row.where(), "num_speculative_tokens_per_batch_size: {}", expected);
     table.push_back({number(0), number(1), number(2)});
     const int due = table.size() == 1 ? 1 : table[table.size() - 2].to + 1;
     if (table.back().from != due || table.back().to < due)
-      fail_at(row.where(), "num_speculative_tokens_per_batch_size: a row from {} to {} where one from {} is due; {}", table.back().from,
-              table.back().to, due, expected);
+      fail_at(row.where(), "num_speculative_tokens_per_batch_size: a row from {} to {} where one from {} is due; {}",
+              table.back().from, table.back().to, due, expected);
   }
   return table;
 }
@@ -50,8 +56,8 @@ struct BatchBudgetOptions {
   bases::AcceptanceOptions acceptance;
   bases::PlanningOptions planning;
   void declare(Parameters& p) {
-    p.add("num_speculative_tokens_per_batch_size", table, "rows [from, to, tokens]: the depth for batch sizes from .. to; none: by cost",
-          {.aliases = {"table"}});
+    p.add("num_speculative_tokens_per_batch_size", table,
+          "rows [from, to, tokens]: the depth for batch sizes from .. to; none: by cost", {.aliases = {"table"}});
     acceptance.declare(p);
     planning.declare(p);
     read_table(table);  // mistakes are found with those of the other parameters
@@ -107,8 +113,10 @@ class BatchBudgetPolicy final : public DraftPolicy {
     };
     std::vector<Use> uses;
     for (std::size_t r = 0; r < sequences_.round().size(); ++r)
-      for (const double probability : sequences_.round()[r]->reach(account_->max_depth())) uses.push_back({probability, r});
-    std::stable_sort(uses.begin(), uses.end(), [](const Use& a, const Use& b) { return a.probability > b.probability; });
+      for (const double probability : sequences_.round()[r]->reach(account_->max_depth()))
+        uses.push_back({probability, r});
+    std::stable_sort(uses.begin(), uses.end(),
+                     [](const Use& a, const Use& b) { return a.probability > b.probability; });
     std::vector<int> depths(sequences_.round().size(), 0), best = depths;
     double emitted = account_->batch(), highest = emitted / account_->time(depths);
     for (const Use& use : uses) {
@@ -131,10 +139,11 @@ class BatchBudgetPolicy final : public DraftPolicy {
   bool probing_ = false;
 };
 
-FORETELL_REGISTER(DraftPolicy, BatchBudgetPolicy, "batch_budget",
-                  {.summary = "draft lengths by the size of the batch: from a table, or each sequence's share of the rows that pay",
-                   .run_state = true,
-                   .clock = true});
+FORETELL_REGISTER(
+    DraftPolicy, BatchBudgetPolicy, "batch_budget",
+    {.summary = "draft lengths by the size of the batch: from a table, or each sequence's share of the rows that pay",
+     .run_state = true,
+     .clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

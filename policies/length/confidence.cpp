@@ -1,9 +1,10 @@
-// Stops after a drafted token that the draft itself holds for unlikely (Hugging Face's assistant_confidence_threshold; llama.cpp's p_min; Kangaroo,
-// arXiv 2404.18911, with the highest probability in place of the token's).
+// Stops after a drafted token that the draft itself holds for unlikely (Hugging Face's assistant_confidence_threshold;
+// llama.cpp's p_min; Kangaroo, arXiv 2404.18911, with the highest probability in place of the token's).
 //
-// The token stays in the draft: leaving it out because of what it is would change the law of the output. At temperature 0 probabilities are those
-// at temperature 1. In a tree the most probable path decides. Drafters that have no laws are never stopped. Deviation: the original can learn the
-// threshold from rounds; here it is given (`adaedl` has one that adapts).
+// The token stays in the draft: leaving it out because of what it is would change the law of the output. At temperature
+// 0 probabilities are those at temperature 1. In a tree the most probable path decides. Drafters that have no laws are
+// never stopped. Deviation: the original can learn the threshold from rounds; here it is given (`adaedl` has one that
+// adapts).
 #include "framework/api/policy.h"
 
 namespace foretell::policies::length {

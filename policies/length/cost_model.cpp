@@ -1,13 +1,14 @@
-// The draft length that the arithmetic of speculative decoding calls best (Leviathan et al. 2022, arXiv 2211.17192, section 3), from what is
-// measured: the acceptance of every depth so far, and what n rows cost on this machine.
+// The draft length that the arithmetic of speculative decoding calls best (Leviathan et al. 2022, arXiv 2211.17192,
+// section 3), from what is measured: the acceptance of every depth so far, and what n rows cost on this machine.
 //
-// A round that drafts d tokens emits E(d) = 1 + sum over i <= d of a(1) ... a(i) and takes T(d) = d draft steps + a forward of the target with d +
-// 1 rows. With R tokens to go and U the time in which the draft model reads what it has not read yet, the chosen d has the least R T(d) / E(d) + U
-// (no U at d = 0); no speculation is one of the choices. a(i) is estimated over the run (framework/decoding/bases/acceptance_estimate.h). While nothing
-// is drafted, one token is tried now and then (ProbeSchedule), and LossLimit bounds what all of it may lose.
+// A round that drafts d tokens emits E(d) = 1 + sum over i <= d of a(1) ... a(i) and takes T(d) = d draft steps + a
+// forward of the target with d + 1 rows. With R tokens to go and U the time in which the draft model reads what it has
+// not read yet, the chosen d has the least R T(d) / E(d) + U (no U at d = 0); no speculation is one of the choices.
+// a(i) is estimated over the run (framework/decoding/bases/acceptance_estimate.h). While nothing is drafted, one token
+// is tried now and then (ProbeSchedule), and LossLimit bounds what all of it may lose.
 //
-// Deviations: acceptance by depth in place of one rate, T(d) in place of a forward that costs the same for any number of rows. In a batch one depth
-// is chosen for all sequences. A tree's nodes are spread evenly over its depths.
+// Deviations: acceptance by depth in place of one rate, T(d) in place of a forward that costs the same for any number
+// of rows. In a batch one depth is chosen for all sequences. A tree's nodes are spread evenly over its depths.
 #include <algorithm>
 
 #include "framework/decoding/bases/acceptance_estimate.h"
@@ -80,10 +81,11 @@ class CostModelPolicy final : public DraftPolicy {
   bool probing_ = false;
 };
 
-FORETELL_REGISTER(DraftPolicy, CostModelPolicy, "cost_model",
-                  {.summary = "the draft length, none included, that measured acceptance and measured costs call fastest",
-                   .run_state = true,
-                   .clock = true});
+FORETELL_REGISTER(
+    DraftPolicy, CostModelPolicy, "cost_model",
+    {.summary = "the draft length, none included, that measured acceptance and measured costs call fastest",
+     .run_state = true,
+     .clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -1,9 +1,11 @@
-// Draft lengths as arms against an adversary (Auer et al. 2002; for speculation Hou et al. 2025, "BanditSpec", arXiv 2505.15141: EXP3Spec).
+// Draft lengths as arms against an adversary (Auer et al. 2002; for speculation Hou et al. 2025, "BanditSpec", arXiv
+// 2505.15141: EXP3Spec).
 //
-// An arm is drawn with probability proportional to exp(-eta L), L the sum of its losses so far, each divided by the probability with which the arm
-// was played: unbiased although only one arm is seen a round. A loss is 1 - speed / scale with the highest speed seen as scale, so it lies in [0,
-// 1]; eta is sqrt(ln K / (K t)) after t rounds, which needs no length of the run to be known. Assumes nothing about speeds staying what they are,
-// and pays for it: it settles far later than `ucb`.
+// An arm is drawn with probability proportional to exp(-eta L), L the sum of its losses so far, each divided by the
+// probability with which the arm was played: unbiased although only one arm is seen a round. A loss is 1 - speed /
+// scale with the highest speed seen as scale, so it lies in [0, 1]; eta is sqrt(ln K / (K t)) after t rounds, which
+// needs no length of the run to be known. Assumes nothing about speeds staying what they are, and pays for it: it
+// settles far later than `ucb`.
 #include <algorithm>
 #include <cmath>
 
@@ -44,10 +46,11 @@ class Exp3Policy final : public bases::BanditPolicy {
   std::int64_t learned_ = 0;
 };
 
-FORETELL_REGISTER(DraftPolicy, Exp3Policy, "exp3",
-                  {.summary = "learns the best draft length, none included, whatever order speeds come in (exponential weights)",
-                   .run_state = true,
-                   .clock = true});
+FORETELL_REGISTER(
+    DraftPolicy, Exp3Policy, "exp3",
+    {.summary = "learns the best draft length, none included, whatever order speeds come in (exponential weights)",
+     .run_state = true,
+     .clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

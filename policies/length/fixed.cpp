@@ -7,7 +7,8 @@ namespace {
 struct FixedOptions {
   std::optional<int> num_speculative_tokens;
   void declare(Parameters& p) {
-    p.add("num_speculative_tokens", num_speculative_tokens, "depth of every draft; none: what the drafter is configured for", {.min = 0});
+    p.add("num_speculative_tokens", num_speculative_tokens,
+          "depth of every draft; none: what the drafter is configured for", {.min = 0});
   }
 };
 

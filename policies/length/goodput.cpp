@@ -1,11 +1,13 @@
-// One draft length for the batch, of the highest goodput: accepted tokens a second (Liu et al. 2024, "SmartSpec", arXiv 2406.14066).
+// One draft length for the batch, of the highest goodput: accepted tokens a second (Liu et al. 2024, "SmartSpec", arXiv
+// 2406.14066).
 //
-// Over k = 0, 1, ...: sum over sequences of (1 - a_r^(k+1)) / (1 - a_r), by the time of k draft steps and a forward of the target over all k + 1
-// rows of all sequences. a_r is the moving acceptance of sequence r. The more sequences, the more rows a token costs: at high load the best k is 0.
+// Over k = 0, 1, ...: sum over sequences of (1 - a_r^(k+1)) / (1 - a_r), by the time of k draft steps and a forward of
+// the target over all k + 1 rows of all sequences. a_r is the moving acceptance of sequence r. The more sequences, the
+// more rows a token costs: at high load the best k is 0.
 //
-// Deviations: the time is read off the measured cost of n rows in place of a linear fit. a_r counts a rejection and the tokens accepted before it,
-// not those behind it; a new sequence starts at the acceptance of the run. While nothing is drafted, one token is tried now and then, within
-// LossLimit.
+// Deviations: the time is read off the measured cost of n rows in place of a linear fit. a_r counts a rejection and the
+// tokens accepted before it, not those behind it; a new sequence starts at the acceptance of the run. While nothing is
+// drafted, one token is tried now and then, within LossLimit.
 #include <algorithm>
 #include <numeric>
 
@@ -51,7 +53,8 @@ double geometric_sum(double rate, int depth) {
 class GoodputPolicy final : public DraftPolicy {
  public:
   using Options = GoodputOptions;
-  GoodputPolicy(const Options& options, const BuildContext& context) : options_(options), account_(context, options.planning) {}
+  GoodputPolicy(const Options& options, const BuildContext& context)
+      : options_(options), account_(context, options.planning) {}
 
   void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) override {
     account_.begin(batch, budgets);
@@ -83,7 +86,8 @@ class GoodputPolicy final : public DraftPolicy {
     double highest = 0;
     for (int depth = 0; depth <= account_.max_depth(); ++depth) {
       double emitted = 0;
-      for (const OneRate* sequence : sequences_.round()) emitted += geometric_sum(sequence->rate(of_run, weight), depth);
+      for (const OneRate* sequence : sequences_.round())
+        emitted += geometric_sum(sequence->rate(of_run, weight), depth);
       const double goodput = emitted / account_.time(depth);
       if (goodput <= highest) continue;
       highest = goodput;

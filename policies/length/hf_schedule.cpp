@@ -1,11 +1,12 @@
 // The schedules of Hugging Face's assisted generation: how many tokens the draft has, by what became of the last one.
 //
-// `heuristic`: a draft that was accepted whole makes the next one 2 tokens longer, any other 1 shorter; the number is one for the run, and the next
-// prompt goes on from it. `heuristic_transient`: each sequence starts anew. `constant`: always num_assistant_tokens.
+// `heuristic`: a draft that was accepted whole makes the next one 2 tokens longer, any other 1 shorter; the number is
+// one for the run, and the next prompt goes on from it. `heuristic_transient`: each sequence starts anew. `constant`:
+// always num_assistant_tokens.
 //
-// Deviations: the number does not grow beyond what the drafter can do, or it would take as long to come down again; and `floor` may be 0, where the
-// original stops at 1. At 0 nothing is drafted, so after 16 rounds one token is tried, then twice as late each time, up to 512 rounds
-// (ProbeSchedule).
+// Deviations: the number does not grow beyond what the drafter can do, or it would take as long to come down again; and
+// `floor` may be 0, where the original stops at 1. At 0 nothing is drafted, so after 16 rounds one token is tried, then
+// twice as late each time, up to 512 rounds (ProbeSchedule).
 #include <algorithm>
 
 #include "framework/decoding/bases/acceptance_estimate.h"
@@ -24,14 +25,16 @@ struct HfScheduleOptions {
           {.min = 1, .max = 4096, .aliases = {"num_speculative_tokens"}});
     p.add("num_assistant_tokens_schedule", schedule, "how the number changes",
           {.choices = {"constant", "heuristic", "heuristic_transient"}, .aliases = {"schedule"}});
-    p.add("floor", floor, "the number never falls below; 0 leaves a drafter alone that never helps", {.min = 0, .max = 4096});
+    p.add("floor", floor, "the number never falls below; 0 leaves a drafter alone that never helps",
+          {.min = 0, .max = 4096});
   }
 };
 
 class HfSchedulePolicy final : public DraftPolicy {
  public:
   using Options = HfScheduleOptions;
-  HfSchedulePolicy(const Options& options, const BuildContext&) : options_(options), shared_{options.num_assistant_tokens} {}
+  HfSchedulePolicy(const Options& options, const BuildContext&)
+      : options_(options), shared_{options.num_assistant_tokens} {}
 
   void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) override {
     sequences_.begin_round(batch, [this] { return Schedule{options_.num_assistant_tokens}; });
@@ -54,7 +57,9 @@ class HfSchedulePolicy final : public DraftPolicy {
     bases::ProbeSchedule probes = bases::ProbeSchedule();
   };
 
-  Schedule& schedule_of(std::size_t place) { return options_.schedule == "heuristic_transient" ? *sequences_.round()[place] : shared_; }
+  Schedule& schedule_of(std::size_t place) {
+    return options_.schedule == "heuristic_transient" ? *sequences_.round()[place] : shared_;
+  }
 
   void adapt(Schedule& schedule, const RoundRecord& record) const {
     const bool whole = record.accepted == record.depth && !observed_run(record).rejected;
@@ -70,9 +75,11 @@ class HfSchedulePolicy final : public DraftPolicy {
   bases::SequenceStates<Schedule> sequences_;
 };
 
-FORETELL_REGISTER(DraftPolicy, HfSchedulePolicy, "hf_schedule",
-                  {.summary = "longer after a draft that was accepted whole, shorter after any other: Hugging Face's heuristic schedules",
-                   .run_state = true});
+FORETELL_REGISTER(
+    DraftPolicy, HfSchedulePolicy, "hf_schedule",
+    {.summary =
+         "longer after a draft that was accepted whole, shorter after any other: Hugging Face's heuristic schedules",
+     .run_state = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -1,13 +1,16 @@
-// Stops by a trained head that predicts whether drafted tokens will be accepted (Huang et al. 2024, "SpecDec++", arXiv 2405.19715).
+// Stops by a trained head that predicts whether drafted tokens will be accepted (Huang et al. 2024, "SpecDec++", arXiv
+// 2405.19715).
 //
-// The head reads the draft model's final state behind a drafted token and gives a, the probability that this token is accepted if those before it
-// are: D blocks x + SiLU(W x + b), a linear layer to two numbers, softmax, the second one. The draft ends when 1 - a_1 a_2 ... a_j > threshold:
-// when it is likely that something in it is rejected already, which is the optimal rule in the paper's model. Token j stays in the draft.
+// The head reads the draft model's final state behind a drafted token and gives a, the probability that this token is
+// accepted if those before it are: D blocks x + SiLU(W x + b), a linear layer to two numbers, softmax, the second one.
+// The draft ends when 1 - a_1 a_2 ... a_j > threshold: when it is likely that something in it is rejected already,
+// which is the optimal rule in the paper's model. Token j stays in the draft.
 //
-// The file is a safetensors file, or a folder with model.safetensors. Its tensors, as the released heads name them: model.{i}.linear.weight [H, H],
-// model.{i}.linear.bias [H] for i < D, then model.{D}.weight [2, H], model.{D}.bias [2]. The released code makes its blocks from one object, so
-// files may hold only the first of them: a block that is missing is the one before it. H must be the draft model's hidden size. For chains: in a
-// tree the states are those of the path that is the most probable one at each level.
+// The file is a safetensors file, or a folder with model.safetensors. Its tensors, as the released heads name them:
+// model.{i}.linear.weight [H, H], model.{i}.linear.bias [H] for i < D, then model.{D}.weight [2, H], model.{D}.bias
+// [2]. The released code makes its blocks from one object, so files may hold only the first of them: a block that is
+// missing is the one before it. H must be the draft model's hidden size. For chains: in a tree the states are those of
+// the path that is the most probable one at each level.
 #include <Eigen/Core>
 
 #include <cmath>
@@ -30,10 +33,12 @@ struct SpecDecPpOptions {
   void declare(Parameters& p) {
     p.add("head", head, "the acceptance head: a safetensors file or a folder with model.safetensors",
           {.aliases = {"acceptance_head"}, .required = true});
-    p.add("threshold", threshold, "the draft ends when a rejection in it is more likely than this", {.min = 0, .max = 1, .aliases = {"h"}});
+    p.add("threshold", threshold, "the draft ends when a rejection in it is more likely than this",
+          {.min = 0, .max = 1, .aliases = {"h"}});
     p.add("min_tokens", min_tokens, "drafted whatever the head says", {.min = 0, .max = 4096});
     p.add("max_tokens", max_tokens, "never more", {.min = 1, .max = 4096, .aliases = {"num_speculative_tokens"}});
-    if (min_tokens > max_tokens) throw Error(p.where(), fmt::format("min_tokens {} is above max_tokens {}", min_tokens, max_tokens));
+    if (min_tokens > max_tokens)
+      throw Error(p.where(), fmt::format("min_tokens {} is above max_tokens {}", min_tokens, max_tokens));
   }
 };
 
@@ -47,8 +52,9 @@ struct HeadLayer {
 class AcceptanceHead {
  public:
   static AcceptanceHead load(const std::string& path) {
-    const std::filesystem::path file =
-        std::filesystem::is_directory(path) ? std::filesystem::path(path) / "model.safetensors" : std::filesystem::path(path);
+    const std::filesystem::path file = std::filesystem::is_directory(path)
+                                           ? std::filesystem::path(path) / "model.safetensors"
+                                           : std::filesystem::path(path);
     const formats::SafetensorsFile tensors = formats::SafetensorsFile::open(file);
     const auto has = [&](const std::string& name) { return tensors.tensors().count(name) > 0; };
     AcceptanceHead head;
@@ -92,7 +98,8 @@ class AcceptanceHead {
     fail("{}: no acceptance head: it has no tensor model.{{D}}.weight of shape [2, hidden size]", file);
   }
 
-  static HeadLayer layer(const formats::SafetensorsFile& tensors, const std::string& name, int rows, int columns, const std::string& file) {
+  static HeadLayer layer(const formats::SafetensorsFile& tensors, const std::string& name, int rows, int columns,
+                         const std::string& file) {
     HeadLayer out;
     out.weight = HeadMatrix(rows, columns);
     out.bias = Eigen::VectorXf(rows);
@@ -101,8 +108,8 @@ class AcceptanceHead {
     return out;
   }
 
-  static void read(const formats::SafetensorsFile& tensors, const std::string& name, const std::vector<std::int64_t>& shape, float* to,
-                   const std::string& file) {
+  static void read(const formats::SafetensorsFile& tensors, const std::string& name,
+                   const std::vector<std::int64_t>& shape, float* to, const std::string& file) {
     const formats::StoredTensor& tensor = tensors.at(name);
     if (tensor.shape != shape)
       fail("{}: {} has shape {}, expected {}", file, name, formats::to_string(tensor.shape), formats::to_string(shape));
@@ -110,7 +117,8 @@ class AcceptanceHead {
                           tensor.type == formats::StoredType::BF16 || tensor.type == formats::StoredType::F64;
     if (!readable) fail("{}: {} is of type {}, expected F32, F16, BF16 or F64", file, name, name_of(tensor.type));
     const std::size_t size = formats::bytes_of(tensor.type);
-    for (std::size_t i = 0; i * size < tensor.bytes.size(); ++i) to[i] = formats::read_stored(tensor.type, tensor.bytes.data() + i * size);
+    for (std::size_t i = 0; i * size < tensor.bytes.size(); ++i)
+      to[i] = formats::read_stored(tensor.type, tensor.bytes.data() + i * size);
   }
 
   std::vector<HeadLayer> blocks_;

@@ -1,7 +1,9 @@
-// Draft lengths as arms, each played with the probability that it is the best one (Thompson 1933; Russo et al. 2018, arXiv 1707.02038).
+// Draft lengths as arms, each played with the probability that it is the best one (Thompson 1933; Russo et al. 2018,
+// arXiv 1707.02038).
 //
-// What is believed of an arm's speed is normal, around the observed speed with its standard error; before anything was observed, around that of plain
-// decoding. A round draws a speed for every arm and plays the highest. Older rounds fade by `memory`, for a workload that changes.
+// What is believed of an arm's speed is normal, around the observed speed with its standard error; before anything was
+// observed, around that of plain decoding. A round draws a speed for every arm and plays the highest. Older rounds fade
+// by `memory`, for a workload that changes.
 #include <cmath>
 #include <numbers>
 
@@ -28,10 +30,11 @@ class ThompsonPolicy final : public bases::SpeedBandit {
   }
 };
 
-FORETELL_REGISTER(DraftPolicy, ThompsonPolicy, "thompson",
-                  {.summary = "learns the best draft length, none included, by drawing from what it believes of tokens per second",
-                   .run_state = true,
-                   .clock = true});
+FORETELL_REGISTER(
+    DraftPolicy, ThompsonPolicy, "thompson",
+    {.summary = "learns the best draft length, none included, by drawing from what it believes of tokens per second",
+     .run_state = true,
+     .clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

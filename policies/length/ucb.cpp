@@ -1,8 +1,9 @@
 // Draft lengths as arms, the most promising one played (Hou et al. 2025, "BanditSpec", arXiv 2505.15141: UCBSpec).
 //
-// The index of an arm is its speed and a radius, c sqrt(2 ln t) times the standard error of that speed; t counts rounds. An arm that was not played
-// yet comes first. The released code divides by the calls of all arms together, which gives every arm the same radius and never explores: here each
-// has its own, and from its own spread, since speeds are not bounded by 1. Older rounds fade by `memory`, for a workload that changes.
+// The index of an arm is its speed and a radius, c sqrt(2 ln t) times the standard error of that speed; t counts
+// rounds. An arm that was not played yet comes first. The released code divides by the calls of all arms together,
+// which gives every arm the same radius and never explores: here each has its own, and from its own spread, since
+// speeds are not bounded by 1. Older rounds fade by `memory`, for a workload that changes.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -35,10 +36,11 @@ class UcbPolicy final : public bases::SpeedBandit {
   double exploration_;
 };
 
-FORETELL_REGISTER(DraftPolicy, UcbPolicy, "ucb",
-                  {.summary = "learns the best draft length, none included, by upper confidence bounds on tokens per second",
-                   .run_state = true,
-                   .clock = true});
+FORETELL_REGISTER(
+    DraftPolicy, UcbPolicy, "ucb",
+    {.summary = "learns the best draft length, none included, by upper confidence bounds on tokens per second",
+     .run_state = true,
+     .clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -1,10 +1,12 @@
-// EAGLE-2's tree with a depth that follows the draft's confidence (Brown et al. 2024, "Dynamic Depth Decoding", arXiv 2409.00142).
+// EAGLE-2's tree with a depth that follows the draft's confidence (Brown et al. 2024, "Dynamic Depth Decoding", arXiv
+// 2409.00142).
 //
-// At the depths in `check_depths` the path probabilities of the beam are summed; where the logarithm of the sum is below `threshold`, the draft
-// ends: what would hang there is unlikely to be reached at all. Everything else is EAGLE-2's (framework/decoding/bases/beam_tree.h).
+// At the depths in `check_depths` the path probabilities of the beam are summed; where the logarithm of the sum is
+// below `threshold`, the draft ends: what would hang there is unlikely to be reached at all. Everything else is
+// EAGLE-2's (framework/decoding/bases/beam_tree.h).
 //
-// Deviation: depths and threshold are this project's own. The paper checks only some depths because each check costs a GPU a wait; on a CPU it costs
-// nothing, so every depth from the third on is checked.
+// Deviation: depths and threshold are this project's own. The paper checks only some depths because each check costs a
+// GPU a wait; on a CPU it costs nothing, so every depth from the third on is checked.
 #include <algorithm>
 #include <cmath>
 
@@ -42,7 +44,8 @@ class DddTree final : public bases::BeamTree {
   Options options_;
 };
 
-FORETELL_REGISTER(TreePolicy, DddTree, "ddd", {.summary = "EAGLE-2's tree, ended where the beam has become improbable"});
+FORETELL_REGISTER(TreePolicy, DddTree, "ddd",
+                  {.summary = "EAGLE-2's tree, ended where the beam has become improbable"});
 
 }  // namespace
 }  // namespace foretell::policies::tree

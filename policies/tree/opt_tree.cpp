@@ -1,12 +1,14 @@
-// The N nodes of the highest expected acceptance, drafted as deep as it pays (Wang et al. 2024, "OPT-Tree", arXiv 2406.17276).
+// The N nodes of the highest expected acceptance, drafted as deep as it pays (Wang et al. 2024, "OPT-Tree", arXiv
+// 2406.17276).
 //
-// The acceptance that a tree can expect is about the sum of its nodes' path probabilities. With W(d) the sum of the N largest after d levels,
-// drafting goes on while W(d) - W(d - 1) > threshold, which is best set to the time of a draft step in units of the target's forward; the N nodes
-// of W are scored.
+// The acceptance that a tree can expect is about the sum of its nodes' path probabilities. With W(d) the sum of the N
+// largest after d levels, drafting goes on while W(d) - W(d - 1) > threshold, which is best set to the time of a draft
+// step in units of the target's forward; the N nodes of W are scored.
 //
-// Deviation: the original gives each of N nodes N children and keeps the N most probable of N x N. Which they are is known before they are drafted,
-// since a node's k-th child has the k-th probability of its law: only those are drafted here. Needs chosen tokens for its last step, as eagle2
-// does: draft_sample_method: top_k at temperatures above 0. Drawn tokens fill the budget level by level. Drafters that have no laws get a chain.
+// Deviation: the original gives each of N nodes N children and keeps the N most probable of N x N. Which they are is
+// known before they are drafted, since a node's k-th child has the k-th probability of its law: only those are drafted
+// here. Needs chosen tokens for its last step, as eagle2 does: draft_sample_method: top_k at temperatures above 0.
+// Drawn tokens fill the budget level by level. Drafters that have no laws get a chain.
 #include <algorithm>
 
 #include "framework/core/parameters.h"
@@ -20,7 +22,8 @@ struct OptTreeOptions {
   int max_depth = 10;
   double threshold = 0.5;
   void declare(Parameters& p) {
-    p.add("num_nodes", num_nodes, "nodes that are scored, besides the anchor", {.min = 1, .max = 1024, .aliases = {"num_draft_tokens"}});
+    p.add("num_nodes", num_nodes, "nodes that are scored, besides the anchor",
+          {.min = 1, .max = 1024, .aliases = {"num_draft_tokens"}});
     p.add("max_depth", max_depth, "levels at most", {.min = 1, .max = 64, .aliases = {"num_steps", "depth"}});
     p.add("threshold", threshold, "the least that a level must add to the expected acceptance", {.min = 0, .max = 1});
   }
@@ -46,7 +49,8 @@ class OptTree final : public TreePolicy {
     for (std::size_t i = 0; i < frontier.nodes.size(); ++i) {
       const FrontierNode& node = frontier.nodes[i];
       if (!node.law) return std::vector<int>(frontier.nodes.size(), 1);
-      for (const Token token : node.law->top(options_.num_nodes)) candidates.push_back({node.path_probability * (*node.law)[token], i});
+      for (const Token token : node.law->top(options_.num_nodes))
+        candidates.push_back({node.path_probability * (*node.law)[token], i});
     }
     const auto count = std::min(candidates.size(), static_cast<std::size_t>(options_.num_nodes));
     std::stable_sort(candidates.begin(), candidates.end(),
@@ -78,7 +82,8 @@ class OptTree final : public TreePolicy {
   Options options_;
 };
 
-FORETELL_REGISTER(TreePolicy, OptTree, "opt_tree", {.summary = "the most probable nodes of the draft, as deep as another level pays"});
+FORETELL_REGISTER(TreePolicy, OptTree, "opt_tree",
+                  {.summary = "the most probable nodes of the draft, as deep as another level pays"});
 
 }  // namespace
 }  // namespace foretell::policies::tree

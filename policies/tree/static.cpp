@@ -1,6 +1,7 @@
 // A tree of fixed shape from a file: rank paths, as Medusa (arXiv 2401.10774) and EAGLE write theirs, or parents.
 //
-// `foretell tree optimize` writes such files. A path [0, 2] is the third most probable child of the most probable first token.
+// `foretell tree optimize` writes such files. A path [0, 2] is the third most probable child of the most probable first
+// token.
 #include <filesystem>
 
 #include "framework/core/error.h"
@@ -12,7 +13,9 @@ namespace {
 struct StaticTreeOptions {
   ConfigValue file, paths;
   void declare(Parameters& p) {
-    p.add("file", file, "a YAML or JSON file: [[0], [1], [0, 0]], {paths: ...} or {parents: [0, 0, 1]}; looked for beside the study too");
+    p.add("file", file,
+          "a YAML or JSON file: [[0], [1], [0, 0]], {paths: ...} or {parents: [0, 0, 1]}; looked for beside the study "
+          "too");
     p.add("paths", paths, "the same in place: [[0], [1], [0, 0]]");
   }
 };
@@ -33,7 +36,8 @@ class StaticTree final : public bases::ShapedTree {
   StaticTree(const Options& options, const BuildContext&) : bases::ShapedTree(read_shape(options)) {}
 };
 
-FORETELL_REGISTER(TreePolicy, StaticTree, "static", {.summary = "a tree of fixed shape from a file of rank paths or parents"});
+FORETELL_REGISTER(TreePolicy, StaticTree, "static",
+                  {.summary = "a tree of fixed shape from a file of rank paths or parents"});
 
 }  // namespace
 }  // namespace foretell::policies::tree

@@ -14,7 +14,8 @@ struct WidthsOptions {
     if (widths.empty()) throw Error(p.where(), "widths: expected at least one entry");
     double nodes = 0, level = 1;
     for (const int width : widths) nodes += level *= width;
-    if (nodes > 4096) throw Error(p.where(), fmt::format("widths: the tree has {}, at most 4096 are allowed", counted(nodes, "node")));
+    if (nodes > 4096)
+      throw Error(p.where(), fmt::format("widths: the tree has {}, at most 4096 are allowed", counted(nodes, "node")));
   }
 };
 
@@ -37,7 +38,8 @@ class WidthsTree final : public TreePolicy {
   Options options_;
 };
 
-FORETELL_REGISTER(TreePolicy, WidthsTree, "widths", {.summary = "a regular tree given by its number of children at each depth"});
+FORETELL_REGISTER(TreePolicy, WidthsTree, "widths",
+                  {.summary = "a regular tree given by its number of children at each depth"});
 
 }  // namespace
 }  // namespace foretell::policies::tree

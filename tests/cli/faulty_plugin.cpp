@@ -1,5 +1,5 @@
-// Strategies of each kind that do well, until FAULTY names one of their faults ("verifier:no_path"); FAULTY_AFTER calls go well before that. Built and
-// run by plugin_faults_test.py.
+// Strategies of each kind that do well, until FAULTY names one of their faults ("verifier:no_path"); FAULTY_AFTER calls
+// go well before that. Built and run by plugin_faults_test.py.
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -94,11 +94,14 @@ struct FaultyDrafter final : Drafter {
     return drafts;
   }
   static void grow(const DraftContext& c, DraftTree& tree) {
-    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) { tree.propose(kAnchor, 1, tree.add_law(std::move(q), kind)); };
+    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) {
+      tree.propose(kAnchor, 1, tree.add_law(std::move(q), kind));
+    };
     if (has("drafter:laws_without_end"))
       for (;;) tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);
     if (has("drafter:proposals_without_end"))
-      for (const LawId law = tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);;) tree.propose(kAnchor, 1, law);
+      for (const LawId law = tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);;)
+        tree.propose(kAnchor, 1, law);
     if (has("drafter:negative")) drawn(tilted(c.vocab, -0.5, 1.5));
     if (has("drafter:sum")) drawn(tilted(c.vocab, 0.25, 0.5));
     if (has("drafter:two_vocabularies")) {
@@ -183,7 +186,9 @@ struct FaultyAttention final : AttentionPolicy {
   using Options = NoOptions;
   FaultyAttention(const Options&, const BuildContext&) {}
   FaultyAttention() = default;
-  std::unique_ptr<AttentionPolicy> fresh() const override { return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>(); }
+  std::unique_ptr<AttentionPolicy> fresh() const override {
+    return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>();
+  }
   VisibleRows visible(const AttentionView& view) override {
     misbehave("attention");
     if (has("attention:range")) return {{view.cached}};
@@ -194,7 +199,8 @@ struct FaultyAttention final : AttentionPolicy {
 };
 
 FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts the token after the last one"});
-FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier", {.summary = "accepts what the target would say", .lossless = true});
+FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier",
+                  {.summary = "accepts what the target would say", .lossless = true});
 FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leaves budgets as they are"});
 FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});
 FORETELL_REGISTER(AttentionPolicy, FaultyAttention, "faulty_attention", {.summary = "sees one row"});

@@ -19,7 +19,8 @@ const CertificateRow& row_of(const std::string& verifier, const std::string& dra
   throw std::out_of_range(verifier + " on " + draft);
 }
 
-TEST_CASE("every verifier that is registered lossless is, on every draft that it takes, and the checks could have told", "[certify]") {
+TEST_CASE("every verifier that is registered lossless is, on every draft that it takes, and the checks could have told",
+          "[certify]") {
   int lossless = 0;
   for (const CertificateRow& row : all_rows()) {
     INFO(row.verifier << " on " << row.draft << ": " << row.reason);
@@ -35,7 +36,8 @@ TEST_CASE("every verifier that is registered lossless is, on every draft that it
   CHECK(lossless >= 180);
 }
 
-TEST_CASE("no row is called lossless unless tokens were drafted, accepted and rejected in each of its checks", "[certify]") {
+TEST_CASE("no row is called lossless unless tokens were drafted, accepted and rejected in each of its checks",
+          "[certify]") {
   for (const CertificateRow& row : all_rows()) {
     if (row.verdict != Ruling::Lossless) continue;
     INFO(row.verifier << " on " << row.draft);
@@ -54,7 +56,8 @@ TEST_CASE("no row is called lossless unless tokens were drafted, accepted and re
 }
 
 TEST_CASE("chains and trees are walked four tokens deep, and drawn six deep", "[certify]") {
-  for (const char* draft : {"chain", "tree, chosen", "tree, without replacement", "tree, with replacement", "cascade of two models"}) {
+  for (const char* draft :
+       {"chain", "tree, chosen", "tree, without replacement", "tree, with replacement", "cascade of two models"}) {
     for (const CertificateRow& row : all_rows()) {
       if (row.draft != draft || row.verdict != Ruling::Lossless || !row.exact) continue;
       INFO(row.verifier << " on " << row.draft);
@@ -68,7 +71,8 @@ TEST_CASE("compositions draft with each of their members, so they are not one of
   const double chain = row_of("rejection", "chain").exact->expected_tokens;
   CHECK(row_of("rejection", "hybrid").exact->expected_tokens != Approx(chain).margin(1e-6));
   CHECK(row_of("rejection", "first_of: copies, then a model").exact->expected_tokens != Approx(chain).margin(1e-6));
-  for (const char* draft : {"hybrid", "first_of: copies, then a model", "two models, merged", "drawn and chosen, merged"}) {
+  for (const char* draft :
+       {"hybrid", "first_of: copies, then a model", "two models, merged", "drawn and chosen, merged"}) {
     INFO(draft);
     CHECK(row_of("rejection", draft).greedy.members.size() == 2);
   }
@@ -84,7 +88,8 @@ SetupOn on_toys(const std::string& drafter, float sharpness = 3.0F) {
 }
 
 TEST_CASE("a drafter that never drafts certifies nothing", "[certify]") {
-  const CertificateRow row = certify_pipeline(on_toys("{type: prompt_lookup, prompt_lookup_max: 64, prompt_lookup_min: 60}"), {});
+  const CertificateRow row =
+      certify_pipeline(on_toys("{type: prompt_lookup, prompt_lookup_max: 64, prompt_lookup_min: 60}"), {});
   CHECK(row.verdict == Ruling::NotExercised);
   CHECK_THAT(row.reason, Catch::Contains("no token was drafted in enumeration"));
   CHECK(!passes(row, true));
@@ -96,8 +101,9 @@ TEST_CASE("a drafter that never drafts certifies nothing", "[certify]") {
 }
 
 TEST_CASE("a member that never has a part is named", "[certify]") {
-  const CertificateRow row = certify_pipeline(
-      on_toys("{type: first_of, drafters: [{type: prompt_lookup, prompt_lookup_max: 64, prompt_lookup_min: 60}, {type: model}]}"), {});
+  const CertificateRow row = certify_pipeline(on_toys("{type: first_of, drafters: [{type: prompt_lookup, "
+                                                      "prompt_lookup_max: 64, prompt_lookup_min: 60}, {type: model}]}"),
+                                              {});
   CHECK(row.verdict == Ruling::NotExercised);
   CHECK_THAT(row.reason, Catch::Contains("the member 'prompt_lookup' had no part in a draft in enumeration"));
 }
@@ -125,7 +131,9 @@ TEST_CASE("verifiers that are lossy by design are measured to be, the negative c
 }
 
 TEST_CASE("what theory says about expected tokens holds", "[certify]") {
-  const auto tokens = [](const char* verifier, const char* draft) { return row_of(verifier, draft).exact->expected_tokens; };
+  const auto tokens = [](const char* verifier, const char* draft) {
+    return row_of(verifier, draft).exact->expected_tokens;
+  };
   for (const char* chain : {"chain", "chain, another temperature"}) {
     INFO(chain);
     CHECK(tokens("block", chain) >= tokens("rejection", chain) - 1e-12);
@@ -145,13 +153,15 @@ TEST_CASE("what theory says about expected tokens holds", "[certify]") {
   CHECK(tokens("spectr", "three draws, with replacement") > tokens("rejection", "three draws, with replacement"));
 }
 
-TEST_CASE("no verifier exceeds the bound of optimal transport on the first token, and its own reaches it", "[certify]") {
+TEST_CASE("no verifier exceeds the bound of optimal transport on the first token, and its own reaches it",
+          "[certify]") {
   int bounded = 0;
   for (const CertificateRow& row : all_rows()) {
     if (!row.registered_lossless || !row.exact || !row.exact->transport_bound) continue;
     INFO(row.verifier << " on " << row.draft);
     CHECK(*row.exact->first_drafted <= *row.exact->transport_bound + 1e-9);
-    if (row.verifier == "optimal_transport") CHECK(*row.exact->first_drafted == Approx(*row.exact->transport_bound).margin(1e-9));
+    if (row.verifier == "optimal_transport")
+      CHECK(*row.exact->first_drafted == Approx(*row.exact->transport_bound).margin(1e-9));
     ++bounded;
   }
   CHECK(bounded >= 40);
@@ -174,7 +184,8 @@ TEST_CASE("a draft that is the target itself is accepted whole", "[certify]") {
       context.vocab = target->config().vocab_size;
       context.draft_model = "the target";
       context.load_model = [target](const std::string&) { return std::shared_ptr<const LanguageModel>(target); };
-      return Registry<Drafter>::instance().make(parse_yaml("{type: model, num_speculative_tokens: 2}", "drafter"), context);
+      return Registry<Drafter>::instance().make(parse_yaml("{type: model, num_speculative_tokens: 2}", "drafter"),
+                                                context);
     };
     const ExactFindings found = enumerate(setup);
     CHECK(found.expected_tokens == Approx(3).margin(1e-9));

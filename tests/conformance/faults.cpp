@@ -35,7 +35,8 @@ class DroppedResidual final : public Verifier {
   }
 };
 
-// Draws one sample to test the drafted token and, after a mismatch, another one to emit: the nucleus rule of two public code bases.
+// Draws one sample to test the drafted token and, after a mismatch, another one to emit: the nucleus rule of two public
+// code bases.
 class ResampledMismatch final : public Verifier {
  public:
   Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override {
@@ -54,7 +55,8 @@ class ResampledMismatch final : public Verifier {
   }
 };
 
-// From the fourth drafted token on takes the target's law for the draft's and the other way round, where they are drawn from.
+// From the fourth drafted token on takes the target's law for the draft's and the other way round, where they are drawn
+// from.
 class SwappedFromFourth final : public WalkVerifier {
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
@@ -91,7 +93,8 @@ class ChangedDrafter : public Drafter {
   std::unique_ptr<Drafter> inner_;
 };
 
-// Reports a law that is not the one the token was drawn from: here the law squared and renormalised, as if at half the temperature.
+// Reports a law that is not the one the token was drawn from: here the law squared and renormalised, as if at half the
+// temperature.
 class WrongLaw final : public ChangedDrafter {
  public:
   using ChangedDrafter::ChangedDrafter;
@@ -101,7 +104,8 @@ class WrongLaw final : public ChangedDrafter {
       for (const Proposal& proposal : tree.proposals(parent)) {
         std::vector<double> weights(static_cast<std::size_t>(tree.law(proposal.law).q.vocab()));
         tree.law(proposal.law).q.for_each([&](Token t, double p) { weights[static_cast<std::size_t>(t)] = p * p; });
-        out.propose(parent, tree.node(proposal.node).token, out.add_law(Law::dense(std::move(weights)), tree.law(proposal.law).kind));
+        out.propose(parent, tree.node(proposal.node).token,
+                    out.add_law(Law::dense(std::move(weights)), tree.law(proposal.law).kind));
       }
     return out;
   }
@@ -131,7 +135,9 @@ class FirstLawForAll final : public ChangedDrafter {
   DraftTree change(const DraftTree& tree) override {  // a chain
     DraftTree out(tree.node(kAnchor).token);
     for (NodeId node = 1; node < tree.size(); ++node) {
-      const auto law_of = [&](NodeId drafted) -> const DraftLaw& { return tree.law(tree.proposals(drafted - 1).front().law); };
+      const auto law_of = [&](NodeId drafted) -> const DraftLaw& {
+        return tree.law(tree.proposals(drafted - 1).front().law);
+      };
       const DraftLaw& law = node < 3 || law_of(node).q.is_point_mass() ? law_of(node) : law_of(1);
       out.propose(node - 1, tree.node(node).token, out.add_law(law.q, law.kind));
     }
@@ -159,13 +165,15 @@ class DropsImprobable final : public ChangedDrafter {
 // Does something else than keep() says.
 class FaultyCache final : public KvCache {
  public:
-  FaultyCache(std::unique_ptr<KvCache> inner, bool keep_rejected) : inner_(std::move(inner)), keep_rejected_(keep_rejected) {}
+  FaultyCache(std::unique_ptr<KvCache> inner, bool keep_rejected)
+      : inner_(std::move(inner)), keep_rejected_(keep_rejected) {}
   int num_layers() const override { return inner_->num_layers(); }
   int capacity() const override { return inner_->capacity(); }
   int length(LayerRange layers) const override { return inner_->length(layers); }
   void truncate(LayerRange layers, int length) override { inner_->truncate(layers, length); }
   void keep(LayerRange layers, int base, std::span<const int> rows) override {
-    // Missing keep: the right number of rows, but the first ones instead of the accepted path's. No truncation: all of them.
+    // Missing keep: the right number of rows, but the first ones instead of the accepted path's. No truncation: all of
+    // them.
     if (keep_rejected_) {
       if (rows.empty()) inner_->truncate(layers, base);
       return;
@@ -182,7 +190,8 @@ class FaultyCache final : public KvCache {
 
 class FaultyCacheModel final : public LanguageModel {
  public:
-  FaultyCacheModel(std::shared_ptr<const ToyModel> inner, bool keep_rejected) : inner_(std::move(inner)), keep_rejected_(keep_rejected) {}
+  FaultyCacheModel(std::shared_ptr<const ToyModel> inner, bool keep_rejected)
+      : inner_(std::move(inner)), keep_rejected_(keep_rejected) {}
   const ModelConfig& config() const override { return inner_->config(); }
   std::unique_ptr<KvCache> make_cache(int capacity) const override {
     return std::make_unique<FaultyCache>(inner_->make_cache(capacity + 4096), keep_rejected_);
@@ -199,8 +208,8 @@ class FaultyCacheModel final : public LanguageModel {
   bool keep_rejected_;
 };
 
-// Looks for stop tokens in the target's own token only: what was drafted and accepted after one is emitted too. The loop's request is its own
-// copy; its stop tokens are taken away for the rounds in which the draft has one.
+// Looks for stop tokens in the target's own token only: what was drafted and accepted after one is emitted too. The
+// loop's request is its own copy; its stop tokens are taken away for the rounds in which the draft has one.
 class IgnoresDraftedStops final : public ChangedDrafter {
  public:
   using ChangedDrafter::ChangedDrafter;
@@ -214,7 +223,9 @@ class IgnoresDraftedStops final : public ChangedDrafter {
     request_->stop_tokens = stops_;
   }
   DraftTree change(const DraftTree& tree) override {
-    const auto is_stop = [&](const DraftNode& node) { return std::find(stops_.begin(), stops_.end(), node.token) != stops_.end(); };
+    const auto is_stop = [&](const DraftNode& node) {
+      return std::find(stops_.begin(), stops_.end(), node.token) != stops_.end();
+    };
     const auto drafted = tree.nodes().subspan(1);
     if (std::any_of(drafted.begin(), drafted.end(), is_stop)) request_->stop_tokens.clear();
     return tree;
@@ -228,7 +239,8 @@ class IgnoresDraftedStops final : public ChangedDrafter {
 // Warps the draft's law and not the target's: scores are those of temperature 1 whatever was asked for.
 class UnwarpedTarget final : public Target {
  public:
-  explicit UnwarpedTarget(std::unique_ptr<Target> inner) : inner_(std::move(inner)), plain_(at_one(), inner_->vocab()) {}
+  explicit UnwarpedTarget(std::unique_ptr<Target> inner)
+      : inner_(std::move(inner)), plain_(at_one(), inner_->vocab()) {}
   int vocab() const override { return inner_->vocab(); }
   std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
     return inner_->open(request, rows, wants);
@@ -236,7 +248,8 @@ class UnwarpedTarget final : public Target {
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
     std::vector<ScoreRequest> changed;
     for (const ScoreRequest& request : batch)
-      changed.push_back({request.session, request.draft, request.sampler.greedy() ? request.sampler : plain_, request.context});
+      changed.push_back(
+          {request.session, request.draft, request.sampler.greedy() ? request.sampler : plain_, request.context});
     return inner_->score(changed);
   }
 
@@ -291,17 +304,21 @@ Setup with_ignored_stops() {
 
 std::vector<Fault> planted_faults() {
   std::vector<Fault> out;
-  out.push_back({"dropped residual", "the correction is drawn from p, not from norm(max(p - q, 0))", with_verifier<DroppedResidual>()});
-  out.push_back({"resampled mismatch", "a second sample is emitted after the first one did not match (the nucleus rule)",
+  out.push_back({"dropped residual", "the correction is drawn from p, not from norm(max(p - q, 0))",
+                 with_verifier<DroppedResidual>()});
+  out.push_back({"resampled mismatch",
+                 "a second sample is emitted after the first one did not match (the nucleus rule)",
                  with_verifier<ResampledMismatch>()});
-  out.push_back({"wrong q", "the draft's law is reported at another temperature than it was drawn at", with_drafter<WrongLaw>()});
+  out.push_back(
+      {"wrong q", "the draft's law is reported at another temperature than it was drawn at", with_drafter<WrongLaw>()});
   out.push_back({"selected draw", "a draft is shown only if the draw was the mode", with_drafter<SelectedDraw>()});
   out.push_back({"dropped draw", "a drawn token is dropped because it is improbable", with_drafter<DropsImprobable>()});
-  out.push_back(
-      {"unwarped target", "the draft's law has the temperature that was asked for, the target's has not", with_unwarped_target()});
+  out.push_back({"unwarped target", "the draft's law has the temperature that was asked for, the target's has not",
+                 with_unwarped_target()});
   out.push_back({"missing keep", "the cache keeps the first rows of a tree, not the accepted path's",
                  with_cache(false, "{type: widths, widths: [3, 2]}")});
-  out.push_back({"no truncation", "rejected rows stay in the cache", with_cache(true, "{type: widths, widths: [1, 1, 1]}")});
+  out.push_back(
+      {"no truncation", "rejected rows stay in the cache", with_cache(true, "{type: widths, widths: [1, 1, 1]}")});
   out.push_back({"stop ignored", "a stop token inside a draft does not end the answer", with_ignored_stops()});
   return out;
 }
@@ -319,8 +336,9 @@ std::vector<DeepFault> deep_faults() {
     setup.drafter = [make = setup.drafter] { return std::make_unique<FirstLawForAll>(make()); };
     return setup;
   };
-  return {{"swapped from the 4th", "the laws of target and draft are swapped from the fourth drafted token on", swapped},
-          {"first law for all", "a cascade reports the law of its first token for all that follow the second", first_law}};
+  return {
+      {"swapped from the 4th", "the laws of target and draft are swapped from the fourth drafted token on", swapped},
+      {"first law for all", "a cascade reports the law of its first token for all that follow the second", first_law}};
 }
 
 }  // namespace foretell::testing

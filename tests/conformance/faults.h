@@ -1,4 +1,5 @@
-// Planted faults: mistakes that real projects shipped, each as a subclass or a wrapper of a correct part. Every one must be caught by a check.
+// Planted faults: mistakes that real projects shipped, each as a subclass or a wrapper of a correct part. Every one
+// must be caught by a check.
 #pragma once
 
 #include <string>

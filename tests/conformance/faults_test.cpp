@@ -50,7 +50,8 @@ TEST_CASE("the certificate catches faults that only drafts of three tokens and m
 
 TEST_CASE("the checks pass on the same pipelines without a fault", "[faults]") {
   CHECK(!check_exact(toy_setup("{type: model, num_speculative_tokens: 2}", "rejection", "", toy_target(3, 48))));
-  CHECK(!check_identity(toy_setup("{type: model, draft_sample_method: top_k}", "rejection", "{type: widths, widths: [3, 2]}")));
+  CHECK(!check_identity(
+      toy_setup("{type: model, draft_sample_method: top_k}", "rejection", "{type: widths, widths: [3, 2]}")));
   CHECK(!check_identity(toy_setup("{type: model, num_speculative_tokens: 4}")));
 }
 

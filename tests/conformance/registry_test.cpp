@@ -25,7 +25,8 @@ constexpr Form kForms[] = {
     {"{type: model, replacement: true}", "{type: widths, widths: [3, 2]}"},
     {"{type: model, temperature: 0.7}", "{type: widths, widths: [2, 2]}"},
     {"{type: prompt_lookup, match: last, whole_continuation: false, num_speculative_tokens: 5}", ""},
-    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 3}, {type: model, model: other, num_speculative_tokens: 5}, "
+    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 3}, {type: model, model: other, "
+     "num_speculative_tokens: 5}, "
      "{type: prompt_lookup, whole_continuation: false, num_speculative_tokens: 4}]}",
      ""},
     {"{type: merged, drafters: [{type: model}, {type: model, model: other, draft_sample_method: top_k}]}",
@@ -35,9 +36,11 @@ constexpr Form kForms[] = {
     {"{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model}]}", ""},
     {"{type: first_of, min_expected: 3, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model}]}",
      "{type: widths, widths: [2, 2]}"},
-    {"{type: hybrid, copying: {type: prompt_lookup, whole_continuation: false}, model: {type: model}, threshold: 2}", ""},
+    {"{type: hybrid, copying: {type: prompt_lookup, whole_continuation: false}, model: {type: model}, threshold: 2}",
+     ""},
     {"{type: cascade, model: other, drafter: {type: model}, num_speculative_tokens: 5}", ""},
-    {"{type: cascade, drafter: {type: cascade, model: other, num_speculative_tokens: 3}, num_speculative_tokens: 6}", ""},
+    {"{type: cascade, drafter: {type: cascade, model: other, num_speculative_tokens: 3}, num_speculative_tokens: 6}",
+     ""},
     {"{type: suffix_automaton, alpha: 0.5, climb: false}", ""},
     {"{type: suffix_decoding, global: false, max_spec_factor: 3}", ""},
     {"{type: suffix_decoding, mode: tree, max_spec_factor: 4, max_cached_tokens: 50}", ""},
@@ -51,15 +54,20 @@ constexpr Form kForms[] = {
     {"{type: token_recycling, top_k: 1, num_nodes: 3}", ""},
     {"{type: ant_trie, num_nodes: 5, branch_length: 3, max_output_nodes: 8}", ""},
     {"{type: ant_trie, draft: chain, match_length: 4}", ""},
-    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 2}, {type: lookahead, window: 3, ngram: 3, guess_set_size: 2}]}", ""},
+    {"{type: merged, drafters: [{type: model, num_speculative_tokens: 2}, {type: lookahead, window: 3, ngram: 3, "
+     "guess_set_size: 2}]}",
+     ""},
     {"{type: quantised_self, num_speculative_tokens: 6, cache: own}", ""},
     {"{type: quantised_self, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"},
     {"{type: cascade, drafter: {type: quantised_self, cache: own}}", ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 2}}", ""},
-    {"{type: sparse_cache, attention: {type: streaming, sinks: 0, window: 3}, cache: own, num_speculative_tokens: 6}", ""},
+    {"{type: sparse_cache, attention: {type: streaming, sinks: 0, window: 3}, cache: own, num_speculative_tokens: 6}",
+     ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 3}}", "{type: widths, widths: [3, 2, 1]}"},
     {"{type: sparse_cache, attention: {type: h2o, heavy_hitters: 2, window: 2}}", "{type: widths, widths: [2, 2]}"},
-    {"{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 2}}, {type: sparse_cache, attention: h2o}]}", ""},
+    {"{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 2}}, {type: sparse_cache, "
+     "attention: h2o}]}",
+     ""},
     {"{type: cascade, drafter: {type: sparse_cache, cache: own, attention: {type: streaming, window: 2}}}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
 };
@@ -116,10 +124,14 @@ TEST_CASE("what comes out does not depend on batch size or on the order of the r
   std::vector<std::string> names;
   const auto all = setups(toy_target(11), names);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (all[i].depends_on_the_run) continue;  // such a strategy promises the law and the greedy text, not the same draws
+    if (all[i].depends_on_the_run)
+      continue;  // such a strategy promises the law and the greedy text, not the same draws
     std::vector<Request> requests;
     for (std::uint64_t id = 0; id < 5; ++id) {
-      Request request{.id = id, .prompt = {static_cast<Token>(id), 2, 3, 2, 3}, .max_new_tokens = 30 + static_cast<int>(id), .seed = 5};
+      Request request{.id = id,
+                      .prompt = {static_cast<Token>(id), 2, 3, 2, 3},
+                      .max_new_tokens = 30 + static_cast<int>(id),
+                      .seed = 5};
       request.sampling.temperature = misfit(all[i], 0.8) ? 0.0 : 0.8;
       requests.push_back(request);
     }

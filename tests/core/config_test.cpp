@@ -51,9 +51,9 @@ TEST_CASE("parameters are read from YAML, by name or alias") {
 }
 
 TEST_CASE("mistakes name file, line, what was found and what is allowed") {
-  CHECK_THROWS_WITH(
-      read("type: x\ncuont: 4"),
-      "s.yaml:2: unknown key of drafter 'x' 'cuont' (did you mean 'count'?); known: type, count, n, rate, on, mode, limit, widths");
+  CHECK_THROWS_WITH(read("type: x\ncuont: 4"),
+                    "s.yaml:2: unknown key of drafter 'x' 'cuont' (did you mean 'count'?); known: type, count, n, "
+                    "rate, on, mode, limit, widths");
   CHECK_THROWS_WITH(read("count: 12"), Contains("s.yaml:1") && Contains("from 1 to 9") && Contains("12"));
   CHECK_THROWS_WITH(read("count: many"), Contains("expected an integer, found 'many'"));
   CHECK_THROWS_WITH(read("count: \"4\""), Contains("expected an integer"));

@@ -25,12 +25,14 @@ TEST_CASE("nearest_name guesses nothing where nothing is near") {
 TEST_CASE("unknown_name_message names the nearest and all that are known") {
   CHECK(unknown_name_message("drafter", "promt_lookup", kKnown) ==
         "unknown drafter 'promt_lookup' (did you mean 'prompt_lookup'?); known: none, model, prompt_lookup");
-  CHECK(unknown_name_message("drafter", "zzzzzz", kKnown) == "unknown drafter 'zzzzzz'; known: none, model, prompt_lookup");
+  CHECK(unknown_name_message("drafter", "zzzzzz", kKnown) ==
+        "unknown drafter 'zzzzzz'; known: none, model, prompt_lookup");
 }
 
 TEST_CASE("an Error names the place in front of the message") {
   CHECK(std::string(foretell::Error({"study.yaml", 7}, "bad key").what()) == "study.yaml:7: bad key");
-  CHECK(std::string(foretell::Error({"model.safetensors", std::nullopt}, "truncated").what()) == "model.safetensors: truncated");
+  CHECK(std::string(foretell::Error({"model.safetensors", std::nullopt}, "truncated").what()) ==
+        "model.safetensors: truncated");
 }
 
 TEST_CASE("a failed check prints the condition, the values and a path inside the project") {

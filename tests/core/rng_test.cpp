@@ -43,7 +43,8 @@ TEST_CASE("uniform numbers are in [0, 1) with the right moments") {
 }
 
 TEST_CASE("a coin is as fine as its probability") {
-  // Of 2^20 tosses so many come up that a coin of few bits shows: at 2^-12 it would be heads for all below its smallest step, or never.
+  // Of 2^20 tosses so many come up that a coin of few bits shows: at 2^-12 it would be heads for all below its smallest
+  // step, or never.
   constexpr int kTosses = 1 << 20;
   for (const double probability : {0x1.0p-12, 0x1.8p-9, 0.5 + 0x1.0p-10, 1 - 0x1.0p-12}) {
     PhiloxRng rng({.seed = 3});

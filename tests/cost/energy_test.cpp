@@ -8,7 +8,8 @@ using foretell::testing::FakeTree;
 
 namespace {
 
-void write_zone(const FakeTree& tree, const std::string& zone, const std::string& name, const std::string& microjoules) {
+void write_zone(const FakeTree& tree, const std::string& zone, const std::string& name,
+                const std::string& microjoules) {
   tree.write(zone + "/name", name + "\n");
   tree.write(zone + "/energy_uj", microjoules + "\n");
   tree.write(zone + "/max_energy_range_uj", "262143328850\n");

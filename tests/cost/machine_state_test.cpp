@@ -8,7 +8,9 @@ using foretell::testing::FakeTree;
 
 namespace {
 
-MachineState state_of(const FakeTree& tree) { return read_machine_state({.sys = tree.root() / "sys", .proc = tree.root() / "proc"}); }
+MachineState state_of(const FakeTree& tree) {
+  return read_machine_state({.sys = tree.root() / "sys", .proc = tree.root() / "proc"});
+}
 
 }  // namespace
 
@@ -47,5 +49,6 @@ TEST_CASE("a busy machine and a changing clock make times doubtful") {
   CHECK(timing_doubts({.cpus = 4, .load_1 = 2.0}, 2).empty());
   CHECK(timing_doubts({.cpus = 2, .load_1 = 7.66}, 2) ==
         std::vector<std::string>{"the load was 7.7 before 2 threads of ours came to 2 CPUs"});
-  CHECK(timing_doubts({.governors = {"powersave"}}, 2) == std::vector<std::string>{"the clock changes (governor powersave)"});
+  CHECK(timing_doubts({.governors = {"powersave"}}, 2) ==
+        std::vector<std::string>{"the clock changes (governor powersave)"});
 }

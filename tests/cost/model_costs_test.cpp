@@ -9,8 +9,10 @@ using namespace foretell;
 
 namespace {
 
-// Two layers of 4 query heads on 2 key heads of 2: a layer's matrices hold 8 (8 + 4 + 4 + 8) + 3 * 8 * 16 = 576 numbers, a table 10 * 8.
-const ModelShape kSmall = {.vocab = 10, .hidden = 8, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 2, .intermediate = 16};
+// Two layers of 4 query heads on 2 key heads of 2: a layer's matrices hold 8 (8 + 4 + 4 + 8) + 3 * 8 * 16 = 576
+// numbers, a table 10 * 8.
+const ModelShape kSmall = {
+    .vocab = 10, .hidden = 8, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 2, .intermediate = 16};
 const ModelShape kLlama7b = {.vocab = 32000,
                              .hidden = 4096,
                              .layers = 32,
@@ -50,7 +52,8 @@ TEST_CASE("one forward of a small model, counted by hand") {
 TEST_CASE("the shape of Llama 2 7B has the operations and bytes that its papers' arithmetic gives") {
   CHECK(parameter_count(kLlama7b) == 6738149376.0);  // 6,738,415,616 less 65 norms of 4096
   CHECK(stored_cache_bytes(kLlama7b, 1) == 524288);  // half a MiB a token
-  // A token that attends to 1024 others with itself: two operations a number of its matrices, and 4 * 4096 * 1024 in each of 32 layers.
+  // A token that attends to 1024 others with itself: two operations a number of its matrices, and 4 * 4096 * 1024 in
+  // each of 32 layers.
   CHECK(forward_cost(kLlama7b, 1, 1023).operations == 2 * 6607077376.0 + 32 * 4.0 * 4096 * 1024);
 }
 

@@ -34,7 +34,8 @@ TEST_CASE("where rows cost nothing the i.i.d. prediction is the paper's formula"
 }
 
 TEST_CASE("rows that cost and drafts that cost are paid by acceptance") {
-  const SpeedupPrediction p = predict_speedup(kSteep, chain_plan(kSteep, 4), {.per_level = 0.5, .conditional_per_position = {0.8, 0.5}});
+  const SpeedupPrediction p =
+      predict_speedup(kSteep, chain_plan(kSteep, 4), {.per_level = 0.5, .conditional_per_position = {0.8, 0.5}});
   CHECK(p.score_cost == Approx(2.1));
   CHECK(p.draft_cost == Approx(0.4));
   CHECK(p.round_cost() == Approx(2.5));
@@ -46,7 +47,8 @@ TEST_CASE("rows that cost and drafts that cost are paid by acceptance") {
 }
 
 TEST_CASE("what is not predicted says why, and what was measured") {
-  const std::string why = ": nothing is predicted in batches of 8, whose forwards cost more than as many rows of one sequence";
+  const std::string why =
+      ": nothing is predicted in batches of 8, whose forwards cost more than as many rows of one sequence";
   CHECK(unpredicted_reason(8, 1.09) == "wins" + why);
   CHECK(unpredicted_reason(8, 0.9) == "loses" + why);
   CHECK(unpredicted_reason(8, {}) == "not known to win or lose" + why);
@@ -108,7 +110,8 @@ TEST_CASE("an answer's end cuts its last round") {
   const std::vector<double> all(4, 1.0), none(4, 0.0);
   CHECK(emitted_by(plan, all) == Approx(24.0 / 7));
   CHECK(emitted_by(plan, none) == 1);
-  // Three tokens, each drafted one accepted with 1/2, one drafted a round: 2 rounds after a hit or a miss and a hit, 3 after two misses.
+  // Three tokens, each drafted one accepted with 1/2, one drafted a round: 2 rounds after a hit or a miss and a hit, 3
+  // after two misses.
   const RoundPlan one{.shapes = {{.rows = 2, .depth = 1}}, .answers = {{3, 7}}};
   CHECK(emitted_by(one, std::vector<double>{0.5}) == Approx(3 / (0.5 * 2 + 0.25 * 2 + 0.25 * 3)));
   // Long answers hardly feel it.
@@ -134,10 +137,12 @@ TEST_CASE("the reason is one sentence with the numbers that decide") {
   p = predict_speedup(kSteep, chain_plan(kSteep, 4), {.per_level = 0.9});
   CHECK(reason_of(p) == "wins: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.64, has 0.90");
   CHECK(reason_of(p, 0.8) ==
-        "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.64, has 0.90; by this arithmetic 1.64x was to be "
+        "loses: scoring 5 rows costs 2.1x one row, drafting 0.4x; needs acceptance 0.64, has 0.90; by this arithmetic "
+        "1.64x was to be "
         "expected");
   const std::vector<RoundShape> shapes = {{.rows = 4, .depth = 3, .share = 0.7}, {.rows = 5, .depth = 4, .share = 0.3}};
   p = predict_speedup(kSteep, {.shapes = shapes, .draft_ns = 1, .other_ns = 2}, {});
   CHECK(reason_of(p) ==
-        "not known to win or lose: scoring 4.3 rows costs 1.9x one row, drafting 0.1x, the rest 0.2x; needs acceptance 0.60");
+        "not known to win or lose: scoring 4.3 rows costs 1.9x one row, drafting 0.1x, the rest 0.2x; needs acceptance "
+        "0.60");
 }

@@ -1,4 +1,5 @@
-// A replay above temperature 0 against live runs, by enumeration: output and rounds together must have the live run's law.
+// A replay above temperature 0 against live runs, by enumeration: output and rounds together must have the live run's
+// law.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -30,7 +31,8 @@ struct ToyReplay {
   bool drafts_compared = true;
 };
 
-certify::Setup small_setup(const std::string& drafter, const std::string& verifier = "rejection", const std::string& tree = "") {
+certify::Setup small_setup(const std::string& drafter, const std::string& verifier = "rejection",
+                           const std::string& tree = "") {
   return certify::toy_setup(drafter, verifier, tree, certify::toy_target(kToyVocab));
 }
 
@@ -41,7 +43,8 @@ Request toy_request(const ToyReplay& options) {
 }
 
 // Adds every way in which the request can be decoded.
-void add_runs(const certify::Setup& setup, const Request& request, const ToyReplay& options, double mass, JointLaw& joint) {
+void add_runs(const certify::Setup& setup, const Request& request, const ToyReplay& options, double mass,
+              JointLaw& joint) {
   certify::Enumerator enumerator;
   certify::RunOptions run;
   RunKey rounds;
@@ -148,8 +151,9 @@ TEST_CASE("verifiers whose output does not depend on the draft are replayed with
 }
 
 TEST_CASE("policies that stop a draft see the drafts of a live run") {
-  auto setup = certify::toy_setup("{type: model, num_speculative_tokens: 2}", "rejection", "", certify::toy_target(kToyVocab),
-                                  {.yaml = "{type: confidence, assistant_confidence_threshold: 0.4}"});
+  auto setup =
+      certify::toy_setup("{type: model, num_speculative_tokens: 2}", "rejection", "", certify::toy_target(kToyVocab),
+                         {.yaml = "{type: confidence, assistant_confidence_threshold: 0.4}"});
   check_replay(setup);
 }
 
@@ -160,15 +164,17 @@ TEST_CASE("at temperature 1 a chain's acceptance needs no more than the law of t
 }
 
 TEST_CASE("draws without the guidance of the output would be wrong") {
-  // The same replay with a verifier that leaves draws alone must not agree with live rejection: the tests above would see it.
+  // The same replay with a verifier that leaves draws alone must not agree with live rejection: the tests above would
+  // see it.
   const ToyReplay options;
   CHECK(distance(live_law(small_setup("{type: model, num_speculative_tokens: 2}"), options),
-                 replayed_law(small_setup("{type: model, num_speculative_tokens: 2}", "sample_then_match"), options)) > 0.05);
+                 replayed_law(small_setup("{type: model, num_speculative_tokens: 2}", "sample_then_match"), options)) >
+        0.05);
 }
 
 TEST_CASE("at temperature 0 a replay with laws drafts beyond a stop token as a live run does") {
-  for (const char* drafter :
-       {"{type: model, num_speculative_tokens: 3}", "{type: prompt_lookup, num_speculative_tokens: 3, whole_continuation: false}"}) {
+  for (const char* drafter : {"{type: model, num_speculative_tokens: 3}",
+                              "{type: prompt_lookup, num_speculative_tokens: 3, whole_continuation: false}"}) {
     auto setup = certify::toy_setup(drafter);
     for (Token stop = 0; stop < 11; ++stop) {
       Request request{.prompt = kToyPrompt, .max_new_tokens = 40, .stop_tokens = {stop}};
@@ -202,7 +208,8 @@ TEST_CASE("what a replay above temperature 0 cannot tell is refused") {
   };
   const std::string chain = "{type: model, num_speculative_tokens: 2}";
   CHECK(why(chain, "rejection").empty());
-  CHECK_THAT(why(chain, "rejection", 0.5), Contains("drawn with temperature 1") && Contains("not with temperature 0.5"));
+  CHECK_THAT(why(chain, "rejection", 0.5),
+             Contains("drawn with temperature 1") && Contains("not with temperature 0.5"));
   for (const char* verifier : {"block", "traversal", "spectr", "optimal_transport", "typical", "fuzzy", "multi_step"})
     CHECK_THAT(why(chain, verifier), Contains("a replay can use: rejection, sample_then_match, sequential_one_hot"));
   CHECK_THAT(why("{type: cascade, num_speculative_tokens: 2}", "rejection"), Contains("draws cannot be made to agree"));

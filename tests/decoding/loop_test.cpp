@@ -39,7 +39,8 @@ TEST_CASE("a draft is never deeper than the answer has room for") {
     depths.push_back(event.view.draft.depth());
     generated += event.record.emitted;
   };
-  const Generation answer = run(perfect_draft(4, toy_target()), {{.prompt = {1, 2, 3}, .max_new_tokens = 13}}, options).front();
+  const Generation answer =
+      run(perfect_draft(4, toy_target()), {{.prompt = {1, 2, 3}, .max_new_tokens = 13}}, options).front();
   CHECK(depths == std::vector<int>{4, 4, 2});
   CHECK(answer.tokens.size() == 13);
 }
@@ -107,7 +108,8 @@ TEST_CASE("random numbers differ by seed, request, position and purpose") {
   // What each request had committed when a round of its began.
   std::map<std::uint64_t, std::set<std::uint32_t>> committed;
   options.decoder.on_round = [&](const RoundEvent& event) {
-    committed[event.request.id].insert(static_cast<std::uint32_t>(static_cast<int>(event.view.committed.size()) - event.view.emitted));
+    committed[event.request.id].insert(
+        static_cast<std::uint32_t>(static_cast<int>(event.view.committed.size()) - event.view.emitted));
   };
   std::vector<Request> requests;
   for (const std::uint64_t id : {3, 4, 5}) {
@@ -185,11 +187,13 @@ TEST_CASE("phase times of a batch are shared among its sequences") {
   setup.drafter = [&] { return std::make_unique<SlowDrafter>(plain.drafter()); };
   setup.verifier = [&] { return std::make_unique<SlowVerifier>(plain.verifier(), kBatch); };
   std::vector<Request> requests;
-  for (std::uint64_t id = 0; id < kBatch; ++id) requests.push_back({.id = id, .prompt = {1, 2, 3}, .max_new_tokens = 3});
+  for (std::uint64_t id = 0; id < kBatch; ++id)
+    requests.push_back({.id = id, .prompt = {1, 2, 3}, .max_new_tokens = 3});
   const Stopwatch watch;
   const std::vector<Generation> answers = run(setup, requests, {.batch = kBatch});
   const std::int64_t passed = watch.elapsed_ns();
-  // Whatever the machine does beside: each phase took its time, and all shares together are no more than the time that passed.
+  // Whatever the machine does beside: each phase took its time, and all shares together are no more than the time that
+  // passed.
   PhaseTimes sum;
   for (const Generation& answer : answers) {
     for (const RoundRecord& round : answer.rounds) {

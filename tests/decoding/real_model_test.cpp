@@ -17,7 +17,8 @@ namespace foretell {
 namespace {
 
 std::shared_ptr<const LanguageModel> random_llama(int layers, std::uint64_t seed) {
-  const auto folder = std::filesystem::temp_directory_path() / fmt::format("foretell_decode_{}_{}_{}", ::getpid(), layers, seed);
+  const auto folder =
+      std::filesystem::temp_directory_path() / fmt::format("foretell_decode_{}_{}_{}", ::getpid(), layers, seed);
   std::filesystem::create_directories(folder);
   std::ofstream(folder / "in.json") << fmt::format(
       R"({{"model_type": "llama", "vocab_size": 97, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": {}, "num_attention_heads": 4,
@@ -100,30 +101,33 @@ TEST_CASE("the transformer's own first layers draft for it", "[real]") {
   Fixture f;
   using testing::SelfDraftOptions;
   for (const SelfDraftOptions& options :
-       {SelfDraftOptions{.layers = 1}, SelfDraftOptions{.layers = 3, .extra = true}, SelfDraftOptions{.layers = 2, .unnamed = true},
-        SelfDraftOptions{.skip_middle = true},
-        SelfDraftOptions{.layers = 2, .extra = true, .wants = {.taps = {0, 2, 3, 4}, .final_state = true}, .tokens_in_taps = false}})
+       {SelfDraftOptions{.layers = 1}, SelfDraftOptions{.layers = 3, .extra = true},
+        SelfDraftOptions{.layers = 2, .unnamed = true}, SelfDraftOptions{.skip_middle = true},
+        SelfDraftOptions{
+            .layers = 2, .extra = true, .wants = {.taps = {0, 2, 3, 4}, .final_state = true}, .tokens_in_taps = false}})
     f.check_same(*testing::make_self_drafter(options));
 }
 
 TEST_CASE("the transformer drafts for itself with a part of its cache in sight", "[real]") {
   Fixture f;
-  for (const char* attention : {"{type: streaming, sinks: 1, window: 4}, cache: own", "{type: streaming, sinks: 1, window: 4}",
-                                "{type: h2o, heavy_hitters: 3, window: 3}"}) {
+  for (const char* attention : {"{type: streaming, sinks: 1, window: 4}, cache: own",
+                                "{type: streaming, sinks: 1, window: 4}", "{type: h2o, heavy_hitters: 3, window: 3}"}) {
     INFO(attention);
     f.check_same(*f.make(fmt::format("{{type: sparse_cache, attention: {}, num_speculative_tokens: 5}}", attention)));
-    f.check_same(*f.make(fmt::format("{{type: sparse_cache, attention: {}}}", attention), "{type: widths, widths: [3, 2, 1]}"));
+    f.check_same(
+        *f.make(fmt::format("{{type: sparse_cache, attention: {}}}", attention), "{type: widths, widths: [3, 2, 1]}"));
   }
-  f.check_same(
-      *f.make("{type: sparse_cache, attention: {type: streaming, window: 5}}", "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
+  f.check_same(*f.make("{type: sparse_cache, attention: {type: streaming, window: 5}}",
+                       "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
 }
 
 TEST_CASE("a draft that sees the whole cache is accepted whole, on the target's cache and on its own", "[real]") {
   Fixture f;
   for (const char* cache : {"target", "own"})
     for (const double temperature : {0.0, 1.0})
-      for (const Generation& g : f.run(*f.make(fmt::format("{{type: sparse_cache, cache: {}, num_speculative_tokens: 4}}", cache)), 3,
-                                       {.temperature = temperature}))
+      for (const Generation& g :
+           f.run(*f.make(fmt::format("{{type: sparse_cache, cache: {}, num_speculative_tokens: 4}}", cache)), 3,
+                 {.temperature = temperature}))
         for (std::size_t i = 0; i + 1 < g.rounds.size(); ++i) CHECK(g.rounds[i].emitted == 5);
   for (const Generation& g :
        f.run(*f.make("{type: sparse_cache, attention: {type: h2o, heavy_hitters: 200}, num_speculative_tokens: 4}"), 1))
@@ -132,19 +136,24 @@ TEST_CASE("a draft that sees the whole cache is accepted whole, on the target's 
 
 TEST_CASE("drafters that borrow the target's cache in turn, and one with its own beside them", "[real]") {
   Fixture f;
-  f.check_same(
-      *f.make("{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 3}}, {type: sparse_cache, "
-              "attention: {type: streaming, window: 30}}, {type: sparse_cache, attention: h2o}]}"));
+  f.check_same(*f.make(
+      "{type: merged, drafters: [{type: sparse_cache, attention: {type: streaming, window: 3}}, {type: sparse_cache, "
+      "attention: {type: streaming, window: 30}}, {type: sparse_cache, attention: h2o}]}"));
 }
 
 TEST_CASE("what sparse_cache cannot do is refused in one line", "[real]") {
   Fixture f;
   using Catch::Matchers::Contains;
-  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target, attention: {type: h2o}}"), Contains("drafter:1") && Contains("cache: own"));
-  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target}", "{type: eagle2}"), Contains("drafter:1") && Contains("cache: own"));
-  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: streaming, sinks: -1}}"), Contains("drafter:1") && Contains("from 0"));
-  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: snapkv}}"), Contains("drafter:1") && Contains("streaming"));
-  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: sparse_cache}}"), Contains("drafter:1") && Contains("take back"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target, attention: {type: h2o}}"),
+                    Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, cache: target}", "{type: eagle2}"),
+                    Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: streaming, sinks: -1}}"),
+                    Contains("drafter:1") && Contains("from 0"));
+  CHECK_THROWS_WITH(f.make("{type: sparse_cache, attention: {type: snapkv}}"),
+                    Contains("drafter:1") && Contains("streaming"));
+  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: sparse_cache}}"),
+                    Contains("drafter:1") && Contains("take back"));
   const BuildContext replay{.vocab = 97};
   CHECK_THROWS_WITH(Registry<Drafter>::instance().make(parse_yaml("{type: sparse_cache}", "study.yaml"), replay),
                     Contains("study.yaml:1") && Contains("recorded answer"));
@@ -157,8 +166,10 @@ TEST_CASE("the transformer drafts for itself with weights of 8 bits", "[real]") 
   for (const char* cache : {"target", "own"}) {
     INFO(cache);
     f.check_same(*f.make(fmt::format("{{type: quantised_self, cache: {}, num_speculative_tokens: 5}}", cache)));
-    f.check_same(*f.make(fmt::format("{{type: quantised_self, cache: {}}}", cache), "{type: widths, widths: [3, 2, 1]}"));
-    for (const Generation& g : f.run(*f.make(fmt::format("{{type: quantised_self, cache: {}, num_speculative_tokens: 4}}", cache)), 3)) {
+    f.check_same(
+        *f.make(fmt::format("{{type: quantised_self, cache: {}}}", cache), "{type: widths, widths: [3, 2, 1]}"));
+    for (const Generation& g :
+         f.run(*f.make(fmt::format("{{type: quantised_self, cache: {}, num_speculative_tokens: 4}}", cache)), 3)) {
       tokens += g.tokens.size();
       rounds += g.rounds.size();
     }
@@ -166,9 +177,12 @@ TEST_CASE("the transformer drafts for itself with weights of 8 bits", "[real]") 
   CHECK(static_cast<double>(tokens) > 3.5 * static_cast<double>(rounds));  // its own weights but for the rounding
   f.check_same(*f.make("{type: quantised_self}", "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
   f.check_same(
-      *f.make("{type: merged, drafters: [{type: quantised_self}, {type: sparse_cache, attention: {type: streaming, window: 3}}]}"));
-  CHECK_THROWS_WITH(f.make("{type: quantised_self, cache: target}", "{type: eagle2}"), Contains("drafter:1") && Contains("cache: own"));
-  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: quantised_self}}"), Contains("drafter:1") && Contains("take back"));
+      *f.make("{type: merged, drafters: [{type: quantised_self}, {type: sparse_cache, attention: {type: streaming, "
+              "window: 3}}]}"));
+  CHECK_THROWS_WITH(f.make("{type: quantised_self, cache: target}", "{type: eagle2}"),
+                    Contains("drafter:1") && Contains("cache: own"));
+  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: quantised_self}}"),
+                    Contains("drafter:1") && Contains("take back"));
   const BuildContext replay{.vocab = 97};
   CHECK_THROWS_WITH(Registry<Drafter>::instance().make(parse_yaml("{type: quantised_self}", "study.yaml"), replay),
                     Contains("study.yaml:1") && Contains("recorded answer"));

@@ -40,7 +40,8 @@ std::vector<int> emitted(const Generation& g) {
 }
 
 TEST_CASE("a recorded answer comes out as it went in") {
-  const Request request{.prompt = {1, 2, 3}, .max_new_tokens = 50, .stop_tokens = {9}, .reference = {4, 5, 6, 4, 5, 6, 9}};
+  const Request request{
+      .prompt = {1, 2, 3}, .max_new_tokens = 50, .stop_tokens = {9}, .reference = {4, 5, 6, 4, 5, 6, 9}};
   for (const char* drafter : {"none", "prompt_lookup", "{type: oracle, acceptance_rate: 0.5}"}) {
     const Generation g = replay(drafter, request);
     CHECK(g.tokens == request.reference);
@@ -49,7 +50,8 @@ TEST_CASE("a recorded answer comes out as it went in") {
 }
 
 TEST_CASE("every verifier repeats a recorded answer, whatever was drafted, or is refused") {
-  const Request request{.prompt = {1, 2, 3}, .max_new_tokens = 50, .stop_tokens = {9}, .reference = {4, 5, 6, 4, 5, 7, 4, 5, 6, 9}};
+  const Request request{
+      .prompt = {1, 2, 3}, .max_new_tokens = 50, .stop_tokens = {9}, .reference = {4, 5, 6, 4, 5, 7, 4, 5, 6, 9}};
   int repeated = 0;
   for (const auto& [name, entry] : Registry<Verifier>::instance().entries()) {
     INFO(name);
@@ -86,7 +88,8 @@ TEST_CASE("prompt lookup prefers the longest suffix") {
   const Request request{.prompt = {5, 1, 1, 1, 1, 6, 5, 2, 2, 2, 2, 6, 5}, .max_new_tokens = 3, .reference = {2, 2, 2}};
   // n = 2: "6 5" is followed by 2; n = 1: the first "5" is followed by 1.
   CHECK(emitted(replay("{type: prompt_lookup, num_speculative_tokens: 2}", request)).front() == 3);
-  CHECK(emitted(replay("{type: prompt_lookup, num_speculative_tokens: 2, prompt_lookup_max: 1}", request)).front() == 1);
+  CHECK(emitted(replay("{type: prompt_lookup, num_speculative_tokens: 2, prompt_lookup_max: 1}", request)).front() ==
+        1);
 }
 
 TEST_CASE("what a recording cannot answer is refused") {
@@ -96,7 +99,8 @@ TEST_CASE("what a recording cannot answer is refused") {
   Parts p = parts("none");
   CHECK_THROWS_WITH(Decoder(*target, p.pipeline()).run(request), Contains("temperature 0 only"));
   CHECK_THROWS_WITH(Decoder(*target, p.pipeline()).run(Request{.prompt = {1}}), Contains("no recorded answer"));
-  CHECK_THROWS_WITH(Decoder(*target, p.pipeline()).run(Request{.prompt = {1}, .reference = {500}}), Contains("outside the vocabulary"));
+  CHECK_THROWS_WITH(Decoder(*target, p.pipeline()).run(Request{.prompt = {1}, .reference = {500}}),
+                    Contains("outside the vocabulary"));
   Parts oracle = parts("oracle");
   CHECK_THROWS_WITH(Decoder(*target, oracle.pipeline()).run(request), Contains("temperature"));
 }

@@ -25,8 +25,10 @@ std::shared_ptr<const ToyModel> toy(int vocab, std::uint64_t seed) {
   return std::make_shared<ToyModel>(ToyOptions{.vocab = vocab, .seed = seed});
 }
 
-// A target of `vocab` ids beside a draft of `draft_vocab`, of which both tokenizers have `shared`; none: there is no tokenizer that says so.
-Setup padded_setup(const std::string& drafter, int vocab, int draft_vocab, std::optional<int> shared, const std::string& tree = "") {
+// A target of `vocab` ids beside a draft of `draft_vocab`, of which both tokenizers have `shared`; none: there is no
+// tokenizer that says so.
+Setup padded_setup(const std::string& drafter, int vocab, int draft_vocab, std::optional<int> shared,
+                   const std::string& tree = "") {
   Setup setup;
   setup.model = toy(vocab, 7);
   const auto context = [=, target = setup.model] {
@@ -35,7 +37,9 @@ Setup padded_setup(const std::string& drafter, int vocab, int draft_vocab, std::
     out.target = target;
     out.draft_model = "toy";
     out.load_model = [draft_vocab](const std::string&) { return toy(draft_vocab, 99); };
-    out.shared_ids = [shared](const std::string&) { return shared ? std::optional(SharedIds{.count = *shared}) : std::nullopt; };
+    out.shared_ids = [shared](const std::string&) {
+      return shared ? std::optional(SharedIds{.count = *shared}) : std::nullopt;
+    };
     if (!tree.empty()) out.tree = parse_yaml(tree, "tree");
     return out;
   };
@@ -54,14 +58,16 @@ const std::vector<Sizes> kSizes = {{5, 4, 3}, {4, 6, 3}, {4, 4, 4}, {5, 3, 3}, {
 TEST_CASE("a padded draft changes nothing: greedy tokens are the target's and sampled ones have its law") {
   for (const Sizes& sizes : kSizes) {
     for (const char* drafter :
-         {"{type: model, num_speculative_tokens: 2}", "{type: model, num_speculative_tokens: 2, draft_sample_method: top_k}",
+         {"{type: model, num_speculative_tokens: 2}",
+          "{type: model, num_speculative_tokens: 2, draft_sample_method: top_k}",
           "{type: cascade, num_speculative_tokens: 2, drafter: {type: model, num_speculative_tokens: 1}}"}) {
       INFO(sizes.target << " against " << sizes.draft << ", " << sizes.shared << " shared: " << drafter);
       const Setup setup = padded_setup(drafter, sizes.target, sizes.draft, sizes.shared);
       CHECK(check_identity(setup).value_or("") == "");
       CHECK(complaint_of(enumerate(setup, {.prompt = {1, 2, 1}, .tokens = 2})).value_or("") == "");
     }
-    const Setup tree = padded_setup("{type: model}", sizes.target, sizes.draft, sizes.shared, "{type: widths, widths: [2, 1]}");
+    const Setup tree =
+        padded_setup("{type: model}", sizes.target, sizes.draft, sizes.shared, "{type: widths, widths: [2, 1]}");
     CHECK(check_identity(tree).value_or("") == "");
   }
 }
@@ -73,7 +79,8 @@ TEST_CASE("ids that the tokenizer has not are never drafted, and the rest keeps 
     CHECK(model->config().vocab_size == vocab);
     const auto cache = model->make_cache(8);
     const Tokens text = {1, 2, 0, 2};
-    const at::Tensor logits = model->forward({TokenSpan(text), ChainShape{}, cache.get(), LogitRows::Last}).logits.contiguous();
+    const at::Tensor logits =
+        model->forward({TokenSpan(text), ChainShape{}, cache.get(), LogitRows::Last}).logits.contiguous();
     const std::vector<float> own = small->logits_after(text);
     REQUIRE(logits.size(1) == vocab);
     for (int id = 0; id < vocab; ++id) {
@@ -85,7 +92,8 @@ TEST_CASE("ids that the tokenizer has not are never drafted, and the rest keeps 
   const auto model = with_aligned_vocabulary(small, 7, 3);
   const auto cache = model->make_cache(8);
   const Tokens beyond = {1, 6, 2}, read = {1, 0, 2};
-  const at::Tensor logits = model->forward({TokenSpan(beyond), ChainShape{}, cache.get(), LogitRows::Last}).logits.contiguous();
+  const at::Tensor logits =
+      model->forward({TokenSpan(beyond), ChainShape{}, cache.get(), LogitRows::Last}).logits.contiguous();
   CHECK(logits.const_data_ptr<float>()[1] == small->logits_after(read)[1]);
 }
 
@@ -93,19 +101,21 @@ TEST_CASE("vocabularies of two sizes are padding only if one tokenizer begins as
   CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(5)).count == 5);
   CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(3)).count == 3);
   CHECK(shared_ids(*toy_target_tokenizer(5), *toy_target_tokenizer(3)).agree());
-  CHECK_THROWS_WITH(padded_setup("{type: model}", 5, 4, std::nullopt).drafter(), Contains("a vocabulary of 4 tokens, the target has 5") &&
-                                                                                     Contains("one and the same tokenizer") &&
-                                                                                     Contains("universal"));
+  CHECK_THROWS_WITH(padded_setup("{type: model}", 5, 4, std::nullopt).drafter(),
+                    Contains("a vocabulary of 4 tokens, the target has 5") && Contains("one and the same tokenizer") &&
+                        Contains("universal"));
 }
 
 TEST_CASE("another tokenizer is refused whatever the sizes of the vocabularies, and its first other id is named") {
   const SharedIds other = shared_ids(*toy_target_tokenizer(5), *toy_draft_tokenizer(5));
-  CHECK((other.count == 5 && other.different == 1 && other.first == 4 && other.in_target == "e" && other.in_draft == "ab"));
+  CHECK((other.count == 5 && other.different == 1 && other.first == 4 && other.in_target == "e" &&
+         other.in_draft == "ab"));
   CHECK_FALSE(other.agree());
   for (const int draft : {4, 5, 6})
-    CHECK_THROWS_WITH(in_target_ids(toy(draft, 1), 5, other, "draft/x"), Contains("draft/x has another tokenizer") &&
-                                                                             Contains("1 of 5 ids differ, first 4, which is 'e'") &&
-                                                                             Contains("'ab'") && Contains("universal"));
+    CHECK_THROWS_WITH(in_target_ids(toy(draft, 1), 5, other, "draft/x"),
+                      Contains("draft/x has another tokenizer") &&
+                          Contains("1 of 5 ids differ, first 4, which is 'e'") && Contains("'ab'") &&
+                          Contains("universal"));
   const auto same = toy(5, 1), longer = toy(6, 1);
   CHECK(in_target_ids(same, 5, std::nullopt, "") == same);
   CHECK(in_target_ids(same, 5, SharedIds{.count = 4}, "") == same);

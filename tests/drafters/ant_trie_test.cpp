@@ -24,7 +24,8 @@ struct TrieReference {
     input.clear();
     for (std::size_t start = 0; start < prompt.size(); ++start)
       for (std::size_t length = 2; length <= branch_length + 1 && start + length <= prompt.size(); ++length)
-        ++input[Tokens(prompt.begin() + static_cast<std::ptrdiff_t>(start), prompt.begin() + static_cast<std::ptrdiff_t>(start + length))];
+        ++input[Tokens(prompt.begin() + static_cast<std::ptrdiff_t>(start),
+                       prompt.begin() + static_cast<std::ptrdiff_t>(start + length))];
   }
 
   void write(const Tokens& text) {
@@ -39,13 +40,15 @@ struct TrieReference {
       for (Token first = 0; first < kTrieVocab; ++first) squeeze(first);
   }
   int nodes_of(Token first) const {
-    return static_cast<int>(std::count_if(output.begin(), output.end(), [&](const auto& entry) { return entry.first.front() == first; }));
+    return static_cast<int>(
+        std::count_if(output.begin(), output.end(), [&](const auto& entry) { return entry.first.front() == first; }));
   }
   void squeeze(Token first) {
     ++squeezed;
     std::set<Tokens> dropped;
     for (const auto& [branch, frequency] : output)  // shorter branches come before those that they begin
-      if (branch.front() == first && (frequency <= 1 || dropped.contains(Tokens(branch.begin(), branch.end() - 1)))) dropped.insert(branch);
+      if (branch.front() == first && (frequency <= 1 || dropped.contains(Tokens(branch.begin(), branch.end() - 1))))
+        dropped.insert(branch);
     for (const Tokens& branch : dropped) output.erase(branch);
     for (auto& [branch, frequency] : output)
       if (branch.front() == first) frequency /= 2;
@@ -53,7 +56,8 @@ struct TrieReference {
 
   std::set<Tokens> draft(const Tokens& text) const {
     std::set<Tokens> best;
-    for (std::size_t length = std::min(match_length, text.size()); length > 0 && best.size() < branch_length; --length) {
+    for (std::size_t length = std::min(match_length, text.size()); length > 0 && best.size() < branch_length;
+         --length) {
       const std::set<Tokens> found = below(Tokens(text.end() - static_cast<std::ptrdiff_t>(length), text.end()));
       if (found.size() > best.size()) best = found;
     }
@@ -61,10 +65,11 @@ struct TrieReference {
   }
   double weight(const Tokens& branch) const {
     const auto in = input.find(branch), out = output.find(branch);
-    return (1 - output_weight) * (in == input.end() ? 0 : in->second) + output_weight * (out == output.end() ? 0 : out->second);
+    return (1 - output_weight) * (in == input.end() ? 0 : in->second) +
+           output_weight * (out == output.end() ? 0 : out->second);
   }
-  // Takes the heaviest child of what was taken, again and again; of equal ones the one nearest to the match, then the lowest token, then the parent that was
-  // taken first.
+  // Takes the heaviest child of what was taken, again and again; of equal ones the one nearest to the match, then the
+  // lowest token, then the parent that was taken first.
   std::set<Tokens> below(const Tokens& match) const {
     std::vector<Tokens> taken{{}};
     while (taken.size() <= (chain ? branch_length : nodes)) {
@@ -76,7 +81,8 @@ struct TrieReference {
           path.push_back(t);
           branch.insert(branch.end(), path.begin(), path.end());
           const bool is_taken = std::find(taken.begin(), taken.end(), path) != taken.end();
-          if (is_taken || path.size() > branch_length || (!input.contains(branch) && !output.contains(branch))) continue;
+          if (is_taken || path.size() > branch_length || (!input.contains(branch) && !output.contains(branch)))
+            continue;
           const std::tuple rank{weight(branch), -static_cast<int>(path.size()), -t, -static_cast<int>(parent)};
           if (best && rank <= *best) continue;
           best = rank;

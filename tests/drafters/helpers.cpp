@@ -21,7 +21,8 @@ Tokens random_text(int size, int alphabet, std::uint64_t seed) {
   return text;
 }
 
-DrafterBench::DrafterBench(const std::string& drafter, int vocab, std::shared_ptr<const Tokenizer> tokenizer) : vocab_(vocab) {
+DrafterBench::DrafterBench(const std::string& drafter, int vocab, std::shared_ptr<const Tokenizer> tokenizer)
+    : vocab_(vocab) {
   BuildContext context;
   context.vocab = vocab;
   context.tokenizer = std::move(tokenizer);

@@ -18,7 +18,8 @@ Tokens random_text(int size, int alphabet, std::uint64_t seed);
 // Runs one drafter over known texts: a round accepts what the draft has of the text, and one token more.
 class DrafterBench {
  public:
-  explicit DrafterBench(const std::string& drafter, int vocab = 64, std::shared_ptr<const Tokenizer> tokenizer = nullptr);
+  explicit DrafterBench(const std::string& drafter, int vocab = 64,
+                        std::shared_ptr<const Tokenizer> tokenizer = nullptr);
 
   void begin(SlotId slot, const Tokens& prompt);
   DraftTree draft(SlotId slot, DraftBudget budget);

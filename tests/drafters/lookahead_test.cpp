@@ -1,4 +1,5 @@
-// Lookahead against a simulation that keeps the window as rows, as the paper draws it, and asks the toy model for every row's token directly.
+// Lookahead against a simulation that keeps the window as rows, as the paper draws it, and asks the toy model for every
+// row's token directly.
 #include <deque>
 #include <map>
 
@@ -64,7 +65,8 @@ class LookaheadReference {
     if (++rounds_ >= ngram_ - 1)
       for (int j = 0; j < window_; ++j) {
         Tokens rest;
-        for (int row = 1; row < ngram_ - 1; ++row) rest.push_back(rows_[static_cast<std::size_t>(row)][static_cast<std::size_t>(j)]);
+        for (int row = 1; row < ngram_ - 1; ++row)
+          rest.push_back(rows_[static_cast<std::size_t>(row)][static_cast<std::size_t>(j)]);
         rest.push_back(next[static_cast<std::size_t>(j)]);
         put(j == 0 ? text.back() : rows_[0][static_cast<std::size_t>(j)], rest);
       }
@@ -102,8 +104,8 @@ struct LookaheadForm {
 };
 
 std::string lookahead_yaml(const LookaheadForm& form, bool from_prompt) {
-  return fmt::format("{{type: lookahead, window: {}, ngram: {}, guess_set_size: {}, pool_from_prompt: {}}}", form.window, form.ngram,
-                     form.guesses, from_prompt);
+  return fmt::format("{{type: lookahead, window: {}, ngram: {}, guess_set_size: {}, pool_from_prompt: {}}}",
+                     form.window, form.ngram, form.guesses, from_prompt);
 }
 
 TEST_CASE("lookahead's window and pool are those of a direct simulation") {
@@ -145,7 +147,8 @@ TEST_CASE("lookahead takes n-grams of prompt and output if it is told to, the ne
   driven.begin({1, 2, 3, 1, 4, 5, 1, 6, 7, 1});
   CHECK(proposal_paths(driven.draft()) == std::set<Tokens>{{6}, {6, 7}, {4}, {4, 5}});
   const DraftTree tree = driven.draft();
-  HandScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {1, 0, 0, 0, 0, 0, 0, 0, 0}));
+  HandScores scores(
+      std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {1, 0, 0, 0, 0, 0, 0, 0, 0}));
   driven.observe(tree, scores, Tokens{2, 3, 1});  // an old one comes back and is the newest again
   CHECK(proposal_paths(driven.draft()) == std::set<Tokens>{{2}, {2, 3}, {6}, {6, 7}});
 }
@@ -168,14 +171,16 @@ TEST_CASE("lookahead keeps to its budget, and what does not fit waits") {
       const DraftTree tree = driven.draft(DraftBudget{nodes, depth, nodes});
       CHECK(tree.size() - 1 <= nodes);
       CHECK(tree.depth() <= depth);
-      HandScores scores(std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {0, 0, 0, 1, 0, 0, 0, 0, 0}));
+      HandScores scores(
+          std::vector<std::vector<float>>(static_cast<std::size_t>(tree.size()), {0, 0, 0, 1, 0, 0, 0, 0, 0}));
       driven.observe(tree, scores, Tokens{1});
     }
   const DraftBudget limits = driven.drafter().limits();
   CHECK(limits.nodes == 6 * 3 - 1 + 3 * 3);
   CHECK(limits.depth == 6 + 3 - 2);
   CHECK(driven.drafter().needs_logits());
-  CHECK_THROWS_WITH(HandDriven("{type: lookahead, LEVEL: 64, WINDOW_SIZE: 60}", 9), Catch::Contains("4221 nodes a round"));
+  CHECK_THROWS_WITH(HandDriven("{type: lookahead, LEVEL: 64, WINDOW_SIZE: 60}", 9),
+                    Catch::Contains("4221 nodes a round"));
 }
 
 TEST_CASE("lookahead is lossless with a window and guesses of any size") {

@@ -24,9 +24,10 @@ std::unique_ptr<Drafter> make_drafter(const Toys& toys, const std::string& yaml,
 }
 
 std::unique_ptr<Drafter> cascade(const Toys& toys, int tokens) {
-  return make_drafter(toys, fmt::format("{{type: cascade, num_speculative_tokens: {}, drafter: {{type: model, model: inner, "
-                                        "num_speculative_tokens: 4}}}}",
-                                        tokens));
+  return make_drafter(toys,
+                      fmt::format("{{type: cascade, num_speculative_tokens: {}, drafter: {{type: model, model: inner, "
+                                  "num_speculative_tokens: 4}}}}",
+                                  tokens));
 }
 
 DraftTree draft_with(Drafter& drafter, const Tokens& prompt, double temperature, std::uint64_t seed) {
@@ -70,9 +71,10 @@ TEST_CASE("a cascade's tokens stand with the draft model's distribution at their
 TEST_CASE("merged drafts keep for each token the distribution that it was drawn from") {
   const Toys toys;
   const Tokens prompt{1, 2, 3, 1};
-  const auto merged = make_drafter(toys,
-                                   "{type: merged, drafters: [{type: model, num_speculative_tokens: 3}, {type: model, model: inner, "
-                                   "num_speculative_tokens: 3}]}");
+  const auto merged =
+      make_drafter(toys,
+                   "{type: merged, drafters: [{type: model, num_speculative_tokens: 3}, {type: model, model: inner, "
+                   "num_speculative_tokens: 3}]}");
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const DraftTree draft = draft_with(*merged, prompt, 1.0, seed);
     CHECK(draft.proposals(kAnchor).size() == 2);

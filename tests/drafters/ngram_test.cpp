@@ -50,10 +50,12 @@ TEST_CASE("ngram_cache follows n-grams that are frequent and sure enough") {
   CHECK(chain_of(bench.draft(0)) == Tokens{5, 9, 9});  // three tokens seen once are enough, one is not
   CHECK(chain_of(bench.draft(0, {1, 9, 1})).size() == 1);
   bench.commit(0, {7, 3});
-  CHECK(chain_of(bench.draft(0)) == Tokens{4, 7, 3});  // 3 was followed by 4 twice; half of what followed 3 4 is enough, the later half
+  CHECK(chain_of(bench.draft(0)) ==
+        Tokens{4, 7, 3});  // 3 was followed by 4 twice; half of what followed 3 4 is enough, the later half
   bench.commit(0, {30});
   CHECK(bench.draft(0).size() == 1);
-  // Of what followed 1 half is 2, which is not sure enough for a single token; of what followed 1 in the other text it is three quarters.
+  // Of what followed 1 half is 2, which is not sure enough for a single token; of what followed 1 in the other text it
+  // is three quarters.
   bench.begin(1, {10, 1, 2, 11, 1, 2, 12, 1, 3, 13, 1, 4, 14, 1});
   CHECK(bench.draft(1).size() == 1);
   bench.begin(2, {10, 1, 2, 11, 1, 2, 12, 1, 2, 13, 1, 4, 14, 1});
@@ -74,7 +76,8 @@ TEST_CASE("ngram_cache needs stronger evidence from past outputs") {
     CHECK(chain_of(bench.draft(1)) == (times == 1 ? Tokens{} : Tokens{4, 5, 6}));
     CHECK(alone.draft(1).size() == 1);
   }
-  CHECK_THROWS_WITH(DrafterBench("{type: ngram_cache, min_counts: [1, 2]}"), Catch::Matchers::Contains("2 values, expected 4"));
+  CHECK_THROWS_WITH(DrafterBench("{type: ngram_cache, min_counts: [1, 2]}"),
+                    Catch::Matchers::Contains("2 values, expected 4"));
 }
 
 TEST_CASE("the n-gram pool finds what was put last, and no other n-gram's token") {
@@ -103,7 +106,8 @@ TEST_CASE("ngram_mod chains what any request put into the pool") {
   CHECK(bench.draft(1).size() == 1);
   bench.begin(2, {1});
   CHECK(bench.draft(2).size() == 1);
-  CHECK_THROWS_WITH(DrafterBench("{type: ngram_mod, min_draft: 20}"), Catch::Matchers::Contains("min_draft 20 is above"));
+  CHECK_THROWS_WITH(DrafterBench("{type: ngram_mod, min_draft: 20}"),
+                    Catch::Matchers::Contains("min_draft 20 is above"));
 }
 
 }  // namespace

@@ -102,12 +102,13 @@ TEST_CASE("rest drafts the most frequent prefixes of what follows the longest ma
     const char* options;
     RestReference reference;
   };
-  const Form forms[] = {{"", {}},
-                        {", num_nodes: 7", {.nodes = 7}},
-                        {", max_occurrences: 5, longest_match: 3", {.longest = 3, .most = 5}},
-                        {", num_speculative_tokens: 3, longest_match: 2, num_nodes: 200", {.longest = 2, .length = 3, .nodes = 200}},
-                        {", shortest_match: 5", {.shortest = 5}},
-                        {", draft: chain, longest_match: 4", {.longest = 4, .chain = true}}};
+  const Form forms[] = {
+      {"", {}},
+      {", num_nodes: 7", {.nodes = 7}},
+      {", max_occurrences: 5, longest_match: 3", {.longest = 3, .most = 5}},
+      {", num_speculative_tokens: 3, longest_match: 2, num_nodes: 200", {.longest = 2, .length = 3, .nodes = 200}},
+      {", shortest_match: 5", {.shortest = 5}},
+      {", draft: chain, longest_match: 4", {.longest = 4, .chain = true}}};
   for (Form form : forms) {
     INFO(form.options);
     form.reference.corpus = rest_documents();
@@ -154,7 +155,8 @@ TEST_CASE("rest refuses a datastore of another vocabulary and options that contr
   const std::string file = rest_store_of(folder, 9, {1, 2, 8, 9, 1});
   CHECK_THROWS_WITH(HandDriven("{type: rest, datastore: \"" + file + "\"}", 8),
                     Catch::Contains("vocabulary of 9 tokens, the target has 8"));
-  CHECK_THROWS_WITH(HandDriven("{type: rest, datastore: /nowhere/at.all}", 8), Catch::Contains("/nowhere/at.all: cannot be opened"));
+  CHECK_THROWS_WITH(HandDriven("{type: rest, datastore: /nowhere/at.all}", 8),
+                    Catch::Contains("/nowhere/at.all: cannot be opened"));
   CHECK_THROWS_WITH(HandDriven("{type: rest, shortest_match: 5, longest_match: 3}", 8),
                     Catch::Contains("drafter:1") && Catch::Contains("5 is above longest_match 3"));
 }
@@ -174,8 +176,10 @@ TEST_CASE("rest with a datastore is lossless") {
       corpus.insert(corpus.end(), other.begin(), other.end());
     }
     const std::string file = rest_store_of(folder, vocab, corpus);
-    for (const char* options : {"num_nodes: 6, num_speculative_tokens: 3", "draft: chain", "longest_match: 2, shortest_match: 1"}) {
-      const Setup setup = toy_setup("{type: rest, datastore: \"" + file + "\", " + options + "}", "rejection", "", target);
+    for (const char* options :
+         {"num_nodes: 6, num_speculative_tokens: 3", "draft: chain", "longest_match: 2, shortest_match: 1"}) {
+      const Setup setup =
+          toy_setup("{type: rest, datastore: \"" + file + "\", " + options + "}", "rejection", "", target);
       CHECK(check_identity(setup).value_or("") == "");
       if (vocab == 3) CHECK(check_exact(setup).value_or("") == "");
       const Generation out = run(setup, {{.prompt = {1, 2}, .max_new_tokens = 60}}).front();

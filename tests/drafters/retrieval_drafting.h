@@ -47,7 +47,8 @@ class HandDriven {
     drafter_->begin(0, {request_, text_});
   }
   DraftTree draft(std::optional<DraftBudget> budget = {}) {
-    const DraftContext context{0, request_, sampler_, text_, budget.value_or(drafter_->limits()), rng_, *policy_, nullptr, vocab_};
+    const DraftContext context{0,    request_, sampler_, text_, budget.value_or(drafter_->limits()),
+                               rng_, *policy_, nullptr,  vocab_};
     return drafter_->draft(std::span(&context, 1)).front();
   }
   // Ends a round: `emitted` are the tokens that it added, whatever the draft was.
@@ -86,8 +87,10 @@ inline Tokens retrieval_text(std::size_t length, int vocab, std::uint64_t seed) 
   PhiloxRng rng({.seed = seed});
   Tokens text{0};
   while (text.size() < length) {
-    const auto before = static_cast<std::uint64_t>(text.back()) + (text.size() > 1 ? static_cast<std::uint64_t>(text[text.size() - 2]) : 0);
-    text.push_back(static_cast<Token>((rng.below(4) == 0 ? rng.next() : before * 3 + 1) % static_cast<std::uint64_t>(vocab)));
+    const auto before = static_cast<std::uint64_t>(text.back()) +
+                        (text.size() > 1 ? static_cast<std::uint64_t>(text[text.size() - 2]) : 0);
+    text.push_back(
+        static_cast<Token>((rng.below(4) == 0 ? rng.next() : before * 3 + 1) % static_cast<std::uint64_t>(vocab)));
   }
   return text;
 }

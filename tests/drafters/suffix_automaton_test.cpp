@@ -26,7 +26,8 @@ Repeat longest_repeat(TokenSpan text) {
 
 int occurrences(TokenSpan text, TokenSpan pattern) {
   int found = 0;
-  for (std::size_t at = 0; at + pattern.size() <= text.size(); ++at) found += std::equal(pattern.begin(), pattern.end(), text.begin() + at);
+  for (std::size_t at = 0; at + pattern.size() <= text.size(); ++at)
+    found += std::equal(pattern.begin(), pattern.end(), text.begin() + at);
   return found;
 }
 
@@ -142,8 +143,9 @@ TEST_CASE("suffix_automaton drafts a tree out of a corpus where its match is lon
   const auto missing = "{type: suffix_automaton, corpus: " + (folder.path() / "none.txt").string() + "}";
   CHECK_THROWS_WITH(DrafterBench(missing, 64, std::make_shared<Letters>()), Catch::Matchers::Contains("none.txt"));
   const auto empty = folder.write("empty.txt", "");
-  CHECK_THROWS_WITH(DrafterBench("{type: suffix_automaton, corpus: " + empty.string() + "}", 64, std::make_shared<Letters>()),
-                    Catch::Matchers::Contains("holds no text"));
+  CHECK_THROWS_WITH(
+      DrafterBench("{type: suffix_automaton, corpus: " + empty.string() + "}", 64, std::make_shared<Letters>()),
+      Catch::Matchers::Contains("holds no text"));
 }
 
 }  // namespace

@@ -17,7 +17,8 @@ Counts counted(const std::vector<Tokens>& sequences, int depth) {
   for (const Tokens& sequence : sequences)
     for (std::size_t from = 0; from < sequence.size(); ++from)
       for (std::size_t end = from + 1; end <= std::min(sequence.size(), from + static_cast<std::size_t>(depth)); ++end)
-        ++counts[Tokens(sequence.begin() + static_cast<std::ptrdiff_t>(from), sequence.begin() + static_cast<std::ptrdiff_t>(end))];
+        ++counts[Tokens(sequence.begin() + static_cast<std::ptrdiff_t>(from),
+                        sequence.begin() + static_cast<std::ptrdiff_t>(end))];
   return counts;
 }
 
@@ -72,7 +73,8 @@ TEST_CASE("the suffix tree of many sequences counts them, also after the oldest 
       SuffixTree tree(depth);
       std::vector<Tokens> sequences;
       for (std::uint64_t seed = 0; seed < 24; ++seed) {
-        sequences.push_back(random_text(static_cast<int>(5 + 7 * (seed % 6)), alphabet, 1000 * seed + static_cast<std::uint64_t>(depth)));
+        sequences.push_back(random_text(static_cast<int>(5 + 7 * (seed % 6)), alphabet,
+                                        1000 * seed + static_cast<std::uint64_t>(depth)));
         for (const Token token : sequences.back()) tree.append(token);
         tree.end_sequence();
         if (sequences.size() > 4) {
@@ -156,7 +158,8 @@ TEST_CASE("suffix_decoding's tree holds the alternatives that are probable enoug
 }
 
 TEST_CASE("suffix_decoding remembers past responses, as many as it may") {
-  const auto drafted_after = [](const std::string& options, const std::vector<Tokens>& responses, const Tokens& prompt) {
+  const auto drafted_after = [](const std::string& options, const std::vector<Tokens>& responses,
+                                const Tokens& prompt) {
     DrafterBench bench("{type: suffix_decoding" + options + "}");
     for (const Tokens& response : responses) {
       bench.begin(0, {60});
@@ -174,7 +177,8 @@ TEST_CASE("suffix_decoding remembers past responses, as many as it may") {
   CHECK(drafted_after(", max_cached_tokens: 11", {response, other}, {40, 2, 3}).empty());
   CHECK(drafted_after(", max_cached_tokens: 12", {response, other}, {40, 2, 3}) == Tokens{4, 5});
   CHECK(drafted_after(", max_cached_tokens: 5", {response}, {40, 2, 3}).empty());
-  CHECK(drafted_after("", {response}, {1, 2, 60, 60, 1, 2}) == Tokens{3, 4});  // the other tree is surer of its draft than the own one
+  CHECK(drafted_after("", {response}, {1, 2, 60, 60, 1, 2}) ==
+        Tokens{3, 4});  // the other tree is surer of its draft than the own one
 }
 
 TEST_CASE("suffix_decoding serves several sequences at once") {

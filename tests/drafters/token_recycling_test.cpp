@@ -12,7 +12,8 @@ namespace {
 
 using namespace certify;
 
-// Scores in which the best successors of token t are t * k + 1, t * k + 2, ...: the drafted tokens then tell the rank paths.
+// Scores in which the best successors of token t are t * k + 1, t * k + 2, ...: the drafted tokens then tell the rank
+// paths.
 std::vector<float> telling_row(Token token, int k, int vocab) {
   std::vector<float> row(static_cast<std::size_t>(vocab), 0.0F);
   for (int rank = 0; rank < k && token * k + 1 + rank < vocab; ++rank)
@@ -81,7 +82,8 @@ TEST_CASE("the default recycling tree has 80 nodes; a token that was never score
 TEST_CASE("the recycling matrix holds the last scores of every row, accepted or not, over all requests") {
   const auto target = toy_target();
   const Setup setup =
-      toy_setup("{type: token_recycling, top_k: 4, num_nodes: 12, rank_acceptance: [0.4, 0.2, 0.1, 0.05]}", "rejection", "", target);
+      toy_setup("{type: token_recycling, top_k: 4, num_nodes: 12, rank_acceptance: [0.4, 0.2, 0.1, 0.05]}", "rejection",
+                "", target);
   std::map<Token, std::vector<Token>> matrix;
   bool same = true;
   int rounds = 0, drafted = 0;
@@ -94,7 +96,8 @@ TEST_CASE("the recycling matrix holds the last scores of every row, accepted or 
       const std::vector<Token>& row = matrix[draft.node(draft.node(node).parent).token];
       same = same && std::find(row.begin(), row.end(), draft.node(node).token) != row.end();
     }
-    if (event.record.depth > 0 && !matrix[before.back()].empty()) same = same && draft.node(1).token == matrix[before.back()].front();
+    if (event.record.depth > 0 && !matrix[before.back()].empty())
+      same = same && draft.node(1).token == matrix[before.back()].front();
     for (NodeId node = 0; node < draft.size(); ++node) {
       Tokens seen = before;
       const Tokens path = draft.path(node);
@@ -105,7 +108,8 @@ TEST_CASE("the recycling matrix holds the last scores of every row, accepted or 
     drafted += draft.drafted();
   };
   std::vector<Request> requests;
-  for (std::uint64_t id = 0; id < 3; ++id) requests.push_back({.id = id, .prompt = {static_cast<Token>(id), 5}, .max_new_tokens = 80});
+  for (std::uint64_t id = 0; id < 3; ++id)
+    requests.push_back({.id = id, .prompt = {static_cast<Token>(id), 5}, .max_new_tokens = 80});
   const auto out = run(setup, requests, options);
   CHECK(same);
   CHECK(drafted > 5 * rounds);
@@ -124,11 +128,13 @@ TEST_CASE("a recycling tree can come from a file, and mistakes in it are reporte
   CHECK(drafted == std::set<std::vector<int>>{{0}, {2}, {0, 1}, {0, 1, 2}});
   CHECK(driven.drafter().limits().depth == 3);
   CHECK_THROWS_WITH(HandDriven(with("- [0]\n- [1, 0]\n"), 9), Catch::Contains("tree.yaml:2: [1, 0]: its parent"));
-  CHECK_THROWS_WITH(HandDriven(with("- [0]\n- [3]\n"), 9), Catch::Contains("tree.yaml:2: rank 3 is not one of the top_k: 0 to 2"));
+  CHECK_THROWS_WITH(HandDriven(with("- [0]\n- [3]\n"), 9),
+                    Catch::Contains("tree.yaml:2: rank 3 is not one of the top_k: 0 to 2"));
   CHECK_THROWS_WITH(HandDriven(with("- [0]\n- [1]\n- [0]\n"), 9), Catch::Contains("tree.yaml:3: [0] is there twice"));
   CHECK_THROWS_WITH(HandDriven(with("- [0]\n- []\n"), 9), Catch::Contains("tree.yaml:2: expected a path of ranks"));
   CHECK_THROWS_WITH(HandDriven(with("paths: 3\n"), 9), Catch::Contains("expected a list of rank paths"));
-  CHECK_THROWS_WITH(HandDriven("{type: token_recycling, rank_acceptance: [0.9, 0.2]}", 9), Catch::Contains("sum to at most 1"));
+  CHECK_THROWS_WITH(HandDriven("{type: token_recycling, rank_acceptance: [0.9, 0.2]}", 9),
+                    Catch::Contains("sum to at most 1"));
 }
 
 TEST_CASE("recycling keeps to its budget and is lossless") {
@@ -141,7 +147,8 @@ TEST_CASE("recycling keeps to its budget and is lossless") {
       CHECK(tree.depth() <= depth);
     }
   for (const char* verifier : {"rejection", "traversal", "sample_then_match"})
-    CHECK(check_exact(toy_setup("{type: token_recycling, num_nodes: 5}", verifier, "", toy_target(3))).value_or("") == "");
+    CHECK(check_exact(toy_setup("{type: token_recycling, num_nodes: 5}", verifier, "", toy_target(3))).value_or("") ==
+          "");
 }
 
 }  // namespace

@@ -23,7 +23,11 @@ class Fixed final : public LanguageModel {
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions&) const override {
     std::vector<float> row = logits_;
     row[0] += jitter_ * static_cast<float>(std::get<TokenSpan>(batch[0].input).size() - 1);
-    return {.logits = at::tensor(row, at::kFloat).view({1, 4}), .taps = {}, .final_state = {}, .last_state = {}, .experts_touched = {}};
+    return {.logits = at::tensor(row, at::kFloat).view({1, 4}),
+            .taps = {},
+            .final_state = {},
+            .last_state = {},
+            .experts_touched = {}};
   }
   using LanguageModel::forward;
 
@@ -66,7 +70,8 @@ TEST_CASE("the rounding of the number type counts as noise") {
 }
 
 TEST_CASE("which logits are nearly equal is decided behind penalties and bias, as the runs decided it") {
-  // Token 1 leads by far until what stands in the prompt (1, 2, 3) is divided by two and what stands in the answer (1, 3) loses one more.
+  // Token 1 leads by far until what stands in the prompt (1, 2, 3) is divided by two and what stands in the answer (1,
+  // 3) loses one more.
   const Fixed model({1.0f, 4.0f, 2.002f, 0.5f}, 0.001f);
   CHECK(judged(model, 1, 2).margin > 1);
   const Divergence found = judged(model, 1, 2, {.repetition_penalty = 2.0, .presence_penalty = 1.0});
@@ -82,17 +87,23 @@ TEST_CASE("an answer that ended early is compared with what went on") {
 }
 
 TEST_CASE("a token that the vocabulary does not have is no tie") {
-  for (const Token foreign : {4, 1000000, -1}) CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, foreign).is_tie);
+  for (const Token foreign : {4, 1000000, -1})
+    CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, foreign).is_tie);
 }
 
 GenerationRecord answer(const std::string& id, const std::string& task, Arm arm, Tokens tokens) {
-  return {.conversation = id, .task = task, .arm = arm, .prompt_tokens = static_cast<int>(kText.size()), .tokens = std::move(tokens)};
+  return {.conversation = id,
+          .task = task,
+          .arm = arm,
+          .prompt_tokens = static_cast<int>(kText.size()),
+          .tokens = std::move(tokens)};
 }
 
 CellResult diverging_cell() {
-  const std::vector<GenerationRecord> records = {answer("7", "qa", Arm::Method, {1, 0, 3}), answer("7", "qa", Arm::Baseline, {1, 1}),
-                                                 answer("8", "qa", Arm::Method, {1, 2}),    answer("8", "qa", Arm::Baseline, {1, 1, 1}),
-                                                 answer("9", "rag", Arm::Method, {1, 1}),   answer("9", "rag", Arm::Baseline, {1, 1})};
+  const std::vector<GenerationRecord> records = {
+      answer("7", "qa", Arm::Method, {1, 0, 3}), answer("7", "qa", Arm::Baseline, {1, 1}),
+      answer("8", "qa", Arm::Method, {1, 2}),    answer("8", "qa", Arm::Baseline, {1, 1, 1}),
+      answer("9", "rag", Arm::Method, {1, 1}),   answer("9", "rag", Arm::Baseline, {1, 1})};
   const Fixed model({1.0f, 1.002f, 0.1f, -1.0f}, 0.001f);
   const SamplingOptions sampling;
   CellResult result;
@@ -100,7 +111,9 @@ CellResult diverging_cell() {
   result.tasks = {"qa", "rag"};
   result.divergences = find_divergences(
       answers_by_place(records, Arm::Method), answers_by_place(records, Arm::Baseline),
-      {.target = model, .sampling = sampling, .precision = Precision::of("f32"), .prompt = [](const GenerationRecord&) { return kText; }});
+      {.target = model, .sampling = sampling, .precision = Precision::of("f32"), .prompt = [](const GenerationRecord&) {
+         return kText;
+       }});
   for (const char* task : {"qa", "overall"}) result.summary[task].same_as_baseline = 0.5;
   result.summary["rag"].same_as_baseline = 1.0;
   return result;
@@ -114,12 +127,15 @@ TEST_CASE("a lossless cell whose tokens differ says where, and whether the targe
   REQUIRE(found.found.size() == 2);
   CHECK(found.ties() == 1);
   CHECK(found.found[0].words ==
-        "prompt 7 differs at token 1: 0 and 1; their logits are 0.002 apart, within 0.032, the epsilon of f32 there: a tie");
+        "prompt 7 differs at token 1: 0 and 1; their logits are 0.002 apart, within 0.032, the epsilon of f32 there: a "
+        "tie");
   CHECK(found.found[1].words ==
-        "prompt 8 differs at token 1: 2 and 1; NOT a tie: logits 0.9 below the target's best, above 0.032, the epsilon of f32 there: NOT "
+        "prompt 8 differs at token 1: 2 and 1; NOT a tie: logits 0.9 below the target's best, above 0.032, the epsilon "
+        "of f32 there: NOT "
         "explained by noise, a fault; please report it");
   const std::string note = divergence_note({result}), table = results_table({result});
-  CHECK_THAT(note, Catch::Contains("chain: 2 of 3 answers are not the baseline's: 1 tie, 1 NOT EXPLAINED\n  prompt 8 differs"));
+  CHECK_THAT(note, Catch::Contains(
+                       "chain: 2 of 3 answers are not the baseline's: 1 tie, 1 NOT EXPLAINED\n  prompt 8 differs"));
   CHECK_THAT(table, Catch::Contains("50% (1 tie, 1 NOT EXPLAINED)"));
   CHECK_THAT(table, Catch::Contains("100%\n"));
 }
@@ -141,7 +157,8 @@ TEST_CASE("differences survive the disk") {
   REQUIRE(read);
   CHECK(to_json(*read) == to_json(written));
   CHECK(read->found[1].words == written.found[1].words);
-  CHECK_THROWS_WITH(divergences_from(ResultJson(R"({"compared": "x"})", "divergence.json")), Catch::Contains("divergence.json"));
+  CHECK_THROWS_WITH(divergences_from(ResultJson(R"({"compared": "x"})", "divergence.json")),
+                    Catch::Contains("divergence.json"));
   CHECK_FALSE(divergences_from(std::nullopt));
 }
 

@@ -16,7 +16,8 @@ using Catch::Contains;
 
 std::shared_ptr<RecordedLaws> some_laws(const Tokens& answer) {
   auto laws = std::make_shared<RecordedLaws>(6);
-  for (const Token token : answer) laws->add(std::vector<float>{0.5F, 1, 0, 2, -1, static_cast<float>(token)}, token, 3);
+  for (const Token token : answer)
+    laws->add(std::vector<float>{0.5F, 1, 0, 2, -1, static_cast<float>(token)}, token, 3);
   return laws;
 }
 
@@ -125,7 +126,8 @@ TEST_CASE("a record is the prompts, answers and limits of a replay") {
   CHECK(completed(0, 1).max_new_tokens == 3);
   CHECK(completed(1, 0).stop_watcher->push(0));
   CHECK(replay.workload(parse_yaml("{type: recorded, limit: 1}", "study")).conversations.size() == 1);
-  CHECK_THROWS_WITH(replay.workload(parse_yaml("{type: random_ids}", "study")), Contains("expected workload: {type: recorded}"));
+  CHECK_THROWS_WITH(replay.workload(parse_yaml("{type: random_ids}", "study")),
+                    Contains("expected workload: {type: recorded}"));
   std::filesystem::create_directories(folder / "other");
   CHECK_THROWS_WITH(LawReplay(folder / "other", {}), Contains("holds no laws.bin"));
   std::filesystem::copy_file(folder / "cell" / kLawsFile, folder / "other" / kLawsFile);

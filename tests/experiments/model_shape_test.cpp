@@ -14,8 +14,10 @@ namespace {
 double listed_parameters(const ModelConfig& config) {
   double total = 0;
   for (const WeightSpec& spec : weight_list(config)) {
-    const bool matrix = spec.kind == WeightKind::Matrix || spec.kind == WeightKind::Embedding || spec.kind == WeightKind::Ternary;
-    if (matrix && spec.name != "transformer.wpe.weight") total += static_cast<double>(spec.shape[0]) * static_cast<double>(spec.shape[1]);
+    const bool matrix =
+        spec.kind == WeightKind::Matrix || spec.kind == WeightKind::Embedding || spec.kind == WeightKind::Ternary;
+    if (matrix && spec.name != "transformer.wpe.weight")
+      total += static_cast<double>(spec.shape[0]) * static_cast<double>(spec.shape[1]);
   }
   return total;
 }

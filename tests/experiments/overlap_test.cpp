@@ -17,10 +17,12 @@ namespace {
 using testing::data_file;
 using testing::TemporaryFolder;
 
-std::shared_ptr<const LanguageModel> random_model(const TemporaryFolder& folder, std::uint64_t seed, int vocab = 31, int context = 64) {
-  const auto config = folder.write("config.json", fmt::format(R"({{"model_type": "llama", "vocab_size": {}, "hidden_size": 16,
+std::shared_ptr<const LanguageModel> random_model(const TemporaryFolder& folder, std::uint64_t seed, int vocab = 31,
+                                                  int context = 64) {
+  const auto config =
+      folder.write("config.json", fmt::format(R"({{"model_type": "llama", "vocab_size": {}, "hidden_size": 16,
       "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": {}, "dtype": "float32"}})",
-                                                              vocab, context));
+                                              vocab, context));
   const auto out = folder.path() / fmt::format("{}-{}-{}", vocab, context, seed);
   make_random(config, out, seed);
   return load_model(out);
@@ -45,7 +47,8 @@ TEST_CASE("a reader's rows are the model's, whatever chunks they are computed in
   Tokens text;
   for (int i = 0; i < 560; ++i) text.push_back((7 * i * i + i) % 31);
   const auto cache = model->make_cache(560);
-  const at::Tensor whole = model->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
+  const at::Tensor whole =
+      model->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
   TextReader reader(*model, text);
   for (const std::size_t row : {0, 255, 256, 511, 559}) {
     const std::span<const float> logits = reader.row(row);
@@ -78,7 +81,8 @@ TEST_CASE("a model agrees with itself, and two models as far as their laws overl
   CHECK(cold.argmax_agreement == warm.argmax_agreement);
   CHECK_THROWS_WITH(measure_overlap(*target, *random_model(folder, 1, 32), passages, at_temperature(1)),
                     Catch::Contains("a vocabulary of 32 tokens, the target has 31"));
-  CHECK_THROWS_WITH(measure_overlap(*target, *draft, std::vector<Passage>{{{1}, 1}}, at_temperature(1)), Catch::Contains("no position"));
+  CHECK_THROWS_WITH(measure_overlap(*target, *draft, std::vector<Passage>{{{1}, 1}}, at_temperature(1)),
+                    Catch::Contains("no position"));
 }
 
 TEST_CASE("prompts are cut from the beginnings of lines to the ends of words, spread over the text") {
@@ -106,7 +110,8 @@ TEST_CASE("the real pair overlaps as was computed elsewhere") {
   CHECK(passages.size() == 12);
   const OverlapReport report = measure_overlap(*target, *draft, passages, at_temperature(1));
   CHECK(report.positions == 12 * 256);
-  // Which 12 windows were taken elsewhere is not known; from one choice to the next these numbers have a deviation of about 0.01.
+  // Which 12 windows were taken elsewhere is not known; from one choice to the next these numbers have a deviation of
+  // about 0.01.
   CHECK(report.argmax_agreement == Approx(0.724).margin(0.02));
   CHECK(report.expected_acceptance == Approx(0.765).margin(0.02));
 }

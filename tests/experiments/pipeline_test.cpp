@@ -23,7 +23,9 @@ TEST_CASE("a pipeline inherits a fed-in acceptance from whatever it is made of")
   CHECK(given_to("{type: cascade, drafter: oracle}") == oracle);
   CHECK(given_to("{type: hybrid, copying: {type: prompt_lookup}, model: {type: oracle}}") == oracle);
   CHECK(given_to("{type: merged, drafters: [{type: prompt_lookup}, {type: oracle}, {type: oracle}]}") == oracle);
-  CHECK(given_to("{type: first_of, drafters: [{type: merged, drafters: [{type: rest}, {type: oracle}]}, {type: model}]}") == oracle);
+  CHECK(given_to(
+            "{type: first_of, drafters: [{type: merged, drafters: [{type: rest}, {type: oracle}]}, {type: model}]}") ==
+        oracle);
   CHECK(given_to("{type: model}", "{type: synthetic, rate: 0.5}") == std::vector<std::string>{"verifier 'synthetic'"});
   CHECK(given_to("{type: first_of, drafters: [{type: prompt_lookup}, {type: model}]}") == none);
   CHECK(given_to("{type: prompt_lookup}") == none);

@@ -41,7 +41,8 @@ Lines written() {
       record.tokens = {5, 6, 7, 8, 9, 10};
       record.finish = "length";
       for (int i = 0; i < 3; ++i)
-        record.rounds.push_back({.drafted = 2, .scored = 3, .depth = 2, .accepted = 1, .emitted = 2, .ns = {i, 2, 3, 4}});
+        record.rounds.push_back(
+            {.drafted = 2, .scored = 3, .depth = 2, .accepted = 1, .emitted = 2, .ns = {i, 2, 3, 4}});
       for (int i = 0; i < 3; ++i) out.rounds.push_back(to_line(round_json(record, i)));
       out.generations.push_back(sealed_line(generation_json(record), kCell, record.rounds.size(), round_lines(record)));
     }
@@ -93,8 +94,9 @@ TEST_CASE("each round that is lost is told with its prompt, and the other prompt
       const RecordsRead read = lines.read();
       REQUIRE(read.damage.size() == 1);
       CHECK(read.records.size() == 3);
-      CHECK_THAT(read.damage[0], Contains(lost < 6 ? "prompt 'one'" : "prompt 'two'") && Contains(lost % 6 < 3 ? "method" : "baseline") &&
-                                     Contains(".jsonl:") && !Contains("\n"));
+      CHECK_THAT(read.damage[0], Contains(lost < 6 ? "prompt 'one'" : "prompt 'two'") &&
+                                     Contains(lost % 6 < 3 ? "method" : "baseline") && Contains(".jsonl:") &&
+                                     !Contains("\n"));
     }
   }
 }
@@ -103,7 +105,8 @@ TEST_CASE("a gap is told where it is") {
   Lines lines = written();
   lines.rounds.erase(lines.rounds.begin() + 7);
   CHECK(lines.read().damage ==
-        std::vector<std::string>{"cell/rounds.jsonl:8: prompt 'two', turn 0, repeat 0, method: round 1 is missing, the next one is 2"});
+        std::vector<std::string>{
+            "cell/rounds.jsonl:8: prompt 'two', turn 0, repeat 0, method: round 1 is missing, the next one is 2"});
 }
 
 TEST_CASE("a changed number is seen by the checksum") {
@@ -127,12 +130,14 @@ TEST_CASE("what a kill leaves is no damage") {
   const RecordsRead read = lines.read();
   CHECK(read.damage.empty());
   CHECK(read.records.size() == 3);
-  CHECK(read.unanswered == std::vector<std::string>{
-                               "cell/rounds.jsonl:10: prompt 'two', turn 0, repeat 0, baseline: its row in generations.jsonl is missing"});
+  CHECK(read.unanswered ==
+        std::vector<std::string>{
+            "cell/rounds.jsonl:10: prompt 'two', turn 0, repeat 0, baseline: its row in generations.jsonl is missing"});
 }
 
 TEST_CASE("an answer that is lost before others is damage with its prompt, also where its line cannot be read") {
-  const std::string lost = "cell/rounds.jsonl:4: prompt 'one', turn 0, repeat 0, baseline: its row in generations.jsonl is missing";
+  const std::string lost =
+      "cell/rounds.jsonl:4: prompt 'one', turn 0, repeat 0, baseline: its row in generations.jsonl is missing";
   for (const Lines& whole : {written(), written_before()}) {
     Lines lines = whole;
     lines.generations.erase(lines.generations.begin() + 1);
@@ -156,16 +161,19 @@ TEST_CASE("rows of another cell are damage, and so are rows without one where al
     CHECK(read.records.empty());
     REQUIRE(read.damage.size() == 4);
     CHECK(read.damage[0] ==
-          "cell/generations.jsonl:1: prompt 'one', turn 0, repeat 0, method: is of the cell 0123456789abcdef, the folder of "
+          "cell/generations.jsonl:1: prompt 'one', turn 0, repeat 0, method: is of the cell 0123456789abcdef, the "
+          "folder of "
           "fedcba9876543210");
   }
   REQUIRE(written_before().read({kCell, true}).damage.size() == 4);
-  CHECK_THAT(written_before().read({kCell, true}).damage[3], Contains("generations.jsonl:4: prompt 'two'") && Contains("names no cell"));
+  CHECK_THAT(written_before().read({kCell, true}).damage[3],
+             Contains("generations.jsonl:4: prompt 'two'") && Contains("names no cell"));
   Lines unsealed = written_before();
   Json row = Json::parse(unsealed.generations[0]);
   row["cell"] = kCell;
   unsealed.generations[0] = to_line(row);
-  CHECK_THAT(unsealed.read({kCell, false}).damage.at(0), Contains("generations.jsonl:1: prompt 'one'") && Contains("has no checksum"));
+  CHECK_THAT(unsealed.read({kCell, false}).damage.at(0),
+             Contains("generations.jsonl:1: prompt 'one'") && Contains("has no checksum"));
   // Called another cell's by hand: the checksum is over the name.
   Lines renamed = written();
   for (std::string& line : renamed.generations) line = replaced(line, kCell, kOther);
@@ -176,24 +184,28 @@ TEST_CASE("rows of another cell are damage, and so are rows without one where al
 TEST_CASE("rows that are there twice are damage with their prompt") {
   Lines lines = written();
   lines.generations.push_back(lines.generations[0]);
-  CHECK(lines.read().damage == std::vector<std::string>{"cell/generations.jsonl:5: prompt 'one', turn 0, repeat 0, method: the answer is "
-                                                        "there twice, first in line 1"});
+  CHECK(lines.read().damage ==
+        std::vector<std::string>{"cell/generations.jsonl:5: prompt 'one', turn 0, repeat 0, method: the answer is "
+                                 "there twice, first in line 1"});
   CHECK(lines.read().records.size() == 3);
   lines = written();
   lines.rounds.push_back(lines.rounds[2]);
-  CHECK(lines.read().damage ==
-        std::vector<std::string>{"cell/rounds.jsonl:13: prompt 'one', turn 0, repeat 0, method: round 2 is there twice"});
+  CHECK(
+      lines.read().damage ==
+      std::vector<std::string>{"cell/rounds.jsonl:13: prompt 'one', turn 0, repeat 0, method: round 2 is there twice"});
   lines.rounds.back() = replaced(lines.rounds.back(), "\"score_ns\":2", "\"score_ns\":9");
-  CHECK_THAT(lines.read().damage.at(0), Contains("rounds.jsonl:13: prompt 'one'") && Contains("two different rounds 2"));
+  CHECK_THAT(lines.read().damage.at(0),
+             Contains("rounds.jsonl:13: prompt 'one'") && Contains("two different rounds 2"));
   lines.rounds.pop_back();
   lines.generations.push_back(lines.generations[0]);
   lines.generations.back() = replaced(lines.generations.back(), "\"tokens\":[5,", "\"tokens\":[4,");
-  CHECK_THAT(lines.read().damage.at(0), Contains("generations.jsonl:5: prompt 'one'") && Contains("two different answers"));
+  CHECK_THAT(lines.read().damage.at(0),
+             Contains("generations.jsonl:5: prompt 'one'") && Contains("two different answers"));
 }
 
 TEST_CASE("every key of every row with a value of another type is damage with file, line and key") {
-  const std::vector<Json> wrong = {nullptr,        true,        -1, 1.5, 1e300, "x", Json::array(), Json::array({"a", nullptr}),
-                                   Json::object(), {{"a", {1}}}};
+  const std::vector<Json> wrong = {
+      nullptr, true, -1, 1.5, 1e300, "x", Json::array(), Json::array({"a", nullptr}), Json::object(), {{"a", {1}}}};
   for (const bool of_rounds : {false, true}) {
     const Lines whole = written();
     const Json row = Json::parse(of_rounds ? whole.rounds[4] : whole.generations[1]);
@@ -206,7 +218,8 @@ TEST_CASE("every key of every row with a value of another type is damage with fi
         (of_rounds ? lines.rounds[4] : lines.generations[1]) = to_line(changed);
         const RecordsRead read = lines.read();
         INFO(key << " = " << bad);
-        // A row that is none leaves its own line, and where it was a round also the prompt that misses it; a null is unknown, and the checksum tells.
+        // A row that is none leaves its own line, and where it was a round also the prompt that misses it; a null is
+        // unknown, and the checksum tells.
         REQUIRE_FALSE(read.damage.empty());
         for (const std::string& damage : read.damage)
           CHECK_THAT(damage, Contains(".jsonl:") && !Contains("\n") && !Contains("json.exception"));

@@ -40,16 +40,18 @@ void write_study(const testing::TemporaryFolder& folder, double speedup = 1.5) {
   const auto cell = [](const char* name, const char* hash, int k) -> Json {
     return {{"name", name}, {"hash", hash}, {"settings", {{"pipeline.drafter", {{"type", "model"}, {"k", k}}}}}};
   };
-  const Json index = {
-      {"study", "made"},
-      {"cells", {cell(kEvilName, "aaaaaaaaaaaaaaaa", 1), cell("begun", "bbbbbbbbbbbbbbbb", 2), cell("never", "cccccccccccccccc", 3)}}};
+  const Json index = {{"study", "made"},
+                      {"cells",
+                       {cell(kEvilName, "aaaaaaaaaaaaaaaa", 1), cell("begun", "bbbbbbbbbbbbbbbb", 2),
+                        cell("never", "cccccccccccccccc", 3)}}};
   folder.write("study.json", index.dump());
   std::filesystem::create_directories(folder.path() / "aaaaaaaaaaaaaaaa");
   std::filesystem::create_directories(folder.path() / "bbbbbbbbbbbbbbbb");
   folder.write("aaaaaaaaaaaaaaaa/manifest.json", Json({{"cpu", {{"model", "P"}}}, {"threads", 2}}).dump());
-  folder.write(
-      "aaaaaaaaaaaaaaaa/summary.json",
-      Json({{"complete", true}, {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/summary.json",
+               Json({{"complete", true},
+                     {"tasks", {{"overall", made_task(speedup)}, {"qa", made_task(2)}, {"rag", made_task(1)}}}})
+                   .dump());
   GenerationRecord record{.conversation = "1", .tokens = {1, 2}, .text = "x"};
   record.rounds.push_back({.drafted = 1, .scored = 2, .depth = 1, .accepted = 1, .emitted = 2});
   // As before rows named their cell, so that summaries may be written by hand; summary_check_test.cpp has those of now.
@@ -86,7 +88,8 @@ TEST_CASE("an interval says what it is over, and where there is none, why") {
   CHECK(interval_text(*study.cells[0].overall()) == "1.25 to 1.75 (3 batches of 12 prompts)");
   CHECK(interval_text(*study.cells[1].overall()) == "none (1 batch of 12 prompts)");
   const std::vector<std::string> said = notes(study);
-  CHECK(std::count(said.begin(), said.end(), "no interval: all 12 prompts ran in one batch, which is one sample.") == 1);
+  CHECK(std::count(said.begin(), said.end(), "no interval: all 12 prompts ran in one batch, which is one sample.") ==
+        1);
 }
 
 TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the notes, from files alone") {
@@ -102,15 +105,17 @@ TEST_CASE("a lossless cell whose tokens differ is a finding in the table and the
     return table.rows[0].at(static_cast<std::size_t>(column));
   };
   CHECK(tokens() == "75% (not examined)");
-  folder.write("aaaaaaaaaaaaaaaa/divergence.json", R"({"differences": [{"task": "qa", "tie": true, "words": "prompt 7 differs: a tie"},
+  folder.write("aaaaaaaaaaaaaaaa/divergence.json",
+               R"({"differences": [{"task": "qa", "tie": true, "words": "prompt 7 differs: a tie"},
                                                          {"task": "qa", "tie": false, "words": "prompt 8 differs: NOT a tie"}]})");
   CHECK(tokens() == "75% (1 tie, 1 NOT EXPLAINED)");
   const std::vector<std::string> said = notes(read_study_folder(folder.path()));
   CHECK(std::any_of(said.begin(), said.end(), [](const std::string& note) {
-    return note.find("1 tie, 1 NOT EXPLAINED. prompt 8 differs: NOT a tie. prompt 7 differs: a tie.") != std::string::npos;
+    return note.find("1 tie, 1 NOT EXPLAINED. prompt 8 differs: NOT a tie. prompt 7 differs: a tie.") !=
+           std::string::npos;
   }));
-  for (const char* broken :
-       {"{}", "{\"differences\": 3}", "{\"differences\": [1]}", "{\"differences\": [{\"tie\": \"x\", \"words\": \"y\"}]}"}) {
+  for (const char* broken : {"{}", "{\"differences\": 3}", "{\"differences\": [1]}",
+                             "{\"differences\": [{\"tie\": \"x\", \"words\": \"y\"}]}"}) {
     folder.write("aaaaaaaaaaaaaaaa/divergence.json", broken);
     const StudyFolder study = read_study_folder(folder.path());
     CHECK(study.cells[0].state == CellState::Damaged);
@@ -146,7 +151,8 @@ TEST_CASE("a report has a row for each cell and task; what is not there is '-' o
   CHECK(number(2, "tokens/s") == "15.0");
   CHECK(number(2, "same tokens") == "-");
   const std::string text = report_text(study);
-  CHECK_THAT(text, Contains("1.25 to 1.75") && Contains("begun [incomplete]") && Contains("never [missing]") && !Contains(kEvilName));
+  CHECK_THAT(text, Contains("1.25 to 1.75") && Contains("begun [incomplete]") && Contains("never [missing]") &&
+                       !Contains(kEvilName));
   const std::string markdown = report_markdown(study);
   CHECK_THAT(markdown, Contains("\\</script\\> \"a\", b\\|c") && Contains("Complete: 1 of 3 cells."));
   const ReportTable depths = depth_rows(study);
@@ -179,7 +185,9 @@ TEST_CASE("what was fed in, imported or timed on a busy machine says so in every
   Json good = made_task(1.5);
   good["requests"] = 12;
   good["decode_speedup"] = 1.625;
-  const auto performance = [](double iid) { return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}}); };
+  const auto performance = [](double iid) {
+    return Json({{"predicted", {{"iid", iid}, {"oracle", 2 * iid}}}, {"reason", "a reason"}});
+  };
   folder.write("aaaaaaaaaaaaaaaa/summary.json",
                Json({{"complete", true}, {"tasks", {{"overall", task}}}, {"performance", performance(0.5)}}).dump());
   folder.write("bbbbbbbbbbbbbbbb/manifest.json", Json({{"imported_from", "rows.jsonl"}}).dump());
@@ -190,20 +198,23 @@ TEST_CASE("what was fed in, imported or timed on a busy machine says so in every
                                                     .dump());
   const StudyFolder study = read_study_folder(folder.path());
   CHECK(study.cells[0].overall()->unreliable());
-  CHECK_THAT(report_text(study), Contains("unreliable timing") && Contains("Its speed-up is no result") && Contains("[given acceptance]") &&
-                                     Contains("it is recomputed, not measured") && Contains("another program's rows, rows.jsonl"));
-  CHECK_THAT(report_csv(study), Contains(",decode_speedup,") && Contains(",5.5,") && Contains(",1.625,") && Contains("drafter 'oracle'") &&
-                                    Contains("given_acceptance,imported_from\n"));
+  CHECK_THAT(report_text(study), Contains("unreliable timing") && Contains("Its speed-up is no result") &&
+                                     Contains("[given acceptance]") && Contains("it is recomputed, not measured") &&
+                                     Contains("another program's rows, rows.jsonl"));
+  CHECK_THAT(report_csv(study), Contains(",decode_speedup,") && Contains(",5.5,") && Contains(",1.625,") &&
+                                    Contains("drafter 'oracle'") && Contains("given_acceptance,imported_from\n"));
   CHECK(report_json(study)["cells"][1]["given_acceptance"] == "drafter 'oracle'");
   // Decoding against what is predicted of decoding, and nothing where the clock cannot be believed.
   const PlotFiles predicted = plot_files(study, "predicted", "svg");
   CHECK(predicted.data == "1.75\t1.625\n\n\n3.5\t1.625\n");
   CHECK_THAT(predicted.script, Contains("predicted decode speed-up") && Contains("measured decode speed-up"));
-  CHECK_THAT(plot_files(study, "speedup", "svg").data, Contains("(unreliable timing)") && Contains("begun (given acceptance)"));
+  CHECK_THAT(plot_files(study, "speedup", "svg").data,
+             Contains("(unreliable timing)") && Contains("begun (given acceptance)"));
   REQUIRE(predicted_rows(study).headings[2] == "decode speed-up");
   CHECK(predicted_rows(study).rows[1][2] == "1.62x");
   const Comparison same = compare(study, study);
-  CHECK_THAT(comparison_text(study, study, same), Contains("unreliable timing") && Contains("begun [given acceptance]"));
+  CHECK_THAT(comparison_text(study, study, same),
+             Contains("unreliable timing") && Contains("begun [given acceptance]"));
   CHECK(comparison_json(study, study, same)["cells"][0]["speedup_ratio"].is_null());
   CHECK(comparison_json(study, study, same)["cells"][0]["a"]["verdict"] == "unreliable timing");
   CHECK(comparison_json(study, study, same)["cells"][1]["speedup_ratio"] == 1.0);
@@ -257,12 +268,15 @@ TEST_CASE("the page holds no text that could end its script") {
   const testing::TemporaryFolder folder;
   write_study(folder);
   const std::string page = report_page(read_study_folder(folder.path()), "/* Chart */");
-  CHECK_THAT(page, !Contains("<img") && !Contains("</script> \"a\"") && Contains("\\u003c/script\\u003e") && Contains("/* Chart */"));
+  CHECK_THAT(page, !Contains("<img") && !Contains("</script> \"a\"") && Contains("\\u003c/script\\u003e") &&
+                       Contains("/* Chart */"));
   const auto file = folder.write("chart.js", "Chart = '</SCRIPT>'");
   CHECK_THROWS_WITH(chart_js_source(file.string()), Contains("chart.js"));
 }
 
-TEST_CASE("a study that cannot be used is one line with the file; of a cell's file the line is its damage, and the other cells are shown") {
+TEST_CASE(
+    "a study that cannot be used is one line with the file; of a cell's file the line is its damage, and the other "
+    "cells are shown") {
   const testing::TemporaryFolder folder;
   CHECK_THROWS_WITH(read_study_folder(folder.path()), Contains("is not the folder of a study"));
   const auto refused = [&](const char* name, const std::string& content, const char* message) {
@@ -273,12 +287,14 @@ TEST_CASE("a study that cannot be used is one line with the file; of a cell's fi
   refused("study.json", "{\"study\": \"x\"", "not JSON");
   refused("study.json", "[]", "expected an object, found an array");
   refused("study.json", R"({"study": "x"})", "key 'cells' is missing");
-  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})", "/cells/0/hash: expected 16 hexadecimal digits");
+  refused("study.json", R"({"study": "x", "cells": [{"name": "a", "hash": "../.."}]})",
+          "/cells/0/hash: expected 16 hexadecimal digits");
   refused("study.json", R"({"study": "x", "cells": [{"name": 1, "hash": "aaaaaaaaaaaaaaaa"}]})",
           "/cells/0/name: expected a string, found a number");
   const auto damaged = [&](const char* name, const std::string& content, const char* message) {
     write_study(folder);
-    folder.write("bbbbbbbbbbbbbbbb/summary.json", Json({{"complete", true}, {"tasks", {{"overall", made_task(1.25)}}}}).dump());
+    folder.write("bbbbbbbbbbbbbbbb/summary.json",
+                 Json({{"complete", true}, {"tasks", {{"overall", made_task(1.25)}}}}).dump());
     folder.write(name, content);
     const StudyFolder study = read_study_folder(folder.path());
     CHECK(study.cells[0].state == CellState::Damaged);
@@ -289,11 +305,15 @@ TEST_CASE("a study that cannot be used is one line with the file; of a cell's fi
   damaged("aaaaaaaaaaaaaaaa/summary.json", "{\"complete\": tr", "not JSON");
   damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": "fast"}}})",
           "/tasks/overall/speedup: expected a number, found a string");
-  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})", "not JSON");
-  damaged("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
-  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
+  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"speedup": 1e999}}})",
+          "not JSON");
+  damaged("aaaaaaaaaaaaaaaa/summary.json", "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}",
+          "deeper than 64");
+  damaged("aaaaaaaaaaaaaaaa/summary.json",
+          R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2x": [1]}}}})",
           "/2x: its key is not a depth");
-  damaged("aaaaaaaaaaaaaaaa/summary.json", R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
+  damaged("aaaaaaaaaaaaaaaa/summary.json",
+          R"({"complete": true, "tasks": {"overall": {"acceptance_histogram_by_depth": {"2": ["a"]}}}})",
           "/2/0: expected a number, found a string");
   damaged("aaaaaaaaaaaaaaaa/manifest.json", R"({"threads": [1]})", "/threads: expected a number, found an array");
 }
@@ -305,24 +325,26 @@ TEST_CASE("a cell whose records are damaged shows no number and is not compared"
   const StudyFolder study = read_study_folder(folder.path());
   CHECK(study.cells[0].state == CellState::Damaged);
   CHECK(study.cells[0].overall() == nullptr);
-  CHECK_THAT(report_text(study),
-             Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") && Contains("1 round recorded, 0 found"));
+  CHECK_THAT(report_text(study), Contains("[damaged]") && Contains("generations.jsonl:1: prompt '1'") &&
+                                     Contains("1 round recorded, 0 found"));
   CHECK_THROWS_WITH(compare(study, study), Contains("generations.jsonl:1") && Contains("1 round recorded, 0 found"));
   // Rows that are whole, but not those that the summary was made of.
   write_study(folder);
   Json summary = Json::parse(testing::read_file(folder.path() / "aaaaaaaaaaaaaaaa/summary.json"));
   summary["records"] = {{"generations", 2}, {"checksum", "xxh3:00"}};
   folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
-  CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was made of 2 generations, 1 are there"));
+  CHECK_THAT(read_study_folder(folder.path()).cells[0].damage,
+             Contains("summary.json: was made of 2 generations, 1 are there"));
   summary["records"]["generations"] = 1;
   folder.write("aaaaaaaaaaaaaaaa/summary.json", summary.dump());
   CHECK_THAT(read_study_folder(folder.path()).cells[0].damage, Contains("summary.json: was not made of the records"));
 }
 
 // Calls f for every place of a document with the document in which the place holds another kind of value.
-void for_each_wrong_type(const Json& document, const std::function<void(const Json& changed, const std::string& place)>& f) {
-  const std::vector<Json> wrong = {nullptr,        true,        -7, 1.5, 1e300, "text", Json::array(), Json::array({"a", 1}),
-                                   Json::object(), {{"a", {1}}}};
+void for_each_wrong_type(const Json& document,
+                         const std::function<void(const Json& changed, const std::string& place)>& f) {
+  const std::vector<Json> wrong = {
+      nullptr, true, -7, 1.5, 1e300, "text", Json::array(), Json::array({"a", 1}), Json::object(), {{"a", {1}}}};
   const Json flat = document.flatten();
   for (const auto& [place, value] : flat.items()) {
     for (std::string at = place; !at.empty(); at = at.substr(0, at.rfind('/'))) {
@@ -338,7 +360,8 @@ void for_each_wrong_type(const Json& document, const std::function<void(const Js
 TEST_CASE("every key of every file with a value of another type is read or is one line with the file") {
   const testing::TemporaryFolder folder;
   write_study(folder);
-  folder.write("aaaaaaaaaaaaaaaa/prediction.json", Json({{"num_speculative_tokens", 3}, {"expected_acceptance_on_text", 0.5}}).dump());
+  folder.write("aaaaaaaaaaaaaaaa/prediction.json",
+               Json({{"num_speculative_tokens", 3}, {"expected_acceptance_on_text", 0.5}}).dump());
   Json manifest = {{"started", "now"},
                    {"foretell", {{"version", "1"}, {"revision", "r"}, {"compiler", "c"}}},
                    {"cpu", {{"model", "P"}, {"flags", {"avx2"}}}},
@@ -352,7 +375,8 @@ TEST_CASE("every key of every file with a value of another type is read or is on
   folder.write("aaaaaaaaaaaaaaaa/manifest.json", manifest.dump());
   const std::string cell = "aaaaaaaaaaaaaaaa/";
   int read = 0, refused = 0;
-  for (const std::string& name : {std::string("study.json"), cell + "summary.json", cell + "manifest.json", cell + "prediction.json"}) {
+  for (const std::string& name :
+       {std::string("study.json"), cell + "summary.json", cell + "manifest.json", cell + "prediction.json"}) {
     const std::string whole = testing::read_file(folder.path() / name);
     for_each_wrong_type(Json::parse(whole), [&](const Json& changed, const std::string& place) {
       folder.write(name, changed.dump());
@@ -417,14 +441,19 @@ TEST_CASE("a plot's script holds no text of the study") {
 TEST_CASE("answer rows become a study: rounds from accept lengths, and null for what they do not say") {
   const testing::TemporaryFolder folder;
   const auto row = [](int id, const std::string& more) {
-    return fmt::format(R"({{"question_id": {}, "category": "qa", "model_id": "m", "choices": [{{"index": 0, "turns": ["a", "b"], {}}}]}})",
-                       id, more) +
+    return fmt::format(
+               R"({{"question_id": {}, "category": "qa", "model_id": "m", "choices": [{{"index": 0, "turns": ["a", "b"], {}}}]}})",
+               id, more) +
            "\n";
   };
   const auto answers = folder.write(
-      "a.jsonl", row(1, R"("decoding_steps": [1, 2], "new_tokens": [3, 4], "wall_time": [0.5, 0.5], "accept_lengths": [3, 2, 2])"));
+      "a.jsonl",
+      row(1,
+          R"("decoding_steps": [1, 2], "new_tokens": [3, 4], "wall_time": [0.5, 0.5], "accept_lengths": [3, 2, 2])"));
   const auto plain = folder.write(
-      "b.jsonl", row(1, R"("decoding_steps": [3, 4], "new_tokens": [3, 4], "wall_time": [1, 1], "accept_lengths": [1, 1, 1, 1, 1, 1, 1])"));
+      "b.jsonl",
+      row(1,
+          R"("decoding_steps": [3, 4], "new_tokens": [3, 4], "wall_time": [1, 1], "accept_lengths": [1, 1, 1, 1, 1, 1, 1])"));
   CHECK(import_spec_bench({.answers = answers, .baseline = plain, .out = folder.path() / "out"}) == "m");
   const StudyFolder study = read_study_folder(folder.path() / "out");
   REQUIRE(study.cells.size() == 1);
@@ -437,15 +466,19 @@ TEST_CASE("answer rows become a study: rounds from accept lengths, and null for 
   CHECK(*overall.at("speedup") == Approx(2.0));
   CHECK_FALSE(overall.at("drafted").has_value());
   CHECK_FALSE(overall.at("score_ms").has_value());
-  CHECK_THROWS_WITH(import_spec_bench({.answers = answers, .out = folder.path() / "out"}), Contains("holds a study already"));
+  CHECK_THROWS_WITH(import_spec_bench({.answers = answers, .out = folder.path() / "out"}),
+                    Contains("holds a study already"));
   const auto questions = folder.write("q.jsonl", "{\"question_id\": 7, \"category\": \"qa\", \"turns\": [\"x\"]}\n");
   CHECK_THROWS_WITH(import_spec_bench({.answers = answers, .questions = questions, .out = folder.path() / "new"}),
                     Contains("question 1 is not in"));
-  const auto absurd =
-      folder.write("c.jsonl", row(1, R"("decoding_steps": [1], "new_tokens": [2000000000], "wall_time": [1], "accept_lengths": [1])"));
-  CHECK_THROWS_WITH(import_spec_bench({.answers = absurd, .out = folder.path() / "new"}), Contains("new_tokens is 2000000000"));
+  const auto absurd = folder.write(
+      "c.jsonl",
+      row(1, R"("decoding_steps": [1], "new_tokens": [2000000000], "wall_time": [1], "accept_lengths": [1])"));
+  CHECK_THROWS_WITH(import_spec_bench({.answers = absurd, .out = folder.path() / "new"}),
+                    Contains("new_tokens is 2000000000"));
   const auto twice = folder.write("d.jsonl", testing::read_file(answers) + testing::read_file(answers));
-  CHECK_THROWS_WITH(import_spec_bench({.answers = twice, .out = folder.path() / "new"}), Contains("question 1 is answered twice"));
+  CHECK_THROWS_WITH(import_spec_bench({.answers = twice, .out = folder.path() / "new"}),
+                    Contains("question 1 is answered twice"));
 }
 
 }  // namespace foretell

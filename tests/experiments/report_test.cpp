@@ -23,7 +23,8 @@ CellResult result_of(const std::string& workload, const std::string& task) {
 TEST_CASE("a study of one named task has a row for it and one for all, one of unnamed prompts a row for each cell") {
   const std::string named = results_table({result_of("spec_bench", "math_reasoning")});
   CHECK_THAT(named, Contains("the cell\n") && Contains("\n  math_reasoning") && Contains("\n  overall"));
-  const std::vector<std::pair<std::string, std::string>> plain = {{"random_ids", "random_ids"}, {"jsonl", "prompts"}, {"text", "text"}};
+  const std::vector<std::pair<std::string, std::string>> plain = {
+      {"random_ids", "random_ids"}, {"jsonl", "prompts"}, {"text", "text"}};
   for (const auto& [workload, task] : plain) {
     const std::string unnamed = results_table({result_of(workload, task)});
     CHECK_THAT(unnamed, Contains("the cell  ") && !Contains("overall"));
@@ -36,7 +37,8 @@ TEST_CASE("inflated models are said, and stand in JSON") {
   CHECK(to_json(result.inflated).is_null());
   result.inflated.target = "tiny (4 layers\n)";
   CHECK(inflation_note({result, result}) ==
-        "The target is inflated: tiny (4 layers ), padded with zeros to a larger shape. Its tokens are the small model's, its cost the "
+        "The target is inflated: tiny (4 layers ), padded with zeros to a larger shape. Its tokens are the small "
+        "model's, its cost the "
         "large one's.\n");
   CHECK(to_json(result.inflated).at("target") == *result.inflated.target);
 }

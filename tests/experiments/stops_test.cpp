@@ -36,9 +36,12 @@ TEST_CASE("a stop string is found wherever its tokens end") {
       std::size_t stopped = 0;
       for (std::size_t n = 1; n <= answer.size() && stopped == 0; ++n)
         if (watcher->push(answer[n - 1])) stopped = n;
-      if (stopped != expected) FAIL_CHECK("'" << stops[1] << "' at " << begin << ": after " << stopped << " tokens, expected " << expected);
+      if (stopped != expected)
+        FAIL_CHECK("'" << stops[1] << "' at " << begin << ": after " << stopped << " tokens, expected " << expected);
       ++found;
-      const auto of_one_token = [&](Token token) { return tokenizer->decode(Tokens{token}).find(stops[1]) != std::string::npos; };
+      const auto of_one_token = [&](Token token) {
+        return tokenizer->decode(Tokens{token}).find(stops[1]) != std::string::npos;
+      };
       spanning += std::none_of(answer.begin(), answer.end(), of_one_token);
     }
   }

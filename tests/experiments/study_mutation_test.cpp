@@ -11,8 +11,9 @@
 namespace foretell {
 namespace {
 
-using Rebuild = std::function<ConfigValue(ConfigValue)>;                // the document with another value in a place
-using Visit = std::function<void(const std::string&, const Rebuild&)>;  // a place: its path without the numbers of lists
+using Rebuild = std::function<ConfigValue(ConfigValue)>;  // the document with another value in a place
+using Visit =
+    std::function<void(const std::string&, const Rebuild&)>;  // a place: its path without the numbers of lists
 
 void visit_values(const ConfigValue& value, const std::string& path, const Rebuild& rebuild, const Visit& visit) {
   if (!path.empty()) visit(path, rebuild);
@@ -38,8 +39,10 @@ void visit_values(const ConfigValue& value, const std::string& path, const Rebui
 
 std::vector<ConfigValue> replacements() {
   std::vector<ConfigValue> out = {ConfigValue(), ConfigValue::list({}), ConfigValue::map({}),
-                                  ConfigValue::scalar("\x1b[31mred\xe2\x80\xae", {}, true), ConfigValue::scalar("", {}, true)};
-  for (const char* number : {"-1", "0", "99999999999999999999", "1e300", ".nan", "none"}) out.push_back(ConfigValue::scalar(number));
+                                  ConfigValue::scalar("\x1b[31mred\xe2\x80\xae", {}, true),
+                                  ConfigValue::scalar("", {}, true)};
+  for (const char* number : {"-1", "0", "99999999999999999999", "1e300", ".nan", "none"})
+    out.push_back(ConfigValue::scalar(number));
   out.push_back(ConfigValue::list({ConfigValue::scalar("1"), ConfigValue::map({{"a", ConfigValue(), {}}})}));
   out.push_back(ConfigValue::map({{"type", ConfigValue::scalar("nobody"), {}}}));
   const ConfigValue one = ConfigValue::scalar("1");

@@ -30,8 +30,11 @@ std::vector<GenerationRecord> three_prompts() {
       record.wall_ns = arm == Arm::Method ? 1000 : 1700;
       const int emitted = arm == Arm::Method ? 2 : 1;
       for (int i = 0; i < 4; i += emitted)
-        record.rounds.push_back(
-            {.drafted = emitted - 1, .scored = emitted, .depth = emitted - 1, .accepted = emitted - 1, .emitted = emitted});
+        record.rounds.push_back({.drafted = emitted - 1,
+                                 .scored = emitted,
+                                 .depth = emitted - 1,
+                                 .accepted = emitted - 1,
+                                 .emitted = emitted});
       records.push_back(std::move(record));
     }
   }
@@ -42,9 +45,10 @@ std::vector<GenerationRecord> three_prompts() {
 class SealedStudy {
  public:
   SealedStudy() {
-    folder_.write(
-        "study.json",
-        Json({{"study", "s"}, {"cells", {{{"name", "x"}, {"hash", kFirstCell}}, {{"name", "y"}, {"hash", kSecondCell}}}}}).dump());
+    folder_.write("study.json",
+                  Json({{"study", "s"},
+                        {"cells", {{{"name", "x"}, {"hash", kFirstCell}}, {{"name", "y"}, {"hash", kSecondCell}}}}})
+                      .dump());
     for (const std::string cell : {kFirstCell, kSecondCell}) {
       std::filesystem::create_directories(path(cell));
       write(cell, "manifest.json", Json({{"format", kResultsFormat}, {"cell_hash", cell}}));
@@ -56,15 +60,20 @@ class SealedStudy {
       folder_.write(cell + "/generations.jsonl", generations);
       folder_.write(cell + "/rounds.jsonl", rounds);
       write(cell, "prediction.json",
-            {{"num_speculative_tokens", 1}, {"expected_acceptance_on_text", 0.5}, {"expected_acceptance_on_output", 0.5}});
-      Json made = {{"complete", true}, {"fold", to_json(FoldOptions{})}, {"tasks", to_json(fold(three_prompts(), {}), {})}};
+            {{"num_speculative_tokens", 1},
+             {"expected_acceptance_on_text", 0.5},
+             {"expected_acceptance_on_output", 0.5}});
+      Json made = {
+          {"complete", true}, {"fold", to_json(FoldOptions{})}, {"tasks", to_json(fold(three_prompts(), {}), {})}};
       seal(cell, std::move(made));
     }
   }
 
   std::filesystem::path path(const std::string& cell) const { return folder_.path() / cell; }
   Json summary() const { return Json::parse(testing::read_file(path(kFirstCell) / "summary.json")); }
-  void write(const std::string& cell, const std::string& name, const Json& content) { folder_.write(cell + "/" + name, content.dump(2)); }
+  void write(const std::string& cell, const std::string& name, const Json& content) {
+    folder_.write(cell + "/" + name, content.dump(2));
+  }
   // As the program itself does.
   void seal(const std::string& cell, Json summary) {
     summary.erase("checksum");
@@ -113,7 +122,8 @@ TEST_CASE("every number of a summary that is edited is seen, by its checksum and
     CHECK_THAT(written.damage(), Contains("summary.json: was changed after it was written"));
     if (!pointer.starts_with("/tasks")) continue;
     written.seal(kFirstCell, changed);
-    CHECK_THAT(written.damage(), Contains("summary.json: " + pointer + " is ") && Contains("but the records beside it give"));
+    CHECK_THAT(written.damage(),
+               Contains("summary.json: " + pointer + " is ") && Contains("but the records beside it give"));
     ++edited;
   }
   CHECK(edited > 40);
@@ -155,10 +165,12 @@ TEST_CASE("records and summary that are copied together from another cell are da
     return written.damage();
   };
   CHECK_THAT(copied({"generations.jsonl", "rounds.jsonl", "summary.json"}),
-             Contains("generations.jsonl:1: prompt 'one'") && Contains("is of the cell bbbbbbbbbbbbbbbb, the folder of aaaaaaaaaaaaaaaa"));
+             Contains("generations.jsonl:1: prompt 'one'") &&
+                 Contains("is of the cell bbbbbbbbbbbbbbbb, the folder of aaaaaaaaaaaaaaaa"));
   CHECK_THAT(copied({"generations.jsonl", "rounds.jsonl", "summary.json", "manifest.json"}),
              Contains("manifest.json: is of the cell bbbbbbbbbbbbbbbb"));
-  CHECK_THAT(copied({"summary.json"}), Contains("summary.json: was changed after it was written, or is another cell's"));
+  CHECK_THAT(copied({"summary.json"}),
+             Contains("summary.json: was changed after it was written, or is another cell's"));
 }
 
 TEST_CASE("a lost answer is told with its prompt, the last one as well") {
@@ -176,8 +188,8 @@ TEST_CASE("a lost answer is told with its prompt, the last one as well") {
       };
       without("generations.jsonl");
       if (with_rounds) without("rounds.jsonl");
-      CHECK_THAT(written.damage(),
-                 Contains(fmt::format("prompt '{}', turn 0, repeat 0, baseline: its row ", prompt)) && Contains(".jsonl"));
+      CHECK_THAT(written.damage(), Contains(fmt::format("prompt '{}', turn 0, repeat 0, baseline: its row ", prompt)) &&
+                                       Contains(".jsonl"));
     }
   }
 }

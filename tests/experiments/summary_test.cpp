@@ -26,8 +26,13 @@ RoundRecord chain_round(int drafted, int accepted) {
 
 GenerationRecord record(const std::string& id, const std::string& task, Arm arm, int repeat, std::int64_t ms,
                         std::vector<RoundRecord> rounds) {
-  GenerationRecord out{
-      .conversation = id, .category = task, .task = task, .repeat = repeat, .arm = arm, .prompt_tokens = 3, .finish = "length"};
+  GenerationRecord out{.conversation = id,
+                       .category = task,
+                       .task = task,
+                       .repeat = repeat,
+                       .arm = arm,
+                       .prompt_tokens = 3,
+                       .finish = "length"};
   for (const RoundRecord& round : rounds) out.tokens.insert(out.tokens.end(), round.emitted, 7);
   out.wall_ns = ms * 1'000'000;
   out.prefill_ns = 1'000'000;
@@ -89,8 +94,11 @@ TEST_CASE("answers that differ from the baseline's are counted") {
 }
 
 TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") {
-  const auto plain = [](int tokens) { return std::vector<RoundRecord>(static_cast<std::size_t>(tokens), chain_round(0, 0)); };
-  // 10 tokens twice as fast, 90 as fast as the baseline: 110 ms to 100 ms, where the mean of the two ratios would be 1.5.
+  const auto plain = [](int tokens) {
+    return std::vector<RoundRecord>(static_cast<std::size_t>(tokens), chain_round(0, 0));
+  };
+  // 10 tokens twice as fast, 90 as fast as the baseline: 110 ms to 100 ms, where the mean of the two ratios would
+  // be 1.5.
   const std::vector<GenerationRecord> records = {
       record("short", "qa", Arm::Baseline, 0, 20, plain(10)), record("short", "qa", Arm::Method, 0, 10, plain(10)),
       record("long", "qa", Arm::Baseline, 0, 90, plain(90)), record("long", "qa", Arm::Method, 0, 90, plain(90))};
@@ -103,18 +111,23 @@ TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") 
 
 TEST_CASE("each limit of goodput counts by itself") {
   const std::vector<RoundRecord> plain(4, chain_round(0, 0));
-  GenerationRecord quick = record("1", "qa", Arm::Method, 0, 40, plain), slow = record("2", "qa", Arm::Method, 0, 60, plain);
+  GenerationRecord quick = record("1", "qa", Arm::Method, 0, 40, plain),
+                   slow = record("2", "qa", Arm::Method, 0, 60, plain);
   quick.round_ends = {10'000'000, 20'000'000, 30'000'000, 40'000'000};
   slow.round_ends = {15'000'000, 30'000'000, 45'000'000, 60'000'000};
   const std::vector<GenerationRecord> records = {quick, slow};
-  const auto goodput_of = [&](const LatencyTargets& targets) { return fold(records, {.targets = targets}).at("qa").goodput; };
+  const auto goodput_of = [&](const LatencyTargets& targets) {
+    return fold(records, {.targets = targets}).at("qa").goodput;
+  };
   CHECK_FALSE(goodput_of({}).has_value());
   // One after the other the two take 100 ms.
   CHECK(*goodput_of({.time_to_first_token_ns = 12e6}) == Approx(10));
   CHECK(*goodput_of({.time_per_output_token_ns = 12e6}) == Approx(10));
   CHECK(*goodput_of({.end_to_end_ns = 50e6}) == Approx(10));
-  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 70e6}) == Approx(20));
-  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 30e6}) == Approx(0));
+  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 70e6}) ==
+        Approx(20));
+  CHECK(*goodput_of({.time_to_first_token_ns = 20e6, .time_per_output_token_ns = 20e6, .end_to_end_ns = 30e6}) ==
+        Approx(0));
 }
 
 TEST_CASE("times that mean nothing are not reported, and the baseline's speed-up is 1") {
@@ -157,8 +170,10 @@ TEST_CASE("quality is folded by request and by token") {
 TEST_CASE("a drafter that got nothing accepted never wins, whatever the clock says") {
   std::vector<GenerationRecord> records;
   for (int i = 0; i < 12; ++i) {
-    records.push_back(record(std::to_string(i), "qa", Arm::Baseline, 0, 60 + i, std::vector<RoundRecord>(2, chain_round(0, 0))));
-    records.push_back(record(std::to_string(i), "qa", Arm::Method, 0, 30 + i % 3, std::vector<RoundRecord>(2, chain_round(3, 0))));
+    records.push_back(
+        record(std::to_string(i), "qa", Arm::Baseline, 0, 60 + i, std::vector<RoundRecord>(2, chain_round(0, 0))));
+    records.push_back(
+        record(std::to_string(i), "qa", Arm::Method, 0, 30 + i % 3, std::vector<RoundRecord>(2, chain_round(3, 0))));
   }
   const Judgement drafted = fold(records, {.drafts = true}).at("overall").judgement;
   CHECK(drafted.unreliable());
@@ -207,13 +222,15 @@ TEST_CASE("what was timed beside other work gets no verdict of speed") {
   for (int i = 0; i < 20; ++i)
     for (const Arm arm : {Arm::Method, Arm::Baseline})
       for (int repeat = 0; repeat < 3; ++repeat)
-        records.push_back(record(std::to_string(i), "qa", arm, repeat, arm == Arm::Method ? 20 : 60 + i, {chain_round(3, 3)}));
+        records.push_back(
+            record(std::to_string(i), "qa", arm, repeat, arm == Arm::Method ? 20 : 60 + i, {chain_round(3, 3)}));
   const auto with = [&](Arm arm, double first, double others) {
     for (GenerationRecord& r : records) r.contention = r.arm != arm ? 0.01 : r.repeat == 0 ? first : others;
     return fold(records, {}).at("overall");
   };
   CHECK(with(Arm::Method, 0.01, 0.01).judgement.verdict == SpeedupVerdict::Faster);
-  for (const Arm arm : {Arm::Method, Arm::Baseline}) CHECK(with(arm, 0.3, 0.3).judgement.verdict == SpeedupVerdict::UnreliableTiming);
+  for (const Arm arm : {Arm::Method, Arm::Baseline})
+    CHECK(with(arm, 0.3, 0.3).judgement.verdict == SpeedupVerdict::UnreliableTiming);
   CHECK(with(Arm::Baseline, 0.3, 0.3).baseline_contention == Approx(0.3));
   // A spell that the median leaves out changes nothing.
   CHECK(with(Arm::Method, 0.9, 0.02).judgement.verdict == SpeedupVerdict::Faster);
@@ -280,8 +297,13 @@ TEST_CASE("every field of a record survives the disk") {
   record.contention = 0.25;
   record.text = "a\n\"b\"";
   record.round_ends = {10, 20, 30, 40};
-  record.rounds[1] = {
-      .drafted = 5, .scored = 7, .depth = 4, .accepted = 0, .emitted = 1, .kind = NextKind::Correction, .ns = {11, 12, 13, 14}};
+  record.rounds[1] = {.drafted = 5,
+                      .scored = 7,
+                      .depth = 4,
+                      .accepted = 0,
+                      .emitted = 1,
+                      .kind = NextKind::Correction,
+                      .ns = {11, 12, 13, 14}};
   const testing::TemporaryFolder folder;
   Store store(folder.path() / "c");
   store.begin(Cell{}, nlohmann::ordered_json::object(), {});

@@ -14,14 +14,20 @@ using foretell::testing::TemporaryFolder;
 namespace {
 
 ComparedCell ordered(const char* row, double low, double high, std::optional<double> here) {
-  return {
-      .row = row, .published = Published{low, high}, .measured = here, .how = {Compare::Order, "another machine"}, .missing = "not run"};
+  return {.row = row,
+          .published = Published{low, high},
+          .measured = here,
+          .how = {Compare::Order, "another machine"},
+          .missing = "not run"};
 }
 
 ComparedCell exact(double published, std::optional<double> here, Tolerance tolerance, Compare compare = Compare::Value,
                    std::string why = "") {
-  return {
-      .row = "r", .published = Published{published, published}, .measured = here, .how = {compare, why, tolerance}, .missing = "not run"};
+  return {.row = "r",
+          .published = Published{published, published},
+          .measured = here,
+          .how = {compare, why, tolerance},
+          .missing = "not run"};
 }
 
 JudgedCell verdict_of(const ComparedCell& cell) { return judge_column({&cell, 1}, 0).cells.at(0); }
@@ -76,14 +82,14 @@ TEST_CASE("a cell that may differ says why only where it does; one without a num
   const JudgedCell missing = verdict_of(exact(2.0, std::nullopt, {.absolute = 0.1}));
   CHECK(missing.verdict == CellVerdict::NotMeasured);
   CHECK(missing.reason == "not run");
-  CHECK(verdict_of({.row = "r", .published = Published{1, 1}, .measured = 1.0, .how = {Compare::None, "heads"}}).verdict ==
-        CellVerdict::NotComparable);
+  CHECK(verdict_of({.row = "r", .published = Published{1, 1}, .measured = 1.0, .how = {Compare::None, "heads"}})
+            .verdict == CellVerdict::NotComparable);
   CHECK_FALSE(verdict_of({.row = "r", .measured = 1.0, .how = {Compare::Value, "", {.absolute = 1.0}}}).verdict);
 }
 
 TEST_CASE("order: a row agrees if every pair with it does, and the others say with whom they disagree") {
-  const std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2), ordered("c", 1.5, 1.5, 1.3),
-                                           ordered("d", 1, 1, {})};
+  const std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2),
+                                           ordered("c", 1.5, 1.5, 1.3), ordered("d", 1, 1, {})};
   const JudgedColumn column = judge_column(cells, 0.0);
   CHECK(column.cells[0].verdict == CellVerdict::SameOrder);
   CHECK(column.cells[0].reason == "another machine");
@@ -130,7 +136,8 @@ TEST_CASE("a number that was fed in is never reproduced, and in no order") {
   CHECK(name_of(CellVerdict::Recomputed) == "recomputed from their record");
   fed = ordered("d", 4, 4, 4.0);
   fed.given = "verifier 'synthetic'";
-  const std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2), ordered("c", 1, 1, 1.1), fed};
+  const std::vector<ComparedCell> cells = {ordered("a", 3, 3, 1.5), ordered("b", 2, 2, 1.2), ordered("c", 1, 1, 1.1),
+                                           fed};
   const JudgedColumn column = judge_column(cells, 0.0);
   CHECK(column.agreeing == 3);
   CHECK(*column.kendall_tau == 1);
@@ -164,7 +171,7 @@ TEST_CASE("the speed-up as the mean over questions: turns summed, questions weig
       question("1", "qa", 0, Arm::Baseline, 20, 200),                                                     // 0.1
       question("2", "rag", 0, Arm::Method, 100, 200), question("2", "rag", 0, Arm::Baseline, 100, 1000),  // 0.5, 0.1
       question("1", "qa", 1, Arm::Method, 10, 100),   question("1", "qa", 1, Arm::Baseline, 10, 100),     // 1
-      question("3", "qa", 1, Arm::Method, 10, 1),                                                         // has no baseline
+      question("3", "qa", 1, Arm::Method, 10, 1),  // has no baseline
   };
   CHECK(speedup_mean_of_questions(records, "qa")->value == Approx((2.0 + 1.0) / 2));
   CHECK(speedup_mean_of_questions(records, "rag")->value == Approx(5.0));
@@ -180,17 +187,21 @@ TEST_CASE("a table's mistakes are told with their line") {
   CHECK(table_mistake(", tolerance: 0.1", "") == ":6: column 'tau': needs a tolerance or relative_tolerance");
   CHECK(table_mistake("tolerance: 0.1", "tolerance: 0.1, relative_tolerance: 0.1") ==
         ":6: column 'tau': tolerance or relative_tolerance, not both");
-  CHECK(table_mistake(", because: nothing is trained", "") == ":7: column 'cost': compare: none needs a reason in 'because'");
+  CHECK(table_mistake(", because: nothing is trained", "") ==
+        ":7: column 'cost': compare: none needs a reason in 'because'");
   CHECK(table_mistake("task: overall, ", "") == ":6: column 'tau': needs study, task and metric");
-  CHECK(table_mistake("[1.7, [3, 4]]", "[1.7]") == ":9: row 'PLD': 1 published number for 2 columns; null stands for none");
+  CHECK(table_mistake("[1.7, [3, 4]]", "[1.7]") ==
+        ":9: row 'PLD': 1 published number for 2 columns; null stands for none");
   CHECK(table_mistake("[3, 4]", "[4, 3]") == ":9: cost: the range [4, 3] is upside down");
   CHECK(table_mistake("[3, 4]", "[3, 4, 5]") == ":9: cost: a range has two numbers, [low, high]; found 3");
   CHECK(table_mistake("1.7", "fast").find(":9: tau") == 0);
   CHECK(table_mistake("1.7", ".nan").find(":9: tau") == 0);
   CHECK(table_mistake(", measured: {s: {}}", "") ==
-        ":9: row 'PLD': column 'tau' is measured by study 's', of which no cell is named; name one, or say not_comparable");
+        ":9: row 'PLD': column 'tau' is measured by study 's', of which no cell is named; name one, or say "
+        "not_comparable");
   CHECK(table_mistake(", measured: {s: {}}", ", not_comparable: heads").empty());
-  CHECK(table_mistake(", measured: {s: {}}", ", not_comparable: {taw: heads}").find(":9: unknown column 'taw' (did you mean 'tau'?)") == 0);
+  CHECK(table_mistake(", measured: {s: {}}", ", not_comparable: {taw: heads}")
+            .find(":9: unknown column 'taw' (did you mean 'tau'?)") == 0);
   CHECK(table_mistake("measured: {s: {}}", "measured: {s: {}}, may_differ: {cost: x}") ==
         ":9: row 'PLD': column 'cost' is not compared by value, so nothing may differ");
   CHECK(table_mistake("name: cost", "name: tau") == ":6: two columns are named 'tau'");
@@ -201,16 +212,16 @@ TEST_CASE("a table's mistakes are told with their line") {
 TEST_CASE("a row's reasons override its column's") {
   const TemporaryFolder folder;
   folder.write("study.yaml", "study: s\n");
-  const SurveyTable table = load_survey_table(
-      folder.write("t.yaml",
-                   "title: t\nsource: {authors: A, year: 2024, where: T}\nsetting: {model: m, hardware: h, counting: c}\n"
-                   "studies: {s: {study: study.yaml, setting: here}}\n"
-                   "columns:\n"
-                   "  - {name: a, study: s, task: overall, metric: speedup, compare: value, tolerance: 0.1}\n"
-                   "  - {name: b, study: s, task: overall, metric: speedup, compare: order, because: machine}\n"
-                   "rows:\n"
-                   "  - {name: x, published: [1, 2], measured: {s: {}}, may_differ: {a: noise}, not_comparable: {b: heads}}\n"
-                   "  - {name: y, published: [null, 2], measured: {s: {}}}\n"));
+  const SurveyTable table = load_survey_table(folder.write(
+      "t.yaml",
+      "title: t\nsource: {authors: A, year: 2024, where: T}\nsetting: {model: m, hardware: h, counting: c}\n"
+      "studies: {s: {study: study.yaml, setting: here}}\n"
+      "columns:\n"
+      "  - {name: a, study: s, task: overall, metric: speedup, compare: value, tolerance: 0.1}\n"
+      "  - {name: b, study: s, task: overall, metric: speedup, compare: order, because: machine}\n"
+      "rows:\n"
+      "  - {name: x, published: [1, 2], measured: {s: {}}, may_differ: {a: noise}, not_comparable: {b: heads}}\n"
+      "  - {name: y, published: [null, 2], measured: {s: {}}}\n"));
   CHECK(table.rows[0].how[0].compare == Compare::MayDiffer);
   CHECK(table.rows[0].how[0].because == "noise");
   CHECK(*table.rows[0].how[0].tolerance.absolute == 0.1);
@@ -225,23 +236,28 @@ TEST_CASE("a compared table as text, Markdown, CSV and JSON") {
   table.title = "T";
   table.source = {.authors = "A", .where = "Table 1", .year = 2024};
   table.columns = {{.name = "tau"}, {.name = "a|b"}};
-  table.rows = {
-      {.name = "x, y",
-       .published = {Published{1.73, 1.73, "1.73"}, Published{1, 2, "1 to 2"}},
-       .how = {{Compare::Value, "", {0.1, {}}}, {Compare::None, "heads"}}},
-      {.name = "z", .published = {Published{2, 2, "2"}, std::nullopt}, .how = {{Compare::Value, "", {0.1, {}}}, {Compare::None, "heads"}}}};
+  table.rows = {{.name = "x, y",
+                 .published = {Published{1.73, 1.73, "1.73"}, Published{1, 2, "1 to 2"}},
+                 .how = {{Compare::Value, "", {0.1, {}}}, {Compare::None, "heads"}}},
+                {.name = "z",
+                 .published = {Published{2, 2, "2"}, std::nullopt},
+                 .how = {{Compare::Value, "", {0.1, {}}}, {Compare::None, "heads"}}}};
   ComparedTable compared{table, {{{1.75}, {2.5}}, {{}, {}}}, {}};
   for (std::size_t c = 0; c < 2; ++c) {
     std::vector<ComparedCell> cells;
     for (std::size_t r = 0; r < 2; ++r)
-      cells.push_back({table.rows[r].name, table.rows[r].published[c], compared.measured[c][r].value, {}, table.rows[r].how[c], "n"});
+      cells.push_back({table.rows[r].name,
+                       table.rows[r].published[c],
+                       compared.measured[c][r].value,
+                       {},
+                       table.rows[r].how[c],
+                       "n"});
     compared.judged.push_back(judge_column(cells, 0));
   }
   CHECK_FALSE(all_reproduced(compared));
   const std::string text = to_text(compared);
-  CHECK(text.find(
-            "= reproduced: 1, ~ same order: 0, ^ recomputed from their record: 0, ! differs: 1, x not comparable: 1, ? not measured: 0") !=
-        std::string::npos);
+  CHECK(text.find("= reproduced: 1, ~ same order: 0, ^ recomputed from their record: 0, ! differs: 1, x not "
+                  "comparable: 1, ? not measured: 0") != std::string::npos);
   CHECK(text.find("differs: z in tau: more than 0.1 off") != std::string::npos);
   CHECK(text.find("not comparable: x, y in a|b: heads") != std::string::npos);
   CHECK(to_markdown(compared).find("| z | 2 | 2.50 ! | - | -   |") != std::string::npos);

@@ -49,12 +49,13 @@ TEST_CASE("a word that is copied into a shell comes out as the same bytes") {
   CHECK(shell_quoted("configs/studies/demo.yaml") == "configs/studies/demo.yaml");
   CHECK(shell_quoted("").size() == 2);
   const testing::TemporaryFolder folder;
-  for (const std::string word : {"a b", "`id`", "$(id) $HOME", "it's", "a\\b\"c", "x;y&z|w>v", "*?[a]~!#", "two\nlines \\ and a 'tab\t",
-                                 "gr\u00f6\u00dfe", "\x1b[31m"}) {
+  for (const std::string word : {"a b", "`id`", "$(id) $HOME", "it's", "a\\b\"c", "x;y&z|w>v", "*?[a]~!#",
+                                 "two\nlines \\ and a 'tab\t", "gr\u00f6\u00dfe", "\x1b[31m"}) {
     const std::string quoted = shell_quoted(word);
     CHECK(quoted.find('\n') == std::string::npos);
     CHECK(quoted.find('\x1b') == std::string::npos);
-    const auto script = folder.write("script", "printf '%s' " + quoted + " > '" + (folder.path() / "out").string() + "'\n");
+    const auto script =
+        folder.write("script", "printf '%s' " + quoted + " > '" + (folder.path() / "out").string() + "'\n");
     REQUIRE(std::system(("bash " + script.string()).c_str()) == 0);
     CHECK(testing::read_file(folder.path() / "out") == word);
   }
@@ -66,7 +67,8 @@ TEST_CASE("long lines are broken where the terminal ends, below their second col
         "                  three four\n");
   CHECK(wrapped_lines("one two three\n\nfour\n", 8) == "one two\nthree\n\nfour\n");
   CHECK(wrapped_lines("  gr\u00f6\u00dfer als\n", 12) == "  gr\u00f6\u00dfer als\n");
-  CHECK(wrapped_lines("    a_word_that_is_longer_than_the_terminal\n", 10) == "    a_word_that_is_longer_than_the_terminal\n");
+  CHECK(wrapped_lines("    a_word_that_is_longer_than_the_terminal\n", 10) ==
+        "    a_word_that_is_longer_than_the_terminal\n");
   CHECK(wrapped_lines("a very long line\n", 0) == "a very long line\n");
 }
 
@@ -112,6 +114,7 @@ TEST_CASE("spec_bench reads questions, groups them by task and keeps categories"
   CHECK(load(", categories: [mt_bench]").conversations.size() == 1);
   CHECK(load(", categories: [writing]").conversations.size() == 1);
   CHECK(load(", limit: 1").conversations.size() == 1);
-  CHECK_THROWS_WITH(load(", categories: [writting]"), Catch::Contains("study.yaml:1") && Catch::Contains("did you mean 'writing'"));
+  CHECK_THROWS_WITH(load(", categories: [writting]"),
+                    Catch::Contains("study.yaml:1") && Catch::Contains("did you mean 'writing'"));
   CHECK_THROWS_WITH(load(", limt: 1"), Catch::Contains("did you mean 'limit'"));
 }

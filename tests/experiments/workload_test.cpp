@@ -44,7 +44,8 @@ TEST_CASE("benchmarks whose files have a fixed layout are read by path; GSM8K's 
     const auto file = folder.write(type + ".jsonl", lines);
     return load_prompts("{type: " + type + ", file: " + file.string() + "}");
   };
-  const Workload maths = workload("gsm8k", R"({"question": "How many?", "answer": "He has 3 * 400 = <<3*400=1200>>1200.\n#### 1,200"})");
+  const Workload maths =
+      workload("gsm8k", R"({"question": "How many?", "answer": "He has 3 * 400 = <<3*400=1200>>1200.\n#### 1,200"})");
   REQUIRE(maths.conversations.size() == 1);
   const Turn& turn = maths.conversations[0].turns[0];
   CHECK(turn.answer == "1200");

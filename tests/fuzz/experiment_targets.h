@@ -1,7 +1,8 @@
 // What the fuzzers of a study's inputs do with their bytes; the test that replays the seeds does the same.
 //
-// Contract: any bytes either read or throw Error, of one line. A study that was read has at least one cell, each with a name and a hash of its own; recorded
-// distributions have mass 1; rows of another program fold to a summary that is JSON.
+// Contract: any bytes either read or throw Error, of one line. A study that was read has at least one cell, each with a
+// name and a hash of its own; recorded distributions have mass 1; rows of another program fold to a summary that is
+// JSON.
 #pragma once
 
 #include <cmath>
@@ -39,10 +40,12 @@ void reads_or_fails(const Body& body) {
 inline void law_record(std::string_view input) {
   reads_or_fails([&] {
     const LawRecord record = LawRecord::parse(std::as_bytes(std::span(input.data(), input.size())), "input");
-    FORETELL_CHECK(record.header.answers == static_cast<int>(record.answers.size()), "{} answers", record.answers.size());
+    FORETELL_CHECK(record.header.answers == static_cast<int>(record.answers.size()), "{} answers",
+                   record.answers.size());
     for (const AnswerLaws& answer : record.answers)
       for (int i = 0; i < answer.laws->size(); ++i)
-        FORETELL_CHECK((*answer.laws)[i].token >= 0 && (*answer.laws)[i].token < record.header.vocab, "answer token {}", i);
+        FORETELL_CHECK((*answer.laws)[i].token >= 0 && (*answer.laws)[i].token < record.header.vocab, "answer token {}",
+                       i);
     FORETELL_CHECK(std::isfinite(record.rest().mean()), "rest {}", record.rest().mean());
   });
 }
@@ -54,7 +57,8 @@ class StudyFolder {
     std::string name = (std::filesystem::temp_directory_path() / "foretell-fuzz-XXXXXX").string();
     FORETELL_CHECK(::mkdtemp(name.data()) != nullptr, "{}", name);
     path_ = name;
-    std::ofstream(path_ / "base.yaml") << "model: {target: m}\nworkload: {type: random_ids}\nsweep: {run.seed: [1, 2]}\n";
+    std::ofstream(path_ / "base.yaml")
+        << "model: {target: m}\nworkload: {type: random_ids}\nsweep: {run.seed: [1, 2]}\n";
   }
   ~StudyFolder() {
     std::error_code ignored;
@@ -83,7 +87,8 @@ inline void study(std::string_view input) {
     FORETELL_CHECK(!read.cells.empty() && !read.name.empty(), "a study '{}' of {} cells", read.name, read.cells.size());
     std::set<std::string> hashes;
     for (const Cell& cell : read.cells)
-      FORETELL_CHECK(!cell.name.empty() && hashes.insert(cell.hash).second, "cell '{}' of hash {}", cell.name, cell.hash);
+      FORETELL_CHECK(!cell.name.empty() && hashes.insert(cell.hash).second, "cell '{}' of hash {}", cell.name,
+                     cell.hash);
   } catch (const Error& error) {
     // Where the mistake is: a line of the study or of what it includes, or the option.
     const std::string_view said = error.what();
@@ -101,7 +106,8 @@ inline void spec_bench(std::string_view input) {
     if (has_questions) questions = parse_prompts(input.substr(end + 1), "questions");
     const auto rows = parse_answers(input.substr(0, end), "answers");
     const auto records = spec_bench_records(rows, "answers", has_questions ? &questions : nullptr, Arm::Method);
-    const std::string json = to_json(fold(records, {.timed = true}), {}).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string json =
+        to_json(fold(records, {.timed = true}), {}).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     FORETELL_CHECK(nlohmann::json::accept(json), "{}", json);
   });
 }

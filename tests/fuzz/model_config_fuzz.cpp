@@ -1,4 +1,5 @@
-// libFuzzer target: config.json and generation_config.json of any bytes. What is accepted must be written and read back as the same value.
+// libFuzzer target: config.json and generation_config.json of any bytes. What is accepted must be written and read back
+// as the same value.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

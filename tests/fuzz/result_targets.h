@@ -1,7 +1,8 @@
 // What the fuzzers of a results folder do with their bytes; the test that replays the seeds does the same.
 //
-// Contract: a zero byte stands between two files. Records that are accepted are consistent, and read the same when they have been written again. A study
-// that is accepted can be written in every format, and no text of it acts on a terminal.
+// Contract: a zero byte stands between two files. Records that are accepted are consistent, and read the same when they
+// have been written again. A study that is accepted can be written in every format, and no text of it acts on a
+// terminal.
 #pragma once
 
 #include <algorithm>
@@ -65,16 +66,19 @@ inline void check_study(const std::array<std::string_view, 3>& files) {
   const StudyIndex index = study_index_of(ResultJson(files[0], "study.json"));
   const ResultJson manifest(files[1], "manifest.json");
   const CellFiles cell{.manifest = manifest, .summary = ResultJson(files[2], "summary.json")};
-  FORETELL_CHECK(damage_of({.damage = {"damaged"}}, cell.summary, "fuzz") == "damaged", "damage of records is not told first");
+  FORETELL_CHECK(damage_of({.damage = {"damaged"}}, cell.summary, "fuzz") == "damaged",
+                 "damage of records is not told first");
   damage_of({}, cell.summary, "fuzz");
-  foretell::StudyFolder study{.folder = "fuzz", .study = index.study, .description = index.description, .file = index.file};
+  foretell::StudyFolder study{
+      .folder = "fuzz", .study = index.study, .description = index.description, .file = index.file};
   for (const IndexedCell& indexed : index.cells) {
     FORETELL_CHECK(is_cell_hash(indexed.hash), "a cell's folder is named {}", indexed.hash);
     study.cells.push_back(report_cell(indexed, study.cells.empty() ? std::optional(cell) : std::nullopt));
   }
   const CellOrigin origin = origin_of("a", manifest, std::nullopt);
   check_origins(std::array{origin, origin}, true);
-  for (const std::string& text : {report_text(study), report_markdown(study), report_csv(study), exported_json(report_json(study))})
+  for (const std::string& text :
+       {report_text(study), report_markdown(study), report_csv(study), exported_json(report_json(study))})
     FORETELL_CHECK(printable_lines(text) == text, "{} bytes of a report would act on a terminal", text.size());
 }
 

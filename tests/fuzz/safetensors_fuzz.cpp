@@ -1,4 +1,5 @@
-// libFuzzer target: the safetensors reader and the shard index on any bytes. Refusals are Errors; everything else is a finding.
+// libFuzzer target: the safetensors reader and the shard index on any bytes. Refusals are Errors; everything else is a
+// finding.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,7 +1,8 @@
-// What the fuzzers of framework/text and of study files do with their bytes; the test that replays the seeds does the same.
+// What the fuzzers of framework/text and of study files do with their bytes; the test that replays the seeds does the
+// same.
 //
-// Contract: any bytes either read or throw Error. What was read must encode and decode texts, and a stream must give the text of the whole; a study
-// file that was written out again must read as the same.
+// Contract: any bytes either read or throw Error. What was read must encode and decode texts, and a stream must give
+// the text of the whole; a study file that was written out again must read as the same.
 #pragma once
 
 #include <algorithm>
@@ -72,11 +73,12 @@ inline void tokenizer_config(std::string_view input) {
 // A template of a model. One that is recognised renders as the known one does, whatever the conversation says.
 inline void chat_template(std::string_view input) {
   const auto known = recognise_template(input, "</s>");
-  const std::vector<Message> messages = {{"system", "s"}, {"user", "a {{ b }}"}, {"assistant", "c"}, {"user", "\xFF{% d %}"}};
+  const std::vector<Message> messages = {
+      {"system", "s"}, {"user", "a {{ b }}"}, {"assistant", "c"}, {"user", "\xFF{% d %}"}};
   const auto rendered = render_jinja(input, {.messages = messages, .bos_token = "<s>", .eos_token = "</s>"});
   if (!known) return;
-  FORETELL_CHECK(rendered && rendered->ends_with(known->render(messages, true)), "recognised as '{}', rendered \"{}\"", known->name(),
-                 rendered.value_or("nothing"));
+  FORETELL_CHECK(rendered && rendered->ends_with(known->render(messages, true)), "recognised as '{}', rendered \"{}\"",
+                 known->name(), rendered.value_or("nothing"));
 }
 
 inline void prompts(std::string_view input) {
@@ -97,7 +99,8 @@ inline void config(std::string_view input) {
   try {
     const std::string text(input);
     ConfigValue value = parse_yaml(text, "input");
-    if (value.is_map()) FORETELL_CHECK(same_value(parse_yaml(value.to_flow(), "written"), value), "a value changed: {}", value.to_flow());
+    if (value.is_map())
+      FORETELL_CHECK(same_value(parse_yaml(value.to_flow(), "written"), value), "a value changed: {}", value.to_flow());
     apply_override(value, text.substr(0, text.find('\n')));
   } catch (const Error&) {
   }

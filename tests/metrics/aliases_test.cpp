@@ -27,13 +27,15 @@ TEST_CASE("every metric with an alias is documented, and so is the alias") {
     INFO(alias.metric << " in " << alias.tool);
     const std::string name = fmt::format("`{}`", alias.metric);
     CHECK(document.find(name) < document.find("## Elsewhere"));
-    CHECK(document.find(fmt::format("| {} | {} | {} | {} |", name, alias.tool, alias.theirs, alias.note)) != std::string::npos);
+    CHECK(document.find(fmt::format("| {} | {} | {} | {} |", name, alias.tool, alias.theirs, alias.note)) !=
+          std::string::npos);
   }
 }
 
 TEST_CASE("a tool's name stands for one metric") {
   std::set<std::string> seen;
-  for (const MetricAlias& alias : metric_aliases()) CHECK(seen.insert(fmt::format("{} {}", alias.tool, alias.theirs)).second);
+  for (const MetricAlias& alias : metric_aliases())
+    CHECK(seen.insert(fmt::format("{} {}", alias.tool, alias.theirs)).second);
 }
 
 TEST_CASE("aliases are found by metric and by tool") {

@@ -1,5 +1,6 @@
-// How often the interval of a speed-up holds the true one, over prompts as they come: lengths that differ much, gains that are skewed or go
-// with the length, slow spells of a machine. The hidden case prints what docs/METRICS.md says: build/tests/test_metrics "[coverage]"
+// How often the interval of a speed-up holds the true one, over prompts as they come: lengths that differ much, gains
+// that are skewed or go with the length, slow spells of a machine. The hidden case prints what docs/METRICS.md says:
+// build/tests/test_metrics "[coverage]"
 #include <fmt/format.h>
 
 #include <cmath>
@@ -16,12 +17,16 @@ using namespace foretell;
 
 namespace {
 
-double gauss(PhiloxRng& rng) { return std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform()); }
+double gauss(PhiloxRng& rng) {
+  return std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform());
+}
 
 // A prompt that takes the baseline `length` and the method `length / gain`, before `slow` of either.
 PromptPair simulated(double length, double gain, double slow_method = 1, double slow_baseline = 1) {
-  return {
-      .method_tokens = length, .method_ns = length / gain * slow_method, .baseline_tokens = length, .baseline_ns = length * slow_baseline};
+  return {.method_tokens = length,
+          .method_ns = length / gain * slow_method,
+          .baseline_tokens = length,
+          .baseline_ns = length * slow_baseline};
 }
 
 struct PromptKind {
@@ -32,8 +37,10 @@ struct PromptKind {
 const std::vector<PromptKind>& prompt_kinds() {
   static const auto spell = [](PhiloxRng& rng) { return rng.bernoulli(0.1) ? 2.0 : 1.0; };
   static const std::vector<PromptKind> all = {
-      {"lengths differ much", [](PhiloxRng& rng) { return simulated(std::exp(0.8 * gauss(rng)), std::exp(0.25 * gauss(rng))); }},
-      {"lengths are even", [](PhiloxRng& rng) { return simulated(std::exp(0.1 * gauss(rng)), std::exp(0.25 * gauss(rng))); }},
+      {"lengths differ much",
+       [](PhiloxRng& rng) { return simulated(std::exp(0.8 * gauss(rng)), std::exp(0.25 * gauss(rng))); }},
+      {"lengths are even",
+       [](PhiloxRng& rng) { return simulated(std::exp(0.1 * gauss(rng)), std::exp(0.25 * gauss(rng))); }},
       {"a fifth gains threefold",
        [](PhiloxRng& rng) {
          const double length = std::exp(0.5 * gauss(rng));
@@ -68,7 +75,8 @@ double coverage(const PromptKind& kind, int prompts, int trials, const Bootstrap
   const double truth = *paired_speedup(prompts_of(kind, many, 400000)).value;
   int covered = 0;
   for (int trial = 0; trial < trials; ++trial) {
-    PhiloxRng rng({.seed = 17, .request = static_cast<std::uint64_t>(trial), .position = static_cast<std::uint32_t>(prompts)});
+    PhiloxRng rng(
+        {.seed = 17, .request = static_cast<std::uint64_t>(trial), .position = static_cast<std::uint32_t>(prompts)});
     covered += paired_speedup(prompts_of(kind, rng, prompts), options).interval->contains(truth);
   }
   return static_cast<double>(covered) / trials;

@@ -66,7 +66,8 @@ TEST_CASE("goodput counts the requests that met every target") {
   CHECK(*goodput(requests, {.time_per_output_token_ns = 29}, 1e9) == Approx(1.0));
   CHECK(*goodput(requests, {.end_to_end_ns = 300}, 1e9) == Approx(2.0));
   CHECK(*goodput(requests, {.end_to_end_ns = 299}, 1e9) == Approx(1.0));
-  CHECK(*goodput(requests, {.time_to_first_token_ns = 300, .time_per_output_token_ns = 30, .end_to_end_ns = 249}, 1e9) == 0);
+  CHECK(*goodput(requests, {.time_to_first_token_ns = 300, .time_per_output_token_ns = 30, .end_to_end_ns = 249},
+                 1e9) == 0);
   CHECK(*goodput(requests, {.time_to_first_token_ns = 10}, 1e9) == 0);
   CHECK_FALSE(goodput(requests, {}, 0));
 }

@@ -58,7 +58,8 @@ TEST_CASE("the counts behind the rates by position") {
 }
 
 TEST_CASE("what a request's end or a path's end left undecided is no rejection") {
-  // Of 4 drafted tokens the second one ended the answer; and a tree of depth 3 whose accepted path had no child at depth 2.
+  // Of 4 drafted tokens the second one ended the answer; and a tree of depth 3 whose accepted path had no child at
+  // depth 2.
   RoundRecord path = round_of(6, 1, 2);
   path.depth = 3;
   path.kind = NextKind::Bonus;
@@ -77,7 +78,8 @@ TEST_CASE("means per round") {
   CHECK(*undrafted_round_share(kRounds) == Approx(1.0 / 4));
   CHECK(phase_times_per_round(kRounds)->score == Approx(2));
   CHECK(phase_times_per_round(kRounds)->total() == Approx(10));
-  const std::vector<Rounds> requests = {Rounds(kRounds).first(1), Rounds(kRounds).subspan(1, 2), Rounds(kRounds).last(1)};
+  const std::vector<Rounds> requests = {Rounds(kRounds).first(1), Rounds(kRounds).subspan(1, 2),
+                                        Rounds(kRounds).last(1)};
   CHECK(*draft_acceptance_rate_per_request(requests) == Approx((1.0 + 1.0 / 6) / 2));
   CHECK_FALSE(emitted_per_scored({}));
   CHECK_FALSE(undrafted_round_share({}));

@@ -14,9 +14,12 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-double normal(PhiloxRng& rng) { return std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform()); }
+double normal(PhiloxRng& rng) {
+  return std::sqrt(-2 * std::log(1 - rng.uniform())) * std::cos(2 * std::numbers::pi * rng.uniform());
+}
 
-// Prompts whose lengths differ much and whose two times have that in common: the method is 1.3 times as fast in expectation.
+// Prompts whose lengths differ much and whose two times have that in common: the method is 1.3 times as fast in
+// expectation.
 constexpr double kTrueRatio = 1.3;
 std::vector<PromptPair> lognormal_prompts(PhiloxRng& rng, int n, double spread) {
   std::vector<PromptPair> prompts(n);
@@ -49,7 +52,8 @@ TEST_CASE("the 95 % interval of a speed-up covers the true ratio about as often 
   for (const int n : {10, 40}) {
     int covered = 0, trials = 400;
     for (int trial = 0; trial < trials; ++trial) {
-      PhiloxRng rng({.seed = 11, .request = static_cast<std::uint64_t>(trial), .position = static_cast<std::uint32_t>(n)});
+      PhiloxRng rng(
+          {.seed = 11, .request = static_cast<std::uint64_t>(trial), .position = static_cast<std::uint32_t>(n)});
       const Estimate speedup = paired_speedup(lognormal_prompts(rng, n, 0.25), {.resamples = 500});
       covered += speedup.interval->contains(kTrueRatio);
     }
@@ -83,7 +87,8 @@ TEST_CASE("an interval is the same for the same seed, and inverts with the ratio
   const Interval other = *paired_speedup(prompts, {.seed = 1}).interval;
   CHECK((other.low != first.low || other.high != first.high));
   std::vector<PromptPair> inverted;
-  for (const PromptPair& p : prompts) inverted.push_back({p.baseline_tokens, p.baseline_ns, p.method_tokens, p.method_ns});
+  for (const PromptPair& p : prompts)
+    inverted.push_back({p.baseline_tokens, p.baseline_ns, p.method_tokens, p.method_ns});
   const Interval inverse = *paired_speedup(inverted).interval;
   CHECK(inverse.low == Approx(1 / first.high).epsilon(1e-3));
   CHECK(inverse.high == Approx(1 / first.low).epsilon(1e-3));
@@ -143,7 +148,8 @@ TEST_CASE("few samples widen the interval by Student's t at least, and by twice 
     CHECK(reach >= Approx(student).epsilon(1e-4));
     CHECK(reach <= Approx(2 * student).epsilon(1e-4));
   }
-  // One that is unlike all the others could be the first of many: the interval goes farther up than down, and not without end.
+  // One that is unlike all the others could be the first of many: the interval goes farther up than down, and not
+  // without end.
   const Interval skewed = *mean_with_interval(std::vector<double>{1, 1.001, 1.002, 1, 1.001, 1.002, 1, 9}).interval;
   const double mean = 2.00075;
   CHECK(skewed.high - mean > 1.5 * (mean - skewed.low));
@@ -178,14 +184,15 @@ TEST_CASE("a verdict names a difference only where interval and noise allow it")
   CHECK(judge(of(1.02, 0.98, 1.06)).verdict == SpeedupVerdict::NoDifferenceShown);
   CHECK(judge(of(1.03, 1.01, 1.05), 0.06).verdict == SpeedupVerdict::NoiseExceedsEffect);
   CHECK(judge(of(1.03, 1.01, 1.05), 0.06).words ==
-        "noise exceeds effect: 1.03x, 95 % interval 1.01 to 1.05 over 80 prompts; repeats vary by 6.0 %, the effect is 3.0 %");
+        "noise exceeds effect: 1.03x, 95 % interval 1.01 to 1.05 over 80 prompts; repeats vary by 6.0 %, the effect is "
+        "3.0 %");
   CHECK(judge(of(1.02, 0.98, 1.06), 0.1).verdict == SpeedupVerdict::NoDifferenceShown);
   CHECK(name_of(SpeedupVerdict::NoDifferenceShown) == "no difference shown");
   // What was timed beside others is neither faster nor slower, however clear it looks.
   CHECK(judge(of(5.33, 1.11, 8.56), {}, 0.45).verdict == SpeedupVerdict::UnreliableTiming);
-  CHECK(
-      judge(of(0.5, 0.4, 0.6), 0.01, 0.45).words ==
-      "unreliable timing: 0.5x, 95 % interval 0.4 to 0.6 over 80 prompts; threads waited 45 % of the time for processors that others had");
+  CHECK(judge(of(0.5, 0.4, 0.6), 0.01, 0.45).words ==
+        "unreliable timing: 0.5x, 95 % interval 0.4 to 0.6 over 80 prompts; threads waited 45 % of the time for "
+        "processors that others had");
   CHECK(judge(of(1.32, 1.25, 1.39), 0.04, 0.02).verdict == SpeedupVerdict::Faster);
   CHECK(judge(of(1.02, 0.98, 1.06), {}, 0.45).verdict == SpeedupVerdict::NoDifferenceShown);
 }
@@ -199,7 +206,8 @@ TEST_CASE("nothing is faster or slower below 8 prompts, or where the clock contr
   CHECK(judge(of(7)).words == "not judged: fewer than 8 prompts; 1.32x, 95 % interval 1.25 to 1.39 over 7 prompts");
   Estimate batches = of(7);
   batches.prompts = 28;
-  CHECK(judge(batches).words == "not judged: fewer than 8 batches; 1.32x, 95 % interval 1.25 to 1.39 over 7 batches of 28 prompts");
+  CHECK(judge(batches).words ==
+        "not judged: fewer than 8 batches; 1.32x, 95 % interval 1.25 to 1.39 over 7 batches of 28 prompts");
   const Judgement doubtful = unreliable_timing(of(80), "scoring 5 rows took 4x the measured cost");
   CHECK(doubtful.unreliable());
   CHECK_FALSE(doubtful.wins());

@@ -1,4 +1,5 @@
-// Attention through a policy against plain masks: the slow reference where one mask holds for all heads, tensors by hand where heads differ.
+// Attention through a policy against plain masks: the slow reference where one mask holds for all heads, tensors by
+// hand where heads differ.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full_like.h>
@@ -72,8 +73,8 @@ float difference(const at::Tensor& rows, int first, const std::vector<std::vecto
   float worst = 0;
   for (std::int64_t row = 0; row < rows.size(0); ++row)
     for (std::int64_t i = 0; i < rows.size(1); ++i)
-      worst = std::max(
-          worst, std::abs(rows[row].const_data_ptr<float>()[i] - static_cast<float>(expected[static_cast<std::size_t>(first + row)][i])));
+      worst = std::max(worst, std::abs(rows[row].const_data_ptr<float>()[i] -
+                                       static_cast<float>(expected[static_cast<std::size_t>(first + row)][i])));
   return worst;
 }
 
@@ -110,8 +111,9 @@ TEST_CASE("a small window is the reference under that mask, in pieces of any siz
       std::vector<at::Tensor> parts;
       for (const int count : {9, 1, 1, 4, 1, 16, 8}) {
         const auto first = static_cast<int>(mask.start.size());
-        parts.push_back(forward(*m.model, TokenSpan(tokens).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)),
-                                *cache, policy.get()));
+        parts.push_back(forward(
+            *m.model, TokenSpan(tokens).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)),
+            *cache, policy.get()));
         mask.start.insert(mask.start.end(), static_cast<std::size_t>(count), first);
       }
       CHECK(difference(at::cat(parts), 0, m.expected(tokens, mask)) < kMaskTolerance);
@@ -124,12 +126,14 @@ TEST_CASE("trees, rewinds and what follows them see the reference's mask") {
   const auto policy = make_policy("{type: streaming, sinks: 1, window: 4}");
   ModelSession session(*m.model, 64, {policy->fresh(), 10});
   Tokens text = some_tokens(14, 4);
-  HandMask mask{std::vector<int>(12, 0), 1, 4};  // the prompt of 10 is read with full attention, by an item of 12 rows that begins in it
+  HandMask mask{std::vector<int>(12, 0), 1,
+                4};  // the prompt of 10 is read with full attention, by an item of 12 rows that begins in it
   session.align(text);
   m.model->forward(session.extend(TokenSpan(text).first(12), LogitRows::None));
   m.model->forward(session.extend(TokenSpan(text).subspan(12), LogitRows::None));
   mask.start.insert(mask.start.end(), 2, 12);
-  // A tree on the last token: 1 and 2 follow it, 3 follows 2; one item a level. All of it counts as one item that begins at the last token.
+  // A tree on the last token: 1 and 2 follow it, 3 follows 2; one item a level. All of it counts as one item that
+  // begins at the last token.
   const std::vector<DraftNode> first{{7, 0}, {8, 0}}, second{{9, 2}};
   m.model->forward(session.grow(first));
   const at::Tensor deep = m.model->forward(session.grow(second)).logits;
@@ -164,10 +168,12 @@ TEST_CASE("a policy is one item's alone") {
     return cache;
   };
   const auto one = fill(a), two = fill(b), alone_one = fill(a), alone_two = fill(b);
-  const std::vector<ForwardItem> batch = {{TokenSpan(next).first(1), ChainShape{}, one.get(), LogitRows::All, {policy.get()}},
-                                          {TokenSpan(next), ChainShape{}, two.get(), LogitRows::All}};
+  const std::vector<ForwardItem> batch = {
+      {TokenSpan(next).first(1), ChainShape{}, one.get(), LogitRows::All, {policy.get()}},
+      {TokenSpan(next), ChainShape{}, two.get(), LogitRows::All}};
   const at::Tensor both = m.model->forward(batch, {}).logits;
-  CHECK(difference(both.narrow(0, 0, 1), forward(*m.model, TokenSpan(next).first(1), *alone_one, policy.get())) < kMaskTolerance);
+  CHECK(difference(both.narrow(0, 0, 1), forward(*m.model, TokenSpan(next).first(1), *alone_one, policy.get())) <
+        kMaskTolerance);
   CHECK(difference(both.narrow(0, 1, 2), forward(*m.model, next, *alone_two, nullptr)) < kMaskTolerance);
 }
 
@@ -188,8 +194,8 @@ class Spy final : public AttentionPolicy {
   bool wants_weights() const override { return watches; }
   VisibleRows visible(const AttentionView& view) override {
     VisibleRows rows = inner->visible(view);
-    chosen.push_back(
-        {rows.rows.begin(), rows.rows.begin() + static_cast<std::ptrdiff_t>(rows.rows.size()) / (rows.per_head ? view.kv_heads : 1)});
+    chosen.push_back({rows.rows.begin(), rows.rows.begin() + static_cast<std::ptrdiff_t>(rows.rows.size()) /
+                                                                 (rows.per_head ? view.kv_heads : 1)});
     return rows;
   }
   void observe(const AttentionWeights& seen) override {
@@ -220,7 +226,8 @@ TEST_CASE("weights that are handed over are those that were used") {
     for (const auto& [part, shape] : {std::pair<TokenSpan, Shape>{TokenSpan(tokens).first(90), ChainShape{}},
                                       {TokenSpan(tokens).subspan(90, 1), ChainShape{}},
                                       {TokenSpan(tokens).subspan(91, 4), TreeShape{parents}}})
-      CHECK(difference(forward(*m.model, part, *one, &spy, shape), forward(*m.model, part, *two, &silent, shape)) < kMaskTolerance);
+      CHECK(difference(forward(*m.model, part, *one, &spy, shape), forward(*m.model, part, *two, &silent, shape)) <
+            kMaskTolerance);
     CHECK(spy.looks.size() == 3 * 95);
     for (const Spy::Look& look : spy.looks) {
       float sum = 0;
@@ -230,7 +237,8 @@ TEST_CASE("weights that are handed over are those that were used") {
       }
       CHECK(std::abs(sum - 2) < 1e-5F);  // two query heads share the key head
     }
-    const Spy::Look& last = spy.looks.back();  // the fourth row of the tree: its parent is seen, the sibling of that is not
+    const Spy::Look& last =
+        spy.looks.back();  // the fourth row of the tree: its parent is seen, the sibling of that is not
     CHECK(last.row == 94);
     CHECK(last.weights[last.weights.size() - 3] > 0);
     CHECK(last.weights[last.weights.size() - 2] == 0);
@@ -244,7 +252,8 @@ TEST_CASE("h2o on a model keeps what its accumulated weights say, and attends to
   const Tokens tokens = some_tokens(40, 9);
   const auto cache = m.model->make_cache(40);
   const int prompt = 20;
-  m.model->forward(ForwardItem{TokenSpan(tokens).first(prompt), ChainShape{}, cache.get(), LogitRows::None, {&spy, true}});
+  m.model->forward(
+      ForwardItem{TokenSpan(tokens).first(prompt), ChainShape{}, cache.get(), LogitRows::None, {&spy, true}});
   std::vector<at::Tensor> rows;
   for (std::size_t row = prompt; row < tokens.size(); ++row)
     rows.push_back(forward(*m.model, TokenSpan(tokens).subspan(row, 1), *cache, &spy));
@@ -258,8 +267,9 @@ TEST_CASE("h2o on a model keeps what its accumulated weights say, and attends to
         score[static_cast<std::size_t>(spy.looks[look].columns[i])] += spy.looks[look].weights[i];
     const int recent = cached - 3;
     for (; static_cast<int>(next) < recent; ++next) candidates.push_back(static_cast<int>(next));
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [&](int a, int b) { return score[static_cast<std::size_t>(a)] > score[static_cast<std::size_t>(b)]; });
+    std::stable_sort(candidates.begin(), candidates.end(), [&](int a, int b) {
+      return score[static_cast<std::size_t>(a)] > score[static_cast<std::size_t>(b)];
+    });
     candidates.resize(3);
     std::vector<int> expected = candidates;
     std::sort(expected.begin(), expected.end());
@@ -291,12 +301,14 @@ TEST_CASE("key heads attend to rows of their own") {
   OwnRows policy;
   const Tokens two{1, 2};
   const ForwardItem item{TokenSpan(two), ChainShape{}, &cache, LogitRows::All, {&policy}};
-  const BatchPlan plan = plan_batch(std::span(&item, 1), {.layers = {0, 1}, .context = 64, .frequencies = {}, .options = options});
+  const BatchPlan plan =
+      plan_batch(std::span(&item, 1), {.layers = {0, 1}, .context = 64, .frequencies = {}, .options = options});
   const at::Tensor qkv = at::randn({2, 64}, options);
   at::Tensor mask = at::full_like(at::zeros({4, 2, 9}, options), -std::numeric_limits<float>::infinity());
   for (int head = 0; head < 4; ++head)
     for (int row = 0; row < 2; ++row) {
-      for (const int column : head < 2 ? std::vector<int>{0, 3, 4} : std::vector<int>{1, 2, 6}) mask[head][row][column] = 0;
+      for (const int column : head < 2 ? std::vector<int>{0, 3, 4} : std::vector<int>{1, 2, 6})
+        mask[head][row][column] = 0;
       for (int own = 0; own <= row; ++own) mask[head][row][7 + own] = 0;
     }
   const auto per_head = [](const at::Tensor& kv) { return kv.narrow(1, 0, 9).repeat_interleave(2, 0); };

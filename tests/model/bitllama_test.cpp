@@ -40,7 +40,8 @@ std::string header(const std::vector<std::int32_t>& numbers, bool tied = true) {
   return file;
 }
 
-// dim 4, hidden 2, 1 layer, 1 head, 1 key head, vocabulary 3, context 2; every matrix of bytes `packed`, the i-th of scale i + 1.
+// dim 4, hidden 2, 1 layer, 1 head, 1 key head, vocabulary 3, context 2; every matrix of bytes `packed`, the i-th of
+// scale i + 1.
 std::string toy(int packed = 0b00'01'11'00) {
   std::string file = header({4, 2, 1, 1, 1, 3, 2});
   for (int i = 0; i < 4 + 12; ++i) append(file, static_cast<float>(i));
@@ -108,7 +109,8 @@ TEST_CASE("a ternary transformer agrees with the reference") {
   const auto rows = reference.logits(tokens);
   const at::Tensor logits = logits_of(*model, tokens);
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (std::size_t i = 0; i < rows[row].size(); ++i) REQUIRE(logits[row].const_data_ptr<float>()[i] == Approx(rows[row][i]).margin(2e-5));
+    for (std::size_t i = 0; i < rows[row].size(); ++i)
+      REQUIRE(logits[row].const_data_ptr<float>()[i] == Approx(rows[row][i]).margin(2e-5));
   }
 }
 
@@ -135,8 +137,10 @@ TEST_CASE("a ternary model's batched, drafted and finished rows are those that s
   early.layers = LayerRange{0, 1};
   early.tap_last = true;
   late.layers = LayerRange{1, 3};
-  const ForwardResult first = model->forward(ForwardItem{TokenSpan(prompt), ChainShape{}, cache.get(), LogitRows::None}, early);
-  const ForwardResult second = model->forward(ForwardItem{first.last_state, ChainShape{}, cache.get(), LogitRows::All}, late);
+  const ForwardResult first =
+      model->forward(ForwardItem{TokenSpan(prompt), ChainShape{}, cache.get(), LogitRows::None}, early);
+  const ForwardResult second =
+      model->forward(ForwardItem{first.last_state, ChainShape{}, cache.get(), LogitRows::All}, late);
   CHECK(max_difference(second.logits, logits_of(*model, prompt)) < 1e-5f);
 }
 
@@ -165,10 +169,12 @@ TEST_CASE("two trained ternary models give their known tokens and logits") {
     const auto ids = known["greedy_from_BOS_ids"].get<Tokens>();
     const at::Tensor logits = logits_of(*model, TokenSpan(ids).first(200));
     for (std::size_t i = 1; i < ids.size(); ++i) CHECK(testing::best_token(logits[i - 1]) == ids[i]);
-    for (int i = 0; i < 16; ++i) CHECK(logits[3][i].item<float>() == Approx(known["logits_at_pos3_first16"][i].get<double>()).margin(2e-5));
+    for (int i = 0; i < 16; ++i)
+      CHECK(logits[3][i].item<float>() == Approx(known["logits_at_pos3_first16"][i].get<double>()).margin(2e-5));
     const auto cache = model->make_cache(200);
     Tokens alone = {ids[0]};
-    while (alone.size() < ids.size()) alone.push_back(testing::best_token(logits_of(*model, std::span(&alone.back(), 1), *cache)));
+    while (alone.size() < ids.size())
+      alone.push_back(testing::best_token(logits_of(*model, std::span(&alone.back(), 1), *cache)));
     CHECK(alone == ids);
   }
 }

@@ -1,5 +1,5 @@
-// Which keys of config.json each family reads, and which it does not, as Transformers 5.5.4 does: every entry was measured there, by logits
-// (tests/bench/families_against_transformers.py). docs/MODELS.md has this as a table.
+// Which keys of config.json each family reads, and which it does not, as Transformers 5.5.4 does: every entry was
+// measured there, by logits (tests/bench/families_against_transformers.py). docs/MODELS.md has this as a table.
 #include <algorithm>
 #include <sstream>
 
@@ -18,11 +18,13 @@ struct Key {
   const char* refused = "";
 };
 
-constexpr const char* kAll = "llama mistral qwen2 qwen3 phi3 gpt2 gpt_neox mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
+constexpr const char* kAll =
+    "llama mistral qwen2 qwen3 phi3 gpt2 gpt_neox mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
 constexpr const char* kRotary = "llama mistral qwen2 qwen3 phi3 gpt_neox mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
 constexpr const char* kRms = "llama mistral qwen2 qwen3 phi3 mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
 constexpr const char* kNotPhi = "llama mistral qwen2 qwen3 gpt_neox mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
-constexpr const char* kWhole = "llama mistral qwen2 qwen3 mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";  // whole heads are rotated
+constexpr const char* kWhole =
+    "llama mistral qwen2 qwen3 mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";  // whole heads are rotated
 constexpr const char* kExperts = "mixtral qwen2_moe qwen3_moe olmoe deepseek_v3";
 
 const std::vector<Key> kKeys = {
@@ -57,8 +59,8 @@ const std::vector<Key> kKeys = {
     {R"("use_sliding_window": true, "max_window_layers": 0)", "qwen2 qwen3 qwen3_moe"},
     {R"("use_sliding_window": true, "max_window_layers": 3)", "qwen2_moe qwen3_moe"},
     {R"("use_sliding_window": true, "sliding_window": 0)", "", "mistral phi3 mixtral qwen2 qwen3 qwen2_moe qwen3_moe"},
-    {R"("use_sliding_window": true, "layer_types": ["full_attention", "sliding_attention", "full_attention"])", "qwen2 qwen3 qwen2_moe",
-     "mistral phi3 mixtral qwen3_moe"},
+    {R"("use_sliding_window": true, "layer_types": ["full_attention", "sliding_attention", "full_attention"])",
+     "qwen2 qwen3 qwen2_moe", "mistral phi3 mixtral qwen3_moe"},
     {R"("sliding_window_pattern": 2)"},
     {R"("attention_chunk_size": 5)"},
     {R"("qk_layernorm": true, "use_qk_norm": true)"},
@@ -125,12 +127,16 @@ std::string outcome(const std::string& family, const char* key) {
   }
 }
 
-TEST_CASE("every family reads the keys that Transformers' class reads, leaves aside what that one does, and says what it cannot run") {
+TEST_CASE(
+    "every family reads the keys that Transformers' class reads, leaves aside what that one does, and says what it "
+    "cannot run") {
   for (const Key& key : kKeys)
     for (const std::string& family : known_model_families()) {
       if (family == "bitllama") continue;  // our own
       INFO(family << ": " << key.json);
-      CHECK(outcome(family, key.json) == (holds(key.read, family) ? "read" : holds(key.refused, family) ? "refused" : "left aside"));
+      CHECK(outcome(family, key.json) == (holds(key.read, family)      ? "read"
+                                          : holds(key.refused, family) ? "refused"
+                                                                       : "left aside"));
     }
 }
 
@@ -148,15 +154,17 @@ TEST_CASE("another name that Transformers gives a key is read, and counts where 
   CHECK(experts("deepseek_v3", R"("n_routed_experts": null, "num_local_experts": 16)") == 16);
   CHECK(experts("deepseek_v3", R"("n_routed_experts": 8, "num_local_experts": 16)") == 16);
   CHECK(experts("qwen2_moe", R"("num_experts": 6, "num_local_experts": 4)") == 6);
-  const ModelConfig gpt2 =
-      config("gpt2", R"("hidden_size": 60, "num_attention_heads": 6, "num_hidden_layers": 2, "max_position_embeddings": 33)");
+  const ModelConfig gpt2 = config(
+      "gpt2", R"("hidden_size": 60, "num_attention_heads": 6, "num_hidden_layers": 2, "max_position_embeddings": 33)");
   CHECK((gpt2.hidden_size == 60 && gpt2.num_heads == 6 && gpt2.num_layers == 2 && gpt2.context == 33));
   CHECK_THROWS_WITH(config("mixtral", R"("num_experts": 0)"), Catch::Matchers::Contains("'num_experts' is 0"));
-  CHECK_THROWS_WITH(config("deepseek_v3", R"("num_local_experts": "x")"), Catch::Matchers::Contains("'num_local_experts' is"));
+  CHECK_THROWS_WITH(config("deepseek_v3", R"("num_local_experts": "x")"),
+                    Catch::Matchers::Contains("'num_local_experts' is"));
 }
 
 TEST_CASE("a case: llama with a partial rotary factor rotates whole heads") {
-  const ModelConfig config = parse_model_config(testing::small_config("llama", R"("partial_rotary_factor": 0.5)"), "config.json");
+  const ModelConfig config =
+      parse_model_config(testing::small_config("llama", R"("partial_rotary_factor": 0.5)"), "config.json");
   CHECK(config.rotary_dim() == config.head_dim);
 }
 

@@ -42,7 +42,8 @@ TEST_CASE("a datastore's suffixes are in the order of their tokens, for tokens o
     const auto expected = sorted_by_comparing(tokens);
     REQUIRE(store.size() == tokens.size());
     bool same = true;
-    for (std::size_t i = 0; i < expected.size(); ++i) same = same && store.suffix(i) == expected[i] && store.token(i) == tokens[i];
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      same = same && store.suffix(i) == expected[i] && store.token(i) == tokens[i];
     INFO("vocabulary " << vocab);
     CHECK(same);
   }
@@ -60,7 +61,8 @@ TEST_CASE("a datastore finds every occurrence and nothing else, before and after
       const Tokens pattern = random_tokens(1 + seed % 7, 4, seed);
       std::vector<std::size_t> expected, found;
       for (std::size_t i = 0; i + pattern.size() <= tokens.size(); ++i)
-        if (std::equal(pattern.begin(), pattern.end(), tokens.begin() + static_cast<std::ptrdiff_t>(i))) expected.push_back(i);
+        if (std::equal(pattern.begin(), pattern.end(), tokens.begin() + static_cast<std::ptrdiff_t>(i)))
+          expected.push_back(i);
       const Datastore::Ranks ranks = store.find(pattern);
       for (std::size_t rank = ranks.first; rank < ranks.last; ++rank) found.push_back(store.suffix(rank));
       std::sort(found.begin(), found.end());

@@ -79,7 +79,8 @@ TEST_CASE("routings agree with those that another program computed") {
     for (std::size_t row = 0; row < rows.size(); ++row) {
       const Routing routing = route_one(moe, rows[row].get<std::vector<float>>(), bias);
       CHECK(routing.experts == expected[row].at("idx").get<std::vector<int>>());
-      for (int i = 0; i < routing.per_row; ++i) CHECK(routing.weights[i] == Approx(expected[row].at("w")[i].get<double>()).epsilon(1e-5));
+      for (int i = 0; i < routing.per_row; ++i)
+        CHECK(routing.weights[i] == Approx(expected[row].at("w")[i].get<double>()).epsilon(1e-5));
     }
   };
   const int experts = static_cast<int>(rows[0].size());
@@ -143,7 +144,8 @@ TEST_CASE("a forward counts the experts that it touches and takes another router
     CHECK(max_difference(single.logits, all.logits) > 1e-3f);
     CHECK_THROWS_AS(run(tokens, std::make_unique<OneExpert>(config.moe.experts).get()), InternalError);
     const auto cache = model->make_cache(16);
-    CHECK(model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::None}).experts_touched.empty());
+    CHECK(model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::None})
+              .experts_touched.empty());
   }
 }
 

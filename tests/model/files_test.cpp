@@ -63,7 +63,9 @@ TEST_CASE("what is written as safetensors is read back") {
   CHECK(file.at("scalar").shape.empty());
   CHECK(file.at("empty").bytes.empty());
   CHECK_THROWS_WITH(file.at("none"), Contains("no tensor 'none'") && Contains("scalar"));
-  CHECK(parse_tensors(with_header(R"({"__metadata__":{"a":"b"},"t":)" + entry("[1]", "[0,4]") + "}   ", "abcd")).at("t").bytes.size() == 4);
+  CHECK(parse_tensors(with_header(R"({"__metadata__":{"a":"b"},"t":)" + entry("[1]", "[0,4]") + "}   ", "abcd"))
+            .at("t")
+            .bytes.size() == 4);
   CHECK(parse_tensors(with_header("{}")).tensors().empty());
 }
 
@@ -71,8 +73,9 @@ TEST_CASE("a truncated safetensors file says how much is missing") {
   CHECK_THAT(refusal("abc"), Contains("truncated: 3 bytes"));
   CHECK_THAT(refusal(with_header("{}").substr(0, 9)), Contains("header ends at byte 10, the file has 9"));
   const std::string whole = with_header(R"({"t":)" + entry("[4]", "[0,16]") + "}", std::string(16, 'x'));
-  CHECK_THAT(refusal(whole.substr(0, whole.size() - 5)),
-             Contains("truncated") && Contains(std::to_string(whole.size())) && Contains(std::to_string(whole.size() - 5)));
+  CHECK_THAT(refusal(whole.substr(0, whole.size() - 5)), Contains("truncated") &&
+                                                             Contains(std::to_string(whole.size())) &&
+                                                             Contains(std::to_string(whole.size() - 5)));
   CHECK_THAT(refusal(whole + "y"), Contains("bytes of no tensor at its end"));
 }
 
@@ -81,11 +84,13 @@ TEST_CASE("a safetensors header that lies is refused") {
   CHECK_THAT(refusal(huge + "{}"), Contains("not a safetensors file"));
   CHECK_THAT(refusal(with_header("")), Contains("not valid JSON"));
   CHECK_THAT(refusal(with_header("[]")), Contains("must be a JSON object"));
-  CHECK_THAT(refusal(with_header("{\"t\":1}")), Contains("an object is expected") || Contains("JSON object is expected"));
+  CHECK_THAT(refusal(with_header("{\"t\":1}")),
+             Contains("an object is expected") || Contains("JSON object is expected"));
   const auto tensor = [](const std::string& value, std::size_t bytes) {
     return with_header("{\"t\":" + value + "}", std::string(bytes, 'x'));
   };
-  CHECK_THAT(refusal(tensor(entry("[4]", "[0,12]"), 12)), Contains("do not fit shape [4] of F32, which takes 16 bytes"));
+  CHECK_THAT(refusal(tensor(entry("[4]", "[0,12]"), 12)),
+             Contains("do not fit shape [4] of F32, which takes 16 bytes"));
   CHECK_THAT(refusal(tensor(entry("[4]", "[16,0]"), 16)), Contains("do not fit"));
   CHECK_THAT(refusal(tensor(entry("[1]", "[4,8]"), 8)), Contains("there is a gap"));
   CHECK_THAT(refusal(tensor(entry("[1]", "[0,4]", "F4"), 4)), Contains("unknown dtype 'F4'") && Contains("BF16"));
@@ -97,7 +102,8 @@ TEST_CASE("a safetensors header that lies is refused") {
   CHECK_THAT(refusal(tensor(entry("[4294967296,4294967296,4294967296]", "[0,0]"), 0)), Contains("too large"));
   CHECK_THAT(refusal(tensor(entry("[9223372036854775807,2]", "[0,4]"), 4)), Contains("too large"));
   CHECK_THAT(refusal(tensor(R"({"shape":[1],"data_offsets":[0,4]})", 4)), Contains("'dtype' is missing"));
-  CHECK_THAT(refusal(with_header("{\"a\":" + entry("[2]", "[0,8]") + ",\"b\":" + entry("[2]", "[4,12]") + "}", std::string(12, 'x'))),
+  CHECK_THAT(refusal(with_header("{\"a\":" + entry("[2]", "[0,8]") + ",\"b\":" + entry("[2]", "[4,12]") + "}",
+                                 std::string(12, 'x'))),
              Contains("they overlap"));
   CHECK_THAT(refusal(with_header("{\"a\":" + entry("[1]", "[0,4]") + ",\"a\":" + entry("[1]", "[0,4]") + "}", "xxxx")),
              Contains("given twice"));
@@ -121,7 +127,8 @@ TEST_CASE("files that are none are refused") {
   CHECK_THROWS_WITH(SafetensorsFile::open(folder.write("empty", "")), Contains("is empty"));
   CHECK_THROWS_WITH(SafetensorsFile::open("/dev/null"), Contains("not a regular file"));
   CHECK_THROWS_WITH(Checkpoint::open(folder.path() / "none"), Contains("no such folder"));
-  CHECK_THROWS_WITH(Checkpoint::open(folder.path()), Contains("neither model.safetensors nor model.safetensors.index.json"));
+  CHECK_THROWS_WITH(Checkpoint::open(folder.path()),
+                    Contains("neither model.safetensors nor model.safetensors.index.json"));
   folder.write("pytorch_model.bin", "x");
   CHECK_THROWS_WITH(Checkpoint::open(folder.path()), Contains("convert it to safetensors"));
 }
@@ -130,7 +137,9 @@ TEST_CASE("shards are one checkpoint, and an index cannot lead out of the folder
   const TemporaryFolder folder;
   folder.write("one.safetensors", with_header("{\"a\":" + entry("[1]", "[0,4]") + "}", "aaaa"));
   folder.write("two.safetensors", with_header("{\"b\":" + entry("[1]", "[0,4]") + "}", "bbbb"));
-  const auto index = [&](const std::string& map) { folder.write("model.safetensors.index.json", R"({"weight_map":)" + map + "}"); };
+  const auto index = [&](const std::string& map) {
+    folder.write("model.safetensors.index.json", R"({"weight_map":)" + map + "}");
+  };
   index(R"({"a": "one.safetensors", "b": "two.safetensors"})");
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
   CHECK(checkpoint.tensors().size() == 2);
@@ -151,7 +160,8 @@ TEST_CASE("shards are one checkpoint, and an index cannot lead out of the folder
 
 TEST_CASE("a file that cannot be written leaves nothing behind and the old one as it was") {
   const TemporaryFolder folder;
-  CHECK_THROWS_WITH(write_safetensors(folder.path() / "no/such/folder.safetensors", StoredTensors{}), Contains("cannot be created"));
+  CHECK_THROWS_WITH(write_safetensors(folder.path() / "no/such/folder.safetensors", StoredTensors{}),
+                    Contains("cannot be created"));
   CHECK_THROWS_WITH(make_folder(folder.write("plain", "x") / "below"), Contains("plain/below"));
 
   const auto path = folder.write("kept", "old");
@@ -182,12 +192,15 @@ TEST_CASE("a file that cannot be written leaves nothing behind and the old one a
 }
 
 TEST_CASE("JSON is bounded in size and depth, and keys are read with their types") {
-  CHECK_THROWS_WITH(parse_json(std::string(100, ' '), "x.json", {.bytes = 10}), Contains("100 bytes of JSON, at most 10"));
+  CHECK_THROWS_WITH(parse_json(std::string(100, ' '), "x.json", {.bytes = 10}),
+                    Contains("100 bytes of JSON, at most 10"));
   CHECK_THROWS_WITH(parse_json("[[[1]]]", "x.json", {.depth = 2}), Contains("nested deeper than 2"));
   CHECK_THROWS_WITH(parse_json("{\"a\": 1e999}", "x.json"), Contains("x.json: not valid JSON"));
-  CHECK_THROWS_WITH(parse_json("{\"a\": {\"b\": 1, \"b\": 2}}", "x.json", {.unique_keys = true}), Contains("'b' is given twice"));
+  CHECK_THROWS_WITH(parse_json("{\"a\": {\"b\": 1, \"b\": 2}}", "x.json", {.unique_keys = true}),
+                    Contains("'b' is given twice"));
   CHECK(parse_json("{\"a\": 1, \"a\": 2}", "x.json")["a"] == 2);
-  const auto document = parse_json(R"({"i": 5, "big": 18446744073709551615, "s": "t", "n": null, "d": 0.5, "o": {"x": true}})", "x.json");
+  const auto document =
+      parse_json(R"({"i": 5, "big": 18446744073709551615, "s": "t", "n": null, "d": 0.5, "o": {"x": true}})", "x.json");
   const JsonObject json(document, "x.json");
   CHECK(json.integer("i", 0, 9) == 5);
   CHECK(json.integer("n", 0, 9) == std::nullopt);

@@ -28,15 +28,23 @@ std::pair<int, int> replay(const std::string& target, const Read& read) {
   return counts;
 }
 
-std::span<const std::byte> as_bytes(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> as_bytes(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
-  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { SafetensorsFile::parse(as_bytes(bytes), "seed"); }) == std::pair(3, 6));
-  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { parse_shard_index(bytes, "seed"); }) == std::pair(1, 8));
-  CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) == std::pair(13, 5));
-  CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) == std::pair(4, 3));
-  CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) == std::pair(2, 5));
-  CHECK(replay("datastore_fuzz", [](const std::string& bytes) { Datastore::parse(as_bytes(bytes), "seed"); }) == std::pair(4, 9));
+  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { SafetensorsFile::parse(as_bytes(bytes), "seed"); }) ==
+        std::pair(3, 6));
+  CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { parse_shard_index(bytes, "seed"); }) ==
+        std::pair(1, 8));
+  CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) ==
+        std::pair(13, 5));
+  CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) ==
+        std::pair(4, 3));
+  CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) ==
+        std::pair(2, 5));
+  CHECK(replay("datastore_fuzz", [](const std::string& bytes) { Datastore::parse(as_bytes(bytes), "seed"); }) ==
+        std::pair(4, 9));
 }
 
 }  // namespace

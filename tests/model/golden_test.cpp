@@ -24,7 +24,10 @@ Tokens greedy(const LanguageModel& model, TokenSpan prompt, int count, std::span
     const std::size_t done = cache->length();
     const TokenSpan part = prompt.subspan(done, std::min<std::size_t>(piece, prompt.size() - done));
     if (part.empty()) break;
-    logits = model.forward(ForwardItem{.input = part, .shape = ChainShape{}, .cache = cache.get(), .logits = LogitRows::Last}).logits;
+    logits =
+        model
+            .forward(ForwardItem{.input = part, .shape = ChainShape{}, .cache = cache.get(), .logits = LogitRows::Last})
+            .logits;
   }
   REQUIRE(cache->length() == static_cast<int>(prompt.size()));
   Tokens out;
@@ -60,10 +63,14 @@ void check_golden(const std::string& name) {
 }
 
 TEST_CASE("a llama checkpoint gives the expected logits", "[golden]") { check_golden("llama"); }
-TEST_CASE("a llama checkpoint with llama3 rope scaling gives the expected logits", "[golden]") { check_golden("llama3-rope"); }
+TEST_CASE("a llama checkpoint with llama3 rope scaling gives the expected logits", "[golden]") {
+  check_golden("llama3-rope");
+}
 TEST_CASE("a qwen2 checkpoint gives the expected logits", "[golden]") { check_golden("qwen2"); }
 TEST_CASE("a gpt2 checkpoint gives the expected logits", "[golden]") { check_golden("gpt2"); }
-TEST_CASE("a mistral checkpoint with a sliding window gives the expected logits", "[golden]") { check_golden("mistral"); }
+TEST_CASE("a mistral checkpoint with a sliding window gives the expected logits", "[golden]") {
+  check_golden("mistral");
+}
 TEST_CASE("a qwen3 checkpoint gives the expected logits", "[golden]") { check_golden("qwen3"); }
 TEST_CASE("a mixtral checkpoint gives the expected logits", "[golden]") { check_golden("mixtral"); }
 TEST_CASE("a qwen2_moe checkpoint gives the expected logits", "[golden]") { check_golden("qwen2_moe"); }

@@ -41,7 +41,8 @@ std::vector<Tokens> to_rows(const StoredTensor& stored) {
   REQUIRE(stored.shape.size() == 2);
   std::vector<Tokens> rows(stored.shape[0], Tokens(stored.shape[1]));
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    std::memcpy(rows[row].data(), stored.bytes.data() + row * stored.shape[1] * sizeof(Token), stored.shape[1] * sizeof(Token));
+    std::memcpy(rows[row].data(), stored.bytes.data() + row * stored.shape[1] * sizeof(Token),
+                stored.shape[1] * sizeof(Token));
   }
   return rows;
 }
@@ -52,7 +53,8 @@ float max_difference(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens, KvCache& cache) {
-  return model.forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = &cache, .logits = LogitRows::All}).logits;
+  return model.forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = &cache, .logits = LogitRows::All})
+      .logits;
 }
 
 at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens) {
@@ -81,18 +83,21 @@ std::string updated(const char* config, const std::string& more) {
 }  // namespace
 
 std::string llama_config(const std::string& more) {
-  return updated(R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 3,
+  return updated(
+      R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 3,
       "num_attention_heads": 6, "num_key_value_heads": 2, "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "dtype": "float32"})",
-                 more);
+      more);
 }
 
 std::string bitllama_config(const std::string& more) {
-  return updated(llama_config(R"("model_type": "bitllama", "tie_word_embeddings": true, "dtype": "float64")").c_str(), more);
+  return updated(llama_config(R"("model_type": "bitllama", "tie_word_embeddings": true, "dtype": "float64")").c_str(),
+                 more);
 }
 
 std::string gpt2_config(const std::string& more) {
   return updated(
-      R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32"})", more);
+      R"({"model_type": "gpt2", "vocab_size": 89, "n_embd": 40, "n_layer": 3, "n_head": 5, "n_positions": 128, "dtype": "float32"})",
+      more);
 }
 
 namespace {
@@ -128,11 +133,12 @@ std::string small_config(const std::string& family, const std::string& more) {
 const std::vector<NamedConfig>& family_configs() {
   static const std::vector<NamedConfig> kConfigs = [] {
     std::vector<NamedConfig> configs;
-    for (const char* family :
-         {"llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"})
+    for (const char* family : {"llama", "mistral", "qwen2", "qwen3", "phi3", "gpt2", "gpt_neox", "mixtral", "qwen2_moe",
+                               "qwen3_moe", "olmoe", "deepseek_v3"})
       configs.push_back({family, small_config(family)});
-    configs.push_back({"qwen3, two layers with a window",
-                       small_config("qwen3", R"("use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1)")});
+    configs.push_back(
+        {"qwen3, two layers with a window",
+         small_config("qwen3", R"("use_sliding_window": true, "sliding_window": 5, "max_window_layers": 1)")});
     configs.push_back({"mixtral with a window", small_config("mixtral", R"("sliding_window": 6)")});
     return configs;
   }();

@@ -29,7 +29,9 @@ at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens, KvCache& cach
 at::Tensor logits_of(const LanguageModel& model, TokenSpan tokens);  // with a cache of its own
 
 // The bytes of a file that a test has written out as text.
-inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+inline std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 Token best_token(const at::Tensor& row);
 

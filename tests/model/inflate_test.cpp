@@ -18,16 +18,18 @@ using testing::random_tokens;
 
 // The bundled target's grouping: four query heads share one key head.
 std::string small_llama(const std::string& more = "") {
-  return llama_config(R"("hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 4,
+  return llama_config(
+      R"("hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "num_hidden_layers": 4,
       "tie_word_embeddings": true, "rope_theta": 5000.0)" +
-                      (more.empty() ? "" : ", " + more));
+      (more.empty() ? "" : ", " + more));
 }
 
 // As SmolLM-135M's shape: nine query heads over three key heads, so that a group of four has to be split.
 std::string large_llama(const std::string& more = "") {
-  return llama_config(R"("hidden_size": 72, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 8, "num_hidden_layers": 11,
+  return llama_config(
+      R"("hidden_size": 72, "num_attention_heads": 9, "num_key_value_heads": 3, "head_dim": 8, "num_hidden_layers": 11,
       "intermediate_size": 200, "vocab_size": 311, "tie_word_embeddings": true, "max_position_embeddings": 4096)" +
-                      (more.empty() ? "" : ", " + more));
+      (more.empty() ? "" : ", " + more));
 }
 
 struct Pair {
@@ -45,9 +47,11 @@ TEST_CASE("an inflated model has the small one's logits, and no ids beside its o
   std::mt19937 random(32);
   const std::pair<std::string, std::string> cases[] = {
       {small_llama(), large_llama()},
-      {small_llama(), large_llama(R"("num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": false)")},
+      {small_llama(),
+       large_llama(R"("num_attention_heads": 8, "num_key_value_heads": 2, "tie_word_embeddings": false)")},
       {small_llama(), small_llama()},
-      {small_llama(R"("tie_word_embeddings": false, "attention_bias": true, "mlp_bias": true, "num_key_value_heads": 2)"),
+      {small_llama(
+           R"("tie_word_embeddings": false, "attention_bias": true, "mlp_bias": true, "num_key_value_heads": 2)"),
        large_llama(R"("tie_word_embeddings": false)")},
       {small_llama(R"("model_type": "qwen2")"), large_llama()},
   };
@@ -100,7 +104,8 @@ TEST_CASE("shapes that a model cannot have are refused with the reason") {
   make_model(folder.path() / "small", small_llama(), 34);
   const auto refused = [&](const std::string& like, const std::string& reason) {
     const auto shape = folder.write("shape.json", like);
-    CHECK_THROWS_WITH(inflate({folder.path() / "small", shape, folder.path() / "large"}), Contains("shape.json") && Contains(reason));
+    CHECK_THROWS_WITH(inflate({folder.path() / "small", shape, folder.path() / "large"}),
+                      Contains("shape.json") && Contains(reason));
   };
   refused(large_llama(R"("hidden_size": 16)"), "'hidden_size' is 16, smaller than the 32 of small");
   refused(large_llama(R"("num_hidden_layers": 3)"), "'num_hidden_layers' is 3");
@@ -125,7 +130,8 @@ TEST_CASE("config.json keeps the padded vocabulary and where a model came from")
   CHECK(config.eos == std::vector<Token>{2});
   CHECK(parse_model_config(model_config_json(config), "config.json") == config);
   CHECK_FALSE(parse_model_config(llama_config(R"("vocab_valid": 97)"), "config.json").padded_vocab);
-  CHECK_THROWS_WITH(parse_model_config(llama_config(R"("vocab_valid": 98)"), "config.json"), Contains("'vocab_valid' is 98"));
+  CHECK_THROWS_WITH(parse_model_config(llama_config(R"("vocab_valid": 98)"), "config.json"),
+                    Contains("'vocab_valid' is 98"));
 }
 
 }  // namespace

@@ -41,7 +41,8 @@ TEST_CASE("versions 0 and 1 of one llama2.c model are imported alike and give it
   const testing::TemporaryFolder folder;
   import_llama2c(*v0, *tokenizer, folder.path() / "v0");
   import_llama2c(*v1, *tokenizer, folder.path() / "v1");
-  CHECK(testing::read_file(folder.path() / "v0/model.safetensors") == testing::read_file(folder.path() / "v1/model.safetensors"));
+  CHECK(testing::read_file(folder.path() / "v0/model.safetensors") ==
+        testing::read_file(folder.path() / "v1/model.safetensors"));
   CHECK(testing::read_file(folder.path() / "v0/tokenizer.bin") == testing::read_file(*tokenizer));
 
   const auto model = load_model(folder.path() / "v0");
@@ -78,7 +79,8 @@ TEST_CASE("a llama2.c model with a classifier of its own is imported untied") {
   CHECK(value_of(query, 8) == 16 + 4);
 
   CHECK_THROWS_WITH(parse_llama2c(bytes_of(file.substr(0, file.size() - 1)), "toy.bin"),
-                    Contains("toy.bin: truncated") && Contains(std::to_string(file.size())) && Contains(std::to_string(file.size() - 1)));
+                    Contains("toy.bin: truncated") && Contains(std::to_string(file.size())) &&
+                        Contains(std::to_string(file.size() - 1)));
   CHECK_THROWS_WITH(parse_llama2c(bytes_of(file + "x"), "toy.bin"), Contains("too long"));
 }
 
@@ -86,8 +88,10 @@ TEST_CASE("a llama2.c header that lies is refused") {
   CHECK_THROWS_WITH(parse_llama2c(bytes_of("ab"), "x.bin"), Contains("truncated: 2 bytes"));
   CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({0, 2, 1, 1, 1, 3, 2})), "x.bin"), Contains("dim would be 0"));
   CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({4, 2, 1, 3, 1, 3, 2})), "x.bin"), Contains("3 heads"));
-  CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({4, 2, 1, 1, 1, -2147483647 - 1, 2})), "x.bin"), Contains("vocab_size"));
-  CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({1 << 24, 1 << 24, 4096, 1, 1, 1 << 24, 1 << 24})), "x.bin"), Contains("truncated"));
+  CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({4, 2, 1, 1, 1, -2147483647 - 1, 2})), "x.bin"),
+                    Contains("vocab_size"));
+  CHECK_THROWS_WITH(parse_llama2c(bytes_of(v0_header({1 << 24, 1 << 24, 4096, 1, 1, 1 << 24, 1 << 24})), "x.bin"),
+                    Contains("truncated"));
   std::string v2 = v0_header({0x616b3432, 2});
   CHECK_THROWS_WITH(parse_llama2c(bytes_of(v2 + std::string(256, '\0')), "x.bin"), Contains("version 2"));
 }

@@ -61,7 +61,8 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
       for (const int inputs : {32, 160}) {
         INFO(rows << " rows, " << outputs << " outputs, " << inputs << " inputs");
         const at::Tensor x = at::randn({rows, inputs}).to(at::kBFloat16);
-        const at::Tensor weight = at::randn({outputs, inputs}).div(std::sqrt(static_cast<double>(inputs))).to(at::kBFloat16);
+        const at::Tensor weight =
+            at::randn({outputs, inputs}).div(std::sqrt(static_cast<double>(inputs))).to(at::kBFloat16);
         const at::Tensor bias = rows % 2 ? at::randn({outputs}) : at::Tensor();
         at::Tensor expected = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
         if (bias.defined()) expected = expected + bias.to(at::kDouble);
@@ -71,7 +72,8 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
         const at::Tensor y = at::randn({rows, outputs}).to(at::kBFloat16), sum = y.to(at::kDouble) + expected;
         matrix.add_product(x, bias, y);
         CHECK(error_of(y, sum) < kRounding);
-        const at::Tensor gate = expected.narrow(1, 0, outputs / 2), other = expected.narrow(1, outputs / 2, outputs / 2);
+        const at::Tensor gate = expected.narrow(1, 0, outputs / 2),
+                         other = expected.narrow(1, outputs / 2, outputs / 2);
         const PackedMatrix gated(weight, PackedMatrix::Type::BFloat16, true);
         CHECK(error_of(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < kRounding);
       }
@@ -88,11 +90,14 @@ TEST_CASE("int8 weights go through tiles as the whole numbers that they are") {
       INFO(rows << " rows, " << inputs << " inputs");
       const at::Tensor x = at::randn({rows, inputs}).to(at::kBFloat16);
       const PackedMatrix matrix(at::randn({70, inputs}), PackedMatrix::Type::Int8, false);
-      CHECK(error_of(matrix.wide_product(x, {}), at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-5);
+      CHECK(error_of(matrix.wide_product(x, {}), at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) <
+            1e-5);
       CHECK(tiles.used());
       const PackedMatrix gated(at::randn({70, inputs}), PackedMatrix::Type::Int8, true);
-      const at::Tensor halves = at::matmul(x.to(at::kDouble), gated.dense().to(at::kDouble).t()), gate = halves.narrow(1, 0, 35);
-      CHECK(error_of(gated.gated_product(x, {}, Activation::Silu), gate * gate.sigmoid() * halves.narrow(1, 35, 35)) < 0.008);
+      const at::Tensor halves = at::matmul(x.to(at::kDouble), gated.dense().to(at::kDouble).t()),
+                       gate = halves.narrow(1, 0, 35);
+      CHECK(error_of(gated.gated_product(x, {}, Activation::Silu), gate * gate.sigmoid() * halves.narrow(1, 35, 35)) <
+            0.008);
     }
   }
 }
@@ -119,7 +124,9 @@ TEST_CASE("a row's product by tiles does not depend on the rows beside it") {
   at::manual_seed(12);
   const PackedMatrix matrix(at::randn({70, 4416}).to(at::kBFloat16), PackedMatrix::Type::BFloat16, false);
   const at::Tensor x = at::randn({70, 4416}).to(at::kBFloat16);
-  const auto product = [&](int first, int rows) { return matrix.wide_product(x.narrow(0, first, rows).contiguous(), {}); };
+  const auto product = [&](int first, int rows) {
+    return matrix.wide_product(x.narrow(0, first, rows).contiguous(), {});
+  };
   const at::Tensor both = product(0, 70), tall = product(0, 64), wide = product(0, 32);
   CHECK(error_of(both, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-4);
   for (const int rows : {6, 16, 17, 25}) CHECK(at::equal(product(7, rows), wide.narrow(0, 7, rows)));
@@ -144,7 +151,8 @@ TEST_CASE("few rows, other types and odd numbers of inputs do not need tiles") {
   CHECK(tiles.used());
 }
 
-// Everything in a forward that may go through tiles: with heads as wide as tiles want them, over more than one segment of the cache.
+// Everything in a forward that may go through tiles: with heads as wide as tiles want them, over more than one segment
+// of the cache.
 TEST_CASE("attention by tiles is attention, for chains, trees and windows") {
   if (!TileEmulator::possible()) return;
   for (const auto* type : {R"("llama")", R"("mistral", "sliding_window": 40)"}) {
@@ -155,7 +163,8 @@ TEST_CASE("attention by tiles is attention, for chains, trees and windows") {
       "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 640, "rms_norm_eps": 1e-5, "dtype": "bfloat16", "model_type": )"
         << type << "}";
     make_random(folder.path() / "source.json", folder.path(), 4);
-    Tiles tiles;  // before the weights are packed, which on a processor that multiplies bfloat16 without tiles is done for oneDNN
+    Tiles tiles;  // before the weights are packed, which on a processor that multiplies bfloat16 without tiles is done
+                  // for oneDNN
     const auto exact = load_model(folder.path(), {.dtype = at::kFloat, .device = at::kCPU});
     const auto model = load_model(folder.path(), {.dtype = at::kBFloat16, .device = at::kCPU});
     Tokens text(575);
@@ -163,7 +172,9 @@ TEST_CASE("attention by tiles is attention, for chains, trees and windows") {
     const auto logits = [&](const LanguageModel& of, int rows, const Shape& shape) {
       const auto cache = of.make_cache(640);
       of.forward(ForwardItem{.input = TokenSpan(text).first(555), .cache = cache.get(), .logits = LogitRows::None});
-      return of.forward(ForwardItem{TokenSpan(text).subspan(555, static_cast<std::size_t>(rows)), shape, cache.get(), LogitRows::All})
+      return of
+          .forward(ForwardItem{TokenSpan(text).subspan(555, static_cast<std::size_t>(rows)), shape, cache.get(),
+                               LogitRows::All})
           .logits;
     };
     const std::vector<int> parents = {0, 0, 0, 1, 1, 2, 3, 5, 5};

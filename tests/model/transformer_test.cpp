@@ -40,9 +40,11 @@ using testing::small_config;
 constexpr float kTolerance = 1e-4f;
 
 at::Tensor as_tensor(const std::vector<std::vector<double>>& rows) {
-  at::Tensor tensor = at::empty({static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())}, at::kFloat);
+  at::Tensor tensor =
+      at::empty({static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())}, at::kFloat);
   for (std::size_t row = 0; row < rows.size(); ++row) {
-    for (std::size_t i = 0; i < rows[row].size(); ++i) tensor[row].mutable_data_ptr<float>()[i] = static_cast<float>(rows[row][i]);
+    for (std::size_t i = 0; i < rows[row].size(); ++i)
+      tensor[row].mutable_data_ptr<float>()[i] = static_cast<float>(rows[row][i]);
   }
   return tensor;
 }
@@ -55,32 +57,39 @@ const std::vector<testing::NamedConfig>& cases() {
       {"llama, biases", llama_config(R"("attention_bias": true, "mlp_bias": true, "hidden_act": "gelu")")},
       {"llama, linear", llama_config(R"("rope_scaling": {"type": "linear", "factor": 4.0}, "rope_theta": 5000.0)")},
       {"llama, llama3",
-       llama_config(R"("rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+       llama_config(
+           R"("rope_parameters": {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 32})")},
-      {"llama, yarn", llama_config(R"("head_dim": 16, "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
+      {"llama, yarn",
+       llama_config(R"("head_dim": 16, "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0,
           "original_max_position_embeddings": 64})")},
       {"llama, yarn, own attention factor",
        llama_config(R"("head_dim": 32, "rope_scaling": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 8.0,
           "attention_factor": 0.8, "truncate": false, "original_max_position_embeddings": 128})")},
       {"phi3, partly rotated", small_config("phi3", R"("head_dim": 16, "partial_rotary_factor": 0.5)")},
       {"llama, neighbours rotated", llama_config(R"("foretell_rope_interleave": true)")},
-      {"qwen2", R"({"model_type": "qwen2", "vocab_size": 61, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 2,
+      {"qwen2",
+       R"({"model_type": "qwen2", "vocab_size": 61, "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 2,
           "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 128, "rope_theta": 1000000.0, "tie_word_embeddings": true})"},
       {"gpt2", gpt2_config()},
-      {"gpt2, other settings", gpt2_config(R"("n_inner": 72, "activation_function": "relu", "scale_attn_by_inverse_layer_idx": true,
+      {"gpt2, other settings",
+       gpt2_config(R"("n_inner": 72, "activation_function": "relu", "scale_attn_by_inverse_layer_idx": true,
           "tie_word_embeddings": false)")},
       {"gpt2, unscaled", gpt2_config(R"("scale_attn_weights": false, "activation_function": "gelu")")},
       {"float16 weights", llama_config(R"("dtype": "float16")")},
-      {"llama, longrope", llama_config(R"("head_dim": 12, "rope_scaling": {"rope_type": "longrope", "original_max_position_embeddings": 64,
+      {"llama, longrope",
+       llama_config(R"("head_dim": 12, "rope_scaling": {"rope_type": "longrope", "original_max_position_embeddings": 64,
           "short_factor": [1.0, 1.1, 1.2, 1.5, 2.0, 2.5], "long_factor": [2, 3, 4, 5, 6, 7]})")},
       {"mistral", small_config("mistral")},
-      {"mistral, a window of one", small_config("mistral", R"("sliding_window": 1, "head_dim": 12, "rms_norm_eps": 1e-3)")},
+      {"mistral, a window of one",
+       small_config("mistral", R"("sliding_window": 1, "head_dim": 12, "rms_norm_eps": 1e-3)")},
       {"mistral, no window",
        small_config("mistral", R"("sliding_window": null, "num_key_value_heads": null, "tie_word_embeddings": true)")},
       {"qwen2, a window in the upper layers",
        small_config("qwen2", R"("use_sliding_window": true, "sliding_window": 4, "max_window_layers": 2)")},
       {"qwen3", small_config("qwen3")},
-      {"qwen3, biases, tied", small_config("qwen3", R"("attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 1)")},
+      {"qwen3, biases, tied",
+       small_config("qwen3", R"("attention_bias": true, "tie_word_embeddings": true, "num_key_value_heads": 1)")},
       {"qwen3, named layers", small_config("qwen3", R"("use_sliding_window": true, "sliding_window": 3,
           "layer_types": ["sliding_attention", "full_attention", "sliding_attention"])")},
       {"phi3", small_config("phi3", R"("sliding_window": 9)")},
@@ -90,26 +99,35 @@ const std::vector<testing::NamedConfig>& cases() {
           "long_factor": [1, 2, 3, 4, 5, 6]})")},
       {"gpt_neox", small_config("gpt_neox")},
       {"gpt_neox, one after the other, tied",
-       small_config("gpt_neox",
-                    R"("use_parallel_residual": false, "tie_word_embeddings": true, "rotary_pct": 1.0, "layer_norm_eps": 1e-3)")},
+       small_config(
+           "gpt_neox",
+           R"("use_parallel_residual": false, "tie_word_embeddings": true, "rotary_pct": 1.0, "layer_norm_eps": 1e-3)")},
       {"gpt_neox, no attention biases",
-       small_config("gpt_neox", R"("attention_bias": false, "hidden_act": "gelu_new", "rotary_pct": 0.25, "rotary_emb_base": 500)")},
+       small_config(
+           "gpt_neox",
+           R"("attention_bias": false, "hidden_act": "gelu_new", "rotary_pct": 0.25, "rotary_emb_base": 500)")},
       {"mixtral", small_config("mixtral")},
       {"mixtral, every expert", small_config("mixtral", R"("num_experts_per_tok": 5, "sliding_window": 6)")},
       {"qwen2_moe", small_config("qwen2_moe")},
-      {"qwen2_moe, normalised, no biases", small_config("qwen2_moe", R"("norm_topk_prob": true, "qkv_bias": false, "num_experts_per_tok": 1,
+      {"qwen2_moe, normalised, no biases",
+       small_config("qwen2_moe", R"("norm_topk_prob": true, "qkv_bias": false, "num_experts_per_tok": 1,
           "decoder_sparse_step": 2, "mlp_only_layers": [])")},
-      {"qwen2_moe, windows", small_config("qwen2_moe", R"("use_sliding_window": true, "sliding_window": 4, "max_window_layers": 3)")},
+      {"qwen2_moe, windows",
+       small_config("qwen2_moe", R"("use_sliding_window": true, "sliding_window": 4, "max_window_layers": 3)")},
       {"qwen3_moe", small_config("qwen3_moe")},
       {"qwen3_moe, raw weights, a window",
-       small_config("qwen3_moe", R"("norm_topk_prob": false, "decoder_sparse_step": 1, "use_sliding_window": true, "sliding_window": 8)")},
+       small_config(
+           "qwen3_moe",
+           R"("norm_topk_prob": false, "decoder_sparse_step": 1, "use_sliding_window": true, "sliding_window": 8)")},
       {"olmoe", small_config("olmoe")},
       {"olmoe, clipped", small_config("olmoe", R"("clip_qkv": 0.4, "norm_topk_prob": true, "attention_bias": true)")},
       {"deepseek_v3", small_config("deepseek_v3")},
-      {"deepseek_v3, queries at once, one group, biases", small_config("deepseek_v3", R"("q_lora_rank": null, "n_group": 1, "topk_group": 1,
+      {"deepseek_v3, queries at once, one group, biases",
+       small_config("deepseek_v3", R"("q_lora_rank": null, "n_group": 1, "topk_group": 1,
           "norm_topk_prob": false, "routed_scaling_factor": 1.5, "attention_bias": true, "n_shared_experts": 1, "rope_interleave": false)")},
       {"deepseek_v3, yarn",
-       small_config("deepseek_v3", R"("rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
+       small_config("deepseek_v3",
+                    R"("rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64,
           "mscale": 0.7, "mscale_all_dim": 1.0}, "first_k_dense_replace": 0)")},
   };
   return kCases;
@@ -210,7 +228,8 @@ TEST_CASE("a tree scores every path as if it stood alone, and keeping a path goe
       const Tokens nodes = random_tokens(12, vocab, random);
       const auto cache = model->make_cache(40);
       if (prompt_size > 0) logits_of(*model, prompt, *cache);
-      const at::Tensor scores = model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, cache.get(), LogitRows::All}).logits;
+      const at::Tensor scores =
+          model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, cache.get(), LogitRows::All}).logits;
       for (int node = 0; node < 12; ++node) {
         Tokens straight = prompt;
         for (const int step : path_to(parents, node)) straight.push_back(nodes[step]);
@@ -242,14 +261,17 @@ TEST_CASE("rows of a tree that the cache already holds are continued") {
     const Tokens nodes = random_tokens(7, vocab, random);
     const auto whole = model->make_cache(20);
     logits_of(*model, prompt, *whole);
-    const at::Tensor expected = model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, whole.get(), LogitRows::All}).logits;
+    const at::Tensor expected =
+        model->forward(ForwardItem{TokenSpan(nodes), TreeShape{parents}, whole.get(), LogitRows::All}).logits;
     for (const int cached : {1, 3, 6}) {
       const auto cache = model->make_cache(20);
       logits_of(*model, prompt, *cache);
       const std::span<const NodeId> first(parents.data(), cached);
       model->forward(ForwardItem{TokenSpan(nodes).first(cached), TreeShape{first}, cache.get(), LogitRows::None});
-      const at::Tensor rest =
-          model->forward(ForwardItem{TokenSpan(nodes).subspan(cached), TreeShape{parents, cached}, cache.get(), LogitRows::All}).logits;
+      const at::Tensor rest = model
+                                  ->forward(ForwardItem{TokenSpan(nodes).subspan(cached), TreeShape{parents, cached},
+                                                        cache.get(), LogitRows::All})
+                                  .logits;
       CHECK(max_difference(rest, expected.slice(0, cached)) < kTolerance);
     }
   }
@@ -263,11 +285,13 @@ TEST_CASE("rows with positions and a mask of their own agree with the reference"
     const auto model = load_model(make_model(folder.path(), config, 12));
     const ReferenceTransformer reference(folder.path());
     const Tokens tokens = random_tokens(9, model->config().vocab_size, random);
-    const MaskedShape shape{{5, 9, 9, 20},
-                            at::tensor({1, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1}, at::kInt).reshape({4, 4}).to(at::kBool)};
+    const MaskedShape shape{
+        {5, 9, 9, 20},
+        at::tensor({1, 0, 1, 0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1}, at::kInt).reshape({4, 4}).to(at::kBool)};
     const auto cache = model->make_cache(9);
     logits_of(*model, TokenSpan(tokens).first(5), *cache);
-    const at::Tensor logits = model->forward(ForwardItem{TokenSpan(tokens).subspan(5), shape, cache.get(), LogitRows::All}).logits;
+    const at::Tensor logits =
+        model->forward(ForwardItem{TokenSpan(tokens).subspan(5), shape, cache.get(), LogitRows::All}).logits;
     ReferenceTransformer::Options options;
     options.positions = {0, 1, 2, 3, 4, 5, 9, 9, 20};
     options.visible = [&](int row, int column) {
@@ -292,7 +316,8 @@ TEST_CASE("layers run in two ranges give what one run gives, and a range that en
       ForwardOptions early;
       early.layers = LayerRange{0, exit};
       early.tap_last = true;
-      const ForwardResult first = model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::All}, early);
+      const ForwardResult first =
+          model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::All}, early);
       ReferenceTransformer::Options options;
       options.layers = exit;
       CHECK(max_difference(first.logits, as_tensor(reference.logits(tokens, options))) < kTolerance);
@@ -301,7 +326,8 @@ TEST_CASE("layers run in two ranges give what one run gives, and a range that en
       ForwardOptions late;
       late.layers = LayerRange{exit, layers};
       const at::Tensor before = first.last_state.clone();
-      const ForwardResult second = model->forward(ForwardItem{first.last_state, ChainShape{}, cache.get(), LogitRows::All}, late);
+      const ForwardResult second =
+          model->forward(ForwardItem{first.last_state, ChainShape{}, cache.get(), LogitRows::All}, late);
       CHECK(max_difference(second.logits, logits_of(*model, tokens)) < kTolerance);
       CHECK(at::equal(before, first.last_state));
       CHECK(cache->length() == 7);
@@ -329,7 +355,8 @@ TEST_CASE("sublayers that are left out pass their input through") {
       slow.computed = set;
       const auto cache = model->make_cache(8);
       std::vector<at::Tensor> parts;
-      for (const TokenSpan part : {TokenSpan(tokens).first(5), TokenSpan(tokens).subspan(5, 1), TokenSpan(tokens).subspan(6)}) {
+      for (const TokenSpan part :
+           {TokenSpan(tokens).first(5), TokenSpan(tokens).subspan(5, 1), TokenSpan(tokens).subspan(6)}) {
         parts.push_back(model->forward(ForwardItem{part, ChainShape{}, cache.get(), LogitRows::All}, options).logits);
       }
       CHECK(max_difference(at::cat(parts), as_tensor(reference.logits(tokens, slow))) < kTolerance);
@@ -352,8 +379,8 @@ TEST_CASE("bfloat16 stays near the reference") {
     const auto cache = model->make_cache(24);
     std::vector<at::Tensor> parts;
     for (const Token& token : tokens) parts.push_back(logits_of(*model, std::span(&token, 1), *cache));
-    // Eight bits of mantissa through three layers, on logits of deviation 3: 0.15 is 5% of it. A mixture of experts sends rows that are nearly
-    // undecided elsewhere: most rows are near, but not all.
+    // Eight bits of mantissa through three layers, on logits of deviation 3: 0.15 is 5% of it. A mixture of experts
+    // sends rows that are nearly undecided elsewhere: most rows are near, but not all.
     const bool sparse = model->config().moe.experts > 0;
     CHECK((logits - expected).abs().mean().item<float>() < (sparse ? 0.2f : 0.05f));
     CHECK((at::cat(parts) - logits).abs().mean().item<float>() < (sparse ? 0.2f : 0.05f));
@@ -365,7 +392,8 @@ TEST_CASE("bfloat16 stays near the reference") {
 
 TEST_CASE("bfloat16's logits are not rounded to bfloat16, however many rows are asked for") {
   const testing::TemporaryFolder folder;
-  const auto config = small_config("llama", R"("vocab_size": 2000, "hidden_size": 288, "num_attention_heads": 6, "head_dim": 48)");
+  const auto config =
+      small_config("llama", R"("vocab_size": 2000, "hidden_size": 288, "num_attention_heads": 6, "head_dim": 48)");
   const auto model = load_model(make_model(folder.path(), config, 15), {.dtype = at::kBFloat16, .device = at::kCPU});
   std::mt19937 random(13);
   for (const int rows : {1, 2, 5, 9, 17, 40}) {
@@ -457,9 +485,11 @@ TEST_CASE("a packed matrix's products are ATen's, for every remainder of rows, o
         const at::Tensor sum = y.to(at::kDouble) + expected;
         matrix.add_product(x, bias, y);
         CHECK(relative_error(y, sum) < tolerance);
-        const at::Tensor gate = expected.narrow(1, 0, outputs / 2), other = expected.narrow(1, outputs / 2, outputs / 2);
+        const at::Tensor gate = expected.narrow(1, 0, outputs / 2),
+                         other = expected.narrow(1, outputs / 2, outputs / 2);
         const PackedMatrix gated(weight, stored, true);
-        CHECK(relative_error(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < tolerance);
+        CHECK(relative_error(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) <
+              tolerance);
         CHECK(relative_error(gated.gated_product(x, bias, Activation::Relu), gate.clamp_min(0) * other) < tolerance);
       }
     }
@@ -492,7 +522,8 @@ TEST_CASE("weights in 8 bits are within half a step of what they were, and whole
   CHECK(((read_back - weight).abs() <= weight.abs().amax(1, true) / 127 * 0.501).all().item<bool>());
   CHECK(matrix.bytes() < 72U * 64U + 45U * 4U + 1U);
   const at::Tensor whole = at::randint(-127, 128, {45, 70}, at::kFloat);
-  CHECK(at::equal(PackedMatrix(whole.to(at::kChar), PackedMatrix::Type::Int8, false).product(at::eye(70), {}).t(), whole));
+  CHECK(at::equal(PackedMatrix(whole.to(at::kChar), PackedMatrix::Type::Int8, false).product(at::eye(70), {}).t(),
+                  whole));
 }
 
 TEST_CASE("a copy with weights of 8 bits is what loading as int8 gives, for every family") {
@@ -502,9 +533,11 @@ TEST_CASE("a copy with weights of 8 bits is what loading as int8 gives, for ever
     const auto path = make_model(folder.path(), config, 77);
     std::mt19937 random(3);
     const Tokens tokens = random_tokens(9, 61, random);
-    const auto exact = load_model(path), loaded = load_model(path, {.dtype = {}, .int8 = true}), copied = exact->quantised();
+    const auto exact = load_model(path), loaded = load_model(path, {.dtype = {}, .int8 = true}),
+               copied = exact->quantised();
     const at::Tensor expected = logits_of(*exact, tokens), rounded = logits_of(*loaded, tokens);
-    // Unpacking multiplies the rounding's scale out and divides by it again; a routing that ties within that may fall otherwise.
+    // Unpacking multiplies the rounding's scale out and divides by it again; a routing that ties within that may fall
+    // otherwise.
     CHECK(max_difference(rounded, logits_of(*copied, tokens)) < 1e-3F);
     CHECK(max_difference(rounded, expected) > 0);
     CHECK(dynamic_cast<const Transformer&>(*copied).weight_bytes_per_forward() <

@@ -20,7 +20,9 @@ at::Tensor logits_of(const LanguageModel& model) {
   return testing::logits_of(model, tokens);
 }
 
-float difference(const LanguageModel& model, const at::Tensor& logits) { return testing::max_difference(logits_of(model), logits); }
+float difference(const LanguageModel& model, const at::Tensor& logits) {
+  return testing::max_difference(logits_of(model), logits);
+}
 
 // A small model of one family whose file can be given further tensors.
 class Checkpoints {
@@ -31,7 +33,8 @@ class Checkpoints {
   std::shared_ptr<const LanguageModel> load(const StoredTensors& tensors, const std::string& config) const {
     folder_.write("config.json", config);
     std::filesystem::create_directories(folder_.path() / "other");
-    std::filesystem::copy(folder_.path() / "config.json", folder_.path() / "other", std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(folder_.path() / "config.json", folder_.path() / "other",
+                          std::filesystem::copy_options::overwrite_existing);
     write_safetensors(folder_.path() / "other/model.safetensors", tensors);
     return load_model(folder_.path() / "other");
   }
@@ -57,7 +60,8 @@ TEST_CASE("a tensor of a file is used, ignored by its family's list, or an error
     const std::string layer = layer_weight_name(naming, 0, "");
     const auto refused = [&](const std::string& name) {
       INFO(family << ": " << name);
-      CHECK_THROWS_WITH(checkpoints.load_with(name, config), Contains("'" + name + "'") && Contains("has no place in this " + family));
+      CHECK_THROWS_WITH(checkpoints.load_with(name, config),
+                        Contains("'" + name + "'") && Contains("has no place in this " + family));
     };
     const auto ignored = [&](const std::string& name) {
       INFO(family << ": " << name);
@@ -84,7 +88,8 @@ TEST_CASE("a stored head that is not the embedding is the model's, whatever tie_
     const std::string config = config_of(family, R"("tie_word_embeddings": false)"),
                       tied = config_of(family, R"("tie_word_embeddings": true)");
     const Checkpoints checkpoints(config);
-    const auto expected = checkpoints.load(checkpoints.tensors(), config), found = checkpoints.load(checkpoints.tensors(), tied);
+    const auto expected = checkpoints.load(checkpoints.tensors(), config),
+               found = checkpoints.load(checkpoints.tensors(), tied);
     CHECK_FALSE(found->config().tie_embeddings);
     CHECK(difference(*found, logits_of(*expected)) < 1e-5f);
 
@@ -102,8 +107,10 @@ TEST_CASE("a stored head that is not the embedding is the model's, whatever tie_
     head_alone.emplace(names.head, head_alone.at(names.embedding));
     head_alone.erase(names.embedding);
     CHECK(difference(*checkpoints.load(head_alone, tied), same) < 1e-5f);
-    CHECK_THROWS_WITH(checkpoints.load(head_alone, config), Contains(std::string("'") + names.embedding + "'") && Contains("is missing"));
-    CHECK_THROWS_WITH(checkpoints.load(tensors, config), Contains(std::string("'") + names.head + "'") && Contains("is missing"));
+    CHECK_THROWS_WITH(checkpoints.load(head_alone, config),
+                      Contains(std::string("'") + names.embedding + "'") && Contains("is missing"));
+    CHECK_THROWS_WITH(checkpoints.load(tensors, config),
+                      Contains(std::string("'") + names.head + "'") && Contains("is missing"));
   }
 }
 
@@ -116,7 +123,8 @@ TEST_CASE("a published case: a tied config beside another head gives the head's 
   const auto expected = SafetensorsFile::open(folder / "expected_untied.safetensors");
   const at::Tensor logits = testing::to_tensor(expected.at("logits"));
   for (std::size_t row = 0; row < ids.size(); ++row)
-    CHECK(testing::max_difference(testing::logits_of(*model, ids[row]), logits[static_cast<std::int64_t>(row)]) < 1e-4f);
+    CHECK(testing::max_difference(testing::logits_of(*model, ids[row]), logits[static_cast<std::int64_t>(row)]) <
+          1e-4f);
 }
 
 }  // namespace

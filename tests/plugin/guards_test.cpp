@@ -1,5 +1,5 @@
-// What a plug-in's strategies can do wrong, and who is named. faulty_plugin.cpp is compiled into this file as if it had been loaded; what ends a process is
-// in tests/cli/plugin_faults_test.py.
+// What a plug-in's strategies can do wrong, and who is named. faulty_plugin.cpp is compiled into this file as if it had
+// been loaded; what ends a process is in tests/cli/plugin_faults_test.py.
 #include "framework/api/plugin_guards.h"
 
 #include <cstdlib>
@@ -50,7 +50,10 @@ struct Fault {
 std::string ends_with(const char* name, const Parts& parts = {}, int batch = 1) {
   std::vector<Request> requests;
   for (int i = 0; i < batch; ++i) {
-    Request request{.id = static_cast<std::uint64_t>(i), .prompt = {1, 2, 3}, .max_new_tokens = 8, .name = fmt::format("q8{}", i + 1)};
+    Request request{.id = static_cast<std::uint64_t>(i),
+                    .prompt = {1, 2, 3},
+                    .max_new_tokens = 8,
+                    .name = fmt::format("q8{}", i + 1)};
     request.sampling.temperature = parts.temperature;
     requests.push_back(request);
   }
@@ -94,30 +97,34 @@ TEST_CASE("a drafter that breaks its contract is named, with step, prompt and ru
   };
   for (const auto& [fault, rule] : rules) CHECK(ends_with(fault) == in_draft + rule);
   for (const char* fault : {"drafter:limits_negative", "drafter:limits_huge"})
-    CHECK_THAT(ends_with(fault),
-               Catch::StartsWith(kDrafterOf + "broke its contract in limits()") && Catch::Contains("expected 0 to 65536"));
+    CHECK_THAT(ends_with(fault), Catch::StartsWith(kDrafterOf + "broke its contract in limits()") &&
+                                     Catch::Contains("expected 0 to 65536"));
 }
 
 TEST_CASE("whatever a plug-in throws leaves it as one line that names it", "[plugin]") {
   const std::string where = " in draft() at step 0 of prompt q81";
   CHECK(ends_with("drafter:throw_int") == kDrafterOf + "threw int, which is no std::exception," + where);
-  CHECK(ends_with("drafter:throw_type") == kDrafterOf + "threw (anonymous namespace)::Unknown, which is no std::exception," + where);
+  CHECK(ends_with("drafter:throw_type") ==
+        kDrafterOf + "threw (anonymous namespace)::Unknown, which is no std::exception," + where);
   CHECK(ends_with("drafter:throw_lines") == kDrafterOf + "threw std::runtime_error" + where + ": one two   three");
-  CHECK(ends_with("drafter:throw_error") == "a mistake of the user (" + kDrafterOf.substr(0, kDrafterOf.size() - 1) + where + ")");
+  CHECK(ends_with("drafter:throw_error") ==
+        "a mistake of the user (" + kDrafterOf.substr(0, kDrafterOf.size() - 1) + where + ")");
   CHECK(ends_with("drafter:memory") == kDrafterOf + "ran out of memory" + where);
   CHECK_THAT(ends_with("drafter_observe:throw_int"),
              Catch::Contains("threw int") && Catch::Contains("in observe() at step 0 of prompt q81"));
   for (const char* kind : {"verifier", "policy", "tree", "attention"}) {
     const std::string fault = std::string(kind) + ":throw_int";
-    const Parts attention{.drafter = "{type: sparse_cache, attention: faulty_attention}"}, tree{.drafter = "model", .tree = "faulty_tree"};
+    const Parts attention{.drafter = "{type: sparse_cache, attention: faulty_attention}"},
+        tree{.drafter = "model", .tree = "faulty_tree"};
     CHECK_THAT(ends_with(fault.c_str(), fault[0] == 'a'   ? attention
                                         : fault[0] == 't' ? tree
                                                           : Parts{}),
-               Catch::StartsWith(
-                   fmt::format("{} 'faulty_{}' of plug-in libfaulty.so threw int", fault[0] == 'a' ? "sparse attention" : kind, kind)) &&
+               Catch::StartsWith(fmt::format("{} 'faulty_{}' of plug-in libfaulty.so threw int",
+                                             fault[0] == 'a' ? "sparse attention" : kind, kind)) &&
                    Catch::Contains("of prompt q81"));
   }
-  CHECK_THAT(ends_with("policy:throw_in_go_on", {.drafter = "model"}), Catch::Contains("'faulty_policy'") && Catch::Contains("in go_on()"));
+  CHECK_THAT(ends_with("policy:throw_in_go_on", {.drafter = "model"}),
+             Catch::Contains("'faulty_policy'") && Catch::Contains("in go_on()"));
 }
 
 TEST_CASE("constructors of a plug-in are named with the study's line", "[plugin]") {
@@ -150,11 +157,15 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
       {"verifier:scores", "node 1000 is asked for, the draft has nodes 0 to 1"},
   };
   for (const auto& [fault, rule] : verdicts)
-    CHECK_THAT(ends_with(fault), Catch::StartsWith(in_verify) && Catch::Contains("at step 0 of prompt q81: ") && Catch::Contains(rule));
+    CHECK_THAT(ends_with(fault),
+               Catch::StartsWith(in_verify) && Catch::Contains("at step 0 of prompt q81: ") && Catch::Contains(rule));
 
-  const std::string in_plan = "policy 'faulty_policy' of plug-in libfaulty.so broke its contract in plan() at step 0 of prompt q81: ";
-  CHECK(ends_with("policy:negative") == in_plan + "plan() gave a budget of -3 nodes, depth 4, width 1: none can be negative");
-  CHECK(ends_with("policy:width") == in_plan + "plan() gave a budget of 4 nodes, depth 4, width -2147483648: none can be negative");
+  const std::string in_plan =
+      "policy 'faulty_policy' of plug-in libfaulty.so broke its contract in plan() at step 0 of prompt q81: ";
+  CHECK(ends_with("policy:negative") ==
+        in_plan + "plan() gave a budget of -3 nodes, depth 4, width 1: none can be negative");
+  CHECK(ends_with("policy:width") ==
+        in_plan + "plan() gave a budget of 4 nodes, depth 4, width -2147483648: none can be negative");
 
   const std::pair<const char*, const char*> shapes[] = {
       {"tree:limits", "limits().nodes is 2147483647, expected 0 to 65536"},
@@ -166,8 +177,9 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
       {"tree:keep_all", "select() kept 6 nodes with their ancestors, 4 are allowed"},
   };
   for (const auto& [fault, rule] : shapes)
-    CHECK_THAT(ends_with(fault, {.drafter = "model", .tree = "faulty_tree"}),
-               Catch::StartsWith("tree 'faulty_tree' of plug-in libfaulty.so broke its contract") && Catch::Contains(rule));
+    CHECK_THAT(
+        ends_with(fault, {.drafter = "model", .tree = "faulty_tree"}),
+        Catch::StartsWith("tree 'faulty_tree' of plug-in libfaulty.so broke its contract") && Catch::Contains(rule));
 
   const std::pair<const char*, const char*> rows[] = {
       {"attention:fresh", "fresh() returned no policy"},
@@ -175,16 +187,16 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
       {"attention:order", "visible() returned row 0 after row 1, expected increasing rows"},
   };
   for (const auto& [fault, rule] : rows)
-    CHECK_THAT(
-        ends_with(fault, {.drafter = "{type: sparse_cache, attention: faulty_attention}"}),
-        Catch::StartsWith("sparse attention 'faulty_attention' of plug-in libfaulty.so broke its contract") && Catch::Contains(rule));
+    CHECK_THAT(ends_with(fault, {.drafter = "{type: sparse_cache, attention: faulty_attention}"}),
+               Catch::StartsWith("sparse attention 'faulty_attention' of plug-in libfaulty.so broke its contract") &&
+                   Catch::Contains(rule));
 }
 
 TEST_CASE("a drafter of a plug-in is guarded inside of others, too", "[plugin]") {
-  for (const char* drafter :
-       {"{type: first_of, drafters: [faulty_drafter, {type: model}]}",
-        "{type: merged, drafters: [{type: model, draft_sample_method: top_k}, faulty_drafter]}",
-        "{type: hybrid, copying: {type: prompt_lookup}, model: faulty_drafter}", "{type: cascade, drafter: faulty_drafter}"})
+  for (const char* drafter : {"{type: first_of, drafters: [faulty_drafter, {type: model}]}",
+                              "{type: merged, drafters: [{type: model, draft_sample_method: top_k}, faulty_drafter]}",
+                              "{type: hybrid, copying: {type: prompt_lookup}, model: faulty_drafter}",
+                              "{type: cascade, drafter: faulty_drafter}"})
     for (const char* fault : {"drafter:count", "drafter:node_id", "drafter:throw_int"}) {
       INFO(drafter << " " << fault);
       CHECK_THAT(ends_with(fault, {.drafter = drafter, .verifier = "rejection"}),
@@ -193,7 +205,8 @@ TEST_CASE("a drafter of a plug-in is guarded inside of others, too", "[plugin]")
 }
 
 TEST_CASE("in a batch all prompts are named, and each at its own step", "[plugin]") {
-  CHECK_THAT(ends_with("drafter:throw_int", {}, 3), Catch::Contains("at step 0 of prompt q81, step 0 of prompt q82, step 0 of prompt q83"));
+  CHECK_THAT(ends_with("drafter:throw_int", {}, 3),
+             Catch::Contains("at step 0 of prompt q81, step 0 of prompt q82, step 0 of prompt q83"));
   CHECK_THAT(ends_with("drafter:throw_int", {}, 6), Catch::Contains("of prompt q84 and 2 more"));
   CHECK_THAT(ends_with("verifier:next", {}, 3), Catch::Contains("at step 0 of prompt q81: "));
 }
@@ -218,7 +231,8 @@ TEST_CASE("what is built in and breaks its contract is an internal error with it
                                      [&] {
                                        check_verdict(draft, {{5}, 1, NextKind::Bonus}, 9);
                                      }),
-                    Catch::StartsWith("verifier 'skips' broke its contract: internal error at ") && Catch::Contains("node 5 is accepted"));
+                    Catch::StartsWith("verifier 'skips' broke its contract: internal error at ") &&
+                        Catch::Contains("node 5 is accepted"));
   CHECK_THROWS_AS(held_to_contract(verifier, [&] { draft.node(4); }), InternalError);
 }
 

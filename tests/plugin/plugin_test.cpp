@@ -84,7 +84,8 @@ TEST_CASE("a file that is no shared library is refused, however much it looks li
       header.e_phoff = sizeof header;
       header.e_phnum = 1;
     };
-    expect(library(behind_the_header, std::string(reinterpret_cast<const char*>(&segment), sizeof segment)), "cut short");
+    expect(library(behind_the_header, std::string(reinterpret_cast<const char*>(&segment), sizeof segment)),
+           "cut short");
   }
 }
 
@@ -123,7 +124,9 @@ struct Nobody final : Drafter {
 
 TEST_CASE("what a plug-in registers is not in the registry before its loader adds it", "[plugin]") {
   const auto& registry = Registry<Drafter>::instance();
-  const auto entry = [] { return registry_entry<Drafter, Nobody>("nobody", {.summary = "drafts nothing"}, {"nobody.cpp", 7}); };
+  const auto entry = [] {
+    return registry_entry<Drafter, Nobody>("nobody", {.summary = "drafts nothing"}, {"nobody.cpp", 7});
+  };
   std::vector<PendingStrategy> pending;
   pending_strategies() = &pending;
   Registry<Drafter>::instance().add("nobody", entry());

@@ -59,7 +59,8 @@ TEST_CASE("h2o keeps the rows of the highest accumulated weights") {
   look(*h2o, 2, {0.1F, 0.2F, 0.7F});
   look(*h2o, 3, {0.1F, 0.1F, 0.1F, 0.7F});
   look(*h2o, 4, {0.1F, 0.1F, 0.1F, 0.6F, 0.1F});
-  // Sums: 1.4, 1.3, 0.9, 1.3, 0.1. Row 4 is in the window; of 0 to 3 the rows 0 and 1 are the heaviest, 3 has only as much as 1.
+  // Sums: 1.4, 1.3, 0.9, 1.3, 0.1. Row 4 is in the window; of 0 to 3 the rows 0 and 1 are the heaviest, 3 has only as
+  // much as 1.
   CHECK(seen(*h2o, 5) == Rows{0, 1, 4});
   // What row 5 looks at lifts 4 above 1. Rows 2 and 3 were passed over and stay away, whatever they would have had.
   const Rows columns{0, 1, 4, 5};
@@ -132,15 +133,19 @@ TEST_CASE("h2o follows a cache that is cut") {
   h2o->keep(5, {});
   CHECK(seen(*h2o, 5) == Rows{0, 1, 4});  // rows 2 and 3 were passed over at 8
   look(*h2o, 5, {0.0F, 0.0F, 0.0F, 0.0F, 2.0F, 0.0F});
-  CHECK(seen(*h2o, 6) == Rows{0, 4, 5});  // 0.8, 0.7 and now 2.1: what rows 5 to 7 were worth before the cut is not counted for new ones
+  CHECK(seen(*h2o, 6) ==
+        Rows{0, 4, 5});  // 0.8, 0.7 and now 2.1: what rows 5 to 7 were worth before the cut is not counted for new ones
   h2o->keep(0, {});
   CHECK(seen(*h2o, 3) == Rows{0, 1, 2});
 }
 
 TEST_CASE("a mistake in an attention policy is one line") {
-  CHECK(message("{type: streaming, window: 0}") == "attention.yaml:1: window: expected a value from 1 to 1073741824, found 0");
-  CHECK_THAT(message("{type: h2o, heavy: 3}"), Catch::Matchers::Contains("attention.yaml:1") && Catch::Matchers::Contains("heavy_hitters"));
-  CHECK_THAT(message("streamin"), Catch::Matchers::Contains("attention.yaml:1") && Catch::Matchers::Contains("streaming"));
+  CHECK(message("{type: streaming, window: 0}") ==
+        "attention.yaml:1: window: expected a value from 1 to 1073741824, found 0");
+  CHECK_THAT(message("{type: h2o, heavy: 3}"),
+             Catch::Matchers::Contains("attention.yaml:1") && Catch::Matchers::Contains("heavy_hitters"));
+  CHECK_THAT(message("streamin"),
+             Catch::Matchers::Contains("attention.yaml:1") && Catch::Matchers::Contains("streaming"));
 }
 
 }  // namespace

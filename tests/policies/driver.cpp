@@ -31,7 +31,8 @@ RoundRecord chain_round(int drafted, int accepted) {
           .kind = accepted < drafted ? NextKind::Correction : NextKind::Bonus};
 }
 
-PolicyDriver::PolicyDriver(DraftPolicy& policy, int limit, int batch, int prompt, int tokens) : policy_(policy), limit_(limit) {
+PolicyDriver::PolicyDriver(DraftPolicy& policy, int limit, int batch, int prompt, int tokens)
+    : policy_(policy), limit_(limit) {
   for (int i = 0; i < batch; ++i) views_.push_back({i, static_cast<std::uint64_t>(i), prompt, 0, tokens, batch});
 }
 

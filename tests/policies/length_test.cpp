@@ -25,9 +25,13 @@ std::string error_of(const std::function<void()>& body) {
   return "";
 }
 
-DraftStep step_at(int depth, const Law* law, double last_probability = 1) { return {0, depth, law, 1.0, last_probability}; }
+DraftStep step_at(int depth, const Law* law, double last_probability = 1) {
+  return {0, depth, law, 1.0, last_probability};
+}
 
-PolicyView view_of(SlotId slot, std::uint64_t request, int generated) { return {slot, request, 10 + generated, generated, 100, 1}; }
+PolicyView view_of(SlotId slot, std::uint64_t request, int generated) {
+  return {slot, request, 10 + generated, generated, 100, 1};
+}
 
 void begin(DraftPolicy& policy, const PolicyView& view, int limit = 8) {
   DraftBudget budget{limit, limit, 1};
@@ -124,7 +128,8 @@ TEST_CASE("the entropy bounds of SVIP and AdaEDL", "[policies]") {
 
 TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[policies]") {
   const auto policy = make_policy(
-      "{type: adaedl, entropy_factor: 0.2, threshold: 0.5, target_acceptance_rate: 0.9, step: 0.1, threshold_memory: 0.5, "
+      "{type: adaedl, entropy_factor: 0.2, threshold: 0.5, target_acceptance_rate: 0.9, step: 0.1, threshold_memory: "
+      "0.5, "
       "rate_memory: 0.5}");
   // Entropy for which 1 - sqrt(0.2 H) is just above 0.5: one rejected draft raises lambda above it.
   const Law law = Law::dense({0.5, 0.25, 0.125, 0.125});
@@ -167,7 +172,8 @@ std::vector<NewTensor> head_tensors(int blocks, int width, std::vector<std::vect
     for (std::size_t i = 0; i < count; ++i) numbers.push_back(static_cast<float>(random() % 2000) / 1000.0F - 1.0F);
     values.push_back(numbers);
     tensors.push_back({name, StoredType::F32, std::move(shape), [numbers](std::span<std::byte> to) {
-                         for (std::size_t i = 0; i < numbers.size(); ++i) write_stored(StoredType::F32, numbers[i], &to[4 * i]);
+                         for (std::size_t i = 0; i < numbers.size(); ++i)
+                           write_stored(StoredType::F32, numbers[i], &to[4 * i]);
                        }});
   };
   for (int i = 0; i < blocks; ++i) {
@@ -199,7 +205,8 @@ TEST_CASE("SpecDec++ stops when its head holds a rejection for likely", "[polici
   const TemporaryFolder folder;
   std::vector<std::vector<float>> values;
   write_safetensors(folder.path() / "model.safetensors", head_tensors(2, 3, values));
-  const auto policy = make_policy("{type: specdecpp, min_tokens: 2, max_tokens: 6, threshold: 0.6, head: " + folder.path().string() + "}");
+  const auto policy = make_policy(
+      "{type: specdecpp, min_tokens: 2, max_tokens: 6, threshold: 0.6, head: " + folder.path().string() + "}");
   CHECK(policy->wants_hidden());
   PolicyDriver driver(*policy, 20);
   CHECK(driver.plan_one() == 6);
@@ -232,7 +239,8 @@ TEST_CASE("mistakes in an acceptance head are told", "[policies]") {
   const TemporaryFolder folder;
   const auto error = [&](const std::vector<NewTensor>& tensors) {
     write_safetensors(folder.path() / "head.safetensors", tensors);
-    return error_of([&] { make_policy("{type: specdecpp, head: " + (folder.path() / "head.safetensors").string() + "}"); });
+    return error_of(
+        [&] { make_policy("{type: specdecpp, head: " + (folder.path() / "head.safetensors").string() + "}"); });
   };
   std::vector<std::vector<float>> values;
   auto tensors = head_tensors(1, 3, values);
@@ -251,7 +259,8 @@ TEST_CASE("mistakes in an acceptance head are told", "[policies]") {
   narrow.push_back(tensors[3]);
   CHECK(error(narrow).find("model.0.linear.weight has shape [2, 2], expected [3, 3]") != std::string::npos);
   CHECK(error({tensors[0]}).find("no acceptance head") != std::string::npos);
-  CHECK(error_of([] { make_policy("{type: specdecpp, head: nowhere}"); }) == "policy.yaml:1: head: nowhere does not exist");
+  CHECK(error_of([] { make_policy("{type: specdecpp, head: nowhere}"); }) ==
+        "policy.yaml:1: head: nowhere does not exist");
   CHECK(error_of([] { make_policy("{type: specdecpp}"); }).find("head") != std::string::npos);
 }
 
@@ -265,7 +274,8 @@ TEST_CASE("acceptance is estimated from what was observed, not from what lay beh
     while (accepted < 3 && random() % 10000 < rates[static_cast<std::size_t>(accepted)] * 10000) ++accepted;
     estimate.observe(chain_round(3, accepted));
   }
-  for (int depth = 1; depth <= 3; ++depth) CHECK(estimate.at(depth) == Approx(rates[static_cast<std::size_t>(depth) - 1]).margin(0.01));
+  for (int depth = 1; depth <= 3; ++depth)
+    CHECK(estimate.at(depth) == Approx(rates[static_cast<std::size_t>(depth) - 1]).margin(0.01));
   CHECK(estimate.expected_emitted(3) == Approx(1 + 0.9 + 0.45 + 0.36).margin(0.02));
   // Not drafted yet: what is known of the depth before.
   CHECK(estimate.at(4) == Approx(estimate.at(3)).margin(1e-12));
@@ -331,7 +341,8 @@ TEST_CASE("cost_model finds the depth that brute force finds", "[policies]") {
 }
 
 TEST_CASE("a draft model that has much to read is not started for a short rest", "[policies]") {
-  const auto costs = std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {8, 11}}, std::vector<RowCost>{{1, 1}, {1001, 101}});
+  const auto costs =
+      std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {8, 11}}, std::vector<RowCost>{{1, 1}, {1001, 101}});
   const std::string yaml = "{type: cost_model, prior_acceptance: 0.8}";
   const auto policy = make_policy(yaml, costs), other = make_policy(yaml, costs);
   CHECK(PolicyDriver(*policy, 4, 1, 1000, 500).plan_one() > 0);
@@ -380,7 +391,8 @@ TEST_CASE("goodput takes the batch's best depth, and none when the batch is larg
 }
 
 TEST_CASE("batch_budget by vLLM's table", "[policies]") {
-  const std::string yaml = "{type: batch_budget, num_speculative_tokens_per_batch_size: [[1, 2, 5], [3, 4, 2], [5, 8, 0]]}";
+  const std::string yaml =
+      "{type: batch_budget, num_speculative_tokens_per_batch_size: [[1, 2, 5], [3, 4, 2], [5, 8, 0]]}";
   const auto policy = make_policy(yaml);
   CHECK(PolicyDriver(*policy, 8, 1).plan_one() == 5);
   CHECK(PolicyDriver(*policy, 8, 2).plan_one() == 5);
@@ -391,7 +403,8 @@ TEST_CASE("batch_budget by vLLM's table", "[policies]") {
     return error_of([&] { make_policy("type: batch_budget\nnum_speculative_tokens_per_batch_size:\n" + table); });
   };
   CHECK(wrong("  - [1, 2, 5]\n  - [4, 8, 1]\n")
-            .find("policy.yaml:4: num_speculative_tokens_per_batch_size: a row from 4 to 8 where one from 3 is due") == 0);
+            .find("policy.yaml:4: num_speculative_tokens_per_batch_size: a row from 4 to 8 where one from 3 is due") ==
+        0);
   CHECK(wrong("  - [2, 8, 1]\n").find("where one from 1 is due") != std::string::npos);
   CHECK(wrong("  - [1, 8]\n").find("policy.yaml:3:") == 0);
   CHECK(wrong("  - [1, 8, x]\n").find("policy.yaml:3:") == 0);
@@ -399,7 +412,8 @@ TEST_CASE("batch_budget by vLLM's table", "[policies]") {
 }
 
 TEST_CASE("batch_budget by cost gives rows to the sequences that use them", "[policies]") {
-  const auto costs = std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {6, 11}, {12, 30}}, std::vector<RowCost>{{1, 0.1}});
+  const auto costs =
+      std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {6, 11}, {12, 30}}, std::vector<RowCost>{{1, 0.1}});
   const auto policy = make_policy("{type: batch_budget, prior_weight: 0.01, memory: 1, head_start: 1000000}", costs);
   PolicyDriver driver(*policy, 4, 2);
   for (int round = 0; round < 20; ++round) {

@@ -1,4 +1,5 @@
-// What policies cost and gain, in the time that a table says: a drafter that never helps, one that does, and bandits in a stationary world.
+// What policies cost and gain, in the time that a table says: a drafter that never helps, one that does, and bandits in
+// a stationary world.
 #include <cmath>
 #include <map>
 #include <random>
@@ -17,18 +18,21 @@ constexpr int kTokens = 2000;
 // Rows are nearly free, as where memory limits; and dear, as where arithmetic does.
 const std::map<std::string, std::shared_ptr<const RowCosts>>& machines() {
   static const std::map<std::string, std::shared_ptr<const RowCosts>> all = {
-      {"rows nearly free", std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {2, 10.2}, {4, 10.6}, {8, 11.5}, {16, 13.5}, {64, 25}},
-                                                      std::vector<RowCost>{{1, 1}, {64, 1.6}, {512, 4}})},
+      {"rows nearly free",
+       std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {2, 10.2}, {4, 10.6}, {8, 11.5}, {16, 13.5}, {64, 25}},
+                                  std::vector<RowCost>{{1, 1}, {64, 1.6}, {512, 4}})},
       {"rows dear", std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {2, 17}, {4, 30}, {8, 56}, {64, 440}},
                                                std::vector<RowCost>{{1, 2}, {2, 2.6}, {64, 20}, {512, 150}})}};
   return all;
 }
 
-// The time of an answer of 2,000 tokens over that of plain decoding, from its rounds; the draft model reads the prompt and whatever it has missed
-// before it drafts.
-double relative_time(const std::string& policy, double acceptance, const std::shared_ptr<const RowCosts>& costs, int prompt_tokens = 200) {
-  const Setup setup = certify::toy_setup(fmt::format("{{type: oracle, acceptance_rate: {}, num_speculative_tokens: 8}}", acceptance),
-                                         "rejection", "", certify::toy_target(), {policy, costs});
+// The time of an answer of 2,000 tokens over that of plain decoding, from its rounds; the draft model reads the prompt
+// and whatever it has missed before it drafts.
+double relative_time(const std::string& policy, double acceptance, const std::shared_ptr<const RowCosts>& costs,
+                     int prompt_tokens = 200) {
+  const Setup setup =
+      certify::toy_setup(fmt::format("{{type: oracle, acceptance_rate: {}, num_speculative_tokens: 8}}", acceptance),
+                         "rejection", "", certify::toy_target(), {policy, costs});
   Request request{.prompt = Tokens(static_cast<std::size_t>(prompt_tokens), 3), .max_new_tokens = kTokens, .seed = 4};
   double time = 0;
   int read = 0;
@@ -75,7 +79,8 @@ TEST_CASE("a drafter that helps is used about as well as by the best fixed depth
   const auto& costs = machines().at("rows nearly free");
   double best = 1;
   for (int depth = 1; depth <= 8; ++depth)
-    best = std::min(best, relative_time(fmt::format("{{type: fixed, num_speculative_tokens: {}}}", depth), 0.85, costs));
+    best =
+        std::min(best, relative_time(fmt::format("{{type: fixed, num_speculative_tokens: {}}}", depth), 0.85, costs));
   REQUIRE(best < 0.5);
   for (const std::string& policy : adaptive_policies()) {
     const double time = relative_time(policy, 0.85, costs);
@@ -114,7 +119,8 @@ std::map<int, double> play(DraftPolicy& policy, double acceptance, const RowCost
     RoundRecord record = chain_round(depth, accepted);
     if (timed) {
       record.ns.draft = static_cast<std::int64_t>(1e4 * depth * costs.draft(1));
-      record.ns.score = static_cast<std::int64_t>(1e4 * costs.target(depth + 1) * (0.95 + 0.1 * (random() % 1000) / 1000));
+      record.ns.score =
+          static_cast<std::int64_t>(1e4 * costs.target(depth + 1) * (0.95 + 0.1 * (random() % 1000) / 1000));
     }
     driver.observe(record);
     if (2 * round >= rounds) shares[depth] += 2.0 / rounds;
@@ -140,7 +146,8 @@ TEST_CASE("bandits settle on the best arm, by modelled and by measured time", "[
 }
 
 TEST_CASE("UCB's radius is each arm's own: an arm that was unlucky at first is tried again", "[policies]") {
-  // Two rounds of bad luck with depth 4, then it is by far the best. A radius that all arms share would never come back to it.
+  // Two rounds of bad luck with depth 4, then it is by far the best. A radius that all arms share would never come back
+  // to it.
   const auto& costs = machines().at("rows nearly free");
   const auto policy = make_policy("{type: ucb, reward: modelled, depths: [0, 1, 4], memory: 1}", costs);
   PolicyDriver driver(*policy, 8);
@@ -155,7 +162,8 @@ TEST_CASE("UCB's radius is each arm's own: an arm that was unlucky at first is t
 }
 
 TEST_CASE("bandits need 0 among their arms", "[policies]") {
-  CHECK_THROWS_WITH(make_policy("{type: ucb, depths: [1, 2]}"), Catch::Contains("0 (no speculation) must be among them"));
+  CHECK_THROWS_WITH(make_policy("{type: ucb, depths: [1, 2]}"),
+                    Catch::Contains("0 (no speculation) must be among them"));
   CHECK_THROWS_WITH(make_policy("{type: exp3, depths: [0, 2, 2]}"), Catch::Contains("twice"));
 }
 

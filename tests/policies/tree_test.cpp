@@ -20,13 +20,15 @@ double expected_of(const RankTree& tree, const std::vector<double>& acceptance) 
   double sum = 1;
   for (const auto& path : tree.paths()) {
     double product = 1;
-    for (const int rank : path) product *= rank < static_cast<int>(acceptance.size()) ? acceptance[static_cast<std::size_t>(rank)] : 0.0;
+    for (const int rank : path)
+      product *= rank < static_cast<int>(acceptance.size()) ? acceptance[static_cast<std::size_t>(rank)] : 0.0;
     sum += product;
   }
   return sum;
 }
 
-// Calls f with every tree of up to `nodes` more nodes: parents are added in non-decreasing order, so each tree comes once.
+// Calls f with every tree of up to `nodes` more nodes: parents are added in non-decreasing order, so each tree comes
+// once.
 void for_each_tree(const RankTree& tree, int first_parent, int nodes, const std::function<void(const RankTree&)>& f) {
   f(tree);
   if (nodes == 0) return;
@@ -66,7 +68,8 @@ TEST_CASE("the size of a Sequoia tree is what the machine makes of it", "[polici
   const std::vector<double> acceptance = {0.7, 0.15, 0.05};
   const auto size = [&](std::vector<RowCost> target, std::vector<RowCost> draft) {
     const auto costs = std::make_shared<RowCosts>(std::move(target), std::move(draft));
-    return make_tree("{type: sequoia, acceptance_by_rank: [0.7, 0.15, 0.05], max_nodes: 32, max_depth: 8}", costs)->limits();
+    return make_tree("{type: sequoia, acceptance_by_rank: [0.7, 0.15, 0.05], max_nodes: 32, max_depth: 8}", costs)
+        ->limits();
   };
   const DraftBudget free = size({{1, 10}, {64, 10}}, {{1, 0.5}}), dear = size({{1, 10}, {64, 200}}, {{1, 0.5}});
   const DraftBudget hopeless = size({{1, 10}, {64, 640}}, {{1, 9}});
@@ -75,7 +78,8 @@ TEST_CASE("the size of a Sequoia tree is what the machine makes of it", "[polici
   CHECK(dear.nodes > 1);
   CHECK(hopeless.nodes == 1);
   // Its time over its tokens is the least of all sizes and depths.
-  const auto row_costs = std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {64, 200}}, std::vector<RowCost>{{1, 0.5}});
+  const auto row_costs =
+      std::make_shared<RowCosts>(std::vector<RowCost>{{1, 10}, {64, 200}}, std::vector<RowCost>{{1, 0.5}});
   BuildContext context;
   context.row_costs = [&] { return row_costs; };
   const RoundCosts costs(context, std::nullopt);
@@ -103,7 +107,9 @@ std::string tree_error(const std::string& yaml) {
 
 TEST_CASE("static trees from files, and the mistakes in them", "[policies]") {
   const TemporaryFolder folder;
-  const auto with = [&](const std::string& text) { return "{type: static, file: " + folder.write("tree.yaml", text).string() + "}"; };
+  const auto with = [&](const std::string& text) {
+    return "{type: static, file: " + folder.write("tree.yaml", text).string() + "}";
+  };
   const auto limits = [&](const std::string& text) { return make_tree(with(text))->limits(); };
   const DraftBudget paths = limits("- [1]\n- [0]\n- [0, 0]\n- [0, 1]\n- [0, 0, 0]\n");
   CHECK(paths.nodes == 5);
@@ -164,8 +170,9 @@ class GrownDraft {
         }
       levels.push_back(static_cast<int>(children.size()));
       if (policy_.beam() && static_cast<int>(children.size()) > *policy_.beam()) {
-        std::stable_sort(children.begin(), children.end(),
-                         [&](NodeId a, NodeId b) { return path[static_cast<std::size_t>(a)] > path[static_cast<std::size_t>(b)]; });
+        std::stable_sort(children.begin(), children.end(), [&](NodeId a, NodeId b) {
+          return path[static_cast<std::size_t>(a)] > path[static_cast<std::size_t>(b)];
+        });
         children.resize(static_cast<std::size_t>(*policy_.beam()));
         std::sort(children.begin(), children.end());
       }
@@ -232,7 +239,8 @@ TEST_CASE("equal probabilities never leave a node without its parent", "[policie
 }
 
 TEST_CASE("dynamic depth ends the tree where the beam has become improbable", "[policies]") {
-  const auto policy = make_tree("{type: ddd, top_k: 2, depth: 9, total_tokens: 20, check_depths: [3, 5], threshold: -1}");
+  const auto policy =
+      make_tree("{type: ddd, top_k: 2, depth: 9, total_tokens: 20, check_depths: [3, 5], threshold: -1}");
   for (const auto& [each, depth, children] :
        std::vector<std::tuple<double, int, int>>{{0.2, 3, 2}, {0.18, 3, 0}, {0.01, 4, 2}, {0.18, 5, 0}, {0.3, 5, 2}}) {
     const DraftTree tree(0);
@@ -268,7 +276,8 @@ TEST_CASE("OPT-Tree drafts the best N nodes, and levels while they pay", "[polic
       ++depth;
       std::sort(paths.rbegin(), paths.rend());
       double sum = 0;
-      for (int i = 0; i < std::min<int>(kNodes, static_cast<int>(paths.size())); ++i) sum += paths[static_cast<std::size_t>(i)];
+      for (int i = 0; i < std::min<int>(kNodes, static_cast<int>(paths.size())); ++i)
+        sum += paths[static_cast<std::size_t>(i)];
       if (depth > 1 && sum - before <= 0.2) break;
       if (depth == 1 && sum <= 0.2) break;
       before = sum;

@@ -95,7 +95,8 @@ std::vector<double> cut_in_full(const std::vector<double>& full, const SamplingO
   double mass = 0, sum = 0;
   for (const std::size_t t : order) mass += full[t];
   std::size_t count = 0;
-  while (count < order.size() && (count == 0 || sum < options.top_p * mass || options.top_p >= 1.0)) sum += full[order[count++]];
+  while (count < order.size() && (count == 0 || sum < options.top_p * mass || options.top_p >= 1.0))
+    sum += full[order[count++]];
   order.resize(count);
   std::erase_if(order, [&, top = full[order[0]]](std::size_t t) { return full[t] < options.min_p * top; });
   std::vector<double> out(full.size(), 0.0);
@@ -154,7 +155,8 @@ TEST_CASE("damaged logits are an error, never a token") {
 TEST_CASE("a bias that makes no sense is refused") {
   CHECK_THROWS_WITH(Sampler({.logit_bias = {"7:1"}}, 4), Catch::Contains("outside the vocabulary of 4"));
   CHECK_THROWS_WITH(Sampler({.logit_bias = {"3:1e38"}}, 4), Catch::Contains("from -1000000000 to 1000000000"));
-  for (const char* text : {"", "1", "1:", ":2", "a:1", "1:x", "1:2z", "1:inf"}) CHECK_THROWS_AS(Sampler({.logit_bias = {text}}, 4), Error);
+  for (const char* text : {"", "1", "1:", ":2", "a:1", "1:x", "1:2z", "1:inf"})
+    CHECK_THROWS_AS(Sampler({.logit_bias = {text}}, 4), Error);
 }
 
 Law random_law(std::mt19937_64& random, int kind) {
@@ -179,12 +181,14 @@ TEST_CASE("residual, removal and overlap agree with their definitions in every p
       const Excess got = excess(p, q, weight);
       CHECK(got.mass == Approx(mass).margin(1e-12));
       CHECK(got.law.has_value() == (mass > 1e-12));
-      for (Token t = 0; got.law && t < 5; ++t) CHECK((*got.law)[t] == Approx(std::max(weight * p[t] - q[t], 0.0) / mass).margin(1e-12));
+      for (Token t = 0; got.law && t < 5; ++t)
+        CHECK((*got.law)[t] == Approx(std::max(weight * p[t] - q[t], 0.0) / mass).margin(1e-12));
     }
     const Token gone = static_cast<Token>(random() % 5);
     const auto rest = without(q, gone);
     CHECK(rest.has_value() == (q[gone] < 1));
-    for (Token t = 0; rest && t < 5; ++t) CHECK((*rest)[t] == Approx(t == gone ? 0.0 : q[t] / (1 - q[gone])).margin(1e-12));
+    for (Token t = 0; rest && t < 5; ++t)
+      CHECK((*rest)[t] == Approx(t == gone ? 0.0 : q[t] / (1 - q[gone])).margin(1e-12));
   }
 }
 

@@ -1,7 +1,7 @@
 // Files of ${FORETELL_DATA}, for tests.
 //
-// Contract: without FORETELL_DATA a test that needs it prints one line with the word SKIPPED and returns; with it, a file that is not there is a
-// failure of the test, never a skip.
+// Contract: without FORETELL_DATA a test that needs it prints one line with the word SKIPPED and returns; with it, a
+// file that is not there is a failure of the test, never a skip.
 #pragma once
 
 #include <filesystem>

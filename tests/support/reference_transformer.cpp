@@ -63,17 +63,21 @@ std::pair<double, double> angle(const RopeConfig& rope, int d, int i, int positi
     case RopeConfig::Scaling::None: return {position * theta, 1};
     case RopeConfig::Scaling::Linear: return {position / rope.factor * theta, 1};
     case RopeConfig::Scaling::Llama3: {
-      const double keep = std::clamp((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
+      const double keep =
+          std::clamp((turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
       return {position * theta * (keep + (1 - keep) / rope.factor), 1};
     }
     case RopeConfig::Scaling::LongRope: {
       const double share = 1 + std::log(rope.factor) / std::log(static_cast<double>(rope.original_context));
-      return {position * theta / rope.short_factors[i], rope.attention_factor.value_or(rope.factor > 1 ? std::sqrt(share) : 1.0)};
+      return {position * theta / rope.short_factors[i],
+              rope.attention_factor.value_or(rope.factor > 1 ? std::sqrt(share) : 1.0)};
     }
     case RopeConfig::Scaling::Yarn: break;
   }
   // The pair (a real number) that makes r turns: theta^(-2 i / d) = 2 pi r / L.
-  const auto pair_with = [&](double r) { return -d / 2.0 * std::log(2 * kPi * r / rope.original_context) / std::log(rope.theta); };
+  const auto pair_with = [&](double r) {
+    return -d / 2.0 * std::log(2 * kPi * r / rope.original_context) / std::log(rope.theta);
+  };
   double from = pair_with(rope.beta_fast);
   double to = pair_with(rope.beta_slow);
   if (rope.truncate) from = std::floor(from), to = std::ceil(to);
@@ -115,7 +119,8 @@ ReferenceTransformer::ReferenceTransformer(const std::filesystem::path& folder) 
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     Matrix matrix{1, static_cast<int>(tensor.shape.back()), {}};
     if (tensor.shape.size() == 2) matrix.rows = static_cast<int>(tensor.shape[0]);
-    for (std::size_t i = 0; i < static_cast<std::size_t>(matrix.rows) * matrix.columns; ++i) matrix.values.push_back(value_of(tensor, i));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(matrix.rows) * matrix.columns; ++i)
+      matrix.values.push_back(value_of(tensor, i));
     weights_[name] = std::move(matrix);
   }
 }
@@ -136,14 +141,16 @@ ReferenceTransformer::Vector ReferenceTransformer::times(const std::string& stem
   Vector y(outputs, 0.0);
   for (int o = 0; o < outputs; ++o) {
     for (int i = 0; i < inputs; ++i)
-      y[o] += x[i] * w.values[turned ? static_cast<std::size_t>(i) * outputs + o : static_cast<std::size_t>(o) * inputs + i];
+      y[o] += x[i] *
+              w.values[turned ? static_cast<std::size_t>(i) * outputs + o : static_cast<std::size_t>(o) * inputs + i];
     if (ternary) y[o] *= matrix(stem + ".weight_scale").values[0];
     if (has(stem + ".bias")) y[o] += matrix(stem + ".bias").values[o];
   }
   return y;
 }
 
-ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem, const Vector& x, std::optional<double> eps) const {
+ReferenceTransformer::Vector ReferenceTransformer::norm(const std::string& stem, const Vector& x,
+                                                        std::optional<double> eps) const {
   if (!has(stem + ".weight")) return x;
   const double n = static_cast<double>(x.size());
   double mean = 0;
@@ -209,7 +216,8 @@ ReferenceTransformer::Heads ReferenceTransformer::project(const std::string& ste
       all.insert(all.end(), y.begin(), y.end());
     }
   }
-  const std::size_t queries = static_cast<std::size_t>(config_.num_heads) * d, keys = static_cast<std::size_t>(config_.num_kv_heads) * d;
+  const std::size_t queries = static_cast<std::size_t>(config_.num_heads) * d,
+                    keys = static_cast<std::size_t>(config_.num_kv_heads) * d;
   heads.q = split(all, 0, config_.num_heads);
   heads.k = split(all, queries, config_.num_kv_heads);
   heads.v = split(all, queries + keys, config_.num_kv_heads);
@@ -220,14 +228,17 @@ ReferenceTransformer::Heads ReferenceTransformer::project(const std::string& ste
   return heads;
 }
 
-// DeepSeek-AI 2024, arXiv 2405.04434, equations 9 to 13 and 14 to 19, with the released model's norms on both latent rows.
+// DeepSeek-AI 2024, arXiv 2405.04434, equations 9 to 13 and 14 to 19, with the released model's norms on both latent
+// rows.
 ReferenceTransformer::Heads ReferenceTransformer::project_latent(const std::string& stem, const Vector& x) const {
   const LatentConfig& latent = *config_.latent;
-  const Vector q = latent.query_rank == 0 ? times(stem + "q_proj", x)
-                                          : times(stem + "q_b_proj", norm(stem + "q_a_layernorm", times(stem + "q_a_proj", x), 1e-6));
+  const Vector q = latent.query_rank == 0
+                       ? times(stem + "q_proj", x)
+                       : times(stem + "q_b_proj", norm(stem + "q_a_layernorm", times(stem + "q_a_proj", x), 1e-6));
   const Vector both = times(stem + "kv_a_proj_with_mqa", x);
   const Vector shared(both.begin() + latent.kv_rank, both.end());
-  const Vector kv = times(stem + "kv_b_proj", norm(stem + "kv_a_layernorm", Vector(both.begin(), both.begin() + latent.kv_rank), 1e-6));
+  const Vector kv = times(stem + "kv_b_proj",
+                          norm(stem + "kv_a_layernorm", Vector(both.begin(), both.begin() + latent.kv_rank), 1e-6));
   Heads heads;
   const int width = latent.plain_dim + latent.value_dim;
   for (int h = 0; h < config_.num_heads; ++h) {
@@ -243,7 +254,9 @@ ReferenceTransformer::Heads ReferenceTransformer::project_latent(const std::stri
 std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int layer, const std::vector<Vector>& x,
                                                                           const Options& options) const {
   const int rows = static_cast<int>(x.size());
-  const std::string stem = layer_stem(config_, layer) + (is_gpt2(config_) ? "attn." : is_neox(config_) ? "attention." : "self_attn.");
+  const std::string stem = layer_stem(config_, layer) + (is_gpt2(config_)   ? "attn."
+                                                         : is_neox(config_) ? "attention."
+                                                                            : "self_attn.");
   std::vector<Heads> projected;
   for (int row = 0; row < rows; ++row) {
     projected.push_back(config_.latent ? project_latent(stem, x[row]) : project(stem, x[row]));
@@ -255,7 +268,8 @@ std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int la
   const RopeConfig& rope = config_.rope;
   if (config_.latent && rope.scaling == RopeConfig::Scaling::Yarn && rope.factor > 1)
     scale *= std::pow(0.1 * rope.mscale_all_dim.value_or(0) * std::log(rope.factor) + 1, 2);
-  const bool windowed = config_.sliding_window > 0 && std::ranges::find(config_.full_layers, layer) == config_.full_layers.end();
+  const bool windowed =
+      config_.sliding_window > 0 && std::ranges::find(config_.full_layers, layer) == config_.full_layers.end();
   std::vector<Vector> out;
   for (int row = 0; row < rows; ++row) {
     Vector joined;
@@ -266,12 +280,14 @@ std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int la
       for (int column = 0; column < rows; ++column) {
         if (!options.visible(row, column)) continue;
         if (windowed && options.positions[row] - options.positions[column] >= config_.sliding_window) continue;
-        weights[column] = std::exp(scale * dot(projected[row].q[h].data(), projected[column].k[shared].data(), config_.head_dim));
+        weights[column] =
+            std::exp(scale * dot(projected[row].q[h].data(), projected[column].k[shared].data(), config_.head_dim));
         sum += weights[column];
       }
       Vector mixed(projected[row].v[shared].size(), 0.0);
       for (int column = 0; column < rows; ++column) {
-        for (std::size_t i = 0; i < mixed.size(); ++i) mixed[i] += weights[column] / sum * projected[column].v[shared][i];
+        for (std::size_t i = 0; i < mixed.size(); ++i)
+          mixed[i] += weights[column] / sum * projected[column].v[shared][i];
       }
       joined.insert(joined.end(), mixed.begin(), mixed.end());
     }
@@ -300,7 +316,8 @@ ReferenceTransformer::Vector ReferenceTransformer::expert_weights(const std::str
   }
   Vector wanted = score;
   if (has(block + "gate.e_score_correction_bias")) {
-    for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] += matrix(block + "gate.e_score_correction_bias").values[i];
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      wanted[i] += matrix(block + "gate.e_score_correction_bias").values[i];
   }
   const auto rank_in = [](const Vector& values, std::size_t i) {
     int rank = 0;
@@ -310,7 +327,8 @@ ReferenceTransformer::Vector ReferenceTransformer::expert_weights(const std::str
   const std::size_t size = wanted.size() / static_cast<std::size_t>(moe.groups);
   Vector groups;
   for (int g = 0; g < moe.groups; ++g) {
-    Vector members(wanted.begin() + static_cast<std::ptrdiff_t>(g * size), wanted.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
+    Vector members(wanted.begin() + static_cast<std::ptrdiff_t>(g * size),
+                   wanted.begin() + static_cast<std::ptrdiff_t>((g + 1) * size));
     std::ranges::sort(members, std::greater());
     groups.push_back(members[0] + (size > 1 ? members[1] : 0));
   }
@@ -349,7 +367,8 @@ ReferenceTransformer::Vector ReferenceTransformer::mlp(int layer, const Vector& 
   };
   for (std::size_t e = 0; e < weights.size(); ++e) {
     const std::string expert = block + "experts." + std::to_string(e) + ".";
-    if (weights[e] != 0) add(gated(expert, x, mixtral ? std::array<const char*, 3>{"w1", "w3", "w2"} : usual), weights[e]);
+    if (weights[e] != 0)
+      add(gated(expert, x, mixtral ? std::array<const char*, 3>{"w1", "w3", "w2"} : usual), weights[e]);
   }
   if (has(block + "shared_expert.up_proj.weight"))
     add(gated(block + "shared_expert.", x, usual), 1 / (1 + std::exp(-times(block + "shared_expert_gate", x)[0])));

@@ -1,8 +1,9 @@
-// A slow transformer in double precision, written from the formulas and from nothing else of ours but the config and the file readers.
+// A slow transformer in double precision, written from the formulas and from nothing else of ours but the config and
+// the file readers.
 //
-// Contract: torch-free, no cache, no batching: logits of every position of one token sequence, computed from scratch. Optionally each position sees
-// only the positions that `visible` allows, stands at a position of its own, and sublayers can be left out: that is what trees, masks and layer
-// sets are checked against.
+// Contract: torch-free, no cache, no batching: logits of every position of one token sequence, computed from scratch.
+// Optionally each position sees only the positions that `visible` allows, stands at a position of its own, and
+// sublayers can be left out: that is what trees, masks and layer sets are checked against.
 #pragma once
 
 #include <array>

@@ -11,8 +11,8 @@ namespace foretell::testing {
 void for_each_seed(const std::string& fuzzer, const std::function<void(const std::string& bytes)>& visit) {
   const char* source = std::getenv("FORETELL_SOURCE_DIR");  // set by ctest; by hand the tests run in the project's root
   int seeds = 0;
-  for (const auto& file :
-       std::filesystem::directory_iterator(std::filesystem::path(source != nullptr ? source : ".") / "tests/fuzz/seeds" / fuzzer)) {
+  for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(source != nullptr ? source : ".") /
+                                                              "tests/fuzz/seeds" / fuzzer)) {
     INFO(file.path());
     visit(read_file(file.path()));
     ++seeds;

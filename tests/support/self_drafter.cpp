@@ -28,10 +28,12 @@ class SelfDrafter final : public PerSequenceDrafter {
       if (options_.wants.empty() || !options_.tokens_in_taps) return;
       // The toy's state carries each row's token: rows must come by node, whatever order they were computed in.
       const HiddenStates* hidden = round.scores.hidden();
-      FORETELL_CHECK(hidden && hidden->taps.size() == options_.wants.taps.size(), "{} taps wanted", options_.wants.taps.size());
+      FORETELL_CHECK(hidden && hidden->taps.size() == options_.wants.taps.size(), "{} taps wanted",
+                     options_.wants.taps.size());
       for (const at::Tensor& tap : hidden->taps)
         for (NodeId node = 0; node < round.draft.size(); ++node)
-          FORETELL_CHECK(tap[node][0].item<std::int64_t>() == round.draft.node(node).token, "row {} is another node's", node);
+          FORETELL_CHECK(tap[node][0].item<std::int64_t>() == round.draft.node(node).token, "row {} is another node's",
+                         node);
     }
     DraftTree draft(const DraftContext& context) override {
       DraftTree tree(context.committed.back());
@@ -70,6 +72,8 @@ class SelfDrafter final : public PerSequenceDrafter {
 
 }  // namespace
 
-std::unique_ptr<Drafter> make_self_drafter(const SelfDraftOptions& options) { return std::make_unique<SelfDrafter>(options); }
+std::unique_ptr<Drafter> make_self_drafter(const SelfDraftOptions& options) {
+  return std::make_unique<SelfDrafter>(options);
+}
 
 }  // namespace foretell::testing

@@ -1,5 +1,5 @@
-// A drafter that uses the target's own layers: LayerSkip at a fixed layer, or with single sublayers left out, in all the ways in which rows can be
-// named, unnamed, mixed with new ones and watched.
+// A drafter that uses the target's own layers: LayerSkip at a fixed layer, or with single sublayers left out, in all
+// the ways in which rows can be named, unnamed, mixed with new ones and watched.
 #pragma once
 
 #include "framework/api/drafter.h"
@@ -7,8 +7,9 @@
 
 namespace foretell::testing {
 
-// Exits after `layers` layers, or skips single sublayers, and drafts `length` tokens greedily from what the head says there. `extra` adds a sibling
-// to every node that was not forwarded early, so that a draft mixes finished and new rows; `unnamed` forwards a row that the draft leaves out.
+// Exits after `layers` layers, or skips single sublayers, and drafts `length` tokens greedily from what the head says
+// there. `extra` adds a sibling to every node that was not forwarded early, so that a draft mixes finished and new
+// rows; `unnamed` forwards a row that the draft leaves out.
 struct SelfDraftOptions {
   int layers = 2;
   int length = 4;

@@ -41,7 +41,8 @@ std::uintptr_t register_of(const ucontext_t& context, int number) {
 bool decode(const ucontext_t& context, Instruction& out) {
   const auto* const code = reinterpret_cast<const unsigned char*>(context.uc_mcontext.gregs[REG_RIP]);
   if (code[0] != 0xC4 || (code[1] & 0x1F) != 2) return false;
-  const int extend_reg = (code[1] & 0x80) ? 0 : 8, extend_index = (code[1] & 0x40) ? 0 : 8, extend_base = (code[1] & 0x20) ? 0 : 8;
+  const int extend_reg = (code[1] & 0x80) ? 0 : 8, extend_index = (code[1] & 0x40) ? 0 : 8,
+            extend_base = (code[1] & 0x20) ? 0 : 8;
   const int modrm = code[4], mod = modrm >> 6;
   out = {.opcode = code[3],
          .prefix = code[2] & 3,
@@ -79,7 +80,9 @@ bool load_shapes(const unsigned char* from) {
     tiles[t] = {};
     std::memcpy(&tiles[t].row_bytes, from + 16 + 2 * t, 2);
     tiles[t].rows = from[48 + t];
-    if (tiles[t].rows > kMostRows || tiles[t].row_bytes > kMostBytes || (tiles[t].rows == 0) != (tiles[t].row_bytes == 0)) return false;
+    if (tiles[t].rows > kMostRows || tiles[t].row_bytes > kMostBytes ||
+        (tiles[t].rows == 0) != (tiles[t].row_bytes == 0))
+      return false;
   }
   shaped = true;
   return true;
@@ -115,7 +118,8 @@ bool usable(int tile) { return shaped && tile < kTiles && tiles[tile].rows > 0; 
 
 bool carry_out(const Instruction& i) {
   constexpr int kNone = 0, kF3 = 2, kF2 = 3;
-  if (i.opcode == 0x49 && i.prefix == kNone && i.memory) return load_shapes(reinterpret_cast<const unsigned char*>(i.base + i.stride));
+  if (i.opcode == 0x49 && i.prefix == kNone && i.memory)
+    return load_shapes(reinterpret_cast<const unsigned char*>(i.base + i.stride));
   if (i.opcode == 0x49 && i.prefix == kNone) {
     shaped = false;
     return true;
@@ -129,11 +133,13 @@ bool carry_out(const Instruction& i) {
   if (i.opcode == 0x4B && i.memory && (i.prefix == kF2 || i.prefix == kF3)) {
     for (int row = 0; row < tile.rows; ++row) {
       auto* const at = reinterpret_cast<unsigned char*>(i.base + static_cast<std::uintptr_t>(row) * i.stride);
-      i.prefix == kF2 ? std::memcpy(tile.data[row], at, tile.row_bytes) : std::memcpy(at, tile.data[row], tile.row_bytes);
+      i.prefix == kF2 ? std::memcpy(tile.data[row], at, tile.row_bytes)
+                      : std::memcpy(at, tile.data[row], tile.row_bytes);
     }
     return true;
   }
-  if (i.opcode == 0x5C && i.prefix == kF3 && !i.memory) return usable(i.rm) && usable(i.vvvv) && multiply(tile, tiles[i.rm], tiles[i.vvvv]);
+  if (i.opcode == 0x5C && i.prefix == kF3 && !i.memory)
+    return usable(i.rm) && usable(i.vvvv) && multiply(tile, tiles[i.rm], tiles[i.vvvv]);
   return false;
 }
 

@@ -31,18 +31,20 @@ TEST_CASE("Llama-3 and ChatML: each turn in its markers") {
   const auto turn = [](const std::string& role, const std::string& text) {
     return "<|start_header_id|>" + role + "<|end_header_id|>\n\n" + text + "<|eot_id|>";
   };
-  CHECK(llama.render(kTwoTurns, true) == "<|begin_of_text|>" + turn("user", "one") + turn("assistant", "two") + turn("user", "three") +
+  CHECK(llama.render(kTwoTurns, true) == "<|begin_of_text|>" + turn("user", "one") + turn("assistant", "two") +
+                                             turn("user", "three") +
                                              "<|start_header_id|>assistant<|end_header_id|>\n\n");
   const std::vector<Message> padded = {{"user", "  one\n"}};
   CHECK(llama.render(padded, false) == "<|begin_of_text|>" + turn("user", "one"));
-  CHECK(
-      ChatTemplate::get("chatml").render(kTwoTurns, true) ==
-      "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n<|im_start|>user\nthree<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(ChatTemplate::get("chatml").render(kTwoTurns, true) ==
+        "<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n<|im_start|>user\nthree<|im_end|>\n<|"
+        "im_start|>assistant\n");
   CHECK(ChatTemplate::get("none").render(kTwoTurns, true) == "onetwothree");
 }
 
 TEST_CASE("A wrong template or role is an Error that lists what is known") {
-  CHECK_THROWS_WITH(ChatTemplate::get("vicunna"), Catch::Contains("did you mean 'vicuna'") && Catch::Contains("chatml"));
+  CHECK_THROWS_WITH(ChatTemplate::get("vicunna"),
+                    Catch::Contains("did you mean 'vicuna'") && Catch::Contains("chatml"));
   const std::vector<Message> wrong = {{"tool", "x"}};
   CHECK_THROWS_WITH(ChatTemplate::get("chatml").render(wrong, true), Catch::Contains("'tool'"));
   const std::vector<Message> late = {{"user", "x"}, {"system", "y"}};
@@ -50,13 +52,13 @@ TEST_CASE("A wrong template or role is an Error that lists what is known") {
 }
 
 TEST_CASE("BOS stands once, whether the tokenizer or the template has it") {
-  const auto with_bos =
-      parse_tokenizer_json(testing::tiny_tokenizer_json(testing::Base::kBytes,
-                                                        R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[
+  const auto with_bos = parse_tokenizer_json(
+      testing::tiny_tokenizer_json(testing::Base::kBytes,
+                                   R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[
         {"id":272,"content":"<|begin_of_text|>","special":true},{"id":273,"content":"<|eot_id|>","special":true}],
         "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<|begin_of_text|>","type_id":0}},{"Sequence":{"id":"A","type_id":0}},
         {"SpecialToken":{"id":"<|eot_id|>","type_id":0}}],"special_tokens":{"<|begin_of_text|>":{"ids":[272]},"<|eot_id|>":{"ids":[273]}}}})"),
-                           "tokenizer.json");
+      "tokenizer.json");
   for (const char* name : {"llama-3", "chatml", "vicuna", "none"}) {
     const Tokens ids = encode_prompt(*with_bos, ChatTemplate::get(name), kTwoTurns);
     INFO(name);

@@ -8,7 +8,8 @@ namespace foretell {
 namespace {
 
 TEST_CASE("Of two tokens with one text the first stands for it") {
-  const auto tokenizer = parse_tokenizer_json(testing::tiny_tokenizer_json(testing::Base::kMetaspace, "{}"), "tokenizer.json");
+  const auto tokenizer =
+      parse_tokenizer_json(testing::tiny_tokenizer_json(testing::Base::kMetaspace, "{}"), "tokenizer.json");
   const int vocab = tokenizer->vocab_size();
   const Token byte = 3 + 'a', letter = *tokenizer->token_to_id("a");
   REQUIRE(byte < letter);

@@ -18,7 +18,9 @@ const std::string kTurn = "'<|im_start|>' + message['role'] + '\\n' + message['c
 const std::string kPrompt = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 const std::string kChatml = "{% for message in messages %}{{ " + kTurn + " }}{% endfor %}" + kPrompt;
 
-std::optional<ChatTemplate> recognised(const std::string& text, const std::string& eos = "</s>") { return recognise_template(text, eos); }
+std::optional<ChatTemplate> recognised(const std::string& text, const std::string& eos = "</s>") {
+  return recognise_template(text, eos);
+}
 
 std::string name_of(const std::string& text) {
   const auto found = recognised(text);
@@ -32,18 +34,24 @@ TEST_CASE("ChatML is recognised however it is written") {
   CHECK(found->bos() == Bos::NotWritten);
   CHECK_FALSE(found->default_system());
   CHECK(recognised("{{ bos_token }}" + kChatml)->bos() == Bos::Written);
-  CHECK(name_of("{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}" + kChatml) == "chatml");
-  CHECK(name_of("{#- a comment -#}\n{%- for m in messages -%}\n  <|im_start|>{{ m.role }}\n{{ m.content -}}\n  {{ '<|im_end|>\\n' }}\n{%- "
+  CHECK(name_of("{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}" +
+                kChatml) == "chatml");
+  CHECK(name_of("{#- a comment -#}\n{%- for m in messages -%}\n  <|im_start|>{{ m.role }}\n{{ m.content -}}\n  {{ "
+                "'<|im_end|>\\n' }}\n{%- "
                 "endfor %}\n"
-                "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant' ~ \"\\n\" }}\n{%- endif %}") == "chatml");
-  CHECK(
-      name_of("{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' + message.content + '<|im_end|>\\n' }}"
-              "{% elif message.role in tools %}x{% elif message['role'] == 'assistant' %}{% generation %}{{ " +
-              kTurn + " }}{% endgeneration %}{% else %}{{ " + kTurn + " }}{% endif %}{% endfor %}<|im_start|>assistant\n{{ '' }}") == "");
-  CHECK(
-      name_of("{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' + message.content + '<|im_end|>\\n' }}"
-              "{% else %}{{ " +
-              kTurn + " }}{% endif %}{% endfor %}{{ '<|im_start|>assistant\\n' if add_generation_prompt else '' }}") == "chatml");
+                "{%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant' ~ \"\\n\" }}\n{%- endif %}") ==
+        "chatml");
+  CHECK(name_of("{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' + "
+                "message.content + '<|im_end|>\\n' }}"
+                "{% elif message.role in tools %}x{% elif message['role'] == 'assistant' %}{% generation %}{{ " +
+                kTurn + " }}{% endgeneration %}{% else %}{{ " + kTurn +
+                " }}{% endif %}{% endfor %}<|im_start|>assistant\n{{ '' }}") == "");
+  CHECK(name_of("{% for message in messages %}{% if message.role == 'user' %}{{ '<|im_start|>user\\n' + "
+                "message.content + '<|im_end|>\\n' }}"
+                "{% else %}{{ " +
+                kTurn +
+                " }}{% endif %}{% endfor %}{{ '<|im_start|>assistant\\n' if add_generation_prompt else '' }}") ==
+        "chatml");
 }
 
 TEST_CASE("a system message that a template brings along is kept") {
@@ -55,15 +63,18 @@ TEST_CASE("a system message that a template brings along is kept") {
   REQUIRE(found);
   CHECK(found->default_system() == "Be kind.");
   const std::vector<Message> user = {{"user", "u"}}, both = {{"system", "s"}, {"user", "u"}};
-  CHECK(found->render(user, true) == "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n");
+  CHECK(found->render(user, true) ==
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n");
   CHECK(found->render(both, true) == ChatTemplate::get("chatml").render(both, true));
   // With tools in a branch that is never run, whatever it holds.
   const std::string tools =
       "{%- if tools %}{{- '<tools>' }}{%- for tool in tools %}{{- tool | tojson(indent=2) }}{%- endfor %}"
       "{%- set x %}y{% endset %}{%- macro f(a, b=1) %}z{%- endmacro %}{%- else %}"
-      "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
+      "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' "
+      "}}"
       "{%- else %}{{- '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{%- endif %}{%- endif %}"
-      "{%- for message in messages %}{%- if (message.role == \"user\") or (message.role == \"system\" and not loop.first) or "
+      "{%- for message in messages %}{%- if (message.role == \"user\") or (message.role == \"system\" and not "
+      "loop.first) or "
       "(message.role == \"assistant\" and not message.tool_calls) %}{{- " +
       kTurn +
       " }}"
@@ -76,17 +87,20 @@ TEST_CASE("a system message that a template brings along is kept") {
 TEST_CASE("what renders otherwise is not recognised") {
   for (const std::string& other :
        {std::string(""), std::string("{{ messages }}"), std::string("{% for"), kChatml + "x",
-        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + '<|im_end|>' + '\\n' }}{% "
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + "
+        "'<|im_end|>' + '\\n' }}{% "
         "endfor %}" +
             kPrompt,
         "{% for message in messages if message.role != 'system' %}{{ " + kTurn + " }}{% endfor %}" + kPrompt,
-        "{% for message in messages %}{% if '</think>' in message.content %}{% endif %}{{ " + kTurn + " }}{% endfor %}" + kPrompt,
-        "{% for message in messages %}{% if not message.content %}{{ raise_exception('empty') }}{% endif %}{{ " + kTurn +
+        "{% for message in messages %}{% if '</think>' in message.content %}{% endif %}{{ " + kTurn +
             " }}{% endfor %}" + kPrompt,
+        "{% for message in messages %}{% if not message.content %}{{ raise_exception('empty') }}{% endif %}{{ " +
+            kTurn + " }}{% endfor %}" + kPrompt,
         "{% for message in messages %}{% if loop.index0 == 4 %}!{% endif %}{{ " + kTurn + " }}{% endfor %}" + kPrompt,
         "{% for message in messages[1:] %}{{ " + kTurn + " }}{% endfor %}" + kPrompt,
         "{% for message in messages %}{{ " + kTurn + " }}{% endfor %}{{ '<|im_start|>assistant\\n<think>' }}",
-        "{{ strftime_now('%d') }}" + kChatml, "{% for message in messages %}{{ bos_token + " + kTurn + " }}{% endfor %}" + kPrompt}) {
+        "{{ strftime_now('%d') }}" + kChatml,
+        "{% for message in messages %}{{ bos_token + " + kTurn + " }}{% endfor %}" + kPrompt}) {
     INFO(other);
     CHECK(name_of(other).empty());
   }
@@ -94,19 +108,25 @@ TEST_CASE("what renders otherwise is not recognised") {
 
 TEST_CASE("Llama-3's and Vicuna's are recognised, BOS and EOS as they write them") {
   const std::string llama =
-      "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
-      "'<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + "
+      "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
+      "message['role'] + "
+      "'<|end_header_id|>\\n\\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content "
+      "= bos_token + "
       "content %}{% endif %}{{ content }}{% endfor %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}";
   REQUIRE(recognised(llama));
-  CHECK((recognised(llama)->name() == "llama-3" && recognised(llama)->bos() == Bos::Written && !recognised(llama)->starts_with_bos()));
+  CHECK((recognised(llama)->name() == "llama-3" && recognised(llama)->bos() == Bos::Written &&
+         !recognised(llama)->starts_with_bos()));
   const std::string spelled =
-      "{{ '<|begin_of_text|>' }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + "
-      "message['content'].strip() + '<|eot_id|>' }}{% endfor %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}";
+      "{{ '<|begin_of_text|>' }}{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + "
+      "'<|end_header_id|>\\n\\n' + "
+      "message['content'].strip() + '<|eot_id|>' }}{% endfor %}{{ "
+      "'<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}";
   REQUIRE(recognised(spelled));
   CHECK((recognised(spelled)->starts_with_bos() && recognised(spelled)->bos() == Bos::NotWritten));
 
   const std::string vicuna =
-      "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] %}{% else %}"
+      "{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set system = messages[0]['content'] "
+      "%}{% else %}"
       "{% set rest = messages %}{% set system = 'Answer.' %}{% endif %}{{ system + ' ' }}{% for message in rest %}"
       "{% if message['role'] == 'user' %}{{ 'USER: ' + message['content'] + ' ' }}{% else %}"
       "{{ 'ASSISTANT: ' + message['content'] + eos_token }}{% endif %}{% endfor %}{{ 'ASSISTANT:' }}";
@@ -127,12 +147,14 @@ TEST_CASE("the subset of Jinja renders as Transformers does, or not at all") {
   CHECK(rendered("{% for m in messages %}{{ loop.index }}{{ ',' if not loop.last else '.' }}{% endfor %}") == "1,2,3.");
   CHECK(rendered("{% for m in messages %}{% set x = m.role %}{% endfor %}{{ x }}|{{ nothing }}") == "|");
   CHECK(rendered("{{ messages[-1].content + messages[0]['content'] | trim }}{{ messages | length }}") == "ca3");
-  CHECK(rendered("{{ 'a' if nothing is defined and nothing.x.y(1, z=2) | f(3) is odd else ('b' or unknown_function('x')) }}") == "b");
+  CHECK(rendered("{{ 'a' if nothing is defined and nothing.x.y(1, z=2) | f(3) is odd else ('b' or "
+                 "unknown_function('x')) }}") == "b");
   CHECK(rendered("{{ '}}' }}{# {{ #}{{ \"it's\" }}{{ 'a\\'b' }}") == "}}it'sa'b");
   CHECK(rendered("{%+ if true +%}\nx{% endif %}") == "\nx");
-  for (const char* bad : {"{{", "{% if %}", "{% if true %}", "{% endif %}", "{{ 'a }}", "{{ (1 }}", "{{ 1 + }}", "{{ -x }}",
-                          "{% set = 1 %}", "{% for %}{% endfor %}", "{% include 'x' %}", "{{ messages[9].role }}", "{{ '\\x' }}",
-                          "{% else %}", "{% for x in 3 %}{% endfor %}", "{{ [1] }}"})
+  for (const char* bad :
+       {"{{", "{% if %}", "{% if true %}", "{% endif %}", "{{ 'a }}", "{{ (1 }}", "{{ 1 + }}", "{{ -x }}",
+        "{% set = 1 %}", "{% for %}{% endfor %}", "{% include 'x' %}", "{{ messages[9].role }}", "{{ '\\x' }}",
+        "{% else %}", "{% for x in 3 %}{% endfor %}", "{{ [1] }}"})
     CHECK(rendered(bad) == std::nullopt);
 }
 
@@ -146,8 +168,10 @@ TEST_CASE("white space is Python's, a newline is one however it is written, and 
   CHECK(rendered("x\n\xC2\xA0{% if true %}y{% endif %}\xC2\xA0{{- 'z' }}") == "x\nyz");
   CHECK(rendered("{{ 'x' if nothing is not none is defined }}") == std::nullopt);
   const std::vector<Message> bad = {{"user", "\xFF a\xC2"}};
-  CHECK(render_jinja("{{ messages[0].content | trim }}", {.messages = bad, .bos_token = "", .eos_token = ""}) == "\xFF a\xC2");
-  CHECK(ChatTemplate::get("llama-3").render(messages, false) == "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>");
+  CHECK(render_jinja("{{ messages[0].content | trim }}", {.messages = bad, .bos_token = "", .eos_token = ""}) ==
+        "\xFF a\xC2");
+  CHECK(ChatTemplate::get("llama-3").render(messages, false) ==
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>");
 }
 
 TEST_CASE("what is not understood is named") {
@@ -188,7 +212,8 @@ TEST_CASE("a hostile template is bounded") {
   CHECK(rendered(repeated("{% if true %}", 10000)) == std::nullopt);
   CHECK(rendered("{{ " + repeated("not ", 100000) + "1 }}") == std::nullopt);
   CHECK(rendered("{% set x = 'aaaaaaaa' %}" + repeated("{% set x = x + x %}", 40)) == std::nullopt);
-  CHECK(rendered("{{ " + repeated("1 if 1 else (", 40) + "1" + repeated(")", 40) + " }}") != std::optional<std::string>("0"));
+  CHECK(rendered("{{ " + repeated("1 if 1 else (", 40) + "1" + repeated(")", 40) + " }}") !=
+        std::optional<std::string>("0"));
 }
 
 TEST_CASE("a template is found in its own file, in the configuration, or in a list") {
@@ -204,8 +229,10 @@ TEST_CASE("a template is found in its own file, in the configuration, or in a li
   CHECK_THAT(find_own_template(folder.path())->file, Contains("chat_template.jinja"));
   CHECK(parse_own_template(R"({"chat_template": null})", "t.json") == std::nullopt);
   CHECK(parse_own_template(R"({"chat_template": [{"name": "tool_use", "template": "T"}]})", "t.json") == std::nullopt);
-  CHECK_THROWS_WITH(parse_own_template(R"({"chat_template": 7})", "t.json"), Contains("t.json: /chat_template: expected a string"));
-  CHECK_THROWS_WITH(parse_own_template(R"({"chat_template": [{"name": "default"}]})", "t.json"), Contains("'template' is missing"));
+  CHECK_THROWS_WITH(parse_own_template(R"({"chat_template": 7})", "t.json"),
+                    Contains("t.json: /chat_template: expected a string"));
+  CHECK_THROWS_WITH(parse_own_template(R"({"chat_template": [{"name": "default"}]})", "t.json"),
+                    Contains("'template' is missing"));
   CHECK_THROWS_WITH(parse_own_template("[]", "t.json"), Contains("expected an object"));
 }
 
@@ -213,12 +240,15 @@ TEST_CASE("BOS is written where a model's own template writes it, and nowhere el
   SpecialTokenSettings settings;
   settings.bos = "<s>";
   const auto tokenizer = parse_tokenizer_json(
-      testing::tiny_tokenizer_json(testing::Base::kBytes, R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[
+      testing::tiny_tokenizer_json(testing::Base::kBytes,
+                                   R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[
         {"id":272,"content":"<s>","special":true}],"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>","type_id":0}},
         {"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"<s>":{"ids":[272]}}}})"),
       "tokenizer.json", settings);
   const std::vector<Message> user = {{"user", "u"}};
-  const auto starts_with_bos = [&](const ChatTemplate& chat) { return encode_prompt(*tokenizer, chat, user).front() == 272; };
+  const auto starts_with_bos = [&](const ChatTemplate& chat) {
+    return encode_prompt(*tokenizer, chat, user).front() == 272;
+  };
   CHECK(starts_with_bos(ChatTemplate::get("chatml")));  // by its name: as the tokenizer does it for any text
   CHECK_FALSE(starts_with_bos(*recognised(kChatml)));
   CHECK(starts_with_bos(*recognised("{{ bos_token }}" + kChatml)));

@@ -16,7 +16,8 @@ TEST_CASE("Prompts: every spelling, blank lines, CRLF, no last newline") {
       "{\"prompt\": \"p\"}\n{\"task_id\": \"t/1\", \"text\": \"x\"}\n{\"id\": \"i\", \"question\": \"q\\n\"}",
       "f.jsonl");
   REQUIRE(prompts.size() == 4);
-  CHECK((prompts[0].id == "81" && prompts[0].category == "writing" && prompts[0].turns == std::vector<std::string>{"a", "b"}));
+  CHECK((prompts[0].id == "81" && prompts[0].category == "writing" &&
+         prompts[0].turns == std::vector<std::string>{"a", "b"}));
   CHECK((prompts[1].id == "4" && prompts[1].category.empty() && prompts[1].turns == std::vector<std::string>{"p"}));
   CHECK((prompts[2].id == "t/1" && prompts[2].turns == std::vector<std::string>{"x"}));
   CHECK((prompts[3].id == "i" && prompts[3].turns == std::vector<std::string>{"q\n"}));
@@ -33,7 +34,8 @@ TEST_CASE("Prompts: an Error names file and line") {
   fails_with("{\"turns\": []}", "f.jsonl:1: /turns: expected at least one turn");
   fails_with("{\"turns\": [\"a\", null]}", "f.jsonl:1: /turns/1: expected a string, found null");
   fails_with("{\"prompt\": \"\xFF\"}", "f.jsonl:1: not JSON");
-  fails_with("{\"question_id\": 99999999999999999999, \"prompt\": \"a\"}", "f.jsonl:1: /question_id: expected an integer");
+  fails_with("{\"question_id\": 99999999999999999999, \"prompt\": \"a\"}",
+             "f.jsonl:1: /question_id: expected an integer");
   fails_with("\n\n", "f.jsonl: holds no prompt");
   fails_with(("{\"prompt\": " + std::string(100'000, '[') + "}").c_str(), "f.jsonl:1: nesting");
   CHECK_THROWS_WITH(read_prompts("/does/not/exist.jsonl"), Catch::Contains("/does/not/exist.jsonl: cannot be opened"));
@@ -53,9 +55,11 @@ TEST_CASE("Answers are written in FastChat's layout and read back") {
   row.tstamp = 12.5;
   const std::string line = to_json_line(row);
   CHECK(line ==
-        "{\"question_id\":81,\"category\":\"writing\",\"answer_id\":\"x1\",\"model_id\":\"m\",\"choices\":[{\"index\":0,\"turns\":["
+        "{\"question_id\":81,\"category\":\"writing\",\"answer_id\":\"x1\",\"model_id\":\"m\",\"choices\":[{\"index\":"
+        "0,\"turns\":["
         "\"one\\n\\\"quoted\\\"\",\"two\"],"
-        "\"decoding_steps\":[3,4],\"new_tokens\":[5,6],\"wall_time\":[0.5,0.25],\"accept_lengths\":[1,2,2,3]}],\"tstamp\":12.5}\n");
+        "\"decoding_steps\":[3,4],\"new_tokens\":[5,6],\"wall_time\":[0.5,0.25],\"accept_lengths\":[1,2,2,3]}],"
+        "\"tstamp\":12.5}\n");
   const auto rows = parse_answers(line + line, "a.jsonl");
   REQUIRE(rows.size() == 2);
   CHECK(to_json_line(rows[1]) == line);
@@ -87,8 +91,12 @@ TEST_CASE("Spec-Bench's questions and recorded answers read") {
   if (!questions || !vanilla || !drafted) return;
   std::map<std::string, int> tasks;
   for (const Prompt& prompt : read_prompts(*questions)) ++tasks[spec_bench_task(prompt.category)];
-  CHECK(tasks == std::map<std::string, int>{
-                     {"mt_bench", 80}, {"translation", 80}, {"summarization", 80}, {"qa", 80}, {"math_reasoning", 80}, {"rag", 80}});
+  CHECK(tasks == std::map<std::string, int>{{"mt_bench", 80},
+                                            {"translation", 80},
+                                            {"summarization", 80},
+                                            {"qa", 80},
+                                            {"math_reasoning", 80},
+                                            {"rag", 80}});
   CHECK(read_answers(*vanilla).size() == 480);
   std::size_t rounds = 0;
   double tokens = 0;

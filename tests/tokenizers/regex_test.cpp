@@ -8,7 +8,8 @@ namespace {
 
 std::vector<std::string> matches(std::string_view pattern, std::string_view text) {
   std::vector<std::string> found;
-  for (const TextRange range : Regex(pattern, "test").find_all(text)) found.emplace_back(text.substr(range.begin, range.end - range.begin));
+  for (const TextRange range : Regex(pattern, "test").find_all(text))
+    found.emplace_back(text.substr(range.begin, range.end - range.begin));
   return found;
 }
 
@@ -17,9 +18,10 @@ using Strings = std::vector<std::string>;
 TEST_CASE("Patterns mean what they mean in Ruby's syntax") {
   CHECK(matches("^b", "a\nb") == Strings{"b"});
   CHECK(matches("\\h+", "xyFe9 ") == Strings{"Fe9"});
-  CHECK(matches("\\s", "\xC2\xA0\xE1\xA0\x8E") == Strings{"\xC2\xA0"});                   // U+180E is no white space
-  CHECK(matches("\\w+", "e\xCC\x81_\xE2\x80\xBF") == Strings{"e\xCC\x81_\xE2\x80\xBF"});  // marks and connectors are of words
-  CHECK(matches("\\p{Han}", "\xE4\xB8\x80\xE3\x80\x81") == Strings{"\xE4\xB8\x80"});      // U+3001 is only used with Han
+  CHECK(matches("\\s", "\xC2\xA0\xE1\xA0\x8E") == Strings{"\xC2\xA0"});  // U+180E is no white space
+  CHECK(matches("\\w+", "e\xCC\x81_\xE2\x80\xBF") ==
+        Strings{"e\xCC\x81_\xE2\x80\xBF"});  // marks and connectors are of words
+  CHECK(matches("\\p{Han}", "\xE4\xB8\x80\xE3\x80\x81") == Strings{"\xE4\xB8\x80"});  // U+3001 is only used with Han
   CHECK(matches("\\p{Letter}\\p{^L}\\P{Lu}", "aA1 b1c") == Strings{"A1 ", "b1c"});
   CHECK(matches("(?m:a.)b", "a\nb") == Strings{"a\nb"});
   CHECK(matches("[\\p{L}&&[^b]]+", "abcab") == Strings{"a", "ca"});

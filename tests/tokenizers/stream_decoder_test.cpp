@@ -16,18 +16,20 @@ std::shared_ptr<const Tokenizer> json_tokenizer(Base base, std::string_view part
 }
 
 std::vector<std::shared_ptr<const Tokenizer>> all_kinds() {
-  return {json_tokenizer(Base::kBytes),
-          json_tokenizer(Base::kMetaspace),
-          json_tokenizer(Base::kMetaspace, R"({"decoder":null})"),
-          json_tokenizer(Base::kMetaspace, R"({"decoder":{"type":"Metaspace","replacement":"\u2581","add_prefix_space":true}})"),
-          json_tokenizer(
-              Base::kMetaspace,
-              R"({"decoder":{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Replace","pattern":{"String":"ab"},"content":"<>"},
+  return {
+      json_tokenizer(Base::kBytes),
+      json_tokenizer(Base::kMetaspace),
+      json_tokenizer(Base::kMetaspace, R"({"decoder":null})"),
+      json_tokenizer(Base::kMetaspace,
+                     R"({"decoder":{"type":"Metaspace","replacement":"\u2581","add_prefix_space":true}})"),
+      json_tokenizer(
+          Base::kMetaspace,
+          R"({"decoder":{"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Replace","pattern":{"String":"ab"},"content":"<>"},
               {"type":"Strip","content":"c","start":1,"stop":2},{"type":"Strip","content":"\u2581","start":2,"stop":1}]}})"),
-          json_tokenizer(Base::kMetaspace, R"({"decoder":{"type":"BPEDecoder","suffix":"c"}})"),
-          json_tokenizer(Base::kMetaspace, R"({"decoder":{"type":"WordPiece","prefix":"a","cleanup":true}})"),
-          parse_tokenizer_bin(testing::tiny_tokenizer_bin(), "tokenizer.bin"),
-          parse_tokenizer_model(testing::tiny_tokenizer_model(), "tokenizer.model")};
+      json_tokenizer(Base::kMetaspace, R"({"decoder":{"type":"BPEDecoder","suffix":"c"}})"),
+      json_tokenizer(Base::kMetaspace, R"({"decoder":{"type":"WordPiece","prefix":"a","cleanup":true}})"),
+      parse_tokenizer_bin(testing::tiny_tokenizer_bin(), "tokenizer.bin"),
+      parse_tokenizer_model(testing::tiny_tokenizer_model(), "tokenizer.model")};
 }
 
 TEST_CASE("A stream gives the text of the whole, in whole characters") {
@@ -50,7 +52,8 @@ TEST_CASE("A stream gives the text of the whole, in whole characters") {
 
 TEST_CASE("A character of several tokens comes out whole, with its last byte") {
   const std::string text = "a\xF0\x9F\x99\x82\xE2\x82\xAC";  // a, a smile, the euro sign
-  const auto tokenizer = json_tokenizer(Base::kBytes, R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false}})");
+  const auto tokenizer =
+      json_tokenizer(Base::kBytes, R"({"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false}})");
   StreamDecoder stream(tokenizer);
   std::vector<std::string> parts;
   for (const Token id : tokenizer->encode(text)) parts.push_back(stream.push(id));

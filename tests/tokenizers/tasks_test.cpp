@@ -42,7 +42,8 @@ std::vector<std::string> words_of(const std::string& text) {
 
 TEST_CASE("A generated conversation is the same every time and depends on its number, seed and split") {
   for (const std::string_view family : task_families()) {
-    const TaskExample once = make_task(family, {}, TaskSplit::Train, 7), again = make_task(family, {}, TaskSplit::Train, 7);
+    const TaskExample once = make_task(family, {}, TaskSplit::Train, 7),
+                      again = make_task(family, {}, TaskSplit::Train, 7);
     CHECK(prompts_of(once) == prompts_of(again));
     CHECK(once.id == std::string(family) + "-train-7");
     TaskSettings other;
@@ -64,7 +65,8 @@ TEST_CASE("No held-out conversation occurs in training, whatever the seeds") {
     for (int seed = 1; seed <= 3; ++seed) {
       TaskSettings settings;
       settings.seed = seed;
-      for (int i = 0; i < 1000; ++i) CHECK(heldout.count(prompts_of(make_task(family, settings, TaskSplit::Train, i))) == 0);
+      for (int i = 0; i < 1000; ++i)
+        CHECK(heldout.count(prompts_of(make_task(family, settings, TaskSplit::Train, i))) == 0);
     }
   }
 }
@@ -148,7 +150,9 @@ TEST_CASE("A bigram model fails every family: the prompt has to be read") {
         std::vector<std::string> guess;
         for (std::string at = "<start>"; guess.size() <= words.size();) {
           const auto& next = counts[at];
-          at = std::max_element(next.begin(), next.end(), [](const auto& a, const auto& b) { return a.second < b.second; })->first;
+          at = std::max_element(next.begin(), next.end(), [](const auto& a, const auto& b) {
+                 return a.second < b.second;
+               })->first;
           if (at == "<end>") break;
           guess.push_back(at);
         }
@@ -181,7 +185,8 @@ TEST_CASE("Easier settings make shorter prompts, and the easiest still leaves a 
   for (const char* family : {"qa", "retrieval"}) {
     const auto length = [&](double difficulty) {
       std::size_t sum = 0;
-      for (std::uint64_t i = 0; i < 20; ++i) sum += make_task(family, full.eased(difficulty), TaskSplit::Train, i).turns[0].prompt.size();
+      for (std::uint64_t i = 0; i < 20; ++i)
+        sum += make_task(family, full.eased(difficulty), TaskSplit::Train, i).turns[0].prompt.size();
       return sum;
     };
     CHECK(length(0) < length(0.5));
@@ -221,7 +226,8 @@ TEST_CASE("A trained tokenizer gives back every text, keeps digits apart and lea
   const auto tokenizer = parse_tokenizer_json(json, "tokenizer.json");
   CHECK(tokenizer->vocab_size() == 1024);
   CHECK(tokenizer->token_to_id("<|im_start|>") == 1);
-  for (const std::string& text : {texts[0], texts[500], std::string("Grüße, 世界! \t\n\r 123 a  b"), std::string("\xff\xfe")}) {
+  for (const std::string& text :
+       {texts[0], texts[500], std::string("Grüße, 世界! \t\n\r 123 a  b"), std::string("\xff\xfe")}) {
     const std::string valid = tokenizer->decode(tokenizer->encode(text));
     CHECK(tokenizer->decode(tokenizer->encode(valid)) == valid);
     if (text[0] != '\xff') CHECK(valid == text);

@@ -18,13 +18,18 @@ const char* const kSpace = "\xE2\x96\x81";
 
 json byte_level_file() {
   json vocab = json::object();
-  for (int byte = 0; byte < 256; ++byte) vocab[byte_level::to_characters(std::string(1, static_cast<char>(byte)))] = byte;
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[byte_level::to_characters(std::string(1, static_cast<char>(byte)))] = byte;
   const std::string g = byte_level::to_characters(" ");
   const std::vector<std::pair<std::string, std::string>> pairs = {
-      {"h", "e"},        {"l", "l"}, {"he", "ll"},    {"hell", "o"},
-      {g, "w"},          {"o", "r"}, {g + "w", "or"}, {"l", "d"},
-      {g + "wor", "ld"}, {"1", "2"}, {"12", "3"},     {g, g},
-      {"a", "b"},        {"b", "c"}, {"ab", "c"},     {byte_level::to_characters("\xC3"), byte_level::to_characters("\xA9")}};
+      {"h", "e"},        {"l", "l"},
+      {"he", "ll"},      {"hell", "o"},
+      {g, "w"},          {"o", "r"},
+      {g + "w", "or"},   {"l", "d"},
+      {g + "wor", "ld"}, {"1", "2"},
+      {"12", "3"},       {g, g},
+      {"a", "b"},        {"b", "c"},
+      {"ab", "c"},       {byte_level::to_characters("\xC3"), byte_level::to_characters("\xA9")}};
   json merges = json::array();
   for (const auto& [left, right] : pairs) {
     merges.push_back(left + " " + right);
@@ -44,8 +49,8 @@ std::vector<std::string> metaspace_pieces() {
   for (int byte = 0; byte < 256; ++byte) pieces.push_back(byte_token(static_cast<unsigned char>(byte)));
   const std::string s = kSpace;
   for (const std::string& piece :
-       {s, std::string("a"), std::string("b"), std::string("c"), std::string("d"), s + "a", s + "b", std::string("ab"), s + "ab",
-        std::string("bc"), std::string("abc"), s + "abc", std::string("cd"), std::string("\xC3\xA9")})
+       {s, std::string("a"), std::string("b"), std::string("c"), std::string("d"), s + "a", s + "b", std::string("ab"),
+        s + "ab", std::string("bc"), std::string("abc"), s + "abc", std::string("cd"), std::string("\xC3\xA9")})
     pieces.push_back(piece);
   return pieces;
 }
@@ -64,8 +69,9 @@ json metaspace_file() {
                      {"special", true}});
   }
   const std::string s = kSpace;
-  const json merges = json::array({json::array({s, "a"}), json::array({s, "b"}), json::array({"a", "b"}), json::array({s, "ab"}),
-                                   json::array({"b", "c"}), json::array({"ab", "c"}), json::array({s, "abc"}), json::array({"c", "d"})});
+  const json merges = json::array({json::array({s, "a"}), json::array({s, "b"}), json::array({"a", "b"}),
+                                   json::array({s, "ab"}), json::array({"b", "c"}), json::array({"ab", "c"}),
+                                   json::array({s, "abc"}), json::array({"c", "d"})});
   const json decoders = json::array({{{"type", "Replace"}, {"pattern", {{"String", s}}}, {"content", " "}},
                                      {{"type", "ByteFallback"}},
                                      {{"type", "Fuse"}},
@@ -74,7 +80,12 @@ json metaspace_file() {
           {"added_tokens", added},
           {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
           {"model",
-           {{"type", "BPE"}, {"unk_token", "<unk>"}, {"fuse_unk", true}, {"byte_fallback", true}, {"vocab", vocab}, {"merges", merges}}}};
+           {{"type", "BPE"},
+            {"unk_token", "<unk>"},
+            {"fuse_unk", true},
+            {"byte_fallback", true},
+            {"vocab", vocab},
+            {"merges", merges}}}};
 }
 
 template <class T>
@@ -93,7 +104,8 @@ std::string field(int number, std::string_view bytes) {
 
 std::string number_field(int number, int value) {
   std::string out;
-  for (int tag = number << 3; tag > 0; tag >>= 7) out.push_back(static_cast<char>(tag >= 128 ? (tag & 127) | 128 : tag));
+  for (int tag = number << 3; tag > 0; tag >>= 7)
+    out.push_back(static_cast<char>(tag >= 128 ? (tag & 127) | 128 : tag));
   return out + static_cast<char>(value);
 }
 
@@ -132,8 +144,8 @@ std::string tiny_tokenizer_bin() {
   std::vector<ScoredPiece> pieces = {{"<unk>", 0}, {"\n<s>\n", 0}, {"\n</s>\n", 0}};
   for (int byte = 0; byte < 256; ++byte) pieces.push_back({byte_token(static_cast<unsigned char>(byte)), 0});
   for (const char* letter : {" ", "a", "b", "c", "\xC3\xA9"}) pieces.push_back({letter, -100});
-  for (const auto& [text, score] :
-       std::vector<std::pair<std::string, float>>{{"ab", -1}, {"bc", -1}, {" a", -3}, {"abc", -4}, {" ab", -5}, {"aa", -6}})
+  for (const auto& [text, score] : std::vector<std::pair<std::string, float>>{
+           {"ab", -1}, {"bc", -1}, {" a", -3}, {"abc", -4}, {" ab", -5}, {"aa", -6}})
     pieces.push_back({text, score});
   return tiny_tokenizer_bin(pieces, 3);
 }
@@ -146,8 +158,9 @@ std::string tiny_tokenizer_model() {
     out += piece_field(pieces[i], i < 259 ? 0.0F : -static_cast<float>(i), type);
   }
   constexpr int bpe = 2;
-  out += field(2, number_field(3, bpe) + number_field(35, 1));                            // trainer: model type, byte fallback
-  return out + field(3, field(1, "identity") + number_field(3, 1) + number_field(4, 0));  // normalizer: dummy prefix, spaces kept
+  out += field(2, number_field(3, bpe) + number_field(35, 1));  // trainer: model type, byte fallback
+  return out + field(3, field(1, "identity") + number_field(3, 1) +
+                            number_field(4, 0));  // normalizer: dummy prefix, spaces kept
 }
 
 }  // namespace foretell::testing

@@ -9,8 +9,9 @@
 
 namespace foretell::testing {
 
-// Two small tokenizer.json files. kBytes: byte-level BPE; id b stands for byte b, then come 16 merges (256 "he", 259 "hello", 264 " world",
-// 270 "abc"). kMetaspace: <unk> <s> </s>, the 256 bytes, then U+2581, letters and merges (272 U+2581 "abc"); byte fallback, Llama-2's decoder.
+// Two small tokenizer.json files. kBytes: byte-level BPE; id b stands for byte b, then come 16 merges (256 "he", 259
+// "hello", 264 " world", 270 "abc"). kMetaspace: <unk> <s> </s>, the 256 bytes, then U+2581, letters and merges (272
+// U+2581 "abc"); byte fallback, Llama-2's decoder.
 enum class Base { kBytes, kMetaspace };
 
 // `parts` is a JSON object whose keys replace those of the file; the keys of its "model" replace those of the model.

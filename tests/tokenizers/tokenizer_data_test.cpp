@@ -56,7 +56,8 @@ void check_vocab_tests(const char* tokenizer_file, const char* vocab) {
 }
 
 TEST_CASE("GPT-2's tokenizer.json gives the ids of its 47 cases") {
-  const auto file = data_file("golden/tokenizers/gpt-2/tokenizer.json"), cases = data_file("golden/tokenizers/gpt-2/cases.json");
+  const auto file = data_file("golden/tokenizers/gpt-2/tokenizer.json"),
+             cases = data_file("golden/tokenizers/gpt-2/cases.json");
   if (!file || !cases) return;
   const auto tokenizer = load_tokenizer(file->parent_path());
   CHECK(tokenizer->vocab_size() == 50257);
@@ -69,7 +70,9 @@ TEST_CASE("GPT-2's tokenizer.json gives the ids of its 47 cases") {
   }
 }
 
-TEST_CASE("llama.cpp's vocabulary tests: GPT-2") { check_vocab_tests("golden/tokenizers/gpt-2/tokenizer.json", "gpt-2"); }
+TEST_CASE("llama.cpp's vocabulary tests: GPT-2") {
+  check_vocab_tests("golden/tokenizers/gpt-2/tokenizer.json", "gpt-2");
+}
 TEST_CASE("llama.cpp's vocabulary tests: Llama-2 as SentencePiece") {
   check_vocab_tests("data/tokenizers/llama2_tokenizer.model", "llama-spm");
 }
@@ -78,7 +81,8 @@ TEST_CASE("llama.cpp's vocabulary tests: Llama-2 as llama2.c's file") {
 }
 
 TEST_CASE("Llama-2's two files differ only where the text holds their sign for a space") {
-  const auto model_file = data_file("data/tokenizers/llama2_tokenizer.model"), bin_file = data_file("data/tokenizers/llama2_tokenizer.bin");
+  const auto model_file = data_file("data/tokenizers/llama2_tokenizer.model"),
+             bin_file = data_file("data/tokenizers/llama2_tokenizer.bin");
   const auto corpus = data_file("data/corpora/wmt_en_de_src-test.txt");
   if (!model_file || !bin_file || !corpus) return;
   const auto model = load_tokenizer(*model_file), bin = load_tokenizer(*bin_file);
@@ -97,7 +101,8 @@ TEST_CASE("Llama-2's two files differ only where the text holds their sign for a
 }
 
 TEST_CASE("tok512.bin encodes as llama2.c does") {
-  const auto file = data_file("data/weights/stories260K/tok512.bin"), expected = data_file("data/weights/EXPECTED.json");
+  const auto file = data_file("data/weights/stories260K/tok512.bin"),
+             expected = data_file("data/weights/EXPECTED.json");
   if (!file || !expected) return;
   const auto tokenizer = load_tokenizer(*file);
   CHECK(tokenizer->vocab_size() == 512);
@@ -130,11 +135,13 @@ TEST_CASE("GPT-NeoX's tokenizer.json reads and round-trips") {
 }
 
 TEST_CASE("Every SentencePiece model of the data folder reads, encodes and decodes") {
-  for (const char* name : {"llama2_tokenizer.model", "mistral_v1.model", "mistral_v3.model", "sentencepiece_test_model.model"}) {
+  for (const char* name :
+       {"llama2_tokenizer.model", "mistral_v1.model", "mistral_v3.model", "sentencepiece_test_model.model"}) {
     const auto file = data_file(std::string("data/tokenizers/") + name);
     if (!file) return;
     const auto tokenizer = load_tokenizer(*file);
-    for (const std::string text : {"Hello world, this is a test.", "two words"}) CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
+    for (const std::string text : {"Hello world, this is a test.", "two words"})
+      CHECK(tokenizer->decode(tokenizer->encode(text)) == text);
     CHECK(tokenizer->bos() == std::optional<Token>(1));
     CHECK(tokenizer->eos() == std::vector<Token>{2});
   }

@@ -1,4 +1,5 @@
-// tokenizer.json part by part. The expected ids come from the Hugging Face tokenizers library (0.23.3) on the same files.
+// tokenizer.json part by part. The expected ids come from the Hugging Face tokenizers library (0.23.3) on the same
+// files.
 #include "framework/tokenizers/tokenizer_files.h"
 #include "tests/support/catch.h"
 #include "tests/tokenizers/tiny_tokenizers.h"

@@ -39,12 +39,14 @@ TEST_CASE("Answers weigh 1, to the token that ends them; all else weighs prompt_
 
 TEST_CASE("A template without an end marker gets the tokenizer's end token") {
   const auto tokenizer = testing::byte_tokenizer();
-  const Sample sample = ConversationWriter{tokenizer, &ChatTemplate::get("none"), 0}.write({"qa", "x-0", {{"Say a.", " a"}}});
+  const Sample sample =
+      ConversationWriter{tokenizer, &ChatTemplate::get("none"), 0}.write({"qa", "x-0", {{"Say a.", " a"}}});
   CHECK(weighted_text(*tokenizer, sample, 1) == " a<|endoftext|>");
 }
 
 TEST_CASE("Batches: groups of nearly equal lengths, positions from 0, no loss on padding or on weight 0") {
-  std::vector<Sample> samples = {sample_of({1, 2, 3}), sample_of({4, 5, 6, 7, 8, 9, 10, 11, 12, 13}), sample_of({14, 15, 16, 17})};
+  std::vector<Sample> samples = {sample_of({1, 2, 3}), sample_of({4, 5, 6, 7, 8, 9, 10, 11, 12, 13}),
+                                 sample_of({14, 15, 16, 17})};
   samples[2].weights = {0, 0.5, 0, 1};
   const TrainBatch batch = make_batch(samples, at::kCPU);
   REQUIRE(batch.groups.size() == 2);
@@ -117,27 +119,29 @@ TrainSettings parsed(const std::string& more) {
 }
 
 TEST_CASE("Settings: defaults, and what is refused names its line") {
-  const TrainSettings settings = parsed("data: {families: [qa], weights: {qa: 2}, prompt_weight: 0.1}\nrun: {steps: 7}\n");
+  const TrainSettings settings =
+      parsed("data: {families: [qa], weights: {qa: 2}, prompt_weight: 0.1}\nrun: {steps: 7}\n");
   CHECK(settings.run.steps == 7);
   CHECK(settings.data.weights.at("qa") == 2);
   CHECK(parsed("").data.families.size() == task_families().size());
   const std::string resolved = resolved_document(settings).to_yaml();
   CHECK(resolved_document(read_train_settings(parse_yaml(resolved, "again.yaml"))).to_yaml() == resolved);
-  for (const auto& [text, message] :
-       std::vector<std::pair<std::string, std::string>>{{"optimizer: {learning_rat: 1}", "did you mean 'learning_rate'"},
-                                                        {"data: {families: [qq]}", "unknown task family 'qq'"},
-                                                        {"data: {weights: {qa: -1}}", "below 0"},
-                                                        {"data: {type: text}", "needs 'files'"},
-                                                        {"data: {chat_template: chatmI}", "did you mean 'chatml'"},
-                                                        {"data: {prompt_weight: 2}", "from 0 to 1"},
-                                                        {"optimizer: {betas: [0.9]}", "two numbers"},
-                                                        {"optimizer: {betas: [0.9, 1]}", "outside of [0, 1)"},
-                                                        {"run: {dtype: f16}", "f32"},
-                                                        {"run: {steps: 0}", "at least 1"}}) {
+  for (const auto& [text, message] : std::vector<std::pair<std::string, std::string>>{
+           {"optimizer: {learning_rat: 1}", "did you mean 'learning_rate'"},
+           {"data: {families: [qq]}", "unknown task family 'qq'"},
+           {"data: {weights: {qa: -1}}", "below 0"},
+           {"data: {type: text}", "needs 'files'"},
+           {"data: {chat_template: chatmI}", "did you mean 'chatml'"},
+           {"data: {prompt_weight: 2}", "from 0 to 1"},
+           {"optimizer: {betas: [0.9]}", "two numbers"},
+           {"optimizer: {betas: [0.9, 1]}", "outside of [0, 1)"},
+           {"run: {dtype: f16}", "f32"},
+           {"run: {steps: 0}", "at least 1"}}) {
     INFO(text);
     CHECK_THROWS_WITH(parsed(text), Catch::Contains(message) && Catch::Contains("train.yaml:3"));
   }
-  CHECK_THROWS_WITH(read_train_settings(parse_yaml("train: t\nmodel: {from: a, config: b}", "x.yaml")), Catch::Contains("exactly one"));
+  CHECK_THROWS_WITH(read_train_settings(parse_yaml("train: t\nmodel: {from: a, config: b}", "x.yaml")),
+                    Catch::Contains("exactly one"));
 }
 
 }  // namespace

@@ -29,8 +29,10 @@ at::Tensor jumble(std::initializer_list<std::int64_t> shape, double speed) {
 TEST_CASE("The distillation loss and its derivative are their formulas") {
   const at::Tensor state = jumble({5, 8}, 0.7).requires_grad_(), head = jumble({33, 8}, 1.3).requires_grad_();
   const Teacher teacher{jumble({5, 6}, 0.9), jumble({33, 6}, 1.1)};
-  const at::Tensor targets = at::tensor({3, 0, 32, 7, 7}, at::kLong), weights = at::tensor({1.0f, 0.5f, 0.25f, 1.0f, 2.0f});
-  for (const DistillMix& mix : {DistillMix{1, 0, 0, 1}, DistillMix{0, 1, 0, 1}, DistillMix{0, 0, 1, 1}, DistillMix{0.3, 0.6, 0.4, 2.5}}) {
+  const at::Tensor targets = at::tensor({3, 0, 32, 7, 7}, at::kLong),
+                   weights = at::tensor({1.0f, 0.5f, 0.25f, 1.0f, 2.0f});
+  for (const DistillMix& mix :
+       {DistillMix{1, 0, 0, 1}, DistillMix{0, 1, 0, 1}, DistillMix{0, 0, 1, 1}, DistillMix{0.3, 0.6, 0.4, 2.5}}) {
     INFO(mix.ce << " " << mix.kl << " " << mix.tvd);
     state.mutable_grad().reset();
     head.mutable_grad().reset();
@@ -57,7 +59,8 @@ TEST_CASE("The distillation loss and its derivative are their formulas") {
 }
 
 TEST_CASE("A draft comes closer to its target") {
-  const auto target = testing::small_model(testing::small_llama(), 3), draft = testing::small_model(testing::small_llama(), 8);
+  const auto target = testing::small_model(testing::small_llama(), 3),
+             draft = testing::small_model(testing::small_llama(), 8);
   target->freeze();
   TrainSettings settings;
   settings.optimizer.learning_rate = 1e-2;
@@ -77,7 +80,8 @@ TEST_CASE("A draft comes closer to its target") {
 
 // GPT-2's final norm can be a constant: this model ends every answer at once.
 std::shared_ptr<const LanguageModel> silent_target() {
-  TrainableTransformer model(parse_model_config(testing::small_gpt2(R"("vocab_size": 259, "n_positions": 2000)"), "config.json"), at::kCPU);
+  TrainableTransformer model(
+      parse_model_config(testing::small_gpt2(R"("vocab_size": 259, "n_positions": 2000)"), "config.json"), at::kCPU);
   for (const NamedWeight& weight : model.named_weights()) {
     if (weight.spec.name == "transformer.ln_f.bias") weight.value.fill_(1);
     if (weight.spec.name == "transformer.wte.weight") weight.value[257].fill_(1);

@@ -21,20 +21,23 @@ std::string updated(const char* config, const std::string& more) {
 }  // namespace
 
 std::string small_llama(const std::string& more) {
-  return updated(R"({"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,
+  return updated(
+      R"({"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,
       "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "dtype": "float32"})",
-                 more);
+      more);
 }
 
 std::string small_qwen2(const std::string& more) {
-  return updated(R"({"model_type": "qwen2", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,
+  return updated(
+      R"({"model_type": "qwen2", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 2,
       "num_attention_heads": 4, "num_key_value_heads": 1, "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "dtype": "float32"})",
-                 more);
+      more);
 }
 
 std::string small_gpt2(const std::string& more) {
   return updated(
-      R"({"model_type": "gpt2", "vocab_size": 61, "n_embd": 30, "n_layer": 2, "n_head": 5, "n_positions": 64, "dtype": "float32"})", more);
+      R"({"model_type": "gpt2", "vocab_size": 61, "n_embd": 30, "n_layer": 2, "n_head": 5, "n_positions": 64, "dtype": "float32"})",
+      more);
 }
 
 std::shared_ptr<TrainableTransformer> small_model(const std::string& config, std::uint64_t seed) {
@@ -63,7 +66,8 @@ Tokens counted_tokens(int count, int vocab, int start) {
 std::string byte_tokenizer_json() {
   using nlohmann::json;
   json vocab = json::object(), added = json::array();
-  for (int byte = 0; byte < 256; ++byte) vocab[byte_level::to_characters(std::string(1, static_cast<char>(byte)))] = byte;
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[byte_level::to_characters(std::string(1, static_cast<char>(byte)))] = byte;
   int id = 256;
   for (const char* marker : {"<|im_start|>", "<|im_end|>", "<|endoftext|>"})
     added.push_back({{"id", id++},
@@ -93,7 +97,8 @@ Sample CountingSource::sample(std::uint64_t index) const {
   Tokens tokens;
   const int length = length_ - static_cast<int>(index % 3);
   for (int i = 0; i < length; ++i)
-    tokens.push_back(static_cast<Token>((index * 5 + static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(vocab_)));
+    tokens.push_back(
+        static_cast<Token>((index * 5 + static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(vocab_)));
   return sample_of(std::move(tokens));
 }
 

@@ -40,7 +40,8 @@ TEST_CASE("AdamW is its formula, with decay and clipping") {
   for (int t = 1; t <= 3; ++t) {
     std::vector<double> g;
     for (int i = 0; i < 4; ++i) g.push_back(0.3 * t * (i - 1.5));
-    decaying.mutable_grad() = at::tensor({static_cast<float>(g[0]), static_cast<float>(g[1]), static_cast<float>(g[2])});
+    decaying.mutable_grad() =
+        at::tensor({static_cast<float>(g[0]), static_cast<float>(g[1]), static_cast<float>(g[2])});
     plain.mutable_grad() = at::tensor({static_cast<float>(g[3])});
     const double norm = std::sqrt(g[0] * g[0] + g[1] * g[1] + g[2] * g[2] + g[3] * g[3]);
     CHECK(adam.gradient_norm() == Approx(norm));
@@ -89,7 +90,8 @@ TEST_CASE("Parts of a batch add up to the whole batch") {
   TrainSettings whole = small_settings(), parts = small_settings();
   whole.batch = {.rows = 6, .length = 11, .accumulate = 1};
   parts.batch = {.rows = 3, .length = 11, .accumulate = 2};
-  const auto model_a = testing::small_model(testing::small_llama()), model_b = testing::small_model(testing::small_llama());
+  const auto model_a = testing::small_model(testing::small_llama()),
+             model_b = testing::small_model(testing::small_llama());
   Trainer a = make_trainer(model_a, whole), b = make_trainer(model_b, parts);
   const StepReport report_a = a.step(kSource), report_b = b.step(kSource);
   CHECK(a.data().next_sample == b.data().next_sample);

@@ -24,7 +24,8 @@ struct Family {
 
 std::vector<Family> families() {
   return {{"llama", testing::small_llama()},
-          {"llama, tied, every head its own keys", testing::small_llama(R"("tie_word_embeddings": true, "num_key_value_heads": 4)")},
+          {"llama, tied, every head its own keys",
+           testing::small_llama(R"("tie_word_embeddings": true, "num_key_value_heads": 4)")},
           {"llama with biases", testing::small_llama(R"("attention_bias": true, "mlp_bias": true)")},
           {"llama, neighbouring pairs", testing::small_llama(R"("foretell_rope_interleave": true)")},
           {"qwen2", testing::small_qwen2()},
@@ -35,12 +36,15 @@ std::vector<Family> families() {
 
 at::Tensor inference_logits(const LanguageModel& model, TokenSpan tokens) {
   const auto cache = model.make_cache(static_cast<int>(tokens.size()));
-  return model.forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = cache.get(), .logits = LogitRows::All}).logits;
+  return model
+      .forward(ForwardItem{.input = tokens, .shape = ChainShape{}, .cache = cache.get(), .logits = LogitRows::All})
+      .logits;
 }
 
 // Row groups of two lengths, one sequence of which is padded.
 std::vector<Sample> three_samples() {
-  return {sample_of(counted_tokens(13, 61, 1)), sample_of(counted_tokens(24, 61, 2)), sample_of(counted_tokens(22, 61, 3))};
+  return {sample_of(counted_tokens(13, 61, 1)), sample_of(counted_tokens(24, 61, 2)),
+          sample_of(counted_tokens(22, 61, 3))};
 }
 
 TEST_CASE("Training and inference compute the same logits, in batches of several lengths") {
@@ -49,7 +53,8 @@ TEST_CASE("Training and inference compute the same logits, in batches of several
     const auto model = testing::small_model(family.config);
     const auto inference = model->snapshot(at::kFloat);
     std::vector<Sample> samples = three_samples();
-    std::stable_sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return a.tokens.size() > b.tokens.size(); });
+    std::stable_sort(samples.begin(), samples.end(),
+                     [](const Sample& a, const Sample& b) { return a.tokens.size() > b.tokens.size(); });
     const TrainBatch batch = make_batch(samples, at::kCPU);
     REQUIRE(batch.groups.size() == 2);
     const c10::NoGradGuard no_grad;
@@ -57,7 +62,8 @@ TEST_CASE("Training and inference compute the same logits, in batches of several
     std::int64_t row = 0;
     for (const Sample& sample : samples) {
       const auto rows = static_cast<std::int64_t>(sample.tokens.size()) - 1;
-      const at::Tensor expected = inference_logits(*inference, TokenSpan(sample.tokens).first(static_cast<std::size_t>(rows)));
+      const at::Tensor expected =
+          inference_logits(*inference, TokenSpan(sample.tokens).first(static_cast<std::size_t>(rows)));
       CHECK((logits.narrow(0, row, rows) - expected).abs().max().item<float>() < 2e-4f);
       row += rows;
     }
@@ -76,7 +82,8 @@ TEST_CASE("Gradients agree with finite differences, parameter by parameter") {
     const auto model = testing::small_model(family.config);
     const LanguageLoss loss(model);
     std::vector<Sample> samples = three_samples();
-    for (std::size_t i = 0; i < samples[0].weights.size(); i += 2) samples[0].weights[i] = 0.25f * static_cast<float>(i % 3);
+    for (std::size_t i = 0; i < samples[0].weights.size(); i += 2)
+      samples[0].weights[i] = 0.25f * static_cast<float>(i % 3);
     const TrainBatch batch = make_batch(samples, at::kCPU);
     loss.loss(batch).total.backward();
     for (const TrainParameter& parameter : loss.parameters()) {
@@ -136,7 +143,9 @@ TEST_CASE("A mimetic start makes every query like the key that its head reads, a
     const at::Tensor all = weights.at("model.layers.1.self_attn." + part + "_proj.weight");
     return (part == "o" ? all.t() : all).narrow(0, index * 8, 8).reshape({-1});
   };
-  const auto likeness = [](const at::Tensor& a, const at::Tensor& b) { return (a.dot(b) / (a.norm() * b.norm())).item<double>(); };
+  const auto likeness = [](const at::Tensor& a, const at::Tensor& b) {
+    return (a.dot(b) / (a.norm() * b.norm())).item<double>();
+  };
   for (std::int64_t head = 0; head < 4; ++head) {
     CHECK(likeness(block("q", head), block("k", head / 2)) == Approx(0.8).margin(0.1));
     CHECK(likeness(block("q", head), block("k", 1 - head / 2)) == Approx(0.0).margin(0.25));
@@ -144,13 +153,14 @@ TEST_CASE("A mimetic start makes every query like the key that its head reads, a
   }
 }
 
-// The share of places in the second half of a text, which repeats the first, where the token that is to come has the highest logit of all but the
-// current one.
+// The share of places in the second half of a text, which repeats the first, where the token that is to come has the
+// highest logit of all but the current one.
 double copied(TrainableTransformer::Start start) {
-  const auto config = parse_model_config(R"({"model_type": "llama", "vocab_size": 300, "hidden_size": 256, "intermediate_size": 256,
+  const auto config =
+      parse_model_config(R"({"model_type": "llama", "vocab_size": 300, "hidden_size": 256, "intermediate_size": 256,
       "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 64, "max_position_embeddings": 512,
       "rope_theta": 500000.0, "tie_word_embeddings": true})",
-                                         "config.json");
+                         "config.json");
   TrainableTransformer model(config, at::kCPU);
   model.initialise(1, start);
   const auto untrained = model.snapshot(at::kFloat);
@@ -158,7 +168,8 @@ double copied(TrainableTransformer::Start start) {
   Tokens text;
   for (int i = 0; i < 2 * kHalf; ++i) text.push_back(7 * (i % kHalf) % 300);
   const auto cache = untrained->make_cache(2 * kHalf);
-  const at::Tensor logits = untrained->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
+  const at::Tensor logits =
+      untrained->forward(ForwardItem{text, ChainShape{}, cache.get(), LogitRows::All}).logits.contiguous();
   int right = 0, asked = 0;
   for (int i = kHalf + 4; i + 1 < 2 * kHalf; ++i, ++asked) {
     at::Tensor row = logits[i].clone();

@@ -30,7 +30,8 @@ LawAfter random_laws(int vocab, std::uint64_t seed) {
   };
 }
 
-Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const LawAfter& law, const std::vector<float>& logits) {
+Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const LawAfter& law,
+                     const std::vector<float>& logits) {
   Outcomes outcomes;
   certify::Enumerator enumerator;
   enumerator.run([&] {

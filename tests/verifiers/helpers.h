@@ -16,7 +16,8 @@ namespace foretell::testing {
 // The distribution after the drafted tokens of a path.
 using LawAfter = std::function<Law(const Tokens& path)>;
 
-// The target's side of a draft, from a table. Logits where a test gives some; at temperature 0 the law is a point mass at their highest.
+// The target's side of a draft, from a table. Logits where a test gives some; at temperature 0 the law is a point mass
+// at their highest.
 class TableScores final : public Scores {
  public:
   TableScores(const DraftTree& draft, LawAfter law, std::vector<float> logits = {});
@@ -38,6 +39,7 @@ LawAfter random_laws(int vocab, std::uint64_t seed);
 
 // The probability of each outcome of a verifier on one draft, by enumeration: accepted nodes, and the token after them.
 using Outcomes = std::map<std::pair<std::vector<NodeId>, Token>, double>;
-Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const LawAfter& law, const std::vector<float>& logits = {});
+Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const LawAfter& law,
+                     const std::vector<float>& logits = {});
 
 }  // namespace foretell::testing

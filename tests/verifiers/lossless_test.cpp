@@ -37,7 +37,8 @@ DraftTree drawn(const Shape& shape, std::uint64_t seed, Rng& rng) {
       for (const Token token : one(path).top(shape.width)) draft.choose(node, token, shape.vocab);
       continue;
     }
-    const LawId first = draft.add_law(one(path), kind), second = shape.form.several_laws ? draft.add_law(other(path), kind) : first;
+    const LawId first = draft.add_law(one(path), kind),
+                second = shape.form.several_laws ? draft.add_law(other(path), kind) : first;
     std::optional<Law> left = one(path);
     for (int i = 0; i < shape.width; ++i) {
       const LawId law = i % 2 == 0 ? first : second;
@@ -66,7 +67,8 @@ void each_text(int vocab, int length, const Visit& visit) {
   }
 }
 
-// The total variation of depth + 1 tokens from the target's: every draft, every branch of the verifier, and from p what the round did not emit.
+// The total variation of depth + 1 tokens from the target's: every draft, every branch of the verifier, and from p what
+// the round did not emit.
 double variation(const Verifier& verifier, const Shape& shape, std::uint64_t seed) {
   const LawAfter p = random_laws(shape.vocab, seed);
   std::map<Tokens, double> rounds;
@@ -84,7 +86,8 @@ double variation(const Verifier& verifier, const Shape& shape, std::uint64_t see
   each_text(shape.vocab, shape.depth + 1, [&](const Tokens& text) {
     double emitted = 0;
     for (std::size_t length = 1; length <= text.size(); ++length)
-      if (const auto found = rounds.find(Tokens(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length))); found != rounds.end())
+      if (const auto found = rounds.find(Tokens(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(length)));
+          found != rounds.end())
         emitted += found->second * probability(p, text, length);
     distance += std::abs(emitted - probability(p, text)) / 2;
   });
@@ -107,7 +110,9 @@ int check_all(const Shape& shape) {
   return checked;
 }
 
-TEST_CASE("every lossless verifier keeps the target's distribution on a chain of 5, by enumeration") { CHECK(check_all(kChain) >= 8); }
+TEST_CASE("every lossless verifier keeps the target's distribution on a chain of 5, by enumeration") {
+  CHECK(check_all(kChain) >= 8);
+}
 
 TEST_CASE("every lossless verifier keeps the target's distribution on trees, by enumeration") {
   for (const Shape& shape : kTrees) CHECK(check_all(shape) >= 4);
@@ -116,7 +121,9 @@ TEST_CASE("every lossless verifier keeps the target's distribution on trees, by 
 TEST_CASE("greedy keeps a draft as far as it is the target's argmax at each place") {
   for (const std::uint64_t seed : {1, 2, 3}) {
     // Temperature 0: all of it at the most probable token.
-    const LawAfter p = [soft = random_laws(4, seed)](const Tokens& path) { return Law::point_mass(4, soft(path).mode()); };
+    const LawAfter p = [soft = random_laws(4, seed)](const Tokens& path) {
+      return Law::point_mass(4, soft(path).mode());
+    };
     Tokens text;
     while (text.size() < 6) text.push_back(p(text).mode());
     for (std::size_t wrong = 0; wrong <= 5; ++wrong) {
@@ -164,7 +171,8 @@ TEST_CASE("spectr accepts what its equation for rho promises") {
     const Law p = random_laws(4, seed)({}), q = random_laws(4, 100 + seed)({});
     for (const int draws : {1, 2, 3}) {
       INFO("seed " << seed << ", " << draws << " draws");
-      // beta falls and rho beta rises with rho, so the equation has one solution: the smallest rho that is allowed, which accepts most.
+      // beta falls and rho beta rises with rho, so the equation has one solution: the smallest rho that is allowed,
+      // which accepts most.
       double low = 1, high = draws, any = 0;
       for (int i = 0; i < 100; ++i) {
         const double rho = (low + high) / 2;
@@ -186,7 +194,8 @@ TEST_CASE("spectr accepts what its equation for rho promises") {
 // How many of two drafted tokens are accepted: the probability of each number.
 std::vector<double> accepted_of(const char* verifier, const DraftTree& draft, const LawAfter& p) {
   std::vector<double> accepted(3, 0.0);
-  for (const auto& [outcome, chance] : outcomes_of(*make_verifier(verifier), draft, p)) accepted[outcome.first.size()] += chance;
+  for (const auto& [outcome, chance] : outcomes_of(*make_verifier(verifier), draft, p))
+    accepted[outcome.first.size()] += chance;
   return accepted;
 }
 
@@ -198,7 +207,8 @@ TEST_CASE("what rejection and block verification accept of a chain is what their
       DraftTree draft(0);
       const NodeId first = draft.propose(kAnchor, a, draft.add_law(q({}), Draws::WithoutReplacement));
       draft.propose(first, b, draft.add_law(q({a}), Draws::WithoutReplacement));
-      const double one = std::min(1.0, p({})[a] / q({})[a]), ratio = p({a})[b] / q({a})[b], weight = q({})[a] * q({a})[b];
+      const double one = std::min(1.0, p({})[a] / q({})[a]), ratio = p({a})[b] / q({a})[b],
+                   weight = q({})[a] * q({a})[b];
       const auto by_token = accepted_of("rejection", draft, p), as_block = accepted_of("block", draft, p);
       CHECK(by_token[2] == Approx(one * std::min(1.0, ratio)).margin(1e-12));
       CHECK(as_block[2] == Approx(std::min(1.0, one * ratio)).margin(1e-12));

@@ -8,7 +8,8 @@ namespace foretell::testing {
 namespace {
 
 // The probability that the one drafted token is accepted.
-double accepts(const std::string& verifier, const Law& p, const Law& q, Token token, const std::vector<float>& logits = {}) {
+double accepts(const std::string& verifier, const Law& p, const Law& q, Token token,
+               const std::vector<float>& logits = {}) {
   DraftTree draft(0);
   draft.propose(kAnchor, token, draft.add_law(q, q.is_point_mass() ? Draws::PointMass : Draws::WithoutReplacement));
   double accepted = 0;
@@ -48,7 +49,8 @@ TEST_CASE("fuzzy accepts outright where the distributions are near, else by reje
 
 TEST_CASE("mars passes the runner-up where its logit is near the best one's") {
   const Law q = Law::dense({0.1, 0.4, 0.4, 0.1});
-  const std::vector<float> close = {2.0F, 1.9F, 0.5F, 0.1F}, wide = {2.0F, 1.0F, 0.5F, 0.1F}, negative = {-2.0F, -2.1F, -3.0F, -4.0F};
+  const std::vector<float> close = {2.0F, 1.9F, 0.5F, 0.1F}, wide = {2.0F, 1.0F, 0.5F, 0.1F},
+                           negative = {-2.0F, -2.1F, -3.0F, -4.0F};
   CHECK(accepts("{type: mars, theta: 0.9}", kTarget, q, 1, close) == 1.0);
   CHECK(accepts("{type: mars, theta: 0.9}", kTarget, q, 1, wide) == Approx(0.75));
   CHECK(accepts("{type: mars, theta: 0.9}", kTarget, q, 2, close) == Approx(0.375));  // no runner-up
@@ -59,7 +61,8 @@ TEST_CASE("relaxed acceptance is for the k best within delta of the best") {
   const Law q = Law::dense({0.1, 0.6, 0.2, 0.1});
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.3}", kTarget, q, 1) == 1.0);
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.1}", kTarget, q, 1) == Approx(0.5));
-  CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.6}", kTarget, q, 2) == Approx(0.75));  // third best
+  CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.6}", kTarget, q, 2) ==
+        Approx(0.75));  // third best
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 3, relaxed_delta: 0.6}", kTarget, q, 2) == 1.0);
 }
 
@@ -71,8 +74,8 @@ TEST_CASE("typical acceptance: above the lower of two thresholds, and the next t
   CHECK(accepts("{type: typical, posterior_threshold: 0.2, posterior_alpha: 2}", kTarget, chosen(2), 2) == 0.0);
   CHECK(accepts("{type: typical, posterior_threshold: 0.1, posterior_alpha: 2}", kTarget, chosen(2), 2) == 1.0);
   CHECK(accepts("{type: typical, posterior_threshold: 0.1, posterior_alpha: 2}", kTarget, chosen(3), 3) == 0.0);
-  const Outcomes next = outcomes_of(*make_verifier("{type: typical, posterior_threshold: 0.2, posterior_alpha: 2}"), DraftTree(0),
-                                    [&](const Tokens&) { return kTarget; });
+  const Outcomes next = outcomes_of(*make_verifier("{type: typical, posterior_threshold: 0.2, posterior_alpha: 2}"),
+                                    DraftTree(0), [&](const Tokens&) { return kTarget; });
   REQUIRE(next.size() == 2);
   CHECK(next.at({{}, 0}) == Approx(0.5 / 0.8));
 }
@@ -82,8 +85,8 @@ TEST_CASE("synthetic accepts with the rate of the depth") {
   NodeId at = kAnchor;
   for (const Token token : {1, 2, 3}) at = draft.choose(at, token, 4);
   std::vector<double> reached(4, 0.0);
-  for (const auto& [outcome, chance] :
-       outcomes_of(*make_verifier("{type: synthetic, acceptance_rates: [0.9, 0.5]}"), draft, [&](const Tokens&) { return kTarget; }))
+  for (const auto& [outcome, chance] : outcomes_of(*make_verifier("{type: synthetic, acceptance_rates: [0.9, 0.5]}"),
+                                                   draft, [&](const Tokens&) { return kTarget; }))
     reached[outcome.first.size()] += chance;
   CHECK(reached[0] == Approx(0.1));
   CHECK(reached[1] == Approx(0.9 * 0.5));

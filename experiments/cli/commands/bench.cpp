@@ -68,10 +68,11 @@ void print_report(const measurement::BenchModelReport& report) {
   util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, read bandwidth {:.1f} GB/s\n", report.dtype,
                               report.weight_bytes / 1e6, counted(report.threads, "thread"), report.read_bandwidth_gbs));
   if (const auto& error = report.rounding)
-    util::print_out(fmt::format(
-        "logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; the same first token in "
-        "{:.0f}% of {} of random text\n",
-        error->mean, error->largest, error->spread, 100 * error->same_top, counted(error->rows, "row")));
+    util::print_out(
+        fmt::format("logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; "
+                    "the same first token in "
+                    "{:.0f}% of {} of random text\n",
+                    error->mean, error->largest, error->spread, 100 * error->same_top, counted(error->rows, "row")));
   for (const std::string& note : report.notes) util::print_out(note + "\n");
 }
 
@@ -105,7 +106,8 @@ nlohmann::ordered_json to_json(const measurement::BenchVerifyReport& report) {
   const auto number = [](const std::optional<double>& ms) { return ms ? nlohmann::ordered_json(*ms) : nullptr; };
   auto rows = nlohmann::ordered_json::array();
   for (const measurement::BenchVerifyRow& row : report.rows)
-    rows.push_back({{"verifier", row.verifier}, {"greedy_ms", number(row.greedy_ms)}, {"sampled_ms", number(row.sampled_ms)}});
+    rows.push_back(
+        {{"verifier", row.verifier}, {"greedy_ms", number(row.greedy_ms)}, {"sampled_ms", number(row.sampled_ms)}});
   return {{"forward_ms", report.forward_ms}, {"vocab", report.vocab}, {"depth", report.depth}, {"rows", rows}};
 }
 
@@ -120,9 +122,10 @@ void print_report(const measurement::BenchVerifyReport& report, int nodes) {
     table.add(cells);
   }
   util::print_out(table.to_string());
-  util::print_out(fmt::format("\nA tree of {}, {} deep, over {}; the forward that scores it takes {:.1f} ms (medians, {})\n",
-                              counted(nodes, "node"), report.depth, counted(report.vocab, "token"), report.forward_ms,
-                              counted(at::get_num_threads(), "thread")));
+  util::print_out(
+      fmt::format("\nA tree of {}, {} deep, over {}; the forward that scores it takes {:.1f} ms (medians, {})\n",
+                  counted(nodes, "node"), report.depth, counted(report.vocab, "token"), report.forward_ms,
+                  counted(at::get_num_threads(), "thread")));
   for (const measurement::BenchVerifyRow& row : report.rows)
     if (!row.reason.empty()) util::print_out(fmt::format("{}: {}\n", row.verifier, row.reason));
 }
@@ -147,9 +150,12 @@ void add_bench_verify(util::Command parent) {
   verify.add("--verifier", options->bench.verifier, "a verifier, or all", {.type = "NAME", .show_default = true});
   study::add_plugin_option(verify, options->plugins);
   verify.add("--nodes", options->bench.nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
-  verify.add("--context", options->bench.context, "tokens in the cache before", {.type = "N", .show_default = true, .min = 0});
-  verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier", {.type = "N", .show_default = true, .min = 1});
-  verify.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
+  verify.add("--context", options->bench.context, "tokens in the cache before",
+             {.type = "N", .show_default = true, .min = 0});
+  verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier",
+             {.type = "N", .show_default = true, .min = 1});
+  verify.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says",
+             {.type = "T"});
   verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(verify);
   verify.add_flag("--json", options->json, "as JSON");
@@ -161,7 +167,8 @@ struct DrafterOptions {
   bool json = false;
 };
 
-nlohmann::ordered_json to_json(const measurement::BenchDrafterReport& report, const measurement::BenchDrafterOptions& options) {
+nlohmann::ordered_json to_json(const measurement::BenchDrafterReport& report,
+                               const measurement::BenchDrafterOptions& options) {
   auto rows = nlohmann::ordered_json::array();
   for (const measurement::BenchDrafterRow& row : report.rows) {
     if (!row.reason.empty()) {
@@ -178,21 +185,28 @@ nlohmann::ordered_json to_json(const measurement::BenchDrafterReport& report, co
                     {"rounds", row.rounds},
                     {"bytes", row.bytes ? nlohmann::ordered_json(*row.bytes) : nullptr}});
   }
-  return {{"context", options.context}, {"tokens", options.tokens}, {"repeats", options.repeats}, {"vocab", report.vocab}, {"rows", rows}};
+  return {{"context", options.context},
+          {"tokens", options.tokens},
+          {"repeats", options.repeats},
+          {"vocab", report.vocab},
+          {"rows", rows}};
 }
 
 void print_report(const measurement::BenchDrafterReport& report, const measurement::BenchDrafterOptions& options) {
-  util::Table table({"<drafter", "us a round", "draft", "observe", "to the first", "drafted", "emitted", "rounds", "MB"});
+  util::Table table(
+      {"<drafter", "us a round", "draft", "observe", "to the first", "drafted", "emitted", "rounds", "MB"});
   for (const measurement::BenchDrafterRow& row : report.rows) {
     if (!row.reason.empty()) continue;
-    table.add({row.drafter, fmt::format("{:.1f}", row.round_us), fmt::format("{:.1f}", row.draft_us), fmt::format("{:.1f}", row.observe_us),
-               fmt::format("{:.0f}", row.first_us), fmt::format("{:.1f}", row.drafted), fmt::format("{:.2f}", row.emitted),
-               std::to_string(row.rounds), row.bytes ? fmt::format("{:.1f}", *row.bytes / 1e6) : "-"});
+    table.add({row.drafter, fmt::format("{:.1f}", row.round_us), fmt::format("{:.1f}", row.draft_us),
+               fmt::format("{:.1f}", row.observe_us), fmt::format("{:.0f}", row.first_us),
+               fmt::format("{:.1f}", row.drafted), fmt::format("{:.2f}", row.emitted), std::to_string(row.rounds),
+               row.bytes ? fmt::format("{:.1f}", *row.bytes / 1e6) : "-"});
   }
   util::print_out(table.to_string());
-  util::print_out(fmt::format("\n{} of {} {} prompts of {}, {}; times are medians, drafted and emitted are means of a round\n",
-                              counted(options.repeats, "request"), counted(options.tokens, "token"),
-                              options.file ? "behind" : "(made up) behind", options.context, counted(report.vocab, "id")));
+  util::print_out(
+      fmt::format("\n{} of {} {} prompts of {}, {}; times are medians, drafted and emitted are means of a round\n",
+                  counted(options.repeats, "request"), counted(options.tokens, "token"),
+                  options.file ? "behind" : "(made up) behind", options.context, counted(report.vocab, "id")));
   for (const measurement::BenchDrafterRow& row : report.rows)
     if (!row.reason.empty()) util::print_out(fmt::format("{}: not measured: {}\n", row.drafter, row.reason));
 }
@@ -215,8 +229,10 @@ void add_bench_drafter(util::Command parent) {
               {.type = "NAME", .show_default = true});
   drafter.add("--context", bench.context, "tokens of the prompt", {.type = "N", .show_default = true, .min = 1});
   drafter.add("--tokens", bench.tokens, "decoded behind it", {.type = "N", .show_default = true, .min = 2});
-  drafter.add("--repeats", bench.repeats, "requests, each with another text", {.type = "N", .show_default = true, .min = 1});
-  drafter.add("--file", bench.file, "a text, or answer rows (.jsonl), instead of made-up tokens; with --tokenizer", {.type = "FILE"});
+  drafter.add("--repeats", bench.repeats, "requests, each with another text",
+              {.type = "N", .show_default = true, .min = 1});
+  drafter.add("--file", bench.file, "a text, or answer rows (.jsonl), instead of made-up tokens; with --tokenizer",
+              {.type = "FILE"});
   drafter.add("--tokenizer", bench.tokenizer, "a model's folder, or a tokenizer file", {.type = "DIR"});
   drafter.add_flag("--json", options->json, "as JSON");
   drafter.run([options] { bench_drafters(*options); });
@@ -235,7 +251,8 @@ void add_bench_command(util::Command app) {
   model.add("--batch", options->batch, "sequences, each with so many rows and its own context",
             {.type = "N", .show_default = true, .min = 1});
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
-  model.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
+  model.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says",
+            {.type = "T"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(model);
   model.add_flag("--json", options->json, "as JSON");

@@ -37,7 +37,8 @@ nlohmann::ordered_json json_of(const certify::Exercise& exercise) {
   auto members = nlohmann::ordered_json::array();
   for (const certify::MemberCounts& member : exercise.members) {
     nlohmann::ordered_json one = {{"drafter", member.name}, {"rounds", member.rounds}};
-    if (member.use == MemberUse::VerifiedInside) one.update({{"accepted_inside", member.accepted}, {"rejected_inside", member.rejected}});
+    if (member.use == MemberUse::VerifiedInside)
+      one.update({{"accepted_inside", member.accepted}, {"rejected_inside", member.rejected}});
     members.push_back(std::move(one));
   }
   if (!members.empty()) out["members"] = std::move(members);
@@ -50,7 +51,8 @@ nlohmann::ordered_json optional_json(const std::optional<T>& value) {
 }
 
 nlohmann::ordered_json json_of(const certify::CertificateRow& row) {
-  nlohmann::ordered_json out = {{"verifier", row.verifier}, {"drafter", row.draft}, {"verdict", to_string(row.verdict)}};
+  nlohmann::ordered_json out = {
+      {"verifier", row.verifier}, {"drafter", row.draft}, {"verdict", to_string(row.verdict)}};
   out["reason"] = row.reason.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(row.reason);
   const certify::Exercise all = row.exercise();
   out["drafted"] = all.drafted;
@@ -86,11 +88,15 @@ constexpr int kDeepestWalked = 4, kDeepestSampled = 6;
 
 bool drafts(const certify::CertificateRow& row) { return row.verdict != certify::Ruling::PlainDecoding; }
 
-// "4, 6": the most draft tokens that a round of enumeration accepted, and one of the sampled runs; where nothing is drawn, one at temperature 0.
+// "4, 6": the most draft tokens that a round of enumeration accepted, and one of the sampled runs; where nothing is
+// drawn, one at temperature 0.
 std::string depths(const certify::CertificateRow& row) {
-  const auto marked = [&](int deepest, int possible) { return fmt::format("{}{}", deepest, drafts(row) && deepest < possible ? "!" : ""); };
+  const auto marked = [&](int deepest, int possible) {
+    return fmt::format("{}{}", deepest, drafts(row) && deepest < possible ? "!" : "");
+  };
   if (!row.exact && !row.sampled) return marked(row.greedy.deepest, kDeepestWalked);
-  return fmt::format("{}{}, {}", row.exact ? marked(row.exact->exercise.deepest, kDeepestWalked) : "-", row.not_walked.empty() ? "" : "*",
+  return fmt::format("{}{}, {}", row.exact ? marked(row.exact->exercise.deepest, kDeepestWalked) : "-",
+                     row.not_walked.empty() ? "" : "*",
                      row.sampled ? marked(row.sampled->exercise.deepest, kDeepestSampled) : "-");
 }
 
@@ -119,19 +125,23 @@ void print_legend() {
   util::print_out(
       "\n"
       "drafted, accepted, rejected: draft tokens in all checks together, each branch of an enumeration counted once\n"
-      "depth: most draft tokens that one round accepted, in enumeration and in the chi-square test; * some branches were not walked, see "
+      "depth: most draft tokens that one round accepted, in enumeration and in the chi-square test; * some branches "
+      "were not walked, see "
       "below;\n"
       "! fewer than the 4 that a full enumeration reaches, or the 6 of a full chi-square test\n"
       "members: of a composition, each with the number of rounds in which what it drafted was verified\n"
       "total variation: the largest that enumeration found; T=0: with the target's greedy text\n"
       "control: the smallest total variation at which the same checks caught a biased verifier on the same draft\n"
-      "lossless: nothing is wrong in checks in which tokens were drafted, accepted and rejected and that caught every control;\n"
-      "not exercised, without power: they were not, or did not; plain decoding: the drafter drafts nothing; lossy: registered so, and it "
+      "lossless: nothing is wrong in checks in which tokens were drafted, accepted and rejected and that caught every "
+      "control;\n"
+      "not exercised, without power: they were not, or did not; plain decoding: the drafter drafts nothing; lossy: "
+      "registered so, and it "
       "shows\n");
 }
 
 // Lines for rows of one kind, under a heading.
-void print_reasons(const std::vector<certify::CertificateRow>& rows, const char* heading, const std::vector<certify::Ruling>& verdicts) {
+void print_reasons(const std::vector<certify::CertificateRow>& rows, const char* heading,
+                   const std::vector<certify::Ruling>& verdicts) {
   std::string lines;
   for (const auto& row : rows)
     if (std::find(verdicts.begin(), verdicts.end(), row.verdict) != verdicts.end())
@@ -145,21 +155,23 @@ void print_not_walked(const std::vector<certify::CertificateRow>& rows) {
     for (const std::string& what : row.not_walked) by_draft[row.draft + ": " + what].insert(row.verifier);
   if (by_draft.empty()) return;
   util::print_out("\n* branches that enumeration did not walk:\n");
-  for (const auto& [what, verifiers] : by_draft) util::print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
+  for (const auto& [what, verifiers] : by_draft)
+    util::print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
 }
 
 void print_counts(const std::vector<certify::CertificateRow>& rows) {
   std::map<certify::Ruling, int> counts;
   for (const auto& row : rows) ++counts[row.verdict];
   std::string line;
-  for (const auto& [verdict, count] : counts) line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, to_string(verdict));
+  for (const auto& [verdict, count] : counts)
+    line += fmt::format("{}{} {}", line.empty() ? "" : ", ", count, to_string(verdict));
   util::print_out(fmt::format("\n{}: {}\n", counted(rows.size(), "pair"), line));
 }
 
 void print_table(const std::vector<certify::CertificateRow>& rows) {
   using certify::Ruling;
-  util::Table table({"<verifier", "<draft", "<verdict", "drafted", "accepted", "rejected", "depth", "total variation", "tokens/round",
-                     "first drafted", "bound", "chi-square p", "<T=0", "control", "<members"});
+  util::Table table({"<verifier", "<draft", "<verdict", "drafted", "accepted", "rejected", "depth", "total variation",
+                     "tokens/round", "first drafted", "bound", "chi-square p", "<T=0", "control", "<members"});
   std::string last;
   for (const auto& row : rows) {
     if (row.verdict == certify::Ruling::NotApplicable) continue;
@@ -168,8 +180,9 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
     const auto of = [&](auto field) { return row.exact ? std::optional<double>(field(*row.exact)) : std::nullopt; };
     const auto tv = of([](const auto& e) { return std::max(e.total_variation, e.later_variation); });
     const certify::Exercise all = row.exercise();
-    table.add({row.verifier, row.draft, to_string(row.verdict), fmt::format("{}", all.drafted), fmt::format("{}", all.accepted),
-               fmt::format("{}", all.rejected), depths(row), tv && *tv < 1e-12 ? "< 1e-12" : number(tv, "{:.4f}"),
+    table.add({row.verifier, row.draft, to_string(row.verdict), fmt::format("{}", all.drafted),
+               fmt::format("{}", all.accepted), fmt::format("{}", all.rejected), depths(row),
+               tv && *tv < 1e-12 ? "< 1e-12" : number(tv, "{:.4f}"),
                number(of([](const auto& e) { return e.expected_tokens; }), "{:.4f}"),
                number(row.exact ? row.exact->first_drafted : std::nullopt, "{:.4f}"),
                number(row.exact ? row.exact->transport_bound : std::nullopt, "{:.4f}"),
@@ -215,7 +228,8 @@ void run_certify(const CertifyOptions& options) {
     if (row.verdict != certify::Ruling::NotApplicable) json.push_back(json_of(row));
   options.json ? util::print_json(json) : print_table(rows);
   for (const std::string& file : study::certify_plugins(certified_drafters(rows)))
-    util::print_error(fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
+    util::print_error(
+        fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
   std::string failed;
   for (const auto& row : rows)
     if (!certify::passes(row, settings.verifier != "all" || settings.drafter != "all"))
@@ -230,11 +244,13 @@ void run_certify(const CertifyOptions& options) {
 void add_certify_command(util::Command app) {
   auto options = std::make_shared<CertifyOptions>();
   util::Command command = app.add_command(
-      "certify", "Test whether verifiers are lossless: exact enumeration, chi-square, token identity; exit code 1 if one is not");
+      "certify",
+      "Test whether verifiers are lossless: exact enumeration, chi-square, token identity; exit code 1 if one is not");
   command.add("--verifier", options->settings.verifier, "a verifier's name", {.type = "NAME", .show_default = true});
   command.add("--drafter", options->settings.drafter, "a drafter's name", {.type = "NAME", .show_default = true});
   study::add_plugin_option(command, options->plugins);
-  command.add_flag("--full", options->settings.full, "more toys, more branches and more draws: minutes instead of seconds");
+  command.add_flag("--full", options->settings.full,
+                   "more toys, more branches and more draws: minutes instead of seconds");
   command.add_flag("--json", options->json, "as a JSON array");
   command.run([options] { run_certify(*options); });
 }

@@ -10,7 +10,8 @@
 namespace foretell::cli::commands {
 namespace {
 
-// Random models that a study asks for are made here and are gone when the check is over: checking leaves nothing behind.
+// Random models that a study asks for are made here and are gone when the check is over: checking leaves nothing
+// behind.
 class ScratchFolder {
  public:
   ScratchFolder() : path_(std::filesystem::temp_directory_path() / fmt::format("foretell-check-{}", ::getpid())) {}

@@ -25,7 +25,8 @@ void run_compare(const CompareOptions& options) {
 
 void add_compare_command(util::Command app) {
   auto options = std::make_shared<CompareOptions>();
-  util::Command command = app.add_command("compare", "Two studies' folders side by side: two runs, two versions, two machines");
+  util::Command command =
+      app.add_command("compare", "Two studies' folders side by side: two runs, two versions, two machines");
   command.add("a", options->a, "a study's folder: results/STUDY", {.type = "DIR_A", .required = true});
   command.add("b", options->b, "another one", {.type = "DIR_B", .required = true});
   command.add_flag("--json", options->json, "print one JSON object");

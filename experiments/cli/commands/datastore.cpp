@@ -40,7 +40,8 @@ class Corpus {
 };
 
 void build_datastore(const DatastoreOptions& options) {
-  if (options.model.has_value() == options.tokenizer.has_value()) fail("datastore build needs exactly one of --model and --tokenizer");
+  if (options.model.has_value() == options.tokenizer.has_value())
+    fail("datastore build needs exactly one of --model and --tokenizer");
   if (options.texts.empty() && options.answers.empty()) fail("datastore build needs --text or --answers");
   const auto tokenizer = tokenizers::load_tokenizer(options.model ? *options.model : *options.tokenizer);
   Corpus corpus(*tokenizer);
@@ -50,7 +51,8 @@ void build_datastore(const DatastoreOptions& options) {
       for (const std::string& turn : row.turns) corpus.add(turn);
   const datasets::Datastore store = datasets::Datastore::build(tokenizer->vocab_size(), corpus.tokens());
   store.write(options.out);
-  util::print_out(fmt::format("{}: {} of {}, vocabulary {}\n", options.out, counted(store.size() - corpus.documents(), "token"),
+  util::print_out(fmt::format("{}: {} of {}, vocabulary {}\n", options.out,
+                              counted(store.size() - corpus.documents(), "token"),
                               counted(corpus.documents(), "document"), store.vocab()));
 }
 
@@ -60,7 +62,8 @@ void add_datastore_command(util::Command app) {
   util::Command group = app.add_command("datastore", "Corpora that retrieval drafters draw on");
   group.require_command();
   auto options = std::make_shared<DatastoreOptions>();
-  util::Command command = group.add_command("build", "Tokenize texts or recorded answers and sort their suffixes, for the drafter `rest`");
+  util::Command command =
+      group.add_command("build", "Tokenize texts or recorded answers and sort their suffixes, for the drafter `rest`");
   command.add("--model", options->model, "the target's folder, for its tokenizer", {.type = "DIR"});
   command.add("--tokenizer", options->tokenizer, "a tokenizer file, instead of --model", {.type = "FILE"});
   command.add("--text", options->texts, "files of running text, each one document", {.type = "FILE", .many = true});

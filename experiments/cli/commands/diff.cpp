@@ -44,7 +44,10 @@ Section section_of(const ConfigValue& document, const char* key) {
 Run read_run(const std::filesystem::path& folder) {
   const std::filesystem::path config = folder / "config.resolved.yaml", manifest = folder / "manifest.json";
   if (!std::filesystem::exists(config) || !std::filesystem::exists(manifest))
-    fail("{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in it", folder.string());
+    fail(
+        "{}: is not the folder of a cell; expected results/STUDY/HASH with config.resolved.yaml and manifest.json in "
+        "it",
+        folder.string());
   Run run{folder, {}, {}, {}, {}};
   const results::ResultJson file(manifest);
   const io::OrderedJsonView json = file.view();
@@ -60,7 +63,8 @@ Run read_run(const std::filesystem::path& folder) {
   return run;
 }
 
-// The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered, as the runner has it.
+// The prompts of a run, made again from its workload. The text of earlier turns is what the cell's first run answered,
+// as the runner has it.
 class Prompts {
  public:
   Prompts(const Run& run, cell::ModelPool& pool)
@@ -68,10 +72,12 @@ class Prompts {
     precision_ = analysis::Precision::of(cell::number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = workload::load_workload(run.workload, run.study_folder, model_->config().vocab_size);
-    dialogue_ = workload::Dialogue(
-        tokenizer_, workload_.chat_template ? chat::ChatTemplate::get(*workload_.chat_template) : pool.own_template(run.target));
+    dialogue_ =
+        workload::Dialogue(tokenizer_, workload_.chat_template ? chat::ChatTemplate::get(*workload_.chat_template)
+                                                               : pool.own_template(run.target));
     for (const workload::Conversation& c : workload_.conversations) conversations_[c.id] = &c;
-    for (const results::GenerationRecord& record : run.records) first_answers_.try_emplace({record.conversation, record.turn}, record.text);
+    for (const results::GenerationRecord& record : run.records)
+      first_answers_.try_emplace({record.conversation, record.turn}, record.text);
   }
 
   Tokens of(const results::GenerationRecord& record) const {
@@ -113,16 +119,18 @@ void print_text(const analysis::Divergences& found) {
 
 void check_greedy(const Run& run) {
   if (!run.sampling.greedy())
-    fail("{}: was sampled, and sampled runs differ by chance; only runs at temperature 0 can be compared", run.folder.string());
+    fail("{}: was sampled, and sampled runs differ by chance; only runs at temperature 0 can be compared",
+         run.folder.string());
 }
 
 // Compares one cell with another, or with its own baseline; returns whether every difference is explained.
 bool diff_cell(const Run& a, const std::optional<Run>& b, cell::ModelPool& pool, bool json) {
   check_greedy(a);
   if (b) check_greedy(*b);
-  if (b && b->weights != a.weights) fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
-  const analysis::AnswersByPlace right =
-      b ? analysis::answers_by_place(b->records, results::Arm::Method) : analysis::answers_by_place(a.records, results::Arm::Baseline);
+  if (b && b->weights != a.weights)
+    fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
+  const analysis::AnswersByPlace right = b ? analysis::answers_by_place(b->records, results::Arm::Method)
+                                           : analysis::answers_by_place(a.records, results::Arm::Baseline);
   if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
   const Prompts prompts(a, pool);
   const analysis::Divergences found =
@@ -139,10 +147,12 @@ std::vector<Run> cells_of(const std::filesystem::path& study) {
   for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
     if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
     Run run = read_run(entry.path());
-    if (run.sampling.greedy() && !analysis::answers_by_place(run.records, results::Arm::Baseline).empty()) cells.push_back(std::move(run));
+    if (run.sampling.greedy() && !analysis::answers_by_place(run.records, results::Arm::Baseline).empty())
+      cells.push_back(std::move(run));
   }
   if (cells.empty())
-    fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0", study.string());
+    fail("{}: neither the folder of a cell nor one of a study that was run with a baseline at temperature 0",
+         study.string());
   std::sort(cells.begin(), cells.end(), [](const Run& x, const Run& y) { return x.name < y.name; });
   return cells;
 }
@@ -151,7 +161,8 @@ void run_diff(const DiffOptions& options) {
   cell::ModelPool pool("");
   bool explained = true;
   if (options.b || std::filesystem::exists(std::filesystem::path(options.a) / "manifest.json")) {
-    explained = diff_cell(read_run(options.a), options.b ? std::optional(read_run(*options.b)) : std::nullopt, pool, options.json);
+    explained = diff_cell(read_run(options.a), options.b ? std::optional(read_run(*options.b)) : std::nullopt, pool,
+                          options.json);
   } else {
     for (const Run& cell : cells_of(options.a)) {
       if (!options.json) util::print_out(cell.name + ": ");
@@ -165,8 +176,8 @@ void run_diff(const DiffOptions& options) {
 
 void add_diff_command(util::Command app) {
   auto options = std::make_shared<DiffOptions>();
-  util::Command command =
-      app.add_command("diff", "Where two greedy runs differ, and whether the target can tell the two tokens apart there");
+  util::Command command = app.add_command(
+      "diff", "Where two greedy runs differ, and whether the target can tell the two tokens apart there");
   command.add("run_a", options->a, "a cell's folder, results/STUDY/HASH, or a study's for all of its greedy cells",
               {.type = "RUN_A", .required = true});
   command.add("run_b", options->b, "another one; without it the baseline that was run beside A", {.type = "RUN_B"});

@@ -46,7 +46,8 @@ struct Sections {
   }
 };
 
-void set_flag(ConfigValue& document, const std::string& path, const std::optional<std::string>& value, const std::string& flag) {
+void set_flag(ConfigValue& document, const std::string& path, const std::optional<std::string>& value,
+              const std::string& flag) {
   if (value) document.set_path(path, ConfigValue::scalar(*value, {flag, {}}));
 }
 
@@ -63,9 +64,11 @@ ConfigValue document_of(const GenerateOptions& options) {
     const std::size_t equals = assignment.find('=');
     const std::string path = assignment.substr(0, equals);
     if (path == "sweep" || path.starts_with("sweep."))
-      fail("--set {}: generate decodes with one pipeline; `foretell run STUDY.yaml --set {}` sweeps", path, util::shell_quoted(assignment));
-    apply_override(document,
-                   equals == std::string::npos ? assignment : study::full_path(assignment.substr(0, equals)) + assignment.substr(equals));
+      fail("--set {}: generate decodes with one pipeline; `foretell run STUDY.yaml --set {}` sweeps", path,
+           util::shell_quoted(assignment));
+    apply_override(document, equals == std::string::npos
+                                 ? assignment
+                                 : study::full_path(assignment.substr(0, equals)) + assignment.substr(equals));
   }
   return document;
 }
@@ -111,12 +114,15 @@ class Generator {
     context.target = model_;
     context.tokenizer = tokenizer_;
     context.draft_model = options_.draft_model;
-    context.load_model = [this](const std::string& path) { return pool_.model(path, cell::load_options(options_.dtype, options_.device)); };
+    context.load_model = [this](const std::string& path) {
+      return pool_.model(path, cell::load_options(options_.dtype, options_.device));
+    };
     context.find_file = [](const std::string& path) { return util::resolve_path(path, {}, {}).string(); };
     context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
     context.shared_ids = [this](const std::string& path) { return pool_.shared_ids(tokenizer_.get(), path); };
     context.row_costs = [this] {
-      return pool_.row_costs(options_.model, options_.draft_model.value_or(""), cell::load_options(options_.dtype, options_.device));
+      return pool_.row_costs(options_.model, options_.draft_model.value_or(""),
+                             cell::load_options(options_.dtype, options_.device));
     };
     pipeline_ = study::build_pipeline(pipeline, context);
     speculates_ = !drafts_nothing(pipeline);
@@ -128,8 +134,9 @@ class Generator {
                                          : pool_.own_template(options_.model);
     if (!tokenizer_ && (options_.prompt || !options_.stop.empty()))
       fail("{}: has no tokenizer: give --ids instead of --prompt, and no --stop", options_.model);
-    request_.prompt = options_.ids ? util::parse_ids(*options_.ids, "--ids")
-                                   : chat::encode_prompt(*tokenizer_, chat, std::vector<chat::Message>{{"user", *options_.prompt}});
+    request_.prompt =
+        options_.ids ? util::parse_ids(*options_.ids, "--ids")
+                     : chat::encode_prompt(*tokenizer_, chat, std::vector<chat::Message>{{"user", *options_.prompt}});
     if (request_.prompt.empty()) fail("the prompt has no token");
     request_.max_new_tokens = options_.max_new_tokens;
     request_.seed = options_.seed;
@@ -137,7 +144,8 @@ class Generator {
     if (tokenizer_) util::add_template_stops(*tokenizer_, chat, options_.ignore_eos, request_.stop_tokens);
     for (const std::string& s : options_.stop)
       if (s.empty()) fail("--stop: an empty text would stop everything");
-    if (!options_.stop.empty()) request_.stop_watcher = util::watch_stop_strings(tokenizer_, request_.prompt, options_.stop);
+    if (!options_.stop.empty())
+      request_.stop_watcher = util::watch_stop_strings(tokenizer_, request_.prompt, options_.stop);
   }
 
   void show(const decoding::RoundEvent& event, const runner::RoundPrinter& printer) {
@@ -152,11 +160,13 @@ class Generator {
     }
   }
 
-  // Lossless decoding at temperature 0 says what plain decoding says, as far as the target's arithmetic does: in bf16 two logits are soon so near that
-  // the size of the forward decides. Where that is so the text is read once more, and such places are told.
+  // Lossless decoding at temperature 0 says what plain decoding says, as far as the target's arithmetic does: in bf16
+  // two logits are soon so near that the size of the forward decides. Where that is so the text is read once more, and
+  // such places are told.
   void look_for_ties(const Generation& generation) {
     const analysis::Precision precision = analysis::Precision::of(cell::number_type(options_.dtype, model_->config()));
-    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < analysis::Precision::of("bf16").rounding) return;
+    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < analysis::Precision::of("bf16").rounding)
+      return;
     const Sampler sampler(request_.sampling, model_->config().vocab_size);
     near_ties_ = analysis::near_ties(*model_, {request_.prompt, generation.tokens}, sampler, precision);
   }
@@ -168,10 +178,12 @@ class Generator {
       return tokenizer_ ? fmt::format("'{}'", printable(tokenizer_->decode(Tokens{token}))) : std::to_string(token);
     };
     util::print_error(
-        fmt::format("note: at {} of {} the target's two best logits are nearer to one another than bf16 tells apart (first at token {}: {} "
-                    "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 tells them apart\n",
-                    near_ties_->size(), counted(generation.tokens.size(), "token"), first.position, shown(first.best), shown(first.second),
-                    first.margin));
+        fmt::format("note: at {} of {} the target's two best logits are nearer to one another than bf16 tells apart "
+                    "(first at token {}: {} "
+                    "and {}, {:.2g} apart); plain decoding may say the other one there and go on from it; --dtype f32 "
+                    "tells them apart\n",
+                    near_ties_->size(), counted(generation.tokens.size(), "token"), first.position, shown(first.best),
+                    shown(first.second), first.margin));
   }
 
   void finish(double seconds) {
@@ -181,11 +193,13 @@ class Generator {
       util::print_json(to_json(generation, seconds));
     else
       print_answer(generation, seconds);
-    if (!generation_) throw util::Interrupted(fmt::format("interrupted after {}", counted(generation.tokens.size(), "token")));
+    if (!generation_)
+      throw util::Interrupted(fmt::format("interrupted after {}", counted(generation.tokens.size(), "token")));
   }
 
   std::string text_of(TokenSpan tokens) const {
-    return util::cut_at_stop_string(tokenizers::decode_continuation(tokenizer_, request_.prompt, tokens, true), options_.stop);
+    return util::cut_at_stop_string(tokenizers::decode_continuation(tokenizer_, request_.prompt, tokens, true),
+                                    options_.stop);
   }
 
   void print_answer(const Generation& generation, double seconds) {
@@ -196,7 +210,8 @@ class Generator {
     if (!tokenizer_) util::print_out(fmt::format("{}\n", fmt::join(generation.tokens, " ")));
     print_ties(generation);
     const auto mean = metrics::mean_acceptance_length(generation.rounds);
-    util::print_error(fmt::format("{} in {}, {:.3f} tokens a round, {:.1f} tokens/s\n", counted(generation.tokens.size(), "token"),
+    util::print_error(fmt::format("{} in {}, {:.3f} tokens a round, {:.1f} tokens/s\n",
+                                  counted(generation.tokens.size(), "token"),
                                   counted(generation.rounds.size(), "round"), mean.value_or(0),
                                   static_cast<double>(generation.tokens.size()) / seconds));
   }
@@ -205,7 +220,11 @@ class Generator {
     if (!near_ties_) return nullptr;
     auto list = nlohmann::ordered_json::array();
     for (const analysis::NearTie& tie : *near_ties_)
-      list.push_back({{"position", tie.position}, {"best", tie.best}, {"second", tie.second}, {"margin", tie.margin}, {"eps", tie.noise}});
+      list.push_back({{"position", tie.position},
+                      {"best", tie.best},
+                      {"second", tie.second},
+                      {"margin", tie.margin},
+                      {"eps", tie.noise}});
     return list;
   }
 
@@ -240,7 +259,8 @@ class Generator {
 };
 
 void add_output_options(util::Command& command, GenerateOptions& options) {
-  command.add_flag("--show-rounds", options.show_rounds, "print every round: what was drafted, accepted, rejected, and its times");
+  command.add_flag("--show-rounds", options.show_rounds,
+                   "print every round: what was drafted, accepted, rejected, and its times");
   command.add_flag("--json", options.json, "as one JSON object");
 }
 
@@ -256,7 +276,8 @@ void add_pipeline_options(util::Command& command, GenerateOptions& options) {
   command.add("--draft-model", options.draft_model, "a draft model's folder; implies --drafter model", {.type = "DIR"});
   command.add("--drafter", options.drafter, "see `foretell list drafters`", {.type = "NAME"});
   command.add("--verifier", options.verifier, "see `foretell list verifiers`", {.type = "NAME"});
-  command.add("--set", options.overrides, "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
+  command.add("--set", options.overrides,
+              "a parameter: drafter.key=value, verifier., policy., tree., sampling. (repeatable)",
               {.type = "PATH=VALUE"});
   study::add_plugin_option(command, options.plugins);
   study::add_trust_option(command);
@@ -278,7 +299,8 @@ void add_generate_command(util::Command app) {
   command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});
   add_sampling_options(command, *options);
   add_pipeline_options(command, *options);
-  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says", {.type = "T"});
+  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says",
+              {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);
   add_output_options(command, *options);

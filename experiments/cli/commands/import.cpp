@@ -8,7 +8,8 @@
 namespace foretell::cli::commands {
 namespace {
 
-using Import = void (*)(const std::filesystem::path& file, const std::filesystem::path& tokenizer, const std::filesystem::path& out_dir);
+using Import = void (*)(const std::filesystem::path& file, const std::filesystem::path& tokenizer,
+                        const std::filesystem::path& out_dir);
 
 struct ImportOptions {
   std::string file, tokenizer, out;
@@ -18,7 +19,8 @@ void add_format(util::Command command, const std::string& name, const std::strin
   auto options = std::make_shared<ImportOptions>();
   util::Command format = command.add_command(name, summary);
   format.add("file", options->file, "the checkpoint", {.type = "FILE", .required = true});
-  format.add("--tokenizer", options->tokenizer, "its tokenizer file: .bin, .model or .json", {.type = "TOK", .required = true});
+  format.add("--tokenizer", options->tokenizer, "its tokenizer file: .bin, .model or .json",
+             {.type = "TOK", .required = true});
   format.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
   format.run([options, import] {
     import(options->file, options->tokenizer, options->out);
@@ -33,14 +35,18 @@ struct AnswersOptions {
 
 void add_spec_bench(util::Command command) {
   auto options = std::make_shared<AnswersOptions>();
-  util::Command rows = command.add_command("spec-bench", "answer rows of Spec-Bench as a study's folder, for report and compare");
-  rows.add("answers", options->answers, "the method's rows: model_answer/METHOD.jsonl", {.type = "FILE", .required = true});
+  util::Command rows =
+      command.add_command("spec-bench", "answer rows of Spec-Bench as a study's folder, for report and compare");
+  rows.add("answers", options->answers, "the method's rows: model_answer/METHOD.jsonl",
+           {.type = "FILE", .required = true});
   rows.add("--questions", options->questions, "question.jsonl, for the categories", {.type = "FILE"});
   rows.add("--baseline", options->baseline, "the rows of plain decoding, for a speed-up", {.type = "FILE"});
   rows.add("--out", options->out, "the study's folder to make", {.type = "DIR", .required = true});
   rows.run([options] {
-    const std::string name = report::import_spec_bench(
-        {.answers = options->answers, .questions = options->questions, .baseline = options->baseline, .out = options->out});
+    const std::string name = report::import_spec_bench({.answers = options->answers,
+                                                        .questions = options->questions,
+                                                        .baseline = options->baseline,
+                                                        .out = options->out});
     util::print_out(fmt::format("{} in {}\n", util::one_line(name), options->out));
   });
 }

@@ -23,7 +23,8 @@ void add_inflate_command(util::Command app) {
     std::optional<std::string> dtype;
   };
   auto options = std::make_shared<Options>();
-  util::Command command = app.add_command("inflate", "Pad a model with zeros to a larger shape: its tokens at the larger model's cost");
+  util::Command command =
+      app.add_command("inflate", "Pad a model with zeros to a larger shape: its tokens at the larger model's cost");
   command.add("--model", options->model, "the small model's folder", {.type = "DIR", .required = true});
   command.add("--like", options->like, "the config.json of the larger shape", {.type = "CONFIG", .required = true});
   command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});

@@ -70,11 +70,13 @@ std::vector<Listed> everything() {
                  {},
                  {},
                  cell::replay_parameters()});
-  for (const cell::MadeModelDoc& doc : cell::made_model_docs()) out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
+  for (const cell::MadeModelDoc& doc : cell::made_model_docs())
+    out.push_back({"target", doc.name, doc.summary, {}, {}, doc.parameters});
   for (const workload::WorkloadDoc& doc : workload::workload_docs())
     out.push_back({"workload", doc.name, doc.summary, {}, {}, doc.parameters});
   out.push_back({"section", "model", "a study's model section", {}, {}, Parameters::describe<study::ModelSection>()});
-  out.push_back({"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<study::PipelineSection>()});
+  out.push_back(
+      {"section", "pipeline", "a study's pipeline section", {}, {}, Parameters::describe<study::PipelineSection>()});
   out.push_back({"section", "sampling", "a study's sampling section", {}, {}, Parameters::describe<SamplingOptions>()});
   out.push_back({"section", "run", "a study's run section", {}, {}, Parameters::describe<study::RunSection>()});
   return out;
@@ -98,7 +100,8 @@ std::vector<Listed> chosen(const std::string& what) {
 nlohmann::ordered_json to_json(const Listed& listed) {
   auto parameters = nlohmann::ordered_json::array();
   for (const ParameterDoc& p : listed.parameters)
-    parameters.push_back({{"name", p.name}, {"type", p.type}, {"default", p.default_value}, {"doc", p.doc}, {"aliases", p.aliases}});
+    parameters.push_back(
+        {{"name", p.name}, {"type", p.type}, {"default", p.default_value}, {"doc", p.doc}, {"aliases", p.aliases}});
   return {{"kind", listed.kind},
           {"name", listed.name},
           {"summary", listed.summary},
@@ -111,7 +114,8 @@ nlohmann::ordered_json to_json(const Listed& listed) {
 
 std::string remarks(const Listed& listed) {
   std::vector<std::string> words;
-  for (const std::string& state : listed.state) words.push_back(state == "clock" ? "uses the wall clock" : "learns across requests");
+  for (const std::string& state : listed.state)
+    words.push_back(state == "clock" ? "uses the wall clock" : "learns across requests");
   if (listed.lossless) words.insert(words.begin(), *listed.lossless ? "lossless" : "lossy");
   if (listed.given_acceptance) words.push_back("given acceptance");
   if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
@@ -131,8 +135,8 @@ std::string to_text(const std::vector<Listed>& all) {
     for (const ParameterDoc& p : listed.parameters) {
       const std::string aliases = p.aliases.empty() ? "" : fmt::format(" (also {})", fmt::join(p.aliases, ", "));
       const std::string value = p.default_value.empty() ? "\"\"" : p.default_value;
-      out += printable(
-                 fmt::format("    {:<30} {}; {}{}: {}{}", p.name, p.type, value == "required" ? "" : "default ", value, p.doc, aliases)) +
+      out += printable(fmt::format("    {:<30} {}; {}{}: {}{}", p.name, p.type, value == "required" ? "" : "default ",
+                                   value, p.doc, aliases)) +
              "\n";
     }
   }
@@ -158,7 +162,8 @@ void add_list_command(util::Command app) {
   auto options = std::make_shared<Options>();
   util::Command command = app.add_command("list", "What there is to choose from, with all parameters");
   command.add("what", options->what,
-              "drafters, verifiers, policies, trees, attention, models, targets, workloads or sections; all without it", {.type = "KIND"});
+              "drafters, verifiers, policies, trees, attention, models, targets, workloads or sections; all without it",
+              {.type = "KIND"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
   command.run([options] {

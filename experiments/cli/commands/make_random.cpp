@@ -12,7 +12,8 @@ void add_make_random_command(util::Command app) {
     std::uint64_t seed = 1;
   };
   auto options = std::make_shared<Options>();
-  util::Command command = app.add_command("make-random", "Make a model with random weights, for cost studies and tests");
+  util::Command command =
+      app.add_command("make-random", "Make a model with random weights, for cost studies and tests");
   command.add("--config", options->config, "the model's config.json", {.type = "FILE", .required = true});
   command.add("--out", options->out, "the folder to make", {.type = "DIR", .required = true});
   command.add("--seed", options->seed, "of the weights", {.type = "S", .show_default = true});

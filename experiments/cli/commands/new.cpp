@@ -48,10 +48,12 @@ std::string installed_prefix() {
 
 void make_plugin_folder(const fs::path& folder) {
   std::error_code error;
-  if (fs::exists(fs::symlink_status(folder, error)) && !fs::is_directory(folder, error)) fail("{}: is no folder", folder.string());
+  if (fs::exists(fs::symlink_status(folder, error)) && !fs::is_directory(folder, error))
+    fail("{}: is no folder", folder.string());
   fs::create_directories(folder, error);
   if (error) fail("{}: cannot be made: {}", folder.string(), error.message());
-  if (!fs::is_empty(folder, error) || error) fail("{}: is not empty; a plug-in gets a folder of its own (--dir)", folder.string());
+  if (!fs::is_empty(folder, error) || error)
+    fail("{}: is not empty; a plug-in gets a folder of its own (--dir)", folder.string());
 }
 
 void write_file(const fs::path& file, const std::string& text) {
@@ -71,10 +73,12 @@ void new_plugin(const NewOptions& options) {
   if (folder.empty()) fail("--dir: an empty name is no folder");
   const std::string prefix = installed_prefix();
   make_plugin_folder(folder);
-  for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix)) write_file(folder / file.name, file.text);
-  util::print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(), options.kind,
-                              options.name, (folder / "README.md").string()));
-  if (prefix.empty()) util::print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
+  for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix))
+    write_file(folder / file.name, file.text);
+  util::print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n",
+                              folder.string(), options.kind, options.name, (folder / "README.md").string()));
+  if (prefix.empty())
+    util::print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
 }
 
 }  // namespace
@@ -82,7 +86,8 @@ void new_plugin(const NewOptions& options) {
 void add_new_command(util::Command app) {
   auto options = std::make_shared<NewOptions>();
   util::Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
-  command.add("kind", options->kind, "drafter, verifier, policy or tree", {.type = "KIND", .required = true, .choices = plugin_kinds()});
+  command.add("kind", options->kind, "drafter, verifier, policy or tree",
+              {.type = "KIND", .required = true, .choices = plugin_kinds()});
   command.add("name", options->name, "what studies call it", {.type = "NAME", .required = true});
   command.add("--dir", options->folder, "the folder, which must be new or empty; without it the name", {.type = "DIR"});
   command.run([options] { new_plugin(*options); });

@@ -27,20 +27,24 @@ struct OverlapOptions {
 
 void print_text(const OverlapOptions& options, const analysis::OverlapReport& report) {
   util::print_out(fmt::format("{}, {} of {} spread evenly over {}\n", counted(report.positions, "position"),
-                              counted(options.windows, "window"), counted(options.window_tokens, "token"), options.text));
+                              counted(options.windows, "window"), counted(options.window_tokens, "token"),
+                              options.text));
   util::print_out(fmt::format("argmax agreement                     {:.4f}\n", report.argmax_agreement));
-  util::print_out(fmt::format("expected acceptance, temperature {:<4}{:.4f}\n", options.temperature, report.expected_acceptance));
   util::print_out(
-      fmt::format("perplexity of a token                {:.3f} target, {:.3f} draft\n", report.target_perplexity, report.draft_perplexity));
+      fmt::format("expected acceptance, temperature {:<4}{:.4f}\n", options.temperature, report.expected_acceptance));
+  util::print_out(fmt::format("perplexity of a token                {:.3f} target, {:.3f} draft\n",
+                              report.target_perplexity, report.draft_perplexity));
   util::print_out("predicted mean acceptance length     ");
   for (const int depth : kDepths)
-    util::print_out(fmt::format("{:.3f} ({} drafted){}", analysis::predicted_acceptance_length(report.expected_acceptance, depth), depth,
+    util::print_out(fmt::format("{:.3f} ({} drafted){}",
+                                analysis::predicted_acceptance_length(report.expected_acceptance, depth), depth,
                                 depth == kDepths.back() ? "\n" : ", "));
 }
 
 nlohmann::ordered_json to_json(const OverlapOptions& options, const analysis::OverlapReport& report) {
   auto lengths = nlohmann::ordered_json::object();
-  for (const int depth : kDepths) lengths[std::to_string(depth)] = analysis::predicted_acceptance_length(report.expected_acceptance, depth);
+  for (const int depth : kDepths)
+    lengths[std::to_string(depth)] = analysis::predicted_acceptance_length(report.expected_acceptance, depth);
   return {{"positions", report.positions},
           {"temperature", options.temperature},
           {"argmax_agreement", report.argmax_agreement},
@@ -57,7 +61,8 @@ void run_overlap(const OverlapOptions& options) {
   if (!tokenizer) fail("{}: has no tokenizer, which the text needs", options.model);
   const auto passages = analysis::cut_passages(options.text, *tokenizer, options.windows, options.window_tokens);
   const model::ModelLoadOptions load = cell::load_options(options.dtype, options.device);
-  const auto target = pool.model(options.model, load), draft = pool.draft_model(*target, tokenizer.get(), options.draft_model, load);
+  const auto target = pool.model(options.model, load),
+             draft = pool.draft_model(*target, tokenizer.get(), options.draft_model, load);
   cell::check_vocabulary(*target, tokenizer.get(), options.model);
   SamplingOptions sampling;
   sampling.temperature = options.temperature;
@@ -69,14 +74,19 @@ void run_overlap(const OverlapOptions& options) {
 
 void add_overlap_command(util::Command app) {
   auto options = std::make_shared<OverlapOptions>();
-  util::Command command = app.add_command("overlap", "How far a draft model agrees with its target on a text, and what that predicts");
+  util::Command command =
+      app.add_command("overlap", "How far a draft model agrees with its target on a text, and what that predicts");
   command.add("--model", options->model, "the target model's folder", {.type = "DIR", .required = true});
   command.add("--draft-model", options->draft_model, "the draft model's folder", {.type = "DIR", .required = true});
   command.add("--text", options->text, "a text file", {.type = "FILE", .required = true});
-  command.add("--windows", options->windows, "passages, spread evenly over the text", {.type = "N", .show_default = true, .min = 1});
-  command.add("--window-tokens", options->window_tokens, "tokens of each", {.type = "N", .show_default = true, .min = 2});
-  command.add("--temperature", options->temperature, "of both models; 0 is greedy", {.type = "T", .show_default = true, .min = 0});
-  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoints say", {.type = "T"});
+  command.add("--windows", options->windows, "passages, spread evenly over the text",
+              {.type = "N", .show_default = true, .min = 1});
+  command.add("--window-tokens", options->window_tokens, "tokens of each",
+              {.type = "N", .show_default = true, .min = 2});
+  command.add("--temperature", options->temperature, "of both models; 0 is greedy",
+              {.type = "T", .show_default = true, .min = 0});
+  command.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoints say",
+              {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);
   command.add_flag("--json", options->json, "as one JSON object");

@@ -14,10 +14,12 @@ struct PlotOptions {
 
 void run_plot(const PlotOptions& options) {
   const report::StudyFolder study = report::read_study_folder(options.folder);
-  const std::filesystem::path file = options.out ? std::filesystem::path(*options.out) : study.folder / (options.kind + ".svg");
+  const std::filesystem::path file =
+      options.out ? std::filesystem::path(*options.out) : study.folder / (options.kind + ".svg");
   report::draw_plot(study, options.kind, file);
   for (const report::ReportCell& cell : study.cells)
-    if (!cell.damage.empty()) util::print_error(fmt::format("note: '{}' is left out, it is damaged: {}\n", cell.name, cell.damage));
+    if (!cell.damage.empty())
+      util::print_error(fmt::format("note: '{}' is left out, it is damaged: {}\n", cell.name, cell.damage));
   util::print_out(file.string() + "\n");
 }
 

@@ -162,7 +162,8 @@ FORETELL_REGISTER(DraftPolicy, %Name%Policy, "%name%", {.summary = "drafts to th
 }  // namespace foretell::cli::commands
 )code";
 
-constexpr std::string_view kTree = R"code(// A chain: one child for every node, down to a depth. More children make a tree.
+constexpr std::string_view kTree =
+    R"code(// A chain: one child for every node, down to a depth. More children make a tree.
 //
 // What a tree policy promises (framework/api/policy.h):
 //  - It holds no state of a sequence: what it decides depends on the draft alone.
@@ -308,18 +309,20 @@ const std::vector<std::string>& plugin_kinds() {
 std::vector<TemplateFile> plugin_template(const std::string& kind, const std::string& name, const std::string& prefix) {
   for (const PluginKind& known : kinds()) {
     if (known.kind != kind) continue;
-    const Replacements values = {{"%certify%", known.certified.empty() ? "" : std::string(kCertify)},
-                                 {"%use%", known.use},
-                                 {"%certified%", known.certified},
-                                 {"%kind%", known.kind},
-                                 {"%plural%", known.plural},
-                                 {"%hints%", prefix.empty() ? "" : fmt::format(" HINTS \"{}\"", prefix)},
-                                 {"%build%", prefix.empty() ? "Build, PREFIX being the folder that Foretell was installed to:" : "Build:"},
-                                 {"%prefix%", prefix.empty() ? " -DCMAKE_PREFIX_PATH=PREFIX" : ""},
-                                 {"%Name%", camel_case(name)},
-                                 {"%name%", name}};
-    return {
-        {"CMakeLists.txt", filled(kCMake, values)}, {name + ".cpp", filled(known.source, values)}, {"README.md", filled(kReadme, values)}};
+    const Replacements values = {
+        {"%certify%", known.certified.empty() ? "" : std::string(kCertify)},
+        {"%use%", known.use},
+        {"%certified%", known.certified},
+        {"%kind%", known.kind},
+        {"%plural%", known.plural},
+        {"%hints%", prefix.empty() ? "" : fmt::format(" HINTS \"{}\"", prefix)},
+        {"%build%", prefix.empty() ? "Build, PREFIX being the folder that Foretell was installed to:" : "Build:"},
+        {"%prefix%", prefix.empty() ? " -DCMAKE_PREFIX_PATH=PREFIX" : ""},
+        {"%Name%", camel_case(name)},
+        {"%name%", name}};
+    return {{"CMakeLists.txt", filled(kCMake, values)},
+            {name + ".cpp", filled(known.source, values)},
+            {"README.md", filled(kReadme, values)}};
   }
   throw Error(unknown_name_message("kind", kind, plugin_kinds()));
 }

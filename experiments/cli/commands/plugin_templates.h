@@ -1,7 +1,7 @@
 // What `foretell new` writes: the folder of a plug-in with one strategy that works.
 //
-// Contract: pure. `name` is an identifier. Each strategy is small, right and tested (tests/cli/plugin_test.py builds all of them), and states in
-// comments what the interface demands.
+// Contract: pure. `name` is an identifier. Each strategy is small, right and tested (tests/cli/plugin_test.py builds
+// all of them), and states in comments what the interface demands.
 #pragma once
 
 #include <string>

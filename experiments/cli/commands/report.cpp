@@ -43,7 +43,9 @@ void run_report(const ReportOptions& options) {
     report::write_database(study, *options.sqlite);
     written += *options.sqlite + "\n";
   }
-  if (without_charts) written += "report.html has no charts: Chart.js was not found (Debian: libjs-chart.js; --chart-js FILE names one)\n";
+  if (without_charts)
+    written +=
+        "report.html has no charts: Chart.js was not found (Debian: libjs-chart.js; --chart-js FILE names one)\n";
   util::print_out(report::report_text(study) + "\n" + written);
 }
 
@@ -56,9 +58,11 @@ void add_report_command(util::Command app) {
   command.add("--format", options->format, "md, csv, json, html or all",
               {.type = "FORMAT", .show_default = true, .choices = {"md", "csv", "json", "html", "all"}});
   command.add("--out", options->out, "where report.md and the others go (default: DIR)", {.type = "DIR"});
-  command.add("--chart-js", options->chart_js, "the Chart.js that is put into report.html (default: FORETELL_CHART_JS, then Debian's)",
+  command.add("--chart-js", options->chart_js,
+              "the Chart.js that is put into report.html (default: FORETELL_CHART_JS, then Debian's)",
               {.type = "FILE"});
-  command.add("--sqlite", options->sqlite, "also write cells, generations and rounds into an SQLite database", {.type = "FILE"});
+  command.add("--sqlite", options->sqlite, "also write cells, generations and rounds into an SQLite database",
+              {.type = "FILE"});
   command.run([options] { run_report(*options); });
 }
 

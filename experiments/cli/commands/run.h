@@ -5,7 +5,8 @@
 
 namespace foretell::cli::commands {
 
-// All cells of the study as its file has it, into results/STUDY; what is there already is not run again. Prints nothing but progress.
+// All cells of the study as its file has it, into results/STUDY; what is there already is not run again. Prints nothing
+// but progress.
 void run_study_file(const std::filesystem::path& study, const std::filesystem::path& results);
 
 }  // namespace foretell::cli::commands

@@ -28,7 +28,8 @@ void convert_ids(const formats::StoredTensor& stored, const std::string& file, i
   for (std::size_t i = 0; i < count; ++i) {
     Stored id;
     std::memcpy(&id, stored.bytes.data() + i * sizeof(Stored), sizeof(Stored));
-    if (id < 0 || id >= vocab) fail("{}: input_ids: id {} at {} is out of range, the vocabulary has {}", file, id, i, vocab);
+    if (id < 0 || id >= vocab)
+      fail("{}: input_ids: id {} at {} is out of range, the vocabulary has {}", file, id, i, vocab);
     out.push_back(static_cast<Token>(id));
   }
 }
@@ -37,7 +38,8 @@ Batch read_batch(const std::string& file, const formats::ModelConfig& config) {
   const formats::SafetensorsFile tensors = formats::SafetensorsFile::open(file);
   const formats::StoredTensor& stored = tensors.at("input_ids");
   if (stored.shape.size() != 2 || stored.shape[0] < 1 || stored.shape[1] < 1)
-    fail("{}: input_ids: expected shape [b, t] with at least one token, found {}", file, formats::to_string(stored.shape));
+    fail("{}: input_ids: expected shape [b, t] with at least one token, found {}", file,
+         formats::to_string(stored.shape));
   if (stored.shape[1] > config.context)
     fail("{}: input_ids: {} tokens are longer than the model's context of {}", file, stored.shape[1], config.context);
   Batch batch{stored.shape[0], stored.shape[1], {}};
@@ -55,7 +57,8 @@ void check_finite(const float* logits, std::int64_t count, const std::string& mo
 }
 
 // Each sequence on its own cache, in chunks.
-void score_batch(const model::LanguageModel& model, const Batch& batch, const std::string& name, std::span<std::byte> out) {
+void score_batch(const model::LanguageModel& model, const Batch& batch, const std::string& name,
+                 std::span<std::byte> out) {
   const std::int64_t vocab = model.config().vocab_size;
   std::byte* next = out.data();
   for (std::int64_t s = 0; s < batch.sequences; ++s) {
@@ -63,9 +66,10 @@ void score_batch(const model::LanguageModel& model, const Batch& batch, const st
     const TokenSpan ids = TokenSpan(batch.ids).subspan(s * batch.length, batch.length);
     for (std::size_t at = 0; at < ids.size(); at += kChunk) {
       const TokenSpan chunk = ids.subspan(at, std::min<std::size_t>(kChunk, ids.size() - at));
-      const at::Tensor logits = model.forward(model::ForwardItem{chunk, model::ChainShape{}, cache.get(), model::LogitRows::All})
-                                    .logits.to(at::kCPU)
-                                    .contiguous();
+      const at::Tensor logits =
+          model.forward(model::ForwardItem{chunk, model::ChainShape{}, cache.get(), model::LogitRows::All})
+              .logits.to(at::kCPU)
+              .contiguous();
       const std::int64_t count = static_cast<std::int64_t>(chunk.size()) * vocab;
       check_finite(logits.const_data_ptr<float>(), count, name);
       std::memcpy(next, logits.const_data_ptr<float>(), count * sizeof(float));
@@ -82,12 +86,13 @@ std::string dtype_of(const ScoreOptions& options) {
 void score(const ScoreOptions& options) {
   const auto model = load_model(options.model, cell::load_options(dtype_of(options), options.device));
   const Batch batch = read_batch(options.ids_file, model->config());
-  const formats::NewTensor logits{
-      "logits", formats::StoredType::F32, {batch.sequences, batch.length, model->config().vocab_size}, [&](std::span<std::byte> out) {
-        score_batch(*model, batch, options.model, out);
-      }};
+  const formats::NewTensor logits{"logits",
+                                  formats::StoredType::F32,
+                                  {batch.sequences, batch.length, model->config().vocab_size},
+                                  [&](std::span<std::byte> out) { score_batch(*model, batch, options.model, out); }};
   formats::write_safetensors(options.out, std::span(&logits, 1));
-  util::print_out(fmt::format("{}: logits [{}, {}, {}]\n", options.out, batch.sequences, batch.length, model->config().vocab_size));
+  util::print_out(
+      fmt::format("{}: logits [{}, {}, {}]\n", options.out, batch.sequences, batch.length, model->config().vocab_size));
 }
 
 }  // namespace
@@ -96,10 +101,12 @@ void add_score_command(util::Command app) {
   auto options = std::make_shared<ScoreOptions>();
   util::Command command = app.add_command("score", "Write a model's logits for given tokens");
   command.add("--model", options->model, "the model's folder", {.type = "DIR", .required = true});
-  command.add("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64", {.type = "FILE", .required = true});
+  command.add("--ids-file", options->ids_file, "safetensors with input_ids [b, t], I32 or I64",
+              {.type = "FILE", .required = true});
   command.add("--out", options->out, "receives logits [b, t, vocab], F32", {.type = "FILE", .required = true});
   command.add("--dtype", options->dtype,
-              "f32, bf16 or f64: what the model computes in; without it f32, or f64 where the checkpoint asks for it", {.type = "T"});
+              "f32, bf16 or f64: what the model computes in; without it f32, or f64 where the checkpoint asks for it",
+              {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.run([options] { score(*options); });
 }

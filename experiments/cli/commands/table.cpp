@@ -49,7 +49,8 @@ void show_table(const TableOptions& options) {
   if (!options.name) return list_tables(options.tables);
   const tables::SurveyTable table = tables::load_survey_table(file_of(*options.name, options.tables));
   if (options.run)
-    for (const auto& study : tables::MeasuredStudies(table, options.results).to_run()) run_study_file(study, options.results);
+    for (const auto& study : tables::MeasuredStudies(table, options.results).to_run())
+      run_study_file(study, options.results);
   const tables::ComparedTable compared = tables::compare_with(table, tables::MeasuredStudies(table, options.results));
   print_compared(compared, options);
   if (options.check && !tables::all_reproduced(compared)) throw util::NegativeResult();
@@ -59,12 +60,16 @@ void show_table(const TableOptions& options) {
 
 void add_table_command(util::Command app) {
   auto options = std::make_shared<TableOptions>();
-  util::Command command = app.add_command("table", "A published table beside what was measured here, with a verdict for each cell");
-  command.add("name", options->name, "one of configs/tables, or a YAML file; all are listed without it", {.type = "NAME"});
+  util::Command command =
+      app.add_command("table", "A published table beside what was measured here, with a verdict for each cell");
+  command.add("name", options->name, "one of configs/tables, or a YAML file; all are listed without it",
+              {.type = "NAME"});
   command.add("--tables", options->tables, "the folder of the tables", {.type = "DIR", .show_default = true});
-  command.add("--results", options->results, "the folder of all results, as `foretell run` left it", {.type = "DIR", .show_default = true});
+  command.add("--results", options->results, "the folder of all results, as `foretell run` left it",
+              {.type = "DIR", .show_default = true});
   command.add_flag("--run", options->run, "run the studies that have not been run");
-  command.add("--format", options->format, "text, md or csv", {.type = "FORMAT", .show_default = true, .choices = {"text", "md", "csv"}});
+  command.add("--format", options->format, "text, md or csv",
+              {.type = "FORMAT", .show_default = true, .choices = {"text", "md", "csv"}});
   command.add_flag("--json", options->json, "as one JSON object");
   command.add_flag("--check", options->check, "exit with 1 if a cell that is declared reproducible is not reproduced");
   command.run([options] { show_table(*options); });

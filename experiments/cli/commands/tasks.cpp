@@ -23,7 +23,8 @@ void print(const datasets::TaskExample& example, bool json) {
       util::print_out(fmt::format("user: {}\nassistant: {}\n", turn.prompt, turn.answer));
     return;
   }
-  nlohmann::ordered_json row = {{"id", example.id}, {"category", example.family}, {"turns", nlohmann::ordered_json::array()}};
+  nlohmann::ordered_json row = {
+      {"id", example.id}, {"category", example.family}, {"turns", nlohmann::ordered_json::array()}};
   row["answers"] = nlohmann::ordered_json::array();
   for (const datasets::TaskTurn& turn : example.turns) {
     row["turns"].push_back(turn.prompt);
@@ -37,9 +38,11 @@ void show_tasks(const TasksOptions& options) {
   if (families.empty()) families.assign(datasets::task_families().begin(), datasets::task_families().end());
   datasets::TaskSettings settings;
   settings.seed = options.seed;
-  const datasets::TaskSplit split = options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
+  const datasets::TaskSplit split =
+      options.split == "train" ? datasets::TaskSplit::Train : datasets::TaskSplit::Heldout;
   for (const std::string& family : families)
-    for (std::uint64_t i = 0; i < options.count; ++i) print(datasets::make_task(family, settings, split, options.from + i), options.json);
+    for (std::uint64_t i = 0; i < options.count; ++i)
+      print(datasets::make_task(family, settings, split, options.from + i), options.json);
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ struct TrainOptions {
 };
 
 // A path of the file, found here or beside the file.
-void resolve(training::TrainSettings& settings, std::string_view key, std::string& path, const std::filesystem::path& folder) {
+void resolve(training::TrainSettings& settings, std::string_view key, std::string& path,
+             const std::filesystem::path& folder) {
   path = util::resolve_path(path, settings.where(key), folder).string();
 }
 
@@ -49,7 +50,8 @@ training::TrainSettings load_settings(const TrainOptions& options) {
   return settings;
 }
 
-// A step's tensors go away with it. Given back to the system each time, their pages would be cleared anew in every step.
+// A step's tensors go away with it. Given back to the system each time, their pages would be cleared anew in every
+// step.
 void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_MAX, 0);
@@ -79,17 +81,20 @@ void train(const TrainOptions& options) {
   hooks.stop = util::interrupted;
   if (!run.run(hooks)) {
     line.note("");
-    throw util::Interrupted(fmt::format("interrupted after step {} of {}; the same command goes on from there", run.steps_done(), steps));
+    throw util::Interrupted(
+        fmt::format("interrupted after step {} of {}; the same command goes on from there", run.steps_done(), steps));
   }
   util::print_out(*out + "\n");
 }
 
 std::string parameter_help() {
-  std::string text = "Keys of the training file (foretell's usual YAML; `train: NAME` and `out: DIR` stand beside the sections):\n";
+  std::string text =
+      "Keys of the training file (foretell's usual YAML; `train: NAME` and `out: DIR` stand beside the sections):\n";
   for (const auto& [section, parameters] : training::train_parameters()) {
     text += fmt::format("\n  {}:\n", section);
     for (const ParameterDoc& p : parameters)
-      text += fmt::format("    {:<18} {} (default {})\n", p.name, p.doc, p.default_value.empty() ? "''" : p.default_value);
+      text +=
+          fmt::format("    {:<18} {} (default {})\n", p.name, p.doc, p.default_value.empty() ? "''" : p.default_value);
   }
   return text;
 }

@@ -11,9 +11,9 @@ void TrainProgressLine::show(const training::TrainProgress& progress) {
   if (shown_ && !last && static_cast<double>(since_shown_.elapsed_ns()) < pause * 1e9) return;
   shown_ = true;
   since_shown_ = Stopwatch();
-  const std::string line =
-      fmt::format("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s, {} left", progress.step, progress.steps, progress.loss,
-                  progress.learning_rate, progress.tokens_per_second, util::clock_time(progress.seconds_left));
+  const std::string line = fmt::format("step {}/{}: loss {:.4f}, learning rate {:.2e}, {:.0f} tokens/s, {} left",
+                                       progress.step, progress.steps, progress.loss, progress.learning_rate,
+                                       progress.tokens_per_second, util::clock_time(progress.seconds_left));
   util::print_error_line(line, !last);
 }
 

@@ -1,7 +1,7 @@
 // How far a training run is.
 //
-// Contract: as progress.h: standard error, one line that is rewritten on a terminal; elsewhere a line at the first and last step and at most every ten
-// seconds in between.
+// Contract: as progress.h: standard error, one line that is rewritten on a terminal; elsewhere a line at the first and
+// last step and at most every ten seconds in between.
 #pragma once
 
 #include <string>

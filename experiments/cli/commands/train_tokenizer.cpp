@@ -51,15 +51,18 @@ void train(const TrainTokenizerOptions& options) {
   io::make_folder(out);
   io::write_file(out / "tokenizer.json", json);
   io::write_file(out / "tokenizer_config.json", kConfig);
-  util::print_out(fmt::format("{}: {}\n", options.out, counted(tokenizers::load_tokenizer(out)->vocab_size(), "token")));
+  util::print_out(
+      fmt::format("{}: {}\n", options.out, counted(tokenizers::load_tokenizer(out)->vocab_size(), "token")));
 }
 
 }  // namespace
 
 void add_train_tokenizer_command(util::Command app) {
   auto options = std::make_shared<TrainTokenizerOptions>();
-  util::Command command = app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
-  command.add("--text", options->files, "files to learn from; default: generated conversations", {.type = "FILE", .many = true});
+  util::Command command =
+      app.add_command("train-tokenizer", "Train a byte-level BPE tokenizer, on files or on generated conversations");
+  command.add("--text", options->files, "files to learn from; default: generated conversations",
+              {.type = "FILE", .many = true});
   command.add("--conversations", options->conversations, "generated conversations of each family",
               {.type = "N", .show_default = true, .min = 1});
   command.add("--vocab-size", options->vocab_size, "tokens, at most", {.type = "N", .show_default = true});

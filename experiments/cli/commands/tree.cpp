@@ -38,7 +38,8 @@ study::Cell load_cell(const OptimizeOptions& options) {
   overrides.push_back("baseline=none");
   study::Study study = study::load_study(options.study, overrides);
   if (study.cells.size() != 1)
-    fail("{}: a tree is made for one pipeline, the study has {}: choose with --set", options.study, counted(study.cells.size(), "cell"));
+    fail("{}: a tree is made for one pipeline, the study has {}: choose with --set", options.study,
+         counted(study.cells.size(), "cell"));
   return std::move(study.cells.front());
 }
 
@@ -47,7 +48,8 @@ analysis::RankCounts measure(const OptimizeOptions& options, const study::Cell& 
   util::Progress progress(1);
   const util::InterruptGuard guard;
   progress.start_cell("acceptance by rank", static_cast<int>(setup.workload.conversations.size()));
-  analysis::RankCounts counts = analysis::count_accepted_ranks(cell, setup, options.ranks, [&] { progress.advance(1); });
+  analysis::RankCounts counts =
+      analysis::count_accepted_ranks(cell, setup, options.ranks, [&] { progress.advance(1); });
   progress.finish_cell();
   if (util::interrupted()) throw util::Interrupted("interrupted; no tree was written");
   if (counts.rounds == 0) fail("{}: its prompts gave no round with a draft", options.study);
@@ -72,8 +74,8 @@ void print_sizes(const bases::SequoiaTable& table, const bases::RoundCosts& cost
     const bases::SizedTree sized = bases::fastest_tree(table, costs, nodes);
     const double speed = 1e9 * sized.expected_emitted / sized.ns;
     text.add({std::to_string(nodes), std::to_string(sized.tree.depth()), fmt::format("{:.3f}", sized.expected_emitted),
-              fmt::format("{:.3f}", sized.ns * 1e-6), fmt::format("{:.1f}", speed), fmt::format("{:.2f}x", speed / plain),
-              nodes == best ? "fastest" : ""});
+              fmt::format("{:.3f}", sized.ns * 1e-6), fmt::format("{:.1f}", speed),
+              fmt::format("{:.2f}x", speed / plain), nodes == best ? "fastest" : ""});
   }
   util::print_out(text.to_string());
 }
@@ -88,36 +90,41 @@ void write_tree(const std::string& path, const bases::RankTree& tree, const std:
 void optimize(const OptimizeOptions& options) {
   if (options.max_nodes > bases::SequoiaTable::kMostNodes || options.max_depth > bases::SequoiaTable::kMostDepth ||
       options.ranks > bases::SequoiaTable::kMostRanks)
-    fail("--max-nodes, --max-depth and --ranks are at most {}, {} and {}", bases::SequoiaTable::kMostNodes, bases::SequoiaTable::kMostDepth,
-         bases::SequoiaTable::kMostRanks);
+    fail("--max-nodes, --max-depth and --ranks are at most {}, {} and {}", bases::SequoiaTable::kMostNodes,
+         bases::SequoiaTable::kMostDepth, bases::SequoiaTable::kMostRanks);
   const study::Cell cell = load_cell(options);
   cell::ModelPool pool("results/.models");
-  const cell::CellSetup setup =
-      cell::set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool, {.costs = cell::Costs::Assumed});
+  const cell::CellSetup setup = cell::set_up_cell(cell, std::filesystem::path(options.study).parent_path(), pool,
+                                                  {.costs = cell::Costs::Assumed});
   kernels::use_threads(cell.run.threads);
   if (!setup.timed()) fail("{}: a recorded answer has no times, so no size is the fastest", options.study);
   const analysis::RankCounts counts = measure(options, cell, setup);
-  util::print_out(fmt::format("accepted by rank, over {}: {}\n\n", counted(counts.rounds, "round"), rates_text(counts)));
+  util::print_out(
+      fmt::format("accepted by rank, over {}: {}\n\n", counted(counts.rounds, "round"), rates_text(counts)));
 
   BuildContext context;
   context.row_costs = [&]() -> std::shared_ptr<const cost::RowCosts> {
-    auto measured = pool.row_costs(setup.target_folder, setup.draft_folder, cell::load_options(cell.model.dtype, cell.model.device));
+    auto measured = pool.row_costs(setup.target_folder, setup.draft_folder,
+                                   cell::load_options(cell.model.dtype, cell.model.device));
     if (options.row_cost == "measured") return measured;
-    return std::make_shared<const cost::RowCosts>(std::vector{measured->target_points().front()}, measured->draft_points());
+    return std::make_shared<const cost::RowCosts>(std::vector{measured->target_points().front()},
+                                                  measured->draft_points());
   };
   const bases::RoundCosts costs(context, options.draft_cost);
   const bases::SequoiaTable table(counts.rates(), options.max_nodes, options.max_depth);
   const bases::SizedTree fastest = bases::fastest_tree(table, costs);
   print_sizes(table, costs, fastest.tree.nodes());
   util::print_out(
-      "\npredicted from the acceptance by rank and from the measured cost of forwards; verifying and the loop are not counted\n");
-  if (fastest.tree.nodes() == 0) return util::print_out(fmt::format("no tree pays on this machine; {} was not written\n", options.out));
-  write_tree(
-      options.out, fastest.tree,
-      fmt::format("A tree of {} for {}; accepted by rank: {}", counted(fastest.tree.nodes(), "node"), options.study, rates_text(counts)));
-  util::print_out(
-      fmt::format("{} has {}; it is used with --set {}\n", options.out, counted(fastest.tree.nodes(), "node"),
-                  util::shell_quoted("pipeline.tree={type: static, file: " + ConfigValue::scalar(options.out).to_flow() + "}")));
+      "\npredicted from the acceptance by rank and from the measured cost of forwards; verifying and the loop are not "
+      "counted\n");
+  if (fastest.tree.nodes() == 0)
+    return util::print_out(fmt::format("no tree pays on this machine; {} was not written\n", options.out));
+  write_tree(options.out, fastest.tree,
+             fmt::format("A tree of {} for {}; accepted by rank: {}", counted(fastest.tree.nodes(), "node"),
+                         options.study, rates_text(counts)));
+  util::print_out(fmt::format(
+      "{} has {}; it is used with --set {}\n", options.out, counted(fastest.tree.nodes(), "node"),
+      util::shell_quoted("pipeline.tree={type: static, file: " + ConfigValue::scalar(options.out).to_flow() + "}")));
 }
 
 }  // namespace
@@ -126,21 +133,24 @@ void add_tree_command(util::Command app) {
   auto options = std::make_shared<OptimizeOptions>();
   util::Command command = app.add_command("tree", "Shapes of draft trees");
   command.require_command();
-  util::Command best =
-      command.add_command("optimize", "measure a study's acceptance by rank, and write the fastest tree on this machine (Sequoia)");
-  best.add("study", options->study, "the study's YAML file; one cell, whose drafter makes trees", {.type = "STUDY.yaml", .required = true});
+  util::Command best = command.add_command(
+      "optimize", "measure a study's acceptance by rank, and write the fastest tree on this machine (Sequoia)");
+  best.add("study", options->study, "the study's YAML file; one cell, whose drafter makes trees",
+           {.type = "STUDY.yaml", .required = true});
   best.add("--out", options->out, "the tree's file, for the tree policy `static`", {.type = "FILE", .required = true});
   best.add("--set", options->overrides, "override a value: a.b=c (repeatable)", {.type = "PATH=VALUE"});
   study::add_oversubscribe_flag(best, options->oversubscribe);
-  best.add("--limit", options->limit, "maximum number of prompts, from the first one on; 0: all (workload.limit)", {.type = "N", .min = 0});
+  best.add("--limit", options->limit, "maximum number of prompts, from the first one on; 0: all (workload.limit)",
+           {.type = "N", .min = 0});
   best.add("--max-nodes", options->max_nodes, "of the tree", {.type = "N", .show_default = true, .min = 1});
   best.add("--max-depth", options->max_depth, "of the tree", {.type = "N", .show_default = true, .min = 1});
-  best.add("--ranks", options->ranks, "siblings whose acceptance is measured", {.type = "N", .show_default = true, .min = 1});
+  best.add("--ranks", options->ranks, "siblings whose acceptance is measured",
+           {.type = "N", .show_default = true, .min = 1});
   best.add("--row-cost", options->row_cost,
            "measured, or flat: the target's rows cost nothing but the first, as on a machine with compute to spare",
            {.show_default = true, .choices = {"measured", "flat"}});
-  best.add("--draft-cost", options->draft_cost, "a level of the draft in units of a plain round; without it the draft model is measured",
-           {.type = "C"});
+  best.add("--draft-cost", options->draft_cost,
+           "a level of the draft in units of a plain round; without it the draft model is measured", {.type = "C"});
   best.run([options] { optimize(*options); });
 }
 

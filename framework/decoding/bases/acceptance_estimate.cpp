@@ -5,9 +5,11 @@
 namespace foretell::bases {
 
 void AcceptanceOptions::declare(Parameters& p) {
-  p.add("prior_acceptance", prior_rate, "acceptance that is assumed before anything was observed", {.min = 0, .max = 1});
+  p.add("prior_acceptance", prior_rate, "acceptance that is assumed before anything was observed",
+        {.min = 0, .max = 1});
   p.add("prior_weight", prior_weight, "observed tokens that this assumption counts for", {.min = 0.01, .max = 1e6});
-  p.add("memory", memory, "weight of what was observed before at every new observation; 1 never forgets", {.min = 0.5, .max = 1});
+  p.add("memory", memory, "weight of what was observed before at every new observation; 1 never forgets",
+        {.min = 0.5, .max = 1});
 }
 
 void AcceptanceEstimate::observe(const RoundRecord& record) {

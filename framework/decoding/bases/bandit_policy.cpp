@@ -12,16 +12,20 @@ constexpr double kMadeUpVariance = 1.0;
 }  // namespace
 
 void BanditOptions::declare(Parameters& p) {
-  p.add("depths", depths, "the arms: draft lengths, 0 for no speculation; those beyond the drafter's limit are left out",
+  p.add("depths", depths,
+        "the arms: draft lengths, 0 for no speculation; those beyond the drafter's limit are left out",
         {.min = 0, .max = 4096, .aliases = {"arms"}});
-  p.add("reward", reward, "tokens by measured time, or by the time that the rows should take", {.choices = {"measured", "modelled"}});
+  p.add("reward", reward, "tokens by measured time, or by the time that the rows should take",
+        {.choices = {"measured", "modelled"}});
   p.add("seed", seed, "of the policy's own draws");
   planning.declare(p);
   std::vector<int> sorted = depths;
   std::sort(sorted.begin(), sorted.end());
-  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) throw Error(p.where(), "depths: an entry is there twice");
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    throw Error(p.where(), "depths: an entry is there twice");
   if (sorted.empty() || sorted.front() != 0)
-    throw Error(p.where(), "depths: 0 (no speculation) must be among them, or a drafter that never helps could not be left alone");
+    throw Error(p.where(),
+                "depths: 0 (no speculation) must be among them, or a drafter that never helps could not be left alone");
 }
 
 void SpeedStatistics::add(double tokens, double time) {
@@ -46,10 +50,14 @@ double SpeedStatistics::error() const {
 }
 
 BanditPolicy::BanditPolicy(const BanditOptions& options, const BuildContext& context)
-    : options_(options), modelled_(options.reward == "modelled"), account_(context, options.planning), limit_(options.planning.loss) {}
+    : options_(options),
+      modelled_(options.reward == "modelled"),
+      account_(context, options.planning),
+      limit_(options.planning.loss) {}
 
 PhiloxRng BanditPolicy::rng(std::int64_t round) const {
-  return PhiloxRng({static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(round), 0, RngPurpose::Policy});
+  return PhiloxRng(
+      {static_cast<std::uint64_t>(options_.seed), static_cast<std::uint64_t>(round), 0, RngPurpose::Policy});
 }
 
 void BanditPolicy::plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) {
@@ -116,7 +124,8 @@ void BanditPolicy::observe_measured(double tokens, std::int64_t ns, bool reads_a
 
 void SpeedBanditOptions::declare(Parameters& p) {
   BanditOptions::declare(p);
-  p.add("memory", memory, "weight of what was observed before at every new round; 1 never forgets", {.min = 0.9, .max = 1});
+  p.add("memory", memory, "weight of what was observed before at every new round; 1 never forgets",
+        {.min = 0.9, .max = 1});
 }
 
 std::size_t SpeedBandit::choose(std::int64_t round) {

@@ -1,14 +1,17 @@
 // The base of policies that treat draft lengths as the arms of a bandit.
 //
-// Arms are depths, no speculation (0) among them. One arm is played a round, for the whole batch; what comes back is the round's speed: emitted
-// tokens by the time it took, in units of plain decoding, so that arm 0 is about 1. Speeds are compared as a ratio of sums (tokens over time), not
-// as a mean of ratios: throughput is what is wanted, and a fast round of few tokens is not worth more than it took.
+// Arms are depths, no speculation (0) among them. One arm is played a round, for the whole batch; what comes back is
+// the round's speed: emitted tokens by the time it took, in units of plain decoding, so that arm 0 is about 1. Speeds
+// are compared as a ratio of sums (tokens over time), not as a mean of ratios: throughput is what is wanted, and a fast
+// round of few tokens is not worth more than it took.
 //
-// Exploring costs: a round may only be played if LossLimit lets it, else arm 0 is. A round in which a sequence drafts for the first time contains
-// the draft model's reading of the prompt and is not held against the arm; nor is, where times are modelled, any other reading.
+// Exploring costs: a round may only be played if LossLimit lets it, else arm 0 is. A round in which a sequence drafts
+// for the first time contains the draft model's reading of the prompt and is not held against the arm; nor is, where
+// times are modelled, any other reading.
 //
-// Contract: `reward: measured` looks at the clock; `modelled` takes what the round should have taken by the measured cost of n rows, and so depends
-// on these alone. Bounded memory: numbers for each arm, and for each batch size that occurs.
+// Contract: `reward: measured` looks at the clock; `modelled` takes what the round should have taken by the measured
+// cost of n rows, and so depends on these alone. Bounded memory: numbers for each arm, and for each batch size that
+// occurs.
 #pragma once
 
 #include <map>
@@ -35,7 +38,8 @@ class SpeedStatistics {
   double rounds() const { return rounds_; }
   double speed() const { return tokens_ / time_; }      // of at least one round
   double mean_time() const { return time_ / rounds_; }  // likewise
-  // Standard deviation of speed() as an estimate. A round that was one token off is added, or a first few equal rounds would look certain.
+  // Standard deviation of speed() as an estimate. A round that was one token off is added, or a first few equal rounds
+  // would look certain.
   double error() const;
 
  private:
@@ -79,7 +83,8 @@ class BanditPolicy : public DraftPolicy {
   bool drafted_before_ = false;
 };
 
-// Bandits that keep the speed of every arm and play the one with the highest index. Older rounds fade by `memory`, for a workload that changes.
+// Bandits that keep the speed of every arm and play the one with the highest index. Older rounds fade by `memory`, for
+// a workload that changes.
 struct SpeedBanditOptions : BanditOptions {
   double memory = 0.999;
   void declare(Parameters& p);
@@ -87,7 +92,8 @@ struct SpeedBanditOptions : BanditOptions {
 
 class SpeedBandit : public BanditPolicy {
  protected:
-  SpeedBandit(const SpeedBanditOptions& options, const BuildContext& context) : BanditPolicy(options, context), memory_(options.memory) {}
+  SpeedBandit(const SpeedBanditOptions& options, const BuildContext& context)
+      : BanditPolicy(options, context), memory_(options.memory) {}
   // `total` rounds of all arms; the first of equal indexes is played.
   virtual double index(const SpeedStatistics& arm, double total, PhiloxRng& random) const = 0;
 

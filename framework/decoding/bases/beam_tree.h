@@ -1,7 +1,8 @@
 // Trees that follow the most probable paths of each draft.
 //
-// Contract: path probabilities are those of the draft, at temperature 1 where it is greedy. A child's is never above its parent's, so the N most
-// probable nodes hold all their ancestors; among equals the earlier node wins, which keeps that true.
+// Contract: path probabilities are those of the draft, at temperature 1 where it is greedy. A child's is never above
+// its parent's, so the N most probable nodes hold all their ancestors; among equals the earlier node wins, which keeps
+// that true.
 #pragma once
 
 #include <span>
@@ -21,8 +22,9 @@ struct BeamTreeOptions {
   void declare(Parameters& p);
 };
 
-// The expansion of EAGLE-2 (Li et al. 2024, arXiv 2406.16858): on every level the top_k most probable nodes get top_k children each; of all that
-// was drafted the total_tokens - 1 most probable nodes are scored, the anchor being the last one.
+// The expansion of EAGLE-2 (Li et al. 2024, arXiv 2406.16858): on every level the top_k most probable nodes get top_k
+// children each; of all that was drafted the total_tokens - 1 most probable nodes are scored, the anchor being the last
+// one.
 class BeamTree : public TreePolicy {
  public:
   explicit BeamTree(const BeamTreeOptions& options) : options_(options) {}

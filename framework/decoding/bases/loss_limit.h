@@ -1,9 +1,10 @@
 // Bounds what speculation may lose against plain decoding, whatever a policy thinks of it.
 //
-// A policy that learns has to try what it does not know, and a drafter that never helps makes every try a loss. So the time of a run is compared
-// with what plain decoding would have taken for the same tokens; a round may draft only while the loss, with the worst that this round can add,
-// stays below a head start and a share of the plain time (conservative bandits: Wu, Shariff, Lattimore, Szepesvari 2016, arXiv 1602.04282). What
-// speculation has won before may be lost again. A drafter that helps never meets the limit.
+// A policy that learns has to try what it does not know, and a drafter that never helps makes every try a loss. So the
+// time of a run is compared with what plain decoding would have taken for the same tokens; a round may draft only while
+// the loss, with the worst that this round can add, stays below a head start and a share of the plain time
+// (conservative bandits: Wu, Shariff, Lattimore, Szepesvari 2016, arXiv 1602.04282). What speculation has won before
+// may be lost again. A drafter that helps never meets the limit.
 //
 // Contract: all times in units of a plain token: what one round of plain decoding takes.
 #pragma once
@@ -37,9 +38,9 @@ class LossLimit {
   double lost_ = 0, tokens_ = 0;
 };
 
-// When a policy that has stopped to draft looks again whether it should: after `first` rounds, then each time twice as late, up to `last` rounds. A
-// try that is accepted is followed by another at once, but for so many in a row: a drafter may be right and still too dear, and that is known by
-// then.
+// When a policy that has stopped to draft looks again whether it should: after `first` rounds, then each time twice as
+// late, up to `last` rounds. A try that is accepted is followed by another at once, but for so many in a row: a drafter
+// may be right and still too dear, and that is known by then.
 class ProbeSchedule {
  public:
   explicit ProbeSchedule(int first = 16, int last = 512) : last_(last), wait_(first) {}

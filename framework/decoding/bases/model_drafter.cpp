@@ -30,14 +30,16 @@ void ModelDraftOptions::declare(Parameters& p) {
 
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter) {
   std::string path = !option.empty() ? context.file(option) : context.draft_model.value_or("");
-  if (path.empty()) fail("drafter '{}' needs a draft checkpoint: give model.draft in the study or 'model' here", drafter);
+  if (path.empty())
+    fail("drafter '{}' needs a draft checkpoint: give model.draft in the study or 'model' here", drafter);
   return path;
 }
 
-std::shared_ptr<const model::LanguageModel> load_draft(const std::string& option, const BuildContext& context, const char* drafter) {
+std::shared_ptr<const model::LanguageModel> load_draft(const std::string& option, const BuildContext& context,
+                                                       const char* drafter) {
   const std::string path = draft_checkpoint(option, context, drafter);
-  return decoding::in_target_ids(context.load_model(path), context.vocab, context.shared_ids ? context.shared_ids(path) : std::nullopt,
-                                 path);
+  return decoding::in_target_ids(context.load_model(path), context.vocab,
+                                 context.shared_ids ? context.shared_ids(path) : std::nullopt, path);
 }
 
 // What the model says of the rows that are looked at next.
@@ -88,11 +90,14 @@ struct ModelDrafter::Growth {
   }
 };
 
-ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model, const BuildContext& context,
-                           std::optional<VocabularyMap> vocabulary)
-    : options_(std::move(options)), model_(std::move(model)), vocabulary_(std::move(vocabulary)), target_vocab_(context.vocab) {
-  FORETELL_CHECK(vocabulary_ || model_->config().vocab_size == target_vocab_, "{} tokens, the target has {}", model_->config().vocab_size,
-                 target_vocab_);
+ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model,
+                           const BuildContext& context, std::optional<VocabularyMap> vocabulary)
+    : options_(std::move(options)),
+      model_(std::move(model)),
+      vocabulary_(std::move(vocabulary)),
+      target_vocab_(context.vocab) {
+  FORETELL_CHECK(vocabulary_ || model_->config().vocab_size == target_vocab_, "{} tokens, the target has {}",
+                 model_->config().vocab_size, target_vocab_);
   if (context.tree) shape_ = Registry<TreePolicy>::instance().make(*context.tree, context);
 }
 
@@ -118,19 +123,25 @@ void DraftCacheOption::declare(Parameters& p) {
   where = p.where();
 }
 
-void ModelDrafter::draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache, const char* drafter) {
+void ModelDrafter::draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache,
+                                    const char* drafter) {
   const bool watches = policy && policy->wants_weights(), grows = rows_drafted() > limits().nodes;
   if (cache.choice == "target" && watches)
-    fail_at(cache.where, "{}: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own",
-            drafter);
+    fail_at(
+        cache.where,
+        "{}: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own",
+        drafter);
   if (cache.choice == "target" && grows)
-    fail_at(cache.where, "{}: the tree grows {}, the target's cache has room for the {} that are scored: expected cache: own", drafter,
-            counted(rows_drafted(), "node"), limits().nodes);
+    fail_at(cache.where,
+            "{}: the tree grows {}, the target's cache has room for the {} that are scored: expected cache: own",
+            drafter, counted(rows_drafted(), "node"), limits().nodes);
   attention_ = std::move(policy);
   cache_ = cache.choice == "own" || watches || grows ? DraftCache::Own : DraftCache::Targets;
 }
 
-int ModelDrafter::rows_drafted() const { return shape_ ? std::max(shape_->limits().nodes, shape_->grown_nodes()) : limits().nodes; }
+int ModelDrafter::rows_drafted() const {
+  return shape_ ? std::max(shape_->limits().nodes, shape_->grown_nodes()) : limits().nodes;
+}
 
 void ModelDrafter::begin(SlotId slot, const PromptView& prompt) {
   SessionAttention attention{attention_ ? attention_->fresh() : nullptr, static_cast<int>(prompt.tokens.size())};
@@ -141,7 +152,8 @@ void ModelDrafter::begin(SlotId slot, const PromptView& prompt) {
   }
   // A text may take more of the draft's tokens than of the target's: then its context is what bounds it.
   const int context = model_->config().context;
-  const auto reach = (static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens) * (vocabulary_ ? 4 : 1);
+  const auto reach =
+      (static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens) * (vocabulary_ ? 4 : 1);
   const int capacity = static_cast<int>(std::min<std::int64_t>(reach, context)) + rows_drafted() + 1;
   sequences_.emplace(slot, Sequence(ModelSession(*model_, capacity, std::move(attention))));
 }
@@ -152,7 +164,8 @@ std::vector<DraftTree> ModelDrafter::draft(std::span<const DraftContext> batch) 
   for (const DraftContext& context : batch) {
     SamplingOptions sampling = context.sampler.options();
     if (options_.temperature) sampling.temperature = *options_.temperature;
-    all.push_back({context, sequences_.at(context.slot), Sampler(sampling, context.vocab), DraftTree(context.committed.back())});
+    all.push_back(
+        {context, sequences_.at(context.slot), Sampler(sampling, context.vocab), DraftTree(context.committed.back())});
   }
   Level level;
   std::vector<Growth*> active = start(all, level);
@@ -170,7 +183,8 @@ std::vector<DraftTree> ModelDrafter::draft(std::span<const DraftContext> batch) 
 
 TokenSpan ModelDrafter::own_tokens(Sequence& sequence, TokenSpan committed) const {
   if (!vocabulary_) return committed;
-  const auto same = std::mismatch(sequence.source.begin(), sequence.source.end(), committed.begin(), committed.end()).first;
+  const auto same =
+      std::mismatch(sequence.source.begin(), sequence.source.end(), committed.begin(), committed.end()).first;
   const auto kept = static_cast<std::size_t>(same - sequence.source.begin());
   sequence.source.assign(committed.begin(), committed.end());
   sequence.ends.resize(kept);
@@ -259,7 +273,8 @@ int ModelDrafter::add_level(Growth& growth, int depth, Level& level, int first_r
   std::vector<NodeId> children;
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const int width = std::min(widths[i], limit - (growth.tree.size() - 1));
-    if (width > 0) add_children(growth, growth.frontier[i], level, first_row + static_cast<int>(i), width, laws[i], children);
+    if (width > 0)
+      add_children(growth, growth.frontier[i], level, first_row + static_cast<int>(i), width, laws[i], children);
   }
   if (shape_ && shape_->beam()) growth.keep_most_probable(*shape_->beam(), children);
   growth.frontier = std::move(children);
@@ -276,11 +291,13 @@ int ModelDrafter::node_limit(const Growth& growth) const {
 
 bool ModelDrafter::chooses(const Growth& growth) const { return growth.sampler.greedy() || options_.method == "top_k"; }
 
-bool ModelDrafter::wants_laws(const Growth& growth) const { return growth.context.policy.wants_laws() || (shape_ && shape_->wants_laws()); }
+bool ModelDrafter::wants_laws(const Growth& growth) const {
+  return growth.context.policy.wants_laws() || (shape_ && shape_->wants_laws());
+}
 
 // The states' row of the first frontier node is `first_row`.
-std::vector<int> ModelDrafter::plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws, Level& level,
-                                          int first_row) {
+std::vector<int> ModelDrafter::plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws,
+                                          Level& level, int first_row) {
   std::vector<FrontierNode> nodes;
   std::size_t best = 0;
   for (std::size_t i = 0; i < growth.frontier.size(); ++i) {
@@ -300,15 +317,17 @@ std::vector<int> ModelDrafter::plan_level(Growth& growth, int depth, const std::
   if (!growth.context.policy.go_on(step)) return std::vector<int>(nodes.size(), 0);
   if (!shape_) return std::vector<int>(nodes.size(), 1);
   growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
-  return shape_->expand({depth, nodes, node_limit(growth) - (growth.tree.size() - 1), growth.tree, growth.path_probability});
+  return shape_->expand(
+      {depth, nodes, node_limit(growth) - (growth.tree.size() - 1), growth.tree, growth.path_probability});
 }
 
-void ModelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int index, int width, const std::optional<Law>& ranking,
-                                std::vector<NodeId>& children) {
+void ModelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int index, int width,
+                                const std::optional<Law>& ranking, std::vector<NodeId>& children) {
   const auto note = [&](NodeId node, double probability) {
     if (std::find(children.begin(), children.end(), node) == children.end()) children.push_back(node);
     growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
-    growth.path_probability[static_cast<std::size_t>(node)] = growth.path_probability[static_cast<std::size_t>(parent)] * probability;
+    growth.path_probability[static_cast<std::size_t>(node)] =
+        growth.path_probability[static_cast<std::size_t>(parent)] * probability;
   };
   if (chooses(growth)) {
     for (const Token token : top_tokens(growth, parent, level, index, width))
@@ -325,7 +344,8 @@ void ModelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int
   }
 }
 
-std::vector<Token> ModelDrafter::top_tokens(const Growth& growth, NodeId node, Level& level, int index, int width) const {
+std::vector<Token> ModelDrafter::top_tokens(const Growth& growth, NodeId node, Level& level, int index,
+                                            int width) const {
   if (growth.sampler.adjusts()) return highest(growth.adjusted(node, row(level, index)), width);
   if (width == 1 && !vocabulary_) return {level.logits.argmax(index)};
   return highest(row(level, index), width);
@@ -339,7 +359,8 @@ DraftTree ModelDrafter::select(Growth growth) {
   const int nodes = growth.context.budget.nodes;
   const std::vector<NodeId> kept = shape_->select(tree, growth.path_probability, nodes);
   if (kept.empty()) {
-    FORETELL_CHECK(tree.size() - 1 <= nodes, "the tree policy grew {} nodes and chose none; {} are allowed", tree.size() - 1, nodes);
+    FORETELL_CHECK(tree.size() - 1 <= nodes, "the tree policy grew {} nodes and chose none; {} are allowed",
+                   tree.size() - 1, nodes);
     return std::move(growth.tree);
   }
   return tree.pruned(kept);

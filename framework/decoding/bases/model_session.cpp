@@ -33,8 +33,8 @@ int ModelSession::align(TokenSpan prefix) {
   if (common == tokens_.size()) {
     NodeId at = kAnchor;
     while (common < most) {
-      const auto next =
-          std::find_if(drafted_.begin(), drafted_.end(), [&](const DraftNode& n) { return n.parent == at && n.token == prefix[common]; });
+      const auto next = std::find_if(drafted_.begin(), drafted_.end(),
+                                     [&](const DraftNode& n) { return n.parent == at && n.token == prefix[common]; });
       if (next == drafted_.end()) break;
       const auto row = static_cast<int>(next - drafted_.begin());
       kept.push_back(row);
@@ -69,11 +69,13 @@ model::ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
   }
   parents_.assign(1, kAnchor);
   for (const DraftNode& node : drafted_) parents_.push_back(node.parent);
-  return {TokenSpan(pending_), model::TreeShape{parents_, held}, cache_, model::LogitRows::All, attention(tokens_.size())};
+  return {TokenSpan(pending_), model::TreeShape{parents_, held}, cache_, model::LogitRows::All,
+          attention(tokens_.size())};
 }
 
 model::ForwardItem ModelSession::extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes) {
-  FORETELL_CHECK(drafted_.empty() && !tokens.empty(), "{} drafted rows are in the way of {} tokens", drafted_.size(), tokens.size());
+  FORETELL_CHECK(drafted_.empty() && !tokens.empty(), "{} drafted rows are in the way of {} tokens", drafted_.size(),
+                 tokens.size());
   const auto anchor = static_cast<NodeId>(tokens.size()) - 1;
   pending_.assign(tokens.begin(), tokens.end());
   const model::ItemAttention seen = attention(tokens_.size());

@@ -1,11 +1,12 @@
 // A draft model with the cache of one sequence: its own, or the target's, lent for a draft.
 //
-// Contract: the cache is *pulled* into step. align(prefix) keeps whatever rows are on the committed path, drafted ones included, and drops the
-// rest; what is missing is then forwarded with extend(). So there is no bookkeeping of acceptances, no special case after full acceptance, and a
-// draft model that is not asked costs nothing. extend() and grow() return a ForwardItem for the caller to batch; the rows count as forwarded
-// from then on, so the forward has to follow. Everything a ForwardItem points to lives until the next call.
-// With an attention policy the rows see what it leaves of the cache; rows that begin within the first `prompt` tokens of a cache of our own see
-// everything, as in the released code of such methods.
+// Contract: the cache is *pulled* into step. align(prefix) keeps whatever rows are on the committed path, drafted ones
+// included, and drops the rest; what is missing is then forwarded with extend(). So there is no bookkeeping of
+// acceptances, no special case after full acceptance, and a draft model that is not asked costs nothing. extend() and
+// grow() return a ForwardItem for the caller to batch; the rows count as forwarded from then on, so the forward has to
+// follow. Everything a ForwardItem points to lives until the next call. With an attention policy the rows see what it
+// leaves of the cache; rows that begin within the first `prompt` tokens of a cache of our own see everything, as in the
+// released code of such methods.
 #pragma once
 
 #include <memory>
@@ -27,19 +28,24 @@ class ModelSession {
   ModelSession(const model::LanguageModel& model, int capacity, SessionAttention attention = {})
       : model_(model), own_(model.make_cache(capacity)), cache_(own_.get()), attention_(std::move(attention)) {}
   // Without a cache: one is lent before every draft.
-  ModelSession(const model::LanguageModel& model, SessionAttention attention) : model_(model), attention_(std::move(attention)) {}
+  ModelSession(const model::LanguageModel& model, SessionAttention attention)
+      : model_(model), attention_(std::move(attention)) {}
 
-  // Works on `cache`, of the same model, until the next loan. It holds `prefix` but for its last token; what else it holds is dropped.
+  // Works on `cache`, of the same model, until the next loan. It holds `prefix` but for its last token; what else it
+  // holds is dropped.
   void borrow(model::KvCache& cache, TokenSpan prefix);
 
-  // Keeps the rows that lie on `prefix` (at least one token, all but the last at most). The number of tokens kept; the rest is to be extended.
+  // Keeps the rows that lie on `prefix` (at least one token, all but the last at most). The number of tokens kept; the
+  // rest is to be extended.
   int align(TokenSpan prefix);
   // Rows for `tokens`, each following the one before. Only without drafted rows: align() comes first.
   model::ForwardItem extend(TokenSpan tokens, model::LogitRows logits);
-  // Rows for drafted nodes behind the last extended token, which is row 0 of the tree; node i of all nodes grown so far is row i.
+  // Rows for drafted nodes behind the last extended token, which is row 0 of the tree; node i of all nodes grown so far
+  // is row i.
   model::ForwardItem grow(std::span<const DraftNode> nodes);
 
-  // extend() and grow() in one: rows for `tokens` (at least one), then for nodes of a tree that starts behind the last of them.
+  // extend() and grow() in one: rows for `tokens` (at least one), then for nodes of a tree that starts behind the last
+  // of them.
   model::ForwardItem extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes);
 
   int positions_left() const { return model_.config().context - static_cast<int>(tokens_.size()); }

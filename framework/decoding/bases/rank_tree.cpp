@@ -19,7 +19,8 @@ RankTree read_parents(const ConfigValue& value) {
   for (const ConfigValue& item : value.items()) {
     const std::int64_t parent = read_int(item, "parents");
     if (parent < 0 || parent > tree.nodes())
-      fail_at(item.where(), "parents: node {} has the parent {}, expected 0 (the anchor) or an earlier node", tree.nodes() + 1, parent);
+      fail_at(item.where(), "parents: node {} has the parent {}, expected 0 (the anchor) or an earlier node",
+              tree.nodes() + 1, parent);
     tree.add(static_cast<int>(parent));
   }
   return tree;
@@ -35,10 +36,12 @@ PlacedPath read_path(const ConfigValue& value) {
   if (!value.is_list() || value.items().empty()) fail_at(value.where(), "a path is a list of ranks, such as [0, 1]");
   for (const ConfigValue& item : value.items()) {
     const std::int64_t rank = read_int(item, "rank");
-    if (rank < 0 || rank >= kMostRanks) fail_at(item.where(), "rank {} is out of range, expected 0 to {}", rank, kMostRanks - 1);
+    if (rank < 0 || rank >= kMostRanks)
+      fail_at(item.where(), "rank {} is out of range, expected 0 to {}", rank, kMostRanks - 1);
     path.ranks.push_back(static_cast<int>(rank));
   }
-  if (path.ranks.size() > static_cast<std::size_t>(RankTree::kMostNodes)) fail_at(value.where(), "a path of {} ranks", path.ranks.size());
+  if (path.ranks.size() > static_cast<std::size_t>(RankTree::kMostNodes))
+    fail_at(value.where(), "a path of {} ranks", path.ranks.size());
   return path;
 }
 
@@ -53,9 +56,11 @@ RankTree read_paths(const ConfigValue& value) {
   for (const auto& [ranks, where] : paths) {
     const auto parent = nodes.find({ranks.begin(), ranks.end() - 1});
     if (nodes.count(ranks) > 0) fail_at(where, "the path [{}] is there twice", fmt::join(ranks, ", "));
-    if (parent == nodes.end()) fail_at(where, "the path [{}] begins with one that is not there", fmt::join(ranks, ", "));
+    if (parent == nodes.end())
+      fail_at(where, "the path [{}] begins with one that is not there", fmt::join(ranks, ", "));
     const auto due = static_cast<int>(tree.children(parent->second).size());
-    if (ranks.back() != due) fail_at(where, "the path [{}] is there without its sibling of rank {}", fmt::join(ranks, ", "), due);
+    if (ranks.back() != due)
+      fail_at(where, "the path [{}] is there without its sibling of rank {}", fmt::join(ranks, ", "), due);
     nodes.emplace(ranks, tree.add(parent->second));
   }
   return tree;
@@ -74,9 +79,11 @@ RankTree RankTree::read(const ConfigValue& value) {
     parents = entry.key == "parents";
   }
   if (!list || !list->is_list() || list->items().empty())
-    fail_at(value.where(), "a tree is a list of rank paths ([[0], [1], [0, 0]]), {{paths: ...}} or {{parents: [0, 0, 1]}}");
+    fail_at(value.where(),
+            "a tree is a list of rank paths ([[0], [1], [0, 0]]), {{paths: ...}} or {{parents: [0, 0, 1]}}");
   if (list->items().size() > static_cast<std::size_t>(kMostNodes))
-    fail_at(value.where(), "the tree has {}, at most {} are allowed", counted(list->items().size(), "node"), kMostNodes);
+    fail_at(value.where(), "the tree has {}, at most {} are allowed", counted(list->items().size(), "node"),
+            kMostNodes);
   return parents ? read_parents(*list) : read_paths(*list);
 }
 
@@ -128,7 +135,8 @@ std::vector<int> ShapedTree::expand(const Frontier& frontier) {
     for (const NodeId node : frontier.draft.nodes_to(at.node)) {
       const auto proposals = frontier.draft.proposals(parent);
       const auto rank =
-          std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == node; }) - proposals.begin();
+          std::find_if(proposals.begin(), proposals.end(), [&](const Proposal& p) { return p.node == node; }) -
+          proposals.begin();
       shape_node = shape_.children(shape_node)[static_cast<std::size_t>(rank)];
       parent = node;
     }

@@ -1,8 +1,8 @@
 // A tree given by ranks: which children, counted by how likely the draft holds them, a node has.
 //
-// Contract: node 0 is the anchor, parents come before children, and the children of a node have the ranks 0, 1, 2 ... in order. At most kMostNodes
-// nodes. ShapedTree is a tree policy of that shape. Of siblings drawn with replacement the later ones may be equal to earlier ones: then what hangs
-// on them is missing.
+// Contract: node 0 is the anchor, parents come before children, and the children of a node have the ranks 0, 1, 2 ...
+// in order. At most kMostNodes nodes. ShapedTree is a tree policy of that shape. Of siblings drawn with replacement the
+// later ones may be equal to earlier ones: then what hangs on them is missing.
 #pragma once
 
 #include <filesystem>
@@ -19,7 +19,8 @@ class RankTree {
   static constexpr int kMostNodes = 4096;
 
   RankTree() : children_(1), depth_(1, 0) {}
-  // Reads a list of rank paths ([[0], [1], [0, 0]], as Medusa and EAGLE write them), {paths: such a list} or {parents: [0, 0, 1]} (of node 1, 2,
+  // Reads a list of rank paths ([[0], [1], [0, 0]], as Medusa and EAGLE write them), {paths: such a list} or {parents:
+  // [0, 0, 1]} (of node 1, 2,
   // ...). Paths may come in any order; those they begin with must be there. Every mistake is an Error at its line.
   static RankTree read(const ConfigValue& value);
 

@@ -1,8 +1,10 @@
-// The account of a policy that plans with costs: what a round would take, what the last one took, and whether the next may still lose.
+// The account of a policy that plans with costs: what a round would take, what the last one took, and whether the next
+// may still lose.
 //
-// Contract: begin() in plan(), with the budgets as they arrived; end() in observe(). Times are in units of a plain round of the same batch. A depth
-// is given for each sequence of the batch, 0 for one that does not draft. What the first drafting round of a run spends on reading the prompt is
-// not charged to the loss limit: without it there is nothing to be learned; what later sequences spend on it is.
+// Contract: begin() in plan(), with the budgets as they arrived; end() in observe(). Times are in units of a plain
+// round of the same batch. A depth is given for each sequence of the batch, 0 for one that does not draft. What the
+// first drafting round of a run spends on reading the prompt is not charged to the loss limit: without it there is
+// nothing to be learned; what later sequences spend on it is.
 #pragma once
 
 #include <span>
@@ -22,7 +24,8 @@ struct PlanningOptions {
 
 class RoundAccount {
  public:
-  RoundAccount(const BuildContext& context, const PlanningOptions& options) : costs_(context, options.draft_cost), limit_(options.loss) {}
+  RoundAccount(const BuildContext& context, const PlanningOptions& options)
+      : costs_(context, options.draft_cost), limit_(options.loss) {}
 
   void begin(std::span<const PolicyView> batch, std::span<const DraftBudget> limits);
   int batch() const { return static_cast<int>(sequences_.round().size()); }

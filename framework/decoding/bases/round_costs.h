@@ -1,9 +1,10 @@
 // What a round will take, by the measured cost of n rows.
 //
-// Contract: a round of plain decoding is one forward of as many rows as there are sequences; a round with drafts is one forward of the target over
-// all rows, and for each level of the draft one forward of the draft model. A draft model that was not asked for a while first reads what it has
-// missed, the prompt included: `unread`. Nothing else (verification, the loop) is counted. Where nothing was measured (a recorded answer, a check)
-// forwards cost the same whatever their rows, as the papers assume, and a draft model's a tenth of the target's.
+// Contract: a round of plain decoding is one forward of as many rows as there are sequences; a round with drafts is one
+// forward of the target over all rows, and for each level of the draft one forward of the draft model. A draft model
+// that was not asked for a while first reads what it has missed, the prompt included: `unread`. Nothing else
+// (verification, the loop) is counted. Where nothing was measured (a recorded answer, a check) forwards cost the same
+// whatever their rows, as the papers assume, and a draft model's a tenth of the target's.
 #pragma once
 
 #include <memory>
@@ -18,7 +19,8 @@ namespace foretell::bases {
 
 class RoundCosts {
  public:
-  // `draft_step`: a level of the draft in units of the target's forward of one row; none: measured with the study's draft model.
+  // `draft_step`: a level of the draft in units of the target's forward of one row; none: measured with the study's
+  // draft model.
   RoundCosts(const BuildContext& context, std::optional<double> draft_step);
 
   double score(double rows) const { return rows_->target(rows); }

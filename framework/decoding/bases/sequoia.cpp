@@ -9,16 +9,17 @@ namespace foretell::bases {
 SequoiaTable::SequoiaTable(std::vector<double> acceptance_by_rank, int max_nodes, int max_depth)
     : acceptance_(std::move(acceptance_by_rank)), max_nodes_(max_nodes), max_depth_(max_depth) {
   const auto ranks = static_cast<int>(acceptance_.size());
-  FORETELL_CHECK(max_nodes >= 0 && max_nodes <= kMostNodes && max_depth >= 0 && max_depth <= kMostDepth && ranks <= kMostRanks,
-                 "{} nodes, {} levels, {} ranks", max_nodes, max_depth, ranks);
+  FORETELL_CHECK(
+      max_nodes >= 0 && max_nodes <= kMostNodes && max_depth >= 0 && max_depth <= kMostDepth && ranks <= kMostRanks,
+      "{} nodes, {} levels, {} ranks", max_nodes, max_depth, ranks);
   best_.assign(index(0, max_depth_ + 1, 0), 0.0);
   first_subtree_.assign(best_.size(), 0);
   for (int depth = 1; depth <= max_depth_; ++depth)
     for (int rank = ranks - 1; rank >= 0; --rank)
       for (int nodes = 1; nodes <= max_nodes_; ++nodes)
         for (int subtree = 1; subtree <= nodes; ++subtree) {
-          const double sum =
-              acceptance_[static_cast<std::size_t>(rank)] * (1 + best(subtree - 1, depth - 1, 0)) + best(nodes - subtree, depth, rank + 1);
+          const double sum = acceptance_[static_cast<std::size_t>(rank)] * (1 + best(subtree - 1, depth - 1, 0)) +
+                             best(nodes - subtree, depth, rank + 1);
           double& found = best_[index(nodes, depth, rank)];
           if (sum <= found) continue;
           found = sum;
@@ -28,7 +29,8 @@ SequoiaTable::SequoiaTable(std::vector<double> acceptance_by_rank, int max_nodes
 
 std::size_t SequoiaTable::index(int nodes, int depth, int rank) const {
   const auto ranks = acceptance_.size() + 1;
-  return (static_cast<std::size_t>(depth) * ranks + static_cast<std::size_t>(rank)) * (static_cast<std::size_t>(max_nodes_) + 1) +
+  return (static_cast<std::size_t>(depth) * ranks + static_cast<std::size_t>(rank)) *
+             (static_cast<std::size_t>(max_nodes_) + 1) +
          static_cast<std::size_t>(nodes);
 }
 

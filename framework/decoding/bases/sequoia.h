@@ -1,9 +1,11 @@
-// The tree of the highest expected acceptance of a size and depth (Chen et al. 2024, "Sequoia", arXiv 2402.12374), by dynamic programming.
+// The tree of the highest expected acceptance of a size and depth (Chen et al. 2024, "Sequoia", arXiv 2402.12374), by
+// dynamic programming.
 //
-// Assumption: whether the child of rank b is accepted (those before it were not) has probability p[b], whatever the node. A tree then emits 1 + sum
-// over its nodes of the product of p[rank] along the node's path. With F(m, l) the best of m nodes below a node and l levels, and G(m, l, b) the
-// same where only children from rank b on are left:
-//   F(m, l) = 1 + G(m, l, 0),   G(m, l, b) = max over s of p[b] F(s - 1, l - 1) + G(m - s, l, b + 1), s nodes in that child's subtree
+// Assumption: whether the child of rank b is accepted (those before it were not) has probability p[b], whatever the
+// node. A tree then emits 1 + sum over its nodes of the product of p[rank] along the node's path. With F(m, l) the best
+// of m nodes below a node and l levels, and G(m, l, b) the same where only children from rank b on are left:
+//   F(m, l) = 1 + G(m, l, 0),   G(m, l, b) = max over s of p[b] F(s - 1, l - 1) + G(m - s, l, b + 1), s nodes in that
+//   child's subtree
 //
 // Contract: at most kMostNodes nodes, kMostDepth levels and kMostRanks ranks. O(nodes^2 depth ranks) time.
 #pragma once
@@ -44,7 +46,8 @@ struct SizedTree {
   double ns = 0;  // of a round
 };
 
-// The tree of this size that emits the most a second, over all depths. A level of the draft forwards the nodes of the level before.
+// The tree of this size that emits the most a second, over all depths. A level of the draft forwards the nodes of the
+// level before.
 SizedTree fastest_tree(const SequoiaTable& table, const RoundCosts& costs, int nodes);
 // Of all sizes; no node at all if nothing pays.
 SizedTree fastest_tree(const SequoiaTable& table, const RoundCosts& costs);

@@ -12,8 +12,8 @@
 namespace foretell::kernels::training {
 namespace {
 
-FORETELL_CLONES float norm_row(const float* x, const float* y, const float* gain, std::int64_t width, float eps, float* sum,
-                               float* normed) {
+FORETELL_CLONES float norm_row(const float* x, const float* y, const float* gain, std::int64_t width, float eps,
+                               float* sum, float* normed) {
   float squares = 0;
   if (y) {
 #pragma omp simd reduction(+ : squares)
@@ -61,8 +61,8 @@ FORETELL_CLONES void silu_gate_row(const float* gate, const float* up, float* ou
   for (std::int64_t i = 0; i < width; ++i) out[i] = gate[i] / (1.0f + quick_exp(-gate[i])) * up[i];
 }
 
-FORETELL_CLONES void silu_gate_row_backward(const float* gate, const float* up, const float* d_out, float* d_gate, float* d_up,
-                                            std::int64_t width) {
+FORETELL_CLONES void silu_gate_row_backward(const float* gate, const float* up, const float* d_out, float* d_gate,
+                                            float* d_up, std::int64_t width) {
 #pragma omp simd
   for (std::int64_t i = 0; i < width; ++i) {
     const float sigmoid = 1.0f / (1.0f + quick_exp(-gate[i]));
@@ -71,9 +71,10 @@ FORETELL_CLONES void silu_gate_row_backward(const float* gate, const float* up, 
   }
 }
 
-// (a, b) -> (a cos - b sin, b cos + a sin) (Su et al. 2021, arXiv 2104.09864, equation 34); `direction` -1 turns back. in and out may be the same.
-inline __attribute__((always_inline)) void rotate_head(const float* in, float* out, const HeadLayout& layout, const RotaryView& rotary,
-                                                       std::int64_t row, float direction) {
+// (a, b) -> (a cos - b sin, b cos + a sin) (Su et al. 2021, arXiv 2104.09864, equation 34); `direction` -1 turns back.
+// in and out may be the same.
+inline __attribute__((always_inline)) void rotate_head(const float* in, float* out, const HeadLayout& layout,
+                                                       const RotaryView& rotary, std::int64_t row, float direction) {
   const std::int64_t step = layout.interleaved ? 2 : 1;
   const std::int64_t apart = layout.interleaved ? 1 : rotary.pairs;
   const float* cosines = rotary.cosines + row * rotary.pairs;
@@ -88,7 +89,8 @@ inline __attribute__((always_inline)) void rotate_head(const float* in, float* o
   if (in != out) std::copy(in + 2 * rotary.pairs, in + layout.head_dim, out + 2 * rotary.pairs);
 }
 
-FORETELL_CLONES void split_row(const HeadLayout& layout, const RotaryView& rotary, std::int64_t row, const float* qkv, float* const* out) {
+FORETELL_CLONES void split_row(const HeadLayout& layout, const RotaryView& rotary, std::int64_t row, const float* qkv,
+                               float* const* out) {
   const std::int64_t dim = layout.head_dim, group = layout.heads / layout.kv_heads;
   const float* keys = qkv + layout.heads * dim;
   const float* values = keys + layout.kv_heads * dim;
@@ -99,11 +101,13 @@ FORETELL_CLONES void split_row(const HeadLayout& layout, const RotaryView& rotar
   }
 }
 
-FORETELL_CLONES void join_row(const HeadLayout& layout, const RotaryView& rotary, std::int64_t row, const float* const* in, float* d_qkv) {
+FORETELL_CLONES void join_row(const HeadLayout& layout, const RotaryView& rotary, std::int64_t row,
+                              const float* const* in, float* d_qkv) {
   const std::int64_t dim = layout.head_dim, group = layout.heads / layout.kv_heads;
   float* keys = d_qkv + layout.heads * dim;
   float* values = keys + layout.kv_heads * dim;
-  for (std::int64_t h = 0; h < layout.heads; ++h) rotate_head(in[0] + h * dim, d_qkv + h * dim, layout, rotary, row, -1);
+  for (std::int64_t h = 0; h < layout.heads; ++h)
+    rotate_head(in[0] + h * dim, d_qkv + h * dim, layout, rotary, row, -1);
   for (std::int64_t h = 0; h < layout.kv_heads; ++h) {
     for (std::int64_t i = 0; i < dim; ++i) {
       float key = 0, value = 0;
@@ -120,7 +124,8 @@ FORETELL_CLONES void join_row(const HeadLayout& layout, const RotaryView& rotary
 
 }  // namespace
 
-void norm_forward(const NormRows& shape, const float* x, const float* y, float eps, float* sum, float* normed, float* rstd) {
+void norm_forward(const NormRows& shape, const float* x, const float* y, float eps, float* sum, float* normed,
+                  float* rstd) {
   const std::int64_t width = shape.width;
   at::parallel_for(0, shape.rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
@@ -130,15 +135,16 @@ void norm_forward(const NormRows& shape, const float* x, const float* y, float e
   });
 }
 
-void norm_backward(const NormRows& shape, const float* sum, const float* rstd, const float* d_sum, const float* d_normed, float* d_x,
-                   float* d_gain) {
+void norm_backward(const NormRows& shape, const float* sum, const float* rstd, const float* d_sum,
+                   const float* d_normed, float* d_x, float* d_gain) {
   const std::int64_t width = shape.width;
   std::vector<float> parts(static_cast<std::size_t>(at::get_num_threads() * width), 0.0f);
   at::parallel_for(0, shape.rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
     float* part = parts.data() + at::get_thread_num() * width;
     for (std::int64_t row = begin; row < end; ++row) {
       const std::int64_t at = row * width;
-      norm_row_backward({sum + at, d_sum ? d_sum + at : nullptr, d_normed + at, d_x + at, part}, shape.gain, width, rstd[row]);
+      norm_row_backward({sum + at, d_sum ? d_sum + at : nullptr, d_normed + at, d_x + at, part}, shape.gain, width,
+                        rstd[row]);
     }
   });
   std::fill_n(d_gain, width, 0.0f);
@@ -162,7 +168,8 @@ void silu_gate_backward(std::int64_t rows, std::int64_t width, const float* x, c
 }
 
 void split_heads(const HeadLayout& layout, const RotaryView& rotary, const float* qkv, float* q, float* k, float* v) {
-  const std::int64_t in = (layout.heads + 2 * layout.kv_heads) * layout.head_dim, width = layout.heads * layout.head_dim;
+  const std::int64_t in = (layout.heads + 2 * layout.kv_heads) * layout.head_dim,
+                     width = layout.heads * layout.head_dim;
   at::parallel_for(0, rotary.rows, grain(in), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       float* const out[] = {q + row * width, k + row * width, v + row * width};
@@ -171,9 +178,10 @@ void split_heads(const HeadLayout& layout, const RotaryView& rotary, const float
   });
 }
 
-void join_heads_backward(const HeadLayout& layout, const RotaryView& rotary, const float* d_q, const float* d_k, const float* d_v,
-                         float* d_qkv) {
-  const std::int64_t out = (layout.heads + 2 * layout.kv_heads) * layout.head_dim, width = layout.heads * layout.head_dim;
+void join_heads_backward(const HeadLayout& layout, const RotaryView& rotary, const float* d_q, const float* d_k,
+                         const float* d_v, float* d_qkv) {
+  const std::int64_t out = (layout.heads + 2 * layout.kv_heads) * layout.head_dim,
+                     width = layout.heads * layout.head_dim;
   at::parallel_for(0, rotary.rows, grain(out), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* const in[] = {d_q + row * width, d_k + row * width, d_v + row * width};

@@ -36,7 +36,8 @@ struct RowSums {
 };
 
 // The sums of e^s, e^(s / T) and e^(t / T), each with its largest exponent at 0.
-FORETELL_CLONES RowSums distill_sums(const float* student, const float* teacher, std::int64_t vocab, const float* largest, float inverse) {
+FORETELL_CLONES RowSums distill_sums(const float* student, const float* teacher, std::int64_t vocab,
+                                     const float* largest, float inverse) {
   float plain = 0, soft = 0, other = 0;
 #pragma omp simd reduction(+ : plain, soft, other)
   for (std::int64_t i = 0; i < vocab; ++i) {
@@ -51,7 +52,8 @@ struct MixRow {
   float ce, kl, tvd, inverse;  // inverse: 1 / T
 };
 
-// d(ce) = q1, d(T^2 kl) = T (q - p), d(tvd) = q (s - sum s q) / T with s = sign(q - p) / 2; the caller takes ce's target off.
+// d(ce) = q1, d(T^2 kl) = T (q - p), d(tvd) = q (s - sum s q) / T with s = sign(q - p) / 2; the caller takes ce's
+// target off.
 FORETELL_CLONES DistillTerms distill_row(float* student, const float* teacher, std::int64_t vocab, const float* largest,
                                          const MixRow& mix) {
   const float inverse = mix.inverse;
@@ -69,20 +71,24 @@ FORETELL_CLONES DistillTerms distill_row(float* student, const float* teacher, s
 #pragma omp simd
   for (std::int64_t i = 0; i < vocab; ++i) {
     const float centred = student[i] - largest[0];
-    const float q = quick_exp(centred * inverse) / sums.soft, p = quick_exp((teacher[i] - largest[1]) * inverse) / sums.teacher;
+    const float q = quick_exp(centred * inverse) / sums.soft,
+                p = quick_exp((teacher[i] - largest[1]) * inverse) / sums.teacher;
     const float sign = q > p ? 1.0f : q < p ? -1.0f : 0.0f;
-    student[i] = mix.ce * quick_exp(centred) / sums.plain + mix.kl * (q - p) / inverse + mix.tvd * 0.5f * inverse * q * (sign - mean_sign);
+    student[i] = mix.ce * quick_exp(centred) / sums.plain + mix.kl * (q - p) / inverse +
+                 mix.tvd * 0.5f * inverse * q * (sign - mean_sign);
   }
   return {std::log(sums.plain), kl / (inverse * inverse), 0.5f * distance};
 }
 
 }  // namespace
 
-double cross_entropy_rows(std::int64_t rows, std::int64_t vocab, float* logits, const std::int64_t* targets, const float* weights) {
+double cross_entropy_rows(std::int64_t rows, std::int64_t vocab, float* logits, const std::int64_t* targets,
+                          const float* weights) {
   std::vector<double> losses(static_cast<std::size_t>(rows));
   at::parallel_for(0, rows, grain(vocab), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      losses[static_cast<std::size_t>(row)] = cross_entropy_row(logits + row * vocab, vocab, targets[row], weights[row]);
+      losses[static_cast<std::size_t>(row)] =
+          cross_entropy_row(logits + row * vocab, vocab, targets[row], weights[row]);
     }
   });
   double sum = 0;
@@ -104,7 +110,8 @@ DistillTerms distill_rows(const DistillRows& shape, const DistillMix& mix, float
       const DistillTerms of_row = distill_row(student, teacher, shape.vocab, largest, row_mix);
       student[target] -= row_mix.ce;
       for (std::int64_t i = 0; i < shape.vocab; ++i) student[i] *= weight;
-      terms[static_cast<std::size_t>(row)] = {weight * (of_row.ce - at_target), weight * of_row.kl, weight * of_row.tvd};
+      terms[static_cast<std::size_t>(row)] = {weight * (of_row.ce - at_target), weight * of_row.kl,
+                                              weight * of_row.tvd};
     }
   });
   DistillTerms sum;

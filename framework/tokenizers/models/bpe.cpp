@@ -30,7 +30,8 @@ void MergeList::join(const MergeCandidate& candidate) {
   tokens_[left] = candidate.merged;
   tokens_[right] = kGone;
   next_[left] = next_[right];
-  if (static_cast<std::size_t>(next_[left]) < tokens_.size()) previous_[static_cast<std::size_t>(next_[left])] = candidate.position;
+  if (static_cast<std::size_t>(next_[left]) < tokens_.size())
+    previous_[static_cast<std::size_t>(next_[left])] = candidate.position;
 }
 
 void MergeList::append_to(Tokens& out) const {

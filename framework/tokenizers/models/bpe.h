@@ -1,7 +1,8 @@
 // Byte-pair merging of one word.
 //
-// Contract: among all neighbouring pairs that may be merged, the one with the lowest rank goes first, the leftmost of equals; O(n log n) in the
-// word's symbols. Immutable; the caller brings the scratch space, so one table serves any number of threads.
+// Contract: among all neighbouring pairs that may be merged, the one with the lowest rank goes first, the leftmost of
+// equals; O(n log n) in the word's symbols. Immutable; the caller brings the scratch space, so one table serves any
+// number of threads.
 #pragma once
 
 #include <cstdint>
@@ -68,7 +69,8 @@ void MergeList::merge_all(Find&& find) {
     queue_.pop();
     if (!still_there(best)) continue;
     join(best);
-    if (previous_[static_cast<std::size_t>(best.position)] >= 0) propose(previous_[static_cast<std::size_t>(best.position)], find);
+    if (previous_[static_cast<std::size_t>(best.position)] >= 0)
+      propose(previous_[static_cast<std::size_t>(best.position)], find);
     propose(best.position, find);
   }
 }

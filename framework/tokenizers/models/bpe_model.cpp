@@ -27,7 +27,8 @@ class BpeModel : public TokenModel {
       dropout->refuse("BPE dropout is not supported; expected null or 0");
     read_vocab_object(json.at("vocab"));
     if (const auto unknown = json.find("unk_token")) read_unknown(*unknown);
-    for (int byte = 0; byte < 256; ++byte) byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
+    for (int byte = 0; byte < 256; ++byte)
+      byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
     read_merges(json.at("merges"));
   }
 
@@ -51,7 +52,9 @@ class BpeModel : public TokenModel {
   }
 
  private:
-  static std::uint64_t key(Token left, Token right) { return static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right); }
+  static std::uint64_t key(Token left, Token right) {
+    return static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
+  }
 
   std::optional<Merge> find_merge(Token left, Token right) const {
     const auto found = merges_.find(key(left, right));
@@ -60,7 +63,8 @@ class BpeModel : public TokenModel {
 
   void read_unknown(const io::JsonView& json) {
     unknown_ = vocab_.id(json.string());
-    // A file may name an unknown token that it never needs; the reference library complains only when it is needed, and so do we.
+    // A file may name an unknown token that it never needs; the reference library complains only when it is needed, and
+    // so do we.
     unknown_text_ = json.string();
   }
 
@@ -97,7 +101,8 @@ class BpeModel : public TokenModel {
     };
     const Token left_id = need(left), right_id = need(right);
     if (right.size() < prefix_.size())
-      json.at(i).refuse(fmt::format("\"{}\" is shorter than the prefix of continuing words", unicode::printable(right)));
+      json.at(i).refuse(
+          fmt::format("\"{}\" is shorter than the prefix of continuing words", unicode::printable(right)));
     const Token merged = need(fmt::format("{}{}", left, right.substr(prefix_.size())));
     merges_[key(left_id, right_id)] = {rank, merged};
   }
@@ -133,7 +138,8 @@ class BpeModel : public TokenModel {
 
   bool has_unknown() const {
     if (unknown_text_ && !unknown_)
-      fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(*unknown_text_));
+      fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary",
+           unicode::printable(*unknown_text_));
     return unknown_.has_value();
   }
 

@@ -22,7 +22,8 @@ void TokenModel::read_vocab_object(const io::JsonView& json) {
   const Location where{fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt};
   for (const auto& [text, id] : json.raw().items()) {
     if (!id.is_number_integer()) fail_at(where, "the id of \"{}\" is not an integer", unicode::printable(text));
-    const bool huge = id.is_number_unsigned() && id.get<std::uint64_t>() >= static_cast<std::uint64_t>(tokenizers::stages::kMaxVocab);
+    const bool huge =
+        id.is_number_unsigned() && id.get<std::uint64_t>() >= static_cast<std::uint64_t>(tokenizers::stages::kMaxVocab);
     vocab_.add(text, huge ? tokenizers::stages::kMaxVocab : id.get<std::int64_t>(), where);
   }
 }
@@ -33,7 +34,8 @@ std::unique_ptr<const TokenModel> make_token_model(const io::JsonView& json) {
   if (type == "Unigram") return make_unigram(json);
   if (type == "WordLevel") return make_word_level(json);
   if (type == "WordPiece") return make_word_piece(json);
-  json.refuse(fmt::format("model '{}' is not supported; supported: BPE, Unigram, WordLevel, WordPiece", unicode::printable(type)));
+  json.refuse(fmt::format("model '{}' is not supported; supported: BPE, Unigram, WordLevel, WordPiece",
+                          unicode::printable(type)));
 }
 
 std::string byte_token(unsigned char byte) { return fmt::format("<0x{:02X}>", byte); }

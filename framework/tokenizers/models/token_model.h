@@ -1,7 +1,7 @@
 // The model of a tokenizer.json: pieces of text to ids.
 //
-// Contract: immutable and thread-safe. tokenize() appends; its time grows with n log n of the text at most (Unigram and WordPiece: times the
-// longest entry of the vocabulary).
+// Contract: immutable and thread-safe. tokenize() appends; its time grows with n log n of the text at most (Unigram and
+// WordPiece: times the longest entry of the vocabulary).
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// The Unigram model of a tokenizer.json (Kudo 2018, arXiv 1804.10959): of all ways to cut a piece into vocabulary entries, the one with the
-// highest sum of scores.
+// The Unigram model of a tokenizer.json (Kudo 2018, arXiv 1804.10959): of all ways to cut a piece into vocabulary
+// entries, the one with the highest sum of scores.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -26,7 +26,8 @@ class UnigramModel : public TokenModel {
         unknown->refuse(fmt::format("{} is not an id of the {}", id, counted(vocab_.size(), "entry", "entries")));
       unknown_ = static_cast<Token>(id);
     }
-    for (int byte = 0; byte < 256; ++byte) byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
+    for (int byte = 0; byte < 256; ++byte)
+      byte_tokens_.push_back(vocab_.id(byte_token(static_cast<unsigned char>(byte))));
   }
 
   std::string name() const override { return "Unigram"; }
@@ -132,6 +133,8 @@ class UnigramModel : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_unigram(const io::JsonView& json) { return std::make_unique<UnigramModel>(json); }
+std::unique_ptr<const TokenModel> make_unigram(const io::JsonView& json) {
+  return std::make_unique<UnigramModel>(json);
+}
 
 }  // namespace foretell::tokenizers::models

@@ -1,4 +1,5 @@
-// The WordLevel and WordPiece models of a tokenizer.json: a piece is one entry, or is covered from the left by the longest entries.
+// The WordLevel and WordPiece models of a tokenizer.json: a piece is one entry, or is covered from the left by the
+// longest entries.
 #include <algorithm>
 
 #include "framework/core/text.h"
@@ -55,7 +56,8 @@ class WordPieceModel : public TokenModel {
       const std::size_t before = out.size();
       if (append_word(pieces.view(range), out)) continue;
       if (!unknown_)
-        fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary", unicode::printable(unknown_text_));
+        fail("the tokenizer needs its unknown token \"{}\", which is not in its vocabulary",
+             unicode::printable(unknown_text_));
       out.resize(before);
       out.push_back(*unknown_);
     }
@@ -90,7 +92,11 @@ class WordPieceModel : public TokenModel {
 
 }  // namespace
 
-std::unique_ptr<const TokenModel> make_word_level(const io::JsonView& json) { return std::make_unique<WordLevelModel>(json); }
-std::unique_ptr<const TokenModel> make_word_piece(const io::JsonView& json) { return std::make_unique<WordPieceModel>(json); }
+std::unique_ptr<const TokenModel> make_word_level(const io::JsonView& json) {
+  return std::make_unique<WordLevelModel>(json);
+}
+std::unique_ptr<const TokenModel> make_word_piece(const io::JsonView& json) {
+  return std::make_unique<WordPieceModel>(json);
+}
 
 }  // namespace foretell::tokenizers::models

@@ -35,10 +35,11 @@ AddedTokens::AddedTokens(const io::JsonView* list, const Vocab& model_vocab, con
   for (std::size_t i = 0; i < list->size(); ++i) add(list->at(i), model_vocab);
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const AddedToken& token = tokens_[i];
-    const std::string text = token.normalized && normalizer != nullptr ? normalizer->apply(token.content) : token.content;
+    const std::string text =
+        token.normalized && normalizer != nullptr ? normalizer->apply(token.content) : token.content;
     if (text.size() > kMaxContent)
-      fail("{}: added token \"{}\" is normalized to {}; at most {} are taken", list->where().to_string(), unicode::printable(token.content),
-           counted(text.size(), "byte"), kMaxContent);
+      fail("{}: added token \"{}\" is normalized to {}; at most {} are taken", list->where().to_string(),
+           unicode::printable(token.content), counted(text.size(), "byte"), kMaxContent);
     if (!text.empty()) (token.normalized ? normalized_ : raw_).insert(text, static_cast<std::int32_t>(i));
   }
 }
@@ -46,7 +47,8 @@ AddedTokens::AddedTokens(const io::JsonView* list, const Vocab& model_vocab, con
 void AddedTokens::add(const io::JsonView& json, const Vocab& model_vocab) {
   const std::string& content = json.at("content").string();
   if (content.size() > kMaxContent)
-    json.refuse(fmt::format("an added token of {}; at most {} are taken", counted(content.size(), "byte"), kMaxContent));
+    json.refuse(
+        fmt::format("an added token of {}; at most {} are taken", counted(content.size(), "byte"), kMaxContent));
   if (content.empty() || vocab_.id(content)) return;  // as the reference library does; the first of two stays
   AddedToken token{content,
                    checked_id(json.at("id").integer(), json.where(), content),
@@ -58,8 +60,8 @@ void AddedTokens::add(const io::JsonView& json, const Vocab& model_vocab) {
   if (const auto in_model = model_vocab.id(content)) {
     token.id = *in_model;  // the model's id is what the model was trained with
   } else if (const std::string* other = model_vocab.text(token.id)) {
-    json.refuse(fmt::format("id {} of \"{}\" is that of \"{}\" in the model's vocabulary", token.id, unicode::printable(content),
-                            unicode::printable(*other)));
+    json.refuse(fmt::format("id {} of \"{}\" is that of \"{}\" in the model's vocabulary", token.id,
+                            unicode::printable(content), unicode::printable(*other)));
   }
   vocab_.add(content, token.id, {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt});
   if (token.special) special_.insert(content);

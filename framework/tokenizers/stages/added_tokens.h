@@ -1,7 +1,8 @@
 // Tokens that are found in the text itself, before the model sees the rest.
 //
-// Contract: matches are taken leftmost, the longest first, and do not overlap. Tokens that are not `normalized` are looked for in the text as it
-// came, the others in what the normalizer makes of the rest (and by their own normalized text).
+// Contract: matches are taken leftmost, the longest first, and do not overlap. Tokens that are not `normalized` are
+// looked for in the text as it came, the others in what the normalizer makes of the rest (and by their own normalized
+// text).
 #pragma once
 
 #include <string>
@@ -38,8 +39,12 @@ class AddedTokens {
   AddedTokens() = default;
   AddedTokens(const io::JsonView* list, const Vocab& model_vocab, const Normalizer* normalizer);
 
-  std::vector<Segment> split_raw(std::string_view text, bool parse_special) const { return split(text, raw_, parse_special); }
-  std::vector<Segment> split_normalized(std::string_view text, bool parse_special) const { return split(text, normalized_, parse_special); }
+  std::vector<Segment> split_raw(std::string_view text, bool parse_special) const {
+    return split(text, raw_, parse_special);
+  }
+  std::vector<Segment> split_normalized(std::string_view text, bool parse_special) const {
+    return split(text, normalized_, parse_special);
+  }
 
   const Vocab& vocab() const { return vocab_; }
   bool is_special(std::string_view content) const { return special_.contains(std::string(content)); }

@@ -14,7 +14,9 @@ std::optional<unsigned char> fallback_byte(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   int value = 0;
   for (const char c : token.substr(3, 2)) {
-    const int digit = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    const int digit = c >= '0' && c <= '9'                     ? c - '0'
+                      : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                               : -1;
     if (digit < 0) return std::nullopt;
     value = value * 16 + digit;
   }
@@ -68,7 +70,9 @@ void ByteLevelStage::finish() {
   next_->finish();
 }
 
-void MetaspaceStage::token(std::string text) { pass(replace_all(std::move(text), replacement_, std::exchange(drop_, false) ? "" : " ")); }
+void MetaspaceStage::token(std::string text) {
+  pass(replace_all(std::move(text), replacement_, std::exchange(drop_, false) ? "" : " "));
+}
 
 void ByteFallbackStage::token(std::string text) {
   if (const auto byte = fallback_byte(text)) {

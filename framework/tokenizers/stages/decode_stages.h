@@ -33,8 +33,8 @@ class JoinBySpace : public DecodeStage {
   bool first_ = true;
 };
 
-// All bytes of all tokens become one text, in which U+FFFD stands for what is not UTF-8. A token with a character that stands for no byte is taken
-// as it is.
+// All bytes of all tokens become one text, in which U+FFFD stands for what is not UTF-8. A token with a character that
+// stands for no byte is taken as it is.
 class ByteLevelStage : public WholeTokenStage {
  public:
   void finish() override;
@@ -50,7 +50,8 @@ class ByteLevelStage : public WholeTokenStage {
 // The replacement character becomes a space, and nothing in the first token.
 class MetaspaceStage : public WholeTokenStage {
  public:
-  MetaspaceStage(std::string replacement, bool drop_in_first) : replacement_(std::move(replacement)), drop_(drop_in_first) {}
+  MetaspaceStage(std::string replacement, bool drop_in_first)
+      : replacement_(std::move(replacement)), drop_(drop_in_first) {}
 
  protected:
   void token(std::string text) override;
@@ -87,7 +88,8 @@ class FuseStage : public DecodeStage {
 // Takes up to `start` and `stop` characters `content` from the ends of each token.
 class StripStage : public DecodeStage {
  public:
-  StripStage(std::string content, std::size_t start, std::size_t stop) : content_(std::move(content)), start_(start), stop_(stop) {}
+  StripStage(std::string content, std::size_t start, std::size_t stop)
+      : content_(std::move(content)), start_(start), stop_(stop) {}
   void begin() override;
   void text(std::string_view part) override;
   void end() override;
@@ -128,7 +130,8 @@ class ReplaceRegexStage : public WholeTokenStage {
   std::string to_;
 };
 
-// Tokens but the first get a space before them or lose the prefix of continuing words; `cleanup` closes up punctuation and contractions.
+// Tokens but the first get a space before them or lose the prefix of continuing words; `cleanup` closes up punctuation
+// and contractions.
 class WordPieceStage : public WholeTokenStage {
  public:
   WordPieceStage(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}

@@ -1,8 +1,8 @@
 // How much longer a tokenizer's file may make a text.
 //
-// Contract: a file may name steps that multiply the text one after the other. Real ones stay below 20 times (a ligature under NFKD, each byte of it
-// then written as a character), so what exceeds kMaxGrowth times the text and kMaxAdded bytes is an Error that names the file; no step
-// builds more than that before it is found.
+// Contract: a file may name steps that multiply the text one after the other. Real ones stay below 20 times (a ligature
+// under NFKD, each byte of it then written as a character), so what exceeds kMaxGrowth times the text and kMaxAdded
+// bytes is an Error that names the file; no step builds more than that before it is found.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ class GrowthLimit {
 
   void check(std::size_t bytes, const Location& where) const {
     if (bytes > kMaxGrowth * text_bytes_ + kMaxAdded)
-      fail_at(where, "makes {} bytes of a text of {}; at most {} times as much and {} bytes are taken", bytes, text_bytes_, kMaxGrowth,
-              kMaxAdded);
+      fail_at(where, "makes {} bytes of a text of {}; at most {} times as much and {} bytes are taken", bytes,
+              text_bytes_, kMaxGrowth, kMaxAdded);
   }
 
  private:

@@ -11,7 +11,9 @@
 namespace foretell::tokenizers::stages {
 namespace {
 
-Location part_of(const io::JsonView& json) { return {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt}; }
+Location part_of(const io::JsonView& json) {
+  return {fmt::format("{}: {}", json.where().to_string(), json.path()), std::nullopt};
+}
 
 // Keeps, drops or rewrites character by character.
 template <class F>
@@ -112,8 +114,9 @@ class ByteLevelNormalizer : public Normalizer {
 };
 
 bool is_cjk(char32_t c) {
-  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
-         (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
 class BertNormalizer : public Normalizer {
@@ -177,20 +180,26 @@ class NormalizerSequence : public Normalizer {
 
 std::unique_ptr<const Normalizer> make_normalizer(const io::JsonView& json) {
   const std::string type = json.type();
-  if (type == "NFC") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = true});
-  if (type == "NFD") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = false});
-  if (type == "NFKC") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = true, .compose = true});
-  if (type == "NFKD") return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = true, .compose = false});
+  if (type == "NFC")
+    return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = true});
+  if (type == "NFD")
+    return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = false, .compose = false});
+  if (type == "NFKC")
+    return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = true, .compose = true});
+  if (type == "NFKD")
+    return std::make_unique<NormalFormNormalizer>(unicode::NormalForm{.compatibility = true, .compose = false});
   if (type == "Lowercase") return std::make_unique<Lowercase>();
   if (type == "StripAccents") return std::make_unique<StripAccents>();
-  if (type == "Strip") return std::make_unique<StripSpace>(json.boolean_or("strip_left", true), json.boolean_or("strip_right", true));
+  if (type == "Strip")
+    return std::make_unique<StripSpace>(json.boolean_or("strip_left", true), json.boolean_or("strip_right", true));
   if (type == "Prepend") return std::make_unique<Prepend>(json.at("prepend").string());
   if (type == "Replace") return std::make_unique<Replace>(json);
   if (type == "ByteLevel") return std::make_unique<ByteLevelNormalizer>();
   if (type == "BertNormalizer") return std::make_unique<BertNormalizer>(json);
   if (type == "Sequence") return std::make_unique<NormalizerSequence>(json.at("normalizers"));
   json.refuse(
-      fmt::format("normalizer '{}' is not supported; supported: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace, "
+      fmt::format("normalizer '{}' is not supported; supported: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, "
+                  "Prepend, Replace, "
                   "ByteLevel, BertNormalizer, Sequence",
                   unicode::printable(type)));
 }

@@ -1,7 +1,8 @@
 // The normalizers of a tokenizer.json: text in, text out, before it is cut into words.
 //
-// Contract: input and output are valid UTF-8; a normalizer is immutable. The names and their settings are those of the Hugging Face format;
-// what is not supported (Nmt, Precompiled) is refused by name when the file is read. How long a text may become: growth_limit.h.
+// Contract: input and output are valid UTF-8; a normalizer is immutable. The names and their settings are those of the
+// Hugging Face format; what is not supported (Nmt, Precompiled) is refused by name when the file is read. How long a
+// text may become: growth_limit.h.
 #pragma once
 
 #include <memory>

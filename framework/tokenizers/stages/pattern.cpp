@@ -17,7 +17,8 @@ Pattern read_pattern(const io::JsonView& json) {
     return Pattern::literal(text->string());
   }
   if (const auto regex = json.find("Regex"))
-    return Pattern::regex(unicode::Regex(regex->string(), fmt::format("{}: {}", json.where().to_string(), regex->path())));
+    return Pattern::regex(
+        unicode::Regex(regex->string(), fmt::format("{}: {}", json.where().to_string(), regex->path())));
   json.refuse("expected {\"String\": ...} or {\"Regex\": ...}");
 }
 

@@ -14,13 +14,16 @@ namespace foretell::tokenizers::stages {
 class Pattern {
  public:
   static Pattern literal(std::string text) { return Pattern(std::move(text), nullptr); }
-  static Pattern regex(unicode::Regex regex) { return Pattern("", std::make_shared<const unicode::Regex>(std::move(regex))); }
+  static Pattern regex(unicode::Regex regex) {
+    return Pattern("", std::make_shared<const unicode::Regex>(std::move(regex)));
+  }
 
   std::vector<unicode::TextRange> find_all(std::string_view text) const;
   const std::string* as_literal() const { return regex_ ? nullptr : &literal_; }
 
  private:
-  Pattern(std::string literal, std::shared_ptr<const unicode::Regex> regex) : literal_(std::move(literal)), regex_(std::move(regex)) {}
+  Pattern(std::string literal, std::shared_ptr<const unicode::Regex> regex)
+      : literal_(std::move(literal)), regex_(std::move(regex)) {}
 
   std::string literal_;
   std::shared_ptr<const unicode::Regex> regex_;

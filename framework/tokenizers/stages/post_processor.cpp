@@ -29,9 +29,10 @@ void PostProcessor::read(const io::JsonView& json) {
     const io::JsonView list = json.at("processors");
     for (std::size_t i = 0; i < list.size(); ++i) read(list.at(i));
   } else {
-    json.refuse(fmt::format(
-        "post-processor '{}' is not supported; supported: TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence",
-        unicode::printable(type)));
+    json.refuse(
+        fmt::format("post-processor '{}' is not supported; supported: TemplateProcessing, ByteLevel, BertProcessing, "
+                    "RobertaProcessing, Sequence",
+                    unicode::printable(type)));
   }
   if (templates_.size() > kMaxTemplates) json.refuse(fmt::format("more than {} templates", kMaxTemplates));
 }

@@ -95,7 +95,8 @@ class ByteLevel : public PreTokenizer {
     }
     if (use_regex_) {
       std::vector<unicode::TextRange> words;
-      for (const unicode::TextRange range : pieces.ranges) byte_level::split_words(pieces.view(range), range.begin, words);
+      for (const unicode::TextRange range : pieces.ranges)
+        byte_level::split_words(pieces.view(range), range.begin, words);
       pieces.ranges = std::move(words);
     }
     rewrite_all(pieces, [](std::string& out, std::string_view piece, bool) {
@@ -158,7 +159,8 @@ std::string one_character(const io::JsonView& json) {
 
 std::unique_ptr<const PreTokenizer> make_metaspace(const io::JsonView& json) {
   const std::string replacement = json.find("replacement") ? one_character(json.at("replacement")) : "\xE2\x96\x81";
-  const std::string scheme = json.string_or("prepend_scheme", json.boolean_or("add_prefix_space", true) ? "always" : "never");
+  const std::string scheme =
+      json.string_or("prepend_scheme", json.boolean_or("add_prefix_space", true) ? "always" : "never");
   const bool split = json.boolean_or("split", true);
   if (scheme == "always") return std::make_unique<Metaspace>(replacement, Metaspace::Prepend::kAlways, split);
   if (scheme == "first") return std::make_unique<Metaspace>(replacement, Metaspace::Prepend::kFirst, split);
@@ -168,8 +170,8 @@ std::unique_ptr<const PreTokenizer> make_metaspace(const io::JsonView& json) {
 
 std::unique_ptr<const PreTokenizer> make_split(const io::JsonView& json) {
   const SplitRule rule{read_split_behavior(json.at("behavior")), json.boolean_or("invert", false)};
-  return std::make_unique<SplitBy>([pattern = read_pattern(json.at("pattern"))](std::string_view text) { return pattern.find_all(text); },
-                                   rule);
+  return std::make_unique<SplitBy>(
+      [pattern = read_pattern(json.at("pattern"))](std::string_view text) { return pattern.find_all(text); }, rule);
 }
 
 std::unique_ptr<const PreTokenizer> split_characters(std::function<bool(char32_t)> wanted, SplitBehavior behavior) {
@@ -183,12 +185,14 @@ std::unique_ptr<const PreTokenizer> make_character_split(const io::JsonView& jso
   }
   if (type == "Punctuation") {
     const auto behavior = json.find("behavior");
-    return split_characters(unicode::is_punctuation, behavior ? read_split_behavior(*behavior) : SplitBehavior::kIsolated);
+    return split_characters(unicode::is_punctuation,
+                            behavior ? read_split_behavior(*behavior) : SplitBehavior::kIsolated);
   }
   if (type == "WhitespaceSplit") return split_characters(unicode::is_space, SplitBehavior::kRemoved);
   if (type == "CharDelimiterSplit") {
     const std::string delimiter = one_character(json.at("delimiter"));
-    return split_characters([code = unicode::at(delimiter, 0).code](char32_t c) { return c == code; }, SplitBehavior::kRemoved);
+    return split_characters([code = unicode::at(delimiter, 0).code](char32_t c) { return c == code; },
+                            SplitBehavior::kRemoved);
   }
   return nullptr;
 }
@@ -213,10 +217,11 @@ std::unique_ptr<const PreTokenizer> make_pre_tokenizer(const io::JsonView& json)
   if (type == "BertPreTokenizer") return std::make_unique<BertPreTokenizer>();
   if (type == "Sequence") return std::make_unique<PreTokenizerSequence>(json.at("pretokenizers"));
   if (auto by_character = make_character_split(json, type)) return by_character;
-  json.refuse(fmt::format(
-      "pre-tokenizer '{}' is not supported; supported: ByteLevel, Split, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
-      "CharDelimiterSplit, BertPreTokenizer, Sequence",
-      unicode::printable(type)));
+  json.refuse(
+      fmt::format("pre-tokenizer '{}' is not supported; supported: ByteLevel, Split, Metaspace, Digits, Punctuation, "
+                  "Whitespace, WhitespaceSplit, "
+                  "CharDelimiterSplit, BertPreTokenizer, Sequence",
+                  unicode::printable(type)));
 }
 
 }  // namespace foretell::tokenizers::stages

@@ -1,7 +1,8 @@
 // The pre-tokenizers of a tokenizer.json: cut text into the pieces that the model sees one at a time.
 //
-// Contract: text is valid UTF-8. Pieces is one buffer and ranges of it in rising order, never empty; a step narrows the ranges or rewrites the
-// buffer. The names and settings are those of the Hugging Face format. How long a text may become: growth_limit.h.
+// Contract: text is valid UTF-8. Pieces is one buffer and ranges of it in rising order, never empty; a step narrows the
+// ranges or rewrites the buffer. The names and settings are those of the Hugging Face format. How long a text may
+// become: growth_limit.h.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,9 @@ struct Pieces {
   std::vector<unicode::TextRange> ranges;
   bool at_start = false;  // text[0] is the start of what encode() was given
 
-  std::string_view view(unicode::TextRange range) const { return std::string_view(text).substr(range.begin, range.end - range.begin); }
+  std::string_view view(unicode::TextRange range) const {
+    return std::string_view(text).substr(range.begin, range.end - range.begin);
+  }
 };
 
 class PreTokenizer {
@@ -35,8 +38,8 @@ enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWith
 
 SplitBehavior read_split_behavior(const io::JsonView& json);
 
-// Appends the pieces of `part`, a range of a longer text: `matches` are ranges of that text inside `part`, in order. With `invert`, what lies
-// between the matches counts as matched.
+// Appends the pieces of `part`, a range of a longer text: `matches` are ranges of that text inside `part`, in order.
+// With `invert`, what lies between the matches counts as matched.
 struct SplitRule {
   SplitBehavior behavior;
   bool invert = false;

@@ -1,4 +1,5 @@
-// Cuts a text at special tokens that are written out in it, for the formats whose own libraries leave that to their callers.
+// Cuts a text at special tokens that are written out in it, for the formats whose own libraries leave that to their
+// callers.
 #pragma once
 
 #include <string_view>
@@ -8,7 +9,8 @@
 
 namespace foretell::tokenizers::stages {
 
-// Calls special(id) and plain(part) in the order of the text; `specials` has ids as values. Without `parse` all of it is plain.
+// Calls special(id) and plain(part) in the order of the text; `specials` has ids as values. Without `parse` all of it
+// is plain.
 template <class Special, class Plain>
 void cut_at_specials(std::string_view text, const ByteTrie& specials, bool parse, Special&& special, Plain&& plain) {
   std::size_t done = 0;

@@ -42,8 +42,8 @@ TokenDecoder::TokenDecoder() { factories_.push_back(factory<JoinBySpace>()); }
 TokenDecoder::TokenDecoder(const io::JsonView& json) {
   const double growth = read(json);
   if (!(growth <= kMaxDecodedGrowth))
-    json.refuse(
-        fmt::format("its replacements may make a text {:.3g} times as long; at most {} times are taken", growth, kMaxDecodedGrowth));
+    json.refuse(fmt::format("its replacements may make a text {:.3g} times as long; at most {} times are taken", growth,
+                            kMaxDecodedGrowth));
 }
 
 double TokenDecoder::read(const io::JsonView& json) {
@@ -52,14 +52,16 @@ double TokenDecoder::read(const io::JsonView& json) {
   if (type == "ByteLevel") {
     factories_.push_back(factory<ByteLevelStage>());
   } else if (type == "Metaspace") {
-    const bool drop = json.string_or("prepend_scheme", json.boolean_or("add_prefix_space", true) ? "always" : "never") != "never";
+    const bool drop =
+        json.string_or("prepend_scheme", json.boolean_or("add_prefix_space", true) ? "always" : "never") != "never";
     factories_.push_back(factory<MetaspaceStage>(character_at(json, "replacement", "\xE2\x96\x81"), drop));
   } else if (type == "ByteFallback") {
     factories_.push_back(factory<ByteFallbackStage>());
   } else if (type == "Fuse") {
     factories_.push_back(factory<FuseStage>());
   } else if (type == "Strip") {
-    factories_.push_back(factory<StripStage>(character_at(json, "content", " "), count_at(json, "start"), count_at(json, "stop")));
+    factories_.push_back(
+        factory<StripStage>(character_at(json, "content", " "), count_at(json, "start"), count_at(json, "stop")));
   } else if (type == "Replace") {
     const Pattern pattern = read_pattern(json.at("pattern"));
     const std::string content = json.at("content").string();
@@ -67,7 +69,8 @@ double TokenDecoder::read(const io::JsonView& json) {
                                               : factory<ReplaceRegexStage>(pattern, content));
     // A regular expression may match every character, or nothing between any two.
     const double longer = static_cast<double>(content.size());
-    growth = pattern.as_literal() ? std::max(1.0, longer / static_cast<double>(pattern.as_literal()->size())) : 1 + longer;
+    growth =
+        pattern.as_literal() ? std::max(1.0, longer / static_cast<double>(pattern.as_literal()->size())) : 1 + longer;
   } else if (type == "WordPiece") {
     factories_.push_back(factory<WordPieceStage>(json.string_or("prefix", "##"), json.boolean_or("cleanup", true)));
   } else if (type == "BPEDecoder") {
@@ -76,10 +79,11 @@ double TokenDecoder::read(const io::JsonView& json) {
     const io::JsonView list = json.at("decoders");
     for (std::size_t i = 0; i < list.size(); ++i) growth *= read(list.at(i));
   } else {
-    json.refuse(fmt::format(
-        "decoder '{}' is not supported; supported: ByteLevel, Metaspace, ByteFallback, Fuse, Strip, Replace, WordPiece, BPEDecoder, "
-        "Sequence",
-        unicode::printable(type)));
+    json.refuse(
+        fmt::format("decoder '{}' is not supported; supported: ByteLevel, Metaspace, ByteFallback, Fuse, Strip, "
+                    "Replace, WordPiece, BPEDecoder, "
+                    "Sequence",
+                    unicode::printable(type)));
   }
   return growth;
 }

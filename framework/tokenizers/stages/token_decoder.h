@@ -1,9 +1,10 @@
 // The decoders of a tokenizer.json: token texts back to text, as a chain of stages.
 //
-// Contract: a TokenDecoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages as begin, text (any number of
-// parts, each of whole characters), end; a stage passes on what no later input can change and holds back the rest until its finish(). Decoding a
-// whole sequence is the same chain, so streaming and whole decoding cannot differ. Replacements that together could make a text more than a thousand
-// times as long are refused when the file is read.
+// Contract: a TokenDecoder is immutable; make_stages() gives the state of one decoding. Tokens flow through the stages
+// as begin, text (any number of parts, each of whole characters), end; a stage passes on what no later input can change
+// and holds back the rest until its finish(). Decoding a whole sequence is the same chain, so streaming and whole
+// decoding cannot differ. Replacements that together could make a text more than a thousand times as long are refused
+// when the file is read.
 #pragma once
 
 #include <functional>

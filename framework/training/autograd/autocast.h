@@ -1,6 +1,7 @@
 // Matrix products in bfloat16 while an object lives, where that is asked for.
 //
-// Contract: weights stay float32; ATen's autocast casts what enters a product. Built around a forward; the backward runs outside of it.
+// Contract: weights stay float32; ATen's autocast casts what enters a product. Built around a forward; the backward
+// runs outside of it.
 #pragma once
 
 #include <ATen/autocast_mode.h>

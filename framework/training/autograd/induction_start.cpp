@@ -29,7 +29,8 @@ constexpr double kTake = 0.5, kGive = 0.45;
 
 class Wiring {
  public:
-  Wiring(const formats::ModelConfig& config, std::span<const NamedWeight> weights) : config_(config), weights_(weights) {
+  Wiring(const formats::ModelConfig& config, std::span<const NamedWeight> weights)
+      : config_(config), weights_(weights) {
     if (config.naming == formats::WeightNaming::Gpt2) fail("init: induction is for models with rotary positions");
     frequencies_ = model::rope_frequencies(config);
     dim_ = config.head_dim;
@@ -37,11 +38,13 @@ class Wiring {
     group_ = config.num_heads / config.num_kv_heads;
     slow_ = std::count_if(frequencies_.begin(), frequencies_.end(), [](double f) { return f * kReach <= 1.1; });
     code_ = 2 * slow_ / kMatched;
-    const bool room = config.num_layers >= 2 && config.num_heads >= kLookBack && half_ == static_cast<std::int64_t>(frequencies_.size()) &&
-                      half_ > kFastPairs && code_ >= 6 && config.hidden_size >= slot(kLookBack + 1) + dim_;
+    const bool room = config.num_layers >= 2 && config.num_heads >= kLookBack &&
+                      half_ == static_cast<std::int64_t>(frequencies_.size()) && half_ > kFastPairs && code_ >= 6 &&
+                      config.hidden_size >= slot(kLookBack + 1) + dim_;
     if (!room) {
       fail(
-          "init: induction needs two layers, {} heads of which every pair is rotated ({} of {} turn slowly enough to tell {} tokens "
+          "init: induction needs two layers, {} heads of which every pair is rotated ({} of {} turn slowly enough to "
+          "tell {} tokens "
           "apart; at "
           "least 9 must), and a hidden size of at least {}",
           kLookBack, slow_, counted(half_, "pair"), kMatched, slot(kLookBack + 1) + dim_);
@@ -61,7 +64,8 @@ class Wiring {
   std::int64_t slots_end() const { return slot(kLookBack + 1); }
 
   at::Tensor weight(const std::string& name) const {
-    const auto found = std::find_if(weights_.begin(), weights_.end(), [&](const NamedWeight& w) { return w.spec.name == name; });
+    const auto found =
+        std::find_if(weights_.begin(), weights_.end(), [&](const NamedWeight& w) { return w.spec.name == name; });
     FORETELL_CHECK(found != weights_.end(), "{}", name);
     return found->value;
   }
@@ -75,7 +79,8 @@ class Wiring {
       for (const char* part : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})
         weight(layer, part).narrow(1, 0, slots_end()).zero_();
       for (const char* part : {"mlp.gate_proj", "mlp.up_proj"}) weight(layer, part).narrow(1, 0, 1).zero_();
-      for (const char* part : {"self_attn.o_proj", "mlp.down_proj"}) weight(layer, part).narrow(0, 0, slots_end()).zero_();
+      for (const char* part : {"self_attn.o_proj", "mlp.down_proj"})
+        weight(layer, part).narrow(0, 0, slots_end()).zero_();
     }
   }
 
@@ -93,12 +98,13 @@ class Wiring {
     weight(layer, "self_attn.o_proj").narrow(1, 0, groups * group_ * dim_).zero_();
   }
 
-  // Keys are the same for all tokens and a query is the key turned back by some places, so that a score depends on the distance alone.
+  // Keys are the same for all tokens and a query is the key turned back by some places, so that a score depends on the
+  // distance alone.
   void look_back() const {
     const std::int64_t groups = (kLookBack + group_ - 1) / group_;
     clear_groups(0, groups);
-    const at::Tensor query = weight(0, "self_attn.q_proj"), key = weight(0, "self_attn.k_proj"), value = weight(0, "self_attn.v_proj"),
-                     output = weight(0, "self_attn.o_proj");
+    const at::Tensor query = weight(0, "self_attn.q_proj"), key = weight(0, "self_attn.k_proj"),
+                     value = weight(0, "self_attn.v_proj"), output = weight(0, "self_attn.o_proj");
     for (std::int64_t g = 0; g < groups; ++g) {
       for (std::int64_t i = 0; i < kFastPairs; ++i) key[g * dim_ + i][0] = kSharp;
       for (std::int64_t i = 0; i < code_; ++i) value[g * dim_ + i][slot(0) + i] = kRead;
@@ -113,12 +119,12 @@ class Wiring {
     }
   }
 
-  // The first head compares the current token and the two before it with the three before a place; the group's other heads leave the current token
-  // out, so that they find what stood after the words before, whatever stands between.
+  // The first head compares the current token and the two before it with the three before a place; the group's other
+  // heads leave the current token out, so that they find what stood after the words before, whatever stands between.
   void search_and_copy() const {
     clear_groups(1, 1);
-    const at::Tensor query = weight(1, "self_attn.q_proj"), key = weight(1, "self_attn.k_proj"), value = weight(1, "self_attn.v_proj"),
-                     output = weight(1, "self_attn.o_proj");
+    const at::Tensor query = weight(1, "self_attn.q_proj"), key = weight(1, "self_attn.k_proj"),
+                     value = weight(1, "self_attn.v_proj"), output = weight(1, "self_attn.o_proj");
     const std::int64_t first = half_ - slow_;
     for (std::int64_t part = 0; part < kMatched; ++part) {
       for (std::int64_t i = 0; i < code_; ++i) {
@@ -127,7 +133,8 @@ class Wiring {
         key[at][slot(part + 1) + i] = kMatch;
         for (std::int64_t head = 0; head < group_; ++head) {
           if (part == 0 && head > 0) continue;
-          query[head * dim_ + at][slot(part) + i] = (part == 0 ? 2 : 1) * kMatch;  // a code is half as large as a slot's copy of it
+          query[head * dim_ + at][slot(part) + i] =
+              (part == 0 ? 2 : 1) * kMatch;  // a code is half as large as a slot's copy of it
         }
       }
     }
@@ -142,12 +149,15 @@ class Wiring {
   std::span<const NamedWeight> weights_;
   std::vector<double> frequencies_;
   std::int64_t dim_ = 0, half_ = 0, group_ = 0;
-  std::int64_t slow_ = 0;  // pairs that hardly turn over the length of a prompt: they compare tokens wherever they stand
+  std::int64_t slow_ =
+      0;  // pairs that hardly turn over the length of a prompt: they compare tokens wherever they stand
   std::int64_t code_ = 0;  // coordinates of a code
 };
 
 }  // namespace
 
-void start_with_induction(const formats::ModelConfig& config, std::span<const NamedWeight> weights) { Wiring(config, weights).run(); }
+void start_with_induction(const formats::ModelConfig& config, std::span<const NamedWeight> weights) {
+  Wiring(config, weights).run();
+}
 
 }  // namespace foretell::autograd

@@ -1,8 +1,9 @@
 // What can be trained: weights with names, and a loss over a batch of token rows.
 //
-// Contract: parameters() are the same leaf tensors on every call, in a fixed order, each with requires_grad set; the optimiser changes them in
-// place. loss() builds a graph from them and changes nothing. A batch is flat, as in language_model.h: the rows of all its sequences one after
-// another, in groups of sequences of one length, so that attention runs once a group and everything else once a batch.
+// Contract: parameters() are the same leaf tensors on every call, in a fixed order, each with requires_grad set; the
+// optimiser changes them in place. loss() builds a graph from them and changes nothing. A batch is flat, as in
+// language_model.h: the rows of all its sequences one after another, in groups of sequences of one length, so that
+// attention runs once a group and everything else once a batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -30,10 +31,11 @@ struct TrainBatch {
   at::Tensor tokens;     // int64 [rows]
   at::Tensor positions;  // int64 [rows], from 0 in each sequence
   std::vector<RowGroup> groups;
-  at::Tensor loss_rows;   // int64 [n]: the rows that are to predict something
-  at::Tensor targets;     // int64 [n]: the token that follows each
-  at::Tensor weights;     // float32 [n]
-  double normaliser = 1;  // what the weighted sum of losses is divided by: the sum of weights over all batches of one optimiser step
+  at::Tensor loss_rows;  // int64 [n]: the rows that are to predict something
+  at::Tensor targets;    // int64 [n]: the token that follows each
+  at::Tensor weights;    // float32 [n]
+  double normaliser =
+      1;  // what the weighted sum of losses is divided by: the sum of weights over all batches of one optimiser step
 };
 
 struct LossTerm {

@@ -30,13 +30,15 @@ struct MatrixPart {
 // The graph has what llama, qwen2 and gpt2 are made of.
 void check_trainable(const formats::ModelConfig& config) {
   const char* reason = nullptr;
-  if (config.naming != formats::WeightNaming::Llama && config.naming != formats::WeightNaming::Gpt2) reason = "the layout of its weights";
+  if (config.naming != formats::WeightNaming::Llama && config.naming != formats::WeightNaming::Gpt2)
+    reason = "the layout of its weights";
   if (config.parallel_residual) reason = "attention beside its MLP";
   if (config.qk_norm != formats::QkNorm::None || config.qkv_limit) reason = "norms on queries and keys";
   if (config.sliding_window > 0 && config.sliding_window < config.context) reason = "a sliding window";
   if (config.moe.experts > 0) reason = "a mixture of experts";
   if (config.latent) reason = "latent attention";
-  if (reason != nullptr) fail("a {} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", config.family, reason);
+  if (reason != nullptr)
+    fail("a {} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", config.family, reason);
 }
 
 at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
@@ -45,7 +47,8 @@ at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
 
 }  // namespace
 
-TrainableTransformer::TrainableTransformer(formats::ModelConfig config, at::Device device) : config_(std::move(config)) {
+TrainableTransformer::TrainableTransformer(formats::ModelConfig config, at::Device device)
+    : config_(std::move(config)) {
   check_trainable(config_);
   const std::int64_t hidden = config_.hidden_size;
   embedding_ = leaf({config_.vocab_size, hidden}, device);
@@ -65,7 +68,8 @@ TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) 
     return Matrix{leaf({out, in}, device), biased ? leaf({out}, device) : at::Tensor()};
   };
   const auto norm = [&] {
-    return NamedNorm{leaf({c.hidden_size}, device), c.norm == formats::NormKind::Layer ? leaf({c.hidden_size}, device) : at::Tensor()};
+    return NamedNorm{leaf({c.hidden_size}, device),
+                     c.norm == formats::NormKind::Layer ? leaf({c.hidden_size}, device) : at::Tensor()};
   };
   const std::int64_t query = std::int64_t{c.num_heads} * c.head_dim;
   const std::int64_t key = std::int64_t{c.num_kv_heads} * c.head_dim;
@@ -78,10 +82,12 @@ TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) 
           .down = matrix(c.hidden_size, c.intermediate_size, c.mlp_bias)};
 }
 
-// ---- The forward ----------------------------------------------------------------------------------------------------------------------
+// ---- The forward
+// ----------------------------------------------------------------------------------------------------------------------
 
 at::Tensor TrainableTransformer::normed(const at::Tensor& x, const NamedNorm& norm) const {
-  if (config_.norm == formats::NormKind::Layer) return at::layer_norm(x, {x.size(1)}, norm.gain, norm.bias, config_.norm_eps);
+  if (config_.norm == formats::NormKind::Layer)
+    return at::layer_norm(x, {x.size(1)}, norm.gain, norm.bias, config_.norm_eps);
   return rms_norm_training(x, norm.gain, config_.norm_eps);
 }
 
@@ -91,7 +97,8 @@ RotaryRows TrainableTransformer::rotary_rows(const at::Tensor& positions) const 
   const std::span<const int> values(host.const_data_ptr<int>(), static_cast<std::size_t>(host.numel()));
   const std::int64_t pairs = static_cast<std::int64_t>(frequencies_.size());
   RotaryRows rows{at::empty({host.numel(), 1, pairs}), at::empty({host.numel(), 1, pairs})};
-  model::rope_angles(values, frequencies_, magnitude_, rows.cosines.mutable_data_ptr<float>(), rows.sines.mutable_data_ptr<float>());
+  model::rope_angles(values, frequencies_, magnitude_, rows.cosines.mutable_data_ptr<float>(),
+                     rows.sines.mutable_data_ptr<float>());
   return {rows.cosines.to(device()), rows.sines.to(device())};
 }
 
@@ -102,7 +109,9 @@ SumAndNorm TrainableTransformer::sum_and_norm(const at::Tensor& x, const at::Ten
 }
 
 at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
-  const auto times = [](const at::Tensor& rows, const Matrix& matrix) { return at::linear(rows, matrix.weight, matrix.bias); };
+  const auto times = [](const at::Tensor& rows, const Matrix& matrix) {
+    return at::linear(rows, matrix.weight, matrix.bias);
+  };
   const kernels::HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
   TrainingAttention attention{layout, rotary_rows(batch.positions), batch.groups, 1};
   at::Tensor x = at::embedding(embedding_, batch.tokens);
@@ -115,7 +124,8 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
     const at::Tensor attended = times(attend_training(times(state.normed, layer.qkv), attention), layer.output);
     state = sum_and_norm(state.sum, attended, layer.mlp_norm);
     const at::Tensor up = times(state.normed, layer.up);
-    const at::Tensor active = config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation);
+    const at::Tensor active =
+        config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation);
     const bool last = index + 1 == config_.num_layers;
     state = sum_and_norm(state.sum, times(active, layer.down), last ? final_norm_ : layers_[index + 1].attention_norm);
   }
@@ -124,7 +134,8 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
 
 at::Tensor TrainableTransformer::logits(const at::Tensor& state) const { return at::linear(state, head()); }
 
-// ---- The weights ----------------------------------------------------------------------------------------------------------------------
+// ---- The weights
+// ----------------------------------------------------------------------------------------------------------------------
 
 void TrainableTransformer::each_tensor(const Visit& visit) const {
   const auto norm = [&](const std::string& name, const NamedNorm& n) {
@@ -152,7 +163,9 @@ void TrainableTransformer::each_tensor(const Visit& visit) const {
 
 std::vector<TrainParameter> TrainableTransformer::parameters() const {
   std::vector<TrainParameter> all;
-  each_tensor([&](const std::string& name, const at::Tensor& value, bool decays) { all.push_back({name, value, decays}); });
+  each_tensor([&](const std::string& name, const at::Tensor& value, bool decays) {
+    all.push_back({name, value, decays});
+  });
   return all;
 }
 
@@ -214,7 +227,8 @@ std::vector<NamedWeight> TrainableTransformer::named_weights() const {
   for (formats::WeightSpec& spec : formats::weight_list(config_)) {
     const auto view = views.find(spec.name);
     if (view == views.end()) fail("models with a weight like '{}' cannot be trained", spec.name);
-    FORETELL_CHECK(view->second.sizes() == at::IntArrayRef(spec.shape), "{}: {}", spec.name, formats::to_string(spec.shape));
+    FORETELL_CHECK(view->second.sizes() == at::IntArrayRef(spec.shape), "{}: {}", spec.name,
+                   formats::to_string(spec.shape));
     weights.push_back({std::move(spec), view->second});
   }
   return weights;
@@ -228,13 +242,15 @@ void TrainableTransformer::initialise(std::uint64_t seed, Start start) {
       weight.value.fill_(weight.spec.kind == formats::WeightKind::Gain ? 1 : 0);
       continue;
     }
-    const bool writes_residual =
-        name.find("o_proj") != std::string::npos || name.find("down_proj") != std::string::npos || name.find("c_proj") != std::string::npos;
+    const bool writes_residual = name.find("o_proj") != std::string::npos ||
+                                 name.find("down_proj") != std::string::npos ||
+                                 name.find("c_proj") != std::string::npos;
     const float deviation = 0.02f * (writes_residual ? residual : 1.0f);
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(name)));
     at::Tensor values = at::empty(weight.spec.shape);
     float* data = values.mutable_data_ptr<float>();
-    for (std::int64_t i = 0; i < values.numel(); ++i) data[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
+    for (std::int64_t i = 0; i < values.numel(); ++i)
+      data[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
     weight.value.copy_(values);
   }
   if (start == Start::Normal) return;
@@ -260,12 +276,17 @@ void TrainableTransformer::mimic_attention(Layer& layer) const {
 void TrainableTransformer::load(const std::filesystem::path& folder) {
   const formats::Checkpoint checkpoint = formats::Checkpoint::open(folder);
   const formats::ModelWeights stored(checkpoint, config_);
-  for (const NamedWeight& weight : named_weights()) weight.value.copy_(model::tensor_of(*stored.find(weight.spec.name), weight.spec.name));
+  for (const NamedWeight& weight : named_weights())
+    weight.value.copy_(model::tensor_of(*stored.find(weight.spec.name), weight.spec.name));
 }
 
 std::shared_ptr<const model::LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {
-  const auto copy = [&](const at::Tensor& t) { return t.defined() ? t.detach().to(stored, false, true).to(at::kFloat) : t; };
-  const auto norm = [&](const NamedNorm& n) { return model::Norm{config_.norm, config_.norm_eps, copy(n.gain), copy(n.bias)}; };
+  const auto copy = [&](const at::Tensor& t) {
+    return t.defined() ? t.detach().to(stored, false, true).to(at::kFloat) : t;
+  };
+  const auto norm = [&](const NamedNorm& n) {
+    return model::Norm{config_.norm, config_.norm_eps, copy(n.gain), copy(n.bias)};
+  };
   const auto matrix = [&](const at::Tensor& weight, const at::Tensor& bias, bool gated = false) {
     model::Linear linear(copy(weight), copy(bias));
     linear.pack({.gated = gated});

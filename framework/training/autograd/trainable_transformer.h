@@ -1,8 +1,9 @@
-// A decoder-only transformer whose weights can be learned: the same families, weights and arithmetic as Transformer, with a graph.
+// A decoder-only transformer whose weights can be learned: the same families, weights and arithmetic as Transformer,
+// with a graph.
 //
-// Contract: weights are float32 leaves in the fused shapes of TransformerWeights; they may be changed in place (by an optimiser) at any time. A
-// frozen one asks for no gradients. named_weights() are views of them under the names and in the layout of a checkpoint (weight_list.h): filling,
-// loading and saving all go through these views.
+// Contract: weights are float32 leaves in the fused shapes of TransformerWeights; they may be changed in place (by an
+// optimiser) at any time. A frozen one asks for no gradients. named_weights() are views of them under the names and in
+// the layout of a checkpoint (weight_list.h): filling, loading and saving all go through these views.
 #pragma once
 
 #include <cstdint>
@@ -36,11 +37,12 @@ class TrainableTransformer {
   const formats::ModelConfig& config() const { return config_; }
   at::Device device() const { return embedding_.device(); }
 
-  // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by sqrt(2 layers) (Radford et al.
-  // 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's name.
-  // `Mimetic` then makes attention start as a search for what equals the current token, to be copied: queries like their keys, outputs like transposed
-  // values (after Trockman & Kolter 2023, arXiv 2305.09828). Small models learn to look things up in their prompt much earlier from there.
-  // `Induction` adds heads that copy what followed the same words before (induction_start.h); an Error if the model has no room for them.
+  // Matrices and embeddings normal with deviation 0.02, the matrices that write into the residual stream divided by
+  // sqrt(2 layers) (Radford et al. 2019, section 2.3); gains 1, biases 0. A function of the seed and each tensor's
+  // name. `Mimetic` then makes attention start as a search for what equals the current token, to be copied: queries
+  // like their keys, outputs like transposed values (after Trockman & Kolter 2023, arXiv 2305.09828). Small models
+  // learn to look things up in their prompt much earlier from there. `Induction` adds heads that copy what followed the
+  // same words before (induction_start.h); an Error if the model has no room for them.
   enum class Start { Normal, Mimetic, Induction };
   void initialise(std::uint64_t seed, Start start = Start::Normal);
   // Copies the weights of a checkpoint folder, whose config must be this one's.
@@ -54,9 +56,10 @@ class TrainableTransformer {
   // The final normed state of every row: [rows, hidden].
   at::Tensor forward(const TrainBatch& batch) const;
   const at::Tensor& head() const { return config_.tie_embeddings ? embedding_ : head_; }  // [vocab, hidden]
-  at::Tensor logits(const at::Tensor& state) const;                                       // [rows, hidden] -> [rows, vocab]
+  at::Tensor logits(const at::Tensor& state) const;  // [rows, hidden] -> [rows, vocab]
 
-  // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type will compute.
+  // A copy for inference, its weights rounded to `stored` and computed in float32: what a checkpoint saved in that type
+  // will compute.
   std::shared_ptr<const model::LanguageModel> snapshot(at::ScalarType stored) const;
 
  private:

@@ -26,8 +26,9 @@ using kernels::training::writable;
 
 constexpr std::int64_t kLogitElements = std::int64_t{1} << 22;  // in memory at once: 16 MiB
 
-// The derivative is taken on the way, so that the logits of a chunk are gone before those of the next one are made (as in Hsu et al. 2024, "Liger
-// Kernel", arXiv 2410.10989, section 3.2). `rows` turns a chunk's logits into the derivative of their loss.
+// The derivative is taken on the way, so that the logits of a chunk are gone before those of the next one are made (as
+// in Hsu et al. 2024, "Liger Kernel", arXiv 2410.10989, section 3.2). `rows` turns a chunk's logits into the derivative
+// of their loss.
 template <class Rows>
 variable_list head_gradients(const at::Tensor& state, const at::Tensor& head, bool wanted, Rows&& rows) {
   at::Tensor d_state = wanted ? at::empty_like(state) : at::Tensor();
@@ -48,15 +49,17 @@ variable_list head_gradients(const at::Tensor& state, const at::Tensor& head, bo
 
 class HeadLossFunction : public Function<HeadLossFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head, const at::Tensor& targets,
-                            const at::Tensor& weights) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head,
+                            const at::Tensor& targets, const at::Tensor& weights) {
     const at::Tensor state = dense(input);
     double loss = 0;
-    context->save_for_backward(head_gradients(
-        state, head, input.requires_grad() || head.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
-          loss += kernels::training::cross_entropy_rows(count, head.size(0), writable(logits),
-                                                        targets.const_data_ptr<std::int64_t>() + first, data(weights) + first);
-        }));
+    context->save_for_backward(head_gradients(state, head, input.requires_grad() || head.requires_grad(),
+                                              [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
+                                                loss += kernels::training::cross_entropy_rows(
+                                                    count, head.size(0), writable(logits),
+                                                    targets.const_data_ptr<std::int64_t>() + first,
+                                                    data(weights) + first);
+                                              }));
     return at::scalar_tensor(loss, state.options());
   }
 
@@ -75,18 +78,23 @@ struct DistillCall {
 
 class DistillFunction : public Function<DistillFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head, const DistillCall& call) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& head,
+                            const DistillCall& call) {
     const at::Tensor state = dense(input);
     kernels::training::DistillTerms& terms = *call.terms;
     context->save_for_backward(head_gradients(
-        state, head, input.requires_grad() || head.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
+        state, head, input.requires_grad() || head.requires_grad(),
+        [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
           const at::Tensor teacher = at::linear(call.teacher.state.narrow(0, first, count), call.teacher.head);
-          const kernels::training::DistillRows rows{count, head.size(0), data(teacher), call.targets.const_data_ptr<std::int64_t>() + first,
+          const kernels::training::DistillRows rows{count, head.size(0), data(teacher),
+                                                    call.targets.const_data_ptr<std::int64_t>() + first,
                                                     data(call.weights) + first};
-          const kernels::training::DistillTerms part = kernels::training::distill_rows(rows, call.mix, writable(logits));
+          const kernels::training::DistillTerms part =
+              kernels::training::distill_rows(rows, call.mix, writable(logits));
           terms = {terms.ce + part.ce, terms.kl + part.kl, terms.tvd + part.tvd};
         }));
-    return at::scalar_tensor(call.mix.ce * terms.ce + call.mix.kl * terms.kl + call.mix.tvd * terms.tvd, state.options());
+    return at::scalar_tensor(call.mix.ce * terms.ce + call.mix.kl * terms.kl + call.mix.tvd * terms.tvd,
+                             state.options());
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -101,22 +109,25 @@ DistillLoss distill_loss_aten(const at::Tensor& logits, const at::Tensor& teache
   const at::Tensor log_q = at::log_softmax(logits / t, -1), log_p = at::log_softmax(teacher_logits / t, -1);
   const at::Tensor kl = at::dot(log_p.exp().mul(log_p - log_q).sum(-1), call.weights) * (t * t);
   const at::Tensor tvd = at::dot((log_p.exp() - log_q.exp()).abs().sum(-1), call.weights) * 0.5;
-  return {call.mix.ce * ce + call.mix.kl * kl + call.mix.tvd * tvd, {ce.item<double>(), kl.item<double>(), tvd.item<double>()}};
+  return {call.mix.ce * ce + call.mix.kl * kl + call.mix.tvd * tvd,
+          {ce.item<double>(), kl.item<double>(), tvd.item<double>()}};
 }
 
 }  // namespace
 
-at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights) {
-  FORETELL_CHECK(state.size(0) == targets.size(0) && state.size(0) == weights.size(0), "{} rows, {} targets", state.size(0),
-                 targets.size(0));
+at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets,
+                              const at::Tensor& weights) {
+  FORETELL_CHECK(state.size(0) == targets.size(0) && state.size(0) == weights.size(0), "{} rows, {} targets",
+                 state.size(0), targets.size(0));
   const bool casts = at::autocast::is_autocast_enabled(state.device().type());
   if (has_kernel(state) && !casts) return HeadLossFunction::apply(state, head, targets, weights);
   const at::Tensor logits = at::linear(state, head).to(at::kFloat);
   return at::dot(at::cross_entropy_loss(logits, targets, {}, at::Reduction::None), weights);
 }
 
-DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
-                                  const Teacher& teacher, const kernels::training::DistillMix& mix) {
+DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets,
+                                  const at::Tensor& weights, const Teacher& teacher,
+                                  const kernels::training::DistillMix& mix) {
   kernels::training::DistillTerms terms;
   const DistillCall call{targets, weights, {dense(teacher.state), teacher.head}, mix, &terms};
   const bool casts = at::autocast::is_autocast_enabled(state.device().type());
@@ -124,7 +135,8 @@ DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& hea
     const at::Tensor total = DistillFunction::apply(state, head, call);
     return {total, terms};
   }
-  return distill_loss_aten(at::linear(state, head).to(at::kFloat), at::linear(teacher.state, teacher.head).to(at::kFloat), call);
+  return distill_loss_aten(at::linear(state, head).to(at::kFloat),
+                           at::linear(teacher.state, teacher.head).to(at::kFloat), call);
 }
 
 }  // namespace foretell::autograd

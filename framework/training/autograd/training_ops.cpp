@@ -28,17 +28,20 @@ using kernels::training::has_kernel;
 using kernels::training::variable_list;
 using kernels::training::writable;
 
-// ---- Norms ----------------------------------------------------------------------------------------------------------------------------
+// ---- Norms
+// ----------------------------------------------------------------------------------------------------------------------------
 
-kernels::training::NormRows norm_rows(const at::Tensor& x, const at::Tensor& gain) { return {x.size(0), x.size(1), data(gain)}; }
+kernels::training::NormRows norm_rows(const at::Tensor& x, const at::Tensor& gain) {
+  return {x.size(0), x.size(1), data(gain)};
+}
 
 class NormFunction : public Function<NormFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& gain, double eps) {
     const at::Tensor x = dense(input);
     at::Tensor normed = at::empty_like(x), rstd = at::empty({x.size(0)}, x.options());
-    kernels::training::norm_forward(norm_rows(x, gain), data(x), nullptr, static_cast<float>(eps), nullptr, writable(normed),
-                                    writable(rstd));
+    kernels::training::norm_forward(norm_rows(x, gain), data(x), nullptr, static_cast<float>(eps), nullptr,
+                                    writable(normed), writable(rstd));
     context->save_for_backward({x, gain, rstd});
     return normed;
   }
@@ -47,20 +50,20 @@ class NormFunction : public Function<NormFunction> {
     const variable_list saved = context->get_saved_variables();
     at::Tensor d_x = at::empty_like(saved[0]), d_gain = at::empty_like(saved[1]);
     const at::Tensor d_normed = dense(grads[0]);
-    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), nullptr, data(d_normed), writable(d_x),
-                                     writable(d_gain));
+    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), nullptr,
+                                     data(d_normed), writable(d_x), writable(d_gain));
     return {d_x, d_gain, at::Tensor()};
   }
 };
 
 class AddNormFunction : public Function<AddNormFunction> {
  public:
-  static variable_list forward(AutogradContext* context, const at::Tensor& left, const at::Tensor& right, const at::Tensor& gain,
-                               double eps) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& left, const at::Tensor& right,
+                               const at::Tensor& gain, double eps) {
     const at::Tensor x = dense(left), y = dense(right);
     at::Tensor sum = at::empty_like(x), normed = at::empty_like(x), rstd = at::empty({x.size(0)}, x.options());
-    kernels::training::norm_forward(norm_rows(x, gain), data(x), data(y), static_cast<float>(eps), writable(sum), writable(normed),
-                                    writable(rstd));
+    kernels::training::norm_forward(norm_rows(x, gain), data(x), data(y), static_cast<float>(eps), writable(sum),
+                                    writable(normed), writable(rstd));
     context->save_for_backward({sum, gain, rstd});
     context->set_materialize_grads(false);
     return {sum, normed};
@@ -71,8 +74,8 @@ class AddNormFunction : public Function<AddNormFunction> {
     if (!grads[1].defined()) return {grads[0], grads[0], at::Tensor(), at::Tensor()};
     at::Tensor d_x = at::empty_like(saved[0]), d_gain = at::empty_like(saved[1]);
     const at::Tensor d_sum = dense(grads[0]), d_normed = dense(grads[1]);
-    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), data(d_sum), data(d_normed),
-                                     writable(d_x), writable(d_gain));
+    kernels::training::norm_backward(norm_rows(saved[0], saved[1]), data(saved[0]), data(saved[2]), data(d_sum),
+                                     data(d_normed), writable(d_x), writable(d_gain));
     return {d_x, d_x, d_gain, at::Tensor()};
   }
 };
@@ -96,7 +99,8 @@ class SiluGateFunction : public Function<SiluGateFunction> {
   }
 };
 
-// ---- Attention ------------------------------------------------------------------------------------------------------------------------
+// ---- Attention
+// ------------------------------------------------------------------------------------------------------------------------
 
 kernels::training::RotaryView rotary_view(const RotaryRows& rotary, std::int64_t rows) {
   if (!rotary.cosines.defined()) return {rows, 0, nullptr, nullptr};
@@ -116,16 +120,21 @@ void put_group(at::Tensor& rows, const at::Tensor& heads, const RowGroup& group,
 
 class AttentionFunction : public Function<AttentionFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, std::shared_ptr<const TrainingAttention> attention) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            std::shared_ptr<const TrainingAttention> attention) {
     const kernels::HeadLayout& layout = attention->layout;
     const at::Tensor qkv = dense(input);
-    const auto rows = [&] { return at::empty({qkv.size(0), std::int64_t{layout.heads} * layout.head_dim}, qkv.options()); };
+    const auto rows = [&] {
+      return at::empty({qkv.size(0), std::int64_t{layout.heads} * layout.head_dim}, qkv.options());
+    };
     at::Tensor q = rows(), k = rows(), v = rows(), out = rows();
-    kernels::training::split_heads(layout, rotary_view(attention->rotary, qkv.size(0)), data(qkv), writable(q), writable(k), writable(v));
+    kernels::training::split_heads(layout, rotary_view(attention->rotary, qkv.size(0)), data(qkv), writable(q),
+                                   writable(k), writable(v));
     variable_list saved = {q, k, v, out};
     for (const RowGroup& group : attention->groups) {
       const auto [heads, log_sums] = at::_scaled_dot_product_flash_attention_for_cpu(
-          group_heads(q, group, layout), group_heads(k, group, layout), group_heads(v, group, layout), 0.0, true, {}, attention->scale);
+          group_heads(q, group, layout), group_heads(k, group, layout), group_heads(v, group, layout), 0.0, true, {},
+          attention->scale);
       put_group(out, heads, group, layout);
       saved.push_back(log_sums);
     }
@@ -145,14 +154,16 @@ class AttentionFunction : public Function<AttentionFunction> {
       const RowGroup& group = attention.groups[i];
       const auto heads = [&](const at::Tensor& t) { return group_heads(t, group, layout); };
       const auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          heads(d_out), heads(saved[0]), heads(saved[1]), heads(saved[2]), heads(saved[3]), saved[4 + i], 0.0, true, {}, attention.scale);
+          heads(d_out), heads(saved[0]), heads(saved[1]), heads(saved[2]), heads(saved[3]), saved[4 + i], 0.0, true, {},
+          attention.scale);
       put_group(d_q, q, group, layout);
       put_group(d_k, k, group, layout);
       put_group(d_v, v, group, layout);
     }
-    at::Tensor d_qkv = at::empty({d_out.size(0), std::int64_t{layout.heads + 2 * layout.kv_heads} * layout.head_dim}, d_out.options());
-    kernels::training::join_heads_backward(layout, rotary_view(attention.rotary, d_out.size(0)), data(d_q), data(d_k), data(d_v),
-                                           writable(d_qkv));
+    at::Tensor d_qkv =
+        at::empty({d_out.size(0), std::int64_t{layout.heads + 2 * layout.kv_heads} * layout.head_dim}, d_out.options());
+    kernels::training::join_heads_backward(layout, rotary_view(attention.rotary, d_out.size(0)), data(d_q), data(d_k),
+                                           data(d_v), writable(d_qkv));
     return {d_qkv, at::Tensor()};
   }
 
@@ -216,8 +227,8 @@ at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& 
                                  .transpose(1, 2);
       return copies == 1 ? own : own.repeat_interleave(copies, 1);
     };
-    const at::Tensor out = at::scaled_dot_product_attention(rows(queries, 1), rows(keys, group_size), rows(values, group_size), {}, 0.0,
-                                                            true, attention.scale);
+    const at::Tensor out = at::scaled_dot_product_attention(rows(queries, 1), rows(keys, group_size),
+                                                            rows(values, group_size), {}, 0.0, true, attention.scale);
     parts.push_back(out.transpose(1, 2).reshape({group.sequences * group.length, layout.heads * layout.head_dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);

@@ -1,8 +1,9 @@
 // The operations of a decoder layer with a derivative: what kernels.h computes for inference.
 //
-// Contract: nothing is written in place, and autograd can go through all of them. float32 on the CPU takes one pass over memory forward and one
-// backward (training_kernels.h): between the matrices, memory is what costs. Anything else (bfloat16, other devices, other activations) is put
-// together from ATen's operators. Norms are in float32 and return x's type. Rows of all sequences are concatenated.
+// Contract: nothing is written in place, and autograd can go through all of them. float32 on the CPU takes one pass
+// over memory forward and one backward (training_kernels.h): between the matrices, memory is what costs. Anything else
+// (bfloat16, other devices, other activations) is put together from ATen's operators. Norms are in float32 and return
+// x's type. Rows of all sequences are concatenated.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,7 +39,8 @@ struct TrainingAttention {
   double scale = 1;
 };
 
-// Rotates queries and keys and attends within each sequence, causally. qkv [rows, (heads + 2 kv_heads) * head_dim] -> [rows, heads * head_dim].
+// Rotates queries and keys and attends within each sequence, causally. qkv [rows, (heads + 2 kv_heads) * head_dim] ->
+// [rows, heads * head_dim].
 at::Tensor attend_training(const at::Tensor& qkv, const TrainingAttention& attention);
 at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& attention);
 
@@ -46,19 +48,22 @@ at::Tensor activate_training(const at::Tensor& x, Activation activation);
 // activation(gate) * up of x [rows, 2 * width], the gate first (Shazeer 2020, arXiv 2002.05202).
 at::Tensor gated_training(const at::Tensor& x, Activation activation);
 
-// The sum over rows of weights[row] * cross-entropy of (state W^T)[row] and targets[row]. state [n, hidden], head [vocab, hidden]; a scalar. The logits of
-// a few rows at a time are in memory, never all of them.
-at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights);
+// The sum over rows of weights[row] * cross-entropy of (state W^T)[row] and targets[row]. state [n, hidden], head
+// [vocab, hidden]; a scalar. The logits of a few rows at a time are in memory, never all of them.
+at::Tensor head_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets,
+                              const at::Tensor& weights);
 
 struct DistillLoss {
   at::Tensor total;                       // a scalar: the mix
   kernels::training::DistillTerms terms;  // its parts
 };
-// The same with a teacher: its states and its head stand beside the student's, row by row, over one vocabulary. No derivative goes to the teacher.
+// The same with a teacher: its states and its head stand beside the student's, row by row, over one vocabulary. No
+// derivative goes to the teacher.
 struct Teacher {
   at::Tensor state, head;
 };
-DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets, const at::Tensor& weights,
-                                  const Teacher& teacher, const kernels::training::DistillMix& mix);
+DistillLoss distill_loss_training(const at::Tensor& state, const at::Tensor& head, const at::Tensor& targets,
+                                  const at::Tensor& weights, const Teacher& teacher,
+                                  const kernels::training::DistillMix& mix);
 
 }  // namespace foretell::autograd
