@@ -17,7 +17,7 @@ constexpr int kMostVariables = 4096;
 constexpr const char* kSettings[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME="};
 
 // What LibTorch's libraries allocate in their initialisers is 60 MiB, and where they get none they abort without saying
-// why; threads, compiled kernels and a small model are the rest. docs/PERFORMANCE.md and
+// why; threads, compiled kernels and a small model are the rest. docs/reference/performance.md and
 // tests/cli/hostile_input_test.py name the limit that this comes to.
 constexpr std::size_t kAddressSpace = 128u << 20;
 
@@ -68,7 +68,7 @@ bool begins(const char* text, const char* with) {
 }
 
 // How long threads of OpenMP spin before they sleep has to be said before its library is loaded. So the process starts
-// itself once more with the setting in its environment; docs/PERFORMANCE.md has the reasons and the numbers. Whoever
+// itself once more with the setting in its environment; docs/reference/performance.md has reasons and numbers. Whoever
 // has made one of these settings has decided. Where it fails, nothing has happened.
 void choose_waiting(char** arguments, char** environment) {
   static char setting[] = "GOMP_SPINCOUNT=1000";

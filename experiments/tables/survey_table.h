@@ -1,7 +1,7 @@
 // A published table as data: its figures with their source, and where each number comes from here.
 //
 // Contract: load_survey_table() reads the whole file; an unknown key, a missing reason or a row that names no cell for
-// a column that needs one is an Error with file:line. Studies are named, not read. docs/TABLES.md has the format.
+// a column that needs one is an Error with file:line. Studies are named, not read. docs/guide/tables.md has the format.
 //
 //   title: a leaderboard
 //   source:  {authors: A and B, year: 2024, arxiv: "2401.00001", where: Table 5}

@@ -19,7 +19,7 @@
 
 namespace foretell::tables {
 
-// How a number of a table is counted; docs/TABLES.md says which publications count so.
+// How a number of a table is counted; docs/guide/tables.md says which publications count so.
 //   mean_acceptance_length              tokens / rounds, the target's own token included, all rounds of all prompts
 //   pooled mean_acceptance_length_per_request  the same of each request, then the mean accepted_per_round drafted
 //   tokens that were accepted / rounds: without the target's own token draft_acceptance_rate               accepted /

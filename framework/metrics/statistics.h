@@ -10,7 +10,7 @@
 // scale of its logarithm, with the jackknife's standard error; each side at least as far out as Student's t with n - 1
 // degrees of freedom has it and at most twice as far. Resamples of few prompts know too little of how skewed they are,
 // hence the first bound, and where most prompts are alike they find any error, hence the second. Ratio and inverse
-// ratio have inverse intervals. docs/METRICS.md has its coverage, simulated: 93 to 95 % of the time from 4 prompts on
+// ratio have inverse intervals. docs/reference/metrics.md has its coverage, simulated: 93 to 95 % from 4 prompts on
 // in the mean of six kinds of prompts, where 95 % was asked; the percentile bootstrap with Student's levels covered 81
 // to 93 %. A speed-up over fewer than kLeastUnits has no interval.
 #pragma once

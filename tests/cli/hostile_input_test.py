@@ -163,7 +163,7 @@ def limits_table(model, folder):
 
 
 def little_memory_table(model, folder):
-    """From the loader's limit up: one line, or the work is done. docs/PERFORMANCE.md names both limits."""
+    """From the loader's limit up: one line, or the work is done. docs/reference/performance.md names both limits."""
     def at(kib, stack=None):
         def set_limits():
             if stack:

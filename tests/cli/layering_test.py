@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who may include whom: the table of docs/ARCHITECTURE.md, checked against every #include line of the project.
+"""Who may include whom: the table of docs/design/architecture.md, checked against every #include line of the project.
 
 With no argument it first plants violations in a temporary tree and expects each to be reported, then checks the project itself. The rules are the
 constants below; there is no other place that repeats them.
@@ -96,7 +96,7 @@ def violations(tree: Tree) -> list[str]:
             continue
         folder = folder_of(file)
         if not folder:
-            found.append(f"{file}: no rule says what this folder may include; add it to MAY_INCLUDE and docs/ARCHITECTURE.md")
+            found.append(f"{file}: no rule says what this folder may include; add it to MAY_INCLUDE and docs/design/architecture.md")
             continue
         for line, bracket, name in includes:
             where = f"{file}:{line}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The list of planted faults is in step with the sources, the tests and docs/MUTANTS.md, and a normal build holds no trace of it.
+"""The list of planted faults is in step with the sources, the tests and docs/design/mutants.md, and a normal build holds no trace of it.
 
 Nothing is built or run here: `make mutants` does that.
 """
@@ -42,8 +42,8 @@ def test_names_of_tests():
 
 
 def test_page():
-    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \| (.+?) \|$", (ROOT / "docs/MUTANTS.md").read_text(encoding="utf-8"), re.MULTILINE)
-    check([row[:3] for row in rows] == [(m.name, m.file, m.fault) for m in MUTANTS], "docs/MUTANTS.md has the list's faults; `make mutants` writes it")
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \| (.+?) \|$", (ROOT / "docs/design/mutants.md").read_text(encoding="utf-8"), re.MULTILINE)
+    check([row[:3] for row in rows] == [(m.name, m.file, m.fault) for m in MUTANTS], "docs/design/mutants.md has the list's faults; `make mutants` writes it")
 
 
 def test_no_trace():

@@ -16,7 +16,7 @@ namespace {
 
 std::string metrics_document() {
   const char* source = std::getenv("FORETELL_SOURCE_DIR");  // set by ctest; by hand the tests run in the project's root
-  return foretell::testing::read_file(std::filesystem::path(source ? source : ".") / "docs/METRICS.md");
+  return foretell::testing::read_file(std::filesystem::path(source ? source : ".") / "docs/reference/metrics.md");
 }
 
 }  // namespace

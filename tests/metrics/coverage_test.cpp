@@ -1,5 +1,5 @@
 // How often the interval of a speed-up holds the true one, over prompts as they come: lengths that differ much, gains
-// that are skewed or go with the length, slow spells of a machine. The hidden case prints what docs/METRICS.md says:
+// that are skewed or go with the length, slow spells of a machine. The hidden case prints what docs/reference/metrics.md has:
 // build/tests/test_metrics "[coverage]"
 #include <fmt/format.h>
 
@@ -99,7 +99,7 @@ TEST_CASE("the 95 % interval of a speed-up covers the true one about as often as
   }
 }
 
-TEST_CASE("coverage of the 95 % interval, as docs/METRICS.md has it", "[.][coverage]") {
+TEST_CASE("coverage of the 95 % interval, as docs/reference/metrics.md has it", "[.][coverage]") {
   std::string heading = "| prompts |";
   for (const PromptKind& kind : prompt_kinds()) heading += fmt::format(" {} |", kind.name);
   fmt::print("{} mean |\n", heading);

@@ -1,5 +1,5 @@
 // Which keys of config.json each family reads, and which it does not, as Transformers 5.5.4 does: every entry was
-// measured there, by logits (tests/bench/families_against_transformers.py). docs/MODELS.md has this as a table.
+// measured there, by logits (tests/bench/families_against_transformers.py). docs/reference/models.md has the table.
 #include <algorithm>
 #include <sstream>
 

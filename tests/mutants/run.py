@@ -5,7 +5,7 @@ usage: run.py [--only NAME,...] [--jobs N] [--folder FOLDER] [--no-control]
 
 Plants all faults in a copy of the project and builds that once; then, for each fault, puts it in force and runs the tests that are expected to catch
 it, and the whole suite where these pass. Before, the same build has to pass without a fault. A fault that nothing catches ends the run with exit code
-1: it is a test that is missing. Where a run covers the whole list it writes docs/MUTANTS.md. Outside data is not used.
+1: it is a test that is missing. Where a run covers the whole list it writes docs/design/mutants.md. Outside data is not used.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from mutants import MUTANTS, Mutant
 from plant import ROOT, plant, problems
 
-PAGE = ROOT / "docs/MUTANTS.md"
+PAGE = ROOT / "docs/design/mutants.md"
 LIMIT = 600 * float(os.environ.get("FORETELL_TEST_PATIENCE", "1"))  # seconds for one test; far more than any takes
 
 
@@ -115,7 +115,7 @@ def page(results: dict[str, Caught]) -> str:
     return f"""# Planted faults
 
 `make mutants` plants each of these {len(MUTANTS)} faults, one at a time, and runs the tests: every one is caught. The list is `tests/mutants/mutants.py`; this page is
-written by `tests/mutants/run.py` and checked by `tests/cli/mutants_test.py`. [ARCHITECTURE.md](ARCHITECTURE.md#planted-faults) says how it works.
+written by `tests/mutants/run.py` and checked by `tests/cli/mutants_test.py`. [architecture.md](architecture.md#planted-faults) says how it works.
 
 | fault | file | what is wrong | caught by |
 |---|---|---|---|

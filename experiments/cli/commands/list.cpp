@@ -66,7 +66,7 @@ std::vector<Listed> everything() {
     out.push_back({"model", family.name, fmt::format("{}: {}", family.architecture, family.summary), {}, {}, {}});
   out.push_back({"target",
                  "replay",
-                 "recorded answers, or a recorded run with its laws, stand in for the target; see docs/REPLAY.md",
+                 "recorded answers, or a recorded run with its laws, stand in for the target; see docs/guide/replay.md",
                  {},
                  {},
                  cell::replay_parameters()});

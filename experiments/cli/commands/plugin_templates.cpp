@@ -240,7 +240,7 @@ foretell generate --plugin build/lib%name%.so --model DIR --prompt "one two one 
 ```
 %certify%
 What it promises is checked in every call. A run that ends with "%kind% '%name%' of plug-in lib%name%.so broke its contract in ... at step 3 of prompt q81: ..."
-names the method, the round (from 0) and the rule; what was finished is kept. docs/PLUGINS.md of Foretell lists the rules.
+names the method, the round (from 0) and the rule; what was finished is kept. docs/guide/plugins.md of Foretell lists the rules.
 
 After Foretell was built again with other interfaces the plug-in is refused; the first command builds it again.
 )code";

@@ -201,7 +201,7 @@ void add_run_command(util::Command app) {
   command.add("--record", options->record,
               "laws: the target's most probable tokens along every answer of the method, into the cell's folder; "
               "{type: replay, laws: ...} "
-              "decodes from them without the model (docs/REPLAY.md)",
+              "decodes from them without the model (docs/guide/replay.md)",
               {.type = "WHAT"});
   command.add("--record-top-k", options->record_top_k, "tokens stored of each law (64)", {.type = "N"});
   command.add_flag("--json", options->json, "end with the results as one JSON object");

@@ -258,7 +258,7 @@ void TrainableTransformer::initialise(std::uint64_t seed, Start start) {
   if (start == Start::Induction) start_with_induction(config_, named_weights());
 }
 
-// The strengths were tried on the generated tasks; docs/TRAINING.md has the numbers.
+// The strengths were tried on the generated tasks; docs/guide/training.md has the numbers.
 void TrainableTransformer::mimic_attention(Layer& layer) const {
   constexpr double kScale = 2, kLikeKey = 0.8, kLikeValue = 0.25;
   const std::int64_t dim = config_.head_dim, queries = config_.num_heads * dim, keys = config_.num_kv_heads * dim;
