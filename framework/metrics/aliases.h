@@ -1,7 +1,8 @@
 // What other tools call our metrics, and how theirs differ: for columns that stand beside somebody else's numbers.
 //
 // Contract: a constant table. A tool can have several names for one metric, and a metric none. `note` says how their
-// number differs from ours; empty where the two are the same. docs/reference/metrics.md has the formulas and repeats each row of
+// number differs from ours; empty where the two are the same. docs/reference/metrics.md has the formulas
+// and repeats each row of
 // this table.
 #pragma once
 

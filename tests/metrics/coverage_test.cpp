@@ -1,5 +1,6 @@
 // How often the interval of a speed-up holds the true one, over prompts as they come: lengths that differ much, gains
-// that are skewed or go with the length, slow spells of a machine. The hidden case prints what docs/reference/metrics.md has:
+// that are skewed or go with the length, slow spells of a machine. The hidden case prints the table of
+// docs/reference/metrics.md:
 // build/tests/test_metrics "[coverage]"
 #include <fmt/format.h>
 
