@@ -12,7 +12,7 @@ JOBS  ?= $(shell nproc)
 override CUDA := $(if $(filter 1 ON on TRUE true yes,$(FORETELL_CUDA)),ON,OFF)
 
 .DEFAULT_GOAL := build
-.PHONY: help setup configure build test demo mutants fuzz lint format clean
+.PHONY: help setup configure build test demo mutants fuzz lint format docs clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -46,6 +46,10 @@ lint: setup ## clang-format, clang-tidy over what differs from main (ALL=1: ever
 
 format: ## clang-format every file in place
 	@git ls-files --cached --others --exclude-standard -- '*.h' '*.cpp' | xargs clang-format -i
+
+docs: ## the API reference and all pages, as build/docs/html/index.html; a public name without a contract is an error
+	@./cmake/setup.sh docs
+	@./docs/build_reference.sh $(BUILD)
 
 clean: ## remove the build folders; LibTorch's cache stays
 	rm -rf $(BUILD) build-mutants

@@ -7,6 +7,8 @@
 # FORETELL_WHEELS    a folder with the wheels: nothing is downloaded
 # FORETELL_CUDA      1: also the CUDA run-time wheels that libtorch_cuda needs
 # CMAKE_PREFIX_PATH  where it names a LibTorch, that one is used and none is installed
+#
+# usage: setup.sh [docs]    docs: only what `make docs` needs
 set -euo pipefail
 
 readonly torch_version=2.11.0
@@ -31,6 +33,22 @@ libraries=(libfmt-dev libyaml-cpp-dev libeigen3-dev libcli11-dev nlohmann-json3-
 optional_tools=(ccache:ccache mold:mold)
 # shellcheck disable=SC2034
 optional_libraries=(libbenchmark-dev libjs-chart.js libsqlite3-dev)
+
+# The API reference needs no compiler and no library.
+only_docs=0
+case ${1:-} in
+  '') ;;
+  docs)
+    only_docs=1
+    tools=(doxygen:doxygen)
+    libraries=()
+    # shellcheck disable=SC2034
+    optional_tools=()
+    # shellcheck disable=SC2034
+    optional_libraries=()
+    ;;
+  *) die "unknown argument '$1'; known: docs" ;;
+esac
 
 missing_packages() {  # NAME_OF_TOOL_LIST NAME_OF_LIBRARY_LIST
   local -n tool_list=$1 library_list=$2
@@ -174,6 +192,10 @@ libtorch_is_there() {
 }
 
 needs_pip=0
+if [[ $only_docs == 1 ]]; then
+  install_packages
+  exit 0
+fi
 found=$(user_libtorch)
 if [[ -z $found && -z ${FORETELL_WHEELS:-} ]] && ! libtorch_is_there; then needs_pip=1; fi
 install_packages

@@ -1,8 +1,9 @@
-// A drafter made of drafters.
-//
-// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds
-// its own nodes in a round's draft by their tokens and not by their ids. Members that want different hidden states
-// cannot be combined: an Error when they are built.
+/// @file
+/// A drafter made of drafters.
+///
+/// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds
+/// its own nodes in a round's draft by their tokens and not by their ids. Members that want different hidden states
+/// cannot be combined: an Error when they are built.
 #pragma once
 
 #include <memory>
@@ -13,10 +14,11 @@
 
 namespace foretell {
 
-// How a drafter builds another one that it is made of.
+/// How a drafter builds another one that it is made of.
 std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context,
                                      MemberUse use = MemberUse::Proposed);
 
+/// The base of drafters that are made of drafters.
 class CompositeDrafter : public Drafter {
  public:
   HiddenRequest wants() const override { return wants_; }
@@ -29,19 +31,22 @@ class CompositeDrafter : public Drafter {
   void end(SlotId slot) override;
 
  protected:
-  // From a list of descriptions: [{type: ...}, ...], at least two. `key` names it in messages.
+  /// From a list of descriptions: [{type: ...}, ...], at least two. `key` names it in messages.
   CompositeDrafter(const ConfigValue& list, const char* key, const BuildContext& context);
+  /// Of members that exist already.
   explicit CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members);
 
+  /// The member at `index`, in the order of the list.
   Drafter& member(std::size_t index) const { return *members_[index]; }
+  /// All members in their order.
   std::span<const std::unique_ptr<Drafter>> members() const { return members_; }
-  // The forms of all members together.
+  /// The forms of all members together.
   DraftForm member_forms() const;
-  // The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A
-  // draft that holds drawn tokens is used as it is: to drop one for what was drawn would change the law.
+  /// The members in turn, each for the sequences that have no draft yet; a draft that `good` refuses is not used. A
+  /// draft that holds drawn tokens is used as it is: to drop one for what was drawn would change the distribution.
   std::vector<DraftTree> draft_in_turn(std::span<const DraftContext> batch,
                                        const std::function<bool(std::size_t member, const DraftTree&)>& good) const;
-  // `budget`, no more than the member's own limits.
+  /// `budget`, no more than the member's own limits.
   static DraftBudget within(const DraftBudget& budget, const DraftBudget& limits);
 
  private:

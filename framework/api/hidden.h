@@ -1,7 +1,8 @@
-// Hidden states that a drafter asked for.
-//
-// Contract: one row a token or node, on the model's device. Which layers they come from is in the request, in the same
-// order.
+/// @file
+/// Hidden states that a drafter asked for.
+///
+/// Contract: one row a token or node, on the model's device. Which layers they come from is in the request, in the same
+/// order.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,9 +11,10 @@
 
 namespace foretell {
 
+/// What HiddenRequest asked for.
 struct HiddenStates {
-  std::vector<at::Tensor> taps;  // [rows, hidden] each
-  at::Tensor final_state;        // [rows, hidden], the head's input; undefined if it was not asked for
+  std::vector<at::Tensor> taps;  ///< [rows, hidden] each
+  at::Tensor final_state;        ///< [rows, hidden], the head's input; undefined if it was not asked for
 };
 
 }  // namespace foretell

@@ -1,9 +1,10 @@
-// The record of one round: what every metric is computed from.
-//
-// Contract: a plain value. `drafted` counts proposed nodes, `scored` rows of the target's forward (the anchor
-// included), `accepted` nodes that were emitted, `emitted` tokens (accepted ones and the target's own). A round cut by
-// a stop token or a length limit counts what was emitted. Times are nanoseconds of the wall clock; in a batch a phase's
-// time is that of the whole batch divided by the sequences that took part.
+/// @file
+/// The record of one round: what every metric is computed from.
+///
+/// Contract: a plain value. `drafted` counts proposed nodes, `scored` rows of the target's forward (the anchor
+/// included), `accepted` nodes that were emitted, `emitted` tokens (accepted ones and the target's own). A round cut by
+/// a stop token or a length limit counts what was emitted. Times are nanoseconds of the wall clock; in a batch a
+/// phase's time is that of the whole batch divided by the sequences that took part.
 #pragma once
 
 #include <cstdint>
@@ -12,28 +13,35 @@
 
 namespace foretell {
 
+/// Nanoseconds of a round by phase.
 struct PhaseTimes {
+  /// @{
+  /// Nanoseconds of the phase.
   std::int64_t draft = 0, score = 0, verify = 0, commit = 0;
+  /// @}
+  /// The sum of the phases.
   std::int64_t total() const { return draft + score + verify + commit; }
 };
 
+/// What a round did, in numbers.
 struct RoundRecord {
-  int drafted = 0;
-  int scored = 0;
-  int depth = 0;  // of the draft
-  int accepted = 0;
-  int emitted = 0;
-  NextKind kind = NextKind::Bonus;
-  PhaseTimes ns = {};
+  int drafted = 0;                  ///< proposed nodes
+  int scored = 0;                   ///< rows of the target's forward pass
+  int depth = 0;                    ///< of the draft
+  int accepted = 0;                 ///< proposed nodes that were emitted
+  int emitted = 0;                  ///< tokens
+  NextKind kind = NextKind::Bonus;  ///< of the target's own token
+  PhaseTimes ns = {};               ///< wall clock
 };
 
-// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was
-// drafted and rejected. A draft that was cut by a stop token, or accepted to the end of a path, says nothing about the
-// next one.
+/// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was
+/// drafted and rejected. A draft that was cut by a stop token, or accepted to the end of a path, says nothing about the
+/// next one.
 struct ObservedRun {
-  int accepted = 0;
-  bool rejected = false;
+  int accepted = 0;       ///< one after the other
+  bool rejected = false;  ///< the next one was drafted and rejected
 };
+/// See ObservedRun.
 inline ObservedRun observed_run(const RoundRecord& record) {
   const bool own_token = record.emitted == record.accepted + 1;  // else the answer ended inside the accepted tokens
   return {record.accepted, record.kind == NextKind::Correction && own_token && record.depth > record.accepted};

@@ -1,17 +1,21 @@
-// A strategy's parameters: declared once, with default, limits and documentation; read from YAML, listed by `foretell
-// list`.
-//
-// Contract: an options struct has one function `void declare(Parameters& p)` that calls add() for each field. The same
-// function documents the parameters (Parameters::describe) and reads them from YAML (Parameters::read), so the two
-// cannot disagree. Reading reports the first mistake as an Error with file:line, what was found and what is allowed; a
-// key that nobody declared is an Error with the nearest known key, before a required key that is missing: it may be
-// that one, misspelt.
-//
-//   struct Options {
-//     int max_ngram = 3;
-//     void declare(Parameters& p) { p.add("prompt_lookup_max", max_ngram, "longest suffix that is looked up", {.min =
-//     1, .aliases = {"max_ngram"}}); }
-//   };
+/// @file
+/// A strategy's parameters: declared once, with default, limits and documentation; read from YAML, listed by `foretell
+/// list`.
+///
+/// Contract: an options struct has one function `void declare(Parameters& p)` that calls add() for each field. The same
+/// function documents the parameters (Parameters::describe) and reads them from YAML (Parameters::read), so the two
+/// cannot disagree. Reading reports the first mistake as an Error with file:line, what was found and what is allowed; a
+/// key that nobody declared is an Error with the nearest known key, before a required key that is missing: it may be
+/// that one, misspelt.
+///
+/// @code{.cpp}
+/// struct Options {
+///   int max_ngram = 3;
+///   void declare(Parameters& p) {
+///     p.add("prompt_lookup_max", max_ngram, "longest suffix that is looked up", {.min = 1, .aliases = {"max_ngram"}});
+///   }
+/// };
+/// @endcode
 #pragma once
 
 #include <optional>
@@ -23,25 +27,28 @@
 
 namespace foretell {
 
+/// What `foretell list` prints about one parameter.
 struct ParameterDoc {
-  std::string name;
-  std::string type;  // "int", "number", "bool", "text", "list of int", ...
-  std::string default_value;
-  std::string doc;
-  std::vector<std::string> aliases;
+  std::string name;                  ///< the key in YAML
+  std::string type;                  ///< "int", "number", "bool", "text", "list of int", ...
+  std::string default_value;         ///< as YAML; empty: none
+  std::string doc;                   ///< one line
+  std::vector<std::string> aliases;  ///< other keys that are accepted
 };
 
+/// What a parameter accepts besides its type.
 struct Limits {
-  std::optional<double> min = {};  // inclusive
-  std::optional<double> max = {};  // inclusive
-  std::vector<std::string> choices = {};
-  std::vector<std::string> aliases = {};
-  bool required = false;
+  std::optional<double> min = {};         ///< inclusive
+  std::optional<double> max = {};         ///< inclusive
+  std::vector<std::string> choices = {};  ///< of a text; empty: any
+  std::vector<std::string> aliases = {};  ///< other keys that are accepted
+  bool required = false;                  ///< there is no default
 };
 
+/// Collects the documentation of parameters, or reads them, through one declare().
 class Parameters {
  public:
-  // Calls options.declare() to collect the documentation; default_value is what each field of `options` holds.
+  /// Calls options.declare() to collect the documentation; default_value is what each field of `options` holds.
   template <class Options>
   static std::vector<ParameterDoc> describe(Options options = {}) {
     Parameters p(nullptr, {});
@@ -49,8 +56,8 @@ class Parameters {
     return std::move(p.docs_);
   }
 
-  // Fills `options` from a mapping (or null, for all defaults). `owner` names the strategy in messages. The keys in
-  // `reserved` ("type") are known but belong to somebody else.
+  /// Fills `options` from a mapping (or null, for all defaults). `owner` names the strategy in messages. The keys in
+  /// `reserved` ("type") are known but belong to somebody else.
   template <class Options>
   static void read(const ConfigValue& values, const std::string& owner, Options& options,
                    std::vector<std::string> reserved = {}) {
@@ -60,6 +67,9 @@ class Parameters {
     p.finish();
   }
 
+  /// @{
+  /// Declares a parameter that is kept in `field`, whose value at this moment is the default. An Error when a value is
+  /// read that is outside of `limits` or of another type.
   void add(std::string_view name, bool& field, std::string_view doc, const Limits& limits = {});
   void add(std::string_view name, int& field, std::string_view doc, const Limits& limits = {});
   void add(std::string_view name, std::int64_t& field, std::string_view doc, const Limits& limits = {});
@@ -71,10 +81,11 @@ class Parameters {
   void add(std::string_view name, std::optional<int>& field, std::string_view doc, const Limits& limits = {});
   void add(std::string_view name, std::optional<double>& field, std::string_view doc, const Limits& limits = {});
   void add(std::string_view name, std::optional<std::string>& field, std::string_view doc, const Limits& limits = {});
-  // A part of the document that its owner reads later, such as a nested strategy.
+  /// @}
+  /// A part of the document that its owner reads later, such as a nested strategy.
   void add(std::string_view name, ConfigValue& field, std::string_view doc, const Limits& limits = {});
 
-  // What was read; for messages about combinations of parameters.
+  /// What was read; for messages about combinations of parameters.
   const Location& where() const;
 
  private:
@@ -99,10 +110,13 @@ class Parameters {
   std::vector<ParameterDoc> docs_;
 };
 
-// Scalars as YAML 1.2's core schema reads them; an Error at `value` names `key` and what was expected.
+/// Scalars as YAML 1.2's core schema reads them; an Error at `value` names `key` and what was expected.
 bool read_bool(const ConfigValue& value, std::string_view key);
+/// An integer that fits 64 bits.
 std::int64_t read_int(const ConfigValue& value, std::string_view key);
+/// A finite number.
 double read_number(const ConfigValue& value, std::string_view key);
+/// The text of a scalar.
 std::string read_text(const ConfigValue& value, std::string_view key);
 
 }  // namespace foretell

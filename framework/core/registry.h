@@ -1,18 +1,20 @@
-// One file adds a strategy: the class, and one line that registers it.
-//
-// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens while
-// a program is being loaded; a name registered twice is an InternalError. The instance of each registry lives in
-// libforetell, so strategies in the executable and in plug-ins meet in the same one. What a plug-in registers waits
-// until its loader adds it (framework/plugin/plugin.h), because no exception can leave a static initialiser: there a
-// name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
-// interface's contract and names the plug-in where it is broken (framework/api/plugin_guards.h), wherever the strategy
-// is used.
-//
-// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const
-// BuildContext&):
-//
-//   FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the last occurrence of
-//   the newest tokens"});
+/// @file
+/// One file adds a strategy: the class, and one line that registers it.
+///
+/// Contract: Registry<Interface> maps a name to a factory and to what `foretell list` prints. Registration happens
+/// while a program is being loaded; a name registered twice is an InternalError. The instance of each registry lives in
+/// libforetell, so strategies in the executable and in plug-ins meet in the same one. What a plug-in registers waits
+/// until its loader adds it (framework/plugin/plugin.h), because no exception can leave a static initialiser: there a
+/// name registered twice is an Error. What a plug-in's factory makes comes with a guard around it, which checks the
+/// interface's contract and names the plug-in where it is broken (framework/api/plugin_guards.h), wherever the strategy
+/// is used.
+///
+/// A strategy is a class with `struct Options { ...; void declare(Parameters&); }` and a constructor (Options, const
+/// BuildContext&):
+///
+/// @code{.cpp}
+/// FORETELL_REGISTER(Drafter, PromptLookup, "prompt_lookup", {.summary = "copies what followed the newest tokens"});
+/// @endcode
 #pragma once
 
 #include <concepts>
@@ -33,59 +35,76 @@ namespace foretell {
 
 struct BuildContext;  // framework/api/build_context.h
 
+/// What a registration says about a strategy.
 struct StrategyInfo {
-  std::string summary = {};
-  std::optional<bool> lossless = {};  // verifiers: whether the emitted law is the target's; others: not applicable
-  bool run_state = false;  // behaviour depends on earlier prompts of the run: promises the law, not the same tokens
-  bool clock = false;      // behaviour depends on measured time: likewise
-  // What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
-  // never measured or reproduced, and so are those of a strategy that is made of one that says so.
+  std::string summary = {};           ///< one line for `foretell list`
+  std::optional<bool> lossless = {};  ///< of verifiers: whether the output has the target's distribution
+  bool run_state = false;             ///< behaviour depends on earlier prompts: promises the distribution only
+  bool clock = false;                 ///< behaviour depends on measured time: likewise
+  /// What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
+  /// never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;
 };
 
-// What all strategies have in common: the name that they were made by, for messages.
+/// What all strategies have in common: the name that they were made by, for messages.
 class Strategy {
  public:
   virtual ~Strategy() = default;
-  const std::string& label() const { return label_; }  // "drafter 'model'", "drafter 'bigram' of plug-in libbigram.so"
+  /// "drafter 'model'", "drafter 'bigram' of plug-in libbigram.so".
+  const std::string& label() const { return label_; }
+  /// Whether it was loaded from a shared library.
   bool from_plugin() const { return from_plugin_; }
+  /// Called by the registry that made it.
   void set_label(std::string label, bool from_plugin) {
     label_ = std::move(label);
     from_plugin_ = from_plugin;
   }
 
  protected:
+  /// @{
+  /// For derived classes alone.
   Strategy() = default;
   Strategy(const Strategy&) = default;
   Strategy& operator=(const Strategy&) = default;
+  /// @}
 
  private:
   std::string label_ = "a strategy";  // no registry made it
   bool from_plugin_ = false;
 };
 
-// A registration that a plug-in has made and that is not in its registry yet.
+/// A registration that a plug-in has made and that is not in its registry yet.
 struct PendingStrategy {
+  /// @{
+  /// The registry that it is for ("drafter"), and its name there.
   std::string kind, name;
-  std::function<void(const std::string& plugin)> add;  // an Error if the name is taken
+  /// @}
+  /// An Error if the name is taken.
+  std::function<void(const std::string& plugin)> add;
 };
 
-// Where registrations go while a plug-in is being loaded; null at all other times.
+/// Where registrations go while a plug-in is being loaded; null at all other times.
 std::vector<PendingStrategy>*& pending_strategies();
 
+/// The strategies of one interface, by name.
 template <class Interface>
 class Registry {
  public:
+  /// A registered strategy.
   struct Entry {
-    StrategyInfo info;
+    StrategyInfo info;  ///< as registered
+    /// Its parameters with their defaults.
     std::function<std::vector<ParameterDoc>()> parameters;
+    /// Builds one from `{type: name, ...}`.
     std::function<std::unique_ptr<Interface>(const ConfigValue&, const BuildContext&)> make;
-    Location where;           // of its registration
-    std::string plugin = {};  // the file that it was loaded from; empty: built in
+    Location where;           ///< of its registration
+    std::string plugin = {};  ///< the file that it was loaded from; empty: built in
   };
 
+  /// The one registry of this interface, in libforetell.
   static Registry& instance();
 
+  /// Registers; always true, so that a static variable can hold the call.
   bool add(const std::string& name, Entry entry) {
     if (std::vector<PendingStrategy>* pending = pending_strategies()) {
       pending->push_back({kind(), name, [this, name, entry = std::move(entry)](const std::string& plugin) {
@@ -99,14 +118,16 @@ class Registry {
     return true;
   }
 
-  // "drafter 'model' is already registered in drafters/model.cpp:12"
+  /// "drafter 'model' is already registered in drafters/model.cpp:12"
   static std::string already_registered(const std::string& name, const Entry& entry) {
     const std::string from = entry.plugin.empty() ? "" : fmt::format(" of {}", entry.plugin);
     return fmt::format("{} '{}' is already registered in {}{}", kind(), name, entry.where.to_string(), from);
   }
 
+  /// All strategies, by name.
   const std::map<std::string, Entry>& entries() const { return entries_; }
 
+  /// The strategy of that name; an Error at `where` that suggests the nearest name.
   const Entry& find(const std::string& name, const Location& where) const {
     const auto it = entries_.find(name);
     if (it == entries_.end()) {
@@ -117,7 +138,7 @@ class Registry {
     return it->second;
   }
 
-  // Builds what `{type: name, key: value, ...}` describes.
+  /// Builds what `{type: name, key: value, ...}` describes.
   std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
     return placed_at(description.where(), [&] {
       const Entry& entry = find(description);
@@ -128,13 +149,13 @@ class Registry {
     });
   }
 
-  // Whom it names; an Error where the name was written if that is nobody.
+  /// Whom it names; an Error where the name was written if that is nobody.
   const Entry& find(const ConfigValue& description) const {
     const ConfigValue* type = description.find("type");  // none in the short form
     return find(type_of(description), type ? type->where() : description.where());
   }
 
-  // The name in `{type: name, ...}`, or in the short form `name`.
+  /// The name in `{type: name, ...}`, or in the short form `name`.
   std::string type_of(const ConfigValue& description) const {
     if (description.is_scalar()) return description.text();
     const ConfigValue* type = description.find("type");
@@ -142,7 +163,8 @@ class Registry {
     return read_text(*type, "type");
   }
 
-  static const char* kind();  // "drafter", "verifier", ... for messages
+  /// "drafter", "verifier", ... for messages.
+  static const char* kind();
 
  private:
   // Defined for each interface in framework/api/plugin_guards.cpp.
@@ -163,6 +185,7 @@ class Registry {
   std::map<std::string, Entry> entries_;
 };
 
+/// The entry of a class with Options and a constructor (Options, const BuildContext&).
 template <class Interface, class Type>
 typename Registry<Interface>::Entry registry_entry(const std::string& name, const StrategyInfo& info,
                                                    const Location& where) {
@@ -180,13 +203,14 @@ typename Registry<Interface>::Entry registry_entry(const std::string& name, cons
   return entry;
 }
 
-// For strategies without parameters.
+/// For strategies without parameters.
 struct NoOptions {
-  void declare(Parameters&) {}
+  void declare(Parameters&) {}  ///< none
 };
 
 }  // namespace foretell
 
+/// Registers class `Type` as `name`; what follows are the fields of StrategyInfo in braces.
 #define FORETELL_REGISTER(Interface, Type, name, ...)                                               \
   [[maybe_unused]] const bool registered_##Type = ::foretell::Registry<Interface>::instance().add(  \
       name, ::foretell::registry_entry<Interface, Type>(name, ::foretell::StrategyInfo __VA_ARGS__, \
