@@ -13,7 +13,7 @@ endforeach()
 # nothing is built of what a study names.
 set(fuzzed_readers analysis/divergence analysis/measures report/report_files report/report_tables report/spec_bench_import report/study_folder
   results/config_json results/law_record results/provenance results/record_json results/record_reader results/result_files util/result_names results/summary_check results/row_costs_json
-  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/study study/sweep util/command util/console util/paths
+  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/load_study study/sweep util/command util/console util/paths
   util/table)
 list(TRANSFORM fuzzed_readers PREPEND "${PROJECT_SOURCE_DIR}/experiments/")
 list(TRANSFORM fuzzed_readers APPEND ".cpp")

@@ -68,9 +68,9 @@ struct PromptView {
 /// Prompt tokens [first, first + tokens.size()) have gone through the target. The last prompt token is the first
 /// anchor: it never comes here.
 struct PromptChunk {
-  int first;                   ///< position in the prompt
-  TokenSpan tokens;            ///< of the prompt
-  const HiddenStates* hidden;  ///< if the drafter wants any
+  int first;                          ///< position in the prompt
+  TokenSpan tokens;                   ///< of the prompt
+  const model::HiddenStates* hidden;  ///< if the drafter wants any
 };
 
 /// Draws a draft's tokens in a replay above temperature 0, where the output is known before the draft is made: from the

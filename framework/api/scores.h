@@ -11,9 +11,11 @@
 #include "framework/core/types.h"
 #include "framework/sampling/law.h"
 
-namespace foretell {
+namespace foretell::model {
+struct HiddenStates;  // framework/model/hidden.h: tensors; only drafters that asked for them include it
+}  // namespace foretell::model
 
-struct HiddenStates;  // framework/api/hidden.h: tensors; only drafters that asked for them include it
+namespace foretell {
 
 /// The target's distributions over one draft, computed on demand.
 class Scores {
@@ -26,7 +28,7 @@ class Scores {
   /// Raw, on the host: [vocab]. An Error from targets that have none (a recorded answer).
   virtual std::span<const float> logits(NodeId node) = 0;
   /// Row i belongs to node i; what Drafter::wants() asked for, null if that is nothing.
-  virtual const HiddenStates* hidden() const { return nullptr; }
+  virtual const model::HiddenStates* hidden() const { return nullptr; }
 };
 
 }  // namespace foretell

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <map>
 
-#include "framework/api/hidden.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/decoding/host_logits.h"
 #include "framework/decoding/model_scores.h"
 #include "framework/decoding/model_target_session.h"
+#include "framework/model/hidden.h"
 
 namespace foretell::decoding {
 namespace {
@@ -18,15 +18,15 @@ namespace {
 class TargetScores final : public ModelScores {
  public:
   TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows,
-               HiddenStates hidden)
+               model::HiddenStates hidden)
       : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)),
         hidden_(std::move(hidden)) {}
-  const HiddenStates* hidden() const override {
+  const model::HiddenStates* hidden() const override {
     return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
   }
 
  private:
-  HiddenStates hidden_;
+  model::HiddenStates hidden_;
 };
 
 class ModelTarget final : public Target {

@@ -51,7 +51,7 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
         tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
     const model::ForwardResult result =
         model_.forward({chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None}, options);
-    const HiddenStates hidden{result.taps, result.final_state};
+    const model::HiddenStates hidden{result.taps, result.final_state};
     if (on_chunk) on_chunk({committed_, chunk, wants_.empty() ? nullptr : &hidden});
     committed_ += static_cast<int>(chunk.size());
     tokens = tokens.subspan(chunk.size());
@@ -191,8 +191,8 @@ model::ForwardItem ModelTargetSession::item() const {
   return {TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
 }
 
-HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, int first) const {
-  HiddenStates out;
+model::HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, int first) const {
+  model::HiddenStates out;
   if (wants_.empty()) return out;
   const at::Tensor index = row_index(row_of_node_, model_.device());
   const auto by_node = [&](const at::Tensor& rows) { return rows.index_select(0, index); };

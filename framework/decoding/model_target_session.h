@@ -12,9 +12,9 @@
 #include <optional>
 #include <vector>
 
-#include "framework/api/hidden.h"
 #include "framework/api/target.h"
 #include "framework/decoding/target_view.h"
+#include "framework/model/hidden.h"
 #include "framework/model/language_model.h"
 
 namespace foretell::decoding {
@@ -42,7 +42,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   const std::vector<int>& row_of_node() const { return row_of_node_; }
   // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of
   // taps_from(resume), `first` is this sequence's first row in it.
-  HiddenStates hidden(const model::ForwardResult& finished, int first) const;
+  model::HiddenStates hidden(const model::ForwardResult& finished, int first) const;
 
  private:
   model::ForwardResult append_provisional(std::span<const DraftNode> nodes, model::LogitRows logits);

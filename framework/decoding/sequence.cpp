@@ -6,16 +6,6 @@
 
 namespace foretell::decoding {
 
-const char* to_string(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::StopToken: return "stop_token";
-    case FinishReason::StopString: return "stop_string";
-    case FinishReason::Length: return "length";
-    case FinishReason::Context: return "context";
-  }
-  return "";
-}
-
 Sequence::Sequence(const Request& request) : request_(request), tokens_(request.prompt) {
   if (request_.prompt.empty())
     fail("request {}: the prompt has no tokens; at least one is needed (a model's BOS, say)", request_.id);

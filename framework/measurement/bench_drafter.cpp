@@ -201,8 +201,8 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
   row.rounds = static_cast<int>(times.round_us.size());
   row.round_us = *metrics::median(times.round_us);
   row.draft_us = *metrics::median(times.draft_us);
-  row.observe_us = *median(times.observe_us);
-  row.first_us = *median(times.first_us);
+  row.observe_us = *metrics::median(times.observe_us);
+  row.first_us = *metrics::median(times.first_us);
   row.drafted = times.drafted / row.rounds;
   row.emitted = times.emitted / row.rounds;
   return row;

@@ -2,9 +2,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "framework/api/hidden.h"
 #include "framework/core/error.h"
 #include "framework/decoding/target_view.h"
+#include "framework/model/hidden.h"
 #include "tests/support/rooms.h"
 
 namespace foretell::testing {

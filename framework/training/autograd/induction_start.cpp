@@ -11,7 +11,6 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/model/rope.h"
-#include "framework/training/autograd/trainable_transformer.h"
 
 namespace foretell::autograd {
 namespace {

@@ -11,10 +11,9 @@
 #include <span>
 
 #include "framework/formats/model_config.h"
+#include "framework/training/autograd/trainable.h"
 
 namespace foretell::autograd {
-
-struct NamedWeight;
 
 // An Error with the reason for a model that has no room for such heads: learned positions, one layer, small heads or a
 // small hidden size.

@@ -12,12 +12,19 @@
 #include <string>
 #include <vector>
 
+#include "framework/formats/weight_list.h"
+
 namespace foretell::autograd {
 
 struct TrainParameter {
   std::string name;
   at::Tensor value;    // a leaf
   bool decays = true;  // matrices do; norms, biases and embeddings do not
+};
+
+struct NamedWeight {
+  formats::WeightSpec spec;
+  at::Tensor value;  // without a graph; as stored: GPT-2's matrices are transposed views
 };
 
 // Sequences of one length whose rows lie one behind the other.

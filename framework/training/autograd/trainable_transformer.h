@@ -20,11 +20,6 @@
 
 namespace foretell::autograd {
 
-struct NamedWeight {
-  formats::WeightSpec spec;
-  at::Tensor value;  // without a graph; as stored: GPT-2's matrices are transposed views
-};
-
 struct NamedNorm {
   at::Tensor gain, bias;
 };

@@ -9,7 +9,7 @@
 
 #include <vector>
 
-namespace foretell {
+namespace foretell::model {
 
 /// What HiddenRequest asked for.
 struct HiddenStates {
@@ -17,4 +17,4 @@ struct HiddenStates {
   at::Tensor final_state;        ///< [rows, hidden], the head's input; undefined if it was not asked for
 };
 
-}  // namespace foretell
+}  // namespace foretell::model
