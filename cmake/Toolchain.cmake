@@ -28,6 +28,11 @@ if(FORETELL_SANITIZE)
   add_link_options(-fsanitize=${FORETELL_SANITIZE})
 endif()
 
+if(FORETELL_COVERAGE)
+  add_compile_options(--coverage)
+  add_link_options(--coverage)
+endif()
+
 find_program(MOLD mold)
 if(MOLD)
   add_link_options(-fuse-ld=mold)

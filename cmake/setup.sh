@@ -34,11 +34,13 @@ optional_tools=(ccache:ccache mold:mold)
 # shellcheck disable=SC2034
 optional_libraries=(libbenchmark-dev libjs-chart.js libsqlite3-dev)
 
-# The API reference needs no compiler and no library.
+# Tools of one target each, for those who ask for them: setup.sh [clang | docs | coverage]
 only_docs=0
 case ${1:-} in
   '') ;;
-  docs)
+  clang) tools+=(clang++:clang clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck) ;;
+  coverage) tools+=(gcovr:gcovr) ;;
+  docs)  # the API reference needs no compiler and no library
     only_docs=1
     tools=(doxygen:doxygen)
     libraries=()
@@ -47,7 +49,7 @@ case ${1:-} in
     # shellcheck disable=SC2034
     optional_libraries=()
     ;;
-  *) die "unknown argument '$1'; known: docs" ;;
+  *) die "unknown argument '$1'; known: clang, coverage, docs" ;;
 esac
 
 missing_packages() {  # NAME_OF_TOOL_LIST NAME_OF_LIBRARY_LIST
