@@ -23,7 +23,7 @@ std::string Divergences::words(const std::optional<std::string>& task) const {
 }
 
 std::string divergence_words(int ties, int faults) {
-  const std::string tied = counted(ties, "tie");
+  std::string tied = counted(ties, "tie");
   if (faults == 0) return tied;
   return (ties > 0 ? tied + ", " : "") + fmt::format("{} NOT EXPLAINED", faults);
 }

@@ -47,7 +47,7 @@ void OverlapSection::declare(Parameters& p) {
   p.add("window_tokens", window_tokens, "tokens of each", {.min = 2, .max = 1e6});
 }
 
-Predictor::Predictor(const ConfigValue& section, std::filesystem::path study_folder, cell::ModelPool& pool)
+Predictor::Predictor(const ConfigValue& section, const std::filesystem::path& study_folder, cell::ModelPool& pool)
     : pool_(pool) {
   if (section.is_null()) return;
   section_.emplace();

@@ -35,7 +35,7 @@ struct Prediction {
 class Predictor {
  public:
   // `section` is null for a study without predictions. Reads nothing but the section.
-  Predictor(const ConfigValue& section, std::filesystem::path study_folder, cell::ModelPool& pool);
+  Predictor(const ConfigValue& section, const std::filesystem::path& study_folder, cell::ModelPool& pool);
 
   // Nothing for cells that it says nothing about.
   std::optional<Prediction> predict(const study::Cell& cell, const cell::CellSetup& setup,

@@ -70,7 +70,7 @@ struct OptionalColumns {
 
 // "75% (2 ties)". A share below all of a lossless pipeline is a finding, so it says what it is.
 std::string same_words(const CellResult& result, const std::string& task, const results::TaskSummary& s) {
-  const std::string share = shown(percent(s.same_as_baseline), "{:.0f}%");
+  std::string share = shown(percent(s.same_as_baseline), "{:.0f}%");
   if (!s.same_as_baseline || *s.same_as_baseline == 1) return share;
   if (!result.lossless) return share + " (lossy)";
   if (!result.divergences) return share + " (not examined)";

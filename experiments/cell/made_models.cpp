@@ -31,7 +31,7 @@ struct Context {
 // cache/name, filled by `make` if it is not there.
 std::filesystem::path made(const Context& context, const std::string& name,
                            const std::function<void(const std::filesystem::path&)>& make) {
-  const auto folder = context.cache / name;
+  auto folder = context.cache / name;
   if (std::filesystem::exists(folder)) return folder;
   results::refuse_link_out(context.cache, context.cache.parent_path());
   const auto unfinished = context.cache / fmt::format("{}.{}", name, ::getpid());

@@ -17,8 +17,6 @@
 #include "framework/io/atomic_file.h"
 #include "framework/io/file_bytes.h"
 
-extern char** environ;
-
 namespace foretell::report {
 namespace {
 
@@ -243,6 +241,7 @@ int run_gnuplot(const std::filesystem::path& folder) {
 
 std::vector<std::string> plot_kinds() {
   std::vector<std::string> names;
+  names.reserve(std::size(kKinds));
   for (const auto& [name, make] : kKinds) names.emplace_back(name);
   return names;
 }

@@ -68,7 +68,7 @@ std::string interval_text(const TaskNumbers& task) {
 
 std::string same_tokens_text(const ReportCell& cell, const TaskNumbers& task) {
   const auto& share = task.at("same_as_baseline");
-  const std::string text = analysis::formatted(share, analysis::NumberFormat::RoundShare);
+  std::string text = analysis::formatted(share, analysis::NumberFormat::RoundShare);
   if (!share || *share == 1 || !cell.lossless) return text;
   if (!*cell.lossless) return text + " (lossy)";
   if (!cell.differences) return text + " (not examined)";

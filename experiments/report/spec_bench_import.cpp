@@ -165,7 +165,7 @@ std::string import_spec_bench(const SpecBenchImport& options) {
     auto baseline = records_of(datasets::read_answers(*options.baseline), *options.baseline, results::Arm::Baseline);
     std::move(baseline.begin(), baseline.end(), std::back_inserter(records));
   }
-  const std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;
+  std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;
   const std::string hash = io::content_hash(io::read_file_bytes(options.answers));
   const std::filesystem::path folder = options.out / hash;
   results::refuse_link_out(folder, options.out);

@@ -75,7 +75,7 @@ CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file,
     std::string names;
     for (const auto& [name, hash] : files->entries()) {
       out.same[field + ": " + name] = hash.string();
-      names += name + " ";
+      names.append(name).append(" ");
     }
     out.same[field + ": its files"] = names;
   }

@@ -22,7 +22,7 @@ MachineWatch::MachineWatch(int threads)
 
 std::vector<std::string> MachineWatch::notes_at_start() const {
   std::vector<std::string> notes = measurement::timing_doubts(state_, threads_);
-  for (std::string& note : notes) note = "times may be off: " + note;
+  for (std::string& note : notes) note.insert(0, "times may be off: ");
   return notes;
 }
 

@@ -124,6 +124,7 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results
   }
   if (!counted) return std::nullopt;
   std::vector<metrics::PromptPair> all;
+  all.reserve(pairs.size());
   for (const auto& [unit, pair] : pairs) all.push_back(pair);
   const metrics::Estimate estimate = metrics::paired_speedup(all);
   return QuestionSpeedup{sum.value / counted, estimate.interval, estimate.samples};

@@ -34,6 +34,7 @@ std::string legend(const ComparedTable& compared) {
     for (const JudgedCell& cell : column.cells)
       if (cell.verdict) ++counts[static_cast<int>(*cell.verdict)];
   std::vector<std::string> parts;
+  parts.reserve(std::size(kVerdicts));
   for (const CellVerdict verdict : kVerdicts)
     parts.push_back(fmt::format("{} {}: {}", mark_of(verdict), name_of(verdict), counts[static_cast<int>(verdict)]));
   return fmt::format("{}", fmt::join(parts, ", "));
@@ -56,6 +57,7 @@ struct SharedReason {
         it->first.push_back(row);
     }
     std::vector<std::string> words;
+    words.reserve(groups.size());
     for (const auto& [names, columns] : groups)
       words.push_back(
           fmt::format("{} in {}", names.size() == all_rows ? "all rows" : fmt::format("{}", fmt::join(names, ", ")),

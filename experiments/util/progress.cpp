@@ -1,5 +1,7 @@
 #include "experiments/util/progress.h"
 
+#include <cmath>
+
 #include "experiments/util/console.h"
 #include "framework/core/error.h"
 
@@ -11,7 +13,7 @@ constexpr double kSecond = 1e9;
 }  // namespace
 
 std::string clock_time(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::int64_t>(std::llround(seconds));
   return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
                        : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }

@@ -66,7 +66,10 @@ def main(folder):
     support.BIN = os.path.join(prefix, "bin", "foretell")
     sources = {"faulty": os.path.join(os.path.abspath(SOURCE), "tests/cli/faulty_plugin.cpp")}
     if DATA:
-        sources["bad_drafters"] = os.path.join(os.path.abspath(DATA), "cases/plugin/bad_drafters.cpp")
+        # Written for 0.1.0, whose headers lay elsewhere.
+        sources["bad_drafters"] = os.path.join(folder, "bad_drafters.cpp")
+        with open(os.path.join(DATA, "cases/plugin/bad_drafters.cpp")) as old, open(sources["bad_drafters"], "w") as new:
+            new.write(old.read().replace('#include "framework/decode/', '#include "framework/api/'))
     libraries = build(folder, sources)
     model = make_random(folder)
     faulty = libraries["faulty"]

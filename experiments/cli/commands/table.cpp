@@ -34,6 +34,7 @@ std::filesystem::path file_of(const std::string& name, const std::filesystem::pa
   const auto tables = tables::survey_tables(folder);
   if (const auto it = tables.find(name); it != tables.end()) return it->second;
   std::vector<std::string> known;
+  known.reserve(tables.size());
   for (const auto& [other, file] : tables) known.push_back(other);
   throw Error(unknown_name_message("table", name, known));
 }
