@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds build/docs/html from the pages below docs and the public headers, which cmake/Interfaces.cmake lists. `make docs`
-# runs it.
+# Builds build/docs/html from the pages below docs and the public headers, which cmake/Interfaces.cmake lists.
+# `make docs` runs it.
 # Exit code 1 if doxygen has a warning: a public name without a contract, or a reference that leads nowhere.
 #
 # usage: docs/build_reference.sh [BUILD_FOLDER]

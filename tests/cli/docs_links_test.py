@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What the documentation points at exists.
 
-Checked are, in every *.md of the tree: relative links, the headings that they name, and paths in code that begin with a folder of the tree
-(`tests/cli/support.py`, `configs/*.yaml`); in every text file: mentions of a page below docs/. With planted faults first, as layering_test.py has
-them.
+Checked are, in every *.md of the tree: relative links, the headings that they name, and paths in code that begin with a
+folder of the tree (`tests/cli/support.py`, `configs/*.yaml`); in every text file: mentions of a page below docs/. With
+planted faults first, as layering_test.py has them.
 """
 
 import os
@@ -36,7 +36,8 @@ class Tree:
             here = pathlib.Path(folder).relative_to(root).as_posix()
             inside = "" if here == "." else here + "/"
             folders[:] = sorted(name for name in folders
-                                if not MADE.match(inside + name) and (not name.startswith(".") or inside + name == ".ci"))
+                                if not MADE.match(inside + name)
+                                and (not name.startswith(".") or inside + name == ".ci"))
             self.files += [inside + name for name in sorted(files)]
         self.top = {file.split("/")[0] for file in self.files if "/" in file}
         self.anchors: dict[str, set[str]] = {}
@@ -122,8 +123,10 @@ def problems_of(tree: Tree) -> list[str]:
 
 # File, its text, and a piece of the report that is expected of it; an empty piece: nothing may be reported.
 PLANTED = [
-    ("README.md", "[a](docs/guide/a.md) [b](docs/guide/a.md#two-words) [c](https://example.org/x.md) `framework/a.h`, `configs/*.yaml`\n", ""),
-    ("docs/guide/a.md", "# A\n\n## Two words\n\n[up](../../README.md), [here](#a); `build/foretell`, `results/mine/x.json`, `2/3`\n", ""),
+    ("README.md", "[a](docs/guide/a.md) [b](docs/guide/a.md#two-words) [c](https://example.org/x.md)\n", ""),
+    ("CHANGELOG.md", "`framework/a.h`, `configs/*.yaml`\n", ""),
+    ("docs/guide/a.md", "# A\n\n## Two words\n\n[up](../../README.md), [here](#a); `build/foretell`\n", ""),
+    ("docs/guide/made.md", "`results/mine/x.json`, `2/3`\n", ""),
     ("docs/guide/fenced.md", "```sh\nforetell run configs/a.yaml --out models/new\n```\n\n`[x](gone.md)`\n", ""),
     ("framework/a.h", "// docs/guide/a.md says why.\n", ""),
     ("models/a.txt", "", ""),
@@ -134,7 +137,8 @@ PLANTED = [
     ("docs/guide/d.md", "[x](../../../README.md)\n", "leads out of the tree"),
     ("docs/guide/e.md", "a\nof `framework/gone.h`, two\n", "docs/guide/e.md:2: framework/gone.h does not exist"),
     ("docs/guide/f.md", "`foretell run configs/gone.yaml`\n", "configs/gone.yaml does not exist"),
-    ("docs/guide/g.md", "text\n\n```sh\nforetell run configs/gone.yaml\n```\n", "docs/guide/g.md:4: configs/gone.yaml does not exist"),
+    ("docs/guide/g.md", "text\n\n```sh\nforetell run configs/gone.yaml\n```\n",
+     "docs/guide/g.md:4: configs/gone.yaml does not exist"),
     ("docs/guide/h.md", "`configs/gone/*.yaml`\n", "configs/gone/*.yaml does not exist"),
     ("docs/guide/i.md", "`framework/gone/`\n", "framework/gone/ does not exist"),
     ("framework/b.cpp", "\n// as docs/GONE.md has it\n", "framework/b.cpp:2: docs/GONE.md does not exist"),
