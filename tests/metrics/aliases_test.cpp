@@ -26,7 +26,7 @@ TEST_CASE("every metric with an alias is documented, and so is the alias") {
   for (const MetricAlias& alias : metric_aliases()) {
     INFO(alias.metric << " in " << alias.tool);
     const std::string name = fmt::format("`{}`", alias.metric);
-    CHECK(document.find(name) < document.find("## Elsewhere"));
+    CHECK(document.find(name) < document.find("## Equivalent metrics in other tools"));
     CHECK(document.find(fmt::format("| {} | {} | {} | {} |", name, alias.tool, alias.theirs, alias.note)) !=
           std::string::npos);
   }
