@@ -3,19 +3,26 @@
 
 Checked are, in every *.md of the tree: relative links, the headings that they name, and paths in code that begin with a
 folder of the tree (`tests/cli/support.py`, `configs/*.yaml`); in every text file: mentions of a page below docs/. With
-planted faults first, as layering_test.py has them.
+planted faults first, as layering_test.py has them. The architecture page names every room, in the order of
+layering_test.py.
 """
 
+import itertools
 import os
 import pathlib
 import re
 import sys
 import tempfile
 
+import layering_test
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Folders that hold what a user made: builds, and the results of runs but for the kept ones.
 MADE = re.compile(r"^(build|build-[^/]*|results/(?!reference(/|$))[^/]+|.*/?__pycache__)$")
 TEXT = {".md", ".h", ".cpp", ".in", ".py", ".sh", ".yaml", ".yml", ".cmake", ".txt", ".cff", ".json", ""}
+ROOMS = re.compile(r"(framework/.+|drafters|verifiers|policies/.+|experiments/.+)$")
+ARCHITECTURE = "docs/design/architecture.md"
+ORDER = re.compile(r"^\| from low to high \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
 LARGEST = 1 << 20  # bytes; larger files are data
 
 LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -121,6 +128,23 @@ def problems_of(tree: Tree) -> list[str]:
     return found
 
 
+def problems_of_architecture(tree: Tree, order: list[str]) -> list[str]:
+    """Rooms that the architecture page does not name, and the order of rooms in its table where it is not `order`."""
+    text = tree.text(ARCHITECTURE)
+    rooms = sorted({file.rsplit("/", 1)[0] for file in tree.files if file.endswith((".h", ".cpp")) and "/" in file})
+    found = [f"{ARCHITECTURE}: does not name the room {room}" for room in rooms
+             if ROOMS.match(room) and f"`{room}`" not in text]
+    table = ORDER.search(text)
+    if not table:
+        return [*found, f"{ARCHITECTURE}: has no table of the order of rooms"]
+    told = [name.strip() for row in table.group(1).splitlines() for name in row.strip("| ").split("|")[1].split(",")]
+    short = [re.sub("^(framework|experiments)/", "", room) for room in order]
+    for here, there in itertools.zip_longest(told, short):
+        if here != there:
+            return [*found, f"{ARCHITECTURE}: in the order of rooms {here} stands where layering_test.py has {there}"]
+    return found
+
+
 # File, its text, and a piece of the report that is expected of it; an empty piece: nothing may be reported.
 PLANTED = [
     ("README.md", "[a](docs/guide/a.md) [b](docs/guide/a.md#two-words) [c](https://example.org/x.md)\n", ""),
@@ -147,6 +171,32 @@ PLANTED = [
 ]
 
 
+# The same for the architecture page beside the rooms framework/core and drafters, which are in this order.
+ORDER_OF_PLANTED = ["framework/core", "drafters"]
+TABLE = "`framework/core` `drafters`\n\n| from low to high | rooms |\n|---|---|\n| a | core |\n| b | drafters |\n"
+PLANTED_PAGES = [
+    (TABLE, ""),
+    (TABLE.replace("`drafters`", ""), "does not name the room drafters"),
+    (TABLE.replace("core |", "drafters |").replace("b | drafters", "b | core"), "drafters stands where layering_test.py"),
+    (TABLE.replace("| b | drafters |\n", ""), "None stands where layering_test.py has drafters"),
+    ("`framework/core` `drafters`\n", "has no table of the order of rooms"),
+]
+
+
+def self_test_of_architecture() -> list[str]:
+    wrong = []
+    for text, expected in PLANTED_PAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            root = pathlib.Path(folder)
+            for file, content in (("framework/core/a.h", ""), ("drafters/b.cpp", ""), (ARCHITECTURE, text)):
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                (root / file).write_text(content, encoding="utf-8")
+            found = problems_of_architecture(Tree(root), ORDER_OF_PLANTED)
+        if bool(found) != bool(expected) or not all(expected in line for line in found):
+            wrong.append(f"architecture page: expected '{expected}', found {found}")
+    return wrong
+
+
 def self_test() -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -161,7 +211,9 @@ def self_test() -> list[str]:
 
 
 def main() -> int:
-    problems = self_test() + problems_of(Tree(ROOT))
+    tree = Tree(ROOT)
+    problems = self_test() + self_test_of_architecture() + problems_of(tree)
+    problems += problems_of_architecture(tree, layering_test.ORDER)
     for problem in problems:
         print(problem)
     print(f"docs links: {len(problems)} problems")
