@@ -177,7 +177,7 @@ TABLE = "`framework/core` `drafters`\n\n| from low to high | rooms |\n|---|---|\
 PLANTED_PAGES = [
     (TABLE, ""),
     (TABLE.replace("`drafters`", ""), "does not name the room drafters"),
-    (TABLE.replace("core |", "drafters |").replace("b | drafters", "b | core"), "drafters stands where layering_test.py"),
+    (TABLE.replace("core |", "drafters |").replace("b | drafters", "b | core"), "drafters stands where layering_test"),
     (TABLE.replace("| b | drafters |\n", ""), "None stands where layering_test.py has drafters"),
     ("`framework/core` `drafters`\n", "has no table of the order of rooms"),
 ]
