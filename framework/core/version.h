@@ -7,7 +7,7 @@
 
 namespace foretell {
 
-std::string_view version();  // "0.1.0"
+std::string_view version();  // "0.2.0"
 std::string_view
 git_revision();  // "1a2b3c4d5e6f", with "-dirty" if tracked files differed from that commit; "unknown" outside git
 std::string_view compiler();  // "GCC 12.2.0, Release"

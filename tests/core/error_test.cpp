@@ -48,7 +48,7 @@ TEST_CASE("a failed check prints the condition, the values and a path inside the
 }
 
 TEST_CASE("the build says what it is") {
-  CHECK(foretell::version() == "0.1.0");
+  CHECK(foretell::version() == "0.2.0");
   CHECK_FALSE(foretell::git_revision().empty());
   CHECK_FALSE(foretell::compiler().empty());
 }
