@@ -189,7 +189,11 @@ class CascadeDrafter final : public Drafter {
   std::map<SlotId, bases::ModelSession> sessions_;
 };
 
-FORETELL_REGISTER(Drafter, CascadeDrafter, "cascade", {.summary = "a cheaper drafter drafts for the draft model"});
+FORETELL_REGISTER(Drafter, CascadeDrafter, "cascade",
+                  {.summary = "a cheaper drafter drafts for the draft model",
+                   .paper = {"Chen et al.", 2023, "2312.11462"},
+                   .also_known_as = {"CS Drafting", "Cascade Speculative Drafting", "TriForce"},
+                   .taxonomy = {.xia2024 = "independent drafting: cascaded LMs"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -60,7 +60,9 @@ class HybridDrafter final : public CompositeDrafter {
 };
 
 FORETELL_REGISTER(Drafter, HybridDrafter, "hybrid",
-                  {.summary = "a copying drafter where it is sure, a model elsewhere", .run_state = true});
+                  {.summary = "a copying drafter where it is sure, a model elsewhere",
+                   .run_state = true,
+                   .paper = {"Oliaro et al.", 2024, "2411.04975"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -191,7 +191,10 @@ class LookaheadDrafter final : public PerSequenceDrafter {
 };
 
 FORETELL_REGISTER(Drafter, LookaheadDrafter, "lookahead",
-                  {.summary = "n-grams out of Jacobi iteration in a window beside decoding (Lookahead)"});
+                  {.summary = "n-grams out of Jacobi iteration in a window beside decoding (Lookahead)",
+                   .paper = {"Fu et al.", 2024, "2402.02057"},
+                   .also_known_as = {"Lookahead decoding"},
+                   .taxonomy = {.xia2024 = "self-drafting: mask-predict and n-grams"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -77,7 +77,10 @@ class MergedDrafter final : public CompositeDrafter {
   }
 };
 
-FORETELL_REGISTER(Drafter, MergedDrafter, "merged", {.summary = "the drafts of several drafters in one tree"});
+FORETELL_REGISTER(Drafter, MergedDrafter, "merged",
+                  {.summary = "the drafts of several drafters in one tree",
+                   .paper = {"Miao et al.", 2023, "2305.09781"},
+                   .also_known_as = {"SpecInfer"}});
 
 }  // namespace
 }  // namespace foretell::drafters

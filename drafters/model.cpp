@@ -23,7 +23,13 @@ class DraftModel final : public bases::ModelDrafter {
       : bases::ModelDrafter(options.draft, bases::load_draft(options.model, context, "model"), context) {}
 };
 
-FORETELL_REGISTER(Drafter, DraftModel, "model", {.summary = "a smaller model drafts a chain or a tree"});
+FORETELL_REGISTER(Drafter, DraftModel, "model",
+                  {.summary = "a smaller model drafts a chain or a tree",
+                   .paper = {"Leviathan et al.", 2022, "2211.17192"},
+                   .also_known_as = {"SpS", "speculative sampling", "draft_model", "assisted generation"},
+                   .taxonomy = {.focus = "model-centric",
+                                .ryu2024 = "independent draft model",
+                                .xia2024 = "independent drafting: small LM"}});
 
 }  // namespace
 }  // namespace foretell::drafters

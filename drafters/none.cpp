@@ -18,7 +18,8 @@ class NoDrafter final : public Drafter {
 };
 
 FORETELL_REGISTER(Drafter, NoDrafter, "none",
-                  {.summary = "drafts nothing: plain autoregressive decoding, the baseline"});
+                  {.summary = "drafts nothing: plain autoregressive decoding, the baseline",
+                   .also_known_as = {"autoregressive", "vanilla"}});
 
 }  // namespace
 }  // namespace foretell::drafters

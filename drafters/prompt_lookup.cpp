@@ -152,7 +152,9 @@ class PromptLookupDrafter final : public PerSequenceDrafter {
 };
 
 FORETELL_REGISTER(Drafter, PromptLookupDrafter, "prompt_lookup",
-                  {.summary = "copies what followed an earlier occurrence of the newest tokens in prompt and output"});
+                  {.summary = "copies what followed an earlier occurrence of the newest tokens in prompt and output",
+                   .paper = {"Saxena", 2023},
+                   .also_known_as = {"PLD", "ngram"}});
 
 }  // namespace
 }  // namespace foretell::drafters

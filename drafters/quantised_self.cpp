@@ -48,7 +48,11 @@ class QuantisedSelfDrafter final : public bases::ModelDrafter {
 };
 
 FORETELL_REGISTER(Drafter, QuantisedSelfDrafter, "quantised_self",
-                  {.summary = "the target drafts with its own weights rounded to 8 bits"});
+                  {.summary = "the target drafts with its own weights rounded to 8 bits",
+                   .paper = {"Tiwari et al.", 2025, "2502.10424"},
+                   .also_known_as = {"QuantSpec"},
+                   .taxonomy = {
+                       .focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -181,7 +181,9 @@ class RestDrafter final : public PerSequenceDrafter {
 };
 
 FORETELL_REGISTER(Drafter, RestDrafter, "rest",
-                  {.summary = "retrieves what followed the newest tokens in a corpus (REST)"});
+                  {.summary = "retrieves what followed the newest tokens in a corpus (REST)",
+                   .paper = {"He et al.", 2023, "2311.08252"},
+                   .taxonomy = {.xia2024 = "independent drafting: context retrieval"}});
 
 }  // namespace
 }  // namespace foretell::drafters

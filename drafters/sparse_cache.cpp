@@ -57,7 +57,11 @@ class SparseCacheDrafter final : public bases::ModelDrafter {
 };
 
 FORETELL_REGISTER(Drafter, SparseCacheDrafter, "sparse_cache",
-                  {.summary = "the target drafts with a part of its cache in sight (StreamingLLM, H2O)"});
+                  {.summary = "the target drafts with a part of its cache in sight (StreamingLLM, H2O)",
+                   .paper = {"Chen et al.", 2024, "2408.11049"},
+                   .also_known_as = {"MagicDec"},
+                   .taxonomy = {
+                       .focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -285,7 +285,9 @@ class SuffixAutomatonDrafter final : public PerSequenceDrafter {
 
 FORETELL_REGISTER(Drafter, SuffixAutomatonDrafter, "suffix_automaton",
                   {.summary = "copies what followed the longest repeated suffix, found by a suffix automaton; "
-                              "optionally one over a corpus"});
+                              "optionally one over a corpus",
+                   .paper = {"Hu et al.", 2024, "2411.10666"},
+                   .also_known_as = {"SAM decoding"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -182,7 +182,13 @@ class UniversalDrafter final : public Drafter {
   std::unique_ptr<Drafter> drafter_;
 };
 
-FORETELL_REGISTER(Drafter, UniversalDrafter, "universal", {.summary = "a draft model with a tokenizer of its own"});
+FORETELL_REGISTER(Drafter, UniversalDrafter, "universal",
+                  {.summary = "a draft model with a tokenizer of its own",
+                   .paper = {"Timor et al.", 2025, "2502.05202"},
+                   .also_known_as = {"UAD", "UAG", "TLI", "SLEM", "universal assisted decoding"},
+                   .taxonomy = {.focus = "model-centric",
+                                .ryu2024 = "independent draft model",
+                                .xia2024 = "independent drafting: small LM"}});
 
 }  // namespace
 }  // namespace foretell::drafters

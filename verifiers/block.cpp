@@ -74,7 +74,9 @@ class BlockVerifier final : public Verifier {
 
 FORETELL_REGISTER(Verifier, BlockVerifier, "block",
                   {.summary = "block verification: decides a chain as a whole, never worse than rejection",
-                   .lossless = true});
+                   .lossless = true,
+                   .paper = {"Sun et al.", 2024, "2403.10444"},
+                   .also_known_as = {"block verification"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -50,7 +50,9 @@ class FuzzyVerifier final : public RejectionWalk {
 
 FORETELL_REGISTER(Verifier, FuzzyVerifier, "fuzzy",
                   {.summary = "accepts outright where target and draft nearly agree, else rejection",
-                   .lossless = false});
+                   .lossless = false,
+                   .paper = {"Holsman et al.", 2025, "2502.20704"},
+                   .also_known_as = {"FSD", "fuzzy speculative decoding"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -25,7 +25,11 @@ class GreedyVerifier final : public WalkVerifier {
 };
 
 FORETELL_REGISTER(Verifier, GreedyVerifier, "greedy",
-                  {.summary = "accepts what equals the target's argmax; temperature 0 only", .lossless = true});
+                  {.summary = "accepts what equals the target's argmax; temperature 0 only",
+                   .lossless = true,
+                   .paper = {"Stern et al.", 2018, "1811.03115"},
+                   .also_known_as = {"exact match"},
+                   .taxonomy = {.xia2024 = "greedy decoding"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

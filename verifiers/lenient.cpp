@@ -35,7 +35,10 @@ class LenientVerifier final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, LenientVerifier, "lenient",
-                  {.summary = "rejection against a share of q: accepts more, bounded bias", .lossless = false});
+                  {.summary = "rejection against a share of q: accepts more, bounded bias",
+                   .lossless = false,
+                   .paper = {"Leviathan et al.", 2022, "2211.17192"},
+                   .also_known_as = {"lenience"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

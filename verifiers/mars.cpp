@@ -36,7 +36,10 @@ class MarsVerifier final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, MarsVerifier, "mars",
-                  {.summary = "accepts the target's runner-up where its margin is small", .lossless = false});
+                  {.summary = "accepts the target's runner-up where its margin is small",
+                   .lossless = false,
+                   .paper = {"Song et al.", 2026, "2601.15498"},
+                   .also_known_as = {"margin-aware verification"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

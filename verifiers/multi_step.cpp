@@ -32,7 +32,11 @@ class MultiStepVerifier final : public RejectionWalk {
 };
 
 FORETELL_REGISTER(Verifier, MultiStepVerifier, "multi_step",
-                  {.summary = "SpecInfer: rejection over the proposals of a node in random order", .lossless = true});
+                  {.summary = "SpecInfer: rejection over the proposals of a node in random order",
+                   .lossless = true,
+                   .paper = {"Miao et al.", 2023, "2305.09781"},
+                   .also_known_as = {"SpecInfer", "multi-step speculative sampling"},
+                   .taxonomy = {.xia2024 = "token tree verification"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -56,7 +56,9 @@ class OptimalTransportVerifier final : public WalkVerifier {
 FORETELL_REGISTER(
     Verifier, OptimalTransportVerifier, "optimal_transport",
     {.summary = "the best coupling of a node's draws with the target, by linear programming; small vocabularies",
-     .lossless = true});
+     .lossless = true,
+     .paper = {"Sun et al.", 2023, "2310.15141"},
+     .also_known_as = {"OTM"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -14,7 +14,10 @@ class RejectionVerifier final : public RejectionWalk {
 
 FORETELL_REGISTER(Verifier, RejectionVerifier, "rejection",
                   {.summary = "accepts a drafted token with probability min(1, p/q), corrects from the residual",
-                   .lossless = true});
+                   .lossless = true,
+                   .paper = {"Leviathan et al.", 2022, "2211.17192"},
+                   .also_known_as = {"speculative sampling", "modified rejection sampling"},
+                   .taxonomy = {.xia2024 = "speculative sampling"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

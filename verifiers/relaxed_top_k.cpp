@@ -53,7 +53,8 @@ class RelaxedTopK final : public RejectionWalk {
 
 FORETELL_REGISTER(Verifier, RelaxedTopK, "relaxed_top_k",
                   {.summary = "accepts tokens among the target's k best and within delta of the best",
-                   .lossless = false});
+                   .lossless = false,
+                   .also_known_as = {"relaxed acceptance"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -41,7 +41,8 @@ class SequentialOneHot final : public WalkVerifier {
 FORETELL_REGISTER(
     Verifier, SequentialOneHot, "sequential_one_hot",
     {.summary = "tests a node's tokens in turn with probability p, renormalised without those that failed",
-     .lossless = true});
+     .lossless = true,
+     .paper = {"Fu et al.", 2024, "2402.02057"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

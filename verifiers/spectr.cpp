@@ -82,7 +82,9 @@ class SpecTrVerifier final : public WalkVerifier {
 
 FORETELL_REGISTER(Verifier, SpecTrVerifier, "spectr",
                   {.summary = "SpecTr's K-SEQ: independent draws of one law, tested with one common factor",
-                   .lossless = true});
+                   .lossless = true,
+                   .paper = {"Sun et al.", 2023, "2310.15141"},
+                   .also_known_as = {"K-SEQ"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

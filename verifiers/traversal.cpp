@@ -92,7 +92,9 @@ class TraversalVerifier final : public Verifier {
 
 FORETELL_REGISTER(Verifier, TraversalVerifier, "traversal",
                   {.summary = "judges a drawn tree from its leaves to its root; on a chain it is block",
-                   .lossless = true});
+                   .lossless = true,
+                   .paper = {"Weng et al.", 2025, "2505.12398"},
+                   .also_known_as = {"traversal verification"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

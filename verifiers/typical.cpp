@@ -77,7 +77,9 @@ class TypicalVerifier final : public Verifier {
 
 FORETELL_REGISTER(Verifier, TypicalVerifier, "typical",
                   {.summary = "Medusa's typical acceptance: probable enough for how open the choice is",
-                   .lossless = false});
+                   .lossless = false,
+                   .paper = {"Cai et al.", 2024, "2401.10774"},
+                   .also_known_as = {"typical acceptance", "Medusa"}});
 
 }  // namespace
 }  // namespace foretell::verifiers

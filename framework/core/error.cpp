@@ -52,9 +52,13 @@ std::optional<std::string> nearest_name(std::string_view name, std::span<const s
 }
 
 std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known) {
-  const auto near = nearest_name(name, known);
+  return unknown_name_message(kind, name, known, nearest_name(name, known));
+}
+
+std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known,
+                                 const std::optional<std::string>& meant) {
   return fmt::format("unknown {} '{}'{}; known: {}", kind, excerpt(name),
-                     near ? fmt::format(" (did you mean '{}'?)", *near) : "", fmt::join(known, ", "));
+                     meant ? fmt::format(" (did you mean '{}'?)", *meant) : "", fmt::join(known, ", "));
 }
 
 }  // namespace foretell

@@ -105,6 +105,9 @@ std::optional<std::string> nearest_name(std::string_view name, std::span<const s
 
 /// "unknown drafter 'promt_lookup' (did you mean 'prompt_lookup'?); known: model, none, ..."
 std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known);
+/// The same with another suggestion than the nearest name; none: no suggestion.
+std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known,
+                                 const std::optional<std::string>& meant);
 
 }  // namespace foretell
 

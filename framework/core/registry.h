@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,23 @@ namespace foretell {
 
 struct BuildContext;  // framework/api/build_context.h
 
+/// Where a strategy was published.
+struct Paper {
+  std::string authors = {};  ///< "Leviathan et al."; empty: the strategy is ours
+  int year = 0;              ///< of the first version
+  std::string arxiv = {};    ///< "2211.17192"; empty: not published there
+};
+
+/// Where two surveys place a strategy: as they list the method, or by their definition of the class; empty where
+/// neither settles it. Both classify drafting, and the first also how candidates are chosen for verification.
+struct Taxonomy {
+  std::string focus = {};    ///< Ryu and Kim 2024, arXiv 2411.13157: "model-centric" or "draft-centric"
+  std::string ryu2024 = {};  ///< its class there: "independent draft model", "hybrid and adaptive"
+  std::string xia2024 = {};  ///< its class in Xia et al. 2024, arXiv 2401.07851: "independent drafting: small LM"
+  /// Whether neither survey has a place for it.
+  bool empty() const { return focus.empty() && ryu2024.empty() && xia2024.empty(); }
+};
+
 /// What a registration says about a strategy.
 struct StrategyInfo {
   std::string summary = {};           ///< one line for `foretell list`
@@ -44,7 +62,25 @@ struct StrategyInfo {
   /// What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
   /// never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;
+  Paper paper = {};  ///< that it follows; the docs name its deviations
+  /// Names in papers and other programs ("MagicDec"). `foretell list` finds it by them, and a study that uses one is
+  /// told the name here.
+  std::vector<std::string> also_known_as = {};
+  Taxonomy taxonomy = {};  ///< where surveys place it
 };
+
+/// Whether two names differ at most in case, spaces and punctuation: "EAGLE-2" and "eagle2". '+' reads as 'p'.
+bool same_name(std::string_view a, std::string_view b);
+
+/// A registered name and what else the strategy is called.
+struct KnownStrategy {
+  std::string name;                        ///< in the registry
+  std::vector<std::string> also_known_as;  ///< elsewhere
+};
+
+/// As unknown_name_message(); a name from a paper or another program suggests the strategy that it is there.
+std::string unknown_strategy_message(std::string_view kind, std::string_view name,
+                                     const std::vector<KnownStrategy>& known);
 
 /// What all strategies have in common: the name that they were made by, for messages.
 class Strategy {
@@ -130,12 +166,15 @@ class Registry {
   /// The strategy of that name; an Error at `where` that suggests the nearest name.
   const Entry& find(const std::string& name, const Location& where) const {
     const auto it = entries_.find(name);
-    if (it == entries_.end()) {
-      std::vector<std::string> known;
-      for (const auto& [other, entry] : entries_) known.push_back(other);
-      throw Error(where, unknown_name_message(kind(), name, known));
-    }
+    if (it == entries_.end()) throw Error(where, unknown(name));
     return it->second;
+  }
+
+  /// "unknown drafter 'MagicDec' (did you mean 'sparse_cache'?); known: ..."
+  std::string unknown(const std::string& name) const {
+    std::vector<KnownStrategy> known;
+    for (const auto& [other, entry] : entries_) known.push_back({other, entry.info.also_known_as});
+    return unknown_strategy_message(kind(), name, known);
   }
 
   /// Builds what `{type: name, key: value, ...}` describes.

@@ -16,7 +16,7 @@ std::vector<std::string> names_of(const std::string& wanted) {
   for (const auto& [name, entry] : Registry<Interface>::instance().entries()) names.push_back(name);
   if (wanted == "all") return names;
   if (std::find(names.begin(), names.end(), wanted) == names.end())
-    throw Error(unknown_name_message(Registry<Interface>::kind(), wanted, names));
+    throw Error(Registry<Interface>::instance().unknown(wanted));
   return {wanted};
 }
 

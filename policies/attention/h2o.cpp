@@ -166,7 +166,9 @@ class H2OAttention final : public AttentionPolicy {
 };
 
 FORETELL_REGISTER(AttentionPolicy, H2OAttention, "h2o",
-                  {.summary = "the rows that drew most attention, and the newest positions (H2O)"});
+                  {.summary = "the rows that drew most attention, and the newest positions (H2O)",
+                   .paper = {"Zhang et al.", 2023, "2306.14048"},
+                   .also_known_as = {"Heavy-Hitter Oracle"}});
 
 }  // namespace
 }  // namespace foretell::policies::attention

@@ -47,7 +47,9 @@ class StreamingAttention final : public AttentionPolicy {
 };
 
 FORETELL_REGISTER(AttentionPolicy, StreamingAttention, "streaming",
-                  {.summary = "the first and the newest positions (StreamingLLM)"});
+                  {.summary = "the first and the newest positions (StreamingLLM)",
+                   .paper = {"Xiao et al.", 2023, "2309.17453"},
+                   .also_known_as = {"StreamingLLM"}});
 
 }  // namespace
 }  // namespace foretell::policies::attention

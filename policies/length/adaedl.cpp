@@ -71,7 +71,8 @@ class AdaEdlPolicy final : public DraftPolicy {
 FORETELL_REGISTER(
     DraftPolicy, AdaEdlPolicy, "adaedl",
     {.summary =
-         "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance"});
+         "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance",
+     .paper = {"Agrawal et al.", 2024, "2410.18351"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -31,7 +31,8 @@ class ConfidencePolicy final : public DraftPolicy {
 };
 
 FORETELL_REGISTER(DraftPolicy, ConfidencePolicy, "confidence",
-                  {.summary = "ends the draft after a token that the draft model itself holds for unlikely"});
+                  {.summary = "ends the draft after a token that the draft model itself holds for unlikely",
+                   .also_known_as = {"assistant_confidence_threshold", "p_min"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

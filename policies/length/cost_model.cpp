@@ -85,7 +85,8 @@ FORETELL_REGISTER(
     DraftPolicy, CostModelPolicy, "cost_model",
     {.summary = "the draft length, none included, that measured acceptance and measured costs call fastest",
      .run_state = true,
-     .clock = true});
+     .clock = true,
+     .paper = {"Leviathan et al.", 2022, "2211.17192"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

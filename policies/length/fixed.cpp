@@ -25,7 +25,8 @@ class FixedPolicy final : public DraftPolicy {
   Options options_;
 };
 
-FORETELL_REGISTER(DraftPolicy, FixedPolicy, "fixed", {.summary = "the same draft budget every round"});
+FORETELL_REGISTER(DraftPolicy, FixedPolicy, "fixed",
+                  {.summary = "the same draft budget every round", .paper = {"Leviathan et al.", 2022, "2211.17192"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

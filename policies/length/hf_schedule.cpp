@@ -79,7 +79,8 @@ FORETELL_REGISTER(
     DraftPolicy, HfSchedulePolicy, "hf_schedule",
     {.summary =
          "longer after a draft that was accepted whole, shorter after any other: Hugging Face's heuristic schedules",
-     .run_state = true});
+     .run_state = true,
+     .also_known_as = {"heuristic", "num_assistant_tokens_schedule"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

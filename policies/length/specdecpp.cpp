@@ -165,7 +165,10 @@ class SpecDecPpPolicy final : public DraftPolicy {
 };
 
 FORETELL_REGISTER(DraftPolicy, SpecDecPpPolicy, "specdecpp",
-                  {.summary = "ends the draft when a trained head holds a rejection in it for likely"});
+                  {.summary = "ends the draft when a trained head holds a rejection in it for likely",
+                   .paper = {"Huang et al.", 2024, "2405.19715"},
+                   .also_known_as = {"SpecDec++"},
+                   .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -41,7 +41,8 @@ class SvipPolicy final : public DraftPolicy {
 };
 
 FORETELL_REGISTER(DraftPolicy, SvipPolicy, "svip",
-                  {.summary = "ends the draft where the entropy of the draft's law is high"});
+                  {.summary = "ends the draft where the entropy of the draft's law is high",
+                   .paper = {"Zhang et al.", 2024, "2411.18462"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

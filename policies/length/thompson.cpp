@@ -34,7 +34,9 @@ FORETELL_REGISTER(
     DraftPolicy, ThompsonPolicy, "thompson",
     {.summary = "learns the best draft length, none included, by drawing from what it believes of tokens per second",
      .run_state = true,
-     .clock = true});
+     .clock = true,
+     .paper = {"Thompson", 1933},
+     .also_known_as = {"Thompson sampling"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

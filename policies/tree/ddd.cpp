@@ -45,7 +45,9 @@ class DddTree final : public bases::BeamTree {
 };
 
 FORETELL_REGISTER(TreePolicy, DddTree, "ddd",
-                  {.summary = "EAGLE-2's tree, ended where the beam has become improbable"});
+                  {.summary = "EAGLE-2's tree, ended where the beam has become improbable",
+                   .paper = {"Brown et al.", 2024, "2409.00142"},
+                   .also_known_as = {"Dynamic Depth Decoding"}});
 
 }  // namespace
 }  // namespace foretell::policies::tree

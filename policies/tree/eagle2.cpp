@@ -20,7 +20,10 @@ class Eagle2Tree final : public bases::BeamTree {
 
 FORETELL_REGISTER(
     TreePolicy, Eagle2Tree, "eagle2",
-    {.summary = "the most probable paths of the draft: a beam that is expanded, then the best nodes of all"});
+    {.summary = "the most probable paths of the draft: a beam that is expanded, then the best nodes of all",
+     .paper = {"Li et al.", 2024, "2406.16858"},
+     .also_known_as = {"EAGLE-2"},
+     .taxonomy = {.focus = "draft-centric", .ryu2024 = "hybrid and adaptive"}});
 
 }  // namespace
 }  // namespace foretell::policies::tree

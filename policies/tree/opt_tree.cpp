@@ -83,7 +83,10 @@ class OptTree final : public TreePolicy {
 };
 
 FORETELL_REGISTER(TreePolicy, OptTree, "opt_tree",
-                  {.summary = "the most probable nodes of the draft, as deep as another level pays"});
+                  {.summary = "the most probable nodes of the draft, as deep as another level pays",
+                   .paper = {"Wang et al.", 2024, "2406.17276"},
+                   .also_known_as = {"OPT-Tree"},
+                   .taxonomy = {.focus = "draft-centric", .ryu2024 = "hybrid and adaptive"}});
 
 }  // namespace
 }  // namespace foretell::policies::tree

@@ -37,7 +37,9 @@ class StaticTree final : public bases::ShapedTree {
 };
 
 FORETELL_REGISTER(TreePolicy, StaticTree, "static",
-                  {.summary = "a tree of fixed shape from a file of rank paths or parents"});
+                  {.summary = "a tree of fixed shape from a file of rank paths or parents",
+                   .paper = {"Cai et al.", 2024, "2401.10774"},
+                   .also_known_as = {"Medusa"}});
 
 }  // namespace
 }  // namespace foretell::policies::tree

@@ -106,6 +106,30 @@ std::vector<Setup> setups(const std::shared_ptr<const ToyModel>& target, std::ve
   return out;
 }
 
+// Two strategies of a kind with one name elsewhere: a message could suggest either.
+template <class Interface>
+void check_other_names() {
+  const auto& entries = Registry<Interface>::instance().entries();
+  for (const auto& [name, entry] : entries)
+    for (const std::string& other : entry.info.also_known_as) {
+      INFO(Registry<Interface>::kind() << " '" << name << "' is also known as " << other);
+      CHECK(Registry<Interface>::instance().unknown(other).find("(did you mean '" + name + "'?)") != std::string::npos);
+      for (const auto& [second, its] : entries) {
+        if (second == name) continue;
+        CHECK_FALSE(same_name(other, second));
+        for (const std::string& its_other : its.info.also_known_as) CHECK_FALSE(same_name(other, its_other));
+      }
+    }
+}
+
+TEST_CASE("a name from a paper or another program leads to one strategy of its kind", "[conformance]") {
+  check_other_names<Drafter>();
+  check_other_names<Verifier>();
+  check_other_names<DraftPolicy>();
+  check_other_names<TreePolicy>();
+  check_other_names<AttentionPolicy>();
+}
+
 TEST_CASE("temperature 0: every drafter with every lossless verifier emits the greedy text", "[conformance]") {
   for (const int context : {4096, 48}) {
     std::vector<std::string> names;

@@ -26,7 +26,7 @@ constexpr std::string_view kDrafter =
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 
-namespace foretell::cli::commands {
+namespace foretell {
 namespace {
 
 // One object for each sequence. It holds at most one entry for each token of the vocabulary.
@@ -79,10 +79,11 @@ class %Name%Drafter final : public PerSequenceDrafter {
   Options options_;
 };
 
+// Where a paper describes it: .paper = {"Doe et al.", 2026, "2601.01234"}, .also_known_as = {"its name there"}; `foretell list` shows both.
 FORETELL_REGISTER(Drafter, %Name%Drafter, "%name%", {.summary = "proposes what followed the newest token when it last occurred"});
 
 }  // namespace
-}  // namespace foretell::cli::commands
+}  // namespace foretell
 )code";
 
 constexpr std::string_view kVerifier =
@@ -97,7 +98,7 @@ constexpr std::string_view kVerifier =
 #include "framework/api/build_context.h"
 #include "framework/api/walk_verifier.h"
 
-namespace foretell::cli::commands {
+namespace foretell {
 namespace {
 
 // WalkVerifier walks down from the anchor and asks decide() at every node that has proposals. One that judges whole paths derives from Verifier.
@@ -122,7 +123,7 @@ FORETELL_REGISTER(Verifier, %Name%Verifier, "%name%",
                   {.summary = "draws the target's token and keeps the draft as far as it has it; chosen tokens only", .lossless = true});
 
 }  // namespace
-}  // namespace foretell::cli::commands
+}  // namespace foretell
 )code";
 
 constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every round.
@@ -136,7 +137,7 @@ constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every ro
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
 
-namespace foretell::cli::commands {
+namespace foretell {
 namespace {
 
 class %Name%Policy final : public DraftPolicy {
@@ -159,7 +160,7 @@ class %Name%Policy final : public DraftPolicy {
 FORETELL_REGISTER(DraftPolicy, %Name%Policy, "%name%", {.summary = "drafts to the same depth every round"});
 
 }  // namespace
-}  // namespace foretell::cli::commands
+}  // namespace foretell
 )code";
 
 constexpr std::string_view kTree =
@@ -175,7 +176,7 @@ constexpr std::string_view kTree =
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
 
-namespace foretell::cli::commands {
+namespace foretell {
 namespace {
 
 class %Name%Tree final : public TreePolicy {
@@ -199,7 +200,7 @@ class %Name%Tree final : public TreePolicy {
 FORETELL_REGISTER(TreePolicy, %Name%Tree, "%name%", {.summary = "a chain down to a depth"});
 
 }  // namespace
-}  // namespace foretell::cli::commands
+}  // namespace foretell
 )code";
 
 constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
