@@ -24,25 +24,21 @@ std::shared_ptr<const ToyModel> toy_draft(const std::shared_ptr<const ToyModel>&
 
 namespace {
 
-// A drafter, or one inside it.
+// A strategy, or one inside it.
+template <class Interface>
 bool depends_on_the_run(const ConfigValue& description) {
   const auto named = [](const ConfigValue& name) {
-    const auto& entries = Registry<Drafter>::instance().entries();
+    const auto& entries = Registry<Interface>::instance().entries();
     const auto entry = name.is_scalar() ? entries.find(name.text()) : entries.end();
     return entry != entries.end() && (entry->second.info.run_state || entry->second.info.clock);
   };
   if (description.is_scalar()) return named(description);
   for (const ConfigValue& item : description.items())
-    if (depends_on_the_run(item)) return true;
+    if (depends_on_the_run<Interface>(item)) return true;
   return std::any_of(description.entries().begin(), description.entries().end(), [&](const ConfigValue::Entry& entry) {
-    return entry.key == "type" ? named(entry.value) : !entry.value.is_scalar() && depends_on_the_run(entry.value);
+    return entry.key == "type" ? named(entry.value)
+                               : !entry.value.is_scalar() && depends_on_the_run<Interface>(entry.value);
   });
-}
-
-template <class Interface>
-const StrategyInfo& info_of(const ConfigValue& description) {
-  const auto& registry = Registry<Interface>::instance();
-  return registry.find(registry.type_of(description), description.where()).info;
 }
 
 }  // namespace
@@ -72,8 +68,7 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
   };
   setup.verifier = [=] { return Registry<Verifier>::instance().make(verifier, context); };
   setup.policy = [=] { return Registry<DraftPolicy>::instance().make(length, context); };
-  const StrategyInfo& policy_info = info_of<DraftPolicy>(length);
-  setup.depends_on_the_run = depends_on_the_run(drafter) || policy_info.run_state || policy_info.clock;
+  setup.depends_on_the_run = depends_on_the_run<Drafter>(drafter) || depends_on_the_run<DraftPolicy>(length);
   const auto probe = setup.drafter();
   Request sampled{.prompt = {1}};
   sampled.sampling.temperature = 1.0;

@@ -157,6 +157,20 @@ class Expansion {
   std::vector<std::string> overridden_;  // full paths
 };
 
+// The last key of a path; of an item of a list from the list on, "policies.0.threshold": items share their keys.
+std::string shown_key(const std::string& path) {
+  const auto is_item = [](std::string_view step) {
+    return !step.empty() && std::all_of(step.begin(), step.end(), [](char c) { return c >= '0' && c <= '9'; });
+  };
+  std::size_t last = 0;  // where the step before the one at `at` begins
+  for (std::size_t at = 0, dot = 0; dot != std::string::npos; at = dot + 1) {
+    dot = path.find('.', at);
+    if (at > 0 && is_item(std::string_view(path).substr(at, dot - at))) return path.substr(last);
+    last = at;
+  }
+  return path.substr(last);
+}
+
 std::string shown(const ConfigValue& value) { return value.is_scalar() ? value.text() : value.to_flow(); }
 
 }  // namespace
@@ -181,10 +195,7 @@ ConfigValue SweepPoint::settings() const {
 
 std::string SweepPoint::name() const {
   std::string name;
-  for (const auto& [path, value] : values) {
-    const std::size_t dot = path.rfind('.');
-    name += (name.empty() ? "" : ", ") + short_name(dot == std::string::npos ? path : path.substr(dot + 1), value);
-  }
+  for (const auto& [path, value] : values) name += (name.empty() ? "" : ", ") + short_name(shown_key(path), value);
   return name;
 }
 

@@ -4,7 +4,9 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "framework/core/input_file.h"
@@ -89,6 +91,22 @@ std::pair<std::string_view, std::string_view> split_path(std::string_view path) 
   return {path.substr(0, dot), path.substr(dot + 1)};
 }
 
+// The item of a list that a step of a path names, "0" the first; none if it names none.
+std::optional<std::size_t> item_of(std::string_view step, std::size_t items) {
+  std::size_t index = 0;
+  const char* end = step.data() + step.size();
+  const auto [stop, code] = std::from_chars(step.data(), end, index);
+  const bool padded = step.size() > 1 && step.front() == '0';  // one item has one path
+  if (code != std::errc{} || stop != end || padded || index >= items) return std::nullopt;
+  return index;
+}
+
+const ConfigValue* step_into(const ConfigValue& value, std::string_view step) {
+  if (!value.is_list()) return value.find(step);
+  const auto item = item_of(step, value.items().size());
+  return item ? &value.items()[*item] : nullptr;
+}
+
 }  // namespace
 
 ConfigValue ConfigValue::null(Location where) {
@@ -129,13 +147,13 @@ const ConfigValue* ConfigValue::find(std::string_view key) const {
 
 const ConfigValue* ConfigValue::find_path(std::string_view path) const {
   const auto [head, rest] = split_path(path);
-  const ConfigValue* value = find(head);
+  const ConfigValue* value = step_into(*this, head);
   return value && !rest.empty() ? value->find_path(rest) : value;
 }
 
 const Location& ConfigValue::place_of(std::string_view path) const {
   const auto [head, rest] = split_path(path);
-  const ConfigValue* value = find(head);
+  const ConfigValue* value = step_into(*this, head);
   if (!value || value->where().file.empty()) return where_;
   return rest.empty() ? value->where() : value->place_of(rest);
 }
@@ -154,6 +172,15 @@ void ConfigValue::set(std::string_view key, ConfigValue value) {
 void ConfigValue::set_path(std::string_view path, ConfigValue value) {
   const auto [head, rest] = split_path(path);
   if (head.empty()) fail_at(value.where(), "empty key in a path");
+  if (is_list()) {
+    const auto item = item_of(head, items_.size());
+    if (!item)
+      fail_at(value.where(), "'{}' is no item of the list at {}: it has {}, the first is 0", head, where_.to_string(),
+              items_.size());
+    if (!rest.empty()) return items_[*item].set_path(rest, std::move(value));
+    items_[*item] = std::move(value);
+    return;
+  }
   if (!is_null() && !is_map())
     fail_at(value.where(), "'{}' cannot be set: the value at {} is not a mapping", path, where_.to_string());
   if (rest.empty()) return set(head, std::move(value));

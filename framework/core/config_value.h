@@ -53,13 +53,15 @@ class ConfigValue {
   const std::vector<Entry>& entries() const { return entries_; }
   /// The value of a key of a map; nullptr if it has no such key.
   const ConfigValue* find(std::string_view key) const;
-  /// The value at a dotted path ("pipeline.drafter.type"), nullptr if there is none.
+  /// The value at a dotted path ("pipeline.drafter.type"; "policies.0.type" for the first item of a list), nullptr if
+  /// there is none.
   const ConfigValue* find_path(std::string_view path) const;
   /// Where the value at a dotted path was written; of the innermost mapping around it that has a place, if it was not
   /// written.
   const Location& place_of(std::string_view path) const;
 
-  /// Replaces the value at a dotted path; maps on the way are created. An Error if a scalar or list stands in the way.
+  /// Replaces the value at a dotted path; maps on the way are created. An Error if a scalar stands in the way, or a list
+  /// without that item.
   void set_path(std::string_view path, ConfigValue value);
   /// Sets one entry of this map (a null value becomes a map).
   void set(std::string_view key, ConfigValue value);

@@ -47,6 +47,7 @@ std::vector<std::string> length_policies(const TemporaryFolder& folder) {
         "{type: confidence, assistant_confidence_threshold: 0.5}", "{type: svip, threshold: 0.35}",
         "{type: adaedl, threshold: 0.45, step: 0.2, threshold_memory: 0.5}",
         "{type: batch_budget, num_speculative_tokens_per_batch_size: [[1, 1, 3], [2, 2, 1], [3, 8, 0]]}",
+        "{type: all_of, policies: [{type: goodput}, {type: svip, threshold: 0.35}, {type: adaedl}]}",
         "{type: ucb, reward: modelled}", "{type: exp3, reward: modelled}", "{type: thompson, reward: modelled}"})
     out.push_back(form);
   return out;

@@ -88,6 +88,22 @@ TEST_CASE("overrides reach nested values and say where they came from") {
   CHECK(doc.to_flow().find('\n') == std::string::npos);
 }
 
+TEST_CASE("a path goes into lists by the number of an item") {
+  ConfigValue doc = parse_yaml("a:\n  - {b: 1}\n  - {b: 2, c: [x, y]}\n", "s.yaml");
+  CHECK(doc.find_path("a.1.b")->text() == "2");
+  CHECK(doc.find_path("a.1.c.0")->text() == "x");
+  CHECK(doc.place_of("a.1.b").to_string() == "s.yaml:3");
+  for (const char* path : {"a.2.b", "a.-1", "a.01", "a.b", "a.1.c.9999999999999999999999"})
+    CHECK(doc.find_path(path) == nullptr);
+  doc.set_path("a.1.b", ConfigValue::scalar("3"));
+  doc.set_path("a.0.d.e", ConfigValue::scalar("new"));
+  doc.set_path("a.1.c.1", ConfigValue::scalar("z"));
+  CHECK(same_value(doc, parse_yaml("a: [{b: 1, d: {e: new}}, {b: 3, c: [x, z]}]", "x")));
+  CHECK_THROWS_WITH(apply_override(doc, "a.2.b=1"),
+                    Contains("--set a.2.b") && Contains("s.yaml:2") && Contains("it has 2, the first is 0"));
+  CHECK_THROWS_WITH(apply_override(doc, "a.first.b=1"), Contains("'first' is no item"));
+}
+
 TEST_CASE("flow text of long values stays on one line and parses back") {
   std::string yaml = "text: \"with: colon, [bracket] and\\nline\"\nlist: [";
   for (int i = 0; i < 200; ++i) yaml += std::to_string(i) + ", ";

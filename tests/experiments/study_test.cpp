@@ -109,6 +109,21 @@ TEST_CASE("a sweep may be zipped, one value at a time, a list of cells, or sever
         std::string::npos);
 }
 
+TEST_CASE("a sweep goes into the members of a composition, and the cells' names say which") {
+  const std::string study = kMinimal +
+                            "pipeline: {policy: {type: all_of, policies: [{type: fixed, k: 9}, {type: svip}]}}\n"
+                            "sweep: {policy.policies.0.k: [2, 4], policy.policies.1.threshold: [0.3]}\n";
+  const Study loaded = load(study);
+  REQUIRE(loaded.cells.size() == 2);
+  CHECK(loaded.cells[1].name == "policies.0.k=4, policies.1.threshold=0.3");
+  CHECK(loaded.cells[1].pipeline.policy.to_flow() ==
+        "{type: all_of, policies: [{type: fixed, k: 4}, {type: svip, threshold: 0.3}]}");
+  CHECK(names("pipeline: {policy: {type: all_of, policies: [a, b]}}\nsweep: {policy.policies.1: [c, {type: d}]}\n") ==
+        std::vector<std::string>{"policies.1=c", "d"});
+  CHECK(mistake(kMinimal + "pipeline: {policy: {type: all_of, policies: [a]}}\nsweep: {policy.policies.1.k: [1]}\n")
+            .find("study.yaml:5: '1' is no item of the list at study.yaml:4: it has 1") == 0);
+}
+
 TEST_CASE("cells that share everything but the pipeline are one group") {
   const Study study = load(kMinimal +
                            "sweep: {drafter: [{type: none}, {type: a}], verifier: [{type: b}, {type: c}], "

@@ -103,6 +103,78 @@ TEST_CASE("confidence stops after an unlikely token, never before the first", "[
   CHECK_FALSE(policy->go_on(step_at(2, nullptr, 0.39)));
 }
 
+TEST_CASE("all_of gives the least of its members' budgets and goes on while all of them would", "[policies]") {
+  const auto policy = make_policy(
+      "{type: all_of, policies: [{type: batch_budget, num_speculative_tokens_per_batch_size: [[1, 1, 6], [2, 8, 2]]}, "
+      "{type: hf_schedule, num_assistant_tokens_schedule: heuristic, num_assistant_tokens: 4}, {type: confidence, "
+      "threshold: 0.4}]}");
+  PolicyDriver one(*policy, 8);
+  CHECK(one.plan_one() == 4);
+  one.observe(chain_round(4, 4));  // a whole draft: the schedule goes to 6, as far as the table lets it
+  CHECK(one.plan_one() == 6);
+  one.observe(chain_round(6, 6));
+  CHECK(one.plan_one() == 6);
+  PolicyDriver two(*policy, 8, 2);
+  CHECK(two.plan() == std::vector<int>{2, 2});
+  CHECK(policy->wants_laws());
+  CHECK(policy->go_on(step_at(2, nullptr, 0.4)));
+  CHECK_FALSE(policy->go_on(step_at(2, nullptr, 0.39)));
+
+  const auto chains = make_policy("{type: all_of, policies: [{type: fixed, num_speculative_tokens: 3}]}");
+  CHECK_FALSE(chains->wants_laws());
+  CHECK_FALSE(chains->wants_hidden());
+  CHECK(PolicyDriver(*chains, 8).plan_one() == 3);
+  CHECK(PolicyDriver(*chains, 2).plan_one() == 2);
+}
+
+// Stops at a depth, and notes at which depths it was asked and how many records it saw.
+class NotingPolicy final : public DraftPolicy {
+ public:
+  struct Options {
+    int deepest = 9;
+    void declare(Parameters& p) { p.add("deepest", deepest, "that it goes on to"); }
+  };
+  NotingPolicy(const Options& options, const BuildContext&) : options_(options) {}
+  void plan(std::span<const PolicyView>, std::span<DraftBudget>) override {}
+  bool wants_hidden() const override { return true; }
+  bool go_on(const DraftStep& step) override {
+    asked.push_back(step.depth);
+    return step.depth <= options_.deepest;
+  }
+  void observe(std::span<const RoundRecord> records) override { observed += static_cast<int>(records.size()); }
+
+  static inline std::vector<int> asked;
+  static inline int observed = 0;
+
+ private:
+  Options options_;
+};
+FORETELL_REGISTER(DraftPolicy, NotingPolicy, "noting", {.summary = "notes what it is asked"});
+
+TEST_CASE("all_of asks every member at every step and shows it every record", "[policies]") {
+  const auto policy = make_policy("{type: all_of, policies: [{type: noting, deepest: 2}, {type: noting, deepest: 3}]}");
+  CHECK(policy->wants_hidden());
+  NotingPolicy::asked.clear();
+  CHECK(policy->go_on(step_at(2, nullptr)));
+  CHECK_FALSE(policy->go_on(step_at(3, nullptr)));
+  CHECK_FALSE(policy->go_on(step_at(4, nullptr)));
+  CHECK(NotingPolicy::asked == std::vector<int>{2, 2, 3, 3, 4, 4});
+  NotingPolicy::observed = 0;
+  PolicyDriver driver(*policy, 8, 3);
+  driver.plan();
+  driver.observe({chain_round(2, 1), chain_round(2, 2), chain_round(0, 0)});
+  CHECK(NotingPolicy::observed == 6);
+}
+
+TEST_CASE("mistakes in the members of all_of are told", "[policies]") {
+  CHECK(error_of([] {
+          make_policy("{type: all_of, policies: []}");
+        }).find("policy.yaml:1: policies: expected a list") == 0);
+  CHECK(error_of([] { make_policy("{type: all_of, policies: {type: fixed}}"); }).find("policy.yaml:1") == 0);
+  CHECK(error_of([] { make_policy("{type: all_of, policies: [fixed, goodputt]}"); }).find("goodput") !=
+        std::string::npos);
+}
+
 TEST_CASE("the entropy bounds of SVIP and AdaEDL", "[policies]") {
   std::mt19937 random(3);
   const auto svip = make_policy("{type: svip, entropy_factor: 0.15, threshold: 0.3}");
