@@ -1,7 +1,7 @@
 # The public headers: what a plug-in may include, and all that is installed. A change there makes plug-ins that were built before unfit; only two
 # files see the hash that says so. The list is what the interfaces reach, which tests/cli/layering_test.py checks.
 set(interface_headers
-  framework/api/abi_tag.h framework/api/attention_policy.h framework/api/build_context.h framework/api/composite_drafter.h framework/api/draft_tree.h
+  framework/api/abi_tag.h framework/api/attention_policy.h framework/api/build_context.h framework/decoding/bases/composite_drafter.h framework/api/draft_tree.h
   framework/api/drafter.h framework/model/hidden.h framework/api/policy.h framework/api/rejection_walk.h framework/api/request.h framework/api/round.h
   framework/api/scores.h framework/api/verifier.h framework/api/walk_verifier.h
   framework/core/config_value.h framework/core/error.h framework/core/parameters.h framework/core/plugin_call.h framework/core/registry.h

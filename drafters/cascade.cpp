@@ -10,9 +10,9 @@
 #include <numeric>
 
 #include "framework/api/build_context.h"
-#include "framework/api/composite_drafter.h"
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
+#include "framework/decoding/bases/composite_drafter.h"
 #include "framework/decoding/bases/model_drafter.h"
 #include "framework/decoding/model_scores.h"
 
@@ -48,7 +48,7 @@ class CascadeDrafter final : public Drafter {
       : depth_(options.num_speculative_tokens), model_(bases::load_draft(options.model, context, "cascade")) {
     BuildContext inside = context;
     inside.tree.reset();
-    inner_ = make_member(options.drafter, inside, MemberUse::VerifiedInside);
+    inner_ = bases::make_member(options.drafter, inside, MemberUse::VerifiedInside);
     if (!inner_->rewinds())
       fail_at(options.drafter.where(),
               "cascade: this drafter cannot take back what the target rejects: expected 'model', 'prompt_lookup' or "

@@ -5,7 +5,7 @@
 // would change the law.
 #include <algorithm>
 
-#include "framework/api/composite_drafter.h"
+#include "framework/decoding/bases/composite_drafter.h"
 
 namespace foretell::drafters {
 namespace {
@@ -22,11 +22,11 @@ struct FirstOfOptions {
   }
 };
 
-class FirstOfDrafter final : public CompositeDrafter {
+class FirstOfDrafter final : public bases::CompositeDrafter {
  public:
   using Options = FirstOfOptions;
   FirstOfDrafter(const Options& options, const BuildContext& context)
-      : CompositeDrafter(options.drafters, "drafters", context), min_expected_(options.min_expected) {}
+      : bases::CompositeDrafter(options.drafters, "drafters", context), min_expected_(options.min_expected) {}
 
   DraftBudget limits() const override {
     DraftBudget all{0, 0, 0};

@@ -7,8 +7,8 @@
 // committed text alone.
 #include <algorithm>
 
-#include "framework/api/composite_drafter.h"
 #include "framework/core/error.h"
+#include "framework/decoding/bases/composite_drafter.h"
 
 namespace foretell::drafters {
 namespace {
@@ -29,15 +29,16 @@ struct HybridOptions {
 
 std::vector<std::unique_ptr<Drafter>> hybrid_members(const HybridOptions& options, const BuildContext& context) {
   std::vector<std::unique_ptr<Drafter>> members;
-  for (const ConfigValue* part : {&options.copying, &options.model}) members.push_back(make_member(*part, context));
+  for (const ConfigValue* part : {&options.copying, &options.model})
+    members.push_back(bases::make_member(*part, context));
   return members;
 }
 
-class HybridDrafter final : public CompositeDrafter {
+class HybridDrafter final : public bases::CompositeDrafter {
  public:
   using Options = HybridOptions;
   HybridDrafter(const Options& options, const BuildContext& context)
-      : CompositeDrafter(hybrid_members(options, context)) {
+      : bases::CompositeDrafter(hybrid_members(options, context)) {
     const DraftForm first = member(0).form();
     if (first.independent || first.without_replacement)
       fail_at(options.copying.where(), "hybrid: the first drafter draws its tokens: expected one that chooses them");

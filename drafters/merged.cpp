@@ -7,7 +7,7 @@
 // its token was drawn from.
 #include <algorithm>
 
-#include "framework/api/composite_drafter.h"
+#include "framework/decoding/bases/composite_drafter.h"
 
 namespace foretell::drafters {
 namespace {
@@ -34,11 +34,11 @@ void lay_over(const DraftTree& from, DraftTree& into) {
       into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
 }
 
-class MergedDrafter final : public CompositeDrafter {
+class MergedDrafter final : public bases::CompositeDrafter {
  public:
   using Options = MergedOptions;
   MergedDrafter(const Options& options, const BuildContext& context)
-      : CompositeDrafter(options.drafters, "drafters", context) {}
+      : bases::CompositeDrafter(options.drafters, "drafters", context) {}
 
   DraftBudget limits() const override {
     DraftBudget all{0, 0, 0};

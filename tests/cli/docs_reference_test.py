@@ -28,7 +28,7 @@ def copy_of_docs(to: pathlib.Path) -> None:
     for page in ROOT.glob("*.md"):
         shutil.copy(page, to)
     listed = (ROOT / "cmake/Interfaces.cmake").read_text(encoding="utf-8")
-    for header in set(re.findall(r"framework/\w+/\w+\.h", listed)):
+    for header in set(re.findall(r"framework/[\w/]+\.h", listed)):
         if (ROOT / header).exists():
             (to / header).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / header, to / header)

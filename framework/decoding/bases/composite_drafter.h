@@ -2,8 +2,9 @@
 /// A drafter made of drafters.
 ///
 /// Contract: every member sees every prompt and every round, also those in which another one drafted, so a member finds
-/// its own nodes in a round's draft by their tokens and not by their ids. Members that want different hidden states
-/// cannot be combined: an Error when they are built.
+/// its own nodes in a round's draft by their tokens and not by their ids. The target is asked for the hidden states
+/// that any member wants, and each member gets those that it asked for itself, in its own order; one that asked for
+/// none gets none.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 /// How a drafter builds another one that it is made of.
 std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context,
@@ -51,7 +52,8 @@ class CompositeDrafter : public Drafter {
 
  private:
   std::vector<std::unique_ptr<Drafter>> members_;
-  HiddenRequest wants_;
+  std::vector<HiddenRequest> wanted_;  // by each member
+  HiddenRequest wants_;                // by any
 };
 
-}  // namespace foretell
+}  // namespace foretell::bases

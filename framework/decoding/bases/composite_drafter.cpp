@@ -1,10 +1,11 @@
-#include "framework/api/composite_drafter.h"
+#include "framework/decoding/bases/composite_drafter.h"
 
 #include <algorithm>
 
 #include "framework/core/error.h"
+#include "framework/model/hidden.h"
 
-namespace foretell {
+namespace foretell::bases {
 
 std::unique_ptr<Drafter> make_member(const ConfigValue& description, const BuildContext& context, MemberUse use) {
   const auto& registry = Registry<Drafter>::instance();
@@ -24,6 +25,35 @@ std::vector<std::unique_ptr<Drafter>> build_members(const ConfigValue& list, con
   return members;
 }
 
+// Of states that were asked for as `all`, those that one member wants.
+model::HiddenStates own_states(const model::HiddenStates& states, const HiddenRequest& all,
+                               const HiddenRequest& wanted) {
+  model::HiddenStates own;
+  for (const int tap : wanted.taps) {
+    const auto place = std::find(all.taps.begin(), all.taps.end(), tap) - all.taps.begin();
+    own.taps.push_back(states.taps.at(static_cast<std::size_t>(place)));
+  }
+  if (wanted.final_state) own.final_state = states.final_state;
+  return own;
+}
+
+// A round's scores with the hidden states that one member asked for.
+class OwnScores final : public Scores {
+ public:
+  OwnScores(Scores& scores, const HiddenRequest& all, const HiddenRequest& wanted) : scores_(scores) {
+    if (const model::HiddenStates* states = wanted.empty() ? nullptr : scores.hidden())
+      hidden_ = own_states(*states, all, wanted);
+  }
+  Token argmax(NodeId node) override { return scores_.argmax(node); }
+  const Law& law(NodeId node) override { return scores_.law(node); }
+  std::span<const float> logits(NodeId node) override { return scores_.logits(node); }
+  const model::HiddenStates* hidden() const override { return hidden_ ? &*hidden_ : nullptr; }
+
+ private:
+  Scores& scores_;
+  std::optional<model::HiddenStates> hidden_;
+};
+
 }  // namespace
 
 CompositeDrafter::CompositeDrafter(const ConfigValue& list, const char* key, const BuildContext& context)
@@ -31,13 +61,10 @@ CompositeDrafter::CompositeDrafter(const ConfigValue& list, const char* key, con
 
 CompositeDrafter::CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members) : members_(std::move(members)) {
   for (const auto& member : members_) {
-    const HiddenRequest wanted = member->wants();
-    if (wanted.empty()) continue;
-    if (!wants_.empty() && !(wants_ == wanted))
-      fail(
-          "two of the drafters that are to draft together want different hidden states of the target, which one draft "
-          "cannot have");
-    wants_ = wanted;
+    wanted_.push_back(member->wants());
+    wants_.final_state |= wanted_.back().final_state;
+    for (const int tap : wanted_.back().taps)
+      if (std::find(wants_.taps.begin(), wants_.taps.end(), tap) == wants_.taps.end()) wants_.taps.push_back(tap);
   }
 }
 
@@ -58,11 +85,34 @@ void CompositeDrafter::begin(SlotId slot, const PromptView& prompt) {
 }
 
 void CompositeDrafter::observe_prompt(SlotId slot, const PromptChunk& chunk) {
-  for (const auto& member : members_) member->observe_prompt(slot, chunk);
+  for (std::size_t m = 0; m < members_.size(); ++m) {
+    PromptChunk own = chunk;
+    model::HiddenStates states;
+    if (wanted_[m].empty()) {
+      own.hidden = nullptr;
+    } else if (chunk.hidden && wanted_[m] != wants_) {
+      states = own_states(*chunk.hidden, wants_, wanted_[m]);
+      own.hidden = &states;
+    }
+    members_[m]->observe_prompt(slot, own);
+  }
 }
 
 void CompositeDrafter::observe(std::span<const RoundView> rounds) {
-  for (const auto& member : members_) member->observe(rounds);
+  for (std::size_t m = 0; m < members_.size(); ++m) {
+    if (wanted_[m] == wants_) {
+      members_[m]->observe(rounds);
+      continue;
+    }
+    std::vector<OwnScores> scores;
+    scores.reserve(rounds.size());  // views refer to them
+    std::vector<RoundView> own;
+    for (const RoundView& round : rounds) {
+      scores.emplace_back(round.scores, wants_, wanted_[m]);
+      own.push_back({round.slot, round.committed, round.draft, scores.back(), round.verdict, round.emitted});
+    }
+    members_[m]->observe(own);
+  }
 }
 
 void CompositeDrafter::end(SlotId slot) {
@@ -114,4 +164,4 @@ std::vector<DraftTree> CompositeDrafter::draft_in_turn(
   return drafts;
 }
 
-}  // namespace foretell
+}  // namespace foretell::bases
