@@ -160,6 +160,9 @@ class UniversalDrafter final : public Drafter {
     const auto tokenizer = context.load_tokenizer ? context.load_tokenizer(path) : nullptr;
     if (!tokenizer) fail("drafter 'universal' compares texts: the draft model {} has no tokenizer", path);
     if (options.method == "text") {
+      if (options.draft.names_tree())
+        fail_at(options.draft.tree.where(),
+                "drafter 'universal': method: text drafts a chain: expected tree: none, or method: intersection");
       drafter_ = std::make_unique<TextDrafters>(options, model, context.tokenizer, tokenizer);
       return;
     }

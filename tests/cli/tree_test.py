@@ -41,6 +41,9 @@ def main(folder):
     def mistakes():
         done = run("tree", "optimize", study, "--out", tree, "--set", "pipeline.drafter={type: prompt_lookup}")
         check(done.returncode == 2 and "makes no trees" in done.stderr, "tree optimize: a drafter without trees is refused")
+        done = run("tree", "optimize", study, "--out", tree, "--set", "pipeline.drafter.tree={type: widths, widths: [2]}")
+        check(done.returncode == 2 and "--set pipeline.drafter.tree" in done.stderr and "own tree" in done.stderr,
+              f"tree optimize: a drafter's own tree is not measured over: {done.stderr.strip()}")
         done = run("tree", "optimize", study, "--out", tree, "--ranks", 1000)
         check(done.returncode == 2 and "at most" in done.stderr, "tree optimize: limits")
         done = run("generate", "--model", target, "--ids", "5", "--draft-model", draft, "--set", "tree.type=static", "--set", f"tree.file={study}")

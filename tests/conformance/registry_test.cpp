@@ -31,6 +31,18 @@ constexpr Form kForms[] = {
      ""},
     {"{type: merged, drafters: [{type: model}, {type: model, model: other, draft_sample_method: top_k}]}",
      "{type: widths, widths: [2, 2]}"},
+    {"{type: merged, drafters: [{type: model, draft_sample_method: top_k, tree: {type: widths, widths: [2, 2]}}, "
+     "{type: model, model: other, tree: none, num_speculative_tokens: 5}]}",
+     "{type: widths, widths: [3]}"},
+    {"{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model, tree: {type: widths, "
+     "widths: [2, 1]}}]}",
+     ""},
+    {"{type: hybrid, copying: {type: prompt_lookup, whole_continuation: false}, model: {type: model, tree: {type: "
+     "widths, widths: [3, 1]}}, threshold: 2}",
+     ""},
+    {"{type: cascade, model: other, drafter: {type: model, tree: {type: widths, widths: [2, 2]}}, "
+     "num_speculative_tokens: 5}",
+     ""},
     {"{type: universal, method: text, num_speculative_tokens: 6}", ""},
     {"{type: universal, num_speculative_tokens: 6}", "{type: widths, widths: [3, 2, 1]}"},
     {"{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: model}]}", ""},

@@ -103,6 +103,52 @@ TEST_CASE("a draft says how its siblings were drawn") {
   CHECK(kind_of("", 0.0) == Draws::PointMass);
 }
 
+TEST_CASE("a drafter's own tree stands in place of the pipeline's, each member's for itself") {
+  const Toys toys;
+  const std::string wide = "{type: widths, widths: [3, 1]}";
+  const auto shape_of = [&](const std::string& drafter) {
+    const auto made = make_drafter(toys, drafter, wide);
+    return draft_with(*made, {1, 2, 3, 1}, 0.0, 1);
+  };
+  CHECK(shape_of("{type: model}").size() == 1 + 3 + 3);
+  CHECK(shape_of("{type: model, tree: ~}").size() == 1 + 3 + 3);
+  CHECK(shape_of("{type: model, tree: {type: widths, widths: [2, 2]}}").size() == 1 + 2 + 4);
+  CHECK(shape_of("{type: model, tree: none, num_speculative_tokens: 6}").is_chain());
+  CHECK(shape_of("{type: model, tree: none, num_speculative_tokens: 6}").depth() == 6);
+  CHECK_FALSE(make_drafter(toys, "{type: model, tree: none}", wide)->form().tree);
+
+  const auto merged = shape_of(
+      "{type: merged, drafters: [{type: model, tree: {type: widths, widths: [2]}}, {type: model, model: inner, tree: "
+      "none, num_speculative_tokens: 4}]}");
+  CHECK(merged.depth() == 4);  // the chain's
+  CHECK(merged.proposals(kAnchor).size() == 3);
+  // Where a member names none it has the pipeline's.
+  CHECK(shape_of("{type: merged, drafters: [{type: model}, {type: model, model: inner, tree: none}]}")
+            .proposals(kAnchor)
+            .size() == 4);
+}
+
+TEST_CASE("a tree is refused where it cannot be used, with its place") {
+  const Toys toys;
+  const auto mistake = [&](const std::string& drafter) -> std::string {
+    try {
+      make_drafter(toys, drafter);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  for (const char* drafter :
+       {"{type: prompt_lookup,\n tree: {type: widths, widths: [2]}}",
+        "{type: cascade,\n tree: {type: widths, widths: [2]}}",
+        "{type: merged, drafters: [{type: model}, {type: prompt_lookup,\n tree: {type: widths, widths: [2]}}]}"}) {
+    INFO(mistake(drafter));
+    CHECK(mistake(drafter).find("drafter:2: ") == 0);
+    CHECK(mistake(drafter).find("'tree'") != std::string::npos);
+  }
+  CHECK(mistake("{type: model,\n tree: {type: widhts}}").find("drafter:2: unknown tree 'widhts'") == 0);
+}
+
 TEST_CASE("a draft goes on from what was committed, whatever was drafted before") {
   const Toys toys;
   const auto drafter = make_drafter(toys, "{type: model, num_speculative_tokens: 4}");

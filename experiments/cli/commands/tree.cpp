@@ -29,6 +29,17 @@ struct OptimizeOptions {
   bool oversubscribe = false;
 };
 
+// The tree that a drafter, or one inside it, names for itself; null if none does.
+const ConfigValue* own_tree(const ConfigValue& drafter) {
+  const ConfigValue* tree = drafter.find("tree");
+  if (tree && (tree->is_map() || (tree->is_scalar() && tree->text() == "none"))) return tree;
+  for (const ConfigValue& item : drafter.items())
+    if (const ConfigValue* found = own_tree(item)) return found;
+  for (const auto& entry : drafter.entries())
+    if (const ConfigValue* found = own_tree(entry.value)) return found;
+  return nullptr;
+}
+
 // The study's one cell, drafting a single level of so many siblings.
 study::Cell load_cell(const OptimizeOptions& options) {
   std::vector<std::string> overrides = study::with_oversubscribe(options.overrides, options.oversubscribe);
@@ -40,6 +51,8 @@ study::Cell load_cell(const OptimizeOptions& options) {
   if (study.cells.size() != 1)
     fail("{}: a tree is made for one pipeline, the study has {}: choose with --set", options.study,
          counted(study.cells.size(), "cell"));
+  if (const ConfigValue* tree = own_tree(study.cells.front().pipeline.drafter))
+    fail_at(tree->where(), "a drafter's own tree stands in the way of the one that is measured: leave it out");
   return std::move(study.cells.front());
 }
 

@@ -26,6 +26,7 @@ void ModelDraftOptions::declare(Parameters& p) {
         {.choices = {"sample", "top_k"}});
   p.add("replacement", replacement, "whether siblings are drawn with replacement");
   p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0, .max = 1e6});
+  p.add("tree", tree, "its own tree policy, as {type: widths, widths: [2, 1]}; none: a chain; ~: the pipeline's");
 }
 
 std::string draft_checkpoint(const std::string& option, const BuildContext& context, const char* drafter) {
@@ -98,7 +99,10 @@ ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const mode
       target_vocab_(context.vocab) {
   FORETELL_CHECK(vocabulary_ || model_->config().vocab_size == target_vocab_, "{} tokens, the target has {}",
                  model_->config().vocab_size, target_vocab_);
-  if (context.tree) shape_ = Registry<TreePolicy>::instance().make(*context.tree, context);
+  const ConfigValue* tree = options_.names_tree()                     ? &options_.tree
+                            : options_.tree.is_null() && context.tree ? &*context.tree
+                                                                      : nullptr;
+  if (tree) shape_ = Registry<TreePolicy>::instance().make(*tree, context);
 }
 
 DraftBudget ModelDrafter::limits() const {

@@ -28,7 +28,9 @@ struct ModelDraftOptions {
   std::string method = "sample";
   bool replacement = false;
   std::optional<double> temperature;
+  ConfigValue tree = {};  // of this drafter: a tree policy, or none; null: the pipeline's
   void declare(Parameters& p);
+  bool names_tree() const { return !tree.is_null() && !(tree.is_scalar() && tree.text() == "none"); }
 };
 
 // Where a target that drafts for itself puts the rows it drafts: on its own cache, which drops them before they are
@@ -41,7 +43,8 @@ struct DraftCacheOption {
 
 class ModelDrafter : public Drafter {
  public:
-  // `context` for the pipeline's tree policy; `vocabulary` where the model's is not the target's.
+  // `context` for the tree policy of a pipeline whose drafter names none; `vocabulary` where the model's is not the
+  // target's.
   ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model,
                const BuildContext& context, std::optional<VocabularyMap> vocabulary = std::nullopt);
 
