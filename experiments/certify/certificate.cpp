@@ -312,7 +312,8 @@ CertificateRow certify_pipeline(const SetupOn& on, const PipelineClaim& claim) {
 
 std::vector<CertificateRow> certify(const CertificateOptions& options) {
   const std::vector<std::string> names = names_of<Verifier>(options.verifier);
-  const std::vector<DraftCase> drafts = draft_cases(options.drafter);
+  const std::vector<DraftCase> drafts =
+      options.attention ? attention_cases(*options.attention) : draft_cases(options.drafter);
   std::vector<CertificateRow> rows;
   std::map<std::string, ControlGroup> control_groups;  // by draft
   const int count = static_cast<int>(names.size() * drafts.size());

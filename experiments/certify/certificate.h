@@ -62,6 +62,7 @@ bool passes(const CertificateRow& row, bool by_name);
 
 struct CertificateOptions {
   std::string verifier = "all", drafter = "all";
+  std::optional<std::string> attention = {};  // as attention_cases() takes it: in place of a drafter
   bool full = false;
   // Called before each row, with its number from 0 and how many there are.
   std::function<void(int, int)> on_row = {};

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "framework/api/attention_policy.h"
 #include "framework/api/drafter.h"
 #include "framework/core/registry_names.h"
 
@@ -65,6 +66,10 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
          .drafter = "{type: merged, drafters: [{type: model, num_speculative_tokens: 1}, {type: model, "
                     "draft_sample_method: top_k, "
                     "num_speculative_tokens: 6}]}",
+         .many_branches = true},
+        {.name = "a tree and a chain, merged",
+         .drafter = "{type: merged, drafters: [{type: model, draft_sample_method: top_k, tree: {type: widths, "
+                    "widths: [2, 1]}}, {type: model, model: other, num_speculative_tokens: 6}]}",
          .many_branches = true}}},
       {"first_of",
        {{.name = "first_of: copies, then a model",
@@ -111,6 +116,28 @@ std::vector<DraftCase> draft_cases(const std::string& drafter) {
       all.push_back({.name = name, .drafter = name});
     else  // what a model drafts is what the others are laid beside
       all.insert(name == "model" ? all.begin() : all.end(), made->second.begin(), made->second.end());
+  }
+  return all;
+}
+
+std::vector<DraftCase> attention_cases(const std::string& attention) {
+  const auto of = [](const std::string& name, const std::string& described) {
+    return DraftCase{.name = "sparse_cache: " + name,
+                     .drafter = "{type: sparse_cache, num_speculative_tokens: 6, attention: " + described + "}"};
+  };
+  const auto& registry = Registry<AttentionPolicy>::instance();
+  ConfigValue description = parse_yaml(attention, "--attention");
+  description.forget_lines();
+  if (!description.is_scalar()) {
+    registry.find(description);
+    return {of(registry.type_of(description), description.to_flow())};
+  }
+  std::vector<DraftCase> all;
+  for (const std::string& name : names_of<AttentionPolicy>(attention)) {
+    DraftCase one = of(name, name);
+    for (const DraftCase& known : made_forms().at("sparse_cache"))
+      if (known.name == one.name) one = known;
+    all.push_back(one);
   }
   return all;
 }

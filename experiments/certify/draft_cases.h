@@ -23,6 +23,10 @@ struct DraftCase {
 // Those of one drafter, or of all. A drafter that is not known here, as one of a plug-in, has one case: its defaults.
 std::vector<DraftCase> draft_cases(const std::string& drafter);
 
+// `sparse_cache` with an attention policy: a name, "all", or a description ("{type: streaming, window: 1}"). Forms with
+// little in sight are known of our own policies; another one is taken as it is described.
+std::vector<DraftCase> attention_cases(const std::string& attention);
+
 // A text of tokens below `vocab` in which what stands at its end has stood before, with more than ten tokens behind it:
 // whoever copies finds something.
 Tokens prompt_with_repeats(int vocab);

@@ -10,7 +10,7 @@ import subprocess
 import support
 from support import *
 
-KINDS = ("drafter", "verifier", "policy", "tree")
+KINDS = ("drafter", "verifier", "policy", "tree", "attention")
 NAMES = {kind: f"my_{kind}" for kind in KINDS}
 STUDY = """study: plugged
 plugins: [%(plugins)s]
@@ -18,7 +18,7 @@ model: {target: %(model)s}
 pipeline: {drafter: {type: my_drafter, num_speculative_tokens: 3}, verifier: {type: my_verifier}, policy: {type: my_policy, depth: 2}}
 workload: {type: random_ids, count: 2, length: 16, max_new_tokens: 16, ignore_eos: true}
 """
-# Libraries beside the four that `foretell new` wrote.
+# Libraries beside those that `foretell new` wrote.
 EXTRA = {
     "nothing": "int nothing() { return 0; }\n",
     "unresolved": "int defined_nowhere();\nint asks = defined_nowhere();\n",
@@ -105,6 +105,7 @@ def main(folder):
         for name in ("9lives", "my-drafter", "a b", "../up", "", "all"):
             refused(f"new: the name {name!r}", ["cannot name a strategy"], "new", "drafter", name, "--dir", os.path.join(folder, "never"))
         refused("new: a name that is taken", ["drafter 'prompt_lookup'", "drafters/prompt_lookup.cpp:"], "new", "drafter", "prompt_lookup")
+        refused("new: an attention policy that is taken", ["'streaming'", "policies/attention/streaming.cpp:"], "new", "attention", "streaming")
         refused("new: a folder that is not empty", ["is not empty"], "new", "drafter", "mine", "--dir", project)
         refused("new: a file in the way", ["is no folder"], "new", "drafter", "mine", "--dir", os.path.join(folder, "tiny.json"))
         check(not os.path.exists(os.path.join(folder, "never")), "new: a refused name leaves nothing behind")
@@ -129,6 +130,11 @@ def main(folder):
         check(drafted["token_ids"] == plain["token_ids"] and drafted["rounds"] <= plain["rounds"], "generate --plugin: drafter, verifier, policy")
         tree = run_json(*generate, *plugins, "--draft-model", model, "--set", "tree.type=my_tree", "--set", "tree.depth=2")
         check(tree["token_ids"] == plain["token_ids"] and tree["mean_acceptance_length"] > 2.5, "generate --plugin: tree")
+        sparse = run_json(*generate, *plugins, "--drafter", "sparse_cache", "--set", "drafter.attention.type=my_attention",
+                          "--set", "drafter.attention.window=2")
+        check(sparse["token_ids"] == plain["token_ids"] and sparse["rounds"] < plain["rounds"], "generate --plugin: attention")
+        refused("generate: a parameter of an attention policy", ["my_attention", "widnow", "window"], *generate, *plugins, "--drafter", "sparse_cache",
+                "--set", "drafter.attention={type: my_attention, widnow: 2}")
         refused("generate: a parameter of a plug-in", ["my_drafter", "num_specultive_tokens", "num_speculative_tokens"], *generate, *plugins,
                 "--drafter", "my_drafter", "--set", "drafter.num_specultive_tokens=3")
         refused("generate: without the plug-in", ["--drafter: unknown drafter 'my_drafter'"], *generate, "--drafter", "my_drafter")
@@ -167,6 +173,16 @@ def main(folder):
         check([row["verdict"] for row in rows] == ["lossless"] and rows[0]["drafter"] == "my_drafter", "certify --plugin: the drafter")
         rows = json.loads(run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "prompt_lookup", "--json"))
         check([row["verdict"] for row in rows] == ["lossless"] and rows[0]["tv"] < 1e-12, "certify --plugin: the verifier")
+        attention = ("certify", "--plugin", libraries["attention"], "--verifier", "rejection", "--json")
+        rows = json.loads(run_ok(*attention, "--attention", "{type: my_attention, window: 1}"))
+        check([row["verdict"] for row in rows] == ["lossless"] and rows[0]["rejected"] > 0, "certify --attention: of a plug-in, with parameters")
+        rows = json.loads(run_ok(*attention, "--attention", "streaming"))
+        check([(row["verdict"], row["drafter"]) for row in rows] == [("lossless", "sparse_cache: streaming")], "certify --attention: a name")
+        whole = run(*attention, "--attention", "my_attention")
+        check(whole.returncode == 1 and "not exercised" in whole.stderr, f"certify --attention: all in sight exercises nothing: {whole.stderr[:200]}")
+        refused("certify --attention: no such policy", ["--attention: unknown", "my_atention", "my_attention"], *attention, "--attention", "{type: my_atention}")
+        refused("certify --attention: no such name", ["h3o", "h2o"], *attention, "--attention", "h3o")
+        refused("certify --attention: a drafter without", ["prompt_lookup", "sparse_cache"], *attention, "--attention", "h2o", "--drafter", "prompt_lookup")
         out = run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "model")
         check("it judges chosen tokens only" in out, "certify --plugin: what the verifier refuses")
 

@@ -213,6 +213,9 @@ std::set<std::string> certified_drafters(const std::vector<certify::CertificateR
 }
 
 void run_certify(const CertifyOptions& options) {
+  const std::string& drafter = options.settings.drafter;
+  if (options.settings.attention && drafter != "all" && drafter != "sparse_cache")
+    fail("--attention: '{}' has no attention policy; 'sparse_cache' has", printable(drafter));
   study::load_plugins(options.plugins, study::DistributionChecks::Always);
   certify::CertificateOptions settings = options.settings;
   util::Progress progress(1, "pairs");
@@ -231,8 +234,9 @@ void run_certify(const CertifyOptions& options) {
     util::print_error(
         fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
   std::string failed;
+  const bool by_name = settings.verifier != "all" || settings.drafter != "all" || settings.attention;
   for (const auto& row : rows)
-    if (!certify::passes(row, settings.verifier != "all" || settings.drafter != "all"))
+    if (!certify::passes(row, by_name))
       failed += fmt::format("{} {} on {}: {}\n", to_string(row.verdict), row.verifier, row.draft, row.reason);
   if (failed.empty()) return;
   util::print_error(failed);
@@ -248,6 +252,9 @@ void add_certify_command(util::Command app) {
       "Test whether verifiers are lossless: exact enumeration, chi-square, token identity; exit code 1 if one is not");
   command.add("--verifier", options->settings.verifier, "a verifier's name", {.type = "NAME", .show_default = true});
   command.add("--drafter", options->settings.drafter, "a drafter's name", {.type = "NAME", .show_default = true});
+  command.add("--attention", options->settings.attention,
+              "an attention policy, with the drafter sparse_cache: a name, or {type: NAME, ...} with its parameters",
+              {.type = "POLICY"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--full", options->settings.full,
                    "more toys, more branches and more draws: minutes instead of seconds");

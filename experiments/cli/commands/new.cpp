@@ -6,6 +6,7 @@
 #include "experiments/cli/commands/commands.h"
 #include "experiments/cli/commands/plugin_templates.h"
 #include "experiments/util/console.h"
+#include "framework/api/attention_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
@@ -30,12 +31,13 @@ void check_strategy_name(const std::string& name) {
   if (name == "all") fail("'all' cannot name a strategy: commands take it for all of them");
 }
 
+// `kind`: what the command calls the interface.
 template <class Interface>
-void check_not_registered(const std::string& kind, const std::string& name) {
+void check_not_registered(const char* kind, const NewOptions& options) {
+  if (options.kind != kind) return;
   const Registry<Interface>& registry = Registry<Interface>::instance();
-  if (kind != registry.kind()) return;
-  const auto entry = registry.entries().find(name);
-  if (entry != registry.entries().end()) fail("{}", registry.already_registered(name, entry->second));
+  const auto entry = registry.entries().find(options.name);
+  if (entry != registry.entries().end()) fail("{}", registry.already_registered(options.name, entry->second));
 }
 
 // Where this program was installed to; empty if it runs from a build folder.
@@ -65,18 +67,20 @@ void write_file(const fs::path& file, const std::string& text) {
 
 void new_plugin(const NewOptions& options) {
   check_strategy_name(options.name);
-  check_not_registered<Drafter>(options.kind, options.name);
-  check_not_registered<Verifier>(options.kind, options.name);
-  check_not_registered<DraftPolicy>(options.kind, options.name);
-  check_not_registered<TreePolicy>(options.kind, options.name);
+  check_not_registered<Drafter>("drafter", options);
+  check_not_registered<Verifier>("verifier", options);
+  check_not_registered<DraftPolicy>("policy", options);
+  check_not_registered<TreePolicy>("tree", options);
+  check_not_registered<AttentionPolicy>("attention", options);
   const fs::path folder = options.folder.value_or(options.name);
   if (folder.empty()) fail("--dir: an empty name is no folder");
   const std::string prefix = installed_prefix();
   make_plugin_folder(folder);
   for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix))
     write_file(folder / file.name, file.text);
-  util::print_out(fmt::format("{}: a {} '{}' that works; {} says how to build, list, run and test it\n",
-                              folder.string(), options.kind, options.name, (folder / "README.md").string()));
+  util::print_out(fmt::format("{}: {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(),
+                              options.kind == "attention" ? "an attention policy" : "a " + options.kind, options.name,
+                              (folder / "README.md").string()));
   if (prefix.empty())
     util::print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
 }
@@ -86,7 +90,7 @@ void new_plugin(const NewOptions& options) {
 void add_new_command(util::Command app) {
   auto options = std::make_shared<NewOptions>();
   util::Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
-  command.add("kind", options->kind, "drafter, verifier, policy or tree",
+  command.add("kind", options->kind, "drafter, verifier, policy, tree or attention",
               {.type = "KIND", .required = true, .choices = plugin_kinds()});
   command.add("name", options->name, "what studies call it", {.type = "NAME", .required = true});
   command.add("--dir", options->folder, "the folder, which must be new or empty; without it the name", {.type = "DIR"});

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "framework/api/attention_policy.h"
 #include "framework/core/error.h"
 
 namespace foretell::cli::commands {
@@ -203,6 +204,50 @@ FORETELL_REGISTER(TreePolicy, %Name%Tree, "%name%", {.summary = "a chain down to
 }  // namespace foretell
 )code";
 
+constexpr std::string_view kAttention =
+    R"code(// The newest positions of the cache.
+//
+// What an attention policy promises (framework/api/attention_policy.h):
+//  - One object belongs to one sequence. fresh() makes one for another sequence, with the same options and nothing remembered.
+//  - visible() is asked in every layer of a forward: rows of [0, view.cached), strictly increasing; row r is position r of the text. The rows of
+//    the draft itself are always seen. With per_head there is one list for each of view.kv_heads, one after the other and of one length.
+//  - Nothing is deleted: what is passed over now may be seen in the next forward.
+//  - observe(), which this one does not have, gets the attention weights if wants_weights() says so, and keep() which rows the cache has kept.
+#include <algorithm>
+
+#include "framework/api/attention_policy.h"
+#include "framework/api/build_context.h"
+
+namespace foretell {
+namespace {
+
+class %Name%Attention final : public AttentionPolicy {
+ public:
+  // Read from `attention: {type: %name%, window: 64}`, and listed by `foretell list`.
+  struct Options {
+    int window = 64;
+    void declare(Parameters& p) { p.add("window", window, "newest positions that are seen", {.min = 0, .max = 1 << 30}); }
+  };
+  %Name%Attention(const Options& options, const BuildContext&) : options_(options) {}
+
+  std::unique_ptr<AttentionPolicy> fresh() const override { return std::make_unique<%Name%Attention>(*this); }
+
+  VisibleRows visible(const AttentionView& view) override {
+    VisibleRows seen;
+    for (int row = std::max(0, view.cached - options_.window); row < view.cached; ++row) seen.rows.push_back(row);
+    return seen;
+  }
+
+ private:
+  Options options_;
+};
+
+FORETELL_REGISTER(AttentionPolicy, %Name%Attention, "%name%", {.summary = "the newest positions"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
 constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
 project(foretell_%name% CXX)
 if(NOT CMAKE_BUILD_TYPE)
@@ -220,7 +265,7 @@ set_target_properties(foretell_%name% PROPERTIES OUTPUT_NAME %name% LIBRARY_OUTP
 
 constexpr std::string_view kReadme = R"code(# %name%
 
-A %kind% for Foretell, in `%name%.cpp`. The comment at its top says what a %kind% promises.
+%A_kind% for Foretell, in `%name%.cpp`. The comment at its top says what it promises.
 
 %build%
 
@@ -240,7 +285,7 @@ Run it (a study names it with `plugins: [build/lib%name%.so]`):
 foretell generate --plugin build/lib%name%.so --model DIR --prompt "one two one two one" %use% --show-rounds
 ```
 %certify%
-What it promises is checked in every call. A run that ends with "%kind% '%name%' of plug-in lib%name%.so broke its contract in ... at step 3 of prompt q81: ..."
+What it promises is checked in every call. A run that ends with "%label% '%name%' of plug-in lib%name%.so broke its contract in ... at step 3 of prompt q81: ..."
 names the method, the round (from 0) and the rule; what was finished is kept. docs/guide/plugins.md of Foretell lists the rules.
 
 After Foretell was built again with other interfaces the plug-in is refused; the first command builds it again.
@@ -261,12 +306,14 @@ struct PluginKind {
   std::string use, certified;  // arguments; `certified` is empty where there is nothing to certify
 };
 
-const std::array<PluginKind, 4>& kinds() {
-  static const std::array<PluginKind, 4> all = {
+const std::array<PluginKind, 5>& kinds() {
+  static const std::array<PluginKind, 5> all = {
       {{"drafter", "drafters", kDrafter, "--drafter %name%", "--drafter %name%"},
        {"verifier", "verifiers", kVerifier, "--drafter prompt_lookup --verifier %name%", "--verifier %name%"},
        {"policy", "policies", kPolicy, "--drafter prompt_lookup --set policy.type=%name%", ""},
-       {"tree", "trees", kTree, "--draft-model DIR --set tree.type=%name%", ""}}};
+       {"tree", "trees", kTree, "--draft-model DIR --set tree.type=%name%", ""},
+       {"attention", "attention", kAttention, "--drafter sparse_cache --set drafter.attention.type=%name%",
+        "--attention '{type: %name%, window: 1}'"}}};
   return all;
 }
 
@@ -314,7 +361,8 @@ std::vector<TemplateFile> plugin_template(const std::string& kind, const std::st
         {"%certify%", known.certified.empty() ? "" : std::string(kCertify)},
         {"%use%", known.use},
         {"%certified%", known.certified},
-        {"%kind%", known.kind},
+        {"%A_kind%", known.kind == "attention" ? "An attention policy" : "A " + known.kind},
+        {"%label%", known.kind == "attention" ? Registry<AttentionPolicy>::kind() : known.kind},
         {"%plural%", known.plural},
         {"%hints%", prefix.empty() ? "" : fmt::format(" HINTS \"{}\"", prefix)},
         {"%build%", prefix.empty() ? "Build, PREFIX being the folder that Foretell was installed to:" : "Build:"},
