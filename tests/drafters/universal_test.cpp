@@ -38,5 +38,13 @@ TEST_CASE("a draft is accepted through text as it is through shared tokens") {
   }
 }
 
+TEST_CASE("universal takes a tree where it drafts tokens, and refuses one where it drafts text") {
+  using Catch::Matchers::Contains;
+  CHECK(toy_setup("{type: universal, tree: {type: widths, widths: [2, 1]}}").drafter()->form().tree);
+  CHECK_THROWS_WITH(toy_setup("{type: universal, method: text,\n tree: {type: widths, widths: [2]}}"),
+                    Contains("drafter:2: ") && Contains("drafts a chain"));
+  CHECK_FALSE(toy_setup("{type: universal, method: text, tree: none}").drafter()->form().tree);
+}
+
 }  // namespace
 }  // namespace foretell
