@@ -22,8 +22,6 @@ class LenientVerifier final : public RejectionWalk {
   LenientVerifier(const Options& options, const BuildContext&)
       : RejectionWalk(options.lenience), slack_(std::log(options.lenience)) {}
 
-  bool needs_logits() const override { return true; }
-
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
     if (!scores.law(at).is_point_mass()) return false;
@@ -37,6 +35,7 @@ class LenientVerifier final : public RejectionWalk {
 FORETELL_REGISTER(Verifier, LenientVerifier, "lenient",
                   {.summary = "rejection against a share of q: accepts more, bounded bias",
                    .lossless = false,
+                   .needs_logits = true,
                    .paper = {"Leviathan et al.", 2022, "2211.17192"},
                    .also_known_as = {"lenience"}});
 

@@ -22,8 +22,6 @@ class MarsVerifier final : public RejectionWalk {
   using Options = MarsOptions;
   MarsVerifier(const Options& options, const BuildContext&) : theta_(options.theta) {}
 
-  bool needs_logits() const override { return true; }
-
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
     const std::vector<Token> best = highest(scores.logits(at), 2);
@@ -38,6 +36,7 @@ class MarsVerifier final : public RejectionWalk {
 FORETELL_REGISTER(Verifier, MarsVerifier, "mars",
                   {.summary = "accepts the target's runner-up where its margin is small",
                    .lossless = false,
+                   .needs_logits = true,
                    .paper = {"Song et al.", 2026, "2601.15498"},
                    .also_known_as = {"margin-aware verification"}});
 

@@ -37,8 +37,6 @@ class RelaxedTopK final : public RejectionWalk {
   using Options = RelaxedOptions;
   RelaxedTopK(const Options& options, const BuildContext&) : options_(options) {}
 
-  bool needs_logits() const override { return true; }
-
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
     const Law p = soft_law(scores, at);
@@ -54,6 +52,7 @@ class RelaxedTopK final : public RejectionWalk {
 FORETELL_REGISTER(Verifier, RelaxedTopK, "relaxed_top_k",
                   {.summary = "accepts tokens among the target's k best and within delta of the best",
                    .lossless = false,
+                   .needs_logits = true,
                    .also_known_as = {"relaxed acceptance"}});
 
 }  // namespace

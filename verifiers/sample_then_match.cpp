@@ -13,7 +13,6 @@ class SampleThenMatch final : public WalkVerifier {
  public:
   using Options = NoOptions;
   SampleThenMatch(const Options&, const BuildContext&) {}
-  GivenOutput given_output() const override { return GivenOutput::Unchanged; }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
@@ -24,7 +23,8 @@ class SampleThenMatch final : public WalkVerifier {
 FORETELL_REGISTER(
     Verifier, SampleThenMatch, "sample_then_match",
     {.summary = "draws the target's token and keeps the draft as far as it has it; best for chosen tokens",
-     .lossless = true});
+     .lossless = true,
+     .acceptance = AcceptanceRule::Matching});
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -15,7 +15,6 @@ class SequentialOneHot final : public WalkVerifier {
  public:
   using Options = NoOptions;
   SequentialOneHot(const Options&, const BuildContext&) {}
-  GivenOutput given_output() const override { return GivenOutput::Unchanged; }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
@@ -42,6 +41,7 @@ FORETELL_REGISTER(
     Verifier, SequentialOneHot, "sequential_one_hot",
     {.summary = "tests a node's tokens in turn with probability p, renormalised without those that failed",
      .lossless = true,
+     .acceptance = AcceptanceRule::Matching,
      .paper = {"Fu et al.", 2024, "2402.02057"}});
 
 }  // namespace

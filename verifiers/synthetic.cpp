@@ -22,8 +22,6 @@ class SyntheticVerifier final : public WalkVerifier {
   using Options = SyntheticOptions;
   SyntheticVerifier(const Options& options, const BuildContext&) : options_(options) {}
 
-  bool needs_logits() const override { return true; }  // it leaves the path that a recorded answer knows
-
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
     const NodeId first = draft.proposals(at).front().node;
@@ -37,7 +35,8 @@ class SyntheticVerifier final : public WalkVerifier {
 FORETELL_REGISTER(Verifier, SyntheticVerifier, "synthetic",
                   {.summary = "accepts with a given probability, whatever was drafted: for measuring speed",
                    .lossless = false,
-                   .given_acceptance = true});
+                   .given_acceptance = true,
+                   .needs_logits = true});  // it leaves the path that a recorded answer knows
 
 }  // namespace
 }  // namespace foretell::verifiers

@@ -119,12 +119,6 @@ class GuardedVerifier final : public Verifier {
   std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions& sampling) const override {
     return inner_.call("refuses()", [&](Verifier& v) { return v.refuses(form, sampling); });
   }
-  bool needs_logits() const override {
-    return inner_.call("needs_logits()", [](Verifier& v) { return v.needs_logits(); });
-  }
-  GivenOutput given_output() const override {
-    return inner_.call("given_output()", [](Verifier& v) { return v.given_output(); });
-  }
 
  private:
   Guarded<Verifier> inner_;

@@ -53,6 +53,13 @@ struct Taxonomy {
   bool empty() const { return focus.empty() && ryu2024.empty() && xia2024.empty(); }
 };
 
+/// How a verifier decides about drafted tokens, as far as a draft's distribution can be told from the tokens emitted.
+enum class AcceptanceRule {
+  Other,      ///< it cannot: a replay above temperature 0 is refused
+  Matching,   ///< the emitted token has the target's distribution whatever was drafted, and is matched with the draft
+  Rejection,  ///< the proposals of a node are tested one after the other as in rejection_walk.h
+};
+
 /// What a registration says about a strategy.
 struct StrategyInfo {
   std::string summary = {};           ///< one line for `foretell list`
@@ -62,7 +69,10 @@ struct StrategyInfo {
   /// What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
   /// never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;
-  Paper paper = {};  ///< that it follows; the docs name its deviations
+  /// Of verifiers: needs more of the target than the argmax at temperature 0, which a recorded answer cannot give.
+  bool needs_logits = false;
+  AcceptanceRule acceptance = AcceptanceRule::Other;  ///< of verifiers
+  Paper paper = {};                                   ///< that it follows; the docs name its deviations
   /// Names in papers and other programs ("MagicDec"). `foretell list` finds it by them, and a study that uses one is
   /// told the name here.
   std::vector<std::string> also_known_as = {};
@@ -90,10 +100,13 @@ class Strategy {
   const std::string& label() const { return label_; }
   /// Whether it was loaded from a shared library.
   bool from_plugin() const { return from_plugin_; }
+  /// What its registration says.
+  const StrategyInfo& info() const { return info_; }
   /// Called by the registry that made it.
-  void set_label(std::string label, bool from_plugin) {
+  void set_registration(std::string label, bool from_plugin, StrategyInfo info) {
     label_ = std::move(label);
     from_plugin_ = from_plugin;
+    info_ = std::move(info);
   }
 
  protected:
@@ -107,6 +120,7 @@ class Strategy {
  private:
   std::string label_ = "a strategy";  // no registry made it
   bool from_plugin_ = false;
+  StrategyInfo info_;
 };
 
 /// A registration that a plug-in has made and that is not in its registry yet.
@@ -183,7 +197,7 @@ class Registry {
       const Entry& entry = find(description);
       std::unique_ptr<Interface> made = entry.make(description, context);
       const PluginStrategy who{kind(), type_of(description), entry.plugin};
-      made->set_label(who.label(), !entry.plugin.empty());
+      made->set_registration(who.label(), !entry.plugin.empty(), entry.info);
       return made;
     });
   }

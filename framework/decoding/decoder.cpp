@@ -1,5 +1,7 @@
 #include "framework/decoding/decoder.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "framework/api/contract.h"
@@ -35,21 +37,29 @@ decltype(auto) reading_logits_of(const char* owner, const Body& body) {
   }
 }
 
+std::vector<std::string> replayable_verifiers() {
+  std::vector<std::string> out;
+  for (const auto& [name, entry] : Registry<Verifier>::instance().entries())
+    if (entry.info.acceptance != AcceptanceRule::Other) out.push_back(name);
+  return out;
+}
+
 }  // namespace
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
   const DraftForm form = pipeline.drafter.form();
   if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
-  const bool verifier_needs = pipeline.verifier.needs_logits(), drafter_needs = pipeline.drafter.needs_logits();
+  const bool verifier_needs = pipeline.verifier.info().needs_logits, drafter_needs = pipeline.drafter.needs_logits();
   if (auto why = target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling))
     return why;
   if (sampling.greedy() || !target.knows_output()) return std::nullopt;
-  if (pipeline.verifier.given_output() == GivenOutput::Unknown)
-    return "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: "
-           "rejection, "
-           "sample_then_match, sequential_one_hot";
+  if (pipeline.verifier.info().acceptance == AcceptanceRule::Other)
+    return fmt::format(
+        "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: {}",
+        fmt::join(replayable_verifiers(), ", "));
   const bool drawn = form.independent || form.without_replacement;
-  if (drawn && pipeline.verifier.given_output() == GivenOutput::Rejection && !pipeline.drafter.draws_through_context())
+  if (drawn && pipeline.verifier.info().acceptance == AcceptanceRule::Rejection &&
+      !pipeline.drafter.draws_through_context())
     return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can "
            "use drafters of chosen "
            "tokens, model and universal, or the verifier sample_then_match";
@@ -61,7 +71,7 @@ Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions option
       pipeline_(pipeline),
       options_(std::move(options)),
       rows_(pipeline.drafter.limits().nodes + 1),
-      rejects_draws_(pipeline.verifier.given_output() == GivenOutput::Rejection) {
+      rejects_draws_(pipeline.verifier.info().acceptance == AcceptanceRule::Rejection) {
   FORETELL_CHECK(options_.max_batch >= 1, "max_batch {}", options_.max_batch);
   if (!options_.make_rng) options_.make_rng = [](const RngKey& key) { return std::make_unique<PhiloxRng>(key); };
   slots_.resize(static_cast<std::size_t>(options_.max_batch));

@@ -58,7 +58,7 @@ TEST_CASE("every verifier repeats a recorded answer, whatever was drafted, or is
     const auto target = make_replay_target(kVocab);
     Parts p = parts("{type: oracle, acceptance_rate: 0.5, num_speculative_tokens: 3}", name);
     if (misfit(*target, p.pipeline(), request.sampling)) {
-      CHECK(p.verifier->needs_logits());
+      CHECK(p.verifier->info().needs_logits);
       continue;
     }
     CHECK(Decoder(*target, p.pipeline()).run(request).tokens == request.reference);

@@ -225,7 +225,7 @@ struct SkipsANode final : Verifier {
 
 TEST_CASE("what is built in and breaks its contract is an internal error with its name", "[plugin]") {
   SkipsANode verifier;
-  verifier.set_label("verifier 'skips'", false);
+  verifier.set_registration("verifier 'skips'", false, {});
   DraftTree draft(1);
   CHECK_THROWS_WITH(held_to_contract(verifier,
                                      [&] {
