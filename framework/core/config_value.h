@@ -60,8 +60,8 @@ class ConfigValue {
   /// written.
   const Location& place_of(std::string_view path) const;
 
-  /// Replaces the value at a dotted path; maps on the way are created. An Error if a scalar stands in the way, or a list
-  /// without that item.
+  /// Replaces the value at a dotted path; maps on the way are created. An Error if a scalar stands in the way, or a
+  /// list without that item.
   void set_path(std::string_view path, ConfigValue value);
   /// Sets one entry of this map (a null value becomes a map).
   void set(std::string_view key, ConfigValue value);
