@@ -29,7 +29,7 @@ std::optional<std::string> meant(std::string_view name, const std::vector<KnownS
   const auto same =
       std::find_if(others.begin(), others.end(), [&](const auto& other) { return same_name(name, other); });
   if (same != others.end()) return owner(same);
-  if (const auto near = nearest_name(name, names)) return near;
+  if (auto near = nearest_name(name, names)) return near;
   const auto near = nearest_name(name, others);
   return near ? std::optional(owner(std::find(others.begin(), others.end(), *near))) : std::nullopt;
 }
@@ -49,6 +49,7 @@ bool same_name(std::string_view a, std::string_view b) {
 std::string unknown_strategy_message(std::string_view kind, std::string_view name,
                                      const std::vector<KnownStrategy>& known) {
   std::vector<std::string> names;
+  names.reserve(known.size());
   for (const KnownStrategy& strategy : known) names.push_back(strategy.name);
   return unknown_name_message(kind, name, names, meant(name, known));
 }

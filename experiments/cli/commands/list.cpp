@@ -231,6 +231,7 @@ std::string paper_cell(const Paper& paper) {
 
 std::string parameters_cell(const std::vector<ParameterDoc>& parameters) {
   std::vector<std::string> out;
+  out.reserve(parameters.size());
   for (const ParameterDoc& p : parameters)
     out.push_back(fmt::format("`{}`: {}", p.name, p.default_value.empty() ? "\"\"" : in_cell(p.default_value)));
   return fmt::format("{}", fmt::join(out, ", "));
