@@ -18,7 +18,7 @@ namespace {
 struct Progress {
   bool there = false, whole = false, complete = false;
   std::uintmax_t size = 0;
-  auto operator<=>(const Progress&) const = default;
+  auto operator<=>(const Progress&) const = default;  // NOLINT(modernize-use-nullptr): a fault of clang-tidy 14
 };
 
 Progress progress_of(const std::filesystem::path& cell) {

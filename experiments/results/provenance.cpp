@@ -74,7 +74,7 @@ CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file,
     const std::string field = fmt::format("{} model {}", who, model_name(study, who, *model));
     std::string names;
     for (const auto& [name, hash] : files->entries()) {
-      out.same[field + ": " + name] = hash.string();
+      out.same[fmt::format("{}: {}", field, name)] = hash.string();
       names.append(name).append(" ");
     }
     out.same[field + ": its files"] = names;

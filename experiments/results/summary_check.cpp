@@ -79,7 +79,7 @@ std::string records_damage(const io::OrderedJsonView& summary, const RecordsRead
   if (!records) return "";
   const std::int64_t then = records->at("generations").integer(), now = static_cast<std::int64_t>(read.records.size());
   if (then > now)
-    if (const std::string lost = lost_generation(read, folder); !lost.empty()) return lost;
+    if (std::string lost = lost_generation(read, folder); !lost.empty()) return lost;
   if (then != now) return fmt::format("{}: was made of {} generations, {} are there", summary.where().file, then, now);
   return records->at("checksum").string() == read.checksum
              ? ""

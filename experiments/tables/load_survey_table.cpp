@@ -119,6 +119,7 @@ std::vector<TableStudy> read_studies(const ConfigValue& value, const std::filesy
 
 void check_study_name(const std::string& name, const std::vector<TableStudy>& studies, const Location& where) {
   std::vector<std::string> known;
+  known.reserve(studies.size());
   for (const TableStudy& study : studies) known.push_back(study.name);
   if (std::find(known.begin(), known.end(), name) == known.end())
     throw Error(where, unknown_name_message("study", name, known));
@@ -168,6 +169,7 @@ void apply_reasons(const ConfigValue& value, const char* key, Compare compare, c
   }
   for (const auto& entry : entries_of(value, key)) {
     std::vector<std::string> names;
+    names.reserve(columns.size());
     for (const TableColumn& column : columns) names.push_back(column.name);
     const auto it = std::find(names.begin(), names.end(), entry.key);
     if (it == names.end()) throw Error(entry.where, unknown_name_message("column", entry.key, names));

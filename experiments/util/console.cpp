@@ -104,7 +104,7 @@ std::string wrapped_lines(std::string_view text, int columns) {
       const std::size_t at = line.rfind(' ', bytes_within(line, static_cast<std::size_t>(columns)));
       if (at == std::string::npos || line.find_first_not_of(' ') > at) break;
       out += line.substr(0, at) + "\n";
-      line = hang + line.substr(at + 1);
+      line.replace(0, at + 1, hang);
     }
     out += line + "\n";
   }

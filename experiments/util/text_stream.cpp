@@ -24,7 +24,7 @@ std::string TextStream::finish() {
 
 std::string TextStream::release(bool all) {
   if (stopped_) return "";
-  const std::string cut = cut_at_stop_string(held_, stop_strings_);
+  std::string cut = cut_at_stop_string(held_, stop_strings_);
   stopped_ = cut.size() < held_.size();
   if (all || stopped_) {
     held_.clear();
@@ -35,7 +35,7 @@ std::string TextStream::release(bool all) {
   std::size_t shown = held_.size() - std::min(kept, held_.size());
   while (shown > 0 && shown < held_.size() && (static_cast<unsigned char>(held_[shown]) & 0xC0) == 0x80)
     --shown;  // whole characters
-  const std::string out = held_.substr(0, shown);
+  std::string out = held_.substr(0, shown);
   held_.erase(0, shown);
   return out;
 }
