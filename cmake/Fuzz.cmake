@@ -13,14 +13,14 @@ endforeach()
 # nothing is built of what a study names.
 set(fuzzed_readers analysis/divergence analysis/measures report/report_files report/report_tables report/spec_bench_import report/study_folder
   results/config_json results/law_record results/provenance results/record_json results/record_reader results/result_files util/result_names results/summary_check results/row_costs_json
-  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/load_study study/sweep util/command util/console util/paths
+  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/load_study study/sweep util/command util/console util/paths util/shell_quote
   util/table)
 list(TRANSFORM fuzzed_readers PREPEND "${PROJECT_SOURCE_DIR}/experiments/")
 list(TRANSFORM fuzzed_readers APPEND ".cpp")
 # A static library, so that a fuzzer takes only the files it needs: metrics may refer to what is not built here.
 add_library(foretell_fuzzed STATIC ${fuzzed_objects} ${fuzzed_readers})
 target_compile_options(foretell_fuzzed PRIVATE ${fuzzed_options})
-target_link_libraries(foretell_fuzzed PUBLIC foretell_common)
+target_link_libraries(foretell_fuzzed PUBLIC foretell_common PkgConfig::divsufsort "${clp_library}" "${coinutils_library}")
 file(GLOB fuzzers CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")
 foreach(source IN LISTS fuzzers)
   get_filename_component(name "${source}" NAME_WE)
