@@ -53,8 +53,8 @@ struct ForwardTimesOptions {
   int batch = 1;
   // Counts that follow one whose warm-up took more are left out: the result is shorter by them.
   std::optional<double> longest_ms = std::nullopt;
-  // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long: the
-  // longer the target waits, the less of it is left in the processor's caches.
+  // The model that drafts. Before a forward of n rows it takes the n - 1 steps (16 at most) of a chain that long, as in
+  // a round.
   const model::LanguageModel* draft = nullptr;
 };
 
