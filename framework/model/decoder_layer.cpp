@@ -27,12 +27,25 @@ DecoderLayer::DecoderLayer(const formats::ModelConfig& config, int layer, LayerW
       gated_(config.gated_mlp),
       parallel_(config.parallel_residual) {}
 
-void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const {
-  const at::Tensor normed = weights_.attention_norm.forward(x);
+// Queries, keys and values [rows, layout.width()], rotated; keys and values are in the caches.
+at::Tensor DecoderLayer::stored_qkv(const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
   const at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
   norm_queries_and_keys(qkv);
   rotate_and_store(qkv, layout_, plan, cache_layer);
+  return qkv;
+}
+
+void DecoderLayer::store(const at::Tensor& x, const BatchPlan& plan, int cache_layer) const {
+  stored_qkv(weights_.attention_norm.forward(x), plan, cache_layer);
+}
+
+void DecoderLayer::attention(at::Tensor& x, const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
+  const at::Tensor qkv = stored_qkv(normed, plan, cache_layer);
   weights_.output.add_to(x, attend(qkv, layout_, plan, cache_layer, scale_));
+}
+
+void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const {
+  attention(x, weights_.attention_norm.forward(x), plan, cache_layer);
 }
 
 void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {

@@ -38,6 +38,11 @@ class DecoderLayer {
   DecoderLayer(const formats::ModelConfig& config, int layer, LayerWeights weights);
 
   void attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const;  // x [rows, hidden]
+  // `normed` is what the projections read, of their own width, in place of x behind the layer's norm.
+  void attention(at::Tensor& x, const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const;
+  // Keys and values alone: writes those of x to the items' caches and leaves x as it is. Lengths are the caller's
+  // business, as in attention(). The queries are computed, too: they stand in one matrix with the keys.
+  void store(const at::Tensor& x, const BatchPlan& plan, int cache_layer) const;
   void mlp(at::Tensor& x, const ExpertContext& context = {}) const;
   // Both, in the order of the config: one after the other, or side by side.
   void forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context = {}) const;
@@ -48,6 +53,7 @@ class DecoderLayer {
   std::size_t bytes() const;  // that one row reads
 
  private:
+  at::Tensor stored_qkv(const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const;
   void norm_queries_and_keys(const at::Tensor& qkv) const;
   at::Tensor mlp_of(const at::Tensor& x, const ExpertContext& context) const;
 

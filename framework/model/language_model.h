@@ -23,6 +23,7 @@
 #include "framework/formats/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
+#include "framework/model/model_parts.h"
 #include "framework/model/router.h"
 
 namespace foretell::model {
@@ -97,6 +98,8 @@ class LanguageModel {
   virtual at::Device device() const = 0;
   // The same model with weights of 8 bits, as a draft of itself; null where there is no such form.
   virtual std::shared_ptr<const LanguageModel> quantised() const { return nullptr; }
+  // What heads borrow; null where there is no such thing (a toy, a draft model in another model's vocabulary).
+  virtual const ModelParts* parts() const { return nullptr; }
 
   ForwardResult forward(const ForwardItem& item, const ForwardOptions& options = {}) const {
     return forward(std::span(&item, 1), options);

@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "framework/core/error.h"
+
 namespace foretell::model {
 
 struct LayerRange {
@@ -21,7 +23,12 @@ class LayerSet {
  public:
   static LayerSet all(int num_layers) { return LayerSet(num_layers); }
   // The first `count` layers of a model of `num_layers`: an early exit.
-  static LayerSet first(int count, int num_layers);
+  static LayerSet first(int count, int num_layers) {
+    FORETELL_CHECK(count >= 0 && count <= num_layers, "count {} of {}", count, num_layers);
+    LayerSet set(num_layers);
+    for (int layer = count; layer < num_layers; ++layer) set.attention_[layer] = set.mlp_[layer] = false;
+    return set;
+  }
 
   int num_layers() const { return static_cast<int>(attention_.size()); }
   bool attention(int layer) const { return attention_[layer]; }
@@ -31,7 +38,13 @@ class LayerSet {
 
   // e if exactly the layers [0, e) are computed, both sublayers of each. Rows computed with such a set can be finished
   // later from layer e on; rows computed with any other set have to be computed again.
-  std::optional<int> prefix_layers() const;
+  std::optional<int> prefix_layers() const {
+    int length = 0;
+    while (length < num_layers() && attention_[length] && mlp_[length]) ++length;
+    for (int layer = length; layer < num_layers(); ++layer)
+      if (attention_[layer] || mlp_[layer]) return std::nullopt;
+    return length;
+  }
 
   friend bool operator==(const LayerSet&, const LayerSet&) = default;
 

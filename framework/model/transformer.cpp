@@ -46,7 +46,7 @@ Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights
       embedding_(std::move(weights.embedding)),
       positions_(std::move(weights.positions)),
       final_norm_(std::move(weights.final_norm)),
-      head_(std::move(weights.head)),
+      head_(std::move(weights.head), config_.vocab_size),
       options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())) {
   for (int layer = 0; layer < config_.num_layers; ++layer)
     layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
@@ -66,7 +66,7 @@ std::shared_ptr<const Transformer> Transformer::int8_copy() const {
   if (!device().is_cpu()) fail("weights of 8 bits are computed on the CPU, this model is on {}", device().str());
   auto copy = std::make_shared<Transformer>(*this);
   for (DecoderLayer& layer : copy->layers_) layer = layer.int8_copy();
-  copy->head_ = head_.int8_copy(false);
+  copy->head_ = head_.int8_copy();
   return copy;
 }
 
@@ -82,6 +82,7 @@ std::size_t Transformer::cache_bytes_per_row() const {
 }
 
 at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) const {
+  const c10::InferenceMode inference;
   at::Tensor ids = at::empty({static_cast<std::int64_t>(tokens.size())}, at::kLong);
   std::int64_t* values = ids.mutable_data_ptr<std::int64_t>();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -92,9 +93,14 @@ at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) 
     values[i] = tokens[i];
   }
   at::Tensor x = embedding_.index_select(0, ids.to(device()));
-  if (!positions_.defined()) return x;
+  if (!positions_.defined() || positions.empty()) return x;
   std::copy(positions.begin(), positions.end(), values);
   return x.add_(positions_.index_select(0, ids.to(device())));
+}
+
+at::Tensor Transformer::final_norm(const at::Tensor& state) const {
+  const c10::InferenceMode inference;
+  return final_norm_.forward(state);
 }
 
 at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const {
@@ -153,9 +159,7 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
   at::Tensor asked = options.tap_final ? result.final_state : x;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
   if (!options.tap_final) asked = final_norm_.forward(asked);
-  result.logits = head_.forward_wide(asked);
-  // Ids that padding has added do not exist for anybody outside.
-  if (config_.padded_vocab) result.logits = result.logits.narrow(1, 0, config_.vocab_size).contiguous();
+  result.logits = head_.logits(asked);
 }
 
 ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {

@@ -24,7 +24,7 @@ struct TransformerWeights {
   Linear head;  // [vocab, hidden]; from the embedding where they are tied
 };
 
-class Transformer final : public LanguageModel {
+class Transformer final : public LanguageModel, private ModelParts {
  public:
   Transformer(formats::ModelConfig config, TransformerWeights weights);
 
@@ -33,7 +33,11 @@ class Transformer final : public LanguageModel {
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
   at::Device device() const override { return options_.device(); }
   std::shared_ptr<const LanguageModel> quantised() const override { return device().is_cpu() ? int8_copy() : nullptr; }
+  const ModelParts* parts() const override { return this; }
   using LanguageModel::forward;
+
+  // A layer to be run alone, by whoever plans its rows (batch_plan.h) and has a cache for them.
+  const DecoderLayer& layer(int index) const { return layers_.at(static_cast<std::size_t>(index)); }
 
   // The same model with weights of 8 bits in its matrices (packed_matrix.h); everything else is shared. An Error unless
   // it is on the CPU.
@@ -46,7 +50,9 @@ class Transformer final : public LanguageModel {
 
  private:
   at::Tensor enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const;
-  at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const;
+  at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const override;
+  at::Tensor final_norm(const at::Tensor& state) const override;
+  const OutputHead& head() const override { return head_; }
   void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers,
                   ForwardResult& result) const;
   void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
@@ -57,7 +63,7 @@ class Transformer final : public LanguageModel {
   at::Tensor positions_;
   std::vector<DecoderLayer> layers_;
   Norm final_norm_;
-  Linear head_;
+  LinearHead head_;
   at::TensorOptions options_;
   std::vector<double> frequencies_;
   double magnitude_ = 1;
