@@ -1,0 +1,68 @@
+// A language model as the source of a draft's levels: its own cache for each sequence, or the target's, lent for a
+// draft.
+//
+// Contract: all sequences of the batch go through one forward a level. Caches are pulled into step. With a vocabulary
+// map the model has tokens of its own: tokens that it lacks are read as the tokens of their text.
+#pragma once
+
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "framework/core/vocabulary_map.h"
+#include "framework/decoding/bases/level_source.h"
+#include "framework/decoding/bases/model_session.h"
+
+namespace foretell::bases {
+
+class ModelSource final : public LevelSource {
+ public:
+  ModelSource(std::shared_ptr<const model::LanguageModel> model, std::optional<VocabularyMap> vocabulary)
+      : model_(std::move(model)), vocabulary_(std::move(vocabulary)) {}
+
+  // Before the first sequence, where the model is the target or has its shape: rows see what the policy leaves of the
+  // cache (none: all of it), which is the target's own if it is lent.
+  void draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, bool lent) {
+    attention_ = std::move(policy);
+    lent_ = lent;
+  }
+
+  int deepest() const override { return std::numeric_limits<int>::max(); }
+  bool rewinds() const override { return !lent_; }
+  std::span<const Token> target_ids() const override {
+    return vocabulary_ ? std::span<const Token>(vocabulary_->to_target) : std::span<const Token>();
+  }
+  void begin(SlotId slot, const PromptView& prompt, int most_nodes) override;
+  void end(SlotId slot) override { sequences_.erase(slot); }
+  LevelRows level(std::span<const LevelRequest> batch, int depth) override;
+
+ private:
+  // The committed text in the model's own tokens, and its cache.
+  struct Sequence {
+    ModelSession session;
+    int most_nodes;
+    Tokens source = {}, tokens = {};     // the target's, and their translation; both empty without a map
+    std::vector<std::size_t> ends = {};  // of each source token in `tokens`
+    std::vector<NodeId> forwarded = {};  // nodes of the draft by row behind the anchor
+
+    NodeId row_of(NodeId node) const;
+  };
+  struct Rows;
+
+  bool start(Sequence& sequence, const DraftContext& context, Rows& rows);
+  bool grow(Sequence& sequence, const LevelRequest& request, int depth, Rows& rows) const;
+  TokenSpan own_tokens(Sequence& sequence, TokenSpan committed) const;
+  Token own_token(Token token) const {
+    return vocabulary_ ? vocabulary_->to_draft[static_cast<std::size_t>(token)].front() : token;
+  }
+
+  std::shared_ptr<const model::LanguageModel> model_;
+  std::optional<VocabularyMap> vocabulary_;
+  std::unique_ptr<const AttentionPolicy> attention_;
+  bool lent_ = false;
+  std::map<SlotId, Sequence> sequences_;
+};
+
+}  // namespace foretell::bases
