@@ -121,9 +121,16 @@ cost::RoundPlan plan_with_answers(std::span<const results::GenerationRecord> rec
   return plan;
 }
 
-// What scoring took in the rounds of a cell, beside what it was measured to cost. The first round of an answer is left
-// out: the prefill before it has taken the processor's caches, which makes it twice as long on any machine, and costs
-// were measured behind forwards of few rows.
+// The rounds after a prefill in which a forward still brings weights back into a cache that it shares. On a processor
+// whose L3 keeps what the L2 evicts, and which other virtual machines use too, one pass does not do it: plain decoding
+// of the bundled target took 407, 319, 248, 201, 189, 183, 179, 178 us in the first eight rounds, while a pause in
+// place of the prefill changed nothing (docs/reference/performance.md).
+constexpr std::size_t kColdRounds = 5;
+// One interrupt makes a mean of fewer twice as long.
+constexpr double kFewestRounds = 8;
+
+// What scoring took in the rounds of a cell, beside what it was measured to cost. Costs were measured behind forwards
+// of few rows, so the first rounds of an answer are left out.
 class ScoreTimes {
  public:
   ScoreTimes(const study::Cell& cell, const cell::CellSetup& setup, const cost::RowCosts& costs)
@@ -132,18 +139,19 @@ class ScoreTimes {
         batch_(cell.run.batch_size),
         measured_context_(measurement::row_cost_context(setup.model->config())) {}
 
-  // Of the repeat that is in the middle; none without a second round.
+  // Of the repeat that is in the middle; none with too few rounds behind the first ones.
   std::optional<cost::ScoredRounds> of(std::span<const results::GenerationRecord> records, results::Arm arm) const {
     std::map<int, cost::ScoredRounds> sums;
     std::map<int, double> counts;
     for (const results::GenerationRecord& record : records) {
-      if (record.arm != arm || record.rounds.size() < 2) continue;
-      counts[record.repeat] += static_cast<double>(record.rounds.size() - 1);
+      if (record.arm != arm || record.rounds.size() <= kColdRounds) continue;
+      counts[record.repeat] += static_cast<double>(record.rounds.size() - kColdRounds);
       add(record, sums[record.repeat]);
     }
     std::vector<cost::ScoredRounds> means;
     for (const auto& [repeat, sum] : sums) {
       const double n = counts.at(repeat);
+      if (n < kFewestRounds) continue;
       means.push_back({sum.rows / n, sum.score_ns / n, sum.draft_ns / n, sum.least_ns / n, sum.most_ns / n});
     }
     if (means.empty()) return std::nullopt;
@@ -156,15 +164,17 @@ class ScoreTimes {
 
  private:
   void add(const results::GenerationRecord& record, cost::ScoredRounds& sum) const {
-    double context = record.prompt_tokens - 1 + record.rounds.front().emitted;
-    for (const RoundRecord& round : std::span(record.rounds).subspan(1)) {
+    double context = record.prompt_tokens - 1;
+    for (std::size_t i = 0; i < record.rounds.size(); ++i) {
+      const RoundRecord& round = record.rounds[i];
+      context += i > 0 ? record.rounds[i - 1].emitted : 0;
+      if (i < kColdRounds) continue;
       const double cost = costs_.target(round.scored), grown = growth(round.scored, context);
       sum.rows += round.scored;
       sum.score_ns += static_cast<double>(round.ns.score);
       sum.draft_ns += static_cast<double>(round.ns.draft);
       sum.least_ns += cost * std::min(1.0, grown);
       sum.most_ns += cost * std::max(1.0, grown);
-      context += round.emitted;
     }
   }
 
