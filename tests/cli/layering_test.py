@@ -29,6 +29,7 @@ ROOMS = {
     "framework/api": ("framework/core", "framework/sampling"),
     "framework/unicode": ("framework/core",),
     "framework/cost": ("framework/core", "framework/io", "framework/api"),
+    "framework/cost/operators": ("framework/core", "framework/formats", "framework/cost"),
     "framework/metrics": ("framework/core", "framework/api"),
     "framework/tokenizers/stages": ("framework/core", "framework/io", "framework/unicode"),
     "framework/tokenizers/models": ("framework/core", "framework/io", "framework/unicode", "framework/tokenizers/stages"),

@@ -9,6 +9,7 @@ namespace foretell::chat {}
 namespace foretell::cli {}
 namespace foretell::cli::commands {}
 namespace foretell::cost {}
+namespace foretell::cost::operators {}
 namespace foretell::datasets {}
 namespace foretell::decoding {}
 namespace foretell::drafters {}
@@ -44,6 +45,7 @@ using namespace ::foretell::chat;
 using namespace ::foretell::cli;
 using namespace ::foretell::cli::commands;
 using namespace ::foretell::cost;
+using namespace ::foretell::cost::operators;
 using namespace ::foretell::datasets;
 using namespace ::foretell::decoding;
 using namespace ::foretell::drafters;

@@ -23,6 +23,7 @@ void add_new_command(util::Command app);
 void add_overlap_command(util::Command app);
 void add_plot_command(util::Command app);
 void add_report_command(util::Command app);
+void add_roofline_command(util::Command app);
 void add_table_command(util::Command app);
 void add_tasks_command(util::Command app);
 void add_datastore_command(util::Command app);
