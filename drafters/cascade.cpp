@@ -49,7 +49,7 @@ class CascadeDrafter final : public Drafter {
     BuildContext inside = context;
     inside.tree.reset();
     inner_ = bases::make_member(options.drafter, inside, MemberUse::VerifiedInside);
-    if (!inner_->rewinds())
+    if (!inner_->traits().rewinds)
       fail_at(options.drafter.where(),
               "cascade: this drafter cannot take back what the target rejects: expected 'model', 'prompt_lookup' or "
               "what is made of them");
@@ -59,8 +59,7 @@ class CascadeDrafter final : public Drafter {
   DraftBudget limits() const override { return {depth_, depth_, 1}; }
   DraftForm form() const override { return {.point_mass = true, .without_replacement = true}; }
   HiddenRequest wants() const override { return inner_->wants(); }
-  bool needs_logits() const override { return inner_->needs_logits(); }
-  bool rewinds() const override { return true; }
+  DrafterTraits traits() const override { return {.needs_logits = inner_->traits().needs_logits, .rewinds = true}; }
   void check(const Request& request) const override { inner_->check(request); }
 
   void begin(SlotId slot, const PromptView& prompt) override {

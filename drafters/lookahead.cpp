@@ -180,7 +180,6 @@ class LookaheadDrafter final : public PerSequenceDrafter {
     return {nodes, std::max(rows, options_.window + rows - 2), nodes};
   }
   DraftForm form() const override { return {.tree = options_.guess_set_size > 1, .point_mass = true}; }
-  bool needs_logits() const override { return true; }
 
  private:
   std::unique_ptr<SequenceDrafter> open(const PromptView& prompt) override {
@@ -192,6 +191,7 @@ class LookaheadDrafter final : public PerSequenceDrafter {
 
 FORETELL_REGISTER(Drafter, LookaheadDrafter, "lookahead",
                   {.summary = "n-grams out of Jacobi iteration in a window beside decoding (Lookahead)",
+                   .needs_logits = true,
                    .paper = {"Fu et al.", 2024, "2402.02057"},
                    .also_known_as = {"Lookahead decoding"},
                    .taxonomy = {.xia2024 = "self-drafting: mask-predict and n-grams"}});

@@ -144,7 +144,6 @@ class PromptLookupDrafter final : public PerSequenceDrafter {
   PromptLookupDrafter(const Options& options, const BuildContext&) : options_(options) {}
   DraftBudget limits() const override { return {options_.num_speculative_tokens, options_.num_speculative_tokens, 1}; }
   DraftForm form() const override { return {.point_mass = true}; }
-  bool rewinds() const override { return true; }
 
  private:
   std::unique_ptr<SequenceDrafter> open(const PromptView&) override { return std::make_unique<Lookup>(options_); }
@@ -153,6 +152,7 @@ class PromptLookupDrafter final : public PerSequenceDrafter {
 
 FORETELL_REGISTER(Drafter, PromptLookupDrafter, "prompt_lookup",
                   {.summary = "copies what followed an earlier occurrence of the newest tokens in prompt and output",
+                   .rewinds = true,
                    .paper = {"Saxena", 2023},
                    .also_known_as = {"PLD", "ngram"}});
 

@@ -155,7 +155,6 @@ class RecyclingDrafter final : public Drafter {
     return limits;
   }
   DraftForm form() const override { return {.tree = limits().width > 1, .point_mass = true}; }
-  bool needs_logits() const override { return true; }
 
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
     std::vector<DraftTree> drafts;
@@ -205,6 +204,7 @@ FORETELL_REGISTER(
     Drafter, RecyclingDrafter, "token_recycling",
     {.summary = "a static tree filled with the target's own best tokens of earlier rows (Token Recycling)",
      .run_state = true,
+     .needs_logits = true,
      .paper = {"Luo et al.", 2024, "2408.08696"}});
 
 }  // namespace

@@ -175,8 +175,7 @@ class UniversalDrafter final : public Drafter {
 
   DraftBudget limits() const override { return drafter_->limits(); }
   DraftForm form() const override { return drafter_->form(); }
-  bool draws_through_context() const override { return drafter_->draws_through_context(); }
-  bool rewinds() const override { return drafter_->rewinds(); }
+  DrafterTraits traits() const override { return drafter_->traits(); }
   void begin(SlotId slot, const PromptView& prompt) override { drafter_->begin(slot, prompt); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override { return drafter_->draft(batch); }
   void end(SlotId slot) override { drafter_->end(slot); }

@@ -72,12 +72,8 @@ Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::pat
   if (setup.tokenizer && setup.tokenizer->vocab_size() > header.vocab)
     fail_at(where, "{}: a vocabulary of {} tokens, the recorded tokenizer has {}", setup.laws->file(), header.vocab,
             setup.tokenizer->vocab_size());
-  replay::ReplayOptions replay{.recorded = header.sampling, .context = header.context};
-  if (options.cost == "recorded") {
-    setup.clock = std::make_shared<workload::ReplayClock>(header, where);
-    replay.times = [clock = setup.clock](std::span<const RoundRecord> records) { return clock->times(records); };
-  }
-  setup.target = replay::make_replay_target(header.vocab, std::move(replay));
+  if (options.cost == "recorded") setup.clock = std::make_shared<workload::ReplayClock>(header, where);
+  setup.target = replay::make_replay_target(header.vocab, {.recorded = header.sampling, .context = header.context});
   setup.stop_tokens = header.stop_tokens;
   return {header.vocab, "none"};
 }

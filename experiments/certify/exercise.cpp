@@ -26,9 +26,7 @@ class MemberWatch::Watched final : public Drafter {
   DraftBudget limits() const override { return inner_->limits(); }
   DraftForm form() const override { return inner_->form(); }
   HiddenRequest wants() const override { return inner_->wants(); }
-  bool needs_logits() const override { return inner_->needs_logits(); }
-  bool draws_through_context() const override { return inner_->draws_through_context(); }
-  bool rewinds() const override { return inner_->rewinds(); }
+  DrafterTraits traits() const override { return inner_->traits(); }
   void check(const Request& request) const override { inner_->check(request); }
   void begin(SlotId slot, const PromptView& prompt) override {
     member_->drafts.erase(slot);

@@ -152,8 +152,9 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipe
   for (int turn = 0; turn < most_turns(batch); ++turn) {
     const TurnOfBatch now = turn_of(batch, turn);
     workload::RoundClock clock;
-    decoding::Decoder decoder(*setup_.target, pipeline,
-                              {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+    decoding::Decoder decoder(
+        *setup_.target, pipeline,
+        {.max_batch = cell_.run.batch_size, .on_round = clock.listener(), .clock = setup_.clock.get()});
     const std::vector<Generation> generations = decoder.run(now.requests);
     const std::int64_t share = clock.now_ns() / static_cast<std::int64_t>(now.requests.size());
     for (std::size_t k = 0; k < now.requests.size(); ++k) {
@@ -168,8 +169,9 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipe
 void ArmRunner::open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
                           std::vector<results::GenerationRecord>& records) {
   workload::RoundClock clock;
-  decoding::Decoder decoder(*setup_.target, pipeline,
-                            {.max_batch = cell_.run.batch_size, .on_round = clock.listener()});
+  decoding::Decoder decoder(
+      *setup_.target, pipeline,
+      {.max_batch = cell_.run.batch_size, .on_round = clock.listener(), .clock = setup_.clock.get()});
   const auto times = workload::poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate,
                                                 static_cast<std::uint64_t>(cell_.run.seed));
   std::vector<workload::Arrival> arrivals;

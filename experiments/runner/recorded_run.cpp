@@ -88,6 +88,25 @@ class RecordedTarget final : public Target {
   std::map<std::uint64_t, const results::GenerationRecord*> records_;
 };
 
+// Policies hear of the recorded rounds.
+class RecordedClock final : public decoding::StepClock {
+ public:
+  explicit RecordedClock(const std::map<std::uint64_t, const results::GenerationRecord*>& records)
+      : records_(records) {}
+  void set_times(std::span<const Round> rounds, std::span<RoundRecord> records) const override {
+    for (std::size_t i = 0; i < rounds.size(); ++i) {
+      const auto& [request, index] = rounds[i];
+      const results::GenerationRecord& recorded = *records_.at(request.id);
+      FORETELL_CHECK(index < static_cast<int>(recorded.rounds.size()), "prompt {}: {} rounds are recorded",
+                     recorded.conversation, recorded.rounds.size());
+      records[i] = recorded.rounds[static_cast<std::size_t>(index)];
+    }
+  }
+
+ private:
+  const std::map<std::uint64_t, const results::GenerationRecord*>& records_;
+};
+
 class RecordedVerifier final : public Verifier {
  public:
   Verdict verify(const DraftTree& draft, Scores& scores, Rng&) const override {
@@ -106,13 +125,9 @@ void retell(Target& target, std::optional<int> context, const decoding::Pipeline
     requests.push_back(r.request);
   }
   decoding::DecoderOptions options{.max_batch = static_cast<int>(batch.size())};
-  options.edit_record = [&](const Request& request, int round, RoundRecord& record) {
-    const results::GenerationRecord& recorded = *records.at(request.id);
-    FORETELL_CHECK(round < static_cast<int>(recorded.rounds.size()), "prompt {}: {} rounds are recorded",
-                   recorded.conversation, recorded.rounds.size());
-    record = recorded.rounds[static_cast<std::size_t>(round)];
-  };
-  if (!context || pipeline.drafter.needs_logits() || !pipeline.drafter.wants().empty()) {
+  const RecordedClock clock(records);
+  options.clock = &clock;
+  if (!context || pipeline.drafter.traits().needs_logits || !pipeline.drafter.wants().empty()) {
     decoding::Decoder(target, pipeline, std::move(options)).run(requests);
     return;
   }

@@ -80,8 +80,9 @@ Workload LawReplay::workload(const ConfigValue& description) {
 void LawReplay::complete(const Conversation& conversation, int turn, Request& request) const {
   const results::AnswerLaws& answer = record_.answers[places_.at({conversation.id, turn})];
   const int recorded = answer.laws->size(), kept = std::min(recorded, max_new_tokens_);
-  request.laws = kept == recorded ? answer.laws : std::make_shared<replay::RecordedLaws>(answer.laws->first(kept));
-  request.reference.assign(request.laws->answer().begin(), request.laws->answer().end());
+  const auto laws = kept == recorded ? answer.laws : std::make_shared<replay::RecordedLaws>(answer.laws->first(kept));
+  request.data = laws;
+  request.reference.assign(laws->answer().begin(), laws->answer().end());
   request.stop_tokens = record_.header.stop_tokens;
   // An answer that ended by itself had room for drafts beyond its end; one that was cut had none.
   const bool cut = kept < recorded || answer.finish == "length";
@@ -125,6 +126,12 @@ std::optional<PhaseTimes> ReplayClock::times(std::span<const RoundRecord> record
   const auto share = static_cast<double>(records.size());
   return PhaseTimes{.draft = static_cast<std::int64_t>(draft / share),
                     .score = static_cast<std::int64_t>(costs_->target(rows) / share)};
+}
+
+void ReplayClock::set_times(std::span<const Round>, std::span<RoundRecord> records) const {
+  const auto ns = times(records);
+  if (!ns) return;
+  for (RoundRecord& record : records) record.ns = *ns;
 }
 
 std::optional<double> ReplayClock::speedup(std::span<const results::GenerationRecord> records) const {

@@ -23,6 +23,7 @@
 #include "experiments/workload/workload.h"
 #include "framework/api/request.h"
 #include "framework/api/round.h"
+#include "framework/decoding/step_clock.h"
 
 namespace foretell::workload {
 
@@ -55,7 +56,7 @@ class LawReplay {
 };
 
 // What rounds take by the recorded costs of rows.
-class ReplayClock {
+class ReplayClock final : public decoding::StepClock {
  public:
   // An Error, at `where`, when costs are asked for that were not measured.
   ReplayClock(const results::LawHeader& header, Location where)
@@ -63,7 +64,9 @@ class ReplayClock {
 
   // A drafter runs this model.
   void drafts_with(const std::filesystem::path& model);
-  // None if that model's costs were not recorded.
+  // For policies and results; as measured where times() has none.
+  void set_times(std::span<const Round> rounds, std::span<RoundRecord> records) const override;
+  // What a step took, a share for each sequence; none if that model's costs were not recorded.
   std::optional<PhaseTimes> times(std::span<const RoundRecord> records) const;
   // For a policy, in a study with this draft model (empty: none).
   std::shared_ptr<const cost::RowCosts> costs(const std::filesystem::path& draft) const;

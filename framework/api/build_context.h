@@ -39,7 +39,7 @@ enum class MemberUse {
 struct BuildContext {
   int vocab = 0;                                                ///< the target's
   int batch_size = 1;                                           ///< sequences at once
-  std::shared_ptr<const model::LanguageModel> target = {};      ///< none if the target is a recorded answer
+  std::shared_ptr<const model::LanguageModel> target = {};      ///< none if the target is no model
   std::shared_ptr<const tokenizers::Tokenizer> tokenizer = {};  ///< the target's, if it has one
   std::optional<std::string> draft_model = {};                  ///< the study's model.draft
   /// Loads a model, or hands out the one that was loaded from the same place before.
@@ -55,7 +55,7 @@ struct BuildContext {
   std::string file(const std::string& path) const { return find_file ? find_file(path) : path; }
   std::optional<ConfigValue> tree = {};  ///< the pipeline's tree policy
   /// What a forward of n rows of the target and of the draft model takes on this machine: measured when it is first
-  /// asked for, and once a run. Null or empty where there is nothing to measure (a recorded answer).
+  /// asked for, and once a run. Null or empty where there is nothing to measure (no model).
   std::function<std::shared_ptr<const cost::RowCosts>()> row_costs = {};
   /// Sees every drafter that another one is made of, by its name, and may wrap it: certification counts which of them
   /// had a part in what was scored.

@@ -49,6 +49,17 @@ struct DraftForm {
   bool several_laws = false;         ///< draws at one node from different distributions: several draft models
 };
 
+/// What a drafter needs and allows. Most say it at registration (StrategyInfo).
+struct DrafterTraits {
+  /// observe() or the draft's scored-only nodes need the target's logits off the emitted path.
+  bool needs_logits = false;
+  /// All its draws are made through DraftContext::draw(), one node's after the other: another source may make them.
+  bool draws_through_context = false;
+  /// `committed` may have lost tokens since the last draft: a cascade can try this drafter on text that may be taken
+  /// back.
+  bool rewinds = false;
+};
+
 /// Hidden states that the target is to hand over. Asking for nothing costs nothing.
 struct HiddenRequest {
   std::vector<int> taps = {};  ///< 0: embeddings, l: after decoder layer l
@@ -73,12 +84,11 @@ struct PromptChunk {
   const model::HiddenStates* hidden;  ///< if the drafter wants any
 };
 
-/// Draws a draft's tokens in a replay above temperature 0, where the output is known before the draft is made: from the
-/// draft's distribution given that output (replay_target.h).
-class GivenDraws {
+/// Where the tokens of a draft come from, if not from the draft's distribution alone.
+class DrawSource {
  public:
-  virtual ~GivenDraws() = default;
-  /// The next of the draws at `parent`, from q as the earlier ones have left it.
+  virtual ~DrawSource() = default;
+  /// The next of the draws at `parent`, where q is the draft's distribution as the earlier ones have left it.
   virtual Token draw(const DraftTree& tree, NodeId parent, const Law& q, const Sampler& sampler, Rng& rng) = 0;
 };
 
@@ -91,15 +101,15 @@ struct DraftContext {
   DraftBudget budget;            ///< never to be exceeded
   Rng& rng;                      ///< the only source of chance
   DraftPolicy& policy;           ///< may be asked before each level whether to go on
-  decoding::TargetView* target;  ///< of this sequence; none if the target has no layers to lend (a recorded answer)
+  decoding::TargetView* target;  ///< of this sequence; none if the target has no layers to lend
 
   int vocab = 0;                ///< the target's
-  GivenDraws* given = nullptr;  ///< of this sequence, in such a replay
+  DrawSource* draws = nullptr;  ///< of this sequence; none: the draft's distributions
   /// The emitted tokens.
   TokenSpan generated() const { return committed.subspan(request.prompt.size()); }
   /// A draw from q, the distribution of proposals at `parent` as earlier draws there have left it.
   Token draw(const DraftTree& tree, NodeId parent, const Law& q) const {
-    return given ? given->draw(tree, parent, q, sampler, rng) : q.draw(rng);
+    return draws ? draws->draw(tree, parent, q, sampler, rng) : q.draw(rng);
   }
 };
 
@@ -122,15 +132,8 @@ class Drafter : public Strategy {
   virtual DraftForm form() const = 0;
   /// The hidden states that it needs of the target.
   virtual HiddenRequest wants() const { return {}; }
-  /// Whether observe() or the draft's scored-only nodes need the target's logits off the emitted path, which a recorded
-  /// answer does not have.
-  virtual bool needs_logits() const { return false; }
-  /// Whether it draws its proposals through DraftContext::draw() alone, one node's after the other: then a replay may
-  /// draw them given the output.
-  virtual bool draws_through_context() const { return false; }
-  /// Whether `committed` may have lost tokens since the last draft: only then can a cascade try this drafter on text
-  /// that may be taken back.
-  virtual bool rewinds() const { return false; }
+  /// What it needs and allows; drafters that are made of others say what these do.
+  virtual DrafterTraits traits() const { return {info().needs_logits, info().draws_through_context, info().rewinds}; }
   /// Says why a request cannot be served (an Error) before anything has been computed for it.
   virtual void check(const Request&) const {}
 

@@ -62,14 +62,8 @@ class GuardedDrafter final : public Drafter {
   HiddenRequest wants() const override {
     return inner_.call("wants()", [](Drafter& d) { return d.wants(); });
   }
-  bool needs_logits() const override {
-    return inner_.call("needs_logits()", [](Drafter& d) { return d.needs_logits(); });
-  }
-  bool draws_through_context() const override {
-    return inner_.call("draws_through_context()", [](Drafter& d) { return d.draws_through_context(); });
-  }
-  bool rewinds() const override {
-    return inner_.call("rewinds()", [](Drafter& d) { return d.rewinds(); });
+  DrafterTraits traits() const override {
+    return inner_.call("traits()", [](Drafter& d) { return d.traits(); });
   }
   void check(const Request& request) const override {
     inner_.call("check()", [&](const Drafter& d) { d.check(request); });

@@ -15,10 +15,6 @@
 #include "framework/core/types.h"
 #include "framework/sampling/sampling.h"
 
-namespace foretell::replay {
-class RecordedLaws;
-}  // namespace foretell::replay
-
 namespace foretell {
 
 /// Watches the emitted tokens of one sequence for stop strings; the text side implements it.
@@ -27,6 +23,12 @@ class StopWatcher {
   virtual ~StopWatcher() = default;
   /// True if the text up to and including this token ends the answer.
   virtual bool push(Token token) = 0;
+};
+
+/// What one kind of target keeps with a request for itself: nothing to the loop or to strategies.
+class RequestData {
+ public:
+  virtual ~RequestData() = default;
 };
 
 /// One prompt, and how it is to be answered.
@@ -38,9 +40,9 @@ struct Request {
   std::shared_ptr<StopWatcher> stop_watcher = {};  ///< none: no stop strings
   SamplingOptions sampling = {};                   ///< of the target
   std::uint64_t seed = 0;                          ///< of the run
-  Tokens reference = {};  ///< the answer that a recorded target or an oracle knows; empty: not known
-  std::shared_ptr<const replay::RecordedLaws> laws = {};  ///< the target's along that answer, where they were recorded
-  std::string name = {};                                  ///< what messages call the prompt; may be empty
+  Tokens reference = {};                           ///< the answer, where it is known; empty: it is not
+  std::shared_ptr<const RequestData> data = {};    ///< the target's own
+  std::string name = {};                           ///< what messages call the prompt; may be empty
 };
 
 /// Why an answer ended: a stop token, a stop string, max_new_tokens, or the end of the context.

@@ -25,7 +25,7 @@ class Scores {
   virtual Token argmax(NodeId node) = 0;
   /// The target's distribution there.
   virtual const Law& law(NodeId node) = 0;
-  /// Raw, on the host: [vocab]. An Error from targets that have none (a recorded answer).
+  /// Raw, on the host: [vocab]. An Error from targets that have none.
   virtual std::span<const float> logits(NodeId node) = 0;
   /// Row i belongs to node i; what Drafter::wants() asked for, null if that is nothing.
   virtual const model::HiddenStates* hidden() const { return nullptr; }

@@ -1,4 +1,4 @@
-// What the loop decodes: a model, a recorded answer, or a table in a test.
+// What the loop decodes: a model, an answer that is known, or a table in a test.
 //
 // Contract: between rounds a session's cache holds the committed tokens but the anchor. score() runs one forward over
 // anchor and draft for every sequence given; keep() then ends the round: the anchor and the accepted path stay, all
@@ -30,8 +30,16 @@ class TargetSession {
   virtual int room() const = 0;            // rows that can still be scored
   virtual int positions_left() const = 0;  // rows that can still follow in a line: the context's end
   virtual decoding::TargetView* view() { return nullptr; }
-  // If the output is known before it is drafted, and laws along it.
-  virtual GivenDraws* given_draws() { return nullptr; }
+  // Makes the draws of drafts that a verifier of this rule judges; none: they come from the draft's distributions.
+  virtual DrawSource* draws(AcceptanceRule) { return nullptr; }
+};
+
+// What a target has to go with.
+struct PipelineTraits {
+  DraftForm form = {};
+  DrafterTraits drafter = {};
+  bool verifier_needs_logits = false;
+  AcceptanceRule acceptance = AcceptanceRule::Other;
 };
 
 struct ScoreRequest {
@@ -45,17 +53,12 @@ class Target {
  public:
   virtual ~Target() = default;
   virtual int vocab() const = 0;
-  // An Error if the request cannot be served: prompt longer than the context, token out of range, temperature on a
-  // recorded answer. `rows` is the most that a round will score, `wants` what the drafter asked for.
+  // An Error if the request cannot be served: prompt longer than the context, token out of range, sampling that
+  // this target does not know. `rows` is the most that a round will score, `wants` what the drafter asked for.
   virtual std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) = 0;
   virtual std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) = 0;
-  // Whether what will be emitted is known beforehand: a recorded answer.
-  virtual bool knows_output() const { return false; }
-  // What a round of these sequences took, a share for each, where the clock cannot say it; none: the clock says.
-  virtual std::optional<PhaseTimes> times(std::span<const RoundRecord>) const { return std::nullopt; }
-  // Why a strategy or sampling cannot be used with this target; none if it can. `needs_logits` names who needs them
-  // ("the verifier"), empty: nobody.
-  virtual std::optional<std::string> refuses(std::string_view /*needs_logits*/, const SamplingOptions&) const {
+  // Why a pipeline or sampling cannot be used with this target; none if it can.
+  virtual std::optional<std::string> refuses(const PipelineTraits&, const SamplingOptions&) const {
     return std::nullopt;
   }
 };

@@ -55,7 +55,7 @@ struct Taxonomy {
 
 /// How a verifier decides about drafted tokens, as far as a draft's distribution can be told from the tokens emitted.
 enum class AcceptanceRule {
-  Other,      ///< it cannot: a replay above temperature 0 is refused
+  Other,      ///< it cannot
   Matching,   ///< the emitted token has the target's distribution whatever was drafted, and is matched with the draft
   Rejection,  ///< the proposals of a node are tested one after the other as in rejection_walk.h
 };
@@ -69,8 +69,11 @@ struct StrategyInfo {
   /// What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
   /// never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;
-  /// Of verifiers: needs more of the target than the argmax at temperature 0, which a recorded answer cannot give.
+  /// Of verifiers: needs more of the target than the argmax at temperature 0. Of drafters: observe() or the draft's
+  /// scored-only nodes need the target's logits off the emitted path.
   bool needs_logits = false;
+  bool draws_through_context = false;                 ///< of drafters: as DrafterTraits has it
+  bool rewinds = false;                               ///< of drafters: as DrafterTraits has it
   AcceptanceRule acceptance = AcceptanceRule::Other;  ///< of verifiers
   Paper paper = {};                                   ///< that it follows; the docs name its deviations
   /// Names in papers and other programs ("MagicDec"). `foretell list` finds it by them, and a study that uses one is

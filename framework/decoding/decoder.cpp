@@ -1,7 +1,5 @@
 #include "framework/decoding/decoder.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "framework/api/contract.h"
@@ -37,41 +35,21 @@ decltype(auto) reading_logits_of(const char* owner, const Body& body) {
   }
 }
 
-std::vector<std::string> replayable_verifiers() {
-  std::vector<std::string> out;
-  for (const auto& [name, entry] : Registry<Verifier>::instance().entries())
-    if (entry.info.acceptance != AcceptanceRule::Other) out.push_back(name);
-  return out;
-}
-
 }  // namespace
 
 std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
   const DraftForm form = pipeline.drafter.form();
   if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
-  const bool verifier_needs = pipeline.verifier.info().needs_logits, drafter_needs = pipeline.drafter.needs_logits();
-  if (auto why = target.refuses(verifier_needs ? "the verifier" : drafter_needs ? "the drafter" : "", sampling))
-    return why;
-  if (sampling.greedy() || !target.knows_output()) return std::nullopt;
-  if (pipeline.verifier.info().acceptance == AcceptanceRule::Other)
-    return fmt::format(
-        "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: {}",
-        fmt::join(replayable_verifiers(), ", "));
-  const bool drawn = form.independent || form.without_replacement;
-  if (drawn && pipeline.verifier.info().acceptance == AcceptanceRule::Rejection &&
-      !pipeline.drafter.draws_through_context())
-    return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can "
-           "use drafters of chosen "
-           "tokens, model and universal, or the verifier sample_then_match";
-  return std::nullopt;
+  const StrategyInfo& verifier = pipeline.verifier.info();
+  return target.refuses({.form = form,
+                         .drafter = pipeline.drafter.traits(),
+                         .verifier_needs_logits = verifier.needs_logits,
+                         .acceptance = verifier.acceptance},
+                        sampling);
 }
 
 Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions options)
-    : target_(target),
-      pipeline_(pipeline),
-      options_(std::move(options)),
-      rows_(pipeline.drafter.limits().nodes + 1),
-      rejects_draws_(pipeline.verifier.info().acceptance == AcceptanceRule::Rejection) {
+    : target_(target), pipeline_(pipeline), options_(std::move(options)), rows_(pipeline.drafter.limits().nodes + 1) {
   FORETELL_CHECK(options_.max_batch >= 1, "max_batch {}", options_.max_batch);
   if (!options_.make_rng) options_.make_rng = [](const RngKey& key) { return std::make_unique<PhiloxRng>(key); };
   slots_.resize(static_cast<std::size_t>(options_.max_batch));
@@ -161,7 +139,7 @@ std::vector<DraftTree> Decoder::draft(std::span<Running* const> batch, std::span
     rngs.push_back(rng(r, RngPurpose::Draft));
     contexts.push_back({r.slot, r.sequence.request(), r.sampler, r.sequence.committed(), budgets[i], *rngs[i],
                         pipeline_.policy, r.session->view(), target_.vocab(),
-                        rejects_draws_ ? r.session->given_draws() : nullptr});
+                        r.session->draws(pipeline_.verifier.info().acceptance)});
   }
   return held_to_contract(pipeline_.drafter, [&] {
     std::vector<DraftTree> drafts =
@@ -239,11 +217,11 @@ void Decoder::step() {
         {batch[i]->slot, batch[i]->sequence.committed(), drafts[i], *scores[i], verdicts[i], records[i].emitted});
   reading_logits_of("the target's", [&] { pipeline_.drafter.observe(views); });
   ns.commit = watch.lap_ns() / share;
-  if (const auto said = target_.times(records)) ns = *said;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    records[i].ns = ns;
-    if (options_.edit_record)
-      options_.edit_record(batch[i]->sequence.request(), static_cast<int>(batch[i]->rounds.size()), records[i]);
+  for (RoundRecord& record : records) record.ns = ns;
+  if (options_.clock) {
+    std::vector<StepClock::Round> rounds;
+    for (const Running* r : batch) rounds.push_back({r->sequence.request(), static_cast<int>(r->rounds.size())});
+    options_.clock->set_times(rounds, records);
   }
   pipeline_.policy.observe(records);
   for (std::size_t i = 0; i < batch.size(); ++i) {

@@ -17,6 +17,7 @@
 #include "framework/api/verifier.h"
 #include "framework/core/at_work.h"
 #include "framework/decoding/sequence.h"
+#include "framework/decoding/step_clock.h"
 
 namespace foretell::decoding {
 
@@ -36,8 +37,7 @@ struct RoundEvent {
 struct DecoderOptions {
   int max_batch = 1;
   std::function<void(const RoundEvent&)> on_round = {};
-  // Before the policy hears of a round: a run that is repeated from its record puts the recorded times in.
-  std::function<void(const Request&, int round, RoundRecord&)> edit_record = {};
+  const StepClock* clock = nullptr;  // none: the wall clock
   // Tests put an enumerator here; the default is Philox.
   std::function<std::unique_ptr<Rng>(const RngKey&)> make_rng = {};
 };
@@ -75,7 +75,6 @@ class Decoder {
   Pipeline pipeline_;
   DecoderOptions options_;
   int rows_;
-  bool rejects_draws_;  // what is drafted depends on the output, where that is known
   std::vector<std::unique_ptr<Running>> slots_;
 };
 

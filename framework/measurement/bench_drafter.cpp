@@ -188,7 +188,7 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
   const std::optional<double> before = allocated_bytes();
   const auto drafter = Registry<Drafter>::instance().make(description, context);
   if (!drafter->wants().empty()) fail("it needs the target's hidden states");
-  if (drafter->needs_logits()) fail("it needs the target's logits");
+  if (drafter->traits().needs_logits) fail("it needs the target's logits");
   TimedRounds times;
   DrafterTrial trial(*drafter, context, times);
   for (std::size_t i = 0; i < texts.texts.size(); ++i) {

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "framework/api/request.h"
 #include "framework/core/types.h"
 
 namespace foretell::replay {
@@ -23,7 +24,7 @@ struct RecordedLaw {
   std::span<const float> log_probabilities;  // of these
 };
 
-class RecordedLaws {
+class RecordedLaws final : public RequestData {
  public:
   explicit RecordedLaws(int vocab) : vocab_(vocab) {}
 

@@ -1,14 +1,21 @@
 #include "framework/replay/replay_target.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
 
+#include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/replay/recorded_laws.h"
 
 namespace foretell::replay {
 namespace {
+
+std::shared_ptr<const RecordedLaws> laws_of(const Request& request) {
+  return std::dynamic_pointer_cast<const RecordedLaws>(request.data);
+}
 
 // What follows each node that lies on the recorded path.
 class ReplayScores final : public Scores {
@@ -46,7 +53,7 @@ class ReplayScores final : public Scores {
 };
 
 // The draws of one round, given what will be emitted.
-class DrawsGivenOutput final : public GivenDraws {
+class DrawsGivenOutput final : public DrawSource {
  public:
   explicit DrawsGivenOutput(const RecordedLaws& laws) : laws_(laws) {}
 
@@ -96,7 +103,7 @@ class DrawsGivenOutput final : public GivenDraws {
 class ReplaySession final : public TargetSession {
  public:
   ReplaySession(const Request& request, const ReplayOptions& options)
-      : answer_(request.reference), laws_(request.laws) {
+      : answer_(request.reference), laws_(laws_of(request)) {
     if (!laws_) return;
     context_ = options.context.value_or(std::numeric_limits<int>::max());
     if (!request.sampling.greedy()) given_.emplace(*laws_);
@@ -114,7 +121,10 @@ class ReplaySession final : public TargetSession {
   int room() const override { return std::numeric_limits<int>::max(); }
   // Without laws the recording says what follows a token up to its last one: the draft must stop before that.
   int positions_left() const override { return laws_ ? context_ - length_ : static_cast<int>(ahead().size()); }
-  GivenDraws* given_draws() override { return given_ ? &*given_ : nullptr; }
+  // Where proposals are tested against their distribution, what was drafted depends on the output.
+  DrawSource* draws(AcceptanceRule rule) override {
+    return given_ && rule == AcceptanceRule::Rejection ? &*given_ : nullptr;
+  }
   TokenSpan ahead() const { return TokenSpan(answer_).subspan(std::min(emitted_, answer_.size())); }
   bool has_laws() const { return laws_ != nullptr; }
 
@@ -131,8 +141,6 @@ class ReplayTarget final : public Target {
  public:
   ReplayTarget(int vocab, ReplayOptions options) : vocab_(vocab), options_(std::move(options)) {}
   int vocab() const override { return vocab_; }
-  bool knows_output() const override { return true; }
-
   std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenRequest& wants) override {
     if (request.reference.empty()) fail("request {}: there is no recorded answer to replay", request.id);
     for (const TokenSpan tokens : {TokenSpan(request.prompt), TokenSpan(request.reference)})
@@ -141,10 +149,11 @@ class ReplayTarget final : public Target {
           fail("request {}: token {} is outside the vocabulary of {} tokens", request.id, token, vocab_);
     if (!wants.empty())
       fail("request {}: the drafter needs the target's hidden states; a recorded answer has none", request.id);
-    if (!request.sampling.greedy() && !request.laws)
+    const auto laws = laws_of(request);
+    if (!request.sampling.greedy() && !laws)
       fail("request {}: temperature {} needs the laws of the recorded answer", request.id,
            request.sampling.temperature);
-    FORETELL_CHECK(!request.laws || std::ranges::equal(request.laws->answer(), request.reference),
+    FORETELL_CHECK(!laws || std::ranges::equal(laws->answer(), request.reference),
                    "laws of another answer for request {}", request.id);
     return std::make_unique<ReplaySession>(request, options_);
   }
@@ -158,11 +167,7 @@ class ReplayTarget final : public Target {
     return out;
   }
 
-  std::optional<PhaseTimes> times(std::span<const RoundRecord> records) const override {
-    return options_.times ? options_.times(records) : std::nullopt;
-  }
-
-  std::optional<std::string> refuses(std::string_view needs_logits, const SamplingOptions& sampling) const override {
+  std::optional<std::string> refuses(const PipelineTraits& pipeline, const SamplingOptions& sampling) const override {
     if (!options_.recorded && !sampling.greedy())
       return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only",
                          sampling.temperature);
@@ -172,14 +177,35 @@ class ReplayTarget final : public Target {
       return fmt::format(
           "the answers were drawn with {}; they can be replayed with the same sampling only, not with {}",
           words(*options_.recorded), words(sampling));
-    if (!needs_logits.empty())
+    if (pipeline.verifier_needs_logits || pipeline.drafter.needs_logits)
       return fmt::format(
           "{} needs the target's probabilities off the recorded path; a recorded answer does not have them",
-          needs_logits);
-    return std::nullopt;
+          pipeline.verifier_needs_logits ? "the verifier" : "the drafter");
+    return sampling.greedy() ? std::nullopt : refuses_sampled(pipeline);
   }
 
  private:
+  // Of a run given its output.
+  static std::optional<std::string> refuses_sampled(const PipelineTraits& pipeline) {
+    if (pipeline.acceptance == AcceptanceRule::Other)
+      return fmt::format(
+          "what this verifier accepts cannot be told from the recorded tokens above temperature 0; a replay can use: "
+          "{}",
+          fmt::join(verifiers_that_can(), ", "));
+    const bool drawn = pipeline.form.independent || pipeline.form.without_replacement;
+    if (drawn && pipeline.acceptance == AcceptanceRule::Rejection && !pipeline.drafter.draws_through_context)
+      return "this drafter's draws cannot be made to agree with the recorded tokens above temperature 0; a replay can "
+             "use drafters of chosen tokens, model and universal, or the verifier sample_then_match";
+    return std::nullopt;
+  }
+
+  static std::vector<std::string> verifiers_that_can() {
+    std::vector<std::string> out;
+    for (const auto& [name, entry] : Registry<Verifier>::instance().entries())
+      if (entry.info.acceptance != AcceptanceRule::Other) out.push_back(name);
+    return out;
+  }
+
   static std::string words(const SamplingOptions& s) {
     if (s.greedy()) return "temperature 0";
     return fmt::format("temperature {}, top_k {}, top_p {}, min_p {}", s.temperature, s.top_k, s.top_p, s.min_p);

@@ -2,7 +2,7 @@
 //
 // Two kinds. *Answers alone* (Request::reference): the target's law exists on the recorded path only and is a point
 // mass there. Greedy verification never leaves that path, so a drafter that needs no hidden states meets exactly the
-// model that was recorded. *Answers with laws* (Request::laws): the same at temperature 0, and above it a run given its
+// model that was recorded. *Answers with laws* (Request::data): the same at temperature 0, and above it a run given its
 // output. Let Y be what a lossless run emits. Its law is the target's whatever was drafted, so if Y was drawn from the
 // target, by anyone, then Y together with rounds drawn from their law *given* Y is distributed as output and rounds of
 // a live run are. What is needed is that conditional law, and it is found while the draft is made.
@@ -31,19 +31,17 @@
 // over several depths together (block, traversal) or whose law of what was drafted has another form (spectr,
 // optimal_transport, multi_step): they are refused above temperature 0, and so are lossy ones, which do not emit Y.
 //
-// Contract: Request::reference is the answer, with its stop token where the recording ended by itself; Request::laws,
+// Contract: Request::reference is the answer, with its stop token where the recording ended by itself; Request::data,
 // where there are any, belong to it and to the request's sampling options. A draft may reach beyond the end of an
 // answer with laws, as a live one does beyond a stop token; what is said there is dropped. Laws are those of
 // RecordedLaws::row(), warped by the request's options. Refused: temperature above 0 without laws or with other options
 // than the recorded ones, penalties and bias, verifiers that need more than the argmax, and requests without an answer.
-// Times mean nothing here, but for those that `times` makes up.
+// Wall-clock times mean nothing here.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
 
-#include "framework/api/round.h"
 #include "framework/api/target.h"
 
 namespace foretell::replay {
@@ -52,8 +50,6 @@ struct ReplayOptions {
   // Of answers with laws: how their tokens were drawn, and where the recorded model's context ended.
   std::optional<SamplingOptions> recorded = {};
   std::optional<int> context = {};
-  // What a round of the batch would have taken, a share for each sequence; empty or none: the clock says.
-  std::function<std::optional<PhaseTimes>(std::span<const RoundRecord>)> times = {};
 };
 
 std::unique_ptr<Target> make_replay_target(int vocab, ReplayOptions options = {});

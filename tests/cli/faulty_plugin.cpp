@@ -70,7 +70,7 @@ struct FaultyDrafter final : Drafter {
     if (has("drafter:chain")) return {.point_mass = true};  // no fault: all that it does without one
     return {.tree = true, .point_mass = true, .independent = true, .without_replacement = true};
   }
-  bool rewinds() const override { return true; }
+  DrafterTraits traits() const override { return {.rewinds = true}; }
   void observe(std::span<const RoundView>) override { misbehave("drafter_observe"); }
   void end(SlotId) override {
     if (has("drafter:throw_in_end")) throw std::runtime_error("cannot end");

@@ -98,7 +98,7 @@ JointLaw replayed_law(certify::Setup setup, const ToyReplay& options) {
   JointLaw joint;
   for (const auto& [tokens, mass] : answers_of(*setup.model, options)) {
     request.reference = tokens;
-    request.laws = laws_along(*setup.model, tokens, options.top_k);
+    request.data = laws_along(*setup.model, tokens, options.top_k);
     add_runs(setup, request, options, mass, joint);
   }
   return joint;
@@ -182,7 +182,7 @@ TEST_CASE("at temperature 0 a replay with laws drafts beyond a stop token as a l
       auto replay = setup;
       replay.target = [] { return make_replay_target(11, {.recorded = SamplingOptions{}}); };
       request.reference = live.tokens;
-      request.laws = laws_along(*setup.model, live.tokens, 4);
+      request.data = laws_along(*setup.model, live.tokens, 4);
       const Generation again = certify::run(replay, {request}).front();
       CHECK(again.tokens == live.tokens);
       CHECK(again.finish == live.finish);

@@ -178,7 +178,7 @@ TEST_CASE("lookahead keeps to its budget, and what does not fit waits") {
   const DraftBudget limits = driven.drafter().limits();
   CHECK(limits.nodes == 6 * 3 - 1 + 3 * 3);
   CHECK(limits.depth == 6 + 3 - 2);
-  CHECK(driven.drafter().needs_logits());
+  CHECK(driven.drafter().traits().needs_logits);
   CHECK_THROWS_WITH(HandDriven("{type: lookahead, LEVEL: 64, WINDOW_SIZE: 60}", 9),
                     Catch::Contains("4221 nodes a round"));
 }

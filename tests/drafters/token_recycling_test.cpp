@@ -69,7 +69,7 @@ TEST_CASE("the recycling tree has the most probable rank paths, counted by tryin
 TEST_CASE("the default recycling tree has 80 nodes; a token that was never scored has no successors") {
   HandDriven driven("token_recycling", 3000);
   CHECK(driven.drafter().limits().nodes == 80);
-  CHECK(driven.drafter().needs_logits());
+  CHECK(driven.drafter().traits().needs_logits);
   driven.begin({0});
   CHECK(driven.draft().size() == 1);
   const DraftTree tree(0);

@@ -68,12 +68,14 @@ CompositeDrafter::CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members
   }
 }
 
-bool CompositeDrafter::needs_logits() const {
-  return std::any_of(members_.begin(), members_.end(), [](const auto& member) { return member->needs_logits(); });
-}
-
-bool CompositeDrafter::rewinds() const {
-  return std::all_of(members_.begin(), members_.end(), [](const auto& member) { return member->rewinds(); });
+DrafterTraits CompositeDrafter::traits() const {
+  DrafterTraits out{.rewinds = true};
+  for (const auto& member : members_) {
+    const DrafterTraits own = member->traits();
+    out.needs_logits |= own.needs_logits;
+    out.rewinds &= own.rewinds;
+  }
+  return out;
 }
 
 void CompositeDrafter::check(const Request& request) const {

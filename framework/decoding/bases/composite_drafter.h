@@ -23,8 +23,8 @@ std::unique_ptr<Drafter> make_member(const ConfigValue& description, const Build
 class CompositeDrafter : public Drafter {
  public:
   HiddenRequest wants() const override { return wants_; }
-  bool needs_logits() const override;
-  bool rewinds() const override;
+  /// Needs logits if a member does, rewinds if all do.
+  DrafterTraits traits() const override;
   void check(const Request& request) const override;
   void begin(SlotId slot, const PromptView& prompt) override;
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override;

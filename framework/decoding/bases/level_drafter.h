@@ -39,8 +39,7 @@ class LevelDrafter : public Drafter {
   DraftBudget limits() const override;
   DraftForm form() const override;
   HiddenRequest wants() const override { return source_->wants(); }
-  bool draws_through_context() const override { return true; }
-  bool rewinds() const override { return source_->rewinds(); }
+  DrafterTraits traits() const override { return {.draws_through_context = true, .rewinds = source_->rewinds()}; }
   void begin(SlotId slot, const PromptView& prompt) override { source_->begin(slot, prompt, most_nodes()); }
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override { source_->observe_prompt(slot, chunk); }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override;
