@@ -247,7 +247,7 @@ TEST_CASE("what a source wants, it gets") {
   Drafting one("{tree: {type: widths, widths: [2, 2]}}");
   LevelDrafter& drafter = *one.drafter;
   CHECK(drafter.wants() == HiddenRequest{.taps = {1}, .final_state = true});
-  CHECK(drafter.rewinds());
+  CHECK(drafter.traits().rewinds);
   const Request request{.prompt = {1, 2, 3}};
   drafter.begin(0, {request, request.prompt});
   CHECK(one.source->most_nodes == 6);
