@@ -14,7 +14,7 @@
 namespace foretell::certify {
 namespace {
 
-constexpr Token kGarbage = -7;  // what a skipped attention sublayer leaves in its cache
+constexpr Token kGarbage = -7;  // what a row leaves in the cache of a layer that has no keys and values of it
 constexpr std::size_t kSeen = 3;
 constexpr std::size_t kMostRemembered = 1 << 14;  // rows of logits
 
@@ -47,6 +47,9 @@ class ToyCache final : public model::KvCache {
         kept.push_back(rows_[l].at(static_cast<std::size_t>(base) + static_cast<std::size_t>(r)));
       rows_[l] = std::move(kept);
     }
+  }
+  void pad(int length) override {
+    for (Tokens& rows : rows_) rows.resize(std::max(rows.size(), static_cast<std::size_t>(length)), kGarbage);
   }
   std::size_t bytes() const override { return rows_.size() * static_cast<std::size_t>(capacity_) * sizeof(Token); }
 
@@ -179,49 +182,76 @@ std::vector<float> ToyModel::logits_after(TokenSpan text) const {
   return logits(path_hash(0, text.last(std::min(text.size(), kSeen))), 0);
 }
 
-// The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache,
-// and a layer that disagrees spoils it for good.
-std::vector<std::uint64_t> ToyModel::run_layers(const model::ForwardItem& item, const model::ForwardOptions& options,
-                                                Tokens& tokens) const {
-  auto& cache = dynamic_cast<ToyCache&>(*item.cache);
-  const model::LayerRange range = options.layers.value_or(model::LayerRange{0, options_.layers});
+// The rows of one item.
+struct ToyModel::Rows {
+  Tokens tokens;
   std::vector<std::uint64_t> state;
+  std::vector<int> enters, leaves;  // by row
+  int resumed = 0;                  // that the cache holds already: the first ones
+
+  std::size_t count() const { return tokens.size(); }
+  bool in(std::size_t row, int layer) const { return enters[row] <= layer && layer < leaves[row]; }
+};
+
+ToyModel::Rows ToyModel::rows_of(const model::ForwardItem& item, model::LayerRange range) const {
+  Rows rows;
   if (const auto* span = std::get_if<TokenSpan>(&item.input)) {
     FORETELL_CHECK(range.first == 0, "tokens enter layer {}", range.first);
-    tokens.assign(span->begin(), span->end());
-    for (const Token t : tokens) FORETELL_CHECK(t >= 0 && t < options_.vocab, "token {}", t);
+    rows.tokens.assign(span->begin(), span->end());
   } else {
-    const at::Tensor rows = std::get<at::Tensor>(item.input).contiguous();
-    for (std::int64_t r = 0; r < rows.size(0); ++r) {
-      tokens.push_back(static_cast<Token>(rows[r][0].item<std::int64_t>()));
-      state.push_back(static_cast<std::uint64_t>(rows[r][1].item<std::int64_t>()));
+    const at::Tensor states = std::get<at::Tensor>(item.input).contiguous();
+    for (std::int64_t r = 0; r < states.size(0); ++r) {
+      rows.tokens.push_back(static_cast<Token>(states[r][0].item<std::int64_t>()));
+      rows.state.push_back(static_cast<std::uint64_t>(states[r][1].item<std::int64_t>()));
     }
+    for (const Token token : item.tokens.subspan(item.enters.empty() ? item.tokens.size() : rows.count()))
+      rows.tokens.push_back(token);
   }
+  for (const Token t : rows.tokens) FORETELL_CHECK(t >= 0 && t < options_.vocab, "token {}", t);
+  rows.enters.assign(rows.count(), range.first);
+  rows.leaves.assign(rows.count(), range.last);
+  std::ranges::copy(item.enters, rows.enters.begin());
+  std::ranges::copy(item.leaves, rows.leaves.begin());
+  rows.resumed = static_cast<int>(std::ranges::count_if(item.enters, [&](int at) { return at > range.first; }));
+  return rows;
+}
+
+// The state of a row is the hash of the last three tokens that it sees; every layer recomputes it from its own cache,
+// and a layer that disagrees spoils it for good.
+ToyModel::Rows ToyModel::run_layers(const model::ForwardItem& item, const model::ForwardOptions& options) const {
+  auto& cache = dynamic_cast<ToyCache&>(*item.cache);
+  const model::LayerRange range = options.layers.value_or(model::LayerRange{0, options_.layers});
+  Rows own = rows_of(item, range);
   const int held =
       std::holds_alternative<model::TreeShape>(item.shape) ? std::get<model::TreeShape>(item.shape).cached_rows : 0;
-  const auto count = static_cast<int>(tokens.size());
+  const auto count = static_cast<int>(own.count());
   const RowTree tree(item, count);
-  const int base = cache.length(range) - held;
+  const int base = cache.length(range) - held - own.resumed;
   FORETELL_CHECK(base >= 0 && base + held + count <= cache.capacity(), "rows {} + {} of {}", base + held, count,
                  cache.capacity());
   for (int l = range.first; l < range.last; ++l) {
     Tokens& rows = cache.layer(l);
     const bool attends = !options.computed || options.computed->attention(l);
-    for (const Token t : tokens) rows.push_back(attends ? t : kGarbage);
+    rows.resize(static_cast<std::size_t>(base + held + count), kGarbage);
+    for (std::size_t i = 0; i < own.count(); ++i)
+      if (own.enters[i] <= l) rows[static_cast<std::size_t>(base + held) + i] = attends ? own.tokens[i] : kGarbage;
     const auto visible = visible_rows(item.attention, l, base, count);
-    for (int i = 0; i < count && attends; ++i) {
-      const int depth = tree.depths.at(static_cast<std::size_t>(held) + static_cast<std::size_t>(i));
+    for (std::size_t i = 0; i < own.count(); ++i) {
+      if (!own.in(i, l)) continue;
+      ++layer_rows_;
+      if (!attends) continue;
+      const int row = held + static_cast<int>(i), depth = tree.depths.at(static_cast<std::size_t>(row));
       FORETELL_CHECK(base + depth <= options_.context, "position {} of {}", base + depth, options_.context);
-      const std::uint64_t hash = seen_hash(rows, tree, held + i, base, visible);
-      if (static_cast<int>(state.size()) <= i)
-        state.push_back(hash);
-      else if (state[i] != hash)
-        state[i] = state[i] * 3 + hash;
+      const std::uint64_t hash = seen_hash(rows, tree, row, base, visible);
+      if (own.state.size() <= i)
+        own.state.push_back(hash);
+      else if (own.state[i] != hash)
+        own.state[i] = own.state[i] * 3 + hash;
     }
     show_weights(item, l, base, held, visible, tree);
   }
-  state.resize(tokens.size());
-  return state;
+  own.state.resize(own.count());
+  return own;
 }
 
 model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch,
@@ -233,21 +263,23 @@ model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch
   int skipped = options_.layers - range.last;
   if (options.computed)
     for (int l = 0; l < options_.layers; ++l) skipped += !options.computed->attention(l) || !options.computed->mlp(l);
-  const double noise = 0.3 * skipped / options_.layers;
+  const auto noise_of = [&](int layers) { return 0.3 * layers / options_.layers; };
+  model::ForwardResult result;
+  result.layers = range;
+  result.own_rules = model::own_rules(batch, options);
   for (const model::ForwardItem& item : batch) {
-    Tokens tokens;
-    const std::vector<std::uint64_t> state = run_layers(item, options, tokens);
-    rows_ += static_cast<long>(tokens.size());
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      states.push_back(tokens[i]);
-      states.push_back(static_cast<std::int64_t>(state[i]));
-      if (item.logits == model::LogitRows::None || (item.logits == model::LogitRows::Last && i + 1 < tokens.size()))
+    const Rows rows = run_layers(item, options);
+    rows_ += static_cast<long>(rows.count());
+    result.left.insert(result.left.end(), rows.leaves.begin(), rows.leaves.end());
+    for (std::size_t i = 0; i < rows.count(); ++i) {
+      states.push_back(rows.tokens[i]);
+      states.push_back(static_cast<std::int64_t>(rows.state[i]));
+      if (item.logits == model::LogitRows::None || (item.logits == model::LogitRows::Last && i + 1 < rows.count()))
         continue;
-      const std::vector<float>& row = logits(state[i], noise);
+      const std::vector<float>& row = logits(rows.state[i], noise_of(skipped + range.last - rows.leaves[i]));
       logit_rows.insert(logit_rows.end(), row.begin(), row.end());
     }
   }
-  model::ForwardResult result;
   if (!logit_rows.empty()) {
     result.logits =
         at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);

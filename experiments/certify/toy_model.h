@@ -40,17 +40,19 @@ class ToyModel : public model::LanguageModel {
   std::vector<float> logits_after(TokenSpan text) const;
   long forwards() const { return forwards_; }
   long rows() const { return rows_; }
+  long layer_rows() const { return layer_rows_; }  // how often a layer has computed a row
 
  private:
   // Remembered: enumeration asks for the same few rows again and again. Valid until the next call.
   const std::vector<float>& logits(std::uint64_t hash, double noise) const;
   std::vector<float> make_logits(std::uint64_t hash, double noise) const;
-  std::vector<std::uint64_t> run_layers(const model::ForwardItem& item, const model::ForwardOptions& options,
-                                        Tokens& tokens) const;
+  struct Rows;
+  Rows rows_of(const model::ForwardItem& item, model::LayerRange range) const;
+  Rows run_layers(const model::ForwardItem& item, const model::ForwardOptions& options) const;
 
   ToyOptions options_;
   formats::ModelConfig config_;
-  mutable long forwards_ = 0, rows_ = 0;
+  mutable long forwards_ = 0, rows_ = 0, layer_rows_ = 0;
   mutable std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<float>> remembered_;  // by hash and noise
 };
 

@@ -36,13 +36,16 @@ class AlignedVocabulary final : public model::LanguageModel {
                                const model::ForwardOptions& options) const override {
     std::vector<model::ForwardItem> items(batch.begin(), batch.end());
     std::list<Tokens> replaced;
-    for (model::ForwardItem& item : items) {
-      const auto* tokens = std::get_if<TokenSpan>(&item.input);
-      if (tokens == nullptr || std::ranges::none_of(*tokens, [&](Token token) { return token >= rows_; })) continue;
-      Tokens& known = replaced.emplace_back(tokens->begin(), tokens->end());
+    const auto known = [&](TokenSpan tokens) {
+      if (std::ranges::none_of(tokens, [&](Token token) { return token >= rows_; })) return tokens;
+      Tokens& changed = replaced.emplace_back(tokens.begin(), tokens.end());
       std::ranges::replace_if(
-          known, [&](Token token) { return token >= rows_; }, 0);
-      item.input = TokenSpan(known);
+          changed, [&](Token token) { return token >= rows_; }, 0);
+      return TokenSpan(changed);
+    };
+    for (model::ForwardItem& item : items) {
+      if (const auto* tokens = std::get_if<TokenSpan>(&item.input)) item.input = known(*tokens);
+      item.tokens = known(item.tokens);
     }
     model::ForwardResult result = model_->forward(items, options);
     if (result.logits.defined()) result.logits = aligned(result.logits);

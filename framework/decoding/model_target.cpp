@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <map>
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
@@ -52,39 +51,33 @@ class ModelTarget final : public Target {
   }
 
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
-    // Sequences whose provisional rows stop at the same layer share their forwards; 0 stands for those without any.
-    std::map<int, std::vector<std::size_t>> groups;
-    for (std::size_t i = 0; i < batch.size(); ++i) groups[session(batch[i]).begin_scoring(batch[i].draft)].push_back(i);
-    std::vector<std::unique_ptr<Scores>> out(batch.size());
-    for (const auto& [first_layer, members] : groups) score_group(batch, members, first_layer, out);
+    std::vector<model::ForwardItem> items;
+    for (const ScoreRequest& request : batch) {
+      session(request).begin_scoring(request.draft);
+      items.push_back(session(request).item());
+    }
+    const HiddenRequest& wants = session(batch.front()).wants();  // the pipeline's: equal for all
+    model::ForwardOptions options;
+    options.taps = wants.taps;
+    options.tap_final = wants.final_state;
+    const model::ForwardResult result = model_->forward(items, options);
+
+    const auto logits = std::make_shared<HostLogits>(result.logits);
+    std::vector<std::unique_ptr<Scores>> out;
+    int first = 0;
+    for (const ScoreRequest& request : batch) {
+      const ModelTargetSession& s = session(request);
+      std::vector<int> rows = s.row_of_node();
+      for (int& row : rows) row += first;
+      out.push_back(std::make_unique<TargetScores>(request, logits, std::move(rows), s.hidden(result, first)));
+      first += static_cast<int>(s.row_of_node().size());
+    }
     return out;
   }
 
  private:
   static ModelTargetSession& session(const ScoreRequest& request) {
     return static_cast<ModelTargetSession&>(request.session);
-  }
-
-  void score_group(std::span<const ScoreRequest> batch, std::span<const std::size_t> members, int resume_at,
-                   std::vector<std::unique_ptr<Scores>>& out) const {
-    const HiddenRequest& wants = session(batch[members[0]]).wants();  // the pipeline's: equal for all
-    std::vector<model::ForwardItem> items;
-    for (const std::size_t i : members) items.push_back(session(batch[i]).item());
-    model::ForwardOptions options;
-    options.layers = model::LayerRange{resume_at, model_->config().num_layers};
-    options.taps = taps_from(wants, resume_at);
-    options.tap_final = wants.final_state;
-    const model::ForwardResult result = model_->forward(items, options);
-
-    const auto logits = std::make_shared<HostLogits>(result.logits);
-    int first = 0;
-    for (const std::size_t i : members) {
-      const ModelTargetSession& s = session(batch[i]);
-      std::vector<int> rows = s.row_of_node();
-      for (int& row : rows) row += first;
-      out[i] = std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first));
-      first += static_cast<int>(s.row_of_node().size());
-    }
   }
 
   std::shared_ptr<const model::LanguageModel> model_;

@@ -1,8 +1,7 @@
 // A language model as the target of the loop.
 //
-// Contract: see target.h and target_view.h. Rows of all sequences go through one forward; sequences with provisional
-// rows take two, one for each part of the layers. The cache of a session has room for the context that its request can
-// reach and for one round's draft.
+// Contract: see target.h and target_view.h. The rows of all sequences go through one forward, whatever layer they enter
+// at. The cache of a session has room for the context that its request can reach and for one round's draft.
 #pragma once
 
 #include <memory>

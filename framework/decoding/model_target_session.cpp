@@ -5,21 +5,12 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <numeric>
+#include <optional>
 
 #include "framework/core/error.h"
 
 namespace foretell::decoding {
 namespace {
-
-bool tapped_early(int tap, int resume) { return resume > 0 && tap <= resume; }
-
-std::vector<int> taps_below(const HiddenRequest& wants, int resume) {
-  std::vector<int> out;
-  for (const int tap : wants.taps)
-    if (tapped_early(tap, resume)) out.push_back(tap);
-  return out;
-}
 
 at::Tensor append_rows(const at::Tensor& before, const at::Tensor& rows) {
   return before.defined() ? at::cat({before, rows}) : rows;
@@ -30,13 +21,6 @@ at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
 }
 
 }  // namespace
-
-std::vector<int> taps_from(const HiddenRequest& wants, int resume) {
-  std::vector<int> out;
-  for (const int tap : wants.taps)
-    if (!tapped_early(tap, resume)) out.push_back(tap);
-  return out;
-}
 
 ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
                                        const HiddenRequest& wants)
@@ -58,41 +42,47 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   }
 }
 
-// The layer from which provisional rows can be finished. None if they were computed with sublayers left out; nor if
-// nothing would be left to do, because a forward over no layers does not exist: then they are simply computed again.
-std::optional<int> ModelTargetSession::resumable_layers() const {
-  const std::optional<int> prefix = early_set_ ? early_set_->prefix_layers() : std::nullopt;
-  return prefix && *prefix < num_layers() ? prefix : std::nullopt;
-}
-
-model::ForwardResult ModelTargetSession::append_provisional(std::span<const DraftNode> nodes, model::LogitRows logits) {
-  Tokens tokens;
+model::ForwardItem ModelTargetSession::provisional(std::span<const DraftNode> nodes) {
+  take_back();
   const auto held = static_cast<int>(early_.size());
+  cache_->pad(committed_ + held);  // rows that left early have their place in the layers above, too
+  item_tokens_.clear();
   for (const DraftNode& node : nodes) {
     const auto row = static_cast<NodeId>(early_.size());
     FORETELL_CHECK(node.parent < std::max(row, 1), "provisional row {} follows row {}", row, node.parent);
-    early_.push_back(node);
-    tokens.push_back(node.token);
+    early_.push_back({node});
+    early_parents_.push_back(node.parent);
+    item_tokens_.push_back(node.token);
   }
-  std::vector<NodeId> parents;
-  for (const DraftNode& node : early_) parents.push_back(node.parent);
+  return {TokenSpan(item_tokens_), model::TreeShape{early_parents_, held}, cache_.get(), model::LogitRows::All};
+}
 
-  const std::optional<int> prefix = resumable_layers();
-  model::ForwardOptions options;
+void ModelTargetSession::ask(model::ForwardOptions& options) const {
+  const int last = options.layers ? options.layers->last : num_layers();
+  for (const int tap : wants_.taps)
+    if (tap <= last) options.taps.push_back(tap);
   options.tap_last = true;
-  if (prefix) {
-    options.layers = model::LayerRange{0, *prefix};
-    options.taps = taps_below(wants_, *prefix);
-  } else {
-    options.computed = early_set_;
+}
+
+void ModelTargetSession::take(const model::ForwardResult& result, int first_row) {
+  const auto count = static_cast<std::int64_t>(item_tokens_.size());
+  FORETELL_CHECK(result.last_state.defined(), "the forward of {} provisional rows was not asked for their states",
+                 count);
+  if (!result.own_rules || result.layers.first != 0) return;
+  const int before = early_state_.defined() ? static_cast<int>(early_state_.size(0)) : 0;
+  const std::size_t held = early_.size() - item_tokens_.size();
+  for (std::size_t i = 0; i < item_tokens_.size(); ++i) {
+    early_[held + i].state = before + static_cast<int>(i);
+    early_[held + i].left = result.left.at(static_cast<std::size_t>(first_row) + i);
   }
-  model::ForwardResult result =
-      model_.forward({TokenSpan(tokens), model::TreeShape{parents, held}, cache_.get(), logits}, options);
-  if (!prefix) return result;
-  early_state_ = append_rows(early_state_, result.last_state);
-  early_taps_.resize(result.taps.size());
-  for (std::size_t i = 0; i < result.taps.size(); ++i) early_taps_[i] = append_rows(early_taps_[i], result.taps[i]);
-  return result;
+  const at::Tensor state = result.last_state.narrow(0, first_row, count);
+  early_state_ = append_rows(early_state_, state);
+  early_taps_.resize(wants_.taps.size());
+  std::size_t tap = result.taps.size();  // what ask() added stands at the end
+  for (std::size_t i = wants_.taps.size(); i-- > 0;) {
+    const bool reached = wants_.taps[i] <= result.layers.last;
+    early_taps_[i] = append_rows(early_taps_[i], reached ? result.taps.at(--tap).narrow(0, first_row, count) : state);
+  }
 }
 
 model::KvCache& ModelTargetSession::lend() {
@@ -106,40 +96,36 @@ void ModelTargetSession::take_back() {
   lent_ = false;
 }
 
-EarlyResult ModelTargetSession::forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) {
-  take_back();
-  FORETELL_CHECK(!early_set_ || *early_set_ == computed,
-                 "{} provisional rows of this round were computed with other sublayers", early_.size());
-  FORETELL_CHECK(computed.prefix_layers().value_or(1) > 0, "an exit of a model of {} layers computes none of them",
-                 num_layers());
-  early_set_ = computed;
-  const model::ForwardResult result = append_provisional(nodes, model::LogitRows::All);
-  return {result.logits, result.last_state};
-}
-
 void ModelTargetSession::drop_provisional() {
-  if (!early_set_) return;
-  cache_->truncate(committed_);
+  if (!early_.empty()) cache_->truncate(committed_);
   forget_provisional();
 }
 
 void ModelTargetSession::forget_provisional() {
   early_.clear();
-  early_set_.reset();
+  early_parents_.clear();
   early_state_.reset();
   early_taps_.clear();
 }
 
-// Keeps the provisional rows that the draft names, in their order; fills the first rows of the layout.
+// A row has seen those that it follows, in all layers that it went through.
+bool ModelTargetSession::can_resume(const EarlyRow& row) const {
+  return row.state >= 0 && row.left <= early_[static_cast<std::size_t>(row.node.parent)].left;
+}
+
+// Keeps the provisional rows that the draft names and that can resume, in their order: the first rows of the layout.
 void ModelTargetSession::keep_named(const DraftTree& draft) {
   std::vector<std::optional<NodeId>> node_of_early(early_.size());
   std::vector<int> kept;
+  std::vector<std::int64_t> states;
   for (std::size_t row = 0; row < early_.size(); ++row) {
+    const EarlyRow& early = early_[row];
+    if (!can_resume(early)) continue;
     std::optional<NodeId>& node = node_of_early[row];
     if (row == 0)
-      node = early_[0].token == draft.node(kAnchor).token ? std::optional(kAnchor) : std::nullopt;
-    else if (const auto parent = node_of_early[static_cast<std::size_t>(early_[row].parent)])
-      node = draft.child(*parent, early_[row].token);
+      node = early.node.token == draft.node(kAnchor).token ? std::optional(kAnchor) : std::nullopt;
+    else if (const auto parent = node_of_early[static_cast<std::size_t>(early.node.parent)])
+      node = draft.child(*parent, early.node.token);
     if (!node) continue;
     if (row_of_node_[*node] >= 0) {  // the same token twice on one path's end: the first copy serves
       node.reset();
@@ -147,27 +133,25 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
     }
     row_of_node_[*node] = static_cast<int>(kept.size());
     kept.push_back(static_cast<int>(row));
+    states.push_back(early.state);
+    row_enters_.push_back(early.left);
   }
-  const model::LayerRange computed{0, *resumable_layers()};
-  cache_->keep(computed, committed_, kept);
-  const at::Tensor index = row_index(kept, model_.device());
+  cache_->pad(committed_ + static_cast<int>(early_.size()));
+  cache_->keep(committed_, kept);
+  resumed_ = static_cast<int>(kept.size());
+  if (resumed_ == 0) return;
+  const at::Tensor index = at::tensor(states, at::kLong).to(model_.device());
   early_state_ = early_state_.index_select(0, index);
   for (at::Tensor& tap : early_taps_) tap = tap.index_select(0, index);
-  early_.resize(kept.size());
 }
 
-int ModelTargetSession::begin_scoring(const DraftTree& draft) {
+void ModelTargetSession::begin_scoring(const DraftTree& draft) {
   take_back();
-  const std::optional<int> prefix = resumable_layers();
-  resume_ = prefix.value_or(0);
+  resumed_ = 0;
+  row_enters_.clear();
   row_of_node_.assign(static_cast<std::size_t>(draft.size()), -1);
-  if (resume_ > 0)
-    keep_named(draft);
-  else
-    drop_provisional();
-  const int named = resume_ > 0 ? static_cast<int>(early_.size()) : 0;
-
-  int rows = named;
+  if (!early_.empty()) keep_named(draft);
+  int rows = resumed_;
   for (NodeId node = 0; node < draft.size(); ++node)
     if (row_of_node_[node] < 0) row_of_node_[node] = rows++;
   row_tokens_.assign(static_cast<std::size_t>(rows), 0);
@@ -176,32 +160,34 @@ int ModelTargetSession::begin_scoring(const DraftTree& draft) {
     row_tokens_[row_of_node_[node]] = draft.node(node).token;
     row_parents_[row_of_node_[node]] = row_of_node_[draft.node(node).parent];
   }
-  if (resume_ == 0) return 0;
-
-  std::vector<DraftNode> fresh;
-  early_.clear();
-  for (int row = 0; row < rows; ++row) (row < named ? early_ : fresh).push_back({row_tokens_[row], row_parents_[row]});
-  if (!fresh.empty()) append_provisional(fresh, model::LogitRows::None);
-  return resume_;
+  if (resumed_ > 0) row_enters_.resize(static_cast<std::size_t>(rows), 0);
 }
 
 model::ForwardItem ModelTargetSession::item() const {
   const model::TreeShape shape{row_parents_, 0};
-  if (resume_ > 0) return {early_state_, shape, cache_.get(), model::LogitRows::All};
-  return {TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
+  if (resumed_ == 0) return {TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
+  model::ForwardItem item{early_state_, shape, cache_.get(), model::LogitRows::All};
+  item.enters = row_enters_;
+  item.tokens = row_tokens_;
+  return item;
 }
 
 model::HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, int first) const {
   model::HiddenStates out;
   if (wants_.empty()) return out;
   const at::Tensor index = row_index(row_of_node_, model_.device());
-  const auto by_node = [&](const at::Tensor& rows) { return rows.index_select(0, index); };
   const auto count = static_cast<std::int64_t>(row_of_node_.size());
-  std::size_t early = 0, late = 0;
-  for (const int tap : wants_.taps)
-    out.taps.push_back(
-        by_node(tapped_early(tap, resume_) ? early_taps_[early++] : finished.taps[late++].narrow(0, first, count)));
-  if (wants_.final_state) out.final_state = by_node(finished.final_state.narrow(0, first, count));
+  const auto by_node = [&](const at::Tensor& rows) { return rows.narrow(0, first, count).index_select(0, index); };
+  for (std::size_t i = 0; i < wants_.taps.size(); ++i) {
+    at::Tensor& tap = out.taps.emplace_back(by_node(finished.taps[i]));
+    // What lies below the layer that a row resumed at is known from its first forward.
+    for (std::size_t node = 0; node < row_of_node_.size(); ++node) {
+      const int row = row_of_node_[node];
+      if (row < resumed_ && wants_.taps[i] < row_enters_[row])
+        tap.select(0, static_cast<std::int64_t>(node)).copy_(early_taps_[i].select(0, row));
+    }
+  }
+  if (wants_.final_state) out.final_state = by_node(finished.final_state);
   return out;
 }
 

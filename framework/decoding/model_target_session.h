@@ -1,15 +1,14 @@
 // One sequence of a ModelTarget: the cache, the round's rows, and the provisional rows that a self-drafting strategy
 // has put there.
 //
-// Contract: internal to model_target.cpp. A round is: any number of forward_early() calls, begin_scoring(), one forward
-// over item(), keep(). The rows of a round lie behind the committed ones in row order: provisional rows that the draft
-// names, then the draft's other nodes.
+// Contract: internal to model_target.cpp. A round is: any number of provisional() and take() calls, begin_scoring(),
+// one forward over item(), keep(). The rows of a round lie behind the committed ones in row order: provisional rows
+// that the draft names, which resume where they left, then the draft's other nodes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "framework/api/target.h"
@@ -31,25 +30,31 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   TargetView* view() override { return this; }
 
   int num_layers() const override { return model_.config().num_layers; }
-  EarlyResult forward_early(std::span<const DraftNode> nodes, const model::LayerSet& computed) override;
+  model::ForwardItem provisional(std::span<const DraftNode> nodes) override;
+  void ask(model::ForwardOptions& options) const override;
+  void take(const model::ForwardResult& result, int first_row) override;
   model::KvCache& lend() override;
 
   const HiddenRequest& wants() const { return wants_; }
-  // Lays out the rows of this draft. The layer at which scoring starts: 0, or above it if all rows have gone through
-  // the layers below.
-  int begin_scoring(const DraftTree& draft);
-  model::ForwardItem item() const;  // for the layers from begin_scoring()'s answer on
+  void begin_scoring(const DraftTree& draft);  // lays out the rows of this draft
+  model::ForwardItem item() const;
   const std::vector<int>& row_of_node() const { return row_of_node_; }
-  // The hidden states that were wanted, by node. `finished` are the taps of the scoring forward in the order of
-  // taps_from(resume), `first` is this sequence's first row in it.
+  // The hidden states that were wanted, by node. `finished` is the scoring forward, `first` this sequence's first row
+  // in it.
   model::HiddenStates hidden(const model::ForwardResult& finished, int first) const;
 
  private:
-  model::ForwardResult append_provisional(std::span<const DraftNode> nodes, model::LogitRows logits);
-  std::optional<int> resumable_layers() const;
+  // A provisional row. `state`: where its state is in early_state_, -1 if it was not taken; `left`: how many layers it
+  // had behind it then.
+  struct EarlyRow {
+    DraftNode node;
+    int state = -1, left = 0;
+  };
+
+  bool can_resume(const EarlyRow& row) const;
+  void forget_provisional();  // they have become committed rows, or none
   void drop_provisional();    // out of the cache too
   void take_back();           // the cache, without what was appended while it was lent
-  void forget_provisional();  // they have become committed rows
   void keep_named(const DraftTree& draft);
 
   const model::LanguageModel& model_;
@@ -59,20 +64,20 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   int committed_ = 0;
   bool lent_ = false;
 
-  // Provisional rows of this round.
-  std::vector<DraftNode> early_;
-  std::optional<model::LayerSet> early_set_;
-  at::Tensor early_state_;              // [rows, hidden], leaving the early layers
-  std::vector<at::Tensor> early_taps_;  // the wanted taps that lie in the early layers: [rows, hidden] each
+  // Provisional rows of this round. Until they are scored, item_tokens_ and early_parents_ are what the last item of
+  // provisional() points to.
+  std::vector<EarlyRow> early_;
+  Tokens item_tokens_;
+  std::vector<NodeId> early_parents_;
+  at::Tensor early_state_;              // [rows taken, hidden]
+  std::vector<at::Tensor> early_taps_;  // of each wanted tap the same; what a row has not reached is never read
 
-  // The layout of the draft that is being scored.
-  int resume_ = 0;
+  // The layout of the draft that is being scored. The first rows resume.
+  int resumed_ = 0;
   Tokens row_tokens_;
   std::vector<NodeId> row_parents_;
+  std::vector<int> row_enters_;  // empty if none resumes
   std::vector<int> row_of_node_;
 };
-
-// Those of the wanted taps that a forward from layer `resume` on can give.
-std::vector<int> taps_from(const HiddenRequest& wants, int resume);
 
 }  // namespace foretell::decoding

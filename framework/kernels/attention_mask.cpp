@@ -7,6 +7,23 @@
 
 namespace foretell::kernels {
 
+SeenRows SeenRows::select(std::span<const int> chosen) const {
+  SeenRows out;
+  out.rows = static_cast<int>(chosen.size());
+  out.first = first;
+  out.base = base;
+  out.end = end;
+  out.all = all;
+  out.options = options;
+  if (all) return out;
+  out.marks.reserve(chosen.size() * static_cast<std::size_t>(end - base));
+  for (const int row : chosen) {
+    if (!lowest.empty()) out.lowest.push_back(lowest_of(row));
+    for (int column = base; column < end; ++column) out.marks.push_back(sees(row, column) ? 1 : 0);
+  }
+  return out;
+}
+
 const at::Tensor& SeenRows::mask() const {
   if (all || mask_.defined()) return mask_;
   const int width = end - first;

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstddef>
+#include <span>
 #include <vector>
 
 namespace foretell::kernels {
@@ -33,6 +34,8 @@ class SeenRows {
   }
   // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
   bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
+  // What some of the rows see, in their order.
+  SeenRows select(std::span<const int> chosen) const;
   // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread);
   // undefined if `all`.
   const at::Tensor& mask() const;

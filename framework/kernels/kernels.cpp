@@ -7,6 +7,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/tensor.h>
 
 #include <cmath>
 #include <cstring>
@@ -135,24 +136,24 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
     T* values = item.values.mutable_data_ptr<T>();
     const std::int64_t capacity = item.keys.size(1);
     T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
-    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width),
-                     [&](std::int64_t begin, std::int64_t end) {
-                       for (std::int64_t r = begin; r < end; ++r) {
-                         T* row = rows + r * width;
-                         const std::int64_t angle = (item.offset + r) * pairs;
-                         if (pairs > 0) {
-                           rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
-                                  {cosine + angle, sine + angle, pairs, layout.interleaved});
-                         }
-                         const T* key = row + layout.heads * dim;
-                         const T* value = key + layout.kv_heads * dim;
-                         for (int h = 0; h < layout.kv_heads; ++h) {
-                           std::memcpy(keys + (h * capacity + item.start + r) * dim, key + h * dim, dim * sizeof(T));
-                           std::memcpy(values + (h * capacity + item.start + r) * value_dim, value + h * value_dim,
-                                       value_dim * sizeof(T));
-                         }
-                       }
-                     });
+    at::parallel_for(
+        0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t r = begin; r < end; ++r) {
+            T* row = rows + r * width;
+            const std::int64_t angle = (item.offset + r) * pairs;
+            if (pairs > 0) {
+              rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
+                     {cosine + angle, sine + angle, pairs, layout.interleaved});
+            }
+            const T* key = row + layout.heads * dim;
+            const T* value = key + layout.kv_heads * dim;
+            const std::int64_t to = item.cache_row(static_cast<int>(r));
+            for (int h = 0; h < layout.kv_heads; ++h) {
+              std::memcpy(keys + (h * capacity + to) * dim, key + h * dim, dim * sizeof(T));
+              std::memcpy(values + (h * capacity + to) * value_dim, value + h * value_dim, value_dim * sizeof(T));
+            }
+          }
+        });
   }
 }
 
@@ -214,8 +215,17 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
   }
   for (const StoredRows& item : items) {
     const at::Tensor keys = heads.narrow(0, item.offset, item.rows).narrow(1, layout.heads, layout.kv_heads);
-    item.keys.narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
-    item.values.narrow(1, item.start, item.rows).copy_(kept.narrow(0, item.offset, item.rows).transpose(0, 1));
+    const at::Tensor values = kept.narrow(0, item.offset, item.rows);
+    if (item.cache_rows.empty()) {
+      item.keys.narrow(1, item.start, item.rows).copy_(keys.transpose(0, 1));
+      item.values.narrow(1, item.start, item.rows).copy_(values.transpose(0, 1));
+      continue;
+    }
+    const at::Tensor to =
+        at::tensor(std::vector<std::int64_t>(item.cache_rows.begin(), item.cache_rows.end()), at::kLong)
+            .to(qkv.device());
+    item.keys.index_copy_(1, to, keys.transpose(0, 1));
+    item.values.index_copy_(1, to, values.transpose(0, 1));
   }
 }
 

@@ -27,13 +27,16 @@ void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t c
                          double eps);
 
 // Rows of a forward pass and where their keys and values go: rows [offset, offset + rows) of the batch into rows start,
-// ... of a cache.
+// start + 1, ... of a cache, or into those that are listed.
 struct StoredRows {
   int offset = 0;
   int rows = 0;
   int start = 0;
   at::Tensor keys;    // [kv_heads, capacity, head_dim]
   at::Tensor values;  // [kv_heads, capacity, value_dim]
+  std::span<const int> cache_rows = {};
+
+  int cache_row(int row) const { return cache_rows.empty() ? start + row : cache_rows[static_cast<std::size_t>(row)]; }
 };
 
 // Rotates queries and keys of qkv [rows, layout.width()] in place by the angles [rows, rotated pairs] (undefined: not

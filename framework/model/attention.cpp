@@ -75,7 +75,7 @@ Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
   FORETELL_CHECK(chosen.rows.size() % static_cast<std::size_t>(lists) == 0, "{} visible rows for {} key heads",
                  chosen.rows.size(), lists);
   Columns out{{}, chosen.per_head, static_cast<int>(chosen.rows.size()) / lists};
-  const int own = item.start + item.rows - item.below;
+  const int own = item.seen.end - item.below;
   out.rows.reserve(chosen.rows.size() + static_cast<std::size_t>(own) * static_cast<std::size_t>(lists));
   for (int list = 0; list < lists; ++list) {
     int last = -1;
@@ -85,7 +85,7 @@ Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
                      last, item.below);
       out.rows.push_back(last = row);
     }
-    for (int row = item.below; row < item.start + item.rows; ++row) out.rows.push_back(row);
+    for (int row = item.below; row < item.seen.end; ++row) out.rows.push_back(row);
   }
   return out;
 }
@@ -113,6 +113,7 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
 // The same with the weights written out for the policy.
 at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout,
                           double scale, const ItemPlan& item, int layer, const Columns& columns) {
+  FORETELL_CHECK(item.cache_rows.empty(), "a policy watches {} rows that are not in line", item.rows);
   const std::int64_t group = layout.heads / layout.kv_heads, rows = queries.size(0), width = seen.keys.size(1);
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim}).permute({1, 2, 0, 3});
   const at::Tensor keys = seen.keys.transpose(1, 2);

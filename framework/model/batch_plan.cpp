@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <limits>
@@ -168,7 +169,8 @@ std::vector<kernels::StoredRows> stored_rows(const BatchPlan& plan, int layer) {
   out.reserve(plan.items.size());
   for (const ItemPlan& item : plan.items) {
     if (item.rows > 0)
-      out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer)});
+      out.push_back(
+          {item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer), item.cache_rows});
   }
   return out;
 }
@@ -183,9 +185,97 @@ void rotate_and_store_aten(const at::Tensor& qkv, const kernels::HeadLayout& lay
   rotate_and_store_aten(qkv, layout, plan.cosines, plan.sines, stored_rows(plan, layer));
 }
 
-int input_rows(const Input& input) {
-  if (const auto* tokens = std::get_if<TokenSpan>(&input)) return static_cast<int>(tokens->size());
-  return static_cast<int>(std::get<at::Tensor>(input).size(0));
+int item_rows(const ForwardItem& item) {
+  if (!item.enters.empty()) return static_cast<int>(item.enters.size());
+  if (const auto* tokens = std::get_if<TokenSpan>(&item.input)) return static_cast<int>(tokens->size());
+  return static_cast<int>(std::get<at::Tensor>(item.input).size(0));
+}
+
+namespace {
+
+// How many of the item's rows, which are its first, enter above the first layer.
+int resumed_rows(const ForwardItem& item, LayerRange layers) {
+  int resumed = 0;
+  bool above = true;
+  for (const int layer : item.enters) {
+    FORETELL_CHECK(layer >= layers.first && layer <= layers.last && (above || layer == layers.first),
+                   "a row enters layer {} of [{}, {}){}", layer, layers.first, layers.last,
+                   above ? "" : ", behind one that enters the first");
+    above = layer > layers.first;
+    resumed += above ? 1 : 0;
+  }
+  if (item.enters.empty()) return 0;
+  FORETELL_CHECK(item.tokens.size() == item.enters.size() && std::holds_alternative<at::Tensor>(item.input) &&
+                     std::get<at::Tensor>(item.input).size(0) == resumed,
+                 "{} rows enter, {} of them with a state, beside {} tokens", item.enters.size(), resumed,
+                 item.tokens.size());
+  return resumed;
+}
+
+void add_intervals(std::span<const ForwardItem> batch, LayerRange layers, BatchPlan& plan) {
+  const auto fill = [&](std::vector<int>& by_row, std::span<const int> ForwardItem::*of, int otherwise) {
+    if (std::ranges::none_of(batch, [of](const ForwardItem& item) { return !(item.*of).empty(); })) return;
+    by_row.assign(static_cast<std::size_t>(plan.rows), otherwise);
+    for (std::size_t i = 0; i < batch.size(); ++i)
+      std::ranges::copy(batch[i].*of, by_row.begin() + plan.items[i].offset);
+  };
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    FORETELL_CHECK(batch[i].leaves.empty() || static_cast<int>(batch[i].leaves.size()) == plan.items[i].rows,
+                   "{} of {} rows leave", batch[i].leaves.size(), plan.items[i].rows);
+    for (const int layer : batch[i].leaves)
+      FORETELL_CHECK(layer > layers.first && layer <= layers.last, "a row leaves after layer {} of [{}, {})", layer,
+                     layers.first, layers.last);
+  }
+  fill(plan.enters, &ForwardItem::enters, layers.first);
+  fill(plan.leaves, &ForwardItem::leaves, layers.last);
+}
+
+}  // namespace
+
+std::vector<int> BatchPlan::rows_in(int layer) const {
+  std::vector<int> out;
+  for (int row = 0; row < rows; ++row) {
+    const auto at = static_cast<std::size_t>(row);
+    if ((enters.empty() || enters[at] <= layer) && (leaves.empty() || leaves[at] > layer)) out.push_back(row);
+  }
+  return out;
+}
+
+std::vector<int> BatchPlan::rows_gone(int layer) const {
+  std::vector<int> out;
+  for (std::size_t row = 0; row < leaves.size(); ++row)
+    if (leaves[row] <= layer) out.push_back(static_cast<int>(row));
+  return out;
+}
+
+BatchPlan BatchPlan::select(std::span<const int> chosen) const {
+  BatchPlan out;
+  out.rows = static_cast<int>(chosen.size());
+  out.positions.reserve(chosen.size());
+  for (const int row : chosen) out.positions.push_back(positions[static_cast<std::size_t>(row)]);
+  auto next = chosen.begin();
+  for (const ItemPlan& item : items) {
+    std::vector<int> own;  // counted from the item's first
+    for (; next != chosen.end() && *next < item.offset + item.rows; ++next) own.push_back(*next - item.offset);
+    if (own.empty()) continue;
+    ItemPlan& part = out.items.emplace_back();
+    part.offset = static_cast<int>(next - chosen.begin()) - static_cast<int>(own.size());
+    part.rows = static_cast<int>(own.size());
+    part.start = item.start + own.front();
+    for (const int row : own) part.cache_rows.push_back(item.cache_row(row));
+    part.cache = item.cache;
+    part.seen = item.seen.select(own);
+    if (item.windowed) part.windowed = item.windowed->select(own);
+    part.attention = item.attention;
+    part.below = item.below;
+    part.drafted = item.drafted;
+  }
+  if (!cosines.defined()) return out;
+  const at::Tensor index =
+      at::tensor(std::vector<std::int64_t>(chosen.begin(), chosen.end()), at::kLong).to(cosines.device());
+  out.cosines = cosines.index_select(0, index);
+  out.sines = sines.index_select(0, index);
+  return out;
 }
 
 BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& context) {
@@ -193,9 +283,11 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
   for (const ForwardItem& item : batch) {
     ItemPlan rows;
     rows.offset = plan.rows;
-    rows.rows = input_rows(item.input);
+    rows.rows = item_rows(item);
     rows.cache = own_cache(item.cache);
-    rows.start = rows.cache->length(context.layers);
+    rows.resumed = resumed_rows(item, context.layers);
+    rows.start = rows.cache->length(context.layers) - rows.resumed;
+    FORETELL_CHECK(rows.start >= 0, "{} rows are resumed, fewer are in the cache", rows.resumed);
     FORETELL_CHECK(rows.start + rows.rows <= rows.cache->capacity(), "{} rows onto {} in a cache of {}", rows.rows,
                    rows.start, rows.cache->capacity());
     for (const ItemPlan& other : plan.items) FORETELL_CHECK(other.cache != rows.cache, "two items share a cache");
@@ -214,6 +306,7 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
     plan.rows += rows.rows;
     plan.items.push_back(std::move(rows));
   }
+  add_intervals(batch, context.layers, plan);
   for (const int position : plan.positions) {
     FORETELL_CHECK(position >= 0, "position {}", position);
     if (position >= context.context)
@@ -221,6 +314,22 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
   }
   add_angles(context, plan);
   return plan;
+}
+
+void LayerRows::choose(std::vector<int> rows) {
+  const bool everything = static_cast<int>(rows.size()) == plan_.rows;
+  if (everything == everything_ && (everything || rows == rows_)) return;
+  join();
+  rows_ = std::move(rows);
+  everything_ = everything;
+  if (everything_ || rows_.empty()) return;
+  index_ = at::tensor(std::vector<std::int64_t>(rows_.begin(), rows_.end()), at::kLong).to(all_.device());
+  apart_ = all_.index_select(0, index_);
+  part_ = plan_.select(rows_);
+}
+
+void LayerRows::join() {
+  if (!everything_ && !rows_.empty()) all_.index_copy_(0, index_, apart_);
 }
 
 }  // namespace foretell::model

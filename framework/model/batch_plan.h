@@ -3,6 +3,7 @@
 // Contract: rows of all items are concatenated in the items' order. An item's rows are written to its cache from row
 // `start` on and see the cache as far as `mask` allows. A window counts positions, not cache rows: siblings of a tree
 // see equally far. Cheap to build: masks exist only where a library's operator asks for one, and then once a forward.
+// Where rows enter or leave at different layers, a layer is given the plan of its own rows (select()).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +23,9 @@ namespace foretell::model {
 struct ItemPlan {
   int offset = 0;  // of its first row in the batch
   int rows = 0;
-  int start = 0;  // the cache row that its first row is written to
+  int start = 0;    // the cache row that its first row is written to
+  int resumed = 0;  // of its rows the first ones that the cache holds already: they enter above the first layer
+  std::vector<int> cache_rows = {};  // by row, where they are not start, start + 1, ...
   TransformerCache* cache = nullptr;
   kernels::SeenRows seen = {};
   std::optional<kernels::SeenRows> windowed = {};  // in windowed layers, if that is less
@@ -30,15 +33,24 @@ struct ItemPlan {
   int below =
       0;  // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
+
+  int cache_row(int row) const { return cache_rows.empty() ? start + row : cache_rows[static_cast<std::size_t>(row)]; }
 };
 
 struct BatchPlan {
   int rows = 0;
   std::vector<ItemPlan> items;
   std::vector<int> positions;  // of all rows
+  // By row, as ForwardItem's; empty where no row of the forward differs from the others.
+  std::vector<int> enters, leaves;
   at::Tensor
       cosines;  // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
+
+  std::vector<int> rows_in(int layer) const;    // that this layer computes
+  std::vector<int> rows_gone(int layer) const;  // that have left below it
+  // The plan of some of the rows, which are increasing. They are at the same cache rows.
+  BatchPlan select(std::span<const int> chosen) const;
 };
 
 // What the item's rows see in a layer of this layout.
@@ -64,6 +76,30 @@ struct PlanContext {
 // An Error for a position beyond the context; an InternalError for a shape or a cache that does not fit.
 BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& context);
 
-int input_rows(const Input& input);
+int item_rows(const ForwardItem& item);
+
+// The rows of a forward that one layer works on, apart from the others. choose() names the rows that the next operation
+// works on; while these are all rows, state() is the forward's own tensor and plan() its own plan, and nothing is
+// copied. Rows that are apart go back to the forward's tensor with join(), and with the next choose() that names
+// others.
+class LayerRows {
+ public:
+  // `all` [rows, hidden]: the states of the forward's rows.
+  LayerRows(at::Tensor& all, const BatchPlan& plan) : all_(all), plan_(plan) {}
+
+  void choose(std::vector<int> rows);  // increasing
+  void join();
+  bool empty() const { return !everything_ && rows_.empty(); }
+  at::Tensor& state() { return everything_ ? all_ : apart_; }
+  const BatchPlan& plan() const { return everything_ ? plan_ : part_; }
+
+ private:
+  at::Tensor& all_;
+  const BatchPlan& plan_;
+  std::vector<int> rows_;  // that were chosen, unless it is everything
+  bool everything_ = true;
+  at::Tensor apart_, index_;
+  BatchPlan part_;
+};
 
 }  // namespace foretell::model

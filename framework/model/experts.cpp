@@ -1,7 +1,6 @@
 #include "framework/model/experts.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
@@ -51,8 +50,11 @@ ExpertBlock::ExpertBlock(const formats::ModelConfig& config, int layer, ExpertWe
   // Packed, a row's logits do not depend on the rows beside it.
   gate_.pack();
   weights_.gate = at::Tensor();
-  if (weights_.shared_gate.defined())
-    weights_.shared_gate = weights_.shared_gate.to(sum_type(weights_.shared_gate)).contiguous();
+  if (weights_.shared_gate.defined()) {
+    shared_gate_ = Linear(weights_.shared_gate.to(sum_type(weights_.shared_gate)), {});
+    shared_gate_.pack();
+    weights_.shared_gate = at::Tensor();
+  }
   if (weights_.selection_bias.defined()) selection_bias_ = to_floats(weights_.selection_bias);
 }
 
@@ -72,7 +74,7 @@ at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const
 
 void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
   at::Tensor rows = rows_of(weights_.shared, x);
-  if (weights_.shared_gate.defined()) rows = rows.mul(at::linear(x.to(sum_type(x)), weights_.shared_gate).sigmoid());
+  if (shared_gate_.outputs() > 0) rows = rows.mul(shared_gate_.forward(x.to(sum_type(x))).sigmoid());
   sum.add_(rows);
 }
 
@@ -86,7 +88,8 @@ at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& contex
     ++touched;
     const Expert& expert = weights_.experts[i];
     if (x.size(0) == 1) {
-      sum.add_(rows_of(expert, x), one.weights[0]);
+      sum.add_(
+          rows_of(expert, x).mul_(one.weights[0]));  // rounded twice, as below: a row alone is what it is in a batch
       continue;
     }
     const at::Tensor rows = at::tensor(one.rows, at::kLong).to(x.device());
@@ -105,8 +108,7 @@ void ExpertBlock::round_to_int8() {
 }
 
 std::size_t ExpertBlock::bytes_for_one_row() const {
-  const std::size_t gates = gate_.bytes() + (weights_.shared_gate.defined() ? weights_.shared_gate.nbytes() : 0);
-  return gates + weights_.shared.bytes() +
+  return gate_.bytes() + shared_gate_.bytes() + weights_.shared.bytes() +
          static_cast<std::size_t>(moe_.experts_per_token) * weights_.experts[0].bytes();
 }
 

@@ -57,7 +57,7 @@ class ExpertBlock {
   Activation activation_;
   int layer_;
   ExpertWeights weights_;
-  Linear gate_;
+  Linear gate_, shared_gate_;
   std::vector<float> selection_bias_;
 };
 

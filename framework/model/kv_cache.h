@@ -25,6 +25,9 @@ class KvCache {
   // Keeps rows [0, base) and then base + rows[0], base + rows[1], ... (strictly increasing), moved together; drops all
   // others.
   virtual void keep(LayerRange layers, int base, std::span<const int> rows) = 0;
+  // Every layer holds at least `length` rows from now on. Those that a layer did not hold are there without keys and
+  // values: a row must not see them before they are written.
+  virtual void pad(int length) = 0;
   virtual std::size_t bytes() const = 0;
 
   int length() const { return length({0, num_layers()}); }

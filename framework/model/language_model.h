@@ -8,10 +8,16 @@
 // Row i of an item is written to cache row length + i in every layer of the forward, then the cache's length grows by
 // the item's rows in these layers. The caller checks room (capacity - length) first: a row too many is an
 // InternalError, because a user's mistake is found earlier.
+//
+// Rows of one forward may enter and leave at different layers (ForwardItem::enters, leaves). A layer computes the rows
+// that have entered and not left, and nothing else. A row keeps one index in all layers of the cache: one that enters
+// above the first layer is in the cache already, and one that leaves early is there in the layers above as well, with
+// keys and values of the state that it left with (Schuster et al. 2022, arXiv 2207.07061, section 3.2).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,8 +46,8 @@ struct TreeShape {
   // parents[i] < i is the row that row i follows; row 0 (the anchor) follows the cache and its entry is 0. A row sees
   // its ancestors and itself.
   std::span<const NodeId> parents;
-  // The first rows of the tree that the cache already holds for the layers of this forward (forward_early put them
-  // there). They are not part of the input, which starts with row `cached_rows`.
+  // The first rows of the tree that the cache already holds and that this forward does not compute. They are not part
+  // of the input, which starts with row `cached_rows`.
   int cached_rows = 0;
 };
 
@@ -66,6 +72,13 @@ struct ForwardItem {
   KvCache* cache = nullptr;
   LogitRows logits = LogitRows::All;
   ItemAttention attention = {};
+  // By row the layer that it enters; empty: the forward's first one. Rows that enter above it come first. They went
+  // through the layers below in an earlier forward, so the cache holds them, and `input` has their states, of these
+  // rows alone; the other rows are those of `tokens`.
+  std::span<const int> enters = {};
+  // By row how many of the model's layers it has behind it when it leaves; empty: all of the forward's.
+  std::span<const int> leaves = {};
+  TokenSpan tokens = {};  // beside states: of all rows
 };
 
 struct ForwardOptions {
@@ -74,13 +87,26 @@ struct ForwardOptions {
   std::optional<LayerSet> computed;  // default: every sublayer of the range
   std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
   bool tap_final = false;            // the final normed state, the head's input
-  bool tap_last = false;             // the un-normed state that leaves the range, to be finished later
+  bool tap_last = false;             // the un-normed state that a row leaves with, to be finished later
   const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
   bool count_experts = false;        // whether experts_touched is filled
 };
 
+// Whether a forward with these options is the model's own, so that its rows can be finished later by another one.
+inline bool own_rules(std::span<const ForwardItem> batch, const ForwardOptions& options) {
+  const bool whole = !options.computed || *options.computed == LayerSet::all(options.computed->num_layers());
+  return whole && options.router == nullptr && std::ranges::none_of(batch, [](const ForwardItem& item) {
+           return item.attention.policy != nullptr && !item.attention.watched_only;
+         });
+}
+
 // Tensors are on the model's device; rows are those of all items, concatenated in the items' order.
 struct ForwardResult {
+  LayerRange layers;      // that were run
+  std::vector<int> left;  // by row how many of the model's layers it had behind it when it left
+  // Whether every row went through its layers as the model has them: no sublayer left out, no other router, all of the
+  // cache in sight. Only such rows can be finished later.
+  bool own_rules = true;
   at::Tensor logits;             // float32 [logit rows of all items, vocab]; undefined if no item asked for any
   std::vector<at::Tensor> taps;  // one a requested tap, in the order of the request: [rows, hidden]
   at::Tensor final_state;        // [rows, hidden] if tap_final

@@ -117,37 +117,54 @@ at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPla
                    "an input of {} dimensions and width {}, hidden size {}", state.dim(), state.size(-1),
                    config_.hidden_size);
     parts.push_back(state.to(options_, false, batch.size() == 1));  // a copy: layers change it in place
+    if (batch[i].enters.empty() || item.resumed == item.rows) continue;
+    FORETELL_CHECK(layers.first == 0, "tokens enter layer {}", layers.first);
+    parts.push_back(embed(batch[i].tokens.subspan(static_cast<std::size_t>(item.resumed)),
+                          std::span(plan.positions).subspan(item.offset + item.resumed, item.rows - item.resumed)));
   }
   at::Tensor x = parts.size() == 1 ? parts[0] : at::cat(parts);
   return x.contiguous();
 }
 
-void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers,
+void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& options, ForwardResult& result) const {
+  ExpertContext experts{options.router, rows.plan().positions};
+  if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
+  if (rows.empty() || rows.plan().rows == 0) return;
+  const bool attention = !options.computed || options.computed->attention(layer);
+  const bool mlp = !options.computed || options.computed->mlp(layer);
+  if (attention && mlp) {
+    layers_[layer].forward(rows.state(), rows.plan(), layer, experts);
+  } else if (attention) {
+    layers_[layer].attention(rows.state(), rows.plan(), layer);
+  } else if (mlp) {
+    layers_[layer].mlp(rows.state(), experts);
+  }
+}
+
+void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options,
                              ForwardResult& result) const {
+  const LayerRange layers = result.layers;
+  LayerRows working(x, plan), gone(x, plan);
   result.taps.resize(options.taps.size());
   const auto tap = [&](int level) {
     for (std::size_t i = 0; i < options.taps.size(); ++i) {
-      if (options.taps[i] == level) result.taps[i] = x.clone();
+      if (options.taps[i] != level) continue;
+      working.join();
+      result.taps[i] = x.clone();
     }
   };
   tap(layers.first);
   for (int layer = layers.first; layer < layers.last; ++layer) {
-    ExpertContext experts{options.router, plan.positions};
-    if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
-    const bool attention = !options.computed || options.computed->attention(layer);
-    const bool mlp = !options.computed || options.computed->mlp(layer);
-    if (plan.rows > 0) {
-      if (attention && mlp) {
-        layers_[layer].forward(x, plan, layer, experts);
-      } else if (attention) {
-        layers_[layer].attention(x, plan, layer);
-      } else if (mlp) {
-        layers_[layer].mlp(x, experts);
-      }
+    if (plan.rows > 0 && (!plan.enters.empty() || !plan.leaves.empty())) {
+      working.choose(plan.rows_in(layer));
+      gone.choose(plan.rows_gone(layer));
+      if (!gone.empty()) layers_[layer].store(gone.state(), gone.plan(), layer);
     }
+    run_layer(working, layer, options, result);
     tap(layer + 1);
   }
-  for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows);
+  working.join();
+  for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows - item.resumed);
 }
 
 void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
@@ -171,7 +188,10 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
       plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_, config_.sliding_window});
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
-  run_layers(x, plan, options, layers, result);
+  result.layers = layers;
+  result.left = plan.leaves.empty() ? std::vector<int>(static_cast<std::size_t>(plan.rows), layers.last) : plan.leaves;
+  result.own_rules = own_rules(batch, options);
+  run_layers(x, plan, options, result);
   leave(x, batch, plan, options, result);
   return result;
 }

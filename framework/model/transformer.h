@@ -53,8 +53,8 @@ class Transformer final : public LanguageModel, private ModelParts {
   at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const override;
   at::Tensor final_norm(const at::Tensor& state) const override;
   const OutputHead& head() const override { return head_; }
-  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, LayerRange layers,
-                  ForwardResult& result) const;
+  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, ForwardResult& result) const;
+  void run_layer(LayerRows& rows, int layer, const ForwardOptions& options, ForwardResult& result) const;
   void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
              const ForwardOptions& options, ForwardResult& result) const;
 

@@ -47,6 +47,11 @@ void TransformerCache::truncate(LayerRange layers, int length) {
   for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] = std::min(lengths_[layer], length);
 }
 
+void TransformerCache::pad(int length) {
+  FORETELL_CHECK(length <= capacity(), "{} rows in a cache of {}", length, capacity());
+  for (int& held : lengths_) held = std::max(held, length);
+}
+
 void TransformerCache::keep(LayerRange layers, int base, std::span<const int> rows) {
   const int before = length(layers);
   const int count = static_cast<int>(rows.size());

@@ -25,6 +25,7 @@ class TransformerCache final : public KvCache {
   int length(LayerRange layers) const override;
   void truncate(LayerRange layers, int length) override;
   void keep(LayerRange layers, int base, std::span<const int> rows) override;
+  void pad(int length) override;
   std::size_t bytes() const override { return keys_.nbytes() + values_.nbytes(); }
   using KvCache::keep;
   using KvCache::length;

@@ -180,6 +180,7 @@ class FaultyCache final : public KvCache {
     }
     inner_->truncate(layers, base + static_cast<int>(rows.size()));
   }
+  void pad(int length) override { inner_->pad(length); }
   std::size_t bytes() const override { return inner_->bytes(); }
   KvCache& inner() { return *inner_; }
 

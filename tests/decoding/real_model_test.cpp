@@ -101,11 +101,14 @@ TEST_CASE("the transformer's own first layers draft for it", "[real]") {
   Fixture f;
   using testing::SelfDraftOptions;
   for (const SelfDraftOptions& options :
-       {SelfDraftOptions{.layers = 1}, SelfDraftOptions{.layers = 3, .extra = true},
-        SelfDraftOptions{.layers = 2, .unnamed = true}, SelfDraftOptions{.skip_middle = true},
+       {SelfDraftOptions{.layers = 1}, SelfDraftOptions{.layers = 3, .extra = true}, SelfDraftOptions{.layers = 4},
+        SelfDraftOptions{.layers = 1, .spread = true, .extra = true},
+        SelfDraftOptions{.layers = 1, .spread = true, .deepening = true},
+        SelfDraftOptions{.layers = 2, .deepening = true}, SelfDraftOptions{.layers = 2, .unnamed = true},
+        SelfDraftOptions{.skip_middle = true},
         SelfDraftOptions{
             .layers = 2, .extra = true, .wants = {.taps = {0, 2, 3, 4}, .final_state = true}, .tokens_in_taps = false}})
-    f.check_same(*testing::make_self_drafter(options));
+    f.check_same(*testing::make_self_drafter(f.target, options));
 }
 
 TEST_CASE("the transformer drafts for itself with a part of its cache in sight", "[real]") {
