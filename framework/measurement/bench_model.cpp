@@ -2,15 +2,13 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/ones.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <fstream>
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/measurement/read_bandwidth.h"
 #include "framework/model/transformer.h"
 
 namespace foretell::measurement {
@@ -20,31 +18,13 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kReadBytes = std::size_t{2} << 30;
 constexpr std::size_t kFewestReadBytes = std::size_t{64} << 20;
-constexpr int kReadRepeats = 5;
+constexpr double kReadSeconds = 1.5;
 constexpr int kPrefillChunk = 256;
 constexpr int kComparedRows = 64;
 constexpr int kTurns = 4, kMostDraftSteps = 16;
 constexpr double kShortMs = 20;  // forwards of models that a cache holds
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// Linux's estimate of what can be had without swapping; 0 if it is not told.
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  std::size_t kilobytes = 0;
-  for (std::string unit; file >> key >> kilobytes; std::getline(file, unit)) {
-    if (key == "MemAvailable:") return kilobytes * 1024;
-  }
-  return 0;
-}
-
-std::uint64_t sum_of(const std::uint64_t* values, std::int64_t begin, std::int64_t end) {
-  std::uint64_t sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t i = begin; i < end; ++i) sum += values[i];
-  return sum;
-}
 
 void measure_bandwidth(BenchModelReport& report) {
   const std::size_t available = available_memory();
@@ -55,20 +35,9 @@ void measure_bandwidth(BenchModelReport& report) {
   }
   if (bytes < kReadBytes)
     report.notes.push_back(fmt::format("read bandwidth was measured over {} MiB: memory is short", bytes >> 20));
-  const std::int64_t count = static_cast<std::int64_t>(bytes / sizeof(std::uint64_t));
-  const at::Tensor buffer = at::ones({count}, at::kLong);
-  const auto* values = reinterpret_cast<const std::uint64_t*>(buffer.const_data_ptr<std::int64_t>());
-  double best = 0;
-  for (int repeat = 0; repeat < kReadRepeats; ++repeat) {
-    std::atomic<std::uint64_t> sum = 0;
-    const auto start = Clock::now();
-    const std::int64_t grain = (count + report.threads - 1) / report.threads;
-    at::parallel_for(0, count, grain, [&](std::int64_t begin, std::int64_t end) { sum += sum_of(values, begin, end); });
-    best = std::max(best, static_cast<double>(count) * sizeof(std::uint64_t) / seconds_since(start) / 1e9);
-    FORETELL_CHECK(sum == static_cast<std::uint64_t>(count), "sum {} of {} ones", sum.load(), count);
-  }
-  report.read_bandwidth_gbs = best;
-  report.read_bytes = static_cast<double>(count) * sizeof(std::uint64_t);
+  const ReadBandwidth read = ReadBuffer(bytes, report.threads).read(bytes, report.threads, kReadSeconds);
+  report.read_bandwidth_gbs = read.bytes_per_second / 1e9;
+  report.read_bytes = static_cast<double>(read.bytes);
 }
 
 double median(std::vector<double> values) {

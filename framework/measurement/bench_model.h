@@ -36,7 +36,7 @@ struct BenchModelRow {
 };
 
 struct BenchModelReport {
-  double read_bandwidth_gbs = 0;          // the best of 5 sums over `read_bytes` with all threads
+  double read_bandwidth_gbs = 0;          // what is attainable (read_bandwidth.h) over `read_bytes` with all threads
   double read_bytes = 0;                  // 2 GiB; less where memory is short
   double weight_bytes = 0;                // read by every forward
   std::string dtype;                      // "f32", "bf16" or "int8"

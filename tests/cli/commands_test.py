@@ -230,6 +230,19 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         wrong = run("bench", "verify", "--model", target, "--verifier", "rejektion")
         check(wrong.returncode == 2 and "rejection" in wrong.stderr, "bench verify: an unknown verifier")
 
+    def bench_of_the_machine():
+        device = os.path.join(folder, "machine.yaml")
+        report = run_json("bench", "machine", "--seconds", 0, "--largest", 64, "--threads", 1, "--out", device, "--name", "mine", "--json")
+        reads = [read["bytes_per_second"] for read in report["reads"]]
+        check(len(reads) == 6 and report["reads"][-1]["bytes"] == 64 << 20 and min(reads) > 0, f"bench machine: working sets: {reads}")
+        check([peak["format"] for peak in report["peaks"]] == ["fp32", "bf16", "int8"] and all(peak["matrix_product"] for peak in report["peaks"][:2]),
+              f"bench machine: peaks: {report['peaks']}")
+        check(report["parallel_regions"][0]["threads"] == 1, "bench machine: parallel regions")
+        cost = run_json("roofline", "--model", target, "--hardware", device, "--w-bits", 32, "--a-bits", 32, "--json")
+        check(cost["total"]["decode"]["inference_time"] > 0, "bench machine: the file is a device for roofline")
+        refused = run("bench", "machine", "--largest", 1)
+        check(refused.returncode == 2 and "--largest" in refused.stderr, "bench machine: a working set that says nothing")
+
     def bench_of_drafting():
         report = run_json("bench", "drafter", "--context", 200, "--tokens", 40, "--repeats", 2, "--json")
         rows = {row["drafter"]: row for row in report["rows"]}
@@ -303,7 +316,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, help_is_found, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_the_machine, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
         case(test)
 
 

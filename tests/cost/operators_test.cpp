@@ -230,6 +230,16 @@ TEST_CASE("the devices are LLM-Viewer's") {
   }
 }
 
+TEST_CASE("every device of the project can be read, and is named as its file") {
+  const std::vector<std::string> names = hardware_names(source_file("configs/hardware"));
+  CHECK(names.size() >= 13);
+  for (const std::string& name : names) {
+    const Hardware hardware = device(name);
+    CHECK(hardware.name == name);
+    CHECK(hardware.peak_of(16) > hardware.bandwidth);
+  }
+}
+
 TEST_CASE("without its quirks LLM-Viewer's rules are ours") {
   LlmViewerQuirks none;
   for (const QuirkName& quirk : llm_viewer_quirks()) none.*quirk.field = false;

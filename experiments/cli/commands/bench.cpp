@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cell/model_pool.h"
+#include "experiments/cli/commands/bench.h"
 #include "experiments/cli/commands/commands.h"
-#include "experiments/runner/machine_watch.h"
 #include "experiments/study/plugins.h"
 #include "experiments/study/thread_options.h"
 #include "experiments/util/console.h"
@@ -32,10 +32,6 @@ std::vector<std::string> notes_of(const runner::MachineWatch& watch) {
   std::vector<std::string> notes = watch.notes_at_start();
   for (const std::string& note : watch.notes_at_end()) notes.push_back(note);
   return notes;
-}
-
-void show_notes(const runner::MachineWatch& watch) {
-  for (const std::string& note : notes_of(watch)) util::print_error("note: " + note + "\n");
 }
 
 nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
@@ -240,6 +236,10 @@ void add_bench_drafter(util::Command parent) {
 
 }  // namespace
 
+void show_notes(const runner::MachineWatch& watch) {
+  for (const std::string& note : notes_of(watch)) util::print_error("note: " + note + "\n");
+}
+
 void add_bench_command(util::Command app) {
   auto options = std::make_shared<BenchOptions>();
   util::Command command = app.add_command("bench", "Measure a part on its own");
@@ -259,6 +259,7 @@ void add_bench_command(util::Command app) {
   model.run([options] { bench(*options); });
   add_bench_verify(command);
   add_bench_drafter(command);
+  add_bench_machine(command);
 }
 
 }  // namespace foretell::cli::commands
