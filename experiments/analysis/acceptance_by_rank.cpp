@@ -27,7 +27,8 @@ RankCounts count_accepted_ranks(const study::Cell& cell, const cell::CellSetup& 
         proposals.begin();
     if (rank < ranks) ++counts.accepted[static_cast<std::size_t>(rank)];
   };
-  decoding::Decoder decoder(*setup.target, setup.method.front().view(), options);
+  const study::BuiltPipeline& pipeline = setup.method.front();
+  decoding::Decoder decoder(setup.target_of(pipeline), pipeline.view(), options);
   std::uint64_t id = 0;
   for (const workload::Conversation& conversation : setup.workload.conversations) {
     if (util::interrupted()) break;

@@ -260,7 +260,7 @@ void judge_timing(const study::Cell& cell, const cell::CellSetup& setup,
                   std::span<const results::GenerationRecord> records, results::Summary& summary) {
   // Costs of one sequence's rows are held against nothing but one sequence at a time.
   if (!setup.timed() || !setup.model || !setup.costs || cell.run.request_rate || cell.run.batch_size > 1 ||
-      cell.is_baseline)
+      cell.is_baseline || study::has_rules(cell.pipeline))
     return;
   const cost::RowCosts& costs = *setup.costs;
   const ScoreTimes times(cell, setup, costs);
@@ -280,7 +280,7 @@ CellPerformance performance_of(const study::Cell& cell, const cell::CellSetup& s
   if (!setup.timed() || !setup.model) return out;
   if (measured.judgement.unreliable())
     withhold_prediction(measured, out);
-  else if (setup.costs)
+  else if (setup.costs && !study::has_rules(cell.pipeline))  // the costs are the checkpoint's
     predict(cell, setup, records, measured, out);
   fold_work(cell, shapes_of(cell, setup), records, out);
   const bool counted = std::any_of(records.begin(), records.end(), [](const auto& r) { return r.joules.has_value(); });

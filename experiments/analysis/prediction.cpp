@@ -14,7 +14,7 @@ bool is_type(const ConfigValue& part, std::string_view name) {
 
 // A chain of fixed depth, drawn from the law that the target's is compared with.
 bool is_predictable(const study::Cell& cell, const cell::CellSetup& setup) {
-  return setup.model && !setup.draft_folder.empty() && is_type(cell.pipeline.drafter, "model") &&
+  return setup.model && !study::has_rules(cell.pipeline) && !setup.draft_folder.empty() && is_type(cell.pipeline.drafter, "model") &&
          cell.pipeline.tree.is_null() && !cell.pipeline.drafter.find("tree") &&
          is_type(cell.pipeline.policy, "fixed") && !cell.pipeline.policy.find("num_speculative_tokens") &&
          !Sampler(cell.sampling, setup.model->config().vocab_size).adjusts();

@@ -107,6 +107,15 @@ std::string interval_words(const metrics::Estimate& estimate) {
   return fmt::format("{} ({})", bounds, metrics::units_of(estimate));
 }
 
+nlohmann::ordered_json keeps_json(const study::Losslessness& keeps) {
+  return {{"target", keeps.towards_target}, {"checkpoint", keeps.towards_checkpoint}};
+}
+
+// Null where they are the checkpoint's.
+nlohmann::ordered_json rules_json(const study::PipelineSection& pipeline) {
+  return has_rules(pipeline) ? nlohmann::ordered_json(pipeline.target.to_flow()) : nullptr;
+}
+
 // Null where it was measured.
 nlohmann::ordered_json given_json(const study::PipelineSection& pipeline) {
   const auto given = given_acceptance(pipeline);
@@ -224,6 +233,8 @@ nlohmann::ordered_json summary_json(const study::Study& study, const CellResult&
           {"fold", to_json(fold)},
           {"tasks", to_json(result.summary, result.tasks)},
           {"lossless", result.lossless},
+          {"keeps_distribution_of", keeps_json(result.keeps)},
+          {"target_rules", rules_json(result.cell.pipeline)},
           {"divergence", counts_json(result.divergences)},
           {"performance", to_json(result.performance)},
           {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr}};
@@ -266,6 +277,15 @@ std::string inflation_note(const std::vector<CellResult>& results) {
   return fmt::format("{}", fmt::join(notes, ""));
 }
 
+std::string rules_note(const std::vector<CellResult>& results) {
+  std::string text;
+  for (const CellResult& result : results)
+    if (study::has_rules(result.cell.pipeline))
+      text += fmt::format("{}: the target is scored under {}: {}\n", result.cell.name,
+                          result.cell.pipeline.target.to_flow(), study::in_words(result.keeps));
+  return text;
+}
+
 std::string laws_note(const std::vector<CellResult>& results) {
   std::vector<std::string> notes;
   for (const CellResult& result : results)
@@ -302,6 +322,8 @@ nlohmann::ordered_json results_json(const study::Study& study, const std::vector
          {"given_acceptance", given_json(result.cell.pipeline)},
          {"prediction", to_json(result.prediction)},
          {"lossless", result.lossless},
+         {"keeps_distribution_of", keeps_json(result.keeps)},
+         {"target_rules", rules_json(result.cell.pipeline)},
          {"divergence", result.divergences ? to_json(*result.divergences) : nullptr},
          {"performance", to_json(result.performance)},
          {"speedup_by_costs", result.speedup_by_costs ? nlohmann::ordered_json(*result.speedup_by_costs) : nullptr},

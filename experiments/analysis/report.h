@@ -15,6 +15,7 @@
 #include "experiments/results/inflated_models.h"
 #include "experiments/results/result_files.h"
 #include "experiments/results/summary.h"
+#include "experiments/study/pipeline.h"
 #include "experiments/study/study.h"
 
 namespace foretell::analysis {
@@ -33,6 +34,7 @@ struct CellResult {
   std::vector<std::string> notes = {};          // sentences that stand below the table
   bool lossless =
       true;  // method and baseline both: at temperature 0 their tokens are the same, ties of the target aside
+  study::Losslessness keeps = {};               // whose distribution the method's output has
   std::optional<Divergences> divergences = {};  // where they are not, judged; none for cells that were not examined
 };
 
@@ -54,6 +56,8 @@ std::optional<Prediction> prediction_from(const std::optional<results::ResultJso
 std::string divergence_note(const std::vector<CellResult>& results);
 // A sentence for each inflated model; empty if there is none.
 std::string inflation_note(const std::vector<CellResult>& results);
+// A sentence for each cell whose target is scored under rules of its own; empty if there is none.
+std::string rules_note(const std::vector<CellResult>& results);
 // What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.
 std::string laws_note(const std::vector<CellResult>& results);
 nlohmann::ordered_json results_json(const study::Study& study, const std::vector<CellResult>& results);

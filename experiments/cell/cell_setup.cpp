@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "experiments/cell/ruled_pipeline.h"
 #include "experiments/util/paths.h"
 #include "framework/core/error.h"
 #include "framework/core/processors.h"
@@ -151,8 +152,9 @@ Request sample_request(const study::Cell& cell) {
 
 study::BuiltPipeline fitting_pipeline(const study::PipelineSection& section, const BuildContext& context,
                                       const study::Cell& cell, const Target& target) {
-  study::BuiltPipeline pipeline = study::build_pipeline(section, context);
-  if (const auto why = misfit(target, pipeline.view(), cell.sampling)) fail("cell '{}': {}", cell.name, *why);
+  study::BuiltPipeline pipeline = build_ruled_pipeline(section, context);
+  if (const auto why = misfit(pipeline.target ? *pipeline.target : target, pipeline.view(), cell.sampling))
+    fail("cell '{}': {}", cell.name, *why);
   pipeline.drafter->check(sample_request(cell));
   return pipeline;
 }
@@ -286,14 +288,25 @@ bool takes_answer(const study::Cell& cell) {
   return cell.baseline && cell.sampling.greedy() && !given_acceptance(cell.pipeline).empty();
 }
 
-std::vector<int> check_cells(const study::Study& study, ModelPool& pool) {
-  std::vector<int> prompts;
+study::Losslessness CellSetup::lossless(const study::Cell& cell) const {
+  return study::losslessness(cell.pipeline, method.front().row_independent);
+}
+
+bool CellSetup::like_baseline(const study::Cell& cell) const {
+  const bool baseline_is =
+      !cell.baseline ||
+      study::losslessness(*cell.baseline, baseline.empty() || baseline.front().row_independent).towards_target;
+  return lossless(cell).towards_target && baseline_is && (!cell.baseline || same_rules(cell.pipeline, *cell.baseline));
+}
+
+std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool) {
+  std::vector<CheckedCell> checked;
   for (const study::Cell& cell : study.cells) {
     const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
-    prompts.push_back(static_cast<int>(setup.workload.conversations.size()));
+    checked.push_back({static_cast<int>(setup.workload.conversations.size()), setup.lossless(cell)});
     pool.forget_unused();
   }
-  return prompts;
+  return checked;
 }
 
 std::vector<ParameterDoc> replay_parameters() {

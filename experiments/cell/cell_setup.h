@@ -50,6 +50,12 @@ struct CellSetup {
 
   bool timed() const { return !recording && !laws; }
   results::InflatedModels inflated() const;
+  // What a pipeline decodes: the cell's target, or that under its own rules.
+  Target& target_of(const study::BuiltPipeline& pipeline) const { return pipeline.target ? *pipeline.target : *target; }
+  // Of the cell's method.
+  study::Losslessness lossless(const study::Cell& cell) const;
+  // Whether method and baseline have the same output distribution, as far as they claim it.
+  bool like_baseline(const study::Cell& cell) const;
 };
 
 // Costs: what a strategy that plans with the cost of n rows is given. A check does not run anything, so it does not
@@ -67,8 +73,11 @@ CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& stud
 // acceptance.
 bool takes_answer(const study::Cell& cell);
 
-// The number of conversations of each cell.
-std::vector<int> check_cells(const study::Study& study, ModelPool& pool);
+struct CheckedCell {
+  int conversations = 0;
+  study::Losslessness lossless = {};
+};
+std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool);
 
 // The parameters of {type: replay}, for `foretell list`.
 std::vector<ParameterDoc> replay_parameters();

@@ -105,6 +105,11 @@ ReportJson differences_json(const ReportCell& cell) {
   return out;
 }
 
+ReportJson keeps_json(const ReportCell& cell) {
+  if (!cell.keeps) return nullptr;
+  return {{"target", cell.keeps->towards_target}, {"checkpoint", cell.keeps->towards_checkpoint}};
+}
+
 ReportJson cell_json(const ReportCell& cell) {
   auto tasks = ReportJson::object();
   for (const TaskNumbers& task : cell.tasks) tasks[task.task] = task_json(task);
@@ -118,6 +123,8 @@ ReportJson cell_json(const ReportCell& cell) {
                     {"settings", facts_json(cell.settings)},
                     {"started", text_or_null(cell.started)},
                     {"lossless", cell.lossless ? ReportJson(*cell.lossless) : ReportJson(nullptr)},
+                    {"keeps_distribution_of", keeps_json(cell)},
+                    {"target_rules", text_or_null(cell.target_rules)},
                     {"differences", differences_json(cell)},
                     {"reason", text_or_null(cell.reason)},
                     {"energy_source", text_or_null(cell.energy_source)},

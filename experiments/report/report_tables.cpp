@@ -269,6 +269,10 @@ std::vector<std::string> notes(const StudyFolder& study) {
     if (shown > kNamed) line += fmt::format(" And {} more.", shown - kNamed);
     out.push_back(line);
   }
+  for (const ReportCell& cell : study.cells)
+    if (!cell.target_rules.empty())
+      out.push_back(fmt::format("Rules of the target, {}: {}: {}.", cell.name, cell.target_rules,
+                                study::in_words(cell.keeps.value_or(study::Losslessness{}))));
   std::set<std::string> inflated;
   for (const ReportCell& cell : study.cells)
     for (const auto& [who, from] : cell.inflated)

@@ -168,6 +168,9 @@ void read_summary(const results::ResultJson& file, const std::optional<results::
   cell.state = summary.boolean_or("complete", false) ? CellState::Complete : CellState::Incomplete;
   cell.timed = summary.boolean_or("timed", true);
   if (const auto given = summary.find("given_acceptance")) cell.given = joined(given->raw(), ", ");
+  if (const auto keeps = summary.find("keeps_distribution_of"))
+    cell.keeps = study::Losslessness{keeps->boolean_or("target", true), keeps->boolean_or("checkpoint", true)};
+  cell.target_rules = summary.string_or("target_rules", "");
   if (summary.find("lossless")) cell.lossless = summary.boolean_or("lossless", true);
   if (const auto inflated = summary.find("inflated_from"))
     for (const auto& [who, from] : inflated->entries()) cell.inflated.emplace_back(who, from.string());

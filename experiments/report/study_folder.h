@@ -17,6 +17,7 @@
 
 #include "experiments/results/record_reader.h"
 #include "experiments/results/result_files.h"
+#include "experiments/study/pipeline.h"
 
 namespace foretell::report {
 
@@ -60,6 +61,8 @@ struct ReportCell {
   std::vector<std::optional<double>> values = {};  // one for each of cell_measures()
   std::string reason = {}, energy_source = {};
   std::optional<bool> lossless = {};                              // none in older folders
+  std::optional<study::Losslessness> keeps = {};                  // likewise
+  std::string target_rules = {};                                  // of scoring; empty: the checkpoint's
   std::optional<std::vector<ReportDifference>> differences = {};  // none where a cell was not examined
   Facts inflated = {};                                            // target, draft -> what it was
   Facts machine = {};  // processor, threads, versions: what must be equal for times to be compared

@@ -49,10 +49,10 @@ ArmRunner::ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup&
       knows_answer_(arm == results::Arm::Method && cell::takes_answer(cell)) {}
 
 std::vector<results::GenerationRecord> ArmRunner::run(const Batch& batch, int repeat) {
-  return decode(batch, repeat, pipelines_[has_state_ ? static_cast<std::size_t>(repeat) : 0].view());
+  return decode(batch, repeat, pipelines_[has_state_ ? static_cast<std::size_t>(repeat) : 0]);
 }
 
-void ArmRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back().view()); }
+void ArmRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back()); }
 
 void ArmRunner::catch_up(const Batch& batch, std::span<const results::GenerationRecord> records) {
   std::map<std::string, int> conversation_of;
@@ -75,7 +75,9 @@ void ArmRunner::catch_up(const Batch& batch, std::span<const results::Generation
     });
     for (const auto& [repeat, requests] : by_repeat) {
       const auto context = setup_.model ? std::optional(setup_.model->config().context) : std::nullopt;
-      if (has_state_) retell(*setup_.target, context, pipelines_[static_cast<std::size_t>(repeat)].view(), requests);
+      if (!has_state_) continue;
+      const study::BuiltPipeline& pipeline = pipelines_[static_cast<std::size_t>(repeat)];
+      retell(setup_.target_of(pipeline), context, pipeline.view(), requests);
     }
     for_each_of(arm_, turn, remember);
   }
@@ -123,7 +125,7 @@ Request ArmRunner::request(int index, int turn) const {
 }
 
 std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat,
-                                                         const decoding::Pipeline& pipeline) {
+                                                         const study::BuiltPipeline& pipeline) {
   std::vector<results::GenerationRecord> records;
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
   const measurement::ProcessorTime begin = measurement::read_processor_time();
@@ -147,13 +149,13 @@ std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int
   return records;
 }
 
-void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+void ArmRunner::closed_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
                             std::vector<results::GenerationRecord>& records) {
   for (int turn = 0; turn < most_turns(batch); ++turn) {
     const TurnOfBatch now = turn_of(batch, turn);
     workload::RoundClock clock;
     decoding::Decoder decoder(
-        *setup_.target, pipeline,
+        setup_.target_of(pipeline), pipeline.view(),
         {.max_batch = cell_.run.batch_size, .on_round = clock.listener(), .clock = setup_.clock.get()});
     const std::vector<Generation> generations = decoder.run(now.requests);
     const std::int64_t share = clock.now_ns() / static_cast<std::int64_t>(now.requests.size());
@@ -166,11 +168,11 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const decoding::Pipe
   }
 }
 
-void ArmRunner::open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+void ArmRunner::open_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
                           std::vector<results::GenerationRecord>& records) {
   workload::RoundClock clock;
   decoding::Decoder decoder(
-      *setup_.target, pipeline,
+      setup_.target_of(pipeline), pipeline.view(),
       {.max_batch = cell_.run.batch_size, .on_round = clock.listener(), .clock = setup_.clock.get()});
   const auto times = workload::poisson_arrivals(batch.last - batch.first, *cell_.run.request_rate,
                                                 static_cast<std::uint64_t>(cell_.run.seed));

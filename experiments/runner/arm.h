@@ -72,10 +72,10 @@ class ArmRunner {
   TurnOfBatch turn_of(const Batch& batch, int turn) const;
   Request request(int conversation, int turn) const;
 
-  std::vector<results::GenerationRecord> decode(const Batch& batch, int repeat, const decoding::Pipeline& pipeline);
-  void closed_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+  std::vector<results::GenerationRecord> decode(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline);
+  void closed_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
                    std::vector<results::GenerationRecord>& records);
-  void open_loop(const Batch& batch, int repeat, const decoding::Pipeline& pipeline,
+  void open_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
                  std::vector<results::GenerationRecord>& records);
   results::GenerationRecord record(const Request& request, int conversation, int turn, int repeat,
                                    const Generation& generation, workload::RequestTiming timing) const;

@@ -95,6 +95,10 @@ void check_recordable(const study::Study& study) {
     if (study::is_lossy(cell.pipeline))
       fail("--record laws: cell '{}' has the lossy verifier '{}'; its answers do not have the target's law", cell.name,
            Registry<Verifier>::instance().type_of(cell.pipeline.verifier));
+    if (study::has_rules(cell.pipeline))
+      fail_at(cell.pipeline.target.where(),
+              "--record laws: cell '{}' scores under rules of its own; what is recorded is the checkpoint's law",
+              cell.name);
     const SamplingOptions& s = cell.sampling;
     if (s.repetition_penalty != 1.0 || s.presence_penalty != 0.0 || !s.logit_bias.empty())
       fail("--record laws: cell '{}' has penalties or a logit bias, which cannot be replayed", cell.name);

@@ -402,7 +402,8 @@ class GroupRunner {
                              ? analysis::performance_from(member.store.summary()->view().find("performance"), overall)
                              : analysis::performance_of(cell, setup, records, overall);
     add_laws(member, records, result);
-    result.lossless = !study::is_lossy(cell.pipeline) && !(cell.baseline && study::is_lossy(*cell.baseline));
+    result.lossless = setup.like_baseline(cell);
+    result.keeps = setup.lossless(cell);
     if (complete)
       result.divergences = member.was_finished ? analysis::divergences_from(member.store.divergence())
                                                : divergences_of(cell, setup, records);
@@ -436,8 +437,8 @@ class GroupRunner {
   // Where a lossless cell's tokens are not its baseline's. Nothing where they need not be, or where the user ended it.
   std::optional<analysis::Divergences> divergences_of(const study::Cell& cell, const cell::CellSetup& setup,
                                                       const Records& records) {
-    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || study::is_lossy(cell.pipeline) ||
-        study::is_lossy(*cell.baseline))
+    if (!setup.model || !cell.baseline || !cell.sampling.greedy() || !setup.like_baseline(cell) ||
+        study::has_rules(cell.pipeline))  // ties are looked for in the checkpoint's logits
       return std::nullopt;
     const cell::RunPrompts prompts(setup, records);
     const auto count = [this, &cell, done = 0]() mutable {

@@ -32,7 +32,7 @@ struct StudySections {
     p.add("description", description, "free text");
     p.add("include", include, "a study, or a list of them, that this one is built on");
     p.add("model", model, "target and draft models", {.required = true});
-    p.add("pipeline", pipeline, "drafter, verifier, policy, tree");
+    p.add("pipeline", pipeline, "rules of the target, drafter, verifier, policy, tree");
     p.add("sampling", sampling, "from logits to a law");
     p.add("workload", workload, "the prompts", {.required = true});
     p.add("run", run, "seed, repeats, warm-up, threads, batch size");
@@ -140,6 +140,7 @@ PipelineSection read_pipeline(const ConfigValue& document) {
 
 // With nothing to verify and nothing to plan, verifier and policy do nothing: plain decoding is one thing.
 bool same_pipeline(const PipelineSection& a, const PipelineSection& b) {
+  if (!same_rules(a, b)) return false;
   if (drafts_nothing(a) && drafts_nothing(b)) return true;
   return same_value(a.drafter, b.drafter) && same_value(a.verifier, b.verifier) && same_value(a.policy, b.policy) &&
          same_value(a.tree, b.tree);
@@ -180,6 +181,7 @@ std::string group_of(const Cell& cell, const ConfigValue& baseline) {
     if (entry.key != "pipeline") shared.set(entry.key, entry.value);
   std::string key;
   const PipelineSection* pipeline = cell.baseline ? &*cell.baseline : cell.is_baseline ? &cell.pipeline : nullptr;
+  if (pipeline && has_rules(*pipeline)) shared.set("target rules", pipeline->target);
   if (pipeline && drafts_nothing(*pipeline))
     shared.set_path("model.draft", {});
   else if (pipeline)
@@ -239,6 +241,8 @@ void ModelSection::declare(Parameters& p) {
 PipelineSection::PipelineSection() : drafter(typed("none")), verifier(typed("rejection")), policy(typed("fixed")) {}
 
 void PipelineSection::declare(Parameters& p) {
+  p.add("target", target,
+        "rules under which the target scores: {router, attention, layers, int8}; ~: the checkpoint's");
   p.add("drafter", drafter, "who proposes; see `foretell list drafters`");
   p.add("verifier", verifier, "who decides; see `foretell list verifiers`");
   p.add("policy", policy, "how much is drafted; see `foretell list policies`");
@@ -255,7 +259,8 @@ void RunSection::declare(Parameters& p) {
   p.add("batch_size", batch_size, "sequences that are decoded at once",
         {.min = 1, .max = 4096, .aliases = {"max_num_seqs"}});
   p.add("quality", quality,
-        "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy",
+        "answers beside the target's greedy text, and their perplexity; auto: where a cell of the study is lossy "
+        "towards the checkpoint",
         {.choices = {"auto", "always", "never"}});
   p.add("noise_gate", noise_gate,
         "prompts whose threads waited a larger share of their time than this for processors that others had are timed "
@@ -281,7 +286,7 @@ void RunSection::declare(Parameters& p) {
 }
 
 std::string full_path(const std::string& dotted) {
-  static const std::set<std::string> parts = {"drafter", "verifier", "policy", "tree"};
+  static const std::set<std::string> parts = {"target", "drafter", "verifier", "policy", "tree"};
   return parts.count(dotted.substr(0, dotted.find('.'))) ? "pipeline." + dotted : dotted;
 }
 
@@ -319,8 +324,8 @@ Study load_study(const std::filesystem::path& file, const std::vector<std::strin
     study.cells.push_back(std::move(cell));
   }
   // All cells of a table or none: a lossy one is to be compared with the others.
-  const bool lossy =
-      std::any_of(study.cells.begin(), study.cells.end(), [](const Cell& cell) { return is_lossy(cell.pipeline); });
+  const bool lossy = std::any_of(study.cells.begin(), study.cells.end(),
+                                 [](const Cell& cell) { return !losslessness(cell.pipeline).towards_checkpoint; });
   for (Cell& cell : study.cells)
     cell.measures_quality = cell.run.quality == "always" || (cell.run.quality == "auto" && lossy);
   return study;

@@ -50,6 +50,29 @@ bool is_lossy(const PipelineSection& section) {
   return entry != registry.entries().end() && !entry->second.info.lossless.value_or(true);
 }
 
+bool has_rules(const PipelineSection& section) {
+  const auto is_rule = [](const ConfigValue::Entry& entry) {
+    return !entry.value.is_null() && !(entry.value.is_scalar() && entry.value.text() == "false");
+  };
+  const ConfigValue& rules = section.target;
+  return !rules.is_null() && (!rules.is_map() || std::any_of(rules.entries().begin(), rules.entries().end(), is_rule));
+}
+
+bool same_rules(const PipelineSection& a, const PipelineSection& b) {
+  return has_rules(a) == has_rules(b) && (!has_rules(a) || same_value(a.target, b.target));
+}
+
+Losslessness losslessness(const PipelineSection& section, bool row_independent) {
+  const bool target = !is_lossy(section) && row_independent;
+  return {target, target && !has_rules(section)};
+}
+
+std::string in_words(const Losslessness& lossless) {
+  if (lossless.towards_checkpoint) return "lossless";
+  return lossless.towards_target ? "lossless towards the target's rules, lossy towards the checkpoint"
+                                 : "lossy towards the target's rules and the checkpoint";
+}
+
 bool drafts_nothing(const PipelineSection& section) {
   const ConfigValue* type = section.drafter.is_scalar() ? &section.drafter : section.drafter.find("type");
   return type && type->is_scalar() && type->text() == "none";

@@ -9,6 +9,7 @@
 //   description: optional free text
 //   model:    {target: models/tiny, draft: models/tiny-draft, dtype: bf16, device: cpu}
 //   pipeline: {drafter: {type: model}, verifier: {type: rejection}, policy: {type: fixed}, tree: {type: ...}}
+//                                             # target: {router: ...}: under which rules the target is scored
 //   sampling: {temperature: 0.0}
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
@@ -21,8 +22,8 @@
 //
 // Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A
 // path is looked for in the current folder first, then beside the study; "${NAME}" in it is the environment variable
-// NAME. In dotted paths drafter, verifier, policy and tree stand for pipeline.drafter and so on. An override wins over
-// the sweep; a swept path that is overridden is no longer swept. Overrides may name swept paths too: `--set
+// NAME. In dotted paths target, drafter, verifier, policy and tree stand for pipeline.drafter and so on. An override
+// wins over the sweep; a swept path that is overridden is no longer swept. Overrides may name swept paths too: `--set
 // 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or sweep.zip. and so on in front.
 #pragma once
 
@@ -46,6 +47,7 @@ struct ModelSection {
 };
 
 struct PipelineSection {
+  ConfigValue target;                           // rules of scoring; null: the checkpoint's
   ConfigValue drafter, verifier, policy, tree;  // tree: null unless there is one
   PipelineSection();
   void declare(Parameters& p);

@@ -1,6 +1,7 @@
 #include "framework/api/plugin_guards.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -8,6 +9,7 @@
 #include "framework/api/contract.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
+#include "framework/api/router.h"
 #include "framework/api/verifier.h"
 #include "framework/core/plugin_call.h"
 #include "framework/core/text.h"
@@ -240,6 +242,50 @@ class GuardedAttentionPolicy final : public AttentionPolicy {
   Guarded<AttentionPolicy> inner_;
 };
 
+void check_routing(const RouterRows& rows, const RouterContext& context, const Routing& routing) {
+  FORETELL_CONTRACT(routing.per_row >= 0 && routing.per_row <= context.rule.experts,
+                    "route() gave {} for a row, the layer has {}", counted(routing.per_row, "entry", "entries"),
+                    counted(context.rule.experts, "expert"));
+  const auto per_row = static_cast<std::size_t>(routing.per_row);
+  const std::size_t count = static_cast<std::size_t>(rows.rows) * per_row;
+  FORETELL_CONTRACT(routing.experts.size() == count && routing.weights.size() == count,
+                    "route() returned {} and {} for {} with {} each", counted(routing.experts.size(), "expert"),
+                    counted(routing.weights.size(), "weight"), counted(rows.rows, "row"), routing.per_row);
+  for (std::size_t i = 0; i < count; ++i) {
+    const int expert = routing.experts[i];
+    FORETELL_CONTRACT(expert >= -1 && expert < context.rule.experts, "route() returned expert {}, the layer has {}",
+                      expert, counted(context.rule.experts, "expert"));
+    FORETELL_CONTRACT(expert < 0 || std::isfinite(routing.weights[i]), "route() returned the weight {} for expert {}",
+                      routing.weights[i], expert);
+    const auto first = routing.experts.begin() + static_cast<std::ptrdiff_t>(i - i % per_row);
+    const auto here = routing.experts.begin() + static_cast<std::ptrdiff_t>(i);
+    FORETELL_CONTRACT(expert < 0 || std::find(first, here, expert) == here, "route() sent row {} to expert {} twice",
+                      i / per_row, expert);
+  }
+}
+
+class GuardedRouter final : public Router {
+ public:
+  GuardedRouter(const PluginStrategy& who, std::unique_ptr<Router> router) : inner_(who, std::move(router)) {}
+
+  Routing route(const RouterRows& rows, const RouterContext& context) const override {
+    return inner_.call("route()", [&](Router& r) {
+      Routing routing = r.route(rows, context);
+      check_routing(rows, context, routing);
+      return routing;
+    });
+  }
+  bool row_independent() const override {
+    return inner_.call("row_independent()", [](Router& r) { return r.row_independent(); });
+  }
+  std::optional<std::string> refuses(const ExpertRule& rule) const override {
+    return inner_.call("refuses()", [&](Router& r) { return r.refuses(rule); });
+  }
+
+ private:
+  Guarded<Router> inner_;
+};
+
 }  // namespace
 
 void trust_distributions_of(const std::string& label) { trusted().insert(label); }
@@ -256,5 +302,6 @@ FORETELL_DEFINE_GUARD(Verifier)
 FORETELL_DEFINE_GUARD(DraftPolicy)
 FORETELL_DEFINE_GUARD(TreePolicy)
 FORETELL_DEFINE_GUARD(AttentionPolicy)
+FORETELL_DEFINE_GUARD(Router)
 
 }  // namespace foretell

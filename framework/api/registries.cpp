@@ -1,6 +1,7 @@
 #include "framework/api/attention_policy.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
+#include "framework/api/router.h"
 #include "framework/api/verifier.h"
 
 namespace foretell {
@@ -22,5 +23,6 @@ FORETELL_DEFINE_REGISTRY(Verifier, "verifier")
 FORETELL_DEFINE_REGISTRY(DraftPolicy, "policy")
 FORETELL_DEFINE_REGISTRY(TreePolicy, "tree")
 FORETELL_DEFINE_REGISTRY(AttentionPolicy, "sparse attention")
+FORETELL_DEFINE_REGISTRY(Router, "router")
 
 }  // namespace foretell

@@ -47,7 +47,7 @@ class ModelTarget final : public Target {
              config.vocab_size);
     const int reach =
         static_cast<int>(std::min<std::int64_t>(std::int64_t{length} + request.max_new_tokens, config.context));
-    return std::make_unique<ModelTargetSession>(*model_, reach + rows, options_.prefill_chunk, wants);
+    return std::make_unique<ModelTargetSession>(*model_, reach + rows, options_.prefill_chunk, options_.rules, wants);
   }
 
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
@@ -60,7 +60,9 @@ class ModelTarget final : public Target {
     model::ForwardOptions options;
     options.taps = wants.taps;
     options.tap_final = wants.final_state;
-    const model::ForwardResult result = model_->forward(items, options);
+    options_.rules.apply(options);
+    const model::LanguageModel& scoring = options_.rules.int8 ? *options_.rules.int8 : *model_;
+    const model::ForwardResult result = scoring.forward(items, options);
 
     const auto logits = std::make_shared<HostLogits>(result.logits);
     std::vector<std::unique_ptr<Scores>> out;

@@ -23,8 +23,13 @@ at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
 }  // namespace
 
 ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
-                                       const HiddenRequest& wants)
-    : model_(model), cache_(model.make_cache(capacity)), wants_(wants), prefill_chunk_(prefill_chunk) {}
+                                       const model::ForwardRules& rules, const HiddenRequest& wants)
+    : model_(model),
+      cache_(model.make_cache(capacity)),
+      wants_(wants),
+      prefill_chunk_(prefill_chunk),
+      own_rules_(rules.own()),
+      attention_(rules.attention ? rules.attention->fresh() : nullptr) {}
 
 void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) {
   model::ForwardOptions options;
@@ -33,8 +38,8 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   while (!tokens.empty()) {
     const TokenSpan chunk =
         tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
-    const model::ForwardResult result =
-        model_.forward({chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None}, options);
+    const model::ForwardResult result = model_.forward(
+        {chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None, {attention_.get(), true}}, options);
     const model::HiddenStates hidden{result.taps, result.final_state};
     if (on_chunk) on_chunk({committed_, chunk, wants_.empty() ? nullptr : &hidden});
     committed_ += static_cast<int>(chunk.size());
@@ -68,7 +73,8 @@ void ModelTargetSession::take(const model::ForwardResult& result, int first_row)
   const auto count = static_cast<std::int64_t>(item_tokens_.size());
   FORETELL_CHECK(result.last_state.defined(), "the forward of {} provisional rows was not asked for their states",
                  count);
-  if (!result.own_rules || result.layers.first != 0) return;
+  // Under rules the target is scored otherwise than these rows were computed.
+  if (!own_rules_ || !result.own_rules || result.layers.first != 0) return;
   const int before = early_state_.defined() ? static_cast<int>(early_state_.size(0)) : 0;
   const std::size_t held = early_.size() - item_tokens_.size();
   for (std::size_t i = 0; i < item_tokens_.size(); ++i) {
@@ -165,8 +171,14 @@ void ModelTargetSession::begin_scoring(const DraftTree& draft) {
 
 model::ForwardItem ModelTargetSession::item() const {
   const model::TreeShape shape{row_parents_, 0};
-  if (resumed_ == 0) return {TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
+  if (resumed_ == 0) {
+    model::ForwardItem fresh{TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
+    fresh.attention.policy = attention_.get();
+    fresh.scored = true;
+    return fresh;
+  }
   model::ForwardItem item{early_state_, shape, cache_.get(), model::LogitRows::All};
+  item.scored = true;
   item.enters = row_enters_;
   item.tokens = row_tokens_;
   return item;
@@ -195,6 +207,7 @@ void ModelTargetSession::keep(std::span<const NodeId> accepted) {
   std::vector<int> rows{row_of_node_[kAnchor]};
   for (const NodeId node : accepted) rows.push_back(row_of_node_[node]);
   cache_->keep(committed_, rows);
+  if (attention_) attention_->keep(committed_, rows);
   committed_ += static_cast<int>(rows.size());
   forget_provisional();
 }

@@ -13,6 +13,7 @@
 
 #include "framework/api/target.h"
 #include "framework/decoding/target_view.h"
+#include "framework/model/forward_rules.h"
 #include "framework/model/hidden.h"
 #include "framework/model/language_model.h"
 
@@ -20,7 +21,9 @@ namespace foretell::decoding {
 
 class ModelTargetSession final : public TargetSession, public TargetView {
  public:
-  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const HiddenRequest& wants);
+  // Scored under `rules`.
+  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
+                     const model::ForwardRules& rules, const HiddenRequest& wants);
 
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override;
   void keep(std::span<const NodeId> accepted) override;
@@ -61,6 +64,8 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   std::unique_ptr<model::KvCache> cache_;
   HiddenRequest wants_;
   int prefill_chunk_;
+  bool own_rules_;                              // the target is scored under the checkpoint's
+  std::unique_ptr<AttentionPolicy> attention_;  // of its rules
   int committed_ = 0;
   bool lent_ = false;
 

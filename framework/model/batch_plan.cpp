@@ -248,6 +248,37 @@ std::vector<int> BatchPlan::rows_gone(int layer) const {
   return out;
 }
 
+namespace {
+
+void select_routed(const BatchPlan& all, std::span<const int> chosen, BatchPlan& out) {
+  std::vector<int> new_row(all.tokens.size(), -1);
+  for (std::size_t i = 0; i < chosen.size(); ++i) new_row[static_cast<std::size_t>(chosen[i])] = static_cast<int>(i);
+  for (const int row : chosen) {
+    const int parent = all.parents[static_cast<std::size_t>(row)];
+    out.tokens.push_back(all.tokens[static_cast<std::size_t>(row)]);
+    out.parents.push_back(parent < 0 ? -1 : new_row[static_cast<std::size_t>(parent)]);
+  }
+}
+
+// What routers may look at besides positions.
+void add_routed(const ForwardItem& item, const ItemPlan& rows, BatchPlan& plan) {
+  const auto* entered = std::get_if<TokenSpan>(&item.input);
+  const TokenSpan tokens = entered ? *entered : item.tokens;
+  FORETELL_CHECK(tokens.empty() || static_cast<int>(tokens.size()) == rows.rows, "{} tokens of {} rows", tokens.size(),
+                 rows.rows);
+  plan.tokens.insert(plan.tokens.end(), tokens.begin(), tokens.end());
+  plan.tokens.resize(static_cast<std::size_t>(rows.offset + rows.rows), Token{-1});
+  const auto* tree = std::get_if<TreeShape>(&item.shape);
+  for (int row = 0; row < rows.rows; ++row) {
+    const int node = row + (tree ? tree->cached_rows : 0);
+    const int before = tree ? tree->parents[static_cast<std::size_t>(node)] - tree->cached_rows : row - 1;
+    const bool here = before >= 0 && before < row && !std::holds_alternative<MaskedShape>(item.shape);
+    plan.parents.push_back(here ? rows.offset + before : -1);
+  }
+}
+
+}  // namespace
+
 BatchPlan BatchPlan::select(std::span<const int> chosen) const {
   BatchPlan out;
   out.rows = static_cast<int>(chosen.size());
@@ -269,7 +300,9 @@ BatchPlan BatchPlan::select(std::span<const int> chosen) const {
     part.attention = item.attention;
     part.below = item.below;
     part.drafted = item.drafted;
+    part.scored = item.scored;
   }
+  if (!tokens.empty()) select_routed(*this, chosen, out);
   if (!cosines.defined()) return out;
   const at::Tensor index =
       at::tensor(std::vector<std::int64_t>(chosen.begin(), chosen.end()), at::kLong).to(cosines.device());
@@ -292,6 +325,7 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
                    rows.start, rows.cache->capacity());
     for (const ItemPlan& other : plan.items) FORETELL_CHECK(other.cache != rows.cache, "two items share a cache");
     rows.attention = item.attention;
+    rows.scored = item.scored;
     rows.below = rows.start;
     if (const auto* tree = std::get_if<TreeShape>(&item.shape)) {
       rows.below -= tree->cached_rows;
@@ -303,6 +337,7 @@ BatchPlan plan_batch(std::span<const ForwardItem> batch, const PlanContext& cont
     plan.positions.insert(plan.positions.end(), planned.positions.begin() + planned.first_row, planned.positions.end());
     rows.seen = seen_rows(planned, rows, context.options);
     if (context.window > 0) rows.windowed = seen_in_window(planned, rows.seen, context.window);
+    if (context.routed) add_routed(item, rows, plan);
     plan.rows += rows.rows;
     plan.items.push_back(std::move(rows));
   }

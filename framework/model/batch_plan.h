@@ -33,6 +33,7 @@ struct ItemPlan {
   int below =
       0;  // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
   bool drafted = false;  // the rows are nodes of a tree
+  bool scored = false;   // as ForwardItem's
 
   int cache_row(int row) const { return cache_rows.empty() ? start + row : cache_rows[static_cast<std::size_t>(row)]; }
 };
@@ -43,6 +44,10 @@ struct BatchPlan {
   std::vector<int> positions;  // of all rows
   // By row, as ForwardItem's; empty where no row of the forward differs from the others.
   std::vector<int> enters, leaves;
+  // For routers, empty where none but the checkpoint's is asked: by row its token, -1 where it is not known, and the
+  // row that it follows, -1 where that is none of the forward's.
+  std::vector<Token> tokens;
+  std::vector<int> parents;
   at::Tensor
       cosines;  // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
@@ -71,6 +76,7 @@ struct PlanContext {
   double magnitude = 1;
   at::TensorOptions options;  // of the activations
   int window = 0;             // positions that windowed layers see; 0: there are no such layers
+  bool routed = false;        // a router may ask for tokens and parents
 };
 
 // An Error for a position beyond the context; an InternalError for a shape or a cache that does not fit.

@@ -10,6 +10,14 @@
 namespace foretell::model {
 namespace {
 
+class CheckpointRouter final : public Router {
+ public:
+  Routing route(const RouterRows& rows, const RouterContext& context) const override {
+    return route_by_rule(rows, context, context.rule);
+  }
+  bool row_independent() const override { return true; }
+};
+
 at::ScalarType sum_type(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
 std::vector<float> to_floats(const at::Tensor& values) {
@@ -44,8 +52,27 @@ std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, 
 
 }  // namespace
 
+ExpertRule expert_rule(const formats::MoeConfig& moe) {
+  return {.experts = moe.experts,
+          .experts_per_token = moe.experts_per_token,
+          .score = moe.score == formats::MoeConfig::Score::Softmax ? GateScore::Softmax : GateScore::Sigmoid,
+          .normalised = moe.normalised,
+          .scale = moe.scale,
+          .groups = moe.groups,
+          .groups_kept = moe.groups_kept};
+}
+
+const Router& checkpoint_router() {
+  static const CheckpointRouter kRouter;
+  return kRouter;
+}
+
 ExpertBlock::ExpertBlock(const formats::ModelConfig& config, int layer, ExpertWeights weights)
-    : moe_(config.moe), activation_(config.activation), layer_(layer), weights_(std::move(weights)) {
+    : moe_(config.moe),
+      rule_(expert_rule(config.moe)),
+      activation_(config.activation),
+      layer_(layer),
+      weights_(std::move(weights)) {
   gate_ = Linear(weights_.gate.to(sum_type(weights_.gate)), {});
   // Packed, a row's logits do not depend on the rows beside it.
   gate_.pack();
@@ -65,7 +92,9 @@ std::vector<float> ExpertBlock::logits_of(const at::Tensor& x) const {
 Routing ExpertBlock::routing_of(const at::Tensor& x, const ExpertContext& context) const {
   const std::vector<float> logits = logits_of(x);
   const Router& router = context.router ? *context.router : checkpoint_router();
-  return router.route({static_cast<int>(x.size(0)), logits, context.positions}, {layer_, moe_, selection_bias_});
+  return router.route(
+      {static_cast<int>(x.size(0)), logits, context.positions, context.tokens, context.parents, context.items},
+      {layer_, rule_, selection_bias_});
 }
 
 at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const {

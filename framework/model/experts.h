@@ -10,11 +10,16 @@
 
 #include <vector>
 
+#include "framework/api/router.h"
 #include "framework/formats/model_config.h"
 #include "framework/model/linear.h"
-#include "framework/model/router.h"
 
 namespace foretell::model {
+
+// The checkpoint's own rule of its experts, in the words of routers.
+ExpertRule expert_rule(const formats::MoeConfig& moe);
+// That rule as a router: what is used where no other one is given. Of equal scores the lower expert is chosen.
+const Router& checkpoint_router();
 
 struct Expert {
   Linear up = {};    // [2 * size, hidden], the gate first
@@ -34,7 +39,10 @@ struct ExpertWeights {
 struct ExpertContext {
   const Router* router = nullptr;  // null: the checkpoint's
   std::span<const int> positions = {};
-  int* touched = nullptr;  // receives how many distinct experts were used
+  std::span<const Token> tokens = {};      // what RouterRows has, of routers that are not the checkpoint's
+  std::span<const int> parents = {};       // likewise
+  std::span<const RoutedItem> items = {};  // likewise
+  int* touched = nullptr;                  // receives how many distinct experts were used
 };
 
 class ExpertBlock {
@@ -54,6 +62,7 @@ class ExpertBlock {
   void add_shared(const at::Tensor& x, at::Tensor& sum) const;
 
   formats::MoeConfig moe_;
+  ExpertRule rule_;
   Activation activation_;
   int layer_;
   ExpertWeights weights_;

@@ -25,12 +25,12 @@
 #include <vector>
 
 #include "framework/api/attention_policy.h"
+#include "framework/api/router.h"
 #include "framework/core/types.h"
 #include "framework/formats/model_config.h"
 #include "framework/model/kv_cache.h"
 #include "framework/model/layers.h"
 #include "framework/model/model_parts.h"
-#include "framework/model/router.h"
 
 namespace foretell::model {
 
@@ -79,6 +79,7 @@ struct ForwardItem {
   // By row how many of the model's layers it has behind it when it leaves; empty: all of the forward's.
   std::span<const int> leaves = {};
   TokenSpan tokens = {};  // beside states: of all rows
+  bool scored = false;    // what RoutedItem::scored says
 };
 
 struct ForwardOptions {

@@ -39,6 +39,12 @@ std::optional<std::vector<std::int64_t>> logit_rows(std::span<const ForwardItem>
   return rows;
 }
 
+std::vector<RoutedItem> routed_items(const BatchPlan& plan) {
+  std::vector<RoutedItem> out;
+  for (const ItemPlan& item : plan.items) out.push_back({item.offset, item.rows, item.scored});
+  return out;
+}
+
 }  // namespace
 
 Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights)
@@ -127,9 +133,11 @@ at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPla
 }
 
 void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& options, ForwardResult& result) const {
-  ExpertContext experts{options.router, rows.plan().positions};
+  const BatchPlan& plan = rows.plan();
+  const std::vector<RoutedItem> items = options.router ? routed_items(plan) : std::vector<RoutedItem>{};
+  ExpertContext experts{options.router, plan.positions, plan.tokens, plan.parents, items};
   if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
-  if (rows.empty() || rows.plan().rows == 0) return;
+  if (rows.empty() || plan.rows == 0) return;
   const bool attention = !options.computed || options.computed->attention(layer);
   const bool mlp = !options.computed || options.computed->mlp(layer);
   if (attention && mlp) {
@@ -184,8 +192,8 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   FORETELL_CHECK(!batch.empty(), "a forward of no item");
   const LayerRange layers = options.layers.value_or(LayerRange{0, config_.num_layers});
   check_options(options, layers, config_.num_layers);
-  const BatchPlan plan =
-      plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_, config_.sliding_window});
+  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_,
+                                            config_.sliding_window, options.router != nullptr});
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
   result.layers = layers;

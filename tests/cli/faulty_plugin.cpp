@@ -12,6 +12,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/api/policy.h"
+#include "framework/api/router.h"
 #include "framework/api/verifier.h"
 
 namespace {
@@ -198,12 +199,31 @@ struct FaultyAttention final : AttentionPolicy {
   }
 };
 
+struct FaultyRouter final : Router {
+  using Options = NoOptions;
+  FaultyRouter(const Options&, const BuildContext&) {}
+  Routing route(const RouterRows& rows, const RouterContext& context) const override {
+    misbehave("router");
+    Routing routing{2, {}, {}};
+    for (int row = 0; row < rows.rows; ++row) {
+      routing.experts.insert(routing.experts.end(), {0, has("router:twice") ? 0 : 1});
+      routing.weights.insert(routing.weights.end(), {1.0F, has("router:weight") ? 0.0F / 0.0F : 0.5F});
+    }
+    if (has("router:range")) routing.experts.back() = context.rule.experts;
+    if (has("router:count")) routing.weights.pop_back();
+    if (has("router:per_row")) routing.per_row = -1;
+    return routing;
+  }
+  bool row_independent() const override { return true; }
+};
+
 FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts the token after the last one"});
 FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier",
                   {.summary = "accepts what the target would say", .lossless = true});
 FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leaves budgets as they are"});
 FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});
 FORETELL_REGISTER(AttentionPolicy, FaultyAttention, "faulty_attention", {.summary = "sees one row"});
+FORETELL_REGISTER(Router, FaultyRouter, "faulty_router", {.summary = "the first two experts"});
 
 const bool kLoaded = [] {
   if (has("library:throw")) throw 5;

@@ -51,6 +51,7 @@ ROOMS = {
     "policies/length": ("framework/core", "framework/formats", "framework/api", "framework/decoding/bases"),
     "policies/tree": ("framework/core", "framework/api", "framework/decoding/bases"),
     "policies/attention": ("framework/core", "framework/api"),
+    "policies/routing": ("framework/core", "framework/api"),
     "experiments/util": ALL,
     "experiments/study": ALL,
     "experiments/results": ALL,

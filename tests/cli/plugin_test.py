@@ -10,7 +10,7 @@ import subprocess
 import support
 from support import *
 
-KINDS = ("drafter", "verifier", "policy", "tree", "attention")
+KINDS = ("drafter", "verifier", "policy", "tree", "attention", "router")
 NAMES = {kind: f"my_{kind}" for kind in KINDS}
 STUDY = """study: plugged
 plugins: [%(plugins)s]
@@ -133,6 +133,15 @@ def main(folder):
         sparse = run_json(*generate, *plugins, "--drafter", "sparse_cache", "--set", "drafter.attention.type=my_attention",
                           "--set", "drafter.attention.window=2")
         check(sparse["token_ids"] == plain["token_ids"] and sparse["rounds"] < plain["rounds"], "generate --plugin: attention")
+        experts = os.path.join(folder, "experts")
+        run_ok("make-random", "--config", os.path.join(SOURCE, "configs/models/tiny-mixtral.json"), "--out", experts, "--seed", 3)
+        on_experts = ("generate", "--model", experts, *generate[3:], *plugins)
+        routed = run_json(*on_experts, "--set", "target.router.type=my_router")
+        drafted = run_json(*on_experts, "--set", "target.router.type=my_router", "--drafter", "prompt_lookup")
+        check(routed["token_ids"] == drafted["token_ids"] != run_json(*on_experts)["token_ids"], "generate --plugin: router, drafted or not")
+        refused("generate: a router of a model without experts", ["--set target.router.type", "no experts"], *generate, *plugins,
+                "--set", "target.router.type=my_router")
+        refused("generate: a parameter of a router", ["my_router", "shar", "share"], *on_experts, "--set", "target.router={type: my_router, shar: 1}")
         refused("generate: a parameter of an attention policy", ["my_attention", "widnow", "window"], *generate, *plugins, "--drafter", "sparse_cache",
                 "--set", "drafter.attention={type: my_attention, widnow: 2}")
         refused("generate: a parameter of a plug-in", ["my_drafter", "num_specultive_tokens", "num_speculative_tokens"], *generate, *plugins,
@@ -183,6 +192,12 @@ def main(folder):
         refused("certify --attention: no such policy", ["--attention: unknown", "my_atention", "my_attention"], *attention, "--attention", "{type: my_atention}")
         refused("certify --attention: no such name", ["h3o", "h2o"], *attention, "--attention", "h3o")
         refused("certify --attention: a drafter without", ["prompt_lookup", "sparse_cache"], *attention, "--attention", "h2o", "--drafter", "prompt_lookup")
+        router = ("certify", "--plugin", libraries["router"], "--json", "--router")
+        rows = json.loads(run_ok(*router, "my_router"))
+        check([(row["router"], row["verdict"], row["row_independent"]) for row in rows] == [("my_router", "lossless", True)], "certify --router: of a plug-in")
+        check(json.loads(run_ok(*router, "{type: my_router, share: 0.9}"))[0]["exercised"]["rejected"] > 0, "certify --router: with parameters")
+        refused("certify --router: no such router", ["my_ruoter", "my_router"], *router, "my_ruoter")
+        refused("certify --router: with a drafter", ["alone"], *router, "my_router", "--drafter", "model")
         out = run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "model")
         check("it judges chosen tokens only" in out, "certify --plugin: what the verifier refuses")
 

@@ -7,8 +7,8 @@
 #include <cmath>
 
 #include "framework/core/error.h"
+#include "framework/model/experts.h"
 #include "framework/model/load_model.h"
-#include "framework/model/router.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -30,7 +30,7 @@ MoeConfig softmax_experts(int experts, int per_token, bool normalised) {
 }
 
 Routing route_one(const MoeConfig& moe, const std::vector<float>& logits, const std::vector<float>& bias = {}) {
-  return checkpoint_router().route({1, logits, {}}, {0, moe, bias});
+  return checkpoint_router().route({1, logits}, {0, expert_rule(moe), bias});
 }
 
 TEST_CASE("experts are chosen by their softmax, the lower one of equals") {
@@ -100,7 +100,7 @@ class OneExpert final : public Router {
  public:
   explicit OneExpert(int expert) : expert_(expert) {}
   Routing route(const RouterRows& rows, const RouterContext& context) const override {
-    CHECK(rows.logits.size() == static_cast<std::size_t>(rows.rows * context.moe.experts));
+    CHECK(rows.logits.size() == static_cast<std::size_t>(rows.rows * context.rule.experts));
     CHECK(rows.positions.size() == static_cast<std::size_t>(rows.rows));
     Routing routing{2, {}, {}};
     for (int row = 0; row < rows.rows; ++row) {

@@ -192,6 +192,33 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
                    Catch::Contains(rule));
 }
 
+TEST_CASE("a router that breaks its contract is named", "[plugin]") {
+  setup_of({});
+  const auto router = Registry<Router>::instance().make(ConfigValue::scalar("faulty_router"), {});
+  const auto message = [&](const char* name) -> std::string {
+    const Fault fault(name);
+    const std::vector<float> logits(8, 1.0F);
+    try {
+      router->route({2, logits}, {0, {.experts = 4, .experts_per_token = 2}, {}});
+    } catch (const PluginError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string who = "router 'faulty_router' of plug-in libfaulty.so ";
+  CHECK(message("none") == "");
+  CHECK(message("router:throw_int") == who + "threw int, which is no std::exception, in route()");
+  const std::pair<const char*, const char*> rules[] = {
+      {"router:range", "route() returned expert 4, the layer has 4 experts"},
+      {"router:twice", "route() sent row 0 to expert 0 twice"},
+      {"router:count", "route() returned 4 experts and 3 weights for 2 rows with 2 each"},
+      {"router:weight", "for expert 1"},
+      {"router:per_row", "route() gave -1 entries for a row, the layer has 4 experts"},
+  };
+  for (const auto& [fault, rule] : rules)
+    CHECK_THAT(message(fault), Catch::StartsWith(who + "broke its contract in route(): ") && Catch::Contains(rule));
+}
+
 TEST_CASE("a drafter of a plug-in is guarded inside of others, too", "[plugin]") {
   for (const char* drafter : {"{type: first_of, drafters: [faulty_drafter, {type: model}]}",
                               "{type: merged, drafters: [{type: model, draft_sample_method: top_k}, faulty_drafter]}",

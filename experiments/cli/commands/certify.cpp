@@ -6,6 +6,7 @@
 #include <set>
 
 #include "experiments/certify/certificate.h"
+#include "experiments/certify/routing.h"
 #include "experiments/cli/commands/commands.h"
 #include "experiments/study/plugins.h"
 #include "experiments/util/console.h"
@@ -21,6 +22,7 @@ namespace {
 
 struct CertifyOptions {
   certify::CertificateOptions settings;
+  std::optional<std::string> router;
   std::vector<std::string> plugins;
   bool json = false;
 };
@@ -212,7 +214,56 @@ std::set<std::string> certified_drafters(const std::vector<certify::CertificateR
   return passed;
 }
 
+nlohmann::ordered_json json_of(const certify::RouterRow& row) {
+  return {{"router", row.router},
+          {"row_independent", row.says_independent},
+          {"verdict", to_string(row.verdict)},
+          {"reason", row.reason.empty() ? nullptr : nlohmann::ordered_json(row.reason)},
+          {"rows", row.rows},
+          {"exercised", json_of(row.exercise)}};
+}
+
+void print_routers(const std::vector<certify::RouterRow>& rows) {
+  util::Table table({"<router", "<says of its rows", "<verdict", "rows", "drafted", "accepted", "rejected"});
+  std::string reasons;
+  for (const certify::RouterRow& row : rows) {
+    table.add({row.router, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
+               fmt::format("{}", row.rows), fmt::format("{}", row.exercise.drafted),
+               fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
+    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.router, row.reason);
+  }
+  util::print_out(table.to_string());
+  if (!reasons.empty()) util::print_out("\n" + reasons);
+  util::print_out(
+      "\n"
+      "rows: routed alone, with their sequence, and in a batch of three sequences with drafts\n"
+      "drafted, accepted, rejected: when a random mixture of experts decoded under the router\n"
+      "lossless: nothing depended on what a row was routed with, so a lossless verifier keeps the distribution of the "
+      "target under this\n"
+      "router; towards the checkpoint every other router is lossy. lossy: it says that rows depend on one another, and "
+      "it shows\n");
+}
+
+void run_certify_routers(const CertifyOptions& options) {
+  if (options.settings.attention || options.settings.drafter != "all" || options.settings.verifier != "all")
+    fail("--router: routers are certified alone, without --drafter, --verifier and --attention");
+  study::load_plugins(options.plugins);
+  const std::vector<certify::RouterRow> rows = certify::certify_routers(*options.router);
+  auto json = nlohmann::ordered_json::array();
+  for (const auto& row : rows) json.push_back(json_of(row));
+  options.json ? util::print_json(json) : print_routers(rows);
+  std::string failed;
+  for (const auto& row : rows)
+    if (row.verdict == certify::Ruling::Failed ||
+        (row.verdict == certify::Ruling::NotExercised && row.says_independent))
+      failed += fmt::format("{} {}: {}\n", to_string(row.verdict), row.router, row.reason);
+  if (failed.empty()) return;
+  util::print_error(failed);
+  throw util::NegativeResult();
+}
+
 void run_certify(const CertifyOptions& options) {
+  if (options.router) return run_certify_routers(options);
   const std::string& drafter = options.settings.drafter;
   if (options.settings.attention && drafter != "all" && drafter != "sparse_cache")
     fail("--attention: '{}' has no attention policy; 'sparse_cache' has", printable(drafter));
@@ -255,6 +306,9 @@ void add_certify_command(util::Command app) {
   command.add("--attention", options->settings.attention,
               "an attention policy, with the drafter sparse_cache: a name, or {type: NAME, ...} with its parameters",
               {.type = "POLICY"});
+  command.add("--router", options->router,
+              "a router alone, on a random mixture of experts: a name, 'all', or {type: NAME, ...} with its parameters",
+              {.type = "ROUTER"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--full", options->settings.full,
                    "more toys, more branches and more draws: minutes instead of seconds");

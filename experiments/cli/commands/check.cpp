@@ -5,6 +5,7 @@
 #include "experiments/study/plugins.h"
 #include "experiments/study/thread_options.h"
 #include "experiments/util/console.h"
+#include "framework/core/printable.h"
 #include "framework/core/text.h"
 
 namespace foretell::cli::commands {
@@ -29,8 +30,14 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
   const study::Study study = study::load_study(file, overrides);
   const ScratchFolder scratch;
   cell::ModelPool pool(scratch.path());
-  cell::check_cells(study, pool);
+  const std::vector<cell::CheckedCell> checked = cell::check_cells(study, pool);
   util::print_out(fmt::format("ok: {}\n", counted(study.cells.size(), "cell")));
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    if (checked[i].lossless.towards_checkpoint) continue;
+    const study::Cell& cell = study.cells[i];
+    const std::string kept = has_rules(cell.pipeline) ? study::in_words(checked[i].lossless) : "lossy";
+    util::print_out(printable(fmt::format("note: cell '{}' is {}", cell.name, kept)) + "\n");
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "experiments/analysis/divergence_search.h"
 #include "experiments/cell/model_pool.h"
+#include "experiments/cell/ruled_pipeline.h"
 #include "experiments/cli/commands/commands.h"
 #include "experiments/runner/round_printer.h"
 #include "experiments/study/pipeline.h"
@@ -41,7 +42,7 @@ struct GenerateOptions {
 struct Sections {
   ConfigValue pipeline, sampling;
   void declare(Parameters& p) {
-    p.add("pipeline", pipeline, "drafter, verifier, policy, tree");
+    p.add("pipeline", pipeline, "rules of the target, drafter, verifier, policy, tree");
     p.add("sampling", sampling, "from logits to a law");
   }
 };
@@ -91,7 +92,7 @@ class Generator {
     const runner::RoundPrinter printer(tokenizer_);
     decoding::DecoderOptions decoder_options;
     decoder_options.on_round = [&](const decoding::RoundEvent& event) { show(event, printer); };
-    decoding::Decoder decoder(*target_, pipeline_.view(), decoder_options);
+    decoding::Decoder decoder(pipeline_.target ? *pipeline_.target : *target_, pipeline_.view(), decoder_options);
     const util::InterruptGuard guard;
     const Stopwatch watch;
     decoder.admit(request_);
@@ -124,7 +125,7 @@ class Generator {
       return pool_.row_costs(options_.model, options_.draft_model.value_or(""),
                              cell::load_options(options_.dtype, options_.device));
     };
-    pipeline_ = study::build_pipeline(pipeline, context);
+    pipeline_ = cell::build_ruled_pipeline(pipeline, context);
     speculates_ = !drafts_nothing(pipeline);
   }
 
@@ -165,7 +166,8 @@ class Generator {
   // such places are told.
   void look_for_ties(const Generation& generation) {
     const analysis::Precision precision = analysis::Precision::of(cell::number_type(options_.dtype, model_->config()));
-    if (!speculates_ || !request_.sampling.greedy() || precision.rounding < analysis::Precision::of("bf16").rounding)
+    if (!speculates_ || pipeline_.target || !request_.sampling.greedy() ||
+        precision.rounding < analysis::Precision::of("bf16").rounding)
       return;
     const Sampler sampler(request_.sampling, model_->config().vocab_size);
     near_ties_ = analysis::near_ties(*model_, {request_.prompt, generation.tokens}, sampler, precision);

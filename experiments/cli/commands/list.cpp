@@ -9,12 +9,14 @@
 #include "experiments/cell/cell_setup.h"
 #include "experiments/cell/made_models.h"
 #include "experiments/cli/commands/commands.h"
+#include "experiments/study/pipeline.h"
 #include "experiments/study/plugins.h"
 #include "experiments/util/console.h"
 #include "experiments/util/table.h"
 #include "experiments/workload/workload.h"
 #include "framework/api/attention_policy.h"
 #include "framework/api/policy.h"
+#include "framework/api/router.h"
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
@@ -28,6 +30,9 @@ struct Listed {
   StrategyInfo info;
   std::vector<ParameterDoc> parameters;
   std::string plugin = {};  // the file that it comes from; empty: built in
+  // Of what can be a rule of the target: whether a row's logits are the same alone, in a batch and in a draft. As it is
+  // with its defaults; none where it cannot be built with them.
+  std::optional<bool> row_independent = {};
 };
 
 struct Kind {
@@ -35,21 +40,34 @@ struct Kind {
 };
 
 // The first kStrategies are strategies, which a plug-in can add to.
-constexpr std::size_t kStrategies = 5;
-const std::array<Kind, 9> kKinds = {{{"drafters", "drafter"},
-                                     {"verifiers", "verifier"},
-                                     {"policies", "policy"},
-                                     {"trees", "tree"},
-                                     {"attention", "attention"},
-                                     {"models", "model"},
-                                     {"targets", "target"},
-                                     {"workloads", "workload"},
-                                     {"sections", "section"}}};
+constexpr std::size_t kStrategies = 6;
+const std::array<Kind, 10> kKinds = {{{"drafters", "drafter"},
+                                      {"verifiers", "verifier"},
+                                      {"policies", "policy"},
+                                      {"trees", "tree"},
+                                      {"attention", "attention"},
+                                      {"routers", "router"},
+                                      {"models", "model"},
+                                      {"targets", "target"},
+                                      {"workloads", "workload"},
+                                      {"sections", "section"}}};
 
 template <class Interface>
 void add_registered(const std::string& kind, std::vector<Listed>& out) {
   for (const auto& [name, entry] : Registry<Interface>::instance().entries())
     out.push_back({kind, name, entry.info, entry.parameters(), entry.plugin});
+}
+
+void add_routers(std::vector<Listed>& out) {
+  const auto first = static_cast<std::ptrdiff_t>(out.size());
+  add_registered<Router>("router", out);
+  std::for_each(out.begin() + first, out.end(), [](Listed& listed) {
+    try {
+      listed.row_independent =
+          Registry<Router>::instance().make(ConfigValue::scalar(listed.name), {})->row_independent();
+    } catch (const Error&) {  // it has no defaults, or needs a model
+    }
+  });
 }
 
 std::vector<Listed> everything() {
@@ -58,7 +76,10 @@ std::vector<Listed> everything() {
   add_registered<Verifier>("verifier", out);
   add_registered<DraftPolicy>("policy", out);
   add_registered<TreePolicy>("tree", out);
+  const std::size_t before = out.size();
   add_registered<AttentionPolicy>("attention", out);
+  for (std::size_t i = before; i < out.size(); ++i) out[i].row_independent = false;  // it chooses once a forward
+  add_routers(out);
   for (const formats::ModelFamily& family : formats::model_families())
     out.push_back({"model", family.name, {.summary = fmt::format("{}: {}", family.architecture, family.summary)}, {}});
   out.push_back({"target",
@@ -130,6 +151,12 @@ nlohmann::ordered_json taxonomy_json(const Taxonomy& taxonomy) {
           {"xia2024", text_or_null(taxonomy.xia2024)}};
 }
 
+// Whose distribution the output keeps where it is a rule of the target; null of all else.
+nlohmann::ordered_json target_rule_json(const Listed& listed) {
+  if (!listed.row_independent) return nullptr;
+  return {{"lossless_towards_target", *listed.row_independent}, {"lossless_towards_checkpoint", false}};
+}
+
 nlohmann::ordered_json to_json(const Listed& listed) {
   auto parameters = nlohmann::ordered_json::array();
   for (const ParameterDoc& p : listed.parameters)
@@ -145,6 +172,7 @@ nlohmann::ordered_json to_json(const Listed& listed) {
           {"paper", paper_json(listed.info.paper)},
           {"also_known_as", listed.info.also_known_as},
           {"taxonomy", taxonomy_json(listed.info.taxonomy)},
+          {"as_target_rule", target_rule_json(listed)},
           {"plugin", text_or_null(listed.plugin)},
           {"parameters", parameters}};
 }
@@ -157,6 +185,9 @@ std::string remarks(const Listed& listed) {
   std::vector<std::string> words;
   for (const std::string& state : states(listed.info)) words.push_back(in_words(state));
   if (listed.info.lossless) words.insert(words.begin(), *listed.info.lossless ? "lossless" : "lossy");
+  if (listed.row_independent)
+    words.push_back(fmt::format("as a rule of the target: {}",
+                                study::in_words(study::Losslessness{*listed.row_independent, false})));
   if (listed.info.given_acceptance) words.push_back("given acceptance");
   if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
   return words.empty() ? "" : fmt::format(" [{}]", fmt::join(words, ", "));
@@ -237,16 +268,20 @@ std::string parameters_cell(const std::vector<ParameterDoc>& parameters) {
   return fmt::format("{}", fmt::join(out, ", "));
 }
 
+std::string lossless_cell(const Listed& listed) {
+  if (listed.row_independent)
+    return *listed.row_independent ? "towards the target's rules" : "lossy as a target's rule";
+  const std::optional<bool>& lossless = listed.info.lossless;
+  return !lossless ? "" : *lossless ? "lossless" : "lossy";
+}
+
 std::string row(const Listed& listed) {
   const StrategyInfo& info = listed.info;
   std::vector<std::string> state;
   for (const std::string& word : states(info)) state.push_back(in_words(word));
   if (info.given_acceptance) state.push_back("given acceptance");
   return fmt::format("| `{}` | {} | {} | {} | {} | {} | {} | {} |\n", in_cell(listed.name), in_cell(info.summary),
-                     !info.lossless   ? ""
-                     : *info.lossless ? "lossless"
-                                      : "lossy",
-                     fmt::join(state, ", "), paper_cell(info.paper),
+                     lossless_cell(listed), fmt::join(state, ", "), paper_cell(info.paper),
                      in_cell(fmt::format("{}", fmt::join(info.also_known_as, ", "))), in_cell(in_words(info.taxonomy)),
                      parameters_cell(listed.parameters));
 }
@@ -286,11 +321,11 @@ void add_list_command(util::Command app) {
   };
   auto options = std::make_shared<Options>();
   util::Command command = app.add_command("list", "What there is to choose from, with all parameters");
-  command.add(
-      "what", options->what,
-      "drafters, verifiers, policies, trees, attention, models, targets, workloads or sections, or a name, also "
-      "one from a paper (MagicDec); all without it",
-      {.type = "WHAT"});
+  command.add("what", options->what,
+              "drafters, verifiers, policies, trees, attention, routers, models, targets, workloads or sections, or a "
+              "name, also "
+              "one from a paper (MagicDec); all without it",
+              {.type = "WHAT"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
   command.add_flag("--markdown", options->markdown, "strategies as the page docs/reference/strategies.md");

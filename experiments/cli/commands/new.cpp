@@ -8,6 +8,7 @@
 #include "experiments/util/console.h"
 #include "framework/api/attention_policy.h"
 #include "framework/api/policy.h"
+#include "framework/api/router.h"
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
@@ -72,6 +73,7 @@ void new_plugin(const NewOptions& options) {
   check_not_registered<DraftPolicy>("policy", options);
   check_not_registered<TreePolicy>("tree", options);
   check_not_registered<AttentionPolicy>("attention", options);
+  check_not_registered<Router>("router", options);
   const fs::path folder = options.folder.value_or(options.name);
   if (folder.empty()) fail("--dir: an empty name is no folder");
   const std::string prefix = installed_prefix();
@@ -90,7 +92,7 @@ void new_plugin(const NewOptions& options) {
 void add_new_command(util::Command app) {
   auto options = std::make_shared<NewOptions>();
   util::Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
-  command.add("kind", options->kind, "drafter, verifier, policy, tree or attention",
+  command.add("kind", options->kind, "drafter, verifier, policy, tree, attention or router",
               {.type = "KIND", .required = true, .choices = plugin_kinds()});
   command.add("name", options->name, "what studies call it", {.type = "NAME", .required = true});
   command.add("--dir", options->folder, "the folder, which must be new or empty; without it the name", {.type = "DIR"});

@@ -248,6 +248,60 @@ FORETELL_REGISTER(AttentionPolicy, %Name%Attention, "%name%", {.summary = "the n
 }  // namespace foretell
 )code";
 
+constexpr std::string_view kRouter =
+    R"code(// The best expert, and a second one if it scores nearly as high.
+//
+// What a router promises (framework/api/router.h):
+//  - It is const and may be shared by sequences; route() is asked once a layer for the rows of all sequences of a forward.
+//  - Of each row it gives `per_row` experts, distinct, or -1 for none, and how much each counts.
+//  - Where row_independent() is true, a row's experts depend on nothing but that row: its logits, position and token. Otherwise a draft cannot be
+//    verified without loss, and runs say so. `foretell certify --router` compares rows alone, in a batch and in a draft tree.
+//  - refuses() says before a run why it cannot be used with a checkpoint's experts.
+#include "framework/api/build_context.h"
+#include "framework/api/router.h"
+
+namespace foretell {
+namespace {
+
+class %Name%Router final : public Router {
+ public:
+  // Read from `router: {type: %name%, share: 0.5}`, and listed by `foretell list`.
+  struct Options {
+    double share = 0.5;
+    void declare(Parameters& p) { p.add("share", share, "of the best score that a second expert needs", {.min = 0, .max = 1}); }
+  };
+  %Name%Router(const Options& options, const BuildContext&) : options_(options) {}
+
+  Routing route(const RouterRows& rows, const RouterContext& context) const override {
+    Routing routing{.per_row = 2};
+    for (int row = 0; row < rows.rows; ++row) {
+      const std::vector<double> scores = gate_scores(rows.row(row, context.rule.experts), GateScore::Softmax);
+      const std::vector<int> best = best_experts(scores, 2);
+      const double first = scores[best[0]], second = scores[best[1]];
+      const bool both = second >= options_.share * first;
+      routing.experts.insert(routing.experts.end(), {best[0], both ? best[1] : -1});
+      const double sum = both ? first + second : first;
+      routing.weights.insert(routing.weights.end(), {static_cast<float>(first / sum), static_cast<float>(second / sum)});
+    }
+    return routing;
+  }
+  bool row_independent() const override { return true; }
+
+  std::optional<std::string> refuses(const ExpertRule& rule) const override {
+    if (rule.experts < 2) return "it needs two experts";
+    return std::nullopt;
+  }
+
+ private:
+  Options options_;
+};
+
+FORETELL_REGISTER(Router, %Name%Router, "%name%", {.summary = "the best expert, and a second one that is nearly as good"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
 constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
 project(foretell_%name% CXX)
 if(NOT CMAKE_BUILD_TYPE)
@@ -279,7 +333,7 @@ List it, with its parameters:
 foretell list %plural% --plugin build/lib%name%.so
 ```
 
-Run it (a study names it with `plugins: [build/lib%name%.so]`):
+Run it%with% (a study names it with `plugins: [build/lib%name%.so]`):
 
 ```sh
 foretell generate --plugin build/lib%name%.so --model DIR --prompt "one two one two one" %use% --show-rounds
@@ -306,14 +360,15 @@ struct PluginKind {
   std::string use, certified;  // arguments; `certified` is empty where there is nothing to certify
 };
 
-const std::array<PluginKind, 5>& kinds() {
-  static const std::array<PluginKind, 5> all = {
+const std::array<PluginKind, 6>& kinds() {
+  static const std::array<PluginKind, 6> all = {
       {{"drafter", "drafters", kDrafter, "--drafter %name%", "--drafter %name%"},
        {"verifier", "verifiers", kVerifier, "--drafter prompt_lookup --verifier %name%", "--verifier %name%"},
        {"policy", "policies", kPolicy, "--drafter prompt_lookup --set policy.type=%name%", ""},
        {"tree", "trees", kTree, "--draft-model DIR --set tree.type=%name%", ""},
        {"attention", "attention", kAttention, "--drafter sparse_cache --set drafter.attention.type=%name%",
-        "--attention '{type: %name%, window: 1}'"}}};
+        "--attention '{type: %name%, window: 1}'"},
+       {"router", "routers", kRouter, "--set target.router.type=%name%", "--router %name%"}}};
   return all;
 }
 
@@ -359,6 +414,7 @@ std::vector<TemplateFile> plugin_template(const std::string& kind, const std::st
     if (known.kind != kind) continue;
     const Replacements values = {
         {"%certify%", known.certified.empty() ? "" : std::string(kCertify)},
+        {"%with%", known.kind == "router" ? " on a mixture of experts" : ""},
         {"%use%", known.use},
         {"%certified%", known.certified},
         {"%A_kind%", known.kind == "attention" ? "An attention policy" : "A " + known.kind},

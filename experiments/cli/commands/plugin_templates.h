@@ -13,7 +13,7 @@ struct TemplateFile {
   std::string name, text;
 };
 
-// "drafter", "verifier", "policy", "tree", "attention": what a registry calls its kind.
+// "drafter", "verifier", "policy", "tree", "attention", "router": what a registry calls its kind.
 const std::vector<std::string>& plugin_kinds();
 
 // `prefix`: where Foretell is installed; empty if that is not known.

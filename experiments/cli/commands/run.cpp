@@ -70,6 +70,7 @@ void print_results(const study::Study& study, const std::vector<analysis::CellRe
       std::any_of(results.begin(), results.end(), [](const analysis::CellResult& r) { return !r.timed; });
   if (recorded) util::print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
   util::print_out(analysis::laws_note(results));
+  if (const std::string note = analysis::rules_note(results); !note.empty()) util::print_out("\n" + note);
   if (const std::string note = analysis::inflation_note(results); !note.empty()) util::print_out("\n" + note);
   util::print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n",
                               counted(results.size(), "cell"), folder.string(), util::shell_quoted(folder.string())));
@@ -131,7 +132,8 @@ void run_cells(const StudyRun& run, const Show& show) {
     results::refuse_link_out(results::cell_folder(results, study, cell), folder);
   analysis::Predictor predictor(study.overlap, study.file.parent_path(), pool);
   if (recording) runner::check_recordable(study);
-  const std::vector<int> prompts = cell::check_cells(study, pool);
+  std::vector<int> prompts;
+  for (const cell::CheckedCell& checked : cell::check_cells(study, pool)) prompts.push_back(checked.conversations);
   const results::StudyLock lock(folder);
   io::write_file(folder / "study.json", index.dump(2) + "\n");
   runner::StudyProgress progress;

@@ -1,0 +1,249 @@
+#include "experiments/certify/routing.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "framework/api/verifier.h"
+#include "framework/core/counter_normal.h"
+#include "framework/core/error.h"
+#include "framework/core/mix.h"
+#include "framework/core/plugin_call.h"
+#include "framework/core/registry_names.h"
+#include "framework/core/text.h"
+#include "framework/decoding/model_target.h"
+#include "framework/model/experts.h"
+#include "framework/model/load_model.h"
+#include "framework/model/make_random.h"
+
+namespace foretell::certify {
+namespace {
+
+constexpr int kVocab = 16, kSequences = 3, kTexts = 24;
+
+// Two kinds of experts: a router may be made for one of them.
+constexpr std::string_view kConfigs[] = {
+    R"({"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_size": 32, "intermediate_size": 24,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 16,
+        "max_position_embeddings": 256, "num_local_experts": 8, "num_experts_per_tok": 2, "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0, "torch_dtype": "float32"})",
+    R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 32,
+        "intermediate_size": 48, "moe_intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "vocab_size": 16, "max_position_embeddings": 256, "n_routed_experts": 8,
+        "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 4, "topk_group": 2, "norm_topk_prob": true,
+        "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "first_k_dense_replace": 1,
+        "q_lora_rank": null, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "torch_dtype": "float32"})"};
+
+class ScratchFolder {
+ public:
+  ScratchFolder()
+      : path_(std::filesystem::temp_directory_path() /
+              fmt::format("foretell-certify-{}-{}", ::getpid(), reinterpret_cast<std::uintptr_t>(this))) {
+    std::filesystem::create_directories(path_);
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::shared_ptr<const model::LanguageModel> random_experts(std::string_view config) {
+  const ScratchFolder scratch;
+  std::ofstream(scratch.path() / "given.json") << config;
+  model::make_random(scratch.path() / "given.json", scratch.path() / "model", 17);
+  return model::load_model(scratch.path() / "model");  // which keeps the files that it maps
+}
+
+// Rows as three sequences bring them: two drafts, a chain and a tree, and a part of a prompt.
+struct Rows {
+  std::vector<float> logits;
+  std::vector<int> positions;
+  std::vector<Token> tokens;
+  std::vector<int> parents{-1, 0, 1, 2, 3, -1, 5, 5, 6, 6, 7, -1, 11, 12, 13};
+  std::vector<RoutedItem> items;
+  int experts;
+
+  Rows(int experts, std::uint64_t seed) : experts(experts) {
+    items = {{0, 5, true}, {5, 6, true}, {11, 4, false}};
+    for (int row = 0; row < count(); ++row) {
+      for (int expert = 0; expert < experts; ++expert)
+        // Coarse, so that ties occur.
+        logits.push_back(std::round(4 * normal_at(seed, static_cast<std::uint64_t>(row * experts + expert))) / 2);
+      positions.push_back(20 + row);
+      tokens.push_back(static_cast<Token>(mix64(seed + static_cast<std::uint64_t>(row)) % kVocab));
+    }
+  }
+  int count() const { return items.back().first + items.back().rows; }
+
+  // Rows [first, first + rows) as one sequence's.
+  Routing route(const Router& router, const RouterContext& context, const RoutedItem& item, int first, int rows) const {
+    const auto from = static_cast<std::size_t>(first), size = static_cast<std::size_t>(rows);
+    RoutedItem own = item;
+    own.first = 0;
+    own.rows = rows;
+    std::vector<int> follows(parents.begin() + first, parents.begin() + first + rows);
+    for (int& row : follows) row = row < first ? -1 : row - first;
+    const auto part = [from, size](const auto& all) { return std::span(all).subspan(from, size); };
+    const auto width = static_cast<std::size_t>(experts);
+    return router.route({rows, std::span(logits).subspan(from * width, size * width), part(positions), part(tokens),
+                         follows, std::span(&own, 1)},
+                        context);
+  }
+};
+
+using RowExperts = std::map<int, float>;
+
+RowExperts experts_of(const Routing& routing, int row) {
+  RowExperts out;
+  for (int i = row * routing.per_row; i < (row + 1) * routing.per_row; ++i)
+    if (const int expert = routing.experts.at(static_cast<std::size_t>(i)); expert >= 0)
+      out[expert] = routing.weights.at(static_cast<std::size_t>(i));
+  return out;
+}
+
+std::string in_words(const RowExperts& experts) {
+  std::string out;
+  for (const auto& [expert, weight] : experts)
+    out += fmt::format("{}{}: {:.4g}", out.empty() ? "" : ", ", expert, weight);
+  return out.empty() ? "none" : out;
+}
+
+// How a row's experts depend on what is routed with it; none if they do not.
+Complaint routing_complaint(const Router& router, const RouterContext& context, RouterRow& found) {
+  for (int text = 0; text < kTexts; ++text) {
+    const Rows rows(context.rule.experts, 71 + static_cast<std::uint64_t>(text));
+    const Routing all =
+        router.route({rows.count(), rows.logits, rows.positions, rows.tokens, rows.parents, rows.items}, context);
+    const auto differs = [&](const Routing& part, int first, int count, const char* how) -> Complaint {
+      for (int row = 0; row < count; ++row) {
+        const RowExperts here = experts_of(part, row), there = experts_of(all, first + row);
+        if (here != there)
+          return fmt::format("row {} of {} rows goes to experts {{{}}} in a batch of {}, to {{{}}} {}", first + row,
+                             rows.count(), in_words(there), counted(kSequences, "sequence"), in_words(here), how);
+      }
+      return std::nullopt;
+    };
+    for (const RoutedItem& item : rows.items) {
+      if (auto why = differs(rows.route(router, context, item, item.first, item.rows), item.first, item.rows,
+                             "with its own sequence alone"))
+        return why;
+      for (int row = item.first; row < item.first + item.rows; ++row)
+        if (auto why = differs(rows.route(router, context, item, row, 1), row, 1, "alone")) return why;
+    }
+    found.rows += rows.count();
+  }
+  return std::nullopt;
+}
+
+std::vector<Request> requests() {
+  std::vector<Request> out;
+  for (int i = 0; i < kSequences; ++i) {
+    Request request{.id = static_cast<std::uint64_t>(i), .max_new_tokens = 48};
+    for (int t = 0; t < 9 + i; ++t)
+      request.prompt.push_back(static_cast<Token>(mix64(static_cast<std::uint64_t>(100 * i + t / 2)) % kVocab));
+    out.push_back(std::move(request));
+  }
+  return out;
+}
+
+std::vector<Tokens> decoded(const std::shared_ptr<const model::LanguageModel>& model,
+                            const std::shared_ptr<const Router>& router, const std::string& drafter, int batch,
+                            Exercise& exercise) {
+  BuildContext context{.vocab = kVocab, .target = model};
+  const MemberWatch watch;
+  const auto target = decoding::make_model_target(model, {.rules = {.router = router}});
+  const auto parse = [](const std::string& text) { return parse_yaml(text, "certify"); };
+  const auto drafts = Registry<Drafter>::instance().make(parse(drafter), context);
+  const auto verifier = Registry<Verifier>::instance().make(parse("rejection"), context);
+  const auto policy = Registry<DraftPolicy>::instance().make(parse("fixed"), context);
+  decoding::DecoderOptions options{.max_batch = batch};
+  options.on_round = [&](const decoding::RoundEvent& event) { watch.count(event, exercise); };
+  decoding::Decoder decoder(*target, {*drafts, *verifier, *policy}, options);
+  std::vector<Tokens> out;
+  for (const Generation& generation : decoder.run(requests())) out.push_back(generation.tokens);
+  return out;
+}
+
+// Where a model that is routed so says something else in a batch, or with a draft; none if it does not.
+Complaint decoding_complaint(const std::shared_ptr<const model::LanguageModel>& model,
+                             const std::shared_ptr<const Router>& router, RouterRow& found) {
+  Exercise plain;
+  const std::vector<Tokens> want = decoded(model, router, "none", 1, plain);
+  for (const char* drafter : {"none", "prompt_lookup", "token_recycling"})
+    for (const int batch : {1, kSequences}) {
+      const std::vector<Tokens> got = decoded(model, router, drafter, batch, found.exercise);
+      for (std::size_t i = 0; i < want.size(); ++i)
+        if (got[i] != want[i])
+          return fmt::format("decoding at batch {} with drafter '{}' differs from plain decoding alone at token {}",
+                             batch, drafter, std::ranges::mismatch(want[i], got[i]).in1 - want[i].begin());
+    }
+  return std::nullopt;
+}
+
+void rule(RouterRow& row, const Complaint& complaint) {
+  if (complaint) {
+    row.verdict = row.says_independent ? Ruling::Failed : Ruling::Lossy;
+    row.reason = row.says_independent ? "it says that rows are routed independently, but " + *complaint : *complaint;
+    return;
+  }
+  row.verdict = row.says_independent ? Ruling::Lossless : Ruling::NotExercised;
+  if (!row.says_independent) row.reason = "it says that rows depend on one another, and that did not show";
+  if (const std::string missing = row.exercise.missing(true); row.says_independent && !missing.empty()) {
+    row.verdict = Ruling::NotExercised;
+    row.reason = missing + " in the runs";
+  }
+}
+
+}  // namespace
+
+RouterRow certify_router(const std::string& name,
+                         const std::function<std::shared_ptr<const Router>(const BuildContext&)>& make) {
+  RouterRow row{.router = name};
+  try {
+    for (const std::string_view config : kConfigs) {
+      const auto model = random_experts(config);
+      const std::shared_ptr<const Router> router = make({.vocab = kVocab, .target = model});
+      row.says_independent = router->row_independent();
+      const ExpertRule experts = model::expert_rule(model->config().moe);
+      if (const auto why = router->refuses(experts)) {
+        row.reason = *why;
+        continue;
+      }
+      Complaint complaint = routing_complaint(*router, {1, experts, {}}, row);
+      if (!complaint) complaint = decoding_complaint(model, router, row);
+      rule(row, complaint);
+      return row;
+    }
+  } catch (const PluginError& error) {
+    row.verdict = Ruling::Failed;
+    row.reason = error.what();
+  }
+  return row;
+}
+
+std::vector<RouterRow> certify_routers(const std::string& router) {
+  const auto& registry = Registry<Router>::instance();
+  ConfigValue description = parse_yaml(router, "--router");
+  description.forget_lines();
+  const auto one = [&](const std::string& name, const ConfigValue& described) {
+    return certify_router(name, [&](const BuildContext& context) { return registry.make(described, context); });
+  };
+  if (!description.is_scalar()) {
+    registry.find(description);
+    return {one(registry.type_of(description), description)};
+  }
+  std::vector<RouterRow> all;
+  for (const std::string& name : names_of<Router>(router)) all.push_back(one(name, ConfigValue::scalar(name)));
+  return all;
+}
+
+}  // namespace foretell::certify

@@ -1,0 +1,100 @@
+#include "framework/model/forward_rules.h"
+
+#include "framework/api/build_context.h"
+#include "framework/core/error.h"
+#include "framework/core/text.h"
+#include "framework/model/experts.h"
+
+namespace foretell::model {
+namespace {
+
+struct LayerOptions {
+  std::vector<int> skip, skip_attention, skip_mlp;
+  void declare(Parameters& p) {
+    p.add("skip", skip, "layers that are left out, counted from 0");
+    p.add("skip_attention", skip_attention, "layers whose attention is left out");
+    p.add("skip_mlp", skip_mlp, "layers whose MLP or experts are left out");
+  }
+};
+
+std::optional<LayerSet> read_layers(const ConfigValue& description, const std::string& owner, int num_layers) {
+  if (description.is_null()) return std::nullopt;
+  LayerOptions options;
+  Parameters::read(description, owner + ", 'layers'", options);
+  LayerSet set = LayerSet::all(num_layers);
+  const auto leave_out = [&](const char* key, const std::vector<int>& layers, bool attention, bool mlp) {
+    for (const int layer : layers) {
+      if (layer < 0 || layer >= num_layers)
+        fail_at(description.find(key)->where(), "{}: {}: there is no layer {}; expected 0 to {}", owner, key, layer,
+                num_layers - 1);
+      if (attention) set.set_attention(layer, false);
+      if (mlp) set.set_mlp(layer, false);
+    }
+  };
+  leave_out("skip", options.skip, true, true);
+  leave_out("skip_attention", options.skip_attention, true, false);
+  leave_out("skip_mlp", options.skip_mlp, false, true);
+  if (set == LayerSet::all(num_layers)) return std::nullopt;
+  if (set.prefix_layers() == 0) fail_at(description.where(), "{}: layers: none would be left", owner);
+  return set;
+}
+
+std::shared_ptr<const Router> read_router(const ConfigValue& description, const std::string& owner,
+                                          const BuildContext& context) {
+  if (description.is_null()) return nullptr;
+  Registry<Router>::instance().find(description);  // before what the model lacks: the name may be misspelt
+  const formats::ModelConfig& config = context.target->config();
+  if (config.moe.experts == 0)
+    fail_at(description.where(), "{}: router: this model has no experts; expected a mixture of experts", owner);
+  std::shared_ptr<const Router> router = Registry<Router>::instance().make(description, context);
+  if (const auto why = router->refuses(expert_rule(config.moe)))
+    fail_at(description.where(), "{}: {} does not fit this model: {}", owner, router->label(), *why);
+  return router;
+}
+
+std::shared_ptr<const AttentionPolicy> read_attention(const ConfigValue& description, const std::string& owner,
+                                                      const BuildContext& context) {
+  if (description.is_null()) return nullptr;
+  std::shared_ptr<const AttentionPolicy> policy = Registry<AttentionPolicy>::instance().make(description, context);
+  if (const int window = context.target->config().sliding_window; window > 0)
+    fail_at(description.where(), "{}: the target sees a sliding window of {} already: expected a model without one",
+            owner, counted(window, "token"));
+  return policy;
+}
+
+}  // namespace
+
+void RuleOptions::declare(Parameters& p) {
+  p.add("router", router, "which experts a row goes through, as {type: top_k, k: 1}; ~: the checkpoint's rule");
+  p.add("attention", attention, "which rows of the cache are seen, as {type: streaming, window: 256}; ~: all");
+  p.add("layers", layers, "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}; ~: none");
+  p.add("int8", int8, "weights of 8 bits");
+  where = p.where();
+}
+
+ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context) {
+  const bool any = !options.router.is_null() || !options.attention.is_null() || !options.layers.is_null();
+  if (!any && !options.int8) return {};
+  if (!context.target) fail_at(options.where, "{}: rules need a model as target, not a recorded answer", owner);
+  ForwardRules rules;
+  rules.router = read_router(options.router, owner, context);
+  rules.attention = read_attention(options.attention, owner, context);
+  rules.layers = read_layers(options.layers, owner, context.target->config().num_layers);
+  if (options.int8) rules.int8 = context.target->quantised();
+  if (options.int8 && !rules.int8)
+    fail_at(options.where, "{}: this target has no form with weights of 8 bits: expected a model on the CPU", owner);
+  return rules;
+}
+
+ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context) {
+  RuleOptions options;
+  Parameters::read(rules, owner, options);
+  return make_rules(options, owner, context);
+}
+
+void ForwardRules::apply(ForwardOptions& options) const {
+  options.router = router.get();
+  if (layers) options.computed = layers;
+}
+
+}  // namespace foretell::model

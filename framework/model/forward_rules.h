@@ -1,0 +1,58 @@
+// Under which rules a model runs, where they are not the checkpoint's: one description for the target that is scored
+// (`pipeline.target`), for the drafter `self` and for certification.
+//
+//   router:    {type: top_k, k: 1}                         # of a mixture of experts
+//   attention: {type: streaming, window: 256}              # which rows of the cache are seen
+//   layers:    {skip_attention: [3, 5], skip_mlp: [4]}     # sublayers that are left out
+//   int8:      true                                        # weights of 8 bits
+//
+// Contract: constant and shared. What is null or false is the checkpoint's. read_rules() finds what the model lacks: a
+// router for a dense model, a layer that there is not; each is an Error at its place in the YAML.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "framework/api/attention_policy.h"
+#include "framework/api/router.h"
+#include "framework/core/parameters.h"
+#include "framework/model/language_model.h"
+#include "framework/model/layers.h"
+
+namespace foretell {
+struct BuildContext;
+}  // namespace foretell
+
+namespace foretell::model {
+
+struct ForwardRules {
+  std::shared_ptr<const Router> router = {};
+  std::shared_ptr<const AttentionPolicy> attention = {};  // fresh() for each sequence
+  std::optional<LayerSet> layers = {};                    // none: all
+  std::shared_ptr<const LanguageModel> int8 = {};         // the model with weights of 8 bits; none: its own weights
+
+  // Whether nothing is changed.
+  bool own() const { return !router && !attention && !layers && !int8; }
+  // Whether a row's logits are the same alone, in a batch and in a draft. An attention policy chooses once a forward,
+  // so that what a row sees depends on how many rows come with it.
+  bool row_independent() const { return !attention && (!router || router->row_independent()); }
+  // Of the forward's options what the rules say: router and layers.
+  void apply(ForwardOptions& options) const;
+};
+
+// The keys above, for options structs that have them among others.
+struct RuleOptions {
+  ConfigValue router, attention, layers;
+  bool int8 = false;
+  Location where = {};
+  void declare(Parameters& p);
+};
+
+// `owner` names who has them in messages ("drafter 'self'"). An Error where the target is a recorded answer and there
+// is a rule.
+ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context);
+// Of a mapping with these keys alone.
+ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context);
+
+}  // namespace foretell::model

@@ -1,0 +1,93 @@
+"""Rules of the target (`pipeline.target`): read, swept, refused, part of hash, manifest and report; both notions of lossless."""
+
+import json
+import os
+import re
+
+from support import *
+
+STUDY = """study: ruled
+model: {target: {type: random, config: %(config)s}}
+pipeline:
+  target: {router: {type: top_k, k: 1}}
+  drafter: {type: prompt_lookup}
+workload: {type: random_ids, count: 3, length: 24, max_new_tokens: 24, ignore_eos: true}
+run: {repeats: 1, warmup: 0}
+baseline: {pipeline.drafter: none, pipeline.target: {}}
+sweep: {pipeline.target.router.k: [1, 2]}
+"""
+CONFIGS = os.path.join(os.path.abspath(SOURCE), "configs/models")
+
+
+def main(folder):
+    study = os.path.join(folder, "study.yaml")
+    with open(study, "w", encoding="utf-8") as file:
+        file.write(STUDY % {"config": os.path.join(CONFIGS, "tiny-mixtral.json")})
+    dense = f"model.target={{type: random, config: {CONFIGS}/tiny-llama.json}}"
+
+    def mistakes():
+        for rules, words in (("rouer: top_k", ["unknown key", "did you mean 'router'?"]), ("router: topk", ["did you mean 'top_k'?"]),
+                             ("router: {type: top_k, k: 9}", ["router 'top_k' does not fit this model: k: 9 of 8 experts"]),
+                             ("router: {type: top_k, kk: 1}", ["'kk'", "did you mean 'k'?"]), ("attention: {type: strm}", ["unknown sparse attention"]),
+                             ("layers: {skip_mlp: [4]}", ["skip_mlp: there is no layer 4; expected 0 to 3"]), ("int8: 3", ["int8"])):
+            path = os.path.join(folder, "wrong.yaml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write((STUDY % {"config": os.path.join(CONFIGS, "tiny-mixtral.json")}).replace("router: {type: top_k, k: 1}", rules)
+                           .split("sweep:")[0])
+            done = run("check", path)
+            lines = done.stderr.strip().split("\n")
+            check(done.returncode == 2 and len(lines) == 1 and f"{path}:4: " in lines[0] and all(word in lines[0] for word in words),
+                  f"{{{rules}}} is one line with its place: {done.stderr.strip()[:200]}")
+        done = run("check", study, "--set", dense)
+        check(done.returncode == 2 and f"{study}:4: pipeline.target: router: this model has no experts" in done.stderr, "a router of a dense model")
+        done = run("run", study, "--record", "laws", "--out", folder)
+        check(done.returncode == 2 and "scores under rules of its own" in done.stderr, "--record laws under rules is refused")
+
+    def checked():
+        out = run_ok("check", study)
+        check(out.count("lossless towards the target's rules, lossy towards the checkpoint") == 2, "check names both notions of lossless")
+        out = run_ok("check", study, "--set", "sweep=~", "--set", "target={attention: {type: streaming, window: 4}}")
+        check("lossy towards the target's rules and the checkpoint" in out, "check: drafts under an attention policy are lossy towards both")
+        out = run_ok("check", study, "--set", "sweep=~", "--set", "target={attention: {type: streaming, window: 4}}", "--set", "drafter=none")
+        check("lossless towards the target's rules" in out, "check: without a draft they are not")
+        check("note:" not in run_ok("check", study, "--set", "sweep=~", "--set", "target={}"), "check: nothing to say without rules")
+
+    def runs():
+        out = os.path.join(folder, "results")
+        cells = run_json("run", study, "--out", out, "--json")["cells"]
+        keeps = [cell["keeps_distribution_of"] for cell in cells]
+        check(keeps == [{"target": True, "checkpoint": False}] * 2, "run: whose distribution a cell keeps")
+        one, two = (cell["tasks"]["overall"] for cell in cells)
+        check(two["same_as_baseline"] == 1 and one["same_as_baseline"] < 1, "k=2 is the checkpoint's own rule, k=1 is not")
+        check(one["same_as_greedy"] < 1 and two["same_as_greedy"] == 1, "quality: auto measures where the checkpoint's distribution is lost")
+        check(not cells[0]["lossless"] and cells[0]["divergence"] is None, "other rules than the baseline's: differences are no faults")
+        manifests = [json.load(open(os.path.join(cell["folder"], "manifest.json"), encoding="utf-8")) for cell in cells]
+        check([m["target_rules"] for m in manifests] == ["{router: {type: top_k, k: 1}}", "{router: {type: top_k, k: 2}}"], "manifest: the rules")
+        check(len({m["cell_hash"] for m in manifests}) == 2 and manifests[0]["keeps_distribution_of"] == keeps[0], "manifest: hash and claims")
+        run_ok("report", os.path.join(out, "ruled"))
+        check("Rules of the target, k=1: {router: {type: top_k, k: 1}}: lossless towards the target's rules" in
+              open(os.path.join(out, "ruled", "report.md"), encoding="utf-8").read(), "report: the rules of each cell")
+        same = run_json("run", study, "--out", os.path.join(folder, "same"), "--json", "--set", "baseline={pipeline.drafter: none}")["cells"]
+        check(all(cell["lossless"] and cell["tasks"]["overall"]["same_as_baseline"] == 1 for cell in same),
+              "a baseline under the same rules emits the same tokens")
+        forms = run_json("run", study, "--out", os.path.join(folder, "forms"), "--json", "--set", "drafter=none", "--set",
+                         "sweep={pipeline.target: [{}, {int8: true}, {layers: {skip_attention: [2]}}]}")["cells"]
+        check([cell["keeps_distribution_of"]["checkpoint"] for cell in forms] == [True, False, False], "pipeline.target is swept as a whole")
+
+    def generates():
+        model = os.path.join(folder, "model")
+        run_ok("make-random", "--config", os.path.join(CONFIGS, "tiny-mixtral.json"), "--out", model)
+        ids = ("generate", "--model", model, "--ids", "5 6 7 5 6 7 5 6", "--max-new-tokens", 24, "--ignore-eos", "--json")
+        plain = run_json(*ids)["token_ids"]
+        for rules in ("{router: {type: top_k, k: 1}}", "{layers: {skip: [1]}}", "{int8: true}"):
+            ruled = run_json(*ids, "--set", f"target={rules}")["token_ids"]
+            drafted = run_json(*ids, "--set", f"target={rules}", "--drafter", "prompt_lookup")["token_ids"]
+            check(plain != ruled == drafted, f"generate under {rules}: lossless towards the rules")
+
+    for test in (mistakes, checked, runs, generates):
+        case(test)
+
+
+with temporary_folder() as temporary:
+    main(temporary)
+finish()

@@ -1,0 +1,146 @@
+// Rules of a forward as YAML, and a target that is scored under them.
+#include <ATen/core/Tensor.h>
+
+#include "framework/api/build_context.h"
+#include "framework/api/verifier.h"
+#include "framework/core/error.h"
+#include "framework/decoding/decoder.h"
+#include "framework/decoding/model_target.h"
+#include "framework/model/forward_rules.h"
+#include "tests/model/helpers.h"
+#include "tests/support/catch.h"
+#include "tests/support/data.h"
+
+namespace foretell::testing {
+namespace {
+
+struct Models {
+  TemporaryFolder dense_folder, sparse_folder;
+  std::shared_ptr<const LanguageModel> dense = load_model(make_model(dense_folder.path(), small_config("llama"), 51));
+  std::shared_ptr<const LanguageModel> sparse =
+      load_model(make_model(sparse_folder.path(), small_config("mixtral"), 52));
+};
+
+ForwardRules rules(const std::string& yaml, const std::shared_ptr<const LanguageModel>& model) {
+  return read_rules(parse_yaml(yaml, "study.yaml"), "pipeline.target", {.vocab = 97, .target = model});
+}
+
+std::string mistake(const std::string& yaml, const std::shared_ptr<const LanguageModel>& model) {
+  try {
+    rules(yaml, model);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+std::vector<Request> requests() {
+  std::mt19937 random(53);
+  std::vector<Request> out;
+  for (int i = 0; i < 3; ++i)
+    out.push_back(
+        {.id = static_cast<std::uint64_t>(i), .prompt = random_tokens(6 + i, 97, random), .max_new_tokens = 20});
+  return out;
+}
+
+std::vector<Tokens> decoded(const std::shared_ptr<const LanguageModel>& model, const ForwardRules& rules,
+                            const std::string& drafter, int batch) {
+  const BuildContext context{.vocab = 97, .target = model};
+  const auto target = make_model_target(model, {.prefill_chunk = 4, .rules = rules});
+  const auto drafts = Registry<Drafter>::instance().make(parse_yaml(drafter, "drafter"), context);
+  const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);
+  const auto policy = Registry<DraftPolicy>::instance().make(ConfigValue::scalar("fixed"), context);
+  Decoder decoder(*target, {*drafts, *verifier, *policy}, {.max_batch = batch});
+  std::vector<Tokens> out;
+  for (const Generation& generation : decoder.run(requests())) out.push_back(generation.tokens);
+  return out;
+}
+
+// Token by token: the prompt but its last token as the checkpoint reads it, everything behind under the rules.
+Tokens by_hand(const LanguageModel& model, const ForwardRules& rules, const Request& request) {
+  const auto cache = model.make_cache(64);
+  const auto attention = rules.attention ? rules.attention->fresh() : nullptr;
+  Tokens text = request.prompt, out;
+  model.forward(ForwardItem{TokenSpan(text).first(text.size() - 1), ChainShape{}, cache.get(), LogitRows::None,
+                            ItemAttention{attention.get(), true}});
+  ForwardOptions options;
+  rules.apply(options);
+  const LanguageModel& scoring = rules.int8 ? *rules.int8 : model;
+  while (static_cast<int>(out.size()) < request.max_new_tokens) {
+    const ForwardItem item{TokenSpan(text).last(1), ChainShape{}, cache.get(), LogitRows::All,
+                           ItemAttention{attention.get(), false}};
+    const Token next = best_token(scoring.forward(item, options).logits[0]);
+    out.push_back(next);
+    text.push_back(next);
+  }
+  return out;
+}
+
+TEST_CASE("a target under rules decodes what its rules say, drafted or not, alone or in a batch") {
+  const Models models;
+  const std::pair<std::string, std::shared_ptr<const LanguageModel>> cases[] = {
+      {"{layers: {skip_attention: [1], skip_mlp: [2]}}", models.dense},
+      {"{layers: {skip: [1]}}", models.sparse},
+      {"{int8: true}", models.dense},
+      {"{router: {type: top_k, k: 1}}", models.sparse},
+      {"{router: {type: top_k, k: 3, renormalise: false}, layers: {skip_attention: [0]}}", models.sparse},
+  };
+  for (const auto& [yaml, model] : cases) {
+    INFO(yaml);
+    const ForwardRules under = rules(yaml, model);
+    CHECK_FALSE(under.own());
+    CHECK(under.row_independent());
+    std::vector<Tokens> want;
+    for (const Request& request : requests()) want.push_back(by_hand(*model, under, request));
+    CHECK(want != decoded(model, {}, "none", 1));
+    for (const char* drafter : {"none", "prompt_lookup", "{type: token_recycling, top_k: 2}", "quantised_self"})
+      for (const int batch : {1, 3}) {
+        INFO(drafter << " " << batch);
+        CHECK(decoded(model, under, drafter, batch) == want);
+      }
+  }
+}
+
+TEST_CASE("under an attention policy plain decoding sees what the policy leaves, and drafts lose it") {
+  const Models models;
+  for (const char* yaml : {"{attention: {type: streaming, sinks: 1, window: 3}}",
+                           "{attention: {type: h2o, heavy_hitters: 2, window: 2}}"}) {
+    INFO(yaml);
+    const ForwardRules under = rules(yaml, models.dense);
+    CHECK_FALSE(under.row_independent());
+    std::vector<Tokens> want;
+    for (const Request& request : requests()) want.push_back(by_hand(*models.dense, under, request));
+    CHECK(want != decoded(models.dense, {}, "none", 1));
+    for (const int batch : {1, 3}) CHECK(decoded(models.dense, under, "none", batch) == want);
+  }
+}
+
+TEST_CASE("rules that change nothing are the checkpoint's") {
+  const Models models;
+  for (const char* yaml : {"~", "{}", "{int8: false}", "{router: ~, layers: ~}", "{layers: {skip: []}}"})
+    CHECK(rules(yaml, models.dense).own());
+  CHECK(decoded(models.sparse, rules("{router: top_k}", models.sparse), "none", 3) ==
+        decoded(models.sparse, {}, "none", 3));
+}
+
+TEST_CASE("a rule that the model lacks is one line at its place") {
+  const Models models;
+  CHECK(mistake("router: top_k", models.dense) ==
+        "study.yaml:1: pipeline.target: router: this model has no experts; expected a mixture of experts");
+  CHECK(mistake("int8: false\nrouter: {type: top_k, k: 6}", models.sparse) ==
+        "study.yaml:2: pipeline.target: router 'top_k' does not fit this model: k: 6 of 5 experts");
+  CHECK_THAT(mistake("router: topk", models.sparse), Catch::Contains("did you mean 'top_k'?"));
+  CHECK(mistake("layers:\n  skip_mlp: [0, 3]", models.dense) ==
+        "study.yaml:2: pipeline.target: skip_mlp: there is no layer 3; expected 0 to 2");
+  CHECK_THAT(mistake("layers: {skip: [-1]}", models.dense), Catch::Contains("there is no layer -1"));
+  CHECK_THAT(mistake("layers: {skip: [0, 1, 2]}", models.dense), Catch::Contains("none would be left"));
+  CHECK_THAT(mistake("layers: {first: 2}", models.dense), Catch::Contains("unknown key") && Catch::Contains("first"));
+  CHECK_THAT(mistake("attentoin: h2o", models.dense), Catch::Contains("did you mean 'attention'?"));
+  CHECK_THAT(mistake("attention: h3o", models.dense), Catch::Contains("did you mean 'h2o'?"));
+  CHECK_THAT(mistake("fast", models.dense), Catch::Contains("study.yaml:1"));
+  CHECK_THAT(mistake("int8: true", nullptr), Catch::Contains("a model as target, not a recorded answer"));
+  CHECK(mistake("int8: false", nullptr).empty());
+}
+
+}  // namespace
+}  // namespace foretell::testing
