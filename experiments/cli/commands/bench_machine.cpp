@@ -27,7 +27,7 @@ std::string way_text(const measurement::ReadWay& way) {
   return counted(way.streams, "stream") + (way.ahead > 0 ? fmt::format(", {} B ahead", way.ahead) : "");
 }
 
-std::string size_text(std::size_t bytes) {
+std::string working_set_text(std::size_t bytes) {
   return bytes >= std::size_t{1} << 20 ? fmt::format("{} MiB", bytes >> 20) : fmt::format("{} KiB", bytes >> 10);
 }
 
@@ -53,8 +53,8 @@ nlohmann::ordered_json to_json(const measurement::BenchMachineReport& report) {
 void print_report(const measurement::BenchMachineReport& report) {
   util::Table reads({"threads", "working set", "GB/s", "<read as"});
   for (const measurement::ReadBandwidth& read : report.reads)
-    reads.add({std::to_string(read.threads), size_text(read.bytes), fmt::format("{:.1f}", read.bytes_per_second / 1e9),
-               way_text(read.way)});
+    reads.add({std::to_string(read.threads), working_set_text(read.bytes),
+               fmt::format("{:.1f}", read.bytes_per_second / 1e9), way_text(read.way)});
   util::print_out(reads.to_string());
   util::print_out(report.large_pages ? "in large pages, where the system had them\n\n" : "without large pages\n\n");
   const auto rate = [](const std::optional<double>& value) {
@@ -70,7 +70,7 @@ void print_report(const measurement::BenchMachineReport& report) {
 }
 
 // The day and the processor, for the file's `source`.
-std::string source_of(const measurement::BenchMachineReport& report) {
+std::string machine_source(const measurement::BenchMachineReport& report) {
   const std::time_t now = std::time(nullptr);
   std::tm utc{};
   ::gmtime_r(&now, &utc);
@@ -84,8 +84,8 @@ void bench_machine(MachineOptions& options) {
   const runner::MachineWatch watch(at::get_num_threads());
   const measurement::BenchMachineReport report = measurement::bench_machine(options.bench);
   if (options.out)
-    io::write_file(*options.out,
-                   cost::operators::hardware_yaml(measurement::hardware_of(report, options.name, source_of(report))));
+    io::write_file(*options.out, cost::operators::hardware_yaml(
+                                     measurement::hardware_of(report, options.name, machine_source(report))));
   if (options.json)
     util::print_json(to_json(report), 2);
   else

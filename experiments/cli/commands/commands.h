@@ -22,6 +22,7 @@ void add_merge_command(util::Command app);
 void add_new_command(util::Command app);
 void add_overlap_command(util::Command app);
 void add_plot_command(util::Command app);
+void add_predict_command(util::Command app);
 void add_report_command(util::Command app);
 void add_roofline_command(util::Command app);
 void add_table_command(util::Command app);

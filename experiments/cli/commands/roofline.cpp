@@ -10,7 +10,7 @@
 namespace foretell::cli::commands {
 namespace {
 
-struct Options {
+struct RooflineCommand {
   std::string model, hardware, devices = "configs/hardware", rules = "foretell";
   analysis::RooflineOptions roofline;
   std::optional<int> cache_bits;
@@ -44,7 +44,7 @@ std::vector<int> tree_of(const std::string& text, int rows) {
   return tree;
 }
 
-nlohmann::ordered_json described(const Options& options) {
+nlohmann::ordered_json described_command(const RooflineCommand& options) {
   const analysis::RooflineOptions& of = options.roofline;
   nlohmann::ordered_json json{{"model", options.model},
                               {"hardware", options.hardware},
@@ -62,7 +62,7 @@ nlohmann::ordered_json described(const Options& options) {
   return json;
 }
 
-void show(Options& options) {
+void show_roofline(RooflineCommand& options) {
   analysis::RooflineOptions& of = options.roofline;
   of.llm_viewer = options.rules == "llm-viewer";
   of.precision.cache = options.cache_bits.value_or(of.precision.activations);
@@ -72,7 +72,7 @@ void show(Options& options) {
   const auto hardware = cost::operators::load_hardware(options.hardware, options.devices);
   const auto roofline = analysis::roofline_of(analysis::load_described_model(options.model), hardware, of);
   if (!options.json) return util::print_out(analysis::to_text(roofline, hardware, of));
-  nlohmann::ordered_json json = described(options);
+  nlohmann::ordered_json json = described_command(options);
   json.update(analysis::to_json(roofline));
   util::print_json(json, 2);
 }
@@ -80,7 +80,7 @@ void show(Options& options) {
 }  // namespace
 
 void add_roofline_command(util::Command app) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RooflineCommand>();
   analysis::RooflineOptions& of = options->roofline;
   util::Command command =
       app.add_command("roofline", "What a prompt and a step should cost on a device, operator by operator");
@@ -112,7 +112,7 @@ void add_roofline_command(util::Command app) {
   command.add("--without", options->without, "one of LLM-Viewer's rules below, or all of them", {.type = "NAME"});
   command.add_flag("--json", options->json, "as one JSON object with LLM-Viewer's field names");
   command.footer(quirks_text);
-  command.run([options] { show(*options); });
+  command.run([options] { show_roofline(*options); });
 }
 
 }  // namespace foretell::cli::commands

@@ -83,35 +83,60 @@ class Builder {
         act_(bytes_of(precision.activations)),
         wide_(bytes_of(wide_bits(precision))) {}
 
-  ForwardOperators build() {
-    const int layers = std::min(shape_.layers.value_or(config_.num_layers), config_.num_layers);
+  ForwardOperators forward() {
+    if (shape_.first_layer == 0) embedding();
+    transformer_layers(shape_.first_layer, end_layer());
+    head();
+    return priced();
+  }
+
+  // A head that is a layer of its own: the next token's embedding and the hidden state are joined, pass a layer such as
+  // the model's last one, and the model's head.
+  ForwardOperators drafting_layer() {
     embedding();
-    // Layers differ in their window and in whether their MLP is one of experts.
+    linear("join", 2 * hidden_, hidden_, tokens_);
+    transformer_layers(config_.num_layers - 1, config_.num_layers);
+    head();
+    return priced();
+  }
+
+  // Heads of one token each: a residual block on the hidden state, and a matrix to the vocabulary of its own.
+  ForwardOperators medusa_heads(int heads) {
+    layers_ = heads;
+    linear("medusa_block", hidden_, hidden_, tokens_, true);
+    elementwise("medusa_act", (kActivationOperations + 1) * tokens_ * hidden_, 2 * tokens_ * hidden_,
+                tokens_ * hidden_);
+    vocabulary_matrix("medusa_head", tokens_);
+    return priced();
+  }
+
+ private:
+  int end_layer() const { return shape_.layers.value_or(config_.num_layers); }
+
+  // Layers differ in their window and in whether their MLP is one of experts.
+  void transformer_layers(int begin, int end) {
     std::map<bool, int> windowed, sparse;
-    for (int layer = 0; layer < layers; ++layer) {
+    for (int layer = begin; layer < end; ++layer) {
       ++windowed[config_.is_windowed(layer)];
       ++sparse[config_.is_sparse(layer)];
     }
-    layers_ = layers;
+    layers_ = end - begin;
     attention_inputs();
     for (const auto& [has_window, count] : windowed) {
       layers_ = count;
-      attention(has_window);
+      attention(has_window, windowed.size() > 1);
     }
-    layers_ = layers;
+    layers_ = end - begin;
     attention_output();
     for (const auto& [has_experts, count] : sparse) {
       layers_ = count;
       has_experts ? experts() : mlp("", config_.intermediate_size);
     }
-    layers_ = layers;
+    layers_ = end - begin;
     addition("mlp_add");
     layers_ = 1;
-    head();
-    return priced();
   }
 
- private:
   // Elements that are loaded and stored, with operations; the weights are `weights` numbers that are not quantised.
   OperatorWork& elementwise(const std::string& name, double operations, double loaded, double stored,
                             double weights = 0) {
@@ -226,17 +251,16 @@ class Builder {
             .value_size = static_cast<double>(config_.value_dim())};
   }
 
-  void attention(bool has_window) {
+  // `mixed`: layers of both kinds are passed.
+  void attention(bool has_window, bool mixed) {
     // Wider than any context: everything is seen.
     const double window = has_window ? config_.sliding_window : shape_.context + shape_.row_count();
-    const std::string suffix = has_window && layers_ < total_layers() ? ".window" : "";
+    const std::string suffix = has_window && mixed ? ".window" : "";
     if (config_.latent)
       latent_attention(suffix, window, *config_.latent);
     else
       head_attention(suffix, window, heads_of_cache(), true);
   }
-
-  int total_layers() const { return std::min(shape_.layers.value_or(config_.num_layers), config_.num_layers); }
 
   void latent_attention(const std::string& suffix, double window, const formats::LatentConfig& latent) {
     const double heads = config_.num_heads, rank = latent.kv_rank;
@@ -342,11 +366,15 @@ class Builder {
     const double rows = shape_.batch * std::min(shape_.logit_rows, shape_.row_count());
     if (rows == 0) return;
     norm("final_norm", rows, hidden_);
-    const double vocab = config_.vocab_rows();
-    OperatorWork& work =
-        elementwise("lm_head", 2 * hidden_ * vocab * rows, rows * hidden_, rows * vocab, hidden_ * vocab);
-    work.bits = std::max(wide_bits(precision_), precision_.activations);
+    OperatorWork& work = vocabulary_matrix("lm_head", rows);
     if (config_.tie_embeddings) work.stored_weight = 0;
+  }
+
+  OperatorWork& vocabulary_matrix(const std::string& name, double rows) {
+    const double vocab = config_.vocab_rows();
+    OperatorWork& work = elementwise(name, 2 * hidden_ * vocab * rows, rows * hidden_, rows * vocab, hidden_ * vocab);
+    work.bits = std::max(wide_bits(precision_), precision_.activations);
+    return work;
   }
 
   ForwardOperators priced() {
@@ -372,7 +400,7 @@ class Builder {
     double numbers = heads_of_cache().kv_heads * (heads_of_cache().key_size + heads_of_cache().value_size);
     if (config_.latent && !shape_.expanded_cache) numbers = config_.latent->kv_rank + config_.latent->rotary_dim;
     double tokens = 0;
-    for (int layer = 0; layer < total_layers(); ++layer) {
+    for (int layer = shape_.first_layer; layer < end_layer(); ++layer) {
       const double all = shape_.context + shape_.row_count();
       // A windowed layer keeps what the next token still sees beside the new rows.
       tokens += config_.is_windowed(layer) ? std::min(all, config_.sliding_window - 1 + shape_.row_count()) : all;
@@ -395,6 +423,8 @@ void check_shape(const formats::ModelConfig& config, const ForwardShape& shape) 
                  shape.logit_rows);
   if (shape.layers && (*shape.layers < 1 || *shape.layers > config.num_layers))
     fail("an exit behind layer {}: the model has {}", *shape.layers, config.num_layers);
+  const int end = shape.layers.value_or(config.num_layers);
+  FORETELL_CHECK(shape.first_layer >= 0 && shape.first_layer < end, "layers {} to {}", shape.first_layer, end);
 }
 
 }  // namespace
@@ -416,7 +446,22 @@ ForwardOperators forward_operators(const formats::ModelConfig& config, const Har
                                    const Precision& precision, const ForwardShape& shape) {
   check_precision(precision);
   check_shape(config, shape);
-  return Builder(config, hardware, precision, shape).build();
+  return Builder(config, hardware, precision, shape).forward();
+}
+
+ForwardOperators drafting_layer_operators(const formats::ModelConfig& config, const Hardware& hardware,
+                                          const Precision& precision, const ForwardShape& shape) {
+  check_precision(precision);
+  check_shape(config, shape);
+  return Builder(config, hardware, precision, shape).drafting_layer();
+}
+
+ForwardOperators medusa_operators(const formats::ModelConfig& config, const Hardware& hardware,
+                                  const Precision& precision, double batch, int heads) {
+  check_precision(precision);
+  const ForwardShape shape{.batch = batch};
+  check_shape(config, shape);
+  return Builder(config, hardware, precision, shape).medusa_heads(heads);
 }
 
 double generation_seconds(const formats::ModelConfig& config, const Hardware& hardware, const Precision& precision,

@@ -36,12 +36,21 @@ struct ForwardShape {
   bool fused = false;     // attention as one kernel that keeps scores on the chip (FlashAttention)
   bool expanded_cache = false;
   std::optional<int> layers = {};  // the first ones only, with the head behind them (early exit)
+  int first_layer = 0;             // those before it were passed already, and so was the embedding
 
   double row_count() const;
 };
 
 ForwardOperators forward_operators(const formats::ModelConfig& config, const Hardware& hardware,
                                    const Precision& precision, const ForwardShape& shape);
+
+// What drafts beside a model, with the model's own sizes. Of EAGLE (Li et al. 2024, arXiv 2401.15077) and of
+// multi-token prediction (DeepSeek-AI 2024, arXiv 2412.19437): one pass of the drafting layer and the head.
+ForwardOperators drafting_layer_operators(const formats::ModelConfig& config, const Hardware& hardware,
+                                          const Precision& precision, const ForwardShape& shape);
+// Of Medusa (Cai et al. 2024, arXiv 2401.10774): so many heads on the last hidden state of each sequence.
+ForwardOperators medusa_operators(const formats::ModelConfig& config, const Hardware& hardware,
+                                  const Precision& precision, double batch, int heads);
 
 // [s] of a prompt and so many generated tokens in each sequence, of which the prefill gives the first.
 double generation_seconds(const formats::ModelConfig& config, const Hardware& hardware, const Precision& precision,
