@@ -4,6 +4,7 @@
 #include <map>
 #include <numeric>
 
+#include "experiments/certify/real_model.h"
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/core/plugin_call.h"
@@ -14,20 +15,34 @@ namespace foretell::certify {
 namespace {
 
 constexpr double kSignificance = 1e-3;
-constexpr double kNoLoss = 1e-12;
+// Where all pairs are certified, each draft and each verifier goes to the transformer once.
+constexpr std::string_view kOfAllDrafts = "rejection", kOfAllVerifiers = "chain";
 constexpr int kDeepTokens = 5;  // of an answer: four are drafted in its first round
 
 // One exact check.
 struct Trial {
-  std::shared_ptr<const ToyModel> target;
+  std::shared_ptr<const KnownModel> target;
   Tokens prompt;
   double temperature = 1.0;
   int tokens = 3;
   bool deep = false;
+  int top_k = 0;
 };
 
+// Of drafters that need a transformer: two or three tokens of its sixteen.
+std::vector<Trial> real_trials(bool full) {
+  const Tokens prompt = prompt_with_repeats(kRealVocab);
+  std::vector<Trial> all;
+  all.push_back({.target = real_target(), .prompt = prompt, .top_k = 3});
+  all.push_back({.target = real_target(), .prompt = prompt, .tokens = kDeepTokens, .deep = true, .top_k = 2});
+  if (full) all.push_back({.target = real_target(), .prompt = {1, 2, 1}, .temperature = 0.6, .top_k = 3});
+  return all;
+}
+
 std::vector<Trial> trials(const DraftCase& draft, bool full, bool lossless) {
-  const auto toy = [](int vocab, std::uint64_t seed) { return toy_target(vocab, 4096, seed); };
+  const auto toy = [](int vocab, std::uint64_t seed) -> std::shared_ptr<const KnownModel> {
+    return toy_target(vocab, 4096, seed);
+  };
   std::vector<Trial> all;
   all.push_back({toy(3, 7), prompt_with_repeats(3)});
   all.push_back({toy(draft.vocab, 13), prompt_with_repeats(draft.vocab), 1.0, kDeepTokens, true});
@@ -57,7 +72,12 @@ double variation(const ExactFindings& found) {
 // The checks of one pipeline, each when it is asked for.
 class Checks {
  public:
-  Checks(SetupOn on, const PipelineClaim& claim) : on_(std::move(on)), claim_(claim) {}
+  Checks(SetupOn on, const PipelineClaim& claim) : on_(std::move(on)), claim_(claim), on_toys_(builds_on_toys(on_)) {}
+
+  bool on_toys() const { return on_toys_; }
+  Complaint real(Exercise& exercise) const {
+    return check_real(on_(real_target(), false), {.lossless = claim_.lossless}, &exercise);
+  }
 
   std::optional<std::string> misfit(double temperature) const { return certify::misfit(large(), temperature); }
   bool drafts_nothing() const { return large().drafter()->limits().nodes == 0; }
@@ -69,6 +89,9 @@ class Checks {
 
   ChiSquare sampled() const {
     const int vocab = claim_.draft.vocab;
+    if (!on_toys_)
+      return chi_square(on_(real_target(), false),
+                        {.trials = claim_.full ? 5000 : 1000, .prompt = prompt_with_repeats(kRealVocab), .top_k = 3});
     const bool one_level = vocab > 3;  // there six tokens are drafted from two or three in an answer of seven
     return chi_square(on_(toy_target(vocab, 4096, 13), one_level), {.trials = claim_.full ? 10000 : 3000,
                                                                     .prompt = prompt_with_repeats(vocab),
@@ -77,20 +100,23 @@ class Checks {
 
   // One after the other; `take` says whether to go on.
   void exact(const std::function<bool(const ExactFindings&)>& take, std::vector<std::string>& not_walked) const {
-    for (const Trial& trial : trials(claim_.draft, claim_.full, claim_.lossless)) {
+    for (const Trial& trial :
+         on_toys_ ? trials(claim_.draft, claim_.full, claim_.lossless) : real_trials(claim_.full)) {
       const auto found = walk(trial, not_walked);
       if (found && !take(*found)) return;
     }
   }
 
  private:
-  Setup large() const { return on_(toy_target(11), false); }
+  Setup large() const { return on_(on_toys_ ? toy_target(11) : real_target(), false); }
 
   // All rounds where that can be, else the first one alone.
   std::optional<ExactFindings> walk(const Trial& trial, std::vector<std::string>& not_walked) const {
     const Setup setup = on_(trial.target, trial.deep);
-    ExactOptions options{.prompt = trial.prompt, .tokens = trial.tokens, .temperature = trial.temperature};
+    ExactOptions options{
+        .prompt = trial.prompt, .tokens = trial.tokens, .temperature = trial.temperature, .top_k = trial.top_k};
     options.most_paths = claim_.lossless && !trial.deep ? 200'000 : claim_.full ? 20'000 : 6'000;
+    if (!on_toys_) options.most_paths = claim_.full ? 5'000 : trial.deep ? 500 : 2'000;  // a forward is no look-up
     const std::string what = fmt::format("{} of {}", counted(trial.tokens, "token"), trial.target->config().vocab_size);
     if (!trial.deep || !claim_.draft.many_branches || claim_.full)
       if (auto found = enumerate_up_to(setup, options)) return found;
@@ -103,6 +129,7 @@ class Checks {
 
   SetupOn on_;
   PipelineClaim claim_;
+  bool on_toys_;
 };
 
 // What the biased verifiers do on one draft. Kept for all rows of it: they differ in the verifier only.
@@ -110,7 +137,7 @@ class ControlGroup {
  public:
   ControlGroup(const SetupOn& on, const PipelineClaim& claim) {
     for (const Control& control : controls()) {
-      const auto biased = [on, make = control.make](std::shared_ptr<const ToyModel> target, bool deep) {
+      const auto biased = [on, make = control.make](std::shared_ptr<const KnownModel> target, bool deep) {
         Setup setup = on(std::move(target), deep);
         setup.verifier = make;
         return setup;
@@ -160,7 +187,7 @@ class ControlGroup {
             not_walked);
       }
       finding.variation = entry.variation;
-      finding.caught = *entry.variation > kNoLoss;
+      finding.caught = *entry.variation > row.exact->rounding;
     }
     if (finding.caught) return;
     if (!entry.p_value) entry.p_value = entry.checks.sampled().p_value;
@@ -181,6 +208,7 @@ std::string idle_checks(const CertificateRow& row) {
   if (row.exact) look(row.exact->exercise, "in enumeration");
   if (row.sampled) look(row.sampled->exercise, "in the chi-square test");
   look(row.greedy, "at temperature 0");
+  if (row.real && row.registered_lossless) look(row.real_exercise, "on a random transformer");
   return out;
 }
 
@@ -196,8 +224,8 @@ std::string uncaught_controls(const CertificateRow& row) {
 }
 
 bool shows_a_loss(const CertificateRow& row) {
-  return (row.exact && variation(*row.exact) > kNoLoss) || (row.sampled && row.sampled->p_value < kSignificance) ||
-         row.identical == false;
+  return (row.exact && variation(*row.exact) > row.exact->rounding) ||
+         (row.sampled && row.sampled->p_value < kSignificance) || row.identical == false || row.real == false;
 }
 
 // `complaint`: what a check found wrong.
@@ -234,6 +262,12 @@ CertificateRow certify_pair(const SetupOn& on, const PipelineClaim& claim, Contr
         row.not_walked);
     row.sampled = checks.sampled();
   }
+  row.on_toys = checks.on_toys();
+  if (claim.real) {
+    const Complaint found = checks.real(row.real_exercise);
+    row.real = !found;
+    if (complaint.empty() && found) complaint = "on a random transformer: " + *found;
+  }
   const bool drafts_nothing = checks.drafts_nothing();
   if (!drafts_nothing) row.controls = control_group.judge(row);
   rule(row, drafts_nothing, complaint);
@@ -267,7 +301,7 @@ void judge_chi_squares(std::vector<CertificateRow>& rows) {
 }
 
 SetupOn registered(const DraftCase& draft, const std::string& verifier) {
-  return [=](std::shared_ptr<const ToyModel> target, bool deep) {
+  return [=](std::shared_ptr<const KnownModel> target, bool deep) {
     const auto of = [deep](const std::string& deep_form, const std::string& form) {
       return deep && !deep_form.empty() ? deep_form : form;
     };
@@ -277,6 +311,22 @@ SetupOn registered(const DraftCase& draft, const std::string& verifier) {
 }
 
 }  // namespace
+
+bool builds_on_toys(const SetupOn& on) {
+  try {
+    on(toy_target(3), false).drafter();
+    return true;
+  } catch (const PluginError&) {
+    throw;
+  } catch (const Error&) {
+    try {
+      on(real_target(), false).drafter();
+      return false;
+    } catch (const Error&) {
+    }
+    throw;
+  }
+}
 
 const char* to_string(Ruling ruling) {
   switch (ruling) {
@@ -295,6 +345,7 @@ Exercise CertificateRow::exercise() const {
   Exercise all = greedy;
   if (exact) all += exact->exercise;
   if (sampled) all += sampled->exercise;
+  all += real_exercise;
   return all;
 }
 
@@ -317,13 +368,16 @@ std::vector<CertificateRow> certify(const CertificateOptions& options) {
   std::vector<CertificateRow> rows;
   std::map<std::string, ControlGroup> control_groups;  // by draft
   const int count = static_cast<int>(names.size() * drafts.size());
+  const bool by_name = options.verifier != "all" || options.drafter != "all" || options.attention;
   for (const std::string& name : names) {
     const bool lossless = Registry<Verifier>::instance().find(name, {}).info.lossless.value_or(false);
     for (const DraftCase& draft : drafts) {
       if (options.on_row) options.on_row(static_cast<int>(rows.size()), count);
-      const PipelineClaim claim{.verifier = name, .draft = draft, .lossless = lossless, .full = options.full};
+      PipelineClaim claim{.verifier = name, .draft = draft, .lossless = lossless, .full = options.full};
+      claim.real = by_name || options.full || name == kOfAllDrafts || draft.name == kOfAllVerifiers;
       // Controls stand in the verifier's place: which one is registered does not matter.
       PipelineClaim of_control = claim;
+      of_control.real = false;
       of_control.lossless = true;  // as thorough as for those that claim to be
       rows.push_back(failed_if_broken(claim, [&] {
         const auto group = control_groups.try_emplace(draft.name, registered(draft, "rejection"), of_control).first;

@@ -49,7 +49,10 @@ struct CertificateRow {
   std::vector<std::string> not_walked = {};  // exact checks that were given up or cut short, and why
   std::optional<ChiSquare> sampled = {};
   std::optional<bool> identical = {};  // at temperature 0, with the greedy text
-  Exercise greedy = {};                // of the runs at temperature 0
+  bool on_toys = true;                 // else the checks ran on a random transformer: the drafter needs one
+  std::optional<bool> real = {};       // whether check_real() passed
+  Exercise real_exercise = {};
+  Exercise greedy = {};  // of the runs at temperature 0
   std::vector<ControlFinding> controls = {};
 
   // Of all checks together.
@@ -71,14 +74,19 @@ struct CertificateOptions {
 // An Error for a name that nobody registered.
 std::vector<CertificateRow> certify(const CertificateOptions& options);
 
-// One pipeline that its maker puts on toys of our choice; `deep`: its drafts should reach four tokens with few
+// One pipeline that its maker puts on models of our choice; `deep`: its drafts should reach four tokens with few
 // branches.
-using SetupOn = std::function<Setup(std::shared_ptr<const ToyModel> target, bool deep)>;
+using SetupOn = std::function<Setup(std::shared_ptr<const KnownModel> target, bool deep)>;
+// Whether its drafter takes a toy as target. Some need what a table does not have: they are checked on a transformer
+// (real_model.h). What is wrong with a drafter that takes neither is said of the toy: an Error.
+bool builds_on_toys(const SetupOn& on);
+
 struct PipelineClaim {
   std::string verifier = {};
   DraftCase draft = {};
   bool lossless = true;
   bool full = false;
+  bool real = false;  // check_real(), too
 };
 CertificateRow certify_pipeline(const SetupOn& on, const PipelineClaim& claim);
 

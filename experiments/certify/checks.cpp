@@ -5,13 +5,13 @@
 #include <unsupported/Eigen/SpecialFunctions>
 
 #include "experiments/certify/enumerator.h"
+#include "framework/api/policy.h"
 #include "framework/core/text.h"
 #include "framework/sampling/optimal_transport.h"
 
 namespace foretell::certify {
 namespace {
 
-constexpr double kExact = 1e-12;
 constexpr double kLeastWeight = 1e-9;  // of a branch that counts as something that was exercised
 
 Complaint compare(const Setup& setup, const std::vector<Request>& requests, const RunOptions& options,
@@ -94,7 +94,8 @@ class AnswerLaw {
     text.insert(text.end(), head.begin(), head.end());
     std::map<Tokens, double> whole;
     const int rest = options.tokens - static_cast<int>(head.size());
-    for (const auto& [tail, share] : reference_joint_law(*setup.model, text, rest, options.temperature)) {
+    for (const auto& [tail, share] :
+         reference_joint_law(*setup.model, text, rest, options.temperature, options.top_k)) {
       Tokens answer = head;
       answer.insert(answer.end(), tail.begin(), tail.end());
       whole.emplace(std::move(answer), share);
@@ -137,8 +138,8 @@ std::optional<double> bound_of(const RootDraft& root, const Law& p, bool all_cho
   return acceptance_bound(p, root.law->q, root.proposals, root.law->kind != Draws::WithoutReplacement);
 }
 
-std::optional<double> residual_distance(const RootDraft& root, const Law& p, const AnswerLaw& law) {
-  if (root.proposals != 1 || !root.law || std::abs(law.accepted() - overlap(p, root.law->q)) > 1e-9)
+std::optional<double> residual_distance(const RootDraft& root, const Law& p, const AnswerLaw& law, double rounding) {
+  if (root.proposals != 1 || !root.law || std::abs(law.accepted() - overlap(p, root.law->q)) > std::max(rounding, 1e-9))
     return std::nullopt;
   const Excess expected = excess(p, root.law->q);
   if (!expected.law) return std::nullopt;
@@ -162,7 +163,7 @@ Complaint check_identity(const Setup& setup, Exercise* exercise) {
   const RunOptions alone{.exercise = exercise};
   for (const int count : {1, 2, 7, 120})
     if (auto bad = compare(setup, {request(prompt, count, {})}, alone, counted(count, "new token"))) return bad;
-  for (Token stop = 0; stop < vocab; ++stop)
+  for (Token stop = 0; stop < std::min(vocab, 11); ++stop)
     if (auto bad = compare(setup, {request(prompt, 120, {stop})}, alone, fmt::format("stop token {}", stop)))
       return bad;
   if (auto bad = compare(setup, {request({5}, 40, {})}, alone, "a prompt of one token")) return bad;
@@ -178,6 +179,66 @@ Complaint check_identity(const Setup& setup, Exercise* exercise) {
   return compare(setup, batch, {.batch = 3, .exercise = exercise}, "batch 3");
 }
 
+namespace {
+
+// Drafts nothing in a third of the rounds, other ones in every sequence.
+class IdleRounds final : public DraftPolicy {
+ public:
+  explicit IdleRounds(std::unique_ptr<DraftPolicy> inner) : inner_(std::move(inner)) {}
+  void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) override {
+    inner_->plan(batch, budgets);
+    for (std::size_t i = 0; i < batch.size(); ++i)
+      if ((static_cast<std::uint64_t>(batch[i].committed) + batch[i].request) % 3 == 0) budgets[i] = {};
+  }
+  bool go_on(const DraftStep& step) override { return inner_->go_on(step); }
+  bool wants_laws() const override { return inner_->wants_laws(); }
+  bool wants_hidden() const override { return inner_->wants_hidden(); }
+  void observe(std::span<const RoundRecord> rounds) override { inner_->observe(rounds); }
+
+ private:
+  std::unique_ptr<DraftPolicy> inner_;
+};
+
+// Sixteen of several lengths, each with something to copy.
+std::vector<Request> assorted_requests(int vocab) {
+  std::vector<Request> out;
+  for (int i = 0; i < 16; ++i) {
+    Request request{.id = static_cast<std::uint64_t>(i), .max_new_tokens = 9 + 5 * i % 16, .seed = 3};
+    for (int at = 0; at < 1 + 7 * i % 23; ++at) request.prompt.push_back((at % (3 + i % 4) * (i + 1) + i) % vocab);
+    out.push_back(std::move(request));
+  }
+  return out;
+}
+
+Complaint compare_with_alone(const Setup& setup, std::vector<Request> requests, int batch) {
+  for (Request& request : requests) request.sampling.temperature = 1.0;
+  const std::vector<Generation> alone = run(setup, requests), together = run(setup, requests, {.batch = batch});
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    if (alone[i].tokens != together[i].tokens)
+      return fmt::format("request {} draws another text in a batch of {} than alone", i, batch);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Complaint check_real(const Setup& setup, const RealOptions& options, Exercise* exercise) {
+  const int vocab = setup.model->config().vocab_size;
+  const std::vector<Request> requests = assorted_requests(vocab);
+  if (options.lossless) {
+    for (const int batch : {1, 2, 8, 16})
+      if (auto bad = compare(setup, requests, {.batch = batch, .exercise = exercise}, fmt::format("batch {}", batch)))
+        return bad;
+    Setup idle = setup;
+    idle.policy = [make = setup.policy] { return std::make_unique<IdleRounds>(make()); };
+    if (auto bad = compare(idle, requests, {.batch = 8, .exercise = exercise}, "batch 8 with rounds without a draft"))
+      return bad;
+    const Request longer{.prompt = {1, 2, 3, 4, 1, 2, 3}, .max_new_tokens = options.horizon};
+    if (auto bad = compare(setup, {longer}, {.exercise = exercise}, counted(options.horizon, "new token"))) return bad;
+  }
+  if (setup.depends_on_the_run || misfit(setup, 1.0)) return std::nullopt;
+  return compare_with_alone(setup, requests, 8);
+}
+
 ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {
   return enumerate_up_to(setup, options).value();
 }
@@ -185,7 +246,8 @@ ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {
 std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOptions& options) {
   Request request{.prompt = options.prompt, .max_new_tokens = options.tokens};
   request.sampling.temperature = options.temperature;
-  const Law p = Law::dense(reference_law(*setup.model, options.prompt, options.temperature));
+  request.sampling.top_k = options.top_k;
+  const Law p = Law::dense(reference_law(*setup.model, options.prompt, options.temperature, options.top_k));
 
   AnswerLaw law;
   RootDraft root;
@@ -227,26 +289,27 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   if (!all) return std::nullopt;
   if (options.rounds > 0) law.complete(setup, options);
 
-  ExactFindings findings;
-  findings.total_variation =
-      law.distance(reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature));
+  ExactFindings findings{.rounding = setup.model->rounding()};
+  findings.total_variation = law.distance(
+      reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature, options.top_k));
   findings.later_variation = law.later_distance(setup, options);
   findings.expected_tokens = law.expected_tokens();
   if (root.proposals > 0) findings.first_drafted = law.accepted();
   findings.transport_bound = bound_of(root, p, all_chosen);
-  findings.residual_variation = residual_distance(root, p, law);
+  findings.residual_variation = residual_distance(root, p, law, findings.rounding);
   findings.exercise = std::move(exercise);
   return findings;
 }
 
 Complaint complaint_of(const ExactFindings& found) {
-  if (!(found.total_variation < kExact))
+  if (!(found.total_variation < found.rounding))
     return fmt::format("total variation {:.3g} from the target's law", found.total_variation);
-  if (!(found.later_variation < kExact))
+  if (!(found.later_variation < found.rounding))
     return fmt::format("total variation {:.3g} behind the first round, given its tokens", found.later_variation);
-  if (found.residual_variation.value_or(0) > kExact)
+  if (found.residual_variation.value_or(0) > found.rounding)
     return fmt::format("total variation {:.3g} of the correction from the residual", *found.residual_variation);
-  if (found.first_drafted && found.transport_bound && *found.first_drafted > *found.transport_bound + 1e-9)
+  if (found.first_drafted && found.transport_bound &&
+      *found.first_drafted > *found.transport_bound + std::max(found.rounding, 1e-9))
     return fmt::format("the first token is a drafted one with probability {:.6f}, above the bound of {:.6f}",
                        *found.first_drafted, *found.transport_bound);
   return std::nullopt;
@@ -273,6 +336,7 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
                     .max_new_tokens = options.tokens,
                     .seed = options.seed};
     request.sampling.temperature = 1.0;
+    request.sampling.top_k = options.top_k;
     ++seen[decoder.run(request).tokens];
   }
   double statistic = 0;
@@ -283,7 +347,8 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
     ++cells;
   };
   double rare = 0, rare_expected = 0;
-  for (const auto& [text, mass] : reference_joint_law(*setup.model, options.prompt, options.tokens, 1.0)) {
+  for (const auto& [text, mass] :
+       reference_joint_law(*setup.model, options.prompt, options.tokens, 1.0, options.top_k)) {
     const double expected = options.trials * mass;
     if (expected >= kLeastExpected) {
       add_cell(seen[text], expected);

@@ -21,8 +21,18 @@ using Complaint = std::optional<std::string>;
 // 3, single-token prompts.
 Complaint check_identity(const Setup& setup, Exercise* exercise = nullptr);
 
+// On a transformer (real_model.h): greedy text alone and in batches of 2, 8 and 16 of sequences of several lengths,
+// with rounds in which nothing is drafted, and over `horizon` tokens; and that above temperature 0 a sequence of a
+// batch draws what it draws alone. Of a lossy pipeline the last alone.
+struct RealOptions {
+  bool lossless = true;
+  int horizon = 512;
+};
+Complaint check_real(const Setup& setup, const RealOptions& options, Exercise* exercise = nullptr);
+
 // What the exact law of an answer says about a pipeline.
 struct ExactFindings {
+  double rounding = 1e-12;     // what distances may be without a fault
   double total_variation = 0;  // of the joint law of all tokens from the target's
   // The same of what follows the first round's tokens, given these and their number: a fault there may hide in the
   // average over rounds.
@@ -43,6 +53,7 @@ struct ExactOptions {
   Tokens prompt = {1, 2, 1};
   int tokens = 3;
   double temperature = 1.0;
+  int top_k = 0;  // few of many tokens, so that branches can be walked; 0: all
   // What follows this many rounds is not walked but has the target's law: deep drafts have too many branches otherwise.
   // 0: all rounds are walked.
   int rounds = 0;
@@ -53,10 +64,10 @@ struct ExactOptions {
 // None if there are more paths than that.
 std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOptions& options);
 ExactFindings enumerate(const Setup& setup, const ExactOptions& options = {});
-// What in the findings no lossless pipeline would show: a distance of 1e-12 or more, a bound that is exceeded.
+// What in the findings no lossless pipeline would show: a distance above rounding, a bound that is exceeded.
 Complaint complaint_of(const ExactFindings& findings);
 
-// Whether enumeration finds the target's law, at two temperatures: all distances below 1e-12.
+// Whether enumeration finds the target's law, at two temperatures: no distance above rounding.
 Complaint check_exact(const Setup& setup);
 
 // The chi-square test of the joint law of all tokens over `trials` answers, with the production generator. Texts that
@@ -71,6 +82,7 @@ struct ChiSquareOptions {
   int trials = 1000;
   Tokens prompt = {1, 2, 1};
   int tokens = 3;
+  int top_k = 0;
   std::uint64_t seed = 20240401;
 };
 ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options);

@@ -1,5 +1,6 @@
 #include "experiments/certify/draft_cases.h"
 
+#include <algorithm>
 #include <map>
 
 #include "framework/api/attention_policy.h"
@@ -108,12 +109,19 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
 
 }  // namespace
 
+std::string default_form(const std::string& drafter) {
+  const auto parameters = Registry<Drafter>::instance().entries().at(drafter).parameters();
+  const bool trained =
+      std::any_of(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "head"; });
+  return trained ? "{type: " + drafter + ", head: random}" : drafter;
+}
+
 std::vector<DraftCase> draft_cases(const std::string& drafter) {
   std::vector<DraftCase> all;
   for (const std::string& name : names_of<Drafter>(drafter)) {
     const auto made = made_forms().find(name);
     if (made == made_forms().end())
-      all.push_back({.name = name, .drafter = name});
+      all.push_back({.name = name, .drafter = default_form(name)});
     else  // what a model drafts is what the others are laid beside
       all.insert(name == "model" ? all.begin() : all.end(), made->second.begin(), made->second.end());
   }

@@ -20,6 +20,10 @@ struct DraftCase {
   bool many_branches = false;  // of a deep draft only the first round is walked; in the quick profile fewer toys
 };
 
+// A registered drafter with its defaults. Trained parts, which a parameter `head` names, are random ones: every drafter
+// that has them accepts `head: random`.
+std::string default_form(const std::string& drafter);
+
 // Those of one drafter, or of all. A drafter that is not known here, as one of a plug-in, has one case: its defaults.
 std::vector<DraftCase> draft_cases(const std::string& drafter);
 

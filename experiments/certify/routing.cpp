@@ -1,13 +1,10 @@
 #include "experiments/certify/routing.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <map>
 
+#include "experiments/certify/random_model.h"
 #include "framework/api/verifier.h"
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
@@ -17,8 +14,6 @@
 #include "framework/core/text.h"
 #include "framework/decoding/model_target.h"
 #include "framework/model/experts.h"
-#include "framework/model/load_model.h"
-#include "framework/model/make_random.h"
 
 namespace foretell::certify {
 namespace {
@@ -38,30 +33,6 @@ constexpr std::string_view kConfigs[] = {
         "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "first_k_dense_replace": 1,
         "q_lora_rank": null, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "torch_dtype": "float32"})"};
-
-class ScratchFolder {
- public:
-  ScratchFolder()
-      : path_(std::filesystem::temp_directory_path() /
-              fmt::format("foretell-certify-{}-{}", ::getpid(), reinterpret_cast<std::uintptr_t>(this))) {
-    std::filesystem::create_directories(path_);
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-std::shared_ptr<const model::LanguageModel> random_experts(std::string_view config) {
-  const ScratchFolder scratch;
-  std::ofstream(scratch.path() / "given.json") << config;
-  model::make_random(scratch.path() / "given.json", scratch.path() / "model", 17);
-  return model::load_model(scratch.path() / "model");  // which keeps the files that it maps
-}
 
 // Rows as three sequences bring them: two drafts, a chain and a tree, and a part of a prompt.
 struct Rows {
@@ -210,7 +181,7 @@ RouterRow certify_router(const std::string& name,
   RouterRow row{.router = name};
   try {
     for (const std::string_view config : kConfigs) {
-      const auto model = random_experts(config);
+      const auto model = random_model(std::string(config), 17);
       const std::shared_ptr<const Router> router = make({.vocab = kVocab, .target = model});
       row.says_independent = router->row_independent();
       const ExpertRule experts = model::expert_rule(model->config().moe);

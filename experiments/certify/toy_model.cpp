@@ -148,6 +148,15 @@ std::shared_ptr<const model::LanguageModel> ToyModel::quantised() const {
   return std::make_shared<ToyModel>(options);
 }
 
+std::shared_ptr<const model::LanguageModel> ToyModel::draft(bool other) const {
+  return std::make_shared<ToyModel>(ToyOptions{.vocab = options_.vocab,
+                                               .seed = other ? 98U : 99U,
+                                               .layers = 2,
+                                               .context = options_.context,
+                                               .blend = 0.75,
+                                               .like = std::static_pointer_cast<const ToyModel>(shared_from_this())});
+}
+
 std::unique_ptr<model::KvCache> ToyModel::make_cache(int capacity) const {
   return std::make_unique<ToyCache>(options_.layers, capacity);
 }

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "framework/model/language_model.h"
+#include "experiments/certify/known_model.h"
 
 namespace foretell::certify {
 
@@ -23,7 +23,7 @@ struct ToyOptions {
   float sharpness = 3.0F;
 };
 
-class ToyModel : public model::LanguageModel {
+class ToyModel : public KnownModel {
  public:
   explicit ToyModel(const ToyOptions& options);
 
@@ -36,8 +36,9 @@ class ToyModel : public model::LanguageModel {
   // Most of its logits are this model's.
   std::shared_ptr<const model::LanguageModel> quantised() const override;
 
-  // The logits after a text, straight from the definition. [vocab]
-  std::vector<float> logits_after(TokenSpan text) const;
+  std::vector<float> logits_after(TokenSpan text) const override;  // straight from the definition
+  std::shared_ptr<const model::LanguageModel> draft(bool other) const override;
+  double rounding() const override { return 1e-12; }
   long forwards() const { return forwards_; }
   long rows() const { return rows_; }
   long layer_rows() const { return layer_rows_; }  // how often a layer has computed a row

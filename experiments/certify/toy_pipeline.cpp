@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "experiments/certify/toy_tokenizer.h"
 #include "framework/core/error.h"
@@ -44,11 +45,11 @@ bool depends_on_the_run(const ConfigValue& description) {
 }  // namespace
 
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml, const std::string& tree_yaml,
-                std::shared_ptr<const ToyModel> target, const ToyPolicy& policy) {
+                std::shared_ptr<const KnownModel> target, const ToyPolicy& policy) {
   Setup setup;
   setup.model = target;
   setup.target = [target] { return decoding::make_model_target(target); };
-  const auto draft = toy_draft(target), other = toy_draft(target, 98);
+  const auto draft = target->draft(false), other = target->draft(true);
   BuildContext context;
   context.vocab = target->config().vocab_size;
   context.target = target;
@@ -80,7 +81,7 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
   return setup;
 }
 
-Tokens reference_greedy(const ToyModel& model, const Request& request) {
+Tokens reference_greedy(const KnownModel& model, const Request& request) {
   Tokens text = request.prompt, out;
   while (static_cast<int>(out.size()) < request.max_new_tokens &&
          static_cast<int>(text.size()) <= model.config().context) {
@@ -93,29 +94,33 @@ Tokens reference_greedy(const ToyModel& model, const Request& request) {
   return out;
 }
 
-std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double temperature) {
+std::vector<double> reference_law(const KnownModel& model, TokenSpan text, double temperature, int top_k) {
   std::vector<double> law;
   double sum = 0;
   const std::vector<float> logits = model.logits_after(text);
-  const double highest = *std::max_element(logits.begin(), logits.end());
+  std::vector<float> ranked = logits;
+  std::sort(ranked.begin(), ranked.end(), std::greater<>());
+  const double highest = ranked.front();
+  const float lowest = top_k > 0 && top_k < static_cast<int>(ranked.size()) ? ranked[top_k - 1] : ranked.back();
   for (const float logit : logits) {
-    law.push_back(std::exp((logit - highest) / temperature));
+    law.push_back(logit < lowest ? 0 : std::exp((logit - highest) / temperature));
     sum += law.back();
   }
   for (double& p : law) p /= sum;
   return law;
 }
 
-std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count,
-                                             double temperature) {
+std::map<Tokens, double> reference_joint_law(const KnownModel& model, const Tokens& prompt, int count,
+                                             double temperature, int top_k) {
   std::map<Tokens, double> laws{{{}, 1.0}};
   for (int i = 0; i < count; ++i) {
     std::map<Tokens, double> longer;
     for (const auto& [tokens, mass] : laws) {
       Tokens text = prompt;
       text.insert(text.end(), tokens.begin(), tokens.end());
-      const std::vector<double> law = reference_law(model, text, temperature);
+      const std::vector<double> law = reference_law(model, text, temperature, top_k);
       for (std::size_t t = 0; t < law.size(); ++t) {
+        if (law[t] == 0) continue;
         Tokens next = tokens;
         next.push_back(static_cast<Token>(t));
         longer[next] = mass * law[t];

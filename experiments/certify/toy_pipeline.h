@@ -1,7 +1,7 @@
-// Pipelines on a toy target whose law is known without running anything.
+// Pipelines on a target whose law is known without the loop: a toy's table, or a small transformer.
 //
-// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the toy's
-// table.
+// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the
+// model's logits after a text.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,7 @@ namespace foretell::certify {
 
 // A pipeline whose parts are made afresh for every run.
 struct Setup {
-  std::shared_ptr<const ToyModel> model;
+  std::shared_ptr<const KnownModel> model;
   std::function<std::unique_ptr<Target>()> target;
   std::function<std::unique_ptr<Drafter>()> drafter;
   std::function<std::unique_ptr<Verifier>()> verifier;
@@ -41,18 +41,18 @@ struct ToyPolicy {
   std::shared_ptr<const cost::RowCosts> costs = {};
 };
 Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yaml = "rejection",
-                const std::string& tree_yaml = "", std::shared_ptr<const ToyModel> target = toy_target(),
+                const std::string& tree_yaml = "", std::shared_ptr<const KnownModel> target = toy_target(),
                 const ToyPolicy& policy = {});
 
 // Why the parts cannot be run together at that temperature; none if they can.
 std::optional<std::string> misfit(const Setup& setup, double temperature);
 
-Tokens reference_greedy(const ToyModel& model, const Request& request);
-// The law of the next token at a temperature, by plain softmax.
-std::vector<double> reference_law(const ToyModel& model, TokenSpan text, double temperature);
-// The joint law of the next `count` tokens.
-std::map<Tokens, double> reference_joint_law(const ToyModel& model, const Tokens& prompt, int count,
-                                             double temperature);
+Tokens reference_greedy(const KnownModel& model, const Request& request);
+// The law of the next token, by plain softmax over the `top_k` most probable tokens; 0: over all.
+std::vector<double> reference_law(const KnownModel& model, TokenSpan text, double temperature, int top_k = 0);
+// The joint law of the next `count` tokens, without those that are impossible.
+std::map<Tokens, double> reference_joint_law(const KnownModel& model, const Tokens& prompt, int count,
+                                             double temperature, int top_k = 0);
 
 struct RunOptions {
   int batch = 1;

@@ -325,12 +325,12 @@ std::vector<Fault> planted_faults() {
 }
 
 std::vector<DeepFault> deep_faults() {
-  const auto swapped = [](std::shared_ptr<const ToyModel> target, bool) {
+  const auto swapped = [](std::shared_ptr<const KnownModel> target, bool) {
     Setup setup = toy_setup("{type: model, num_speculative_tokens: 6}", "rejection", "", std::move(target));
     setup.verifier = [] { return std::make_unique<SwappedFromFourth>(); };
     return setup;
   };
-  const auto first_law = [](std::shared_ptr<const ToyModel> target, bool) {
+  const auto first_law = [](std::shared_ptr<const KnownModel> target, bool) {
     const char* const cascade =
         "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, num_speculative_tokens: 6}";
     Setup setup = toy_setup(cascade, "rejection", "", std::move(target));

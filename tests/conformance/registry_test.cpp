@@ -1,5 +1,8 @@
 // The conformance suite: every registered drafter with every registered lossless verifier.
+#include "experiments/certify/certificate.h"
 #include "experiments/certify/checks.h"
+#include "experiments/certify/draft_cases.h"
+#include "experiments/certify/real_model.h"
 #include "framework/api/verifier.h"
 #include "tests/support/catch.h"
 
@@ -94,7 +97,7 @@ bool is_composition(const Registry<Drafter>::Entry& entry) {
 std::vector<Variant> variants() {
   std::vector<Variant> out;
   for (const auto& [name, entry] : Registry<Drafter>::instance().entries())
-    if (!is_composition(entry)) out.push_back({name});
+    if (!is_composition(entry)) out.push_back({default_form(name)});
   for (const Form& form : kForms) out.push_back({form.drafter, form.tree});
   return out;
 }
@@ -108,13 +111,18 @@ std::vector<std::string> lossless_verifiers() {
 
 std::vector<Setup> setups(const std::shared_ptr<const ToyModel>& target, std::vector<std::string>& names) {
   std::vector<Setup> out;
-  for (const std::string& verifier : lossless_verifiers())
-    for (const Variant& variant : variants()) {
-      Setup setup = toy_setup(variant.drafter, verifier, variant.tree, target);
+  for (const Variant& variant : variants()) {
+    const bool on_toys = builds_on_toys([&](std::shared_ptr<const KnownModel> on, bool) {
+      return toy_setup(variant.drafter, "rejection", variant.tree, std::move(on));
+    });
+    const auto world = on_toys ? std::static_pointer_cast<const KnownModel>(target) : real_target(48);
+    for (const std::string& verifier : lossless_verifiers()) {
+      Setup setup = toy_setup(variant.drafter, verifier, variant.tree, world);
       if (misfit(setup, 0.0)) continue;
       out.push_back(std::move(setup));
       names.push_back(verifier + " x " + variant.drafter + " " + variant.tree);
     }
+  }
   return out;
 }
 

@@ -71,7 +71,7 @@ JointLaw live_law(const certify::Setup& setup, const ToyReplay& options) {
 }
 
 // Every answer of the target, cut at its stop token.
-std::map<Tokens, double> answers_of(const certify::ToyModel& model, const ToyReplay& options) {
+std::map<Tokens, double> answers_of(const certify::KnownModel& model, const ToyReplay& options) {
   std::map<Tokens, double> out;
   for (const auto& [whole, mass] : certify::reference_joint_law(model, kToyPrompt, kToyTokens, options.temperature)) {
     Tokens tokens = whole;
@@ -82,7 +82,7 @@ std::map<Tokens, double> answers_of(const certify::ToyModel& model, const ToyRep
   return out;
 }
 
-std::shared_ptr<const RecordedLaws> laws_along(const certify::ToyModel& model, const Tokens& answer, int top_k) {
+std::shared_ptr<const RecordedLaws> laws_along(const certify::KnownModel& model, const Tokens& answer, int top_k) {
   auto laws = std::make_shared<RecordedLaws>(model.config().vocab_size);
   Tokens text = kToyPrompt;
   for (const Token token : answer) {
