@@ -132,6 +132,12 @@ DRAFTERS = (
            "«options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement»);", "Draws::IndependentDraws", ("drafters: a draft says how its siblings were drawn",)),
     Mutant("draft_cache", "framework/decoding/bases/model_session.cpp", "a draft model's cache keeps rows of another text",
            "&& «tokens_[common] == prefix[common]») ++common;", "true", ("drafters: a draft goes on from what was committed, whatever was drafted before",)),
+    Mutant("head_state", "framework/decoding/bases/head_source.cpp", "heads read the anchor's state in place of the last accepted token's",
+           "round.emitted == 1 ? kAnchor : «round.verdict.accepted[static_cast<std::size_t>(round.emitted) - 2]»;", "kAnchor",
+           ("drafters: what each head says follows from the committed text, whatever was drafted, accepted and batched before",)),
+    Mutant("head_of_depth", "framework/decoding/bases/head_source.cpp", "the first head speaks for every depth",
+           "heads_.logits(«depth - 1», at::stack(states))", "0 * depth",
+           ("drafters: what each head says follows from the committed text, whatever was drafted, accepted and batched before",)),
 )
 
 LOOP = (

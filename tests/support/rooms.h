@@ -20,6 +20,7 @@ namespace foretell::kernels::training {}
 namespace foretell::measurement {}
 namespace foretell::metrics {}
 namespace foretell::model {}
+namespace foretell::model::heads {}
 namespace foretell::plugin {}
 namespace foretell::replay {}
 namespace foretell::report {}
@@ -56,6 +57,7 @@ using namespace ::foretell::kernels::training;
 using namespace ::foretell::measurement;
 using namespace ::foretell::metrics;
 using namespace ::foretell::model;
+using namespace ::foretell::model::heads;
 using namespace ::foretell::plugin;
 using namespace ::foretell::replay;
 using namespace ::foretell::report;

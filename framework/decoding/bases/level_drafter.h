@@ -21,10 +21,10 @@ namespace foretell::bases {
 
 // What every such drafter takes.
 struct ModelDraftOptions {
-  std::optional<int> num_speculative_tokens;
+  std::optional<int> num_speculative_tokens = {};
   std::string method = "sample";
   bool replacement = false;
-  std::optional<double> temperature;
+  std::optional<double> temperature = {};
   ConfigValue tree = {};  // of this drafter: a tree policy, or none; null: the pipeline's
   Location where = {};
   void declare(Parameters& p);
