@@ -103,8 +103,8 @@ inline bool own_rules(std::span<const ForwardItem> batch, const ForwardOptions& 
 
 // Tensors are on the model's device; rows are those of all items, concatenated in the items' order.
 struct ForwardResult {
-  LayerRange layers;      // that were run
-  std::vector<int> left;  // by row how many of the model's layers it had behind it when it left
+  LayerRange layers = {};      // that were run
+  std::vector<int> left = {};  // by row how many of the model's layers it had behind it when it left
   // Whether every row went through its layers as the model has them: no sublayer left out, no other router, all of the
   // cache in sight. Only such rows can be finished later.
   bool own_rules = true;
