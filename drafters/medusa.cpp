@@ -50,7 +50,9 @@ class MedusaDrafter final : public bases::LevelDrafter {
     if (options.head == "random")
       return MedusaHeads::random(options.num_heads, options.num_layers, static_cast<std::uint64_t>(options.seed),
                                  context.target);
-    return MedusaHeads::load(context.file(options.head), context.target);
+    // Asked for by its own name, the file is one of those that a run's manifest holds.
+    const auto file = MedusaHeads::file_of(context.file(options.head));
+    return MedusaHeads::load(context.file(file.string()), context.target);
   }
 };
 

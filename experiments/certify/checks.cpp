@@ -210,12 +210,15 @@ std::vector<Request> assorted_requests(int vocab) {
   return out;
 }
 
-Complaint compare_with_alone(const Setup& setup, std::vector<Request> requests, int batch) {
+Complaint compare_with_alone(const Setup& setup, std::vector<Request> requests) {
   for (Request& request : requests) request.sampling.temperature = 1.0;
-  const std::vector<Generation> alone = run(setup, requests), together = run(setup, requests, {.batch = batch});
-  for (std::size_t i = 0; i < requests.size(); ++i)
-    if (alone[i].tokens != together[i].tokens)
-      return fmt::format("request {} draws another text in a batch of {} than alone", i, batch);
+  const std::vector<Generation> alone = run(setup, requests);
+  for (const int batch : {2, 8, 16}) {
+    const std::vector<Generation> together = run(setup, requests, {.batch = batch});
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      if (alone[i].tokens != together[i].tokens)
+        return fmt::format("request {} draws another text in a batch of {} than alone", i, batch);
+  }
   return std::nullopt;
 }
 
@@ -236,7 +239,7 @@ Complaint check_real(const Setup& setup, const RealOptions& options, Exercise* e
     if (auto bad = compare(setup, {longer}, {.exercise = exercise}, counted(options.horizon, "new token"))) return bad;
   }
   if (setup.depends_on_the_run || misfit(setup, 1.0)) return std::nullopt;
-  return compare_with_alone(setup, requests, 8);
+  return compare_with_alone(setup, requests);
 }
 
 ExactFindings enumerate(const Setup& setup, const ExactOptions& options) {

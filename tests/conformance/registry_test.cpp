@@ -85,6 +85,10 @@ constexpr Form kForms[] = {
      ""},
     {"{type: cascade, drafter: {type: sparse_cache, cache: own, attention: {type: streaming, window: 2}}}", ""},
     {"{type: oracle, acceptance_rates: [0.9, 0.5, 0.2], num_speculative_tokens: 6}", ""},
+    {"{type: merged, drafters: [{type: medusa, head: random}, {type: model, num_speculative_tokens: 3}]}",
+     "{type: widths, widths: [2, 1]}"},
+    {"{type: first_of, drafters: [{type: prompt_lookup, whole_continuation: false}, {type: medusa, head: random}]}",
+     ""},
 };
 
 // Made of drafters that have to be named: it has no defaults.

@@ -171,6 +171,7 @@ TEST_CASE("heads stand behind a prefix among a model's own tensors, or in a file
   tensors["lm_head.weight"] = at::randn({kRealVocab, kHidden});
   write(folder.path() / "model.safetensors", tensors);
   const at::Tensor states = at::randn({2, kHidden});
+  CHECK(MedusaHeads::file_of(folder.path()) == folder.path() / "model.safetensors");
   for (const auto& path : {folder.path(), folder.path() / "model.safetensors"}) {
     const MedusaHeads heads = MedusaHeads::load(path, target);
     CHECK(heads.count() == 2);

@@ -198,7 +198,7 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
     const certify::Exercise all = row.exercise();
     table.add({row.verifier, row.draft, to_string(row.verdict), fmt::format("{}", all.drafted),
                fmt::format("{}", all.accepted), fmt::format("{}", all.rejected), depths(row),
-               tv && *tv < 1e-12 ? "< 1e-12" : number(tv, "{:.4f}"),
+               tv && *tv < row.exact->rounding ? fmt::format("< {:g}", row.exact->rounding) : number(tv, "{:.4f}"),
                number(of([](const auto& e) { return e.expected_tokens; }), "{:.4f}"),
                number(row.exact ? row.exact->first_drafted : std::nullopt, "{:.4f}"),
                number(row.exact ? row.exact->transport_bound : std::nullopt, "{:.4f}"),

@@ -32,13 +32,6 @@ struct HeadFile {
 
 HeadFile open(const std::filesystem::path& path) {
   if (!std::filesystem::is_directory(path)) return {formats::SafetensorsFile::open(path), {}, path.string()};
-  const auto file = path / kHeadsFile;
-  if (std::filesystem::exists(file)) return {formats::SafetensorsFile::open(file), {}, file.string()};
-  if (const auto pickle = path / "medusa_lm_head.pt"; std::filesystem::exists(pickle))
-    fail(
-        "{} is a pickle, which is not read; convert it: python3 -c \"import torch, safetensors.torch as s; "
-        "s.save_file({{k: v.clone() for k, v in torch.load('medusa_lm_head.pt', map_location='cpu').items()}}, '{}')\"",
-        pickle.string(), kHeadsFile);
   auto checkpoint = formats::Checkpoint::open(path);
   std::string name = checkpoint.name();
   return {{}, std::move(checkpoint), std::move(name)};
@@ -155,9 +148,21 @@ at::Tensor random_tensor(std::vector<std::int64_t> shape, float deviation, std::
 
 }  // namespace
 
+std::filesystem::path MedusaHeads::file_of(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return path;
+  for (const char* name : {kHeadsFile, "model.safetensors"})
+    if (std::filesystem::exists(path / name)) return path / name;
+  if (const auto pickle = path / "medusa_lm_head.pt"; std::filesystem::exists(pickle))
+    fail(
+        "{} is a pickle, which is not read; convert it: python3 -c \"import torch, safetensors.torch as s; "
+        "s.save_file({{k: v.clone() for k, v in torch.load('medusa_lm_head.pt', map_location='cpu').items()}}, '{}')\"",
+        pickle.string(), kHeadsFile);
+  return path;
+}
+
 MedusaHeads MedusaHeads::load(const std::filesystem::path& path, std::shared_ptr<const LanguageModel> target) {
   const c10::InferenceMode inference;
-  const HeadFile file = open(path);
+  const HeadFile file = open(file_of(path));
   const Reader reader(file, *target);
   MedusaHeads out(std::move(target));
   for (int head = 0; head < reader.heads(); ++head) {

@@ -23,8 +23,10 @@ namespace foretell::model::heads {
 
 class MedusaHeads {
  public:
-  // `path`: a safetensors file, or a folder with medusa_lm_head.safetensors or a checkpoint. The target lends its
-  // parts.
+  // Where a folder keeps its heads: medusa_lm_head.safetensors or model.safetensors; the folder where these are not
+  // there (its index names the files). A file is itself. An Error where there is nothing but a pickle.
+  static std::filesystem::path file_of(const std::filesystem::path& path);
+  // From such a path. The target lends its parts.
   static MedusaHeads load(const std::filesystem::path& path, std::shared_ptr<const LanguageModel> target);
   // Untrained: blocks of random weights behind the target's own head.
   static MedusaHeads random(int heads, int blocks, std::uint64_t seed, std::shared_ptr<const LanguageModel> target);
