@@ -211,6 +211,7 @@ int run_command_line(int argc, const char* const* argv) {
   cli::commands::add_bench_command(top);
   cli::commands::add_roofline_command(top);
   cli::commands::add_predict_command(top);
+  cli::commands::add_efficiency_command(top);
   const auto arguments = arguments_of(argc, argv);
   in_command = true;
   const int code = guarded([&] { return parse_and_run(app, arguments, action); });

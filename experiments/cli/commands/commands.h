@@ -5,6 +5,7 @@
 
 namespace foretell::cli::commands {
 
+void add_efficiency_command(util::Command app);
 void add_generate_command(util::Command app);
 void add_score_command(util::Command app);
 void add_tokenize_command(util::Command app);
