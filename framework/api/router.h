@@ -71,9 +71,9 @@ struct RouterContext {
 
 /// The experts of rows.
 struct Routing {
-  int per_row = 0;             ///< entries of a row
-  std::vector<int> experts;    ///< [rows, per_row], distinct in a row; -1: none
-  std::vector<float> weights;  ///< [rows, per_row]
+  int per_row = 0;                  ///< entries of a row
+  std::vector<int> experts = {};    ///< [rows, per_row], distinct in a row; -1: none
+  std::vector<float> weights = {};  ///< [rows, per_row]
 };
 
 /// Sends rows to experts.

@@ -79,7 +79,8 @@ struct StrategyInfo {
   /// Names in papers and other programs ("MagicDec"). `foretell list` finds it by them, and a study that uses one is
   /// told the name here.
   std::vector<std::string> also_known_as = {};
-  Taxonomy taxonomy = {};  ///< where surveys place it
+  Taxonomy taxonomy = {};      ///< where surveys place it
+  std::string preset_of = {};  ///< the strategy that it is with some parameters set
 };
 
 /// Whether two names differ at most in case, spaces and punctuation: "EAGLE-2" and "eagle2". '+' reads as 'p'.

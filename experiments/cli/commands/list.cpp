@@ -171,6 +171,7 @@ nlohmann::ordered_json to_json(const Listed& listed) {
           {"given_acceptance", listed.info.given_acceptance},
           {"paper", paper_json(listed.info.paper)},
           {"also_known_as", listed.info.also_known_as},
+          {"preset_of", text_or_null(listed.info.preset_of)},
           {"taxonomy", taxonomy_json(listed.info.taxonomy)},
           {"as_target_rule", target_rule_json(listed)},
           {"plugin", text_or_null(listed.plugin)},
@@ -189,6 +190,7 @@ std::string remarks(const Listed& listed) {
     words.push_back(fmt::format("as a rule of the target: {}",
                                 study::in_words(study::Losslessness{*listed.row_independent, false})));
   if (listed.info.given_acceptance) words.push_back("given acceptance");
+  if (!listed.info.preset_of.empty()) words.push_back("preset of " + listed.info.preset_of);
   if (!listed.plugin.empty()) words.push_back("plug-in " + listed.plugin);
   return words.empty() ? "" : fmt::format(" [{}]", fmt::join(words, ", "));
 }
@@ -268,6 +270,11 @@ std::string parameters_cell(const std::vector<ParameterDoc>& parameters) {
   return fmt::format("{}", fmt::join(out, ", "));
 }
 
+std::string summary_cell(const StrategyInfo& info) {
+  const std::string preset = info.preset_of.empty() ? "" : fmt::format("; a preset of `{}`", in_cell(info.preset_of));
+  return in_cell(info.summary) + preset;
+}
+
 std::string lossless_cell(const Listed& listed) {
   if (listed.row_independent)
     return *listed.row_independent ? "towards the target's rules" : "lossy as a target's rule";
@@ -280,7 +287,7 @@ std::string row(const Listed& listed) {
   std::vector<std::string> state;
   for (const std::string& word : states(info)) state.push_back(in_words(word));
   if (info.given_acceptance) state.push_back("given acceptance");
-  return fmt::format("| `{}` | {} | {} | {} | {} | {} | {} | {} |\n", in_cell(listed.name), in_cell(info.summary),
+  return fmt::format("| `{}` | {} | {} | {} | {} | {} | {} | {} |\n", in_cell(listed.name), summary_cell(info),
                      lossless_cell(listed), fmt::join(state, ", "), paper_cell(info.paper),
                      in_cell(fmt::format("{}", fmt::join(info.also_known_as, ", "))), in_cell(in_words(info.taxonomy)),
                      parameters_cell(listed.parameters));

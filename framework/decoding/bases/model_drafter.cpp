@@ -2,7 +2,6 @@
 
 #include "framework/api/build_context.h"
 #include "framework/core/error.h"
-#include "framework/core/text.h"
 #include "framework/decoding/aligned_vocabulary.h"
 
 namespace foretell::bases {
@@ -21,12 +20,6 @@ std::shared_ptr<const model::LanguageModel> load_draft(const std::string& option
                                  context.shared_ids ? context.shared_ids(path) : std::nullopt, path);
 }
 
-void DraftCacheOption::declare(Parameters& p) {
-  p.add("cache", choice, "draft on the target's cache or on a second one; auto: the target's where that can be",
-        {.choices = {"auto", "target", "own"}});
-  where = p.where();
-}
-
 namespace {
 
 std::unique_ptr<ModelSource> source_of(std::shared_ptr<const model::LanguageModel> model, const BuildContext& context,
@@ -41,20 +34,5 @@ std::unique_ptr<ModelSource> source_of(std::shared_ptr<const model::LanguageMode
 ModelDrafter::ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model,
                            const BuildContext& context, std::optional<VocabularyMap> vocabulary)
     : LevelDrafter(std::move(options), source_of(std::move(model), context, std::move(vocabulary)), context) {}
-
-void ModelDrafter::draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache,
-                                    const char* drafter) {
-  const bool watches = policy && policy->wants_weights(), grows = most_nodes() > limits().nodes;
-  if (cache.choice == "target" && watches)
-    fail_at(
-        cache.where,
-        "{}: this attention policy looks at weights, which the target's own forwards do not give: expected cache: own",
-        drafter);
-  if (cache.choice == "target" && grows)
-    fail_at(cache.where,
-            "{}: the tree grows {}, the target's cache has room for the {} that are scored: expected cache: own",
-            drafter, counted(most_nodes(), "node"), limits().nodes);
-  static_cast<ModelSource&>(source()).draft_for_itself(std::move(policy), cache.choice != "own" && !watches && !grows);
-}
 
 }  // namespace foretell::bases

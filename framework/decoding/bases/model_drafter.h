@@ -5,20 +5,11 @@
 #include <optional>
 #include <string>
 
-#include "framework/core/parameters.h"
 #include "framework/core/vocabulary_map.h"
 #include "framework/decoding/bases/level_drafter.h"
 #include "framework/decoding/bases/model_source.h"
 
 namespace foretell::bases {
-
-// Where a target that drafts for itself puts the rows it drafts: on its own cache, which drops them before they are
-// scored, or on a second one.
-struct DraftCacheOption {
-  std::string choice = "auto";
-  Location where = {};
-  void declare(Parameters& p);
-};
 
 class ModelDrafter : public LevelDrafter {
  public:
@@ -26,13 +17,6 @@ class ModelDrafter : public LevelDrafter {
   // target's.
   ModelDrafter(ModelDraftOptions options, std::shared_ptr<const model::LanguageModel> model,
                const BuildContext& context, std::optional<VocabularyMap> vocabulary = std::nullopt);
-
- protected:
-  // Called once, by the constructor of a drafter whose model is the target, or has its shape. No policy: all of the
-  // cache is seen. A second cache is taken where it is asked for, where the policy looks at weights, and for trees that
-  // grow beyond what is scored; if the option forbids it there, an Error.
-  void draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, const DraftCacheOption& cache,
-                        const char* drafter);
 };
 
 // The checkpoint that a drafter's own option names, else the study's model.draft. An Error if there is neither.

@@ -33,7 +33,8 @@ NodeId ModelSource::Sequence::row_of(NodeId node) const {
 }
 
 void ModelSource::begin(SlotId slot, const PromptView& prompt, int most_nodes) {
-  SessionAttention attention{attention_ ? attention_->fresh() : nullptr, static_cast<int>(prompt.tokens.size())};
+  SessionAttention attention{rules_.attention ? rules_.attention->fresh() : nullptr,
+                             static_cast<int>(prompt.tokens.size())};
   sequences_.erase(slot);
   if (lent_) {
     sequences_.emplace(slot, Sequence{ModelSession(*model_, std::move(attention)), most_nodes});
@@ -75,6 +76,7 @@ LevelRows ModelSource::level(std::span<const LevelRequest> batch, int depth) {
   if (rows.items.empty()) return out;
   model::ForwardOptions options;
   options.tap_final = batch.front().context.policy.wants_hidden();
+  rules_.apply(options);
   model::ForwardResult result = model_->forward(rows.items, options);
   out.logits = decoding::HostLogits(std::move(result.logits));
   if (!options.tap_final) return out;
@@ -97,8 +99,10 @@ bool ModelSource::start(Sequence& sequence, const DraftContext& context, Rows& r
   }
   TokenSpan missing = text.subspan(static_cast<std::size_t>(session.align(text)));
   if (static_cast<int>(missing.size()) + sequence.most_nodes > session.room()) return false;
+  model::ForwardOptions options;
+  rules_.apply(options);
   for (; missing.size() > kPrefillChunk; missing = missing.subspan(kPrefillChunk))
-    model_->forward(session.extend(missing.first(kPrefillChunk), model::LogitRows::None));
+    model_->forward(session.extend(missing.first(kPrefillChunk), model::LogitRows::None), options);
   rows.add(session.extend(missing, model::LogitRows::Last), static_cast<int>(missing.size()), true);
   return true;
 }

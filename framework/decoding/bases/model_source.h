@@ -14,6 +14,7 @@
 #include "framework/core/vocabulary_map.h"
 #include "framework/decoding/bases/level_source.h"
 #include "framework/decoding/bases/model_session.h"
+#include "framework/model/forward_rules.h"
 
 namespace foretell::bases {
 
@@ -22,12 +23,13 @@ class ModelSource final : public LevelSource {
   ModelSource(std::shared_ptr<const model::LanguageModel> model, std::optional<VocabularyMap> vocabulary)
       : model_(std::move(model)), vocabulary_(std::move(vocabulary)) {}
 
-  // Before the first sequence, where the model is the target or has its shape: rows see what the policy leaves of the
-  // cache (none: all of it), which is the target's own if it is lent.
-  void draft_for_itself(std::unique_ptr<const AttentionPolicy> policy, bool lent) {
-    attention_ = std::move(policy);
-    lent_ = lent;
-  }
+  // The target under rules.
+  ModelSource(const std::shared_ptr<const model::LanguageModel>& target, model::ForwardRules rules)
+      : model_(rules.int8 ? rules.int8 : target), rules_(std::move(rules)) {}
+
+  const model::ForwardRules& rules() const { return rules_; }
+  // Before the first sequence, where the model is the target: it drafts on the target's cache, lent for a draft.
+  void borrow_caches() { lent_ = true; }
 
   int deepest() const override { return std::numeric_limits<int>::max(); }
   bool rewinds() const override { return !lent_; }
@@ -60,7 +62,7 @@ class ModelSource final : public LevelSource {
 
   std::shared_ptr<const model::LanguageModel> model_;
   std::optional<VocabularyMap> vocabulary_;
-  std::unique_ptr<const AttentionPolicy> attention_;
+  model::ForwardRules rules_;
   bool lent_ = false;
   std::map<SlotId, Sequence> sequences_;
 };

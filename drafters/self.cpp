@@ -1,0 +1,97 @@
+// The target drafts for itself under other rules than it is scored under (framework/model/forward_rules.h).
+//
+// `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, not
+// searched for). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight (MagicDec, Chen et
+// al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `int8`: its weights rounded to 8
+// bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too). Whatever the
+// rules are, drafts are verified by the target: the output keeps its distribution.
+//
+// Costs, in plain steps of the target. int8: half of the weights are read, so a draft step costs a little more than a
+// half; with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for n/2 steps and one
+// scoring. attention: with W bytes of weights, B sequences and n and s rows of k bytes that full and sparse attention
+// see, (W + B s k) / (W + B n k), which pays where the cache is a large part of what a forward reads: long texts, many
+// sequences. layers: about the share of the bytes that is left. The rules save reads, not memory. There is no second
+// checkpoint; int8 holds a second copy of the matrices.
+//
+// Deviation from MagicDec: it drafts on a small cache of a fixed size; here the rows that are seen are gathered out of
+// the large one in every layer and step.
+#include "framework/api/build_context.h"
+#include "framework/decoding/bases/self_drafter.h"
+
+namespace foretell::drafters {
+namespace {
+
+class SelfModelDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = bases::SelfDraftOptions;
+  SelfModelDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter(options, context, "self") {}
+};
+
+FORETELL_REGISTER(Drafter, SelfModelDrafter, "self",
+                  {.summary = "the target drafts for itself: fewer layers or experts, part of the cache, int8 weights",
+                   .paper = {"Zhang et al.", 2023, "2309.08168"},
+                   .also_known_as = {"Draft & Verify", "self-speculative decoding"},
+                   .taxonomy = {
+                       .focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
+
+// `self` with `int8: true`.
+struct QuantisedSelfOptions {
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+class QuantisedSelfDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = QuantisedSelfOptions;
+  QuantisedSelfDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter(
+            {.rules = {.int8 = true, .where = options.cache.where}, .cache = options.cache, .draft = options.draft},
+            context, "quantised_self") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, QuantisedSelfDrafter, "quantised_self",
+    {.summary = "the target drafts with its own weights rounded to 8 bits",
+     .paper = {"Tiwari et al.", 2025, "2502.10424"},
+     .also_known_as = {"QuantSpec"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+// `self` with an attention policy.
+struct SparseCacheOptions {
+  ConfigValue attention = parse_yaml("{type: streaming}", "default");
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("attention", attention,
+          "which rows of the cache a draft sees: {type: streaming, sinks: 4, window: 256}, {type: h2o}");
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+class SparseCacheDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = SparseCacheOptions;
+  SparseCacheDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.attention = options.attention, .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "sparse_cache") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, SparseCacheDrafter, "sparse_cache",
+    {.summary = "the target drafts with a part of its cache in sight (StreamingLLM, H2O)",
+     .paper = {"Chen et al.", 2024, "2408.11049"},
+     .also_known_as = {"MagicDec"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+}  // namespace
+}  // namespace foretell::drafters

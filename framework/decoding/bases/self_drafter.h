@@ -1,0 +1,40 @@
+// The target as its own draft model, under other rules than it is scored under: fewer experts, sublayers left out, a
+// part of the cache in sight, weights of 8 bits.
+//
+// Contract: a draft works on the target's own cache, which is lent for it: no second one, nothing to read at the start,
+// and every committed row is the target's; what drafting appends is dropped before scoring. A cache of its own is taken
+// where it is asked for, where an attention policy looks at weights, and for trees that grow beyond what is scored; if
+// the option forbids it there, an Error. Then the prompt is read under the rules (an attention policy only watches),
+// and rows of accepted drafts stay as the rules made them. Only a draft on a cache of its own can be taken back, as a
+// cascade does. Needs a model as target.
+#pragma once
+
+#include <string>
+
+#include "framework/core/parameters.h"
+#include "framework/decoding/bases/level_drafter.h"
+#include "framework/model/forward_rules.h"
+
+namespace foretell::bases {
+
+// Where the rows that are drafted go.
+struct DraftCacheOption {
+  std::string choice = "auto";
+  Location where = {};
+  void declare(Parameters& p);
+};
+
+struct SelfDraftOptions {
+  model::RuleOptions rules;
+  DraftCacheOption cache;
+  ModelDraftOptions draft;
+  void declare(Parameters& p);
+};
+
+class SelfDrafter : public LevelDrafter {
+ public:
+  // `name` in the registry, for messages.
+  SelfDrafter(const SelfDraftOptions& options, const BuildContext& context, const std::string& name);
+};
+
+}  // namespace foretell::bases
