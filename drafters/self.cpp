@@ -1,4 +1,4 @@
-// The target drafts for itself under other rules than it is scored under (framework/model/forward_rules.h).
+// The target drafts for itself under other rules than it is scored under (framework/decoding/forward_rules.h).
 //
 // `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, not
 // searched for). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight (MagicDec, Chen et

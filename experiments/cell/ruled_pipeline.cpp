@@ -1,12 +1,12 @@
 #include "experiments/cell/ruled_pipeline.h"
 
+#include "framework/decoding/forward_rules.h"
 #include "framework/decoding/model_target.h"
-#include "framework/model/forward_rules.h"
 
 namespace foretell::cell {
 
 study::BuiltPipeline build_ruled_pipeline(const study::PipelineSection& section, const BuildContext& context) {
-  model::ForwardRules rules = model::read_rules(section.target, "pipeline.target", context);
+  decoding::ForwardRules rules = decoding::read_rules(section.target, "pipeline.target", context);
   study::BuiltPipeline built = study::build_pipeline(section, context);
   if (rules.own()) return built;
   // What one sequence attends to is its own affair where its rows come one by one.

@@ -10,14 +10,14 @@
 #include <memory>
 
 #include "framework/api/target.h"
-#include "framework/model/forward_rules.h"
+#include "framework/decoding/forward_rules.h"
 #include "framework/model/language_model.h"
 
 namespace foretell::decoding {
 
 struct ModelTargetOptions {
-  int prefill_chunk = 512;         // rows of one prefill forward
-  model::ForwardRules rules = {};  // of scoring
+  int prefill_chunk = 512;  // rows of one prefill forward
+  ForwardRules rules = {};  // of scoring
 };
 
 std::unique_ptr<Target> make_model_target(std::shared_ptr<const model::LanguageModel> model,

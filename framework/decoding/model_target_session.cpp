@@ -23,7 +23,7 @@ at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
 }  // namespace
 
 ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
-                                       const model::ForwardRules& rules, const HiddenRequest& wants)
+                                       const ForwardRules& rules, const HiddenRequest& wants)
     : model_(model),
       cache_(model.make_cache(capacity)),
       wants_(wants),

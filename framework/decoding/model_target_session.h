@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "framework/api/target.h"
+#include "framework/decoding/forward_rules.h"
 #include "framework/decoding/target_view.h"
-#include "framework/model/forward_rules.h"
 #include "framework/model/hidden.h"
 #include "framework/model/language_model.h"
 
@@ -22,8 +22,8 @@ namespace foretell::decoding {
 class ModelTargetSession final : public TargetSession, public TargetView {
  public:
   // Scored under `rules`.
-  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
-                     const model::ForwardRules& rules, const HiddenRequest& wants);
+  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const ForwardRules& rules,
+                     const HiddenRequest& wants);
 
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override;
   void keep(std::span<const NodeId> accepted) override;

@@ -144,6 +144,55 @@ TEST_CASE("drafters that borrow the target's cache in turn, and one with its own
       "attention: {type: streaming, window: 30}}, {type: sparse_cache, attention: h2o}]}"));
 }
 
+TEST_CASE("the transformer drafts for itself with sublayers left out", "[real]") {
+  Fixture f;
+  for (const char* rules : {"layers: {skip_attention: [1, 2], skip_mlp: [3]}", "layers: {skip: [2]}, cache: own",
+                            "layers: {skip_mlp: [0]}, int8: true, attention: {type: streaming, sinks: 1, window: 4}"}) {
+    INFO(rules);
+    f.check_same(*f.make(fmt::format("{{type: self, {}, num_speculative_tokens: 5}}", rules)));
+    f.check_same(*f.make(fmt::format("{{type: self, {}}}", rules), "{type: widths, widths: [3, 2, 1]}"));
+    f.check_same(
+        *f.make(fmt::format("{{type: self, {}}}", rules), "{type: eagle2, depth: 3, top_k: 3, total_tokens: 6}"));
+  }
+}
+
+TEST_CASE("presets of self draft what it drafts", "[real]") {
+  Fixture f;
+  const std::pair<const char*, const char*> pairs[] = {
+      {"{type: quantised_self}", "{type: self, int8: true}"},
+      {"{type: quantised_self, cache: own, num_speculative_tokens: 6}",
+       "{type: self, int8: true, cache: own, num_speculative_tokens: 6}"},
+      {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 4}}",
+       "{type: self, attention: {type: streaming, sinks: 1, window: 4}}"},
+      {"{type: sparse_cache, attention: {type: h2o, heavy_hitters: 3, window: 3}}",
+       "{type: self, attention: {type: h2o, heavy_hitters: 3, window: 3}}"}};
+  for (const auto& [preset, self] : pairs)
+    for (const double temperature : {0.0, 1.0}) {
+      INFO(preset << " " << temperature);
+      const auto a = f.run(*f.make(preset), 3, {.temperature = temperature}),
+                 b = f.run(*f.make(self), 3, {.temperature = temperature});
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        CHECK(a[i].tokens == b[i].tokens);
+        CHECK(a[i].rounds.size() == b[i].rounds.size());
+      }
+    }
+}
+
+TEST_CASE("what self cannot do is refused in one line", "[real]") {
+  Fixture f;
+  using Catch::Matchers::Contains;
+  CHECK_THROWS_WITH(f.make("{type: self, router: top_k}"),
+                    Contains("drafter:1: drafter 'self': router: this model has no experts"));
+  CHECK_THROWS_WITH(f.make("{type: self, layers: {skip: [9]}}"), Contains("drafter:1") && Contains("no layer 9"));
+  CHECK_THROWS_WITH(f.make("{type: self, cache: target, int8: true}", "{type: eagle2}"),
+                    Contains("self: the tree grows"));
+  CHECK_THROWS_WITH(f.make("{type: cascade, drafter: {type: self}}"), Contains("take back"));
+  const BuildContext replay{.vocab = 97};
+  CHECK_THROWS_WITH(
+      Registry<Drafter>::instance().make(parse_yaml("{type: self}", "study.yaml"), replay),
+      Contains("study.yaml:1: drafter 'self' drafts with the target's own weights") && Contains("recorded answer"));
+}
+
 TEST_CASE("what sparse_cache cannot do is refused in one line", "[real]") {
   Fixture f;
   using Catch::Matchers::Contains;

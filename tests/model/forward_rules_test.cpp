@@ -5,8 +5,8 @@
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
 #include "framework/decoding/decoder.h"
+#include "framework/decoding/forward_rules.h"
 #include "framework/decoding/model_target.h"
-#include "framework/model/forward_rules.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -93,7 +93,8 @@ TEST_CASE("a target under rules decodes what its rules say, drafted or not, alon
     std::vector<Tokens> want;
     for (const Request& request : requests()) want.push_back(by_hand(*model, under, request));
     CHECK(want != decoded(model, {}, "none", 1));
-    for (const char* drafter : {"none", "prompt_lookup", "{type: token_recycling, top_k: 2}", "quantised_self"})
+    for (const char* drafter : {"none", "prompt_lookup", "{type: token_recycling, top_k: 2}", "quantised_self",
+                                "{type: self, layers: {skip_mlp: [1]}}"})
       for (const int batch : {1, 3}) {
         INFO(drafter << " " << batch);
         CHECK(decoded(model, under, drafter, batch) == want);
@@ -113,6 +114,19 @@ TEST_CASE("under an attention policy plain decoding sees what the policy leaves,
     CHECK(want != decoded(models.dense, {}, "none", 1));
     for (const int batch : {1, 3}) CHECK(decoded(models.dense, under, "none", batch) == want);
   }
+}
+
+TEST_CASE("a mixture of experts drafts for itself with fewer experts") {
+  const Models models;
+  const std::vector<Tokens> plain = decoded(models.sparse, {}, "none", 1);
+  const ForwardRules ruled = rules("{router: {type: top_k, k: 1}}", models.sparse);
+  for (const char* drafter : {"{type: self, router: {type: top_k, k: 1}}",
+                              "{type: self, router: {type: top_k, k: 1}, cache: own, layers: {skip: [1]}}"})
+    for (const int batch : {1, 3}) {
+      INFO(drafter << " " << batch);
+      CHECK(decoded(models.sparse, {}, drafter, batch) == plain);
+      CHECK(decoded(models.sparse, ruled, drafter, batch) == decoded(models.sparse, ruled, "none", 1));
+    }
 }
 
 TEST_CASE("rules that change nothing are the checkpoint's") {

@@ -14,7 +14,7 @@
 #include "framework/core/vocabulary_map.h"
 #include "framework/decoding/bases/level_source.h"
 #include "framework/decoding/bases/model_session.h"
-#include "framework/model/forward_rules.h"
+#include "framework/decoding/forward_rules.h"
 
 namespace foretell::bases {
 
@@ -24,10 +24,10 @@ class ModelSource final : public LevelSource {
       : model_(std::move(model)), vocabulary_(std::move(vocabulary)) {}
 
   // The target under rules.
-  ModelSource(const std::shared_ptr<const model::LanguageModel>& target, model::ForwardRules rules)
+  ModelSource(const std::shared_ptr<const model::LanguageModel>& target, decoding::ForwardRules rules)
       : model_(rules.int8 ? rules.int8 : target), rules_(std::move(rules)) {}
 
-  const model::ForwardRules& rules() const { return rules_; }
+  const decoding::ForwardRules& rules() const { return rules_; }
   // Before the first sequence, where the model is the target: it drafts on the target's cache, lent for a draft.
   void borrow_caches() { lent_ = true; }
 
@@ -62,7 +62,7 @@ class ModelSource final : public LevelSource {
 
   std::shared_ptr<const model::LanguageModel> model_;
   std::optional<VocabularyMap> vocabulary_;
-  model::ForwardRules rules_;
+  decoding::ForwardRules rules_;
   bool lent_ = false;
   std::map<SlotId, Sequence> sequences_;
 };

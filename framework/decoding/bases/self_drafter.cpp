@@ -14,7 +14,7 @@ std::unique_ptr<ModelSource> source_of(const SelfDraftOptions& options, const Bu
     fail_at(options.cache.where,
             "drafter '{}' drafts with the target's own weights: it needs a model as target, not a recorded answer",
             name);
-  model::ForwardRules rules = model::make_rules(options.rules, fmt::format("drafter '{}'", name), context);
+  decoding::ForwardRules rules = decoding::make_rules(options.rules, fmt::format("drafter '{}'", name), context);
   return std::make_unique<ModelSource>(context.target, std::move(rules));
 }
 

@@ -13,7 +13,7 @@
 
 #include "framework/core/parameters.h"
 #include "framework/decoding/bases/level_drafter.h"
-#include "framework/model/forward_rules.h"
+#include "framework/decoding/forward_rules.h"
 
 namespace foretell::bases {
 
@@ -25,7 +25,7 @@ struct DraftCacheOption {
 };
 
 struct SelfDraftOptions {
-  model::RuleOptions rules;
+  decoding::RuleOptions rules;
   DraftCacheOption cache;
   ModelDraftOptions draft;
   void declare(Parameters& p);

@@ -24,13 +24,13 @@ namespace foretell {
 struct BuildContext;
 }  // namespace foretell
 
-namespace foretell::model {
+namespace foretell::decoding {
 
 struct ForwardRules {
   std::shared_ptr<const Router> router = {};
   std::shared_ptr<const AttentionPolicy> attention = {};  // fresh() for each sequence
-  std::optional<LayerSet> layers = {};                    // none: all
-  std::shared_ptr<const LanguageModel> int8 = {};         // the model with weights of 8 bits; none: its own weights
+  std::optional<model::LayerSet> layers = {};             // none: all
+  std::shared_ptr<const model::LanguageModel> int8 = {};  // the model with weights of 8 bits; none: its own weights
 
   // Whether nothing is changed.
   bool own() const { return !router && !attention && !layers && !int8; }
@@ -38,7 +38,7 @@ struct ForwardRules {
   // so that what a row sees depends on how many rows come with it.
   bool row_independent() const { return !attention && (!router || router->row_independent()); }
   // Of the forward's options what the rules say: router and layers.
-  void apply(ForwardOptions& options) const;
+  void apply(model::ForwardOptions& options) const;
 };
 
 // The keys above, for options structs that have them among others.
@@ -55,4 +55,4 @@ ForwardRules make_rules(const RuleOptions& options, const std::string& owner, co
 // Of a mapping with these keys alone.
 ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context);
 
-}  // namespace foretell::model
+}  // namespace foretell::decoding

@@ -1,11 +1,11 @@
-#include "framework/model/forward_rules.h"
+#include "framework/decoding/forward_rules.h"
 
 #include "framework/api/build_context.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/model/experts.h"
 
-namespace foretell::model {
+namespace foretell::decoding {
 namespace {
 
 struct LayerOptions {
@@ -17,11 +17,11 @@ struct LayerOptions {
   }
 };
 
-std::optional<LayerSet> read_layers(const ConfigValue& description, const std::string& owner, int num_layers) {
+std::optional<model::LayerSet> read_layers(const ConfigValue& description, const std::string& owner, int num_layers) {
   if (description.is_null()) return std::nullopt;
   LayerOptions options;
   Parameters::read(description, owner + ", 'layers'", options);
-  LayerSet set = LayerSet::all(num_layers);
+  model::LayerSet set = model::LayerSet::all(num_layers);
   const auto leave_out = [&](const char* key, const std::vector<int>& layers, bool attention, bool mlp) {
     for (const int layer : layers) {
       if (layer < 0 || layer >= num_layers)
@@ -34,7 +34,7 @@ std::optional<LayerSet> read_layers(const ConfigValue& description, const std::s
   leave_out("skip", options.skip, true, true);
   leave_out("skip_attention", options.skip_attention, true, false);
   leave_out("skip_mlp", options.skip_mlp, false, true);
-  if (set == LayerSet::all(num_layers)) return std::nullopt;
+  if (set == model::LayerSet::all(num_layers)) return std::nullopt;
   if (set.prefix_layers() == 0) fail_at(description.where(), "{}: layers: none would be left", owner);
   return set;
 }
@@ -47,7 +47,7 @@ std::shared_ptr<const Router> read_router(const ConfigValue& description, const 
   if (config.moe.experts == 0)
     fail_at(description.where(), "{}: router: this model has no experts; expected a mixture of experts", owner);
   std::shared_ptr<const Router> router = Registry<Router>::instance().make(description, context);
-  if (const auto why = router->refuses(expert_rule(config.moe)))
+  if (const auto why = router->refuses(model::expert_rule(config.moe)))
     fail_at(description.where(), "{}: {} does not fit this model: {}", owner, router->label(), *why);
   return router;
 }
@@ -92,9 +92,9 @@ ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, cons
   return make_rules(options, owner, context);
 }
 
-void ForwardRules::apply(ForwardOptions& options) const {
+void ForwardRules::apply(model::ForwardOptions& options) const {
   options.router = router.get();
   if (layers) options.computed = layers;
 }
 
-}  // namespace foretell::model
+}  // namespace foretell::decoding
