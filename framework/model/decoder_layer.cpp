@@ -29,7 +29,7 @@ DecoderLayer::DecoderLayer(const formats::ModelConfig& config, int layer, LayerW
 
 // Queries, keys and values [rows, layout.width()], rotated; keys and values are in the caches.
 at::Tensor DecoderLayer::stored_qkv(const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
-  const at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
+  at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
   norm_queries_and_keys(qkv);
   rotate_and_store(qkv, layout_, plan, cache_layer);
   return qkv;

@@ -139,7 +139,7 @@ class Reader {
   int heads_ = 0, blocks_ = 0, found_ = 0;
 };
 
-at::Tensor random_tensor(std::vector<std::int64_t> shape, float deviation, std::uint64_t key) {
+at::Tensor random_tensor(const std::vector<std::int64_t>& shape, float deviation, std::uint64_t key) {
   at::Tensor out = at::empty(shape, at::kFloat);
   float* values = out.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < out.numel(); ++i) values[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
