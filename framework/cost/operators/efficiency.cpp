@@ -26,12 +26,13 @@ Efficiency efficiency_of(const formats::ModelConfig& model, const Hardware& hard
                              {.batch = of.batch, .context = context, .rows = rows, .fused = of.fused});
   };
   const ForwardOperators prefill = forward(0, of.prompt);
-  const ForwardOperators middle = forward(of.prompt + of.output / 2, 1);
+  const int half = of.output / 2;
+  const ForwardOperators middle = forward(of.prompt + half, 1);
   const ForwardOperators last = forward(of.prompt + of.output - 1, 1);
   Efficiency out{.parameters = parameters_of(model, false), .active_parameters = parameters_of(model, true)};
   out.weight_bytes = middle.weight_bytes;
   // Of the first tokens: windows do not grow without end.
-  out.cache_bytes_per_token = (forward(0, 1).cache_bytes) / of.batch;
+  out.cache_bytes_per_token = forward(0, 1).cache_bytes / of.batch;
   out.peak_bytes = std::max(prefill.memory(), last.memory());
   out.operations_per_token = middle.total.operations / of.batch;
   out.first_token = prefill.seconds;
