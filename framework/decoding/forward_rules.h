@@ -43,7 +43,7 @@ struct ForwardRules {
 
 // The keys above, for options structs that have them among others.
 struct RuleOptions {
-  ConfigValue router, attention, layers;
+  ConfigValue router = {}, attention = {}, layers = {};
   bool int8 = false;
   Location where = {};
   void declare(Parameters& p);

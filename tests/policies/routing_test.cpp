@@ -1,9 +1,12 @@
 // Rules of mixtures of experts, beside the checkpoint's own and beside what other programs computed.
+#include <nlohmann/json.hpp>
+
 #include "framework/api/build_context.h"
 #include "framework/api/router.h"
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
 #include "tests/support/catch.h"
+#include "tests/support/data.h"
 #include "tests/support/rooms.h"
 
 namespace foretell::testing {
@@ -76,6 +79,53 @@ TEST_CASE("top_k says which checkpoints it does not fit") {
   CHECK(router("{type: top_k, softmax: after}")->refuses(grouped).value_or("").find("sigmoid") != std::string::npos);
   CHECK_THROWS_AS(router("{type: top_k, k: 0}"), Error);
   CHECK_THROWS_AS(router("{type: top_k, softmax: both}"), Error);
+}
+
+TEST_CASE("routers route as another program does") {
+  const auto file = data_file("golden/router_exit_golden.json");
+  if (!file) return;
+  const auto golden = nlohmann::json::parse(read_file(*file));
+  const ExpertRule rule{.experts = 8, .experts_per_token = 2, .normalised = true};
+  std::vector<float> logits;
+  for (const auto& row : golden.at("logits")) {
+    const auto values = row.get<std::vector<float>>();
+    logits.insert(logits.end(), values.begin(), values.end());
+  }
+  const RouterRows rows{.rows = static_cast<int>(logits.size()) / 8, .logits = logits};
+  const std::pair<const char*, const char*> pairs[] = {{"switch_top1", "{type: switch, capacity_factor: 0}"},
+                                                       {"dynamic_top_p_0.4", "{type: top_p, p: 0.4}"},
+                                                       {"dynamic_skip_beta_0.5", "{type: expert_skipping, beta: 0.5}"},
+                                                       {"mixtral_top2", "top_k"}};
+  for (const auto& [name, yaml] : pairs) {
+    INFO(name);
+    const auto made = router(yaml);
+    CHECK(made->row_independent());
+    const Routing routing = made->route(rows, {0, rule, {}});
+    for (int row = 0; row < rows.rows; ++row) {
+      std::vector<int> experts;
+      std::vector<double> weights;
+      for (int i = row * routing.per_row; i < (row + 1) * routing.per_row; ++i) {
+        if (routing.experts[static_cast<std::size_t>(i)] < 0) continue;
+        experts.push_back(routing.experts[static_cast<std::size_t>(i)]);
+        weights.push_back(routing.weights[static_cast<std::size_t>(i)]);
+      }
+      const auto& expected = golden.at(name).at(static_cast<std::size_t>(row));
+      CHECK(experts == expected.at("idx").get<std::vector<int>>());
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        CHECK(weights[i] == Approx(expected.at("w").at(i).get<double>()).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("an expert of switch takes its capacity of a forward's rows, the first ones") {
+  const ExpertRule rule{.experts = 4, .experts_per_token = 1};
+  std::vector<float> logits;
+  for (int row = 0; row < 6; ++row) logits.insert(logits.end(), {2, 0, 0, 0});
+  const auto full = router("{type: switch, capacity_factor: 2}");
+  CHECK_FALSE(full->row_independent());
+  CHECK(full->route({6, logits}, {0, rule, {}}).experts == std::vector<int>{0, 0, 0, -1, -1, -1});
+  CHECK(router("{type: switch, capacity_factor: 1}")->route({6, logits}, {0, rule, {}}).experts ==
+        std::vector<int>{0, 0, -1, -1, -1, -1});
 }
 
 }  // namespace
