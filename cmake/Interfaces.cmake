@@ -2,8 +2,8 @@
 # files see the hash that says so. The list is what the interfaces reach, which tests/cli/layering_test.py checks.
 set(interface_headers
   framework/api/abi_tag.h framework/api/attention_policy.h framework/api/build_context.h framework/decoding/bases/composite_drafter.h framework/api/draft_tree.h
-  framework/api/drafter.h framework/model/hidden.h framework/api/policy.h framework/api/rejection_walk.h framework/api/request.h framework/api/round.h framework/api/router.h
-  framework/api/scores.h framework/api/verifier.h framework/api/walk_verifier.h
+  framework/api/drafter.h framework/api/exit_policy.h framework/model/hidden.h framework/api/policy.h framework/api/rejection_walk.h framework/api/request.h framework/api/round.h framework/api/router.h
+  framework/api/scores.h framework/api/verifier.h
   framework/core/config_value.h framework/core/error.h framework/core/parameters.h framework/core/plugin_call.h framework/core/registry.h
   framework/core/rng.h framework/core/types.h framework/core/vocabulary_map.h
   framework/sampling/law.h framework/sampling/sampling.h)

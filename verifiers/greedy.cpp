@@ -1,6 +1,6 @@
 // Exact match: a drafted token is accepted if it is the target's most probable one (Stern et al. 2018, arXiv
 // 1811.03115). Asks for nothing but the argmax of visited nodes.
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 #include "framework/sampling/optimal_transport.h"
 
 namespace foretell::verifiers {

@@ -4,7 +4,7 @@
 // is what is emitted. A node is passed with probability sum of p over its proposals, which for chosen tokens is the
 // best there is and for drawn ones less than rejection reaches. Needs no law of the draft and no residual. The drawn
 // token must also be the correction: drawing again would be the nucleus bias.
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
 namespace {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
 namespace {

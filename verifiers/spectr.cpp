@@ -8,7 +8,7 @@
 #include <cmath>
 #include <vector>
 
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
 namespace {

@@ -1,6 +1,6 @@
 // Forced acceptance: a drafted token is accepted with a given probability, whatever it is. Measures what a drafter of
 // that quality would bring; the text means nothing.
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 #include "framework/decoding/bases/acceptance_rates.h"
 
 namespace foretell::verifiers {

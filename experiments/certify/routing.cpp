@@ -5,20 +5,19 @@
 #include <map>
 
 #include "experiments/certify/random_model.h"
-#include "framework/api/verifier.h"
+#include "experiments/certify/ruled_decoding.h"
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
 #include "framework/core/plugin_call.h"
 #include "framework/core/registry_names.h"
 #include "framework/core/text.h"
-#include "framework/decoding/model_target.h"
 #include "framework/model/experts.h"
 
 namespace foretell::certify {
 namespace {
 
-constexpr int kVocab = 16, kSequences = 3, kTexts = 24;
+constexpr int kVocab = kRuledVocab, kSequences = kRuledSequences, kTexts = 24;
 
 // Two kinds of experts: a router may be made for one of them.
 constexpr std::string_view kConfigs[] = {
@@ -115,51 +114,6 @@ Complaint routing_complaint(const Router& router, const RouterContext& context, 
   return std::nullopt;
 }
 
-std::vector<Request> requests() {
-  std::vector<Request> out;
-  for (int i = 0; i < kSequences; ++i) {
-    Request request{.id = static_cast<std::uint64_t>(i), .max_new_tokens = 48};
-    for (int t = 0; t < 9 + i; ++t)
-      request.prompt.push_back(static_cast<Token>(mix64(static_cast<std::uint64_t>(100 * i + t / 2)) % kVocab));
-    out.push_back(std::move(request));
-  }
-  return out;
-}
-
-std::vector<Tokens> decoded(const std::shared_ptr<const model::LanguageModel>& model,
-                            const std::shared_ptr<const Router>& router, const std::string& drafter, int batch,
-                            Exercise& exercise) {
-  BuildContext context{.vocab = kVocab, .target = model};
-  const MemberWatch watch;
-  const auto target = decoding::make_model_target(model, {.rules = {.router = router}});
-  const auto parse = [](const std::string& text) { return parse_yaml(text, "certify"); };
-  const auto drafts = Registry<Drafter>::instance().make(parse(drafter), context);
-  const auto verifier = Registry<Verifier>::instance().make(parse("rejection"), context);
-  const auto policy = Registry<DraftPolicy>::instance().make(parse("fixed"), context);
-  decoding::DecoderOptions options{.max_batch = batch};
-  options.on_round = [&](const decoding::RoundEvent& event) { watch.count(event, exercise); };
-  decoding::Decoder decoder(*target, {*drafts, *verifier, *policy}, options);
-  std::vector<Tokens> out;
-  for (const Generation& generation : decoder.run(requests())) out.push_back(generation.tokens);
-  return out;
-}
-
-// Where a model that is routed so says something else in a batch, or with a draft; none if it does not.
-Complaint decoding_complaint(const std::shared_ptr<const model::LanguageModel>& model,
-                             const std::shared_ptr<const Router>& router, RouterRow& found) {
-  Exercise plain;
-  const std::vector<Tokens> want = decoded(model, router, "none", 1, plain);
-  for (const char* drafter : {"none", "prompt_lookup", "token_recycling"})
-    for (const int batch : {1, kSequences}) {
-      const std::vector<Tokens> got = decoded(model, router, drafter, batch, found.exercise);
-      for (std::size_t i = 0; i < want.size(); ++i)
-        if (got[i] != want[i])
-          return fmt::format("decoding at batch {} with drafter '{}' differs from plain decoding alone at token {}",
-                             batch, drafter, std::ranges::mismatch(want[i], got[i]).in1 - want[i].begin());
-    }
-  return std::nullopt;
-}
-
 void rule(RouterRow& row, const Complaint& complaint) {
   if (complaint) {
     row.verdict = row.says_independent ? Ruling::Failed : Ruling::Lossy;
@@ -190,7 +144,7 @@ RouterRow certify_router(const std::string& name,
         continue;
       }
       Complaint complaint = routing_complaint(*router, {1, experts, {}}, row);
-      if (!complaint) complaint = decoding_complaint(model, router, row);
+      if (!complaint) complaint = ruled_decoding_complaint(model, {.router = router}, row.exercise);
       rule(row, complaint);
       return row;
     }

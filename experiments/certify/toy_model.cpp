@@ -273,6 +273,8 @@ model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch
   if (options.computed)
     for (int l = 0; l < options_.layers; ++l) skipped += !options.computed->attention(l) || !options.computed->mlp(l);
   const auto noise_of = [&](int layers) { return 0.3 * layers / options_.layers; };
+  FORETELL_CHECK(options.exits == nullptr, "an exit policy on the toy, whose states mean nothing: {} items",
+                 batch.size());
   model::ForwardResult result;
   result.layers = range;
   result.own_rules = model::own_rules(batch, options);
@@ -289,6 +291,8 @@ model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch
       logit_rows.insert(logit_rows.end(), row.begin(), row.end());
     }
   }
+  result.reached = result.left;
+  result.probes.assign(result.left.size(), 0);
   if (!logit_rows.empty()) {
     result.logits =
         at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);

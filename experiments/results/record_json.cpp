@@ -14,6 +14,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t kMostCounted = 1 << 30;
+constexpr std::int64_t kMostSummed = std::int64_t{1} << 52;
 constexpr std::int64_t kLongestTime = 1'000'000'000'000'000;  // [ns] eleven days
 
 int count_at(const io::OrderedJsonView& row, std::string_view key) {
@@ -56,6 +57,21 @@ Json key_json(const GenerationRecord& record) {
           {"turn", record.turn},
           {"repeat", record.repeat},
           {"pipeline", name_of(record.arm)}};
+}
+
+Json work_json(const StepWork& work) {
+  return {{"layers", work.layers},         {"experts", work.experts},       {"attended", work.attended},
+          {"left_early", work.left_early}, {"recomputed", work.recomputed}, {"probes", work.probes}};
+}
+
+StepWork work_from(const io::OrderedJsonView& row) {
+  const auto sum = [&](std::string_view key) { return row.at(key).integer(0, kMostSummed); };
+  return {.layers = sum("layers"),
+          .experts = sum("experts"),
+          .attended = sum("attended"),
+          .left_early = count_at(row, "left_early"),
+          .recomputed = count_at(row, "recomputed"),
+          .probes = count_at(row, "probes")};
 }
 
 }  // namespace
@@ -109,6 +125,7 @@ Json round_json(const GenerationRecord& record, int index) {
               {"verify_ns", round.ns.verify},
               {"commit_ns", round.ns.commit}});
   if (index < static_cast<int>(record.round_ends.size())) row["end_ns"] = record.round_ends[index];
+  if (round.work) row["work"] = work_json(*round.work);
   return row;
 }
 
@@ -150,6 +167,7 @@ void add_round(const io::OrderedJsonView& row, GenerationRecord& record) {
                            .kind = !next || next->string() == "bonus" ? NextKind::Bonus : NextKind::Correction,
                            .ns = {known_time(row, "draft_ns"), known_time(row, "score_ns"),
                                   known_time(row, "verify_ns"), known_time(row, "commit_ns")}});
+  if (const auto work = row.find("work")) record.rounds.back().work = work_from(*work);
   if (const auto end = row.find("end_ns")) record.round_ends.push_back(end->integer(-kLongestTime, kLongestTime));
 }
 

@@ -131,6 +131,7 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.emitted_per_scored = metrics::emitted_per_scored(pooled);
   out.undrafted_round_share = metrics::undrafted_round_share(pooled);
   out.acceptance_per_trial = metrics::acceptance_per_trial(pooled);
+  out.work = metrics::work_rates(pooled);
   out.acceptance_rate_per_position = metrics::acceptance_rate_per_position(pooled);
   out.conditional_acceptance_per_position = metrics::conditional_acceptance_per_position(pooled);
   out.acceptance_histogram = metrics::acceptance_histogram(pooled);
@@ -289,58 +290,67 @@ nlohmann::ordered_json histograms(const std::map<int, std::vector<std::int64_t>>
   return out;
 }
 
+nlohmann::ordered_json to_json(const metrics::WorkRates& work) {
+  return {{"layers_per_row", work.layers_per_row},         {"left_early_share", work.left_early_share},
+          {"recomputed_per_row", work.recomputed_per_row}, {"attended_per_row", work.attended_per_row},
+          {"experts_per_row", work.experts_per_row},       {"probes_per_row", work.probes_per_row}};
+}
+
 nlohmann::ordered_json to_json(const TaskSummary& s) {
   const auto ms = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-6; };
-  return {{"mean_acceptance_length", number(s.mean_acceptance_length)},
-          {"mean_acceptance_length_per_request", number(s.mean_acceptance_length_per_request)},
-          {"draft_acceptance_rate", number(s.draft_acceptance_rate)},
-          {"tokens", s.tokens},
-          {"rounds", s.rounds},
-          {"tokens_per_second", number(s.tokens_per_second)},
-          {"speedup", number(s.speedup)},
-          {"decode_speedup", number(s.decode_speedup)},
-          {"speedup_interval", interval(s.speedup_estimate.interval)},
-          {"speedup_confidence",
-           s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
-          {"speedup_samples", s.speedup_estimate.samples},
-          {"speedup_units", s.speedup_estimate.samples > 0 ? text(metrics::units_of(s.speedup_estimate)) : nullptr},
-          {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
-          {"speedup_noise", number(s.speedup_noise)},
-          {"contention", number(s.contention)},
-          {"baseline_contention", number(s.baseline_contention)},
-          {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
-          {"verdict_words", text(s.judgement.words)},
-          {"requests", s.requests},
-          {"drafted", s.drafted},
-          {"accepted", s.accepted},
-          {"decode_tokens_per_second", number(s.decode_tokens_per_second)},
-          {"baseline_tokens_per_second", number(s.baseline_tokens_per_second)},
-          {"exact_match", number(s.exact_match)},
-          {"baseline_exact_match", number(s.baseline_exact_match)},
-          {"same_as_baseline", number(s.same_as_baseline)},
-          {"greedy_rouge_l", number(s.greedy_rouge_l)},
-          {"same_as_greedy", number(s.same_as_greedy)},
-          {"perplexity", number(s.perplexity)},
-          {"baseline_perplexity", number(s.baseline_perplexity)},
-          {"accepted_per_round", number(s.accepted_per_round)},
-          {"drafted_per_round", number(s.drafted_per_round)},
-          {"scored_per_round", number(s.scored_per_round)},
-          {"emitted_per_scored", number(s.emitted_per_scored)},
-          {"undrafted_round_share", number(s.undrafted_round_share)},
-          {"acceptance_per_trial", number(s.acceptance_per_trial)},
-          {"acceptance_rate_per_position", s.acceptance_rate_per_position},
-          {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
-          {"acceptance_histogram", s.acceptance_histogram},
-          {"acceptance_histogram_by_depth", histograms(s.acceptance_histogram_by_depth)},
-          {"latency", to_json(s.latency)},
-          {"goodput_per_second", number(s.goodput)},
-          {"joules_per_token", number(s.joules_per_token)},
-          {"baseline_joules_per_token", number(s.baseline_joules_per_token)},
-          {"phase_ms",
-           {{"draft", ms(s.phases.draft)},
-            {"score", ms(s.phases.score)},
-            {"verify", ms(s.phases.verify)},
-            {"commit", ms(s.phases.commit)}}}};
+  nlohmann::ordered_json out = {
+      {"mean_acceptance_length", number(s.mean_acceptance_length)},
+      {"mean_acceptance_length_per_request", number(s.mean_acceptance_length_per_request)},
+      {"draft_acceptance_rate", number(s.draft_acceptance_rate)},
+      {"tokens", s.tokens},
+      {"rounds", s.rounds},
+      {"tokens_per_second", number(s.tokens_per_second)},
+      {"speedup", number(s.speedup)},
+      {"decode_speedup", number(s.decode_speedup)},
+      {"speedup_interval", interval(s.speedup_estimate.interval)},
+      {"speedup_confidence",
+       s.speedup_estimate.interval ? nlohmann::ordered_json(s.speedup_estimate.interval->confidence) : nullptr},
+      {"speedup_samples", s.speedup_estimate.samples},
+      {"speedup_units", s.speedup_estimate.samples > 0 ? text(metrics::units_of(s.speedup_estimate)) : nullptr},
+      {"speedup_no_interval", text(s.speedup_estimate.no_interval)},
+      {"speedup_noise", number(s.speedup_noise)},
+      {"contention", number(s.contention)},
+      {"baseline_contention", number(s.baseline_contention)},
+      {"verdict", s.judgement.verdict ? text(std::string(name_of(*s.judgement.verdict))) : nullptr},
+      {"verdict_words", text(s.judgement.words)},
+      {"requests", s.requests},
+      {"drafted", s.drafted},
+      {"accepted", s.accepted},
+      {"decode_tokens_per_second", number(s.decode_tokens_per_second)},
+      {"baseline_tokens_per_second", number(s.baseline_tokens_per_second)},
+      {"exact_match", number(s.exact_match)},
+      {"baseline_exact_match", number(s.baseline_exact_match)},
+      {"same_as_baseline", number(s.same_as_baseline)},
+      {"greedy_rouge_l", number(s.greedy_rouge_l)},
+      {"same_as_greedy", number(s.same_as_greedy)},
+      {"perplexity", number(s.perplexity)},
+      {"baseline_perplexity", number(s.baseline_perplexity)},
+      {"accepted_per_round", number(s.accepted_per_round)},
+      {"drafted_per_round", number(s.drafted_per_round)},
+      {"scored_per_round", number(s.scored_per_round)},
+      {"emitted_per_scored", number(s.emitted_per_scored)},
+      {"undrafted_round_share", number(s.undrafted_round_share)},
+      {"acceptance_per_trial", number(s.acceptance_per_trial)},
+      {"acceptance_rate_per_position", s.acceptance_rate_per_position},
+      {"conditional_acceptance_per_position", s.conditional_acceptance_per_position},
+      {"acceptance_histogram", s.acceptance_histogram},
+      {"acceptance_histogram_by_depth", histograms(s.acceptance_histogram_by_depth)},
+      {"latency", to_json(s.latency)},
+      {"goodput_per_second", number(s.goodput)},
+      {"joules_per_token", number(s.joules_per_token)},
+      {"baseline_joules_per_token", number(s.baseline_joules_per_token)},
+      {"phase_ms",
+       {{"draft", ms(s.phases.draft)},
+        {"score", ms(s.phases.score)},
+        {"verify", ms(s.phases.verify)},
+        {"commit", ms(s.phases.commit)}}}};
+  if (s.work) out["work"] = to_json(*s.work);
+  return out;
 }
 
 std::optional<double> number_at(const io::OrderedJsonView& json, const char* key) {

@@ -18,6 +18,7 @@
 #include "experiments/results/record.h"
 #include "framework/io/json_reader.h"
 #include "framework/metrics/latency.h"
+#include "framework/metrics/metrics.h"
 #include "framework/metrics/statistics.h"
 
 namespace foretell::results {
@@ -28,6 +29,7 @@ struct TaskSummary {
   std::optional<double> mean_acceptance_length, mean_acceptance_length_per_request, draft_acceptance_rate;
   std::optional<double> accepted_per_round, drafted_per_round, scored_per_round, emitted_per_scored,
       undrafted_round_share, acceptance_per_trial;
+  std::optional<metrics::WorkRates> work;  // of a target whose rows may leave early
   std::vector<double> acceptance_rate_per_position, conditional_acceptance_per_position;
   std::vector<std::int64_t> acceptance_histogram;
   std::map<int, std::vector<std::int64_t>> acceptance_histogram_by_depth;

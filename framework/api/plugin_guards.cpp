@@ -8,6 +8,7 @@
 #include "framework/api/attention_policy.h"
 #include "framework/api/contract.h"
 #include "framework/api/drafter.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/router.h"
 #include "framework/api/verifier.h"
@@ -286,6 +287,43 @@ class GuardedRouter final : public Router {
   Guarded<Router> inner_;
 };
 
+std::vector<int> checked_exits(std::vector<int> layers, int num_layers) {
+  for (std::size_t i = 0; i < layers.size(); ++i)
+    FORETELL_CONTRACT(layers[i] > (i == 0 ? 0 : layers[i - 1]) && layers[i] < num_layers,
+                      "layers() returned {}{}, expected increasing numbers from 1 to {}", layers[i],
+                      i == 0 ? std::string() : fmt::format(" after {}", layers[i - 1]), num_layers - 1);
+  return layers;
+}
+
+class GuardedExitPolicy final : public ExitPolicy {
+ public:
+  GuardedExitPolicy(const PluginStrategy& who, std::unique_ptr<ExitPolicy> policy) : inner_(who, std::move(policy)) {}
+
+  std::vector<int> layers(int num_layers) const override {
+    return inner_.call("layers()", [&](ExitPolicy& p) { return checked_exits(p.layers(num_layers), num_layers); });
+  }
+  ExitWants wants() const override {
+    return inner_.call("wants()", [](ExitPolicy& p) {
+      ExitWants wants = p.wants();
+      for (const Token token : wants.tokens)
+        FORETELL_CONTRACT(token >= 0, "wants() returned token {}, expected a token id", token);
+      return wants;
+    });
+  }
+  void decide(const ExitProbe& probe, std::span<char> leaves) override {
+    inner_.call("decide()", [&](ExitPolicy& p) { p.decide(probe, leaves); });
+  }
+  void observe(std::span<const ExitRecord> records) override {
+    inner_.call("observe()", [&](ExitPolicy& p) { p.observe(records); });
+  }
+  bool row_independent() const override {
+    return inner_.call("row_independent()", [](ExitPolicy& p) { return p.row_independent(); });
+  }
+
+ private:
+  Guarded<ExitPolicy> inner_;
+};
+
 }  // namespace
 
 void trust_distributions_of(const std::string& label) { trusted().insert(label); }
@@ -303,5 +341,6 @@ FORETELL_DEFINE_GUARD(DraftPolicy)
 FORETELL_DEFINE_GUARD(TreePolicy)
 FORETELL_DEFINE_GUARD(AttentionPolicy)
 FORETELL_DEFINE_GUARD(Router)
+FORETELL_DEFINE_GUARD(ExitPolicy)
 
 }  // namespace foretell

@@ -1,5 +1,6 @@
 #include "framework/api/attention_policy.h"
 #include "framework/api/drafter.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/router.h"
 #include "framework/api/verifier.h"
@@ -24,5 +25,6 @@ FORETELL_DEFINE_REGISTRY(DraftPolicy, "policy")
 FORETELL_DEFINE_REGISTRY(TreePolicy, "tree")
 FORETELL_DEFINE_REGISTRY(AttentionPolicy, "sparse attention")
 FORETELL_DEFINE_REGISTRY(Router, "router")
+FORETELL_DEFINE_REGISTRY(ExitPolicy, "exit policy")
 
 }  // namespace foretell

@@ -1,5 +1,7 @@
 /// @file
-/// Rejection over the proposals of a node, the rule that most verifiers share.
+/// What verifiers share that decide node by node, from the anchor down: at each node one of its proposals is taken, or
+/// a token of the target's own ends the round. The walk, and the draw at a node without proposals (the bonus), stand
+/// here once; and so does rejection over the proposals of a node, the rule that most of them follow.
 ///
 /// The proposals are visited in order: token x drawn from q is accepted with probability min(1, p(x) / q(x)); after a
 /// rejection p becomes norm(max(p - q, 0)), and for draws without replacement q loses x and is renormalised. If none is
@@ -16,9 +18,31 @@
 #include <map>
 #include <vector>
 
-#include "framework/api/walk_verifier.h"
+#include "framework/api/verifier.h"
 
 namespace foretell {
+
+/// The base of verifiers that decide node by node.
+class WalkVerifier : public Verifier {
+ public:
+  Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const final;
+
+ protected:
+  /// Where the walk goes on, or the token that ends it.
+  struct Decision {
+    std::optional<NodeId> accepted;  ///< none: the walk ends
+    Token next = 0;                  ///< counts if nothing was accepted
+  };
+  /// Goes on at `node`.
+  static Decision accept(NodeId node) { return {node, 0}; }
+  /// Ends the round with a token of the target.
+  static Decision end_with(Token next) { return {std::nullopt, next}; }
+  /// Goes on if the token is proposed, else ends with it.
+  static Decision match(const DraftTree& draft, NodeId at, Token token);
+
+ private:
+  virtual Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const = 0;
+};
 
 /// The base of verifiers that test proposals one after the other.
 class RejectionWalk : public WalkVerifier {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "framework/api/draft_tree.h"
 
@@ -23,15 +24,29 @@ struct PhaseTimes {
   std::int64_t total() const { return draft + score + verify + commit; }
 };
 
+/// What the target computed for one sequence in a round, where not every row goes the same way: sums over the rows of
+/// its forward pass.
+struct StepWork {
+  std::int64_t layers = 0;    ///< that the rows went through
+  std::int64_t experts = 0;   ///< that they were sent to, in all layers
+  std::int64_t attended = 0;  ///< positions that they attended to, in all layers
+  int left_early = 0;         ///< rows that were answered before the last layer
+  int recomputed = 0;         ///< rows of earlier rounds whose keys and values were computed now
+  int probes = 0;             ///< how often the head was computed for an exit policy to look at
+  /// Whether all sums are equal.
+  friend bool operator==(const StepWork&, const StepWork&) = default;
+};
+
 /// What a round did, in numbers.
 struct RoundRecord {
-  int drafted = 0;                  ///< proposed nodes
-  int scored = 0;                   ///< rows of the target's forward pass
-  int depth = 0;                    ///< of the draft
-  int accepted = 0;                 ///< proposed nodes that were emitted
-  int emitted = 0;                  ///< tokens
-  NextKind kind = NextKind::Bonus;  ///< of the target's own token
-  PhaseTimes ns = {};               ///< wall clock
+  int drafted = 0;                    ///< proposed nodes
+  int scored = 0;                     ///< rows of the target's forward pass
+  int depth = 0;                      ///< of the draft
+  int accepted = 0;                   ///< proposed nodes that were emitted
+  int emitted = 0;                    ///< tokens
+  NextKind kind = NextKind::Bonus;    ///< of the target's own token
+  PhaseTimes ns = {};                 ///< wall clock
+  std::optional<StepWork> work = {};  ///< of a target whose rows may leave early
 };
 
 /// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was

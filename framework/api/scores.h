@@ -6,8 +6,10 @@
 /// bias); verifiers never see sampling options. References stay valid until the round ends.
 #pragma once
 
+#include <optional>
 #include <span>
 
+#include "framework/api/round.h"
 #include "framework/core/types.h"
 #include "framework/sampling/law.h"
 
@@ -27,6 +29,8 @@ class Scores {
   virtual const Law& law(NodeId node) = 0;
   /// Raw, on the host: [vocab]. An Error from targets that have none.
   virtual std::span<const float> logits(NodeId node) = 0;
+  /// What the forward pass computed for this draft; none where that is the same for all rows.
+  virtual std::optional<StepWork> work() const { return std::nullopt; }
   /// Row i belongs to node i; what Drafter::wants() asked for, null if that is nothing.
   virtual const model::HiddenStates* hidden() const { return nullptr; }
 };

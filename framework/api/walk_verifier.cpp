@@ -1,4 +1,4 @@
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 

@@ -62,6 +62,46 @@ std::shared_ptr<const AttentionPolicy> read_attention(const ConfigValue& descrip
   return policy;
 }
 
+// What a target's rules have besides RuleOptions.
+struct TargetRuleOptions {
+  RuleOptions rules;
+  ConfigValue exit;
+  std::optional<std::string> kv;
+  std::optional<int> max_pending;
+  void declare(Parameters& p) {
+    rules.declare(p);
+    p.add("exit", exit, "where rows leave before the last layer, as {type: margin, threshold: 0.9}; ~: nowhere");
+    p.add("kv", kv, "what layers above a row's exit see of it; none: propagate",
+          {.choices = {"propagate", "copy", "recompute", "hole"}});
+    p.add("max_pending", max_pending, "under kv: recompute, tokens whose keys and values may wait; none: 32",
+          {.min = 0, .max = 1 << 20});
+  }
+};
+
+KvRule kv_rule(const std::string& name) {
+  if (name == "copy") return KvRule::Copy;
+  if (name == "recompute") return KvRule::Recompute;
+  return name == "hole" ? KvRule::Hole : KvRule::Propagate;
+}
+
+ExitSettings read_exits(const TargetRuleOptions& options, const std::string& owner, const BuildContext& context) {
+  if (options.exit.is_null() && (options.kv || options.max_pending))
+    fail_at(options.rules.where, "{}: {} says nothing where no row leaves: expected exit beside it", owner,
+            options.kv ? "kv" : "max_pending");
+  if (options.exit.is_null()) return {};
+  if (!context.target) fail_at(options.exit.where(), "{}: rules need a model as target, not a recorded answer", owner);
+  ExitSettings exits{Registry<ExitPolicy>::instance().make(options.exit, context),
+                     {},
+                     kv_rule(options.kv.value_or("propagate")),
+                     options.max_pending.value_or(ExitSettings().max_pending)};
+  exits.policy->layers(context.target->config().num_layers);  // an Error for a layer that there is not
+  const bool waits = exits.kv == KvRule::Recompute || exits.kv == KvRule::Hole;
+  if (waits && !options.rules.attention.is_null())
+    fail_at(options.exit.where(), "{}: kv: {} does not go with an attention policy: expected propagate or copy", owner,
+            *options.kv);
+  return exits;
+}
+
 }  // namespace
 
 void RuleOptions::declare(Parameters& p) {
@@ -87,9 +127,11 @@ ForwardRules make_rules(const RuleOptions& options, const std::string& owner, co
 }
 
 ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context) {
-  RuleOptions options;
+  TargetRuleOptions options;
   Parameters::read(rules, owner, options);
-  return make_rules(options, owner, context);
+  ForwardRules all = make_rules(options.rules, owner, context);
+  all.exits = read_exits(options, owner, context);
+  return all;
 }
 
 void ForwardRules::apply(model::ForwardOptions& options) const {

@@ -5,6 +5,7 @@
 //   attention: {type: streaming, window: 256}              # which rows of the cache are seen
 //   layers:    {skip_attention: [3, 5], skip_mlp: [4]}     # sublayers that are left out
 //   int8:      true                                        # weights of 8 bits
+//   exit:      {type: margin, threshold: 0.9}              # of the target: where rows leave, with kv, max_pending
 //
 // Contract: constant and shared. What is null or false is the checkpoint's. read_rules() finds what the model lacks: a
 // router for a dense model, a layer that there is not; each is an Error at its place in the YAML.
@@ -15,6 +16,7 @@
 #include <string>
 
 #include "framework/api/attention_policy.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/router.h"
 #include "framework/core/parameters.h"
 #include "framework/model/language_model.h"
@@ -26,19 +28,33 @@ struct BuildContext;
 
 namespace foretell::decoding {
 
+// Rows that may leave before the last layer.
+struct ExitSettings {
+  std::shared_ptr<ExitPolicy> policy = {};             // null: no row leaves
+  std::shared_ptr<const model::ExitHeads> heads = {};  // null: the model's own head behind its final norm
+  KvRule kv = KvRule::Propagate;
+  int max_pending = 32;  // under KvRule::Recompute: committed rows whose keys and values are owed, at most
+};
+
 struct ForwardRules {
   std::shared_ptr<const Router> router = {};
   std::shared_ptr<const AttentionPolicy> attention = {};  // fresh() for each sequence
   std::optional<model::LayerSet> layers = {};             // none: all
   std::shared_ptr<const model::LanguageModel> int8 = {};  // the model with weights of 8 bits; none: its own weights
 
+  ExitSettings exits = {};
+
   // Whether nothing is changed.
-  bool own() const { return !router && !attention && !layers && !int8; }
+  bool own() const { return !router && !attention && !layers && !int8 && !exits.policy; }
   // Whether a row's logits are the same alone, in a batch and in a draft. An attention policy chooses once a forward,
   // so that what a row sees depends on how many rows come with it.
-  bool row_independent() const { return !attention && (!router || router->row_independent()); }
+  bool row_independent() const {
+    return !attention && (!router || router->row_independent()) && (!exits.policy || exits.policy->row_independent());
+  }
   // Of the forward's options what the rules say: router and layers.
   void apply(model::ForwardOptions& options) const;
+  // What is run: the model, or its form with weights of 8 bits.
+  const model::LanguageModel& model_of(const model::LanguageModel& own) const { return int8 ? *int8 : own; }
 };
 
 // The keys above, for options structs that have them among others.
@@ -52,7 +68,7 @@ struct RuleOptions {
 // `owner` names who has them in messages ("drafter 'self'"). An Error where the target is a recorded answer and there
 // is a rule.
 ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context);
-// Of a mapping with these keys alone.
+// Of a mapping with these keys and those of early exit (exit, kv, max_pending) alone: the rules of a target.
 ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context);
 
 }  // namespace foretell::decoding

@@ -17,16 +17,36 @@ namespace {
 class TargetScores final : public ModelScores {
  public:
   TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows,
-               model::HiddenStates hidden)
+               model::HiddenStates hidden, std::optional<StepWork> work)
       : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)),
-        hidden_(std::move(hidden)) {}
+        hidden_(std::move(hidden)),
+        work_(work) {}
+  std::optional<StepWork> work() const override { return work_; }
   const model::HiddenStates* hidden() const override {
     return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
   }
 
  private:
   model::HiddenStates hidden_;
+  std::optional<StepWork> work_;
 };
+
+// Of `owed` and then `count` rows from `first` on.
+StepWork work_of(const model::ForwardResult& result, int first, int owed, int count, int num_layers) {
+  StepWork work;
+  for (int row = first; row < first + owed + count; ++row) {
+    const auto at = static_cast<std::size_t>(row);
+    work.layers += result.work[at].layers;
+    work.experts += result.work[at].experts;
+    work.attended += result.work[at].attended;
+    work.probes += result.probes[at];
+    if (row < first + owed)
+      work.recomputed += result.work[at].layers > 0 ? 1 : 0;
+    else
+      work.left_early += result.left[at] < num_layers ? 1 : 0;
+  }
+  return work;
+}
 
 class ModelTarget final : public Target {
  public:
@@ -47,7 +67,8 @@ class ModelTarget final : public Target {
              config.vocab_size);
     const int reach =
         static_cast<int>(std::min<std::int64_t>(std::int64_t{length} + request.max_new_tokens, config.context));
-    return std::make_unique<ModelTargetSession>(*model_, reach + rows, options_.prefill_chunk, options_.rules, wants);
+    return std::make_unique<ModelTargetSession>(*model_, request, reach + rows, options_.prefill_chunk, options_.rules,
+                                                wants);
   }
 
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
@@ -55,24 +76,37 @@ class ModelTarget final : public Target {
     for (const ScoreRequest& request : batch) {
       session(request).begin_scoring(request.draft);
       items.push_back(session(request).item());
+      model::ItemExit& exit = items.back().exit;
+      exit.generated = static_cast<int>(request.context.generated.size());
+      exit.finish = exit.owed + request.draft.size() > options_.rules.exits.max_pending;
     }
     const HiddenRequest& wants = session(batch.front()).wants();  // the pipeline's: equal for all
     model::ForwardOptions options;
     options.taps = wants.taps;
     options.tap_final = wants.final_state;
     options_.rules.apply(options);
-    const model::LanguageModel& scoring = options_.rules.int8 ? *options_.rules.int8 : *model_;
-    const model::ForwardResult result = scoring.forward(items, options);
+    const ExitSettings& exits = options_.rules.exits;
+    const model::ExitRules rules{exits.policy.get(), exits.heads.get(), exits.kv};
+    if (rules.policy) options.exits = &rules;
+    options.count_work = !options_.rules.own() && !options_.rules.attention;  // a policy's choice is not counted
+    options.tap_last = rules.policy && rules.kv == KvRule::Recompute;
+    const model::ForwardResult result = options_.rules.model_of(*model_).forward(items, options);
 
     const auto logits = std::make_shared<HostLogits>(result.logits);
     std::vector<std::unique_ptr<Scores>> out;
-    int first = 0;
-    for (const ScoreRequest& request : batch) {
-      const ModelTargetSession& s = session(request);
+    int first = 0, first_logits = 0;  // owed rows have no logits
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      ModelTargetSession& s = session(batch[i]);
+      const int owed = items[i].exit.owed, count = batch[i].draft.size();
       std::vector<int> rows = s.row_of_node();
-      for (int& row : rows) row += first;
-      out.push_back(std::make_unique<TargetScores>(request, logits, std::move(rows), s.hidden(result, first)));
-      first += static_cast<int>(s.row_of_node().size());
+      for (int& row : rows) row += first_logits - owed;
+      const auto work = !result.work.empty()
+                            ? std::optional(work_of(result, first, owed, count, model_->config().num_layers))
+                            : std::nullopt;
+      out.push_back(std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first), work));
+      if (options.tap_last) s.take_scored(result, first);
+      first += owed + count;
+      first_logits += count;
     }
     return out;
   }

@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 
 #include "framework/core/error.h"
@@ -22,14 +23,16 @@ at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
 
 }  // namespace
 
-ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk,
-                                       const ForwardRules& rules, const HiddenRequest& wants)
+ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, const Request& request, int capacity,
+                                       int prefill_chunk, const ForwardRules& rules, const HiddenRequest& wants)
     : model_(model),
       cache_(model.make_cache(capacity)),
       wants_(wants),
       prefill_chunk_(prefill_chunk),
-      own_rules_(rules.own()),
-      attention_(rules.attention ? rules.attention->fresh() : nullptr) {}
+      rules_(rules),
+      attention_(rules_.attention ? rules_.attention->fresh() : nullptr),
+      request_(request.id),
+      max_new_tokens_(request.max_new_tokens) {}
 
 void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) {
   model::ForwardOptions options;
@@ -47,8 +50,20 @@ void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(cons
   }
 }
 
+void ModelTargetSession::pay() {
+  if (owed() == 0) return;
+  model::ForwardItem item{owed_.state, model::ChainShape{}, cache_.get(), model::LogitRows::None};
+  item.enters = owed_.reached;
+  item.tokens = owed_.tokens;
+  model::ForwardOptions options;
+  rules_.apply(options);
+  rules_.model_of(model_).forward(item, options);
+  owed_ = {};
+}
+
 model::ForwardItem ModelTargetSession::provisional(std::span<const DraftNode> nodes) {
   take_back();
+  pay();
   const auto held = static_cast<int>(early_.size());
   cache_->pad(committed_ + held);  // rows that left early have their place in the layers above, too
   item_tokens_.clear();
@@ -74,12 +89,12 @@ void ModelTargetSession::take(const model::ForwardResult& result, int first_row)
   FORETELL_CHECK(result.last_state.defined(), "the forward of {} provisional rows was not asked for their states",
                  count);
   // Under rules the target is scored otherwise than these rows were computed.
-  if (!own_rules_ || !result.own_rules || result.layers.first != 0) return;
+  if (!rules_.own() || !result.own_rules || result.layers.first != 0) return;
   const int before = early_state_.defined() ? static_cast<int>(early_state_.size(0)) : 0;
   const std::size_t held = early_.size() - item_tokens_.size();
   for (std::size_t i = 0; i < item_tokens_.size(); ++i) {
     early_[held + i].state = before + static_cast<int>(i);
-    early_[held + i].left = result.left.at(static_cast<std::size_t>(first_row) + i);
+    early_[held + i].left = result.reached.at(static_cast<std::size_t>(first_row) + i);
   }
   const at::Tensor state = result.last_state.narrow(0, first_row, count);
   early_state_ = append_rows(early_state_, state);
@@ -93,6 +108,7 @@ void ModelTargetSession::take(const model::ForwardResult& result, int first_row)
 
 model::KvCache& ModelTargetSession::lend() {
   drop_provisional();
+  pay();
   lent_ = true;
   return *cache_;
 }
@@ -153,42 +169,51 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
 
 void ModelTargetSession::begin_scoring(const DraftTree& draft) {
   take_back();
-  resumed_ = 0;
-  row_enters_.clear();
+  row_enters_.assign(owed_.reached.begin(), owed_.reached.end());
+  resumed_ = owed();
   row_of_node_.assign(static_cast<std::size_t>(draft.size()), -1);
   if (!early_.empty()) keep_named(draft);
   int rows = resumed_;
   for (NodeId node = 0; node < draft.size(); ++node)
     if (row_of_node_[node] < 0) row_of_node_[node] = rows++;
-  row_tokens_.assign(static_cast<std::size_t>(rows), 0);
-  row_parents_.assign(static_cast<std::size_t>(rows), 0);
+  row_tokens_ = owed_.tokens;
+  row_parents_.clear();
+  for (NodeId row = 0; row < owed(); ++row) row_parents_.push_back(std::max(row - 1, 0));
+  row_tokens_.resize(static_cast<std::size_t>(rows), 0);
+  row_parents_.resize(static_cast<std::size_t>(rows), 0);
   for (NodeId node = 0; node < draft.size(); ++node) {
     row_tokens_[row_of_node_[node]] = draft.node(node).token;
-    row_parents_[row_of_node_[node]] = row_of_node_[draft.node(node).parent];
+    row_parents_[row_of_node_[node]] =
+        node == kAnchor ? std::max(row_of_node_[kAnchor] - 1, 0) : row_of_node_[draft.node(node).parent];
   }
   if (resumed_ > 0) row_enters_.resize(static_cast<std::size_t>(rows), 0);
 }
 
 model::ForwardItem ModelTargetSession::item() const {
-  const model::TreeShape shape{row_parents_, 0};
-  if (resumed_ == 0) {
-    model::ForwardItem fresh{TokenSpan(row_tokens_), shape, cache_.get(), model::LogitRows::All};
-    fresh.attention.policy = attention_.get();
-    fresh.scored = true;
-    return fresh;
-  }
-  model::ForwardItem item{early_state_, shape, cache_.get(), model::LogitRows::All};
+  model::ForwardItem item{TokenSpan(row_tokens_), model::TreeShape{row_parents_, 0}, cache_.get(),
+                          model::LogitRows::All};
+  item.exit = {.request = request_, .max_new_tokens = max_new_tokens_, .owed = owed()};
   item.scored = true;
+  if (resumed_ == 0 || owed() > 0) item.attention.policy = attention_.get();
+  if (resumed_ == 0) return item;
+  item.input = owed() > 0 ? owed_.state : early_state_;
   item.enters = row_enters_;
   item.tokens = row_tokens_;
   return item;
+}
+
+void ModelTargetSession::take_scored(const model::ForwardResult& result, int first) {
+  const auto begin = result.reached.begin() + first, end = begin + static_cast<std::ptrdiff_t>(row_tokens_.size());
+  scored_ = {};
+  if (std::all_of(begin, end, [this](int layers) { return layers == num_layers(); })) return;
+  scored_ = {row_tokens_, {begin, end}, result.last_state.narrow(0, first, static_cast<std::int64_t>(end - begin))};
 }
 
 model::HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finished, int first) const {
   model::HiddenStates out;
   if (wants_.empty()) return out;
   const at::Tensor index = row_index(row_of_node_, model_.device());
-  const auto count = static_cast<std::int64_t>(row_of_node_.size());
+  const auto count = static_cast<std::int64_t>(row_tokens_.size());
   const auto by_node = [&](const at::Tensor& rows) { return rows.narrow(0, first, count).index_select(0, index); };
   for (std::size_t i = 0; i < wants_.taps.size(); ++i) {
     at::Tensor& tap = out.taps.emplace_back(by_node(finished.taps[i]));
@@ -206,10 +231,25 @@ model::HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finis
 void ModelTargetSession::keep(std::span<const NodeId> accepted) {
   std::vector<int> rows{row_of_node_[kAnchor]};
   for (const NodeId node : accepted) rows.push_back(row_of_node_[node]);
-  cache_->keep(committed_, rows);
-  if (attention_) attention_->keep(committed_, rows);
+  std::vector<int> kept;
+  for (const int row : rows) kept.push_back(row - owed());
+  cache_->keep(committed_, kept);
+  if (attention_) attention_->keep(committed_, kept);
   committed_ += static_cast<int>(rows.size());
   forget_provisional();
+  // What stopped in this round, or was owed before and has not come further.
+  Owed all = std::move(scored_);
+  std::vector<int> still(static_cast<std::size_t>(owed()));
+  std::iota(still.begin(), still.end(), 0);
+  still.insert(still.end(), rows.begin(), rows.end());
+  owed_ = {};
+  scored_ = {};
+  if (all.tokens.empty()) return;
+  for (const int row : still) {
+    owed_.tokens.push_back(all.tokens[static_cast<std::size_t>(row)]);
+    owed_.reached.push_back(all.reached[static_cast<std::size_t>(row)]);
+  }
+  owed_.state = all.state.index_select(0, row_index(still, model_.device()));
 }
 
 }  // namespace foretell::decoding

@@ -4,6 +4,8 @@
 // Contract: internal to model_target.cpp. A round is: any number of provisional() and take() calls, begin_scoring(),
 // one forward over item(), keep(). The rows of a round lie behind the committed ones in row order: provisional rows
 // that the draft names, which resume where they left, then the draft's other nodes.
+// Committed rows may be owed the keys and values of upper layers (KvRule::Recompute): they are the last committed ones,
+// and the first rows of the next forward.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,9 +23,9 @@ namespace foretell::decoding {
 
 class ModelTargetSession final : public TargetSession, public TargetView {
  public:
-  // Scored under `rules`.
-  ModelTargetSession(const model::LanguageModel& model, int capacity, int prefill_chunk, const ForwardRules& rules,
-                     const HiddenRequest& wants);
+  // Scored under `rules`, which outlive it.
+  ModelTargetSession(const model::LanguageModel& model, const Request& request, int capacity, int prefill_chunk,
+                     const ForwardRules& rules, const HiddenRequest& wants);
 
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override;
   void keep(std::span<const NodeId> accepted) override;
@@ -41,7 +43,9 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   const HiddenRequest& wants() const { return wants_; }
   void begin_scoring(const DraftTree& draft);  // lays out the rows of this draft
   model::ForwardItem item() const;
-  const std::vector<int>& row_of_node() const { return row_of_node_; }
+  const std::vector<int>& row_of_node() const { return row_of_node_; }  // rows of item(): owed ones come first
+  // The scoring forward, whose last_state was asked for: rows that stopped on their way are owed the rest.
+  void take_scored(const model::ForwardResult& result, int first);
   // The hidden states that were wanted, by node. `finished` is the scoring forward, `first` this sequence's first row
   // in it.
   model::HiddenStates hidden(const model::ForwardResult& finished, int first) const;
@@ -54,6 +58,8 @@ class ModelTargetSession final : public TargetSession, public TargetView {
     int state = -1, left = 0;
   };
 
+  int owed() const { return static_cast<int>(owed_.tokens.size()); }
+  void pay();  // computes what is owed
   bool can_resume(const EarlyRow& row) const;
   void forget_provisional();  // they have become committed rows, or none
   void drop_provisional();    // out of the cache too
@@ -64,10 +70,21 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   std::unique_ptr<model::KvCache> cache_;
   HiddenRequest wants_;
   int prefill_chunk_;
-  bool own_rules_;                              // the target is scored under the checkpoint's
-  std::unique_ptr<AttentionPolicy> attention_;  // of its rules
+  const ForwardRules& rules_;
+  std::unique_ptr<AttentionPolicy> attention_;  // of the rules
+  std::uint64_t request_;
+  int max_new_tokens_;
   int committed_ = 0;
   bool lent_ = false;
+
+  // Rows that stopped behind so many layers with these states: the last committed ones.
+  struct Owed {
+    Tokens tokens;
+    std::vector<int> reached;
+    at::Tensor state;  // [rows, hidden]
+  };
+  Owed owed_;
+  Owed scored_;  // of all rows of the scoring forward, until keep() says which are committed; empty if all are complete
 
   // Provisional rows of this round. Until they are scored, item_tokens_ and early_parents_ are what the last item of
   // provisional() points to.
@@ -77,7 +94,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   at::Tensor early_state_;              // [rows taken, hidden]
   std::vector<at::Tensor> early_taps_;  // of each wanted tap the same; what a row has not reached is never read
 
-  // The layout of the draft that is being scored. The first rows resume.
+  // The layout of the draft that is being scored. The first rows resume: what is owed, or else provisional rows.
   int resumed_ = 0;
   Tokens row_tokens_;
   std::vector<NodeId> row_parents_;

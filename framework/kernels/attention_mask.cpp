@@ -7,6 +7,13 @@
 
 namespace foretell::kernels {
 
+int SeenRows::count(int row) const {
+  if (all) return end - first;
+  int seen = std::max(base - lowest_of(row), 0);
+  for (int column = base; column < end; ++column) seen += sees(row, column) ? 1 : 0;
+  return seen;
+}
+
 SeenRows SeenRows::select(std::span<const int> chosen) const {
   SeenRows out;
   out.rows = static_cast<int>(chosen.size());
@@ -21,6 +28,22 @@ SeenRows SeenRows::select(std::span<const int> chosen) const {
     if (!lowest.empty()) out.lowest.push_back(lowest_of(row));
     for (int column = base; column < end; ++column) out.marks.push_back(sees(row, column) ? 1 : 0);
   }
+  return out;
+}
+
+SeenRows SeenRows::without(std::span<const int> hidden) const {
+  SeenRows out;
+  out.rows = rows;
+  out.first = first;
+  out.base = std::clamp(hidden.empty() ? base : hidden.front(), first, base);
+  out.end = end;
+  out.lowest = lowest;
+  out.options = options;
+  out.marks.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(end - out.base));
+  for (int row = 0; row < rows; ++row)
+    for (int column = out.base; column < end; ++column)
+      out.marks.push_back((all || sees(row, column)) && !std::ranges::binary_search(hidden, column) ? 1 : 0);
+  for (int& row : out.lowest) row = std::min(row, out.base);
   return out;
 }
 

@@ -32,10 +32,13 @@ class SeenRows {
     return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) +
                  static_cast<std::size_t>(column - base)] != 0;
   }
+  int count(int row) const;  // rows of the cache that it sees
   // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
   bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
   // What some of the rows see, in their order.
   SeenRows select(std::span<const int> chosen) const;
+  // The same without some rows of the cache (increasing), which nobody sees.
+  SeenRows without(std::span<const int> hidden) const;
   // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread);
   // undefined if `all`.
   const at::Tensor& mask() const;

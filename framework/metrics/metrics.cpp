@@ -96,6 +96,26 @@ std::optional<double> emitted_per_scored(Rounds rounds) {
   return ratio(static_cast<double>(emitted_tokens(rounds)), static_cast<double>(scored_rows(rounds)));
 }
 
+std::optional<WorkRates> work_rates(Rounds rounds) {
+  WorkRates sums;
+  double rows = 0;
+  for (const RoundRecord& round : rounds) {
+    if (!round.work) continue;
+    rows += round.scored;
+    sums.layers_per_row += static_cast<double>(round.work->layers);
+    sums.experts_per_row += static_cast<double>(round.work->experts);
+    sums.attended_per_row += static_cast<double>(round.work->attended);
+    sums.left_early_share += round.work->left_early;
+    sums.recomputed_per_row += round.work->recomputed;
+    sums.probes_per_row += round.work->probes;
+  }
+  if (rows == 0) return std::nullopt;
+  for (double* sum : {&sums.layers_per_row, &sums.experts_per_row, &sums.attended_per_row, &sums.left_early_share,
+                      &sums.recomputed_per_row, &sums.probes_per_row})
+    *sum /= rows;
+  return sums;
+}
+
 std::optional<double> undrafted_round_share(Rounds rounds) {
   return per_round(sum(rounds, [](const RoundRecord& r) { return r.drafted == 0; }), rounds);
 }

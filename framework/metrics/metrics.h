@@ -47,6 +47,14 @@ std::optional<double> drafted_per_round(Rounds rounds);
 std::optional<double> emitted_per_scored(Rounds rounds);
 // [1] the share of rounds that drafted nothing.
 std::optional<double> undrafted_round_share(Rounds rounds);
+// What a target computed whose rows may leave early, over the rounds that say it (StepWork); none if no round does. A
+// row is one that was scored.
+struct WorkRates {
+  double layers_per_row = 0, experts_per_row = 0, attended_per_row = 0;
+  double left_early_share = 0;  // of rows
+  double recomputed_per_row = 0, probes_per_row = 0;
+};
+std::optional<WorkRates> work_rates(Rounds rounds);
 
 // [1] entry i - 1 is (rounds that accepted at least i) / (rounds that drafted anything): unconditional, as vLLM and
 // llama.cpp define it.

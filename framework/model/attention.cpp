@@ -26,8 +26,7 @@ struct Attended {
 };
 
 // All that the item may see: in a windowed layer from the window's first row on.
-Attended whole_cache(const ItemPlan& item, const kernels::HeadLayout& layout, int layer) {
-  const kernels::SeenRows& seen = seen_in_layer(item, layout);
+Attended whole_cache(const ItemPlan& item, const kernels::SeenRows& seen, int layer) {
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
   return {item.cache->keys(layer).narrow(1, seen.first, length),
@@ -55,12 +54,19 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kern
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
+at::Tensor attend_to_rows(const at::Tensor& queries, const ItemPlan& item, const kernels::SeenRows& seen,
+                          const kernels::HeadLayout& layout, int layer, double scale) {
+  if (kernels::has_few_row_attention(queries))
+    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen, layout, scale);
+  return attend_to(queries, whole_cache(item, seen, layer), layout, scale);
+}
+
 at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
                          double scale) {
-  if (kernels::has_few_row_attention(queries))
-    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer),
-                                    seen_in_layer(item, layout), layout, scale);
-  return attend_to(queries, whole_cache(item, layout, layer), layout, scale);
+  const kernels::SeenRows& seen = seen_in_layer(item, layout);
+  const std::vector<int>& hidden = item.cache->hidden(layer);
+  if (hidden.empty()) return attend_to_rows(queries, item, seen, layout, layer, scale);
+  return attend_to_rows(queries, item, seen.without(hidden), layout, layer, scale);
 }
 
 // The policy's rows and then the item's own: for every key head, or one list for all. `count` of them are the policy's.
@@ -152,6 +158,10 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
 at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout,
                             int layer, double scale) {
   AttentionPolicy& policy = *item.attention.policy;
+  if (!item.cache->hidden(layer).empty())
+    fail(
+        "an attention policy cannot choose among positions of which some are hidden because they left early (kv: "
+        "hole)");
   const bool chooses = !item.attention.watched_only && item.below > 0;
   if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
   VisibleRows chosen;
@@ -163,7 +173,8 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
   }
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
   if (columns.count == item.below && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
-  const Attended seen = columns.count == item.below ? whole_cache(item, layout, layer) : gather(columns, item, layer);
+  const Attended seen = columns.count == item.below ? whole_cache(item, seen_in_layer(item, layout), layer)
+                                                    : gather(columns, item, layer);
   if (!policy.wants_weights()) return attend_to(queries, seen, layout, scale);
   return attend_watched(queries, seen, layout, scale, item, layer, columns);
 }

@@ -232,22 +232,6 @@ void add_intervals(std::span<const ForwardItem> batch, LayerRange layers, BatchP
 
 }  // namespace
 
-std::vector<int> BatchPlan::rows_in(int layer) const {
-  std::vector<int> out;
-  for (int row = 0; row < rows; ++row) {
-    const auto at = static_cast<std::size_t>(row);
-    if ((enters.empty() || enters[at] <= layer) && (leaves.empty() || leaves[at] > layer)) out.push_back(row);
-  }
-  return out;
-}
-
-std::vector<int> BatchPlan::rows_gone(int layer) const {
-  std::vector<int> out;
-  for (std::size_t row = 0; row < leaves.size(); ++row)
-    if (leaves[row] <= layer) out.push_back(static_cast<int>(row));
-  return out;
-}
-
 namespace {
 
 void select_routed(const BatchPlan& all, std::span<const int> chosen, BatchPlan& out) {

@@ -52,8 +52,6 @@ struct BatchPlan {
       cosines;  // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;
 
-  std::vector<int> rows_in(int layer) const;    // that this layer computes
-  std::vector<int> rows_gone(int layer) const;  // that have left below it
   // The plan of some of the rows, which are increasing. They are at the same cache rows.
   BatchPlan select(std::span<const int> chosen) const;
 };

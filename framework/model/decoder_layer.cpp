@@ -1,7 +1,6 @@
 #include "framework/model/decoder_layer.h"
 
 #include "framework/model/attention.h"
-#include "framework/model/mlp.h"
 #include "framework/model/rope.h"
 
 namespace foretell::model {

@@ -5,7 +5,6 @@
 #include <ATen/ops/zeros.h>
 
 #include "framework/core/error.h"
-#include "framework/model/mlp.h"
 
 namespace foretell::model {
 namespace {
@@ -109,6 +108,11 @@ void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
 
 at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& context) const {
   const std::vector<SentRows> sent = sort_by_expert(routing_of(x, context), x.size(0), moe_.experts);
+  if (context.by_row) {
+    context.by_row->assign(static_cast<std::size_t>(x.size(0)), 0);
+    for (const SentRows& one : sent)
+      for (const std::int64_t row : one.rows) ++(*context.by_row)[static_cast<std::size_t>(row)];
+  }
   at::Tensor sum = at::zeros(x.sizes(), x.options().dtype(sum_type(x)));
   int touched = 0;
   for (std::size_t i = 0; i < sent.size(); ++i) {

@@ -43,6 +43,7 @@ struct ExpertContext {
   std::span<const int> parents = {};       // likewise
   std::span<const RoutedItem> items = {};  // likewise
   int* touched = nullptr;                  // receives how many distinct experts were used
+  std::vector<int>* by_row = nullptr;      // receives how many experts each row was sent to
 };
 
 class ExpertBlock {

@@ -12,7 +12,7 @@
 // Rows of one forward may enter and leave at different layers (ForwardItem::enters, leaves). A layer computes the rows
 // that have entered and not left, and nothing else. A row keeps one index in all layers of the cache: one that enters
 // above the first layer is in the cache already, and one that leaves early is there in the layers above as well, with
-// keys and values of the state that it left with (Schuster et al. 2022, arXiv 2207.07061, section 3.2).
+// keys and values of the state that it left with, or what KvRule says.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "framework/api/attention_policy.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/router.h"
 #include "framework/core/types.h"
 #include "framework/formats/model_config.h"
@@ -66,6 +67,31 @@ struct ItemAttention {
       false;  // everything is seen, and the policy gets the weights if it wants them: how a prompt is read
 };
 
+// What answers rows that leave early.
+class ExitHeads {
+ public:
+  virtual ~ExitHeads() = default;
+  // Of un-normed states behind so many layers.
+  virtual const OutputHead& at(int layer) const = 0;
+};
+
+// Under which rules rows may leave before the last layer.
+struct ExitRules {
+  ExitPolicy* policy = nullptr;      // that is asked; never null where there are rules
+  const ExitHeads* heads = nullptr;  // null: the model's own head behind its final norm
+  KvRule kv = KvRule::Propagate;
+};
+
+// What an exit policy is told of an item, and what the item owes.
+struct ItemExit {
+  std::uint64_t request = 0;
+  int generated = 0, max_new_tokens = 0;
+  // The first rows are computed for their keys and values alone: they are not asked about and have no logits. They
+  // resume, and follow one another as a chain.
+  int owed = 0;
+  bool finish = false;  // under KvRule::Recompute: all rows go through all layers, whichever they are answered behind
+};
+
 struct ForwardItem {
   Input input;
   Shape shape = ChainShape{};
@@ -79,7 +105,8 @@ struct ForwardItem {
   // By row how many of the model's layers it has behind it when it leaves; empty: all of the forward's.
   std::span<const int> leaves = {};
   TokenSpan tokens = {};  // beside states: of all rows
-  bool scored = false;    // what RoutedItem::scored says
+  ItemExit exit = {};
+  bool scored = false;  // what RoutedItem::scored says
 };
 
 struct ForwardOptions {
@@ -88,9 +115,17 @@ struct ForwardOptions {
   std::optional<LayerSet> computed;  // default: every sublayer of the range
   std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
   bool tap_final = false;            // the final normed state, the head's input
-  bool tap_last = false;             // the un-normed state that a row leaves with, to be finished later
+  bool tap_last = false;             // the un-normed state that a row stops with, to be finished later
+  const ExitRules* exits = nullptr;  // null: rows leave where ForwardItem::leaves says, or nowhere
   const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
   bool count_experts = false;        // whether experts_touched is filled
+  bool count_work = false;           // whether work is filled
+};
+
+// What was computed for one row.
+struct RowWork {
+  int layers = 0, experts = 0;  // experts: of all layers
+  std::int64_t attended = 0;    // positions, of all layers
 };
 
 // Whether a forward with these options is the model's own, so that its rows can be finished later by another one.
@@ -103,8 +138,12 @@ inline bool own_rules(std::span<const ForwardItem> batch, const ForwardOptions& 
 
 // Tensors are on the model's device; rows are those of all items, concatenated in the items' order.
 struct ForwardResult {
-  LayerRange layers = {};      // that were run
-  std::vector<int> left = {};  // by row how many of the model's layers it had behind it when it left
+  LayerRange layers = {};  // that were run
+  // By row how many of the model's layers it had behind it when it was answered, and when it stopped. The latter is
+  // more only under KvRule::Recompute; if it is not all, the row is owed its keys and values in the layers above.
+  std::vector<int> left = {}, reached = {};
+  std::vector<int> probes = {};    // by row how often an exit policy looked at its logits
+  std::vector<RowWork> work = {};  // by row if count_work
   // Whether every row went through its layers as the model has them: no sublayer left out, no other router, all of the
   // cache in sight. Only such rows can be finished later.
   bool own_rules = true;

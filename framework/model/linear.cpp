@@ -136,4 +136,12 @@ at::Tensor Linear::multiplied(const at::Tensor& x) const {
   return blocks_.defined() ? multiply(x, blocks_, bias) : at::linear(x, weight_, bias);
 }
 
+at::Tensor mlp_inside(const at::Tensor& x, const Linear& up, Activation activation, bool gated) {
+  return gated ? up.gated(x, activation) : kernels::activate(up.forward(x), activation);
+}
+
+at::Tensor mlp_rows(const at::Tensor& x, const Linear& up, const Linear& down, Activation activation, bool gated) {
+  return down.forward(mlp_inside(x, up, activation, gated));
+}
+
 }  // namespace foretell::model

@@ -6,6 +6,9 @@
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "framework/core/error.h"
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
@@ -33,7 +36,7 @@ std::optional<std::vector<std::int64_t>> logit_rows(std::span<const ForwardItem>
     const ItemPlan& item = plan.items[i];
     if (batch[i].logits == LogitRows::Last && item.rows > 0) rows.push_back(item.offset + item.rows - 1);
     if (batch[i].logits != LogitRows::All) continue;
-    for (int row = 0; row < item.rows; ++row) rows.push_back(item.offset + row);
+    for (int row = batch[i].exit.owed; row < item.rows; ++row) rows.push_back(item.offset + row);
   }
   if (static_cast<int>(rows.size()) == plan.rows) return std::nullopt;
   return rows;
@@ -132,10 +135,31 @@ at::Tensor Transformer::enter(std::span<const ForwardItem> batch, const BatchPla
   return x.contiguous();
 }
 
-void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& options, ForwardResult& result) const {
+void Transformer::count_work(LayerRows& rows, int layer, const std::vector<int>& experts, const RowExits& exits,
+                             ForwardResult& result) const {
+  const BatchPlan& plan = rows.plan();
+  const std::vector<int> numbers = exits.working(layer);
+  for (const ItemPlan& item : plan.items) {
+    const kernels::SeenRows& seen = item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
+    for (int row = 0; row < item.rows; ++row) {
+      const auto at = static_cast<std::size_t>(item.offset + row);
+      RowWork& work = result.work[static_cast<std::size_t>(numbers[at])];
+      ++work.layers;
+      if (!experts.empty()) work.experts += experts[at];
+      work.attended += seen.count(row) - std::ranges::count_if(item.cache->hidden(layer), [&](int column) {
+                         return seen.all || seen.sees(row, column);
+                       });
+    }
+  }
+}
+
+void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& options, const RowExits& exits,
+                            ForwardResult& result) const {
   const BatchPlan& plan = rows.plan();
   const std::vector<RoutedItem> items = options.router ? routed_items(plan) : std::vector<RoutedItem>{};
   ExpertContext experts{options.router, plan.positions, plan.tokens, plan.parents, items};
+  std::vector<int> sent;
+  if (options.count_work) experts.by_row = &sent;
   if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
   if (rows.empty() || plan.rows == 0) return;
   const bool attention = !options.computed || options.computed->attention(layer);
@@ -147,9 +171,10 @@ void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& op
   } else if (mlp) {
     layers_[layer].mlp(rows.state(), experts);
   }
+  if (options.count_work) count_work(rows, layer, sent, exits, result);
 }
 
-void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options,
+void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, RowExits& exits,
                              ForwardResult& result) const {
   const LayerRange layers = result.layers;
   LayerRows working(x, plan), gone(x, plan);
@@ -163,25 +188,58 @@ void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const Forward
   };
   tap(layers.first);
   for (int layer = layers.first; layer < layers.last; ++layer) {
-    if (plan.rows > 0 && (!plan.enters.empty() || !plan.leaves.empty())) {
-      working.choose(plan.rows_in(layer));
-      gone.choose(plan.rows_gone(layer));
+    if (!exits.trivial()) {
+      working.choose(exits.working(layer));
+      gone.choose(exits.stored(layer));
       if (!gone.empty()) layers_[layer].store(gone.state(), gone.plan(), layer);
     }
-    run_layer(working, layer, options, result);
+    run_layer(working, layer, options, exits, result);
     tap(layer + 1);
+    if (exits.decides(layer + 1)) {
+      working.join();
+      exits.decide(layer + 1, x, *this);
+    }
   }
   working.join();
   for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows - item.resumed);
 }
 
+at::Tensor Transformer::answers(const at::Tensor& normed, const std::vector<std::int64_t>& rows,
+                                const RowExits& exits) const {
+  std::vector<std::int64_t> late, places;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (exits.logits(static_cast<int>(rows[i])).defined()) continue;
+    late.push_back(rows[i]);
+    places.push_back(static_cast<std::int64_t>(i));
+  }
+  const auto index = [this](const std::vector<std::int64_t>& of) { return at::tensor(of, at::kLong).to(device()); };
+  const auto of_late = [&] { return head_.logits(normed.index_select(0, index(late))); };
+  if (late.size() == rows.size()) return of_late();
+  at::Tensor out = at::empty({static_cast<std::int64_t>(rows.size()), config_.vocab_size},
+                             at::TensorOptions().dtype(at::kFloat).device(device()));
+  if (!late.empty()) out.index_copy_(0, index(places), of_late());
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (const at::Tensor& known = exits.logits(static_cast<int>(rows[i])); known.defined())
+      out.select(0, static_cast<std::int64_t>(i)).copy_(known);
+  return out;
+}
+
 void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
-                        const ForwardOptions& options, ForwardResult& result) const {
+                        const ForwardOptions& options, const RowExits& exits, ForwardResult& result) const {
   if (options.tap_last) result.last_state = x;
-  if (options.tap_final) result.final_state = plan.rows > 0 ? final_norm_.forward(x) : x;
-  const auto rows = logit_rows(batch, plan);
+  const at::Tensor state = exits.answering(x);
+  if (options.tap_final) result.final_state = plan.rows > 0 ? final_norm_.forward(state) : state;
+  auto rows = logit_rows(batch, plan);
   if (plan.rows == 0 || (rows && rows->empty())) return;
-  at::Tensor asked = options.tap_final ? result.final_state : x;
+  if (options.exits && !exits.trivial()) {
+    if (!rows) {
+      rows.emplace(static_cast<std::size_t>(plan.rows));
+      std::iota(rows->begin(), rows->end(), 0);
+    }
+    result.logits = answers(options.tap_final ? result.final_state : final_norm_.forward(state), *rows, exits);
+    return;
+  }
+  at::Tensor asked = options.tap_final ? result.final_state : state;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
   if (!options.tap_final) asked = final_norm_.forward(asked);
   result.logits = head_.logits(asked);
@@ -197,10 +255,12 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
   result.layers = layers;
-  result.left = plan.leaves.empty() ? std::vector<int>(static_cast<std::size_t>(plan.rows), layers.last) : plan.leaves;
   result.own_rules = own_rules(batch, options);
-  run_layers(x, plan, options, result);
-  leave(x, batch, plan, options, result);
+  RowExits exits(batch, plan, options, layers, config_.num_layers);
+  if (options.count_work) result.work.resize(static_cast<std::size_t>(plan.rows));
+  run_layers(x, plan, options, exits, result);
+  exits.report(result);
+  leave(x, batch, plan, options, exits, result);
   return result;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "framework/model/decoder_layer.h"
+#include "framework/model/exits.h"
 #include "framework/model/language_model.h"
 
 namespace foretell::model {
@@ -53,10 +54,16 @@ class Transformer final : public LanguageModel, private ModelParts {
   at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const override;
   at::Tensor final_norm(const at::Tensor& state) const override;
   const OutputHead& head() const override { return head_; }
-  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, ForwardResult& result) const;
-  void run_layer(LayerRows& rows, int layer, const ForwardOptions& options, ForwardResult& result) const;
+  void run_layers(at::Tensor& x, const BatchPlan& plan, const ForwardOptions& options, RowExits& exits,
+                  ForwardResult& result) const;
+  void run_layer(LayerRows& rows, int layer, const ForwardOptions& options, const RowExits& exits,
+                 ForwardResult& result) const;
+  void count_work(LayerRows& rows, int layer, const std::vector<int>& experts, const RowExits& exits,
+                  ForwardResult& result) const;
+  // The logits of some rows: those that are known since they left, and the head's.
+  at::Tensor answers(const at::Tensor& normed, const std::vector<std::int64_t>& rows, const RowExits& exits) const;
   void leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
-             const ForwardOptions& options, ForwardResult& result) const;
+             const ForwardOptions& options, const RowExits& exits, ForwardResult& result) const;
 
   formats::ModelConfig config_;
   at::Tensor embedding_;

@@ -6,6 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "framework/core/error.h"
 
@@ -21,7 +22,7 @@ void check_range(LayerRange layers, int num_layers) {
 
 TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, int head_dim,
                                    const at::TensorOptions& options, std::optional<int> value_dim)
-    : lengths_(num_layers, 0) {
+    : lengths_(num_layers, 0), hidden_(static_cast<std::size_t>(num_layers)) {
   FORETELL_CHECK(capacity > 0, "a cache of {} rows", capacity);
   keys_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
   values_ = at::zeros({num_layers, kv_heads, capacity, value_dim.value_or(head_dim)}, options);
@@ -44,7 +45,10 @@ int TransformerCache::length(LayerRange layers) const {
 void TransformerCache::truncate(LayerRange layers, int length) {
   check_range(layers, num_layers());
   FORETELL_CHECK(length >= 0, "length {}", length);
-  for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] = std::min(lengths_[layer], length);
+  for (int layer = layers.first; layer < layers.last; ++layer) {
+    lengths_[layer] = std::min(lengths_[layer], length);
+    std::erase_if(hidden_[layer], [length](int row) { return row >= length; });
+  }
 }
 
 void TransformerCache::pad(int length) {
@@ -75,11 +79,31 @@ void TransformerCache::keep(LayerRange layers, int base, std::span<const int> ro
       part.narrow(2, base + staying, count - staying).copy_(part.index_select(2, source));
     }
   }
-  for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] = base + count;
+  for (int layer = layers.first; layer < layers.last; ++layer) {
+    lengths_[layer] = base + count;
+    std::vector<int> hidden;
+    for (const int row : hidden_[layer]) {
+      if (row < base) hidden.push_back(row);
+      const auto place = std::ranges::lower_bound(rows, row - base);
+      if (row >= base && place != rows.end() && *place == row - base)
+        hidden.push_back(base + static_cast<int>(place - rows.begin()));
+    }
+    hidden_[layer] = std::move(hidden);
+  }
 }
 
 void TransformerCache::grow(LayerRange layers, int rows) {
   for (int layer = layers.first; layer < layers.last; ++layer) lengths_[layer] += rows;
+}
+
+void TransformerCache::hide(int layer, std::span<const int> rows) {
+  std::vector<int> all;
+  std::ranges::set_union(hidden_[layer], rows, std::back_inserter(all));
+  hidden_[layer] = std::move(all);
+}
+
+void TransformerCache::show(LayerRange layers, int row) {
+  for (int layer = layers.first; layer < layers.last; ++layer) std::erase(hidden_[layer], row);
 }
 
 }  // namespace foretell::model

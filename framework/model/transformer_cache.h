@@ -35,6 +35,11 @@ class TransformerCache final : public KvCache {
   const at::Tensor& keys(int layer) const { return layer_keys_[layer]; }
   const at::Tensor& values(int layer) const { return layer_values_[layer]; }
   void grow(LayerRange layers, int rows);
+  // Rows (increasing) that a layer holds no keys and values of, so that it must not see them: until they are dropped,
+  // or shown because the layer has computed them. A row that pad() added is not among them.
+  void hide(int layer, std::span<const int> rows);
+  void show(LayerRange layers, int row);
+  const std::vector<int>& hidden(int layer) const { return hidden_[layer]; }
 
  private:
   at::Tensor keys_;
@@ -42,6 +47,7 @@ class TransformerCache final : public KvCache {
   std::vector<at::Tensor> layer_keys_;  // views
   std::vector<at::Tensor> layer_values_;
   std::vector<int> lengths_;
+  std::vector<std::vector<int>> hidden_;  // by layer, increasing
 };
 
 }  // namespace foretell::model

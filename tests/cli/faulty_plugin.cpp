@@ -1,5 +1,6 @@
 // Strategies of each kind that do well, until FAULTY names one of their faults ("verifier:no_path"); FAULTY_AFTER calls
 // go well before that. Built and run by plugin_faults_test.py.
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "framework/api/attention_policy.h"
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/router.h"
 #include "framework/api/verifier.h"
@@ -217,6 +219,26 @@ struct FaultyRouter final : Router {
   bool row_independent() const override { return true; }
 };
 
+struct FaultyExit final : ExitPolicy {
+  using Options = NoOptions;
+  FaultyExit(const Options&, const BuildContext&) {}
+  std::vector<int> layers(int num_layers) const override {
+    if (has("exit:range")) return {1, num_layers};
+    if (has("exit:order")) return {2, 1};
+    if (has("exit:first")) return {0};
+    return {1};
+  }
+  ExitWants wants() const override {
+    ExitWants wants;
+    if (has("exit:token")) wants.tokens = {-4};
+    return wants;
+  }
+  void decide(const ExitProbe&, std::span<char> leaves) override {
+    misbehave("exit");
+    std::fill(leaves.begin(), leaves.end(), 1);
+  }
+};
+
 FORETELL_REGISTER(Drafter, FaultyDrafter, "faulty_drafter", {.summary = "drafts the token after the last one"});
 FORETELL_REGISTER(Verifier, FaultyVerifier, "faulty_verifier",
                   {.summary = "accepts what the target would say", .lossless = true});
@@ -224,6 +246,7 @@ FORETELL_REGISTER(DraftPolicy, FaultyPolicy, "faulty_policy", {.summary = "leave
 FORETELL_REGISTER(TreePolicy, FaultyTree, "faulty_tree", {.summary = "two children each"});
 FORETELL_REGISTER(AttentionPolicy, FaultyAttention, "faulty_attention", {.summary = "sees one row"});
 FORETELL_REGISTER(Router, FaultyRouter, "faulty_router", {.summary = "the first two experts"});
+FORETELL_REGISTER(ExitPolicy, FaultyExit, "faulty_exit", {.summary = "all rows leave at once"});
 
 const bool kLoaded = [] {
   if (has("library:throw")) throw 5;

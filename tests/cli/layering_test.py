@@ -54,6 +54,7 @@ ROOMS = {
     "policies/tree": ("framework/core", "framework/api", "framework/decoding/bases"),
     "policies/attention": ("framework/core", "framework/api"),
     "policies/routing": ("framework/core", "framework/api"),
+    "policies/exit": ("framework/core", "framework/api", "framework/decoding/bases"),
     "experiments/util": ALL,
     "experiments/study": ALL,
     "experiments/results": ALL,

@@ -10,7 +10,7 @@ import subprocess
 import support
 from support import *
 
-KINDS = ("drafter", "verifier", "policy", "tree", "attention", "router")
+KINDS = ("drafter", "verifier", "policy", "tree", "attention", "router", "exit")
 NAMES = {kind: f"my_{kind}" for kind in KINDS}
 STUDY = """study: plugged
 plugins: [%(plugins)s]
@@ -139,6 +139,10 @@ def main(folder):
         routed = run_json(*on_experts, "--set", "target.router.type=my_router")
         drafted = run_json(*on_experts, "--set", "target.router.type=my_router", "--drafter", "prompt_lookup")
         check(routed["token_ids"] == drafted["token_ids"] != run_json(*on_experts)["token_ids"], "generate --plugin: router, drafted or not")
+        early = run_json(*generate, *plugins, "--set", "target.exit={type: my_exit, threshold: 0}")
+        check(early["token_ids"] != plain["token_ids"], "generate --plugin: exit policy")
+        late = run_json(*generate, *plugins, "--set", "target.exit={type: my_exit, threshold: 1}")
+        check(late["token_ids"] == plain["token_ids"], "generate --plugin: an exit policy that never lets go")
         refused("generate: a router of a model without experts", ["--set target.router.type", "no experts"], *generate, *plugins,
                 "--set", "target.router.type=my_router")
         refused("generate: a parameter of a router", ["my_router", "shar", "share"], *on_experts, "--set", "target.router={type: my_router, shar: 1}")
@@ -198,6 +202,13 @@ def main(folder):
         check(json.loads(run_ok(*router, "{type: my_router, share: 0.9}"))[0]["exercised"]["rejected"] > 0, "certify --router: with parameters")
         refused("certify --router: no such router", ["my_ruoter", "my_router"], *router, "my_ruoter")
         refused("certify --router: with a drafter", ["alone"], *router, "my_router", "--drafter", "model")
+        early = ("certify", "--plugin", libraries["exit"], "--json", "--exit")
+        rows = json.loads(run_ok(*early, "{type: my_exit, threshold: 0.1}"))
+        check([(row["exit"], row["verdict"], row["left"] > 0) for row in rows] == [("my_exit", "lossless", True)], "certify --exit: of a plug-in")
+        whole = run(*early, "{type: my_exit, threshold: 1}")
+        check(whole.returncode == 1 and "no row left early" in whole.stderr, f"certify --exit: nobody leaves: {whole.stderr[:200]}")
+        refused("certify --exit: no such policy", ["my_exti", "my_exit"], *early, "my_exti")
+        refused("certify --exit: with a drafter", ["alone"], *early, "my_exit", "--drafter", "model")
         out = run_ok("certify", "--plugin", libraries["verifier"], "--verifier", "my_verifier", "--drafter", "model")
         check("it judges chosen tokens only" in out, "certify --plugin: what the verifier refuses")
 

@@ -8,7 +8,7 @@ import re
 from support import SOURCE, case, check, finish, run, run_ok
 
 PAGE = "docs/reference/strategies.md"
-KINDS = {"drafter", "verifier", "policy", "tree", "attention", "router"}
+KINDS = {"drafter", "verifier", "policy", "tree", "attention", "router", "exit"}
 
 
 def page_is_current():

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 #include "framework/decoding/model_target.h"
 #include "framework/model/language_model.h"
 #include "tests/support/rooms.h"

@@ -303,7 +303,8 @@ TEST_CASE("every field of a record survives the disk") {
                       .accepted = 0,
                       .emitted = 1,
                       .kind = NextKind::Correction,
-                      .ns = {11, 12, 13, 14}};
+                      .ns = {11, 12, 13, 14},
+                      .work = StepWork{21, 22, 23, 24, 25, 26}};
   const testing::TemporaryFolder folder;
   Store store(folder.path() / "c");
   store.begin(Cell{}, nlohmann::ordered_json::object(), {});
@@ -330,6 +331,8 @@ TEST_CASE("every field of a record survives the disk") {
   CHECK(round.ns.score == 12);
   CHECK(round.ns.verify == 13);
   CHECK(round.ns.commit == 14);
+  CHECK(round.work == StepWork{21, 22, 23, 24, 25, 26});
+  CHECK_FALSE(read[0].rounds[0].work);  // a folder of an older run
   CHECK(read[0].rounds[0].kind == NextKind::Bonus);
 }
 

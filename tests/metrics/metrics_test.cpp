@@ -86,6 +86,24 @@ TEST_CASE("means per round") {
   CHECK_FALSE(phase_times_per_round({}));
 }
 
+TEST_CASE("work is counted by scored row, over the rounds that know it") {
+  CHECK_FALSE(work_rates(kRounds));
+  std::vector<RoundRecord> rounds(3);
+  rounds[0].scored = 1;
+  rounds[1].scored = 4;
+  rounds[2].scored = 100;
+  rounds[0].work = StepWork{10, 20, 30, 1, 0, 2};
+  rounds[1].work = StepWork{20, 30, 70, 2, 5, 3};
+  const auto rates = work_rates(rounds);
+  REQUIRE(rates);
+  CHECK(rates->layers_per_row == Approx(6));
+  CHECK(rates->experts_per_row == Approx(10));
+  CHECK(rates->attended_per_row == Approx(20));
+  CHECK(rates->left_early_share == Approx(0.6));
+  CHECK(rates->recomputed_per_row == Approx(1));
+  CHECK(rates->probes_per_row == Approx(1));
+}
+
 TEST_CASE("histograms count every round once") {
   CHECK(acceptance_histogram(kRounds) == std::vector<std::int64_t>{2, 1, 0, 0, 1});
   const auto by_depth = acceptance_histogram_by_depth(kRounds);

@@ -156,5 +156,22 @@ TEST_CASE("a rule that the model lacks is one line at its place") {
   CHECK(mistake("int8: false", nullptr).empty());
 }
 
+TEST_CASE("rules of early exit are read and checked") {
+  Models models;
+  const ForwardRules under =
+      rules("{exit: {type: fixed_layer, layer: 2}, kv: recompute, max_pending: 5}", models.dense);
+  CHECK((under.exits.policy && under.exits.kv == KvRule::Recompute && under.exits.max_pending == 5));
+  CHECK((!under.own() && under.row_independent()));
+  CHECK((rules("{exit: margin}", models.dense).exits.kv == KvRule::Propagate));
+  using Catch::Matchers::Contains;
+  CHECK_THAT(mistake("{exit: {type: fixed_layer, layer: 9}}", models.dense),
+             Contains("study.yaml:1") && Contains("layer 9"));
+  CHECK_THAT(mistake("{exit: {type: margn}}", models.dense), Contains("study.yaml:1") && Contains("margin"));
+  CHECK_THAT(mistake("{exit: margin, kv: keep}", models.dense), Contains("study.yaml:1") && Contains("propagate"));
+  CHECK_THAT(mistake("{kv: copy}", models.dense), Contains("study.yaml:1") && Contains("expected exit"));
+  CHECK_THAT(mistake("{exit: margin, kv: hole, attention: streaming}", models.dense),
+             Contains("study.yaml:1") && Contains("attention"));
+}
+
 }  // namespace
 }  // namespace foretell::testing

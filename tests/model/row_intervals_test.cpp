@@ -8,6 +8,7 @@
 #include "framework/model/language_model.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
+#include "tests/support/data.h"
 
 namespace foretell {
 namespace {

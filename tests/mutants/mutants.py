@@ -22,6 +22,8 @@ class Mutant:
 CHAIN = "verifiers: every lossless verifier keeps the target's distribution on a chain of 5, by enumeration"
 TREES = "verifiers: every lossless verifier keeps the target's distribution on trees, by enumeration"
 
+EXITS = "model: every rule for skipped layers is what a reference computes, and rows are what they are alone"
+
 VERIFIERS = (
     Mutant("rejection_ratio", "framework/api/rejection_walk.cpp", "accepts with probability q / p",
            "rng.bernoulli(«mass > 0 ? (*p.now)[token] / mass : 0.0»)", "(*p.now)[token] > 0 ? mass / (*p.now)[token] : 0.0", (CHAIN,)),
@@ -298,6 +300,14 @@ MODEL = (
     Mutant("grouped_heads", "framework/kernels/few_row_attention.cpp", "query heads are grouped by the wrong stride",
            "job.row_stride + «(task.head * job.group + query % job.group)» * job.dim;", "(query % job.group * job.kv_heads + task.head)",
            ("model: every family and shape agrees with the reference",)),
+    Mutant("exit_stale_rows", "framework/model/exits.cpp", "layers above a row that left do not store its keys and values",
+           "stored_[at] = «rules_->kv == KvRule::Propagate ? 1 : 0»;", "0", (EXITS,)),
+    Mutant("exit_neighbours", "framework/model/exits.cpp", "a row leaves only where all rows of the batch do",
+           "if («leaves[i] == 0») continue;", "std::ranges::count(leaves, 0) > 0", (EXITS,)),
+    Mutant("owed_lost", "framework/decoding/model_target_session.cpp", "what rows are owed is forgotten when a draft is judged",
+           "Owed all = «std::move(scored_)»;", "Owed()", (EXITS,)),
+    Mutant("owed_positions", "framework/decoding/model_target_session.cpp", "rows that resume stand at one position",
+           "row_parents_.push_back(«std::max(row - 1, 0)»);", "0", (EXITS,)),
     Mutant("norm_eps", "framework/model/norm.cpp", "the norm's epsilon is left out", "rms_norm(x, gain, «eps»)", "0.0",
            ("model: every family and shape agrees with the reference",)),
 )

@@ -192,6 +192,35 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
                    Catch::Contains(rule));
 }
 
+TEST_CASE("an exit policy that breaks its contract is named", "[plugin]") {
+  setup_of({});
+  const auto policy = Registry<ExitPolicy>::instance().make(ConfigValue::scalar("faulty_exit"), {});
+  const auto message = [&](const char* name) -> std::string {
+    const Fault fault(name);
+    const std::vector<ExitRow> rows{{1, 0, 5, 0, 9, false}};
+    std::vector<char> leaves(1, 0);
+    try {
+      policy->layers(4);
+      policy->wants();
+      policy->decide({1, true, rows, {}, {}, {}}, leaves);
+    } catch (const PluginError& error) {
+      return error.what();
+    }
+    return leaves[0] != 0 ? "" : "no row left";
+  };
+  const std::string who = "exit policy 'faulty_exit' of plug-in libfaulty.so ";
+  CHECK(message("none") == "");
+  CHECK(message("exit:throw_int") == who + "threw int, which is no std::exception, in decide()");
+  const std::pair<const char*, const char*> rules[] = {
+      {"exit:range", "layers() returned 4 after 1, expected increasing numbers from 1 to 3"},
+      {"exit:order", "layers() returned 1 after 2, expected increasing numbers from 1 to 3"},
+      {"exit:first", "layers() returned 0, expected increasing numbers from 1 to 3"},
+      {"exit:token", "wants() returned token -4, expected a token id"},
+  };
+  for (const auto& [fault, rule] : rules)
+    CHECK_THAT(message(fault), Catch::StartsWith(who + "broke its contract") && Catch::Contains(rule));
+}
+
 TEST_CASE("a router that breaks its contract is named", "[plugin]") {
   setup_of({});
   const auto router = Registry<Router>::instance().make(ConfigValue::scalar("faulty_router"), {});

@@ -252,8 +252,10 @@ ReferenceTransformer::Heads ReferenceTransformer::project_latent(const std::stri
 }
 
 std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int layer, const std::vector<Vector>& x,
-                                                                          const Options& options) const {
+                                                                          const Options& options,
+                                                                          std::vector<Heads>& last) const {
   const int rows = static_cast<int>(x.size());
+  const auto has_left = [&](int row) { return !options.exits.empty() && options.exits[row] <= layer; };
   const std::string stem = layer_stem(config_, layer) + (is_gpt2(config_)   ? "attn."
                                                          : is_neox(config_) ? "attention."
                                                                             : "self_attn.");
@@ -262,7 +264,9 @@ std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int la
     projected.push_back(config_.latent ? project_latent(stem, x[row]) : project(stem, x[row]));
     for (Vector& head : projected[row].q) rotate(head, options.positions[row]);
     for (Vector& head : projected[row].k) rotate(head, options.positions[row]);
+    if (has_left(row) && options.kv == KvRule::Copy) projected[row] = last[row];
   }
+  last = projected;
   double scale = config_.attention_scaled ? 1 / std::sqrt(config_.head_dim) : 1;
   if (config_.attention_scaled_by_layer) scale /= layer + 1;
   const RopeConfig& rope = config_.rope;
@@ -279,6 +283,7 @@ std::vector<ReferenceTransformer::Vector> ReferenceTransformer::attention(int la
       double sum = 0;
       for (int column = 0; column < rows; ++column) {
         if (!options.visible(row, column)) continue;
+        if (options.kv == KvRule::Hole && has_left(column)) continue;
         if (windowed && options.positions[row] - options.positions[column] >= config_.sliding_window) continue;
         weights[column] =
             std::exp(scale * dot(projected[row].q[h].data(), projected[column].k[shared].data(), config_.head_dim));
@@ -398,7 +403,15 @@ std::vector<std::vector<double>> ReferenceTransformer::logits(TokenSpan tokens, 
     x.push_back(row_of(table + ".weight", tokens[row]));
     if (gpt2) add(x.back(), row_of("transformer.wpe.weight", options.positions[row]));
   }
+  std::vector<Heads> last;
+  std::vector<Vector> left(x.size());  // the states that rows left with
+  const bool goes_on = options.kv == KvRule::Recompute;
+  const auto at_work = [&](int row, int layer) {
+    return goes_on || options.exits.empty() || options.exits[row] > layer;
+  };
   for (int layer = 0; layer < options.layers.value_or(config_.num_layers); ++layer) {
+    for (int row = 0; row < rows; ++row)
+      if (!options.exits.empty() && options.exits[row] == layer) left[row] = x[row];
     const std::string stem = layer_stem(config_, layer);
     const auto normed = [&](const char* name) {
       std::vector<Vector> y;
@@ -408,18 +421,22 @@ std::vector<std::vector<double>> ReferenceTransformer::logits(TokenSpan tokens, 
     const bool beside = neox && config_.parallel_residual;
     const auto before = beside ? normed("post_attention_layernorm") : std::vector<Vector>();
     if (!options.computed || options.computed->attention(layer)) {
-      const auto mixed = attention(layer, normed(gpt2 ? "ln_1" : "input_layernorm"), options);
-      for (int row = 0; row < rows; ++row) add(x[row], mixed[row]);
+      const auto mixed = attention(layer, normed(gpt2 ? "ln_1" : "input_layernorm"), options, last);
+      for (int row = 0; row < rows; ++row)
+        if (at_work(row, layer)) add(x[row], mixed[row]);
     }
     if (!options.computed || options.computed->mlp(layer)) {
       const auto y = beside ? before : normed(gpt2 ? "ln_2" : "post_attention_layernorm");
-      for (int row = 0; row < rows; ++row) add(x[row], mlp(layer, y[row]));
+      for (int row = 0; row < rows; ++row)
+        if (at_work(row, layer)) add(x[row], mlp(layer, y[row]));
     }
   }
+  for (int row = 0; row < rows; ++row)
+    if (!left[row].empty()) x[row] = left[row];
   std::vector<Vector> logits;
-  const char* last = gpt2 ? "transformer.ln_f" : neox ? "gpt_neox.final_layer_norm" : "model.norm";
+  const char* final_norm = gpt2 ? "transformer.ln_f" : neox ? "gpt_neox.final_layer_norm" : "model.norm";
   const std::string head = config_.tie_embeddings ? table : neox ? "embed_out" : "lm_head";
-  for (const Vector& row : x) logits.push_back(times(head, norm(last, row)));
+  for (const Vector& row : x) logits.push_back(times(head, norm(final_norm, row)));
   return logits;
 }
 

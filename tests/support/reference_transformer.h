@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "framework/api/exit_policy.h"
 #include "framework/core/types.h"
 #include "framework/formats/model_config.h"
 #include "framework/model/layers.h"
@@ -29,7 +30,9 @@ class ReferenceTransformer {
     std::vector<int> positions;                        // default: 0, 1, 2, ...
     std::function<bool(int row, int column)> visible;  // default: column <= row
     std::optional<LayerSet> computed;
-    std::optional<int> layers;  // the first so many, then the head
+    std::optional<int> layers;      // the first so many, then the head
+    std::vector<int> exits;         // by row behind how many layers it is answered; empty: all
+    KvRule kv = KvRule::Propagate;  // what rows that have left are to the layers above
   };
   // [rows][vocab]
   std::vector<std::vector<double>> logits(TokenSpan tokens, const Options& options) const;
@@ -53,7 +56,9 @@ class ReferenceTransformer {
   void rotate(Vector& head, int position) const;
   Heads project(const std::string& stem, const Vector& x) const;
   Heads project_latent(const std::string& stem, const Vector& x) const;
-  std::vector<Vector> attention(int layer, const std::vector<Vector>& x, const Options& options) const;
+  // `last`: by row the heads of the last layer that it went through.
+  std::vector<Vector> attention(int layer, const std::vector<Vector>& x, const Options& options,
+                                std::vector<Heads>& last) const;
   Vector gated(const std::string& stem, const Vector& x, const std::array<const char*, 3>& names) const;
   Vector expert_weights(const std::string& block, const Vector& x) const;
   Vector mlp(int layer, const Vector& x) const;

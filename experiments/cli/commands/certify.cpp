@@ -6,6 +6,7 @@
 #include <set>
 
 #include "experiments/certify/certificate.h"
+#include "experiments/certify/exits.h"
 #include "experiments/certify/routing.h"
 #include "experiments/cli/commands/commands.h"
 #include "experiments/study/plugins.h"
@@ -22,7 +23,7 @@ namespace {
 
 struct CertifyOptions {
   certify::CertificateOptions settings;
-  std::optional<std::string> router;
+  std::optional<std::string> router, exit;
   std::vector<std::string> plugins;
   bool json = false;
 };
@@ -258,25 +259,77 @@ void print_routers(const std::vector<certify::RouterRow>& rows) {
       "it shows\n");
 }
 
-void run_certify_routers(const CertifyOptions& options) {
-  if (options.settings.attention || options.settings.drafter != "all" || options.settings.verifier != "all")
-    fail("--router: routers are certified alone, without --drafter, --verifier and --attention");
-  study::load_plugins(options.plugins);
-  const std::vector<certify::RouterRow> rows = certify::certify_routers(*options.router);
+nlohmann::ordered_json json_of(const certify::ExitPolicyRow& row) {
+  return {{"exit", row.exit},
+          {"row_independent", row.says_independent},
+          {"verdict", to_string(row.verdict)},
+          {"reason", row.reason.empty() ? nullptr : nlohmann::ordered_json(row.reason)},
+          {"asked", row.asked},
+          {"left", row.left},
+          {"exercised", json_of(row.exercise)}};
+}
+
+void print_exits(const std::vector<certify::ExitPolicyRow>& rows) {
+  util::Table table(
+      {"<exit policy", "<says of its rows", "<verdict", "asked", "left", "drafted", "accepted", "rejected"});
+  std::string reasons;
+  for (const certify::ExitPolicyRow& row : rows) {
+    table.add({row.exit, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
+               fmt::format("{}", row.asked), fmt::format("{}", row.left), fmt::format("{}", row.exercise.drafted),
+               fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
+    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.exit, row.reason);
+  }
+  util::print_out(table.to_string());
+  if (!reasons.empty()) util::print_out("\n" + reasons);
+  util::print_out(
+      "\n"
+      "asked: rows at a layer; left: those that left there, when a random transformer decoded alone, in a batch and "
+      "with "
+      "drafts\n"
+      "under the policy and each rule for skipped layers (propagate, copy, recompute, hole)\n"
+      "lossless: it always said the same tokens, so a lossless verifier keeps the distribution of the target under "
+      "this "
+      "policy; towards\n"
+      "the checkpoint it is lossy. lossy: it says that rows depend on one another, and it shows\n");
+}
+
+// What is certified alone: routers and exit policies. `named`: what of a row, in messages.
+template <class Row>
+void finish_alone(const CertifyOptions& options, const std::vector<Row>& rows, std::string Row::*named,
+                  void (*print)(const std::vector<Row>&)) {
   auto json = nlohmann::ordered_json::array();
-  for (const auto& row : rows) json.push_back(json_of(row));
-  options.json ? util::print_json(json) : print_routers(rows);
+  for (const Row& row : rows) json.push_back(json_of(row));
+  options.json ? util::print_json(json) : print(rows);
   std::string failed;
-  for (const auto& row : rows)
+  for (const Row& row : rows)
     if (row.verdict == certify::Ruling::Failed ||
         (row.verdict == certify::Ruling::NotExercised && row.says_independent))
-      failed += fmt::format("{} {}: {}\n", to_string(row.verdict), row.router, row.reason);
+      failed += fmt::format("{} {}: {}\n", to_string(row.verdict), row.*named, row.reason);
   if (failed.empty()) return;
   util::print_error(failed);
   throw util::NegativeResult();
 }
 
+bool names_others(const CertifyOptions& options) {
+  return options.settings.attention || options.settings.drafter != "all" || options.settings.verifier != "all";
+}
+
+void run_certify_exits(const CertifyOptions& options) {
+  if (names_others(options) || options.router)
+    fail("--exit: exit policies are certified alone, without --drafter, --verifier, --attention and --router");
+  study::load_plugins(options.plugins);
+  finish_alone(options, certify::certify_exits(*options.exit), &certify::ExitPolicyRow::exit, print_exits);
+}
+
+void run_certify_routers(const CertifyOptions& options) {
+  if (names_others(options))
+    fail("--router: routers are certified alone, without --drafter, --verifier and --attention");
+  study::load_plugins(options.plugins);
+  finish_alone(options, certify::certify_routers(*options.router), &certify::RouterRow::router, print_routers);
+}
+
 void run_certify(const CertifyOptions& options) {
+  if (options.exit) return run_certify_exits(options);
   if (options.router) return run_certify_routers(options);
   const std::string& drafter = options.settings.drafter;
   if (options.settings.attention && drafter != "all" && drafter != "sparse_cache")
@@ -323,6 +376,9 @@ void add_certify_command(util::Command app) {
   command.add("--router", options->router,
               "a router alone, on a random mixture of experts: a name, 'all', or {type: NAME, ...} with its parameters",
               {.type = "ROUTER"});
+  command.add("--exit", options->exit,
+              "an exit policy alone, on a random transformer: a name, 'all', or {type: NAME, ...} with its parameters",
+              {.type = "POLICY"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--full", options->settings.full,
                    "more toys, more branches and more draws: minutes instead of seconds");

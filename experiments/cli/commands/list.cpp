@@ -15,6 +15,7 @@
 #include "experiments/util/table.h"
 #include "experiments/workload/workload.h"
 #include "framework/api/attention_policy.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/router.h"
 #include "framework/api/verifier.h"
@@ -40,13 +41,14 @@ struct Kind {
 };
 
 // The first kStrategies are strategies, which a plug-in can add to.
-constexpr std::size_t kStrategies = 6;
-const std::array<Kind, 10> kKinds = {{{"drafters", "drafter"},
+constexpr std::size_t kStrategies = 7;
+const std::array<Kind, 11> kKinds = {{{"drafters", "drafter"},
                                       {"verifiers", "verifier"},
                                       {"policies", "policy"},
                                       {"trees", "tree"},
                                       {"attention", "attention"},
                                       {"routers", "router"},
+                                      {"exits", "exit"},
                                       {"models", "model"},
                                       {"targets", "target"},
                                       {"workloads", "workload"},
@@ -80,6 +82,7 @@ std::vector<Listed> everything() {
   add_registered<AttentionPolicy>("attention", out);
   for (std::size_t i = before; i < out.size(); ++i) out[i].row_independent = false;  // it chooses once a forward
   add_routers(out);
+  add_registered<ExitPolicy>("exit", out);
   for (const formats::ModelFamily& family : formats::model_families())
     out.push_back({"model", family.name, {.summary = fmt::format("{}: {}", family.architecture, family.summary)}, {}});
   out.push_back({"target",

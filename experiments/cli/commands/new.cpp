@@ -7,6 +7,7 @@
 #include "experiments/cli/commands/plugin_templates.h"
 #include "experiments/util/console.h"
 #include "framework/api/attention_policy.h"
+#include "framework/api/exit_policy.h"
 #include "framework/api/policy.h"
 #include "framework/api/router.h"
 #include "framework/api/verifier.h"
@@ -74,6 +75,7 @@ void new_plugin(const NewOptions& options) {
   check_not_registered<TreePolicy>("tree", options);
   check_not_registered<AttentionPolicy>("attention", options);
   check_not_registered<Router>("router", options);
+  check_not_registered<ExitPolicy>("exit", options);
   const fs::path folder = options.folder.value_or(options.name);
   if (folder.empty()) fail("--dir: an empty name is no folder");
   const std::string prefix = installed_prefix();
@@ -81,8 +83,7 @@ void new_plugin(const NewOptions& options) {
   for (const TemplateFile& file : plugin_template(options.kind, options.name, prefix))
     write_file(folder / file.name, file.text);
   util::print_out(fmt::format("{}: {} '{}' that works; {} says how to build, list, run and test it\n", folder.string(),
-                              options.kind == "attention" ? "an attention policy" : "a " + options.kind, options.name,
-                              (folder / "README.md").string()));
+                              a_kind(options.kind), options.name, (folder / "README.md").string()));
   if (prefix.empty())
     util::print_out("A plug-in is built with an installed Foretell: cmake --install BUILD --prefix PREFIX\n");
 }
@@ -92,7 +93,7 @@ void new_plugin(const NewOptions& options) {
 void add_new_command(util::Command app) {
   auto options = std::make_shared<NewOptions>();
   util::Command command = app.add_command("new", "Start a plug-in: a folder with a strategy that works, to be changed");
-  command.add("kind", options->kind, "drafter, verifier, policy, tree, attention or router",
+  command.add("kind", options->kind, "drafter, verifier, policy, tree, attention, router or exit",
               {.type = "KIND", .required = true, .choices = plugin_kinds()});
   command.add("name", options->name, "what studies call it", {.type = "NAME", .required = true});
   command.add("--dir", options->folder, "the folder, which must be new or empty; without it the name", {.type = "DIR"});

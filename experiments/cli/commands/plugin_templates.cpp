@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "framework/api/attention_policy.h"
+#include "framework/api/exit_policy.h"
 #include "framework/core/error.h"
 
 namespace foretell::cli::commands {
@@ -97,7 +98,7 @@ constexpr std::string_view kVerifier =
 //    fails. Here the token that was drawn is emitted whether it was proposed or not, and what is proposed does not depend on it.
 //  - It asks for scores.law(node) only where its walk goes: a law that nobody asks for is never computed.
 #include "framework/api/build_context.h"
-#include "framework/api/walk_verifier.h"
+#include "framework/api/rejection_walk.h"
 
 namespace foretell {
 namespace {
@@ -302,6 +303,58 @@ FORETELL_REGISTER(Router, %Name%Router, "%name%", {.summary = "the best expert, 
 }  // namespace foretell
 )code";
 
+constexpr std::string_view kExit =
+    R"code(// Rows leave once the head is sure of their token, at layers that are named.
+//
+// What an exit policy promises (framework/api/exit_policy.h):
+//  - layers() names where it is asked, in a model of num_layers: increasing numbers from 1 to num_layers - 1. Elsewhere it costs nothing.
+//  - wants() names what it looks at there. Logits cost the model's head for every row; what it does not look at is not computed.
+//  - decide() is asked about all rows of the batch that have come so far, and sets leaves[i] for those that leave. Whether a row leaves depends
+//    on nothing but that row, unless row_independent() says otherwise.
+#include <algorithm>
+#include <cmath>
+
+#include "framework/api/build_context.h"
+#include "framework/api/exit_policy.h"
+
+namespace foretell {
+namespace {
+
+class %Name%Exit final : public ExitPolicy {
+ public:
+  // Read from `exit: {type: %name%, threshold: 0.9}`, and listed by `foretell list`.
+  struct Options {
+    double threshold = 0.9;
+    void declare(Parameters& p) { p.add("threshold", threshold, "probability of the most probable token; 1: never", {.min = 0, .max = 1}); }
+  };
+  %Name%Exit(const Options& options, const BuildContext&) : options_(options) {}
+
+  std::vector<int> layers(int num_layers) const override {
+    if (num_layers < 2) return {};
+    return {num_layers / 2};
+  }
+  ExitWants wants() const override { return {.logits = true}; }
+
+  void decide(const ExitProbe& probe, std::span<char> leaves) override {
+    for (std::size_t i = 0; i < probe.rows.size(); ++i) {
+      const std::span<const float> logits = probe.of(probe.logits, i);
+      const float highest = *std::max_element(logits.begin(), logits.end());
+      double sum = 0;
+      for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - highest);
+      leaves[i] = options_.threshold < 1 && 1 / sum >= options_.threshold;
+    }
+  }
+
+ private:
+  Options options_;
+};
+
+FORETELL_REGISTER(ExitPolicy, %Name%Exit, "%name%", {.summary = "rows leave in the middle once the head is sure"});
+
+}  // namespace
+}  // namespace foretell
+)code";
+
 constexpr std::string_view kCMake = R"code(cmake_minimum_required(VERSION 3.25)
 project(foretell_%name% CXX)
 if(NOT CMAKE_BUILD_TYPE)
@@ -360,15 +413,16 @@ struct PluginKind {
   std::string use, certified;  // arguments; `certified` is empty where there is nothing to certify
 };
 
-const std::array<PluginKind, 6>& kinds() {
-  static const std::array<PluginKind, 6> all = {
+const std::array<PluginKind, 7>& kinds() {
+  static const std::array<PluginKind, 7> all = {
       {{"drafter", "drafters", kDrafter, "--drafter %name%", "--drafter %name%"},
        {"verifier", "verifiers", kVerifier, "--drafter prompt_lookup --verifier %name%", "--verifier %name%"},
        {"policy", "policies", kPolicy, "--drafter prompt_lookup --set policy.type=%name%", ""},
        {"tree", "trees", kTree, "--draft-model DIR --set tree.type=%name%", ""},
        {"attention", "attention", kAttention, "--drafter sparse_cache --set drafter.attention.type=%name%",
         "--attention '{type: %name%, window: 1}'"},
-       {"router", "routers", kRouter, "--set target.router.type=%name%", "--router %name%"}}};
+       {"router", "routers", kRouter, "--set target.router.type=%name%", "--router %name%"},
+       {"exit", "exits", kExit, "--set target.exit.type=%name%", "--exit '{type: %name%, threshold: 0.1}'"}}};
   return all;
 }
 
@@ -398,7 +452,23 @@ std::string filled(std::string_view text, const Replacements& values) {
   return out;
 }
 
+std::string with_capital(std::string text) {
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text;
+}
+
+// What a registry calls its strategies in messages.
+std::string label_of(const std::string& kind) {
+  if (kind == "attention") return Registry<AttentionPolicy>::kind();
+  return kind == "exit" ? Registry<ExitPolicy>::kind() : kind;
+}
+
 }  // namespace
+
+std::string a_kind(const std::string& kind) {
+  if (kind == "attention" || kind == "exit") return fmt::format("an {} policy", kind);
+  return "a " + kind;
+}
 
 const std::vector<std::string>& plugin_kinds() {
   static const std::vector<std::string> names = [] {
@@ -417,8 +487,8 @@ std::vector<TemplateFile> plugin_template(const std::string& kind, const std::st
         {"%with%", known.kind == "router" ? " on a mixture of experts" : ""},
         {"%use%", known.use},
         {"%certified%", known.certified},
-        {"%A_kind%", known.kind == "attention" ? "An attention policy" : "A " + known.kind},
-        {"%label%", known.kind == "attention" ? Registry<AttentionPolicy>::kind() : known.kind},
+        {"%A_kind%", with_capital(a_kind(known.kind))},
+        {"%label%", label_of(known.kind)},
         {"%plural%", known.plural},
         {"%hints%", prefix.empty() ? "" : fmt::format(" HINTS \"{}\"", prefix)},
         {"%build%", prefix.empty() ? "Build, PREFIX being the folder that Foretell was installed to:" : "Build:"},

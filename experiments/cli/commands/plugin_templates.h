@@ -13,8 +13,11 @@ struct TemplateFile {
   std::string name, text;
 };
 
-// "drafter", "verifier", "policy", "tree", "attention", "router": what a registry calls its kind.
+// "drafter", "verifier", "policy", "tree", "attention", "router", "exit": what a registry calls its kind.
 const std::vector<std::string>& plugin_kinds();
+
+// "a drafter", "an exit policy".
+std::string a_kind(const std::string& kind);
 
 // `prefix`: where Foretell is installed; empty if that is not known.
 std::vector<TemplateFile> plugin_template(const std::string& kind, const std::string& name, const std::string& prefix);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "framework/api/policy.h"
 #include "framework/core/error.h"
 #include "framework/decoding/target_view.h"
 

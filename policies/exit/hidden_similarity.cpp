@@ -1,0 +1,57 @@
+// A row leaves where its hidden state has stopped turning (the hidden-state saturation of CALM, Schuster et al. 2022,
+// arXiv 2207.07061, section 3.5).
+//
+// Looks at the cosine of the states at this layer and at the one asked before, and needs no head. At the first layer
+// that is asked there is nothing to compare with and no row leaves. A threshold of 1 is never reached: the full model.
+#include <cmath>
+
+#include "framework/api/build_context.h"
+#include "framework/decoding/bases/confidence_exit.h"
+
+namespace foretell::policies::exit {
+namespace {
+
+struct HiddenSimilarityOptions {
+  double threshold = 0.95;
+  bases::ExitLayers layers;
+  void declare(Parameters& p) {
+    p.add("threshold", threshold, "cosine of the hidden states of two layers that are asked; 1: never",
+          {.min = -1, .max = 1});
+    layers.declare(p);
+  }
+};
+
+double cosine(std::span<const float> a, std::span<const float> b) {
+  double both = 0, first = 0, second = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    both += static_cast<double>(a[i]) * b[i];
+    first += static_cast<double>(a[i]) * a[i];
+    second += static_cast<double>(b[i]) * b[i];
+  }
+  return first > 0 && second > 0 ? both / std::sqrt(first * second) : 0.0;
+}
+
+class HiddenSimilarityExit final : public bases::RowExit {
+ public:
+  using Options = HiddenSimilarityOptions;
+  HiddenSimilarityExit(const Options& options, const BuildContext&)
+      : bases::RowExit(options.layers), threshold_(options.threshold) {}
+
+  ExitWants wants() const override { return {.states = true}; }
+
+ private:
+  bool row_leaves(const ExitProbe& probe, std::size_t index) override {
+    return !probe.first && threshold_ < 1 &&
+           cosine(probe.of(probe.states, index), probe.of(probe.previous, index)) >= threshold_;
+  }
+
+  double threshold_;
+};
+
+FORETELL_REGISTER(ExitPolicy, HiddenSimilarityExit, "hidden_similarity",
+                  {.summary = "a row leaves once its hidden state hardly changes",
+                   .paper = {"Schuster et al.", 2022, "2207.07061"},
+                   .also_known_as = {"hidden-state saturation"}});
+
+}  // namespace
+}  // namespace foretell::policies::exit

@@ -1,0 +1,134 @@
+// Exit policies by themselves: statistics against golden values, decisions worked out by hand.
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <fstream>
+#include <iostream>
+
+#include "framework/api/build_context.h"
+#include "framework/api/exit_policy.h"
+#include "framework/core/error.h"
+#include "framework/decoding/bases/confidence_exit.h"
+#include "tests/support/catch.h"
+
+namespace foretell {
+namespace {
+
+using Catch::Matchers::Contains;
+
+std::unique_ptr<ExitPolicy> exit_policy(const std::string& yaml) {
+  return Registry<ExitPolicy>::instance().make(parse_yaml(yaml, "exit.yaml"), BuildContext{});
+}
+
+// One layer of one forward, rows numbered 0, 1, ... unless `rows` says otherwise.
+std::vector<char> ask_exits(ExitPolicy& policy, int layer, const std::vector<std::vector<float>>& values, bool first,
+                            std::vector<int> numbers = {}, const std::vector<std::vector<float>>& previous = {}) {
+  const auto flat = [](const std::vector<std::vector<float>>& rows) {
+    std::vector<float> all;
+    for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
+    return all;
+  };
+  std::vector<ExitRow> rows;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    rows.push_back({7, numbers.empty() ? static_cast<int>(i) : numbers[i], 20 + static_cast<int>(i), 3, 30, i > 0});
+  const std::vector<float> shown = flat(values), before = flat(previous);
+  std::vector<char> leaves(values.size(), 0);
+  const bool states = policy.wants().states;
+  policy.decide({layer, first, rows, states ? std::span<const float>() : shown,
+                 states ? std::span<const float>(shown) : std::span<const float>(), before},
+                leaves);
+  return leaves;
+}
+
+using ExitLeaves = std::vector<char>;
+
+TEST_CASE("confidence statistics and thresholds agree with golden values", "[exit]") {
+  const char* data = std::getenv("FORETELL_DATA");
+  if (data == nullptr) {
+    std::cout << "SKIPPED confidence of exit policies: FORETELL_DATA is not set\n";
+    return;
+  }
+  std::ifstream in(std::string(data) + "/golden/router_exit_golden.json");
+  const auto golden = nlohmann::json::parse(in);
+  const auto rows = golden["logits"].get<std::vector<std::vector<float>>>();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto& expected = golden["confidence_of_rows_as_logits"][i];
+    const double highest = expected["max_prob"], gap = expected["top2_gap"], entropy = expected["entropy_nats"];
+    const bases::LogitStatistics found = bases::logit_statistics(rows[i]);
+    CHECK(std::abs(found.first - highest) < 1e-7);
+    CHECK(std::abs(found.first - found.second - gap) < 1e-7);
+    CHECK(std::abs(found.entropy - entropy) < 1e-7);
+    CHECK(std::abs(found.entropy / std::log(8.0) - expected["entropy_norm"].get<double>()) < 1e-7);
+    const auto leaves_at = [&](const std::string& type, double threshold, const std::string& more = "") {
+      return ask_exits(*exit_policy(fmt::format("{{type: {}, threshold: {}{}}}", type, threshold, more)), 1, {rows[i]},
+                       true) == ExitLeaves{1};
+    };
+    CHECK((leaves_at("max_probability", highest - 1e-6) && !leaves_at("max_probability", highest + 1e-6)));
+    CHECK((leaves_at("margin", gap - 1e-6) && !leaves_at("margin", gap + 1e-6)));
+    CHECK((leaves_at("entropy", entropy + 1e-6) && !leaves_at("entropy", entropy - 1e-6)));
+    CHECK((leaves_at("entropy", entropy / std::log(8.0) + 1e-6, ", normalised: true") &&
+           !leaves_at("entropy", entropy / std::log(8.0) - 1e-6, ", normalised: true")));
+  }
+}
+
+TEST_CASE("huge logits do not overflow, and thresholds at the end mean always and never", "[exit]") {
+  const std::vector<float> sure{1e30F, 0, -1e30F};
+  CHECK(bases::logit_statistics(sure).entropy == 0);
+  CHECK(ask_exits(*exit_policy("{type: max_probability, threshold: 1}"), 1, {sure}, true) == ExitLeaves{0});
+  CHECK(ask_exits(*exit_policy("{type: max_probability, threshold: 0}"), 1, {{0, 0, 0}}, true) == ExitLeaves{1});
+  CHECK(ask_exits(*exit_policy("{type: margin, threshold: 1}"), 1, {sure}, true) == ExitLeaves{0});
+  CHECK(ask_exits(*exit_policy("{type: margin, threshold: 0}"), 1, {{0, 0, 0}}, true) == ExitLeaves{1});
+  CHECK(ask_exits(*exit_policy("{type: entropy, threshold: 0}"), 1, {sure}, true) == ExitLeaves{0});
+}
+
+TEST_CASE("patience counts agreements of each row, and starts over in the next forward", "[exit]") {
+  const auto patience = exit_policy("{type: patience, patience: 2}");
+  const std::vector<float> a{1, 0}, b{0, 1};
+  CHECK(ask_exits(*patience, 1, {a, a, b}, true) == ExitLeaves{0, 0, 0});
+  CHECK(ask_exits(*patience, 2, {a, b, b}, false) == ExitLeaves{0, 0, 0});
+  CHECK(ask_exits(*patience, 3, {a, b, b}, false) == ExitLeaves{1, 0, 1});
+  CHECK(ask_exits(*patience, 4, {b}, false, {1}) == ExitLeaves{1});
+  CHECK(ask_exits(*patience, 1, {a}, true) == ExitLeaves{0});
+  CHECK(ask_exits(*patience, 2, {a}, false) == ExitLeaves{0});
+  CHECK(ask_exits(*patience, 3, {b}, false) == ExitLeaves{0});
+  CHECK(ask_exits(*patience, 4, {b}, false) == ExitLeaves{0});
+  CHECK(ask_exits(*patience, 5, {b}, false) == ExitLeaves{1});
+  const auto never = exit_policy("{type: patience, patience: 0}");
+  ask_exits(*never, 1, {a}, true);
+  for (int layer = 2; layer < 9; ++layer) CHECK(ask_exits(*never, layer, {a}, false) == ExitLeaves{0});
+}
+
+TEST_CASE("hidden_similarity compares a state with that of the layer asked before", "[exit]") {
+  const auto similar = exit_policy("{type: hidden_similarity, threshold: 0.9}");
+  CHECK(similar->wants().states);
+  CHECK(!similar->wants().logits);
+  CHECK(ask_exits(*similar, 1, {{1, 0}}, true) == ExitLeaves{0});
+  CHECK(ask_exits(*similar, 2, {{2, 0.5F}, {1, 1}, {0, 0}}, false, {}, {{1, 0}, {1, 0}, {1, 0}}) ==
+        ExitLeaves{1, 0, 0});
+  CHECK(ask_exits(*exit_policy("{type: hidden_similarity, threshold: 1}"), 2, {{2, 0}}, false, {}, {{1, 0}}) ==
+        ExitLeaves{0});
+}
+
+TEST_CASE("exit policies are asked at the layers that they name", "[exit]") {
+  CHECK(exit_policy("{type: fixed_layer, layer: 2}")->layers(4) == std::vector<int>{2});
+  CHECK(ask_exits(*exit_policy("{type: fixed_layer, layer: 2}"), 2, {{0}, {0}}, true) == ExitLeaves{1, 1});
+  CHECK(!exit_policy("{type: fixed_layer, layer: 2}")->wants().logits);
+  CHECK(exit_policy("margin")->layers(4) == std::vector<int>{1, 2, 3});
+  CHECK(exit_policy("margin")->layers(1).empty());
+  CHECK(exit_policy("{type: margin, layers: [1, 3]}")->layers(4) == std::vector<int>{1, 3});
+  CHECK_THROWS_WITH(exit_policy("{type: margin, layers: [1, 4]}")->layers(4),
+                    Contains("exit.yaml:1") && Contains("layer 4") && Contains("4 layers") && Contains("1 to 3"));
+  CHECK_THROWS_WITH(exit_policy("{type: fixed_layer, layer: 4}")->layers(4),
+                    Contains("exit.yaml:1") && Contains("layer 4") && Contains("1 to 3"));
+  CHECK_THROWS_WITH(exit_policy("{type: margin, layers: [3, 1]}"), Contains("exit.yaml:1") && Contains("increasing"));
+  CHECK_THROWS_WITH(exit_policy("fixed_layer"), Contains("layer"));
+  CHECK_THROWS_WITH(exit_policy("{type: margin, threshold: 1.5}"), Contains("exit.yaml:1"));
+  for (const auto& [name, entry] : Registry<ExitPolicy>::instance().entries()) {
+    INFO(name);
+    CHECK(!entry.info.summary.empty());
+    CHECK(exit_policy(name == "fixed_layer" ? "{type: fixed_layer, layer: 1}" : name)->row_independent());
+  }
+}
+
+}  // namespace
+}  // namespace foretell
