@@ -59,6 +59,7 @@ class TopKRouter final : public Router {
       const std::size_t first = static_cast<std::size_t>(row) * static_cast<std::size_t>(routing.per_row);
       const std::span<const float> logits = rows.row(row, rule.experts);
       std::vector<float> chosen;
+      chosen.reserve(static_cast<std::size_t>(routing.per_row));
       for (int i = 0; i < routing.per_row; ++i)
         chosen.push_back(logits[static_cast<std::size_t>(routing.experts[first + static_cast<std::size_t>(i)])]);
       const std::vector<double> weights = gate_scores(chosen, GateScore::Softmax);

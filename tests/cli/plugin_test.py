@@ -143,7 +143,7 @@ def main(folder):
         check(early["token_ids"] != plain["token_ids"], "generate --plugin: exit policy")
         late = run_json(*generate, *plugins, "--set", "target.exit={type: my_exit, threshold: 1}")
         check(late["token_ids"] == plain["token_ids"], "generate --plugin: an exit policy that never lets go")
-        refused("generate: a router of a model without experts", ["--set target.router.type", "no experts"], *generate, *plugins,
+        refused("generate: a router of a model without experts", ["--set pipeline.target.router.type", "no experts"], *generate, *plugins,
                 "--set", "target.router.type=my_router")
         refused("generate: a parameter of a router", ["my_router", "shar", "share"], *on_experts, "--set", "target.router={type: my_router, shar: 1}")
         refused("generate: a parameter of an attention policy", ["my_attention", "widnow", "window"], *generate, *plugins, "--drafter", "sparse_cache",
