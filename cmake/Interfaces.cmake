@@ -6,7 +6,7 @@ set(interface_headers
   framework/api/scores.h framework/api/verifier.h
   framework/core/config_value.h framework/core/error.h framework/core/parameters.h framework/core/plugin_call.h framework/core/registry.h
   framework/core/rng.h framework/core/types.h framework/core/vocabulary_map.h
-  framework/sampling/law.h framework/sampling/sampling.h)
+  framework/sampling/distribution.h framework/sampling/sampling.h)
 list(JOIN interface_headers "\n" interface_lines)
 file(CONFIGURE OUTPUT "${PROJECT_BINARY_DIR}/generated/interface_headers.txt" CONTENT "${interface_lines}\n")
 set(interfaces_header "${PROJECT_BINARY_DIR}/generated/foretell_interfaces.h")

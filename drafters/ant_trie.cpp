@@ -308,7 +308,7 @@ class AntTrieDrafter final : public PerSequenceDrafter {
 
 FORETELL_REGISTER(Drafter, AntTrieDrafter, "ant_trie",
                   {.summary = "a trie of prompt and output branches, ranked by how often they came (Ant's lookahead)",
-                   .run_state = true,
+                   .stateful = true,
                    .paper = {"Zhao et al.", 2023, "2312.12728"},
                    .also_known_as = {"PIA Lookahead", "Painless Inference Acceleration"}});
 

@@ -2,9 +2,9 @@
 // target (Chen et al. 2023, arXiv 2312.11462; Sun et al. 2024, arXiv 2404.11912).
 //
 // Inside, the lossless rejection rule runs with its residual, so the tokens come out with exactly the draft model's
-// law, and that is the law they are proposed with. Released code reports the model's law but draws otherwise after a
-// rejection, which biases the output. The depth is fixed: tokens that a last inner round emits beyond it are dropped
-// whatever they are.
+// distribution, and that is the distribution they are proposed with. Released code reports the model's distribution but
+// draws otherwise after a rejection, which biases the output. The depth is fixed: tokens that a last inner round emits
+// beyond it are dropped whatever they are.
 #include <algorithm>
 #include <map>
 #include <numeric>
@@ -58,7 +58,7 @@ class CascadeDrafter final : public Drafter {
 
   DraftBudget limits() const override { return {depth_, depth_, 1}; }
   DraftForm form() const override { return {.point_mass = true, .without_replacement = true}; }
-  HiddenRequest wants() const override { return inner_->wants(); }
+  HiddenStateRequest required_hidden_states() const override { return inner_->required_hidden_states(); }
   DrafterTraits traits() const override { return {.needs_logits = inner_->traits().needs_logits, .rewinds = true}; }
   void check(const Request& request) const override { inner_->check(request); }
 
@@ -112,7 +112,7 @@ class CascadeDrafter final : public Drafter {
   // Asked between inner rounds, so what was drawn so far decides about what is drawn next and about nothing else.
   bool goes_on(const Line& line) const {
     if (line.room() <= 0 || static_cast<int>(line.text.size()) > model_->config().context) return false;
-    return line.context.policy.go_on({line.context.slot, line.outer.depth() + 1, nullptr, 1.0, 1.0});
+    return line.context.policy.should_continue({line.context.slot, line.outer.depth() + 1, nullptr, 1.0, 1.0});
   }
 
   std::vector<DraftTree> inner_drafts(std::span<Line* const> active) {
@@ -163,19 +163,20 @@ class CascadeDrafter final : public Drafter {
     decoding::ModelScores scores(draft, line.context.sampler, {line.context.request.prompt, written, {}}, logits, rows);
     const Verdict verdict = verifier_->verify(draft, scores, line.context.rng);
     Tokens tokens;
-    std::vector<Law> laws;
+    std::vector<Distribution> distributions;
     NodeId at = kAnchor;
     for (const NodeId node : verdict.accepted) {
-      laws.push_back(scores.law(at));
+      distributions.push_back(scores.distribution(at));
       tokens.push_back(draft.node(node).token);
       at = node;
     }
-    laws.push_back(scores.law(at));
+    distributions.push_back(scores.distribution(at));
     tokens.push_back(verdict.next);
     for (std::size_t i = 0; i < tokens.size() && line.room() > 0; ++i) {
-      line.at = laws[i].is_point_mass()
+      line.at = distributions[i].is_point_mass()
                     ? line.outer.choose(line.at, tokens[i], line.context.vocab)
-                    : line.outer.propose(line.at, tokens[i], line.outer.add_law(laws[i], Draws::WithoutReplacement));
+                    : line.outer.propose(line.at, tokens[i],
+                                         line.outer.add_distribution(distributions[i], Draws::WithoutReplacement));
       line.text.push_back(tokens[i]);
     }
   }

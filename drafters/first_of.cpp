@@ -2,7 +2,7 @@
 //
 // With `min_expected` a draft of chosen tokens has to be worth that many accepted ones by its drafter's own estimate
 // (by its depth where there is none). What a drafter has drawn is never passed over: to drop a draft for its tokens
-// would change the law.
+// would change the distribution.
 #include <algorithm>
 
 #include "framework/decoding/bases/composite_drafter.h"

@@ -62,7 +62,7 @@ class HybridDrafter final : public bases::CompositeDrafter {
 
 FORETELL_REGISTER(Drafter, HybridDrafter, "hybrid",
                   {.summary = "a copying drafter where it is sure, a model elsewhere",
-                   .run_state = true,
+                   .stateful = true,
                    .paper = {"Oliaro et al.", 2024, "2411.04975"}});
 
 }  // namespace

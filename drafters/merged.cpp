@@ -3,8 +3,8 @@
 //
 // Each member drafts for itself from the anchor; tokens that they share become one node, which is scored once. At a
 // node the proposals are verified member by member, in the order of the list. A member's draws below a node are there
-// only if that member drafted the node, which says nothing about the draws themselves, so every law stays the one that
-// its token was drawn from.
+// only if that member drafted the node, which says nothing about the draws themselves, so every distribution stays the
+// one that its token was drawn from.
 #include <algorithm>
 
 #include "framework/decoding/bases/composite_drafter.h"
@@ -26,12 +26,13 @@ void lay_over(const DraftTree& from, DraftTree& into) {
   std::vector<NodeId> place(static_cast<std::size_t>(from.size()), kAnchor);
   for (NodeId node = 1; node < from.size(); ++node)
     place[node] = into.add(place[from.node(node).parent], from.node(node).token);
-  std::vector<LawId> laws;
-  laws.reserve(static_cast<std::size_t>(from.num_laws()));
-  for (LawId id = 0; id < from.num_laws(); ++id) laws.push_back(into.add_law(from.law(id).q, from.law(id).kind));
+  std::vector<DistributionId> distributions;
+  distributions.reserve(static_cast<std::size_t>(from.num_distributions()));
+  for (DistributionId id = 0; id < from.num_distributions(); ++id)
+    distributions.push_back(into.add_distribution(from.distribution(id).q, from.distribution(id).kind));
   for (NodeId node = 0; node < from.size(); ++node)
     for (const Proposal& proposal : from.proposals(node))
-      into.propose(place[node], from.node(proposal.node).token, laws[proposal.law]);
+      into.propose(place[node], from.node(proposal.node).token, distributions[proposal.distribution]);
 }
 
 class MergedDrafter final : public bases::CompositeDrafter {
@@ -51,7 +52,7 @@ class MergedDrafter final : public bases::CompositeDrafter {
 
   DraftForm form() const override {
     DraftForm all = member_forms();
-    all.tree = all.several_laws = true;
+    all.tree = all.several_distributions = true;
     return all;
   }
 

@@ -213,7 +213,7 @@ class NgramCacheDrafter final : public Drafter {
 
 FORETELL_REGISTER(Drafter, NgramCacheDrafter, "ngram_cache",
                   {.summary = "follows counted n-grams of this request, of past outputs and of a corpus",
-                   .run_state = true});
+                   .stateful = true});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -112,8 +112,7 @@ class NgramModDrafter final : public Drafter {
 };
 
 FORETELL_REGISTER(Drafter, NgramModDrafter, "ngram_mod",
-                  {.summary = "chains tokens out of a hash pool of n-grams that all requests share",
-                   .run_state = true});
+                  {.summary = "chains tokens out of a hash pool of n-grams that all requests share", .stateful = true});
 
 }  // namespace
 }  // namespace foretell::drafters

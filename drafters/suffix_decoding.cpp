@@ -411,7 +411,7 @@ class SuffixDecodingDrafter final : public Drafter {
 FORETELL_REGISTER(
     Drafter, SuffixDecodingDrafter, "suffix_decoding",
     {.summary = "copies the most frequent continuation, counted by suffix trees of this request and of past ones",
-     .run_state = true,
+     .stateful = true,
      .paper = {"Oliaro et al.", 2024, "2411.04975"},
      .also_known_as = {"suffix"}});
 

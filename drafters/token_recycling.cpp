@@ -203,7 +203,7 @@ class RecyclingDrafter final : public Drafter {
 FORETELL_REGISTER(
     Drafter, RecyclingDrafter, "token_recycling",
     {.summary = "a static tree filled with the target's own best tokens of earlier rows (Token Recycling)",
-     .run_state = true,
+     .stateful = true,
      .needs_logits = true,
      .paper = {"Luo et al.", 2024, "2408.08696"}});
 

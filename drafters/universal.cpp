@@ -1,11 +1,12 @@
 // A draft model with another tokenizer than the target's (Timor et al. 2025, arXiv 2502.05202).
 //
-// `intersection` (token-level): the draft's law is cut to the tokens that both vocabularies have and renormalised, and
-// tokens are drawn from that; the law is true, so verification loses nothing. Trees, policies and all else work as with
-// `model`. Target tokens that the draft lacks are read as the draft's tokens for their text, each for itself, so that a
-// longer text never changes how its beginning is read. `text` (re-tokenisation): the draft continues the text in its
-// own tokens, and what it wrote is read again with the target's tokenizer: a chain of point masses, not limited to
-// shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in Hugging Face's implementation.
+// `intersection` (token-level): the draft's distribution is cut to the tokens that both vocabularies have and
+// renormalised, and tokens are drawn from that; the distribution is true, so verification loses nothing. Trees,
+// policies and all else work as with `model`. Target tokens that the draft lacks are read as the draft's tokens for
+// their text, each for itself, so that a longer text never changes how its beginning is read. `text` (re-tokenisation):
+// the draft continues the text in its own tokens, and what it wrote is read again with the target's tokenizer: a chain
+// of point masses, not limited to shared tokens. The text is read anew only in a window of `lookbehind` tokens, as in
+// Hugging Face's implementation.
 #include <algorithm>
 
 #include "framework/api/build_context.h"

@@ -6,8 +6,8 @@
 //   the longest prefix whose independent test of probability h_i succeeds is kept; then p_{n+1}, or norm(max(w p - q,
 //   0)) behind a shorter prefix
 //
-// It needs the laws of the whole chain, and gains only with drawn tokens: for chosen ones rejection is the best there
-// is.
+// It needs the distributions of the whole chain, and gains only with drawn tokens: for chosen ones rejection is the
+// best there is.
 #include <vector>
 
 #include "framework/api/verifier.h"
@@ -20,7 +20,7 @@ class BlockVerifier final : public Verifier {
   using Options = NoOptions;
   BlockVerifier(const Options&, const BuildContext&) {}
 
-  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
+  std::optional<std::string> unsupported_reason(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree) return std::nullopt;
     return "it verifies chains; its extension to trees is traversal";
   }
@@ -31,35 +31,37 @@ class BlockVerifier final : public Verifier {
       const double w = steps[length - 1].weight;
       if (w <= 0) continue;
       if (length == steps.size()) {
-        if (rng.bernoulli(w)) return verdict(steps, length, scores.law(steps.back().node).draw(rng), NextKind::Bonus);
+        if (rng.bernoulli(w))
+          return verdict(steps, length, scores.distribution(steps.back().node).draw(rng), NextKind::Bonus);
         continue;
       }
-      const Excess left = excess(scores.law(steps[length - 1].node), *steps[length].q, w);
+      const Excess left = excess(scores.distribution(steps[length - 1].node), *steps[length].q, w);
       const double rest = left.mass + 1 - w;
       if (rng.bernoulli(rest > 0 ? left.mass / rest : 1.0))
-        return verdict(steps, length, (left.law ? *left.law : scores.law(steps[length - 1].node)).draw(rng),
+        return verdict(steps, length,
+                       (left.distribution ? *left.distribution : scores.distribution(steps[length - 1].node)).draw(rng),
                        NextKind::Correction);
     }
-    if (steps.empty()) return verdict(steps, 0, scores.law(kAnchor).draw(rng), NextKind::Bonus);
-    return verdict(steps, 0, residual(scores.law(kAnchor), *steps.front().q).draw(rng), NextKind::Correction);
+    if (steps.empty()) return verdict(steps, 0, scores.distribution(kAnchor).draw(rng), NextKind::Bonus);
+    return verdict(steps, 0, residual(scores.distribution(kAnchor), *steps.front().q).draw(rng), NextKind::Correction);
   }
 
  private:
   struct Step {
     NodeId node;
-    const Law* q;   // that its token was drawn from
-    double weight;  // w at this node
+    const Distribution* q;  // that its token was drawn from
+    double weight;          // w at this node
   };
 
   static std::vector<Step> walk_down(const DraftTree& draft, Scores& scores) {
     std::vector<Step> steps;
     double weight = 1;
-    // Behind weight 0 nothing can be accepted, and no law is asked for.
+    // Behind weight 0 nothing can be accepted, and no distribution is asked for.
     for (NodeId at = kAnchor; weight > 0 && !draft.proposals(at).empty(); at = steps.back().node) {
       const Proposal& proposal = draft.proposals(at).front();
-      const Law& q = draft.law(proposal.law).q;
+      const Distribution& q = draft.distribution(proposal.distribution).q;
       const Token token = draft.node(proposal.node).token;
-      weight = std::min(1.0, weight * scores.law(at)[token] / q[token]);
+      weight = std::min(1.0, weight * scores.distribution(at)[token] / q[token]);
       steps.push_back({proposal.node, &q, weight});
     }
     return steps;

@@ -1,8 +1,8 @@
 // Fuzzy speculative decoding: a token is accepted outright where target and draft say nearly the same, that is where
-// the divergence of their laws is at most a threshold; elsewhere rejection decides (Holsman et al. 2025, arXiv
+// the divergence of their distributions is at most a threshold; elsewhere rejection decides (Holsman et al. 2025, arXiv
 // 2502.20704).
 //
-// At temperature 0 both laws are point masses and it is exact.
+// At temperature 0 both distributions are point masses and it is exact.
 #include <cmath>
 
 #include "framework/api/rejection_walk.h"
@@ -15,20 +15,21 @@ struct FuzzyOptions {
   double threshold = 0.1;
   void declare(Parameters& p) {
     p.add("divergence", divergence,
-          "of the target's and the draft's law: Jensen-Shannon, Kullback-Leibler (both in nats), total variation",
+          "of the target's and the draft's distribution: Jensen-Shannon, Kullback-Leibler (both in nats), total "
+          "variation",
           {.choices = {"js", "kl", "tvd"}});
     p.add("threshold", threshold, "accepted outright up to this divergence; 0 is exact", {.min = 0});
   }
 };
 
 // sum of a log(a / b); infinite where b has no mass for a.
-double kl(const Law& a, const auto& b) {
+double kl(const Distribution& a, const auto& b) {
   double sum = 0;
   a.for_each([&](Token t, double mass) { sum += mass > 0 ? mass * std::log(mass / b(t)) : 0.0; });
   return sum;
 }
 
-double divergence(const Law& p, const Law& q, const std::string& kind) {
+double divergence(const Distribution& p, const Distribution& q, const std::string& kind) {
   if (kind == "tvd") return 1 - overlap(p, q);
   if (kind == "kl") return kl(p, [&](Token t) { return q[t]; });
   const auto middle = [&](Token t) { return (p[t] + q[t]) / 2; };
@@ -42,7 +43,8 @@ class FuzzyVerifier final : public RejectionWalk {
 
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
-    return divergence(scores.law(at), draft.law(proposal.law).q, options_.divergence) <= options_.threshold;
+    return divergence(scores.distribution(at), draft.distribution(proposal.distribution).q, options_.divergence) <=
+           options_.threshold;
   }
 
   Options options_;

@@ -10,7 +10,7 @@ class GreedyVerifier final : public WalkVerifier {
   using Options = NoOptions;
   GreedyVerifier(const Options&, const BuildContext&) {}
 
-  std::optional<std::string> refuses(const DraftForm&, const SamplingOptions& sampling) const override {
+  std::optional<std::string> unsupported_reason(const DraftForm&, const SamplingOptions& sampling) const override {
     if (sampling.greedy()) return std::nullopt;
     return fmt::format(
         "it emits the most probable token, which is no sample at temperature {}; lossless there: rejection, block, "

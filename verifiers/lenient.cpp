@@ -24,7 +24,7 @@ class LenientVerifier final : public RejectionWalk {
 
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
-    if (!scores.law(at).is_point_mass()) return false;
+    if (!scores.distribution(at).is_point_mass()) return false;
     const auto logits = scores.logits(at);
     return logits[draft.node(proposal.node).token] >= logits[scores.argmax(at)] + slack_;
   }

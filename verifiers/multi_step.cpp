@@ -1,5 +1,5 @@
-// SpecInfer's multi-step speculative sampling: the proposals of a node, each with the law of the draft model that made
-// it, are tested by rejection in random order (Miao et al. 2023, arXiv 2305.09781).
+// SpecInfer's multi-step speculative sampling: the proposals of a node, each with the distribution of the draft model
+// that made it, are tested by rejection in random order (Miao et al. 2023, arXiv 2305.09781).
 //
 // Draws without replacement are not exchangeable, so their order is not free: refused.
 #include "framework/api/rejection_walk.h"
@@ -12,7 +12,7 @@ class MultiStepVerifier final : public RejectionWalk {
   using Options = NoOptions;
   MultiStepVerifier(const Options&, const BuildContext&) {}
 
-  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
+  std::optional<std::string> unsupported_reason(const DraftForm& form, const SamplingOptions&) const override {
     if (!form.tree || !form.without_replacement) return std::nullopt;
     return "it tests proposals in random order, which draws without replacement do not allow; draw with replacement or "
            "use rejection";

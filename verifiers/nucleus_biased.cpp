@@ -2,8 +2,8 @@
 // the tree samples its own token at each of its positions and goes on while they match; the longest path wins, and
 // after its mismatch another token is sampled.
 //
-// Drafted tokens get several chances and a mismatch does not rule its token out, so the emitted law leans towards the
-// draft. The certificate must find it lossy.
+// Drafted tokens get several chances and a mismatch does not rule its token out, so the emitted distribution leans
+// towards the draft. The certificate must find it lossy.
 #include <vector>
 
 #include "framework/api/verifier.h"
@@ -25,7 +25,7 @@ class NucleusBiased final : public Verifier {
     }
     const NodeId end = longest.empty() ? kAnchor : longest.back();
     const NextKind kind = draft.proposals(end).empty() ? NextKind::Bonus : NextKind::Correction;
-    const Token next = scores.law(end).draw(rng);
+    const Token next = scores.distribution(end).draw(rng);
     return {std::move(longest), next, kind};
   }
 
@@ -33,7 +33,7 @@ class NucleusBiased final : public Verifier {
   static std::vector<NodeId> matching_part(const DraftTree& draft, NodeId leaf, Scores& scores, Rng& rng) {
     std::vector<NodeId> matched;
     for (const NodeId node : draft.nodes_to(leaf)) {
-      if (scores.law(draft.node(node).parent).draw(rng) != draft.node(node).token) break;
+      if (scores.distribution(draft.node(node).parent).draw(rng) != draft.node(node).token) break;
       matched.push_back(node);
     }
     return matched;

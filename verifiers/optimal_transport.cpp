@@ -1,8 +1,8 @@
-// The optimal-transport verifier: at every node the coupling of the drafted set with the target's law that accepts most
-// (SpecTr's linear program, Sun et al. 2023, arXiv 2310.15141; framework/sampling/optimal_transport.h).
+// The optimal-transport verifier: at every node the coupling of the drafted set with the target's distribution that
+// accepts most (SpecTr's linear program, Sun et al. 2023, arXiv 2310.15141; framework/sampling/optimal_transport.h).
 //
-// It solves a linear program at each visited node, so it is for small vocabularies (or laws that top-k has cut short):
-// the yardstick for others.
+// It solves a linear program at each visited node, so it is for small vocabularies (or distributions that top-k has cut
+// short): the yardstick for others.
 #include <algorithm>
 #include <vector>
 
@@ -17,18 +17,18 @@ class OptimalTransportVerifier final : public WalkVerifier {
   using Options = NoOptions;
   OptimalTransportVerifier(const Options&, const BuildContext&) {}
 
-  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
+  std::optional<std::string> unsupported_reason(const DraftForm& form, const SamplingOptions&) const override {
     if (form.tree && !form.independent && !form.without_replacement)
-      return "it needs draws from one law; for chosen tokens sample_then_match is optimal";
-    if (form.several_laws) return "it needs draws from one law; the draft comes from several";
+      return "it needs draws from one distribution; for chosen tokens sample_then_match is optimal";
+    if (form.several_distributions) return "it needs draws from one distribution; the draft comes from several";
     return std::nullopt;
   }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
     const auto proposals = draft.proposals(at);
-    const DraftLaw& drawn = draft.law(proposals.front().law);
-    const Law& p = scores.law(at);
+    const DraftDistribution& drawn = draft.distribution(proposals.front().distribution);
+    const Distribution& p = scores.distribution(at);
     if (p.is_point_mass()) return match(draft, at, p.mode());
     const Coupling coupling =
         optimal_coupling(p, drawn.q, static_cast<int>(proposals.size()), drawn.kind != Draws::WithoutReplacement);
@@ -39,7 +39,8 @@ class OptimalTransportVerifier final : public WalkVerifier {
     set.erase(std::unique(set.begin(), set.end()), set.end());
     const auto found =
         std::find_if(coupling.sets.begin(), coupling.sets.end(), [&](const DraftedSet& s) { return s.tokens == set; });
-    FORETELL_CHECK(found != coupling.sets.end(), "{} proposals that their law cannot have drawn", proposals.size());
+    FORETELL_CHECK(found != coupling.sets.end(), "{} proposals that their distribution cannot have drawn",
+                   proposals.size());
 
     std::vector<double> chances = coupling.flow[static_cast<std::size_t>(found - coupling.sets.begin())];
     double taken = 0;
@@ -49,7 +50,7 @@ class OptimalTransportVerifier final : public WalkVerifier {
     if (choice < set.size()) return accept(*draft.child(at, set[choice]));
     // Where everything was matched, only rounding leads here.
     const bool left = std::any_of(coupling.rest.begin(), coupling.rest.end(), [](double mass) { return mass > 0; });
-    return end_with((left ? Law::dense(coupling.rest) : p).draw(rng));
+    return end_with((left ? Distribution::dense(coupling.rest) : p).draw(rng));
   }
 };
 

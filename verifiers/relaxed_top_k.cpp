@@ -20,16 +20,16 @@ struct RelaxedOptions {
   }
 };
 
-// The law at the node; at temperature 0, where that is a point mass, softmax of the raw logits.
-Law soft_law(Scores& scores, NodeId node) {
-  const Law& law = scores.law(node);
-  if (!law.is_point_mass()) return law;
+// The distribution at the node; at temperature 0, where that is a point mass, softmax of the raw logits.
+Distribution soft_distribution(Scores& scores, NodeId node) {
+  const Distribution& distribution = scores.distribution(node);
+  if (!distribution.is_point_mass()) return distribution;
   const auto logits = scores.logits(node);
   const double top = logits[scores.argmax(node)];
   std::vector<double> weights;
   weights.reserve(logits.size());
   for (const float logit : logits) weights.push_back(std::exp(logit - top));
-  return Law::dense(std::move(weights));
+  return Distribution::dense(std::move(weights));
 }
 
 class RelaxedTopK final : public RejectionWalk {
@@ -39,7 +39,7 @@ class RelaxedTopK final : public RejectionWalk {
 
  private:
   bool accepts_outright(const DraftTree& draft, NodeId at, const Proposal& proposal, Scores& scores) const override {
-    const Law p = soft_law(scores, at);
+    const Distribution p = soft_distribution(scores, at);
     const Token token = draft.node(proposal.node).token;
     if (p[token] < p[p.mode()] - options_.delta) return false;
     const std::vector<Token> best = p.top(options_.top_k);

@@ -2,8 +2,8 @@
 //
 // Lossless whatever the draft was made from, because the set of proposals does not depend on the draw: the draw itself
 // is what is emitted. A node is passed with probability sum of p over its proposals, which for chosen tokens is the
-// best there is and for drawn ones less than rejection reaches. Needs no law of the draft and no residual. The drawn
-// token must also be the correction: drawing again would be the nucleus bias.
+// best there is and for drawn ones less than rejection reaches. Needs no distribution of the draft and no residual. The
+// drawn token must also be the correction: drawing again would be the nucleus bias.
 #include "framework/api/rejection_walk.h"
 
 namespace foretell::verifiers {
@@ -16,7 +16,7 @@ class SampleThenMatch final : public WalkVerifier {
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    return match(draft, at, scores.law(at).draw(rng));
+    return match(draft, at, scores.distribution(at).draw(rng));
   }
 };
 

@@ -2,7 +2,8 @@
 // p loses x and is renormalised. The sampling mode of Lookahead decoding (Fu et al. 2024, arXiv 2402.02057) and of
 // EAGLE-2's trees (Li et al. 2024, arXiv 2406.16858).
 //
-// Lossless for every draft, since it never looks at how tokens were drawn; in law the same as sample_then_match.
+// Lossless for every draft, since it never looks at how tokens were drawn; in distribution the same as
+// sample_then_match.
 #include <algorithm>
 #include <vector>
 
@@ -18,7 +19,7 @@ class SequentialOneHot final : public WalkVerifier {
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    const Law& p = scores.law(at);
+    const Distribution& p = scores.distribution(at);
     std::vector<NodeId> tried;
     double left = 1;  // what p has outside of the tokens that were tried
     for (const Proposal& proposal : draft.proposals(at)) {
@@ -28,7 +29,7 @@ class SequentialOneHot final : public WalkVerifier {
       tried.push_back(proposal.node);
       left -= mass;
     }
-    std::optional<Law> rest = p;
+    std::optional<Distribution> rest = p;
     for (const NodeId node : tried) {
       auto fewer = without(*rest, draft.node(node).token);
       if (fewer) rest = std::move(fewer);

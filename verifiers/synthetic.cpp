@@ -26,7 +26,7 @@ class SyntheticVerifier final : public WalkVerifier {
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
     const NodeId first = draft.proposals(at).front().node;
     if (rng.bernoulli(options_.rates.at(draft.depth(first)))) return accept(first);
-    return end_with(scores.law(at).draw(rng));
+    return end_with(scores.distribution(at).draw(rng));
   }
 
   Options options_;

@@ -1,7 +1,7 @@
 // Typical acceptance: a drafted token is accepted if p(x) > min(epsilon, delta exp(-H(p))) with H the entropy of the
-// target's law in nats; the longest path of accepted tokens is kept, the more probable one among equals, and the next
-// token is drawn from the tokens that would be accepted there (Cai et al. 2024, arXiv 2401.10774, section 2.3.1). At
-// temperature 0 it is exact.
+// target's distribution in nats; the longest path of accepted tokens is kept, the more probable one among equals, and
+// the next token is drawn from the tokens that would be accepted there (Cai et al. 2024, arXiv 2401.10774,
+// section 2.3.1). At temperature 0 it is exact.
 #include <cmath>
 #include <vector>
 
@@ -29,7 +29,7 @@ class TypicalVerifier final : public Verifier {
     const NodeId end = best_end(draft, scores);
     Verdict verdict{.accepted = draft.nodes_to(end)};
     verdict.kind = draft.proposals(end).empty() ? NextKind::Bonus : NextKind::Correction;
-    verdict.next = typical_part(scores.law(end)).draw(rng);
+    verdict.next = typical_part(scores.distribution(end)).draw(rng);
     return verdict;
   }
 
@@ -39,7 +39,9 @@ class TypicalVerifier final : public Verifier {
     double log_probability = 0;
   };
 
-  double threshold(const Law& p) const { return std::min(options_.epsilon, options_.delta * std::exp(-p.entropy())); }
+  double threshold(const Distribution& p) const {
+    return std::min(options_.epsilon, options_.delta * std::exp(-p.entropy()));
+  }
 
   // Parents come before children, so one pass over the nodes sees every accepted path.
   NodeId best_end(const DraftTree& draft, Scores& scores) const {
@@ -49,7 +51,7 @@ class TypicalVerifier final : public Verifier {
     for (NodeId node = 1; node < draft.size(); ++node) {
       const NodeId parent = draft.node(node).parent;
       if (!reached[parent].accepted || !draft.proposed(node)) continue;
-      const Law& p = scores.law(parent);
+      const Distribution& p = scores.distribution(parent);
       const double mass = p[draft.node(node).token];
       if (!(mass > threshold(p))) continue;
       reached[node] = {true, reached[parent].log_probability + std::log(mass)};
@@ -59,7 +61,7 @@ class TypicalVerifier final : public Verifier {
     return best;
   }
 
-  Law typical_part(const Law& p) const {
+  Distribution typical_part(const Distribution& p) const {
     const double least = threshold(p);
     std::vector<Token> tokens;
     std::vector<double> weights;
@@ -68,8 +70,8 @@ class TypicalVerifier final : public Verifier {
       tokens.push_back(t);
       weights.push_back(mass);
     });
-    if (tokens.empty()) return Law::point_mass(p.vocab(), p.mode());
-    return Law::sparse(p.vocab(), std::move(tokens), std::move(weights));
+    if (tokens.empty()) return Distribution::point_mass(p.vocab(), p.mode());
+    return Distribution::sparse(p.vocab(), std::move(tokens), std::move(weights));
   }
 
   Options options_;

@@ -139,7 +139,7 @@ void judge(const model::LanguageModel& target, const TextBefore& text, const Sam
   divergence.is_tie = divergence.gap <= found.noise;
 }
 
-AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm,
+AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::PipelineVariant arm,
                                 std::optional<int> repeats) {
   AnswersByPlace out;
   for (const results::GenerationRecord& record : records)

@@ -67,7 +67,7 @@ void judge(const model::LanguageModel& target, const TextBefore& text, const Sam
 using AnswersByPlace =
     std::map<std::tuple<std::string, int, int>, const results::GenerationRecord*>;  // conversation, turn, repeat
 // `repeats`: only so many of each.
-AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::Arm arm,
+AnswersByPlace answers_by_place(std::span<const results::GenerationRecord> records, results::PipelineVariant arm,
                                 std::optional<int> repeats = {});
 
 // What judging needs of the run that the answers are of. prompt(): the tokens before an answer.

@@ -7,7 +7,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/io/file_bytes.h"
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 #include "framework/unicode/unicode.h"
 
 namespace foretell::analysis {
@@ -26,7 +26,7 @@ OverlapReport measure_overlap(const model::LanguageModel& target, const model::L
     for (auto next = static_cast<std::size_t>(passage.first); next < tokens.size(); ++next) {
       const auto p_row = p.row(next - 1), q_row = q.row(next - 1);
       report.argmax_agreement += argmax_checked(p_row) == argmax_checked(q_row);
-      report.expected_acceptance += overlap(sampler.law(p_row), sampler.law(q_row));
+      report.expected_acceptance += overlap(sampler.distribution(p_row), sampler.distribution(q_row));
       report.target_perplexity -= util::log_probability(p_row, tokens[next]);
       report.draft_perplexity -= util::log_probability(q_row, tokens[next]);
       ++report.positions;

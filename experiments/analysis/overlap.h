@@ -1,9 +1,9 @@
 // How far a draft model agrees with its target on given text, and what acceptance that predicts.
 //
-// Contract: teacher forcing: both models read the same tokens, and their laws of every next token are compared. Under
-// rejection sampling a token drawn from q is accepted with probability sum_x min(p(x), q(x)) (Leviathan et al. 2022,
-// arXiv 2211.17192); at temperature 0 that is 1 where the argmaxes agree, else 0. The prediction takes positions for
-// independent and alike, which they are not: agreement comes in runs.
+// Contract: teacher forcing: both models read the same tokens, and their distributions of every next token are
+// compared. Under rejection sampling a token drawn from q is accepted with probability sum_x min(p(x), q(x)) (Leviathan
+// et al. 2022, arXiv 2211.17192); at temperature 0 that is 1 where the argmaxes agree, else 0. The prediction takes
+// positions for independent and alike, which they are not: agreement comes in runs.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace foretell::analysis {
 
 struct Passage {
   Tokens tokens;
-  int first = 1;  // the laws of tokens[first] and of all after it are compared
+  int first = 1;  // the distributions of tokens[first] and of all after it are compared
 };
 
 struct OverlapReport {

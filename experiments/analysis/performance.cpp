@@ -15,7 +15,7 @@ namespace {
 
 using RoundList = std::vector<RoundRecord>;
 
-RoundList first_rounds(std::span<const results::GenerationRecord> records, results::Arm arm) {
+RoundList first_rounds(std::span<const results::GenerationRecord> records, results::PipelineVariant arm) {
   RoundList out;
   for (const results::GenerationRecord& record : records)
     if (record.arm == arm && record.repeat == 0) out.insert(out.end(), record.rounds.begin(), record.rounds.end());
@@ -25,7 +25,8 @@ RoundList first_rounds(std::span<const results::GenerationRecord> records, resul
 // [ns] of the rounds of an arm, on average: of each request the median of its repeats, as its time is taken, so that a
 // slow spell in one does not count.
 template <class Phase>
-double typical_ns(std::span<const results::GenerationRecord> records, results::Arm arm, const Phase& phase) {
+double typical_ns(std::span<const results::GenerationRecord> records, results::PipelineVariant arm,
+                  const Phase& phase) {
   std::map<std::pair<std::string, int>, std::vector<double>> requests;
   double rounds = 0, total = 0;
   for (const results::GenerationRecord& record : records) {
@@ -68,7 +69,7 @@ void fold_work(const study::Cell& cell, const Shapes& shapes, std::span<const re
   Work work;
   double tokens = 0, longest = 0;
   for (const results::GenerationRecord& record : records) {
-    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
+    if (record.arm != results::PipelineVariant::Method || record.repeat != 0) continue;
     double context = record.prompt_tokens - 1;
     for (const RoundRecord& round : record.rounds) {
       work.add(cost::forward_cost(shapes.target, round.scored, context), cell.run.batch_size);
@@ -107,13 +108,13 @@ Shapes shapes_of(const study::Cell& cell, const cell::CellSetup& setup) {
 }
 
 cost::RoundPlan plan_with_answers(std::span<const results::GenerationRecord> records) {
-  cost::RoundPlan plan = cost::plan_of(first_rounds(records, results::Arm::Method));
+  cost::RoundPlan plan = cost::plan_of(first_rounds(records, results::PipelineVariant::Method));
   const auto other = [](const PhaseTimes& ns) { return ns.verify + ns.commit; };
-  plan.draft_ns = typical_ns(records, results::Arm::Method, [](const PhaseTimes& ns) { return ns.draft; });
-  plan.other_ns = typical_ns(records, results::Arm::Method, other);
-  plan.plain_other_ns = typical_ns(records, results::Arm::Baseline, other);
+  plan.draft_ns = typical_ns(records, results::PipelineVariant::Method, [](const PhaseTimes& ns) { return ns.draft; });
+  plan.other_ns = typical_ns(records, results::PipelineVariant::Method, other);
+  plan.plain_other_ns = typical_ns(records, results::PipelineVariant::Baseline, other);
   for (const results::GenerationRecord& record : records) {
-    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
+    if (record.arm != results::PipelineVariant::Method || record.repeat != 0) continue;
     int tokens = 0;
     for (const RoundRecord& round : record.rounds) tokens += round.emitted;
     if (tokens > 0) ++plan.answers[tokens];
@@ -140,7 +141,8 @@ class ScoreTimes {
         measured_context_(measurement::row_cost_context(setup.model->config())) {}
 
   // Of the repeat that is in the middle; none with too few rounds behind the first ones.
-  std::optional<cost::ScoredRounds> of(std::span<const results::GenerationRecord> records, results::Arm arm) const {
+  std::optional<cost::ScoredRounds> of(std::span<const results::GenerationRecord> records,
+                                       results::PipelineVariant arm) const {
     std::map<int, cost::ScoredRounds> sums;
     std::map<int, double> counts;
     for (const results::GenerationRecord& record : records) {
@@ -193,13 +195,13 @@ class ScoreTimes {
 // In words what of a task's times cannot be.
 std::string contradiction_of(const ScoreTimes& times, const cost::RowCosts& costs,
                              std::span<const results::GenerationRecord> records, const results::TaskSummary& task) {
-  const auto method = times.of(records, results::Arm::Method);
+  const auto method = times.of(records, results::PipelineVariant::Method);
   std::optional<double> full_acceptance;
   if (task.drafted > 0) full_acceptance = cost::predict_speedup(costs, plan_with_answers(records), {}).oracle;
-  const bool plain = metrics::drafted_tokens(first_rounds(records, results::Arm::Baseline)) ==
+  const bool plain = metrics::drafted_tokens(first_rounds(records, results::PipelineVariant::Baseline)) ==
                      0;  // else it is no measure of full acceptance
   return cost::timing_contradiction({.method = method,
-                                     .baseline = times.of(records, results::Arm::Baseline),
+                                     .baseline = times.of(records, results::PipelineVariant::Baseline),
                                      .decode_speedup = task.decode_speedup,
                                      .full_acceptance = plain ? full_acceptance : std::nullopt});
 }
@@ -225,7 +227,7 @@ std::string begin_of_reason(const metrics::Judgement& judgement) {
 void predict(const study::Cell& cell, const cell::CellSetup& setup, std::span<const results::GenerationRecord> records,
              const results::TaskSummary& measured, CellPerformance& out) {
   if (cell.run.request_rate) return;  // who shares a forward with whom is up to the arrivals
-  const RoundList rounds = first_rounds(records, results::Arm::Method);
+  const RoundList rounds = first_rounds(records, results::PipelineVariant::Method);
   if (rounds.empty() || metrics::drafted_tokens(rounds) == 0) return;
   if (cell.run.batch_size == 1) {
     const cost::AcceptanceFacts facts{.per_level = metrics::acceptance_per_trial(rounds),

@@ -12,11 +12,12 @@ bool is_type(const ConfigValue& part, std::string_view name) {
   return type && type->is_scalar() && type->text() == name;
 }
 
-// A chain of fixed depth, drawn from the law that the target's is compared with.
+// A chain of fixed depth, drawn from the distribution that the target's is compared with.
 bool is_predictable(const study::Cell& cell, const cell::CellSetup& setup) {
-  return setup.model && !study::has_rules(cell.pipeline) && !setup.draft_folder.empty() && is_type(cell.pipeline.drafter, "model") &&
-         cell.pipeline.tree.is_null() && !cell.pipeline.drafter.find("tree") &&
-         is_type(cell.pipeline.policy, "fixed") && !cell.pipeline.policy.find("num_speculative_tokens") &&
+  return setup.model && !study::has_rules(cell.pipeline) && !setup.draft_folder.empty() &&
+         is_type(cell.pipeline.drafter, "model") && cell.pipeline.tree.is_null() &&
+         !cell.pipeline.drafter.find("tree") && is_type(cell.pipeline.policy, "fixed") &&
+         !cell.pipeline.policy.find("num_speculative_tokens") &&
          !Sampler(cell.sampling, setup.model->config().vocab_size).adjusts();
 }
 
@@ -24,7 +25,7 @@ bool is_predictable(const study::Cell& cell, const cell::CellSetup& setup) {
 std::vector<Passage> outputs(const cell::CellSetup& setup, std::span<const results::GenerationRecord> records) {
   std::map<std::string, const results::GenerationRecord*> answers;
   for (const results::GenerationRecord& record : records)
-    if (record.arm == results::Arm::Method && record.repeat == 0 && record.turn == 0)
+    if (record.arm == results::PipelineVariant::Method && record.repeat == 0 && record.turn == 0)
       answers[record.conversation] = &record;
   std::vector<Passage> passages;
   for (const workload::Conversation& conversation : setup.workload.conversations) {

@@ -23,7 +23,8 @@ class QualityMeasure {
     greedy_sampling_.temperature = 0;
     for (const results::GenerationRecord& record : records) {
       const bool is_greedy =
-          cell.sampling.greedy() && (record.arm == results::Arm::Baseline ? setup.baseline_is_plain : cell.is_baseline);
+          cell.sampling.greedy() &&
+          (record.arm == results::PipelineVariant::Baseline ? setup.baseline_is_plain : cell.is_baseline);
       if (is_greedy && record.repeat == 0) known_[{record.conversation, record.turn}] = record.tokens;
     }
   }

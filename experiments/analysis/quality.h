@@ -3,7 +3,7 @@
 // Contract: measured after a cell has run, so that none of it is in a measured time; first repeats only. Each answer of
 // the method is set beside what the target says greedily to the same prompt (generated here, unless the baseline has
 // said it already), and each answer of either pipeline is read by the target again: its log probability in the unwarped
-// law, whatever the sampling options were. Recorded targets have no law: nothing is measured.
+// distribution, whatever the sampling options were. Recorded targets have no distribution: nothing is measured.
 #pragma once
 
 #include <functional>

@@ -286,7 +286,7 @@ std::string rules_note(const std::vector<CellResult>& results) {
   return text;
 }
 
-std::string laws_note(const std::vector<CellResult>& results) {
+std::string distributions_note(const std::vector<CellResult>& results) {
   std::vector<std::string> notes;
   for (const CellResult& result : results)
     for (const std::string& note : result.notes)

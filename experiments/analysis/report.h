@@ -30,7 +30,7 @@ struct CellResult {
   std::optional<Prediction> prediction = {};
   CellPerformance performance = {};
   bool complete = true;                         // false: interrupted
-  std::optional<double> speedup_by_costs = {};  // of a replay, by the recorded costs of rows (law_replay.h)
+  std::optional<double> speedup_by_costs = {};  // of a replay, by the recorded costs of rows (distribution_replay.h)
   std::vector<std::string> notes = {};          // sentences that stand below the table
   bool lossless =
       true;  // method and baseline both: at temperature 0 their tokens are the same, ties of the target aside
@@ -58,8 +58,8 @@ std::string divergence_note(const std::vector<CellResult>& results);
 std::string inflation_note(const std::vector<CellResult>& results);
 // A sentence for each cell whose target is scored under rules of its own; empty if there is none.
 std::string rules_note(const std::vector<CellResult>& results);
-// What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no laws.
-std::string laws_note(const std::vector<CellResult>& results);
+// What was recorded or replayed, and what recorded costs of rows make of it; empty if there are no distributions.
+std::string distributions_note(const std::vector<CellResult>& results);
 nlohmann::ordered_json results_json(const study::Study& study, const std::vector<CellResult>& results);
 
 }  // namespace foretell::analysis

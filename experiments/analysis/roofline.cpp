@@ -27,7 +27,7 @@ std::string with_prefix(double value, std::span<const char* const> prefixes, dou
   return fmt::format("{:.{}f}{}", value, value == 0 ? 0 : decimals, prefixes[i]);
 }
 
-// LLM-Viewer prints whole numbers as such.
+// LLM-Viewer prints integers as such.
 nlohmann::ordered_json number(double value) {
   constexpr double kExact = 9007199254740992.0;
   if (std::floor(value) == value && std::abs(value) < kExact) return static_cast<std::int64_t>(value);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "experiments/cell/ruled_pipeline.h"
+#include "experiments/util/console.h"
 #include "experiments/util/paths.h"
 #include "framework/core/error.h"
 #include "framework/core/processors.h"
@@ -18,23 +19,23 @@ struct ReplayDescription {
   std::string answers, tokenizer, chat_template = "vicuna";
   std::optional<int> vocab;
   void declare(Parameters& p) {
-    p.add("answers", answers, "the recorded answers: FastChat's rows; or `laws`", {.required = true});
+    p.add("answers", answers, "the recorded answers: FastChat's rows; or `probs`", {.required = true});
     p.add("tokenizer", tokenizer, "the recorded model's tokenizer: a file or folder", {.required = true});
     p.add("chat_template", chat_template, "the recorded model's chat template");
     p.add("vocab", vocab, "the recorded model's vocabulary; without it the tokenizer's", {.min = 1});
   }
 };
 
-struct LawReplayDescription {
-  std::string laws, cost = "recorded";
+struct DistributionReplayDescription {
+  std::string distributions, cost = "recorded";
   std::optional<std::string> tokenizer;
   void declare(Parameters& p) {
-    p.add(
-        "laws", laws,
-        "what `foretell run --record laws` wrote: the file, its cell's folder, or the study's if one cell was recorded",
-        {.required = true});
-    p.add("tokenizer", tokenizer, "with laws: where the recorded tokenizer is now; without it where it was");
-    p.add("cost", cost, "with laws: what forwards take, as recorded or (flat) the same for all rows",
+    p.add("probs", distributions,
+          "what `foretell run --record probs` wrote: the file, its cell's folder, or the study's if one cell was "
+          "recorded",
+          {.aliases = {"laws"}, .required = true});
+    p.add("tokenizer", tokenizer, "with probs: where the recorded tokenizer is now; without it where it was");
+    p.add("cost", cost, "with probs: what forwards take, as recorded or (flat) the same for all rows",
           {.choices = {"recorded", "flat"}});
   }
 };
@@ -45,7 +46,7 @@ struct Vocabulary {
 };
 
 // The recorded tokenizer, where it is still to be had.
-std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayDescription& options,
+std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const DistributionReplayDescription& options,
                                                                 const ConfigValue& target,
                                                                 const std::filesystem::path& folder, ModelPool& pool,
                                                                 const results::RecordedSource& recorded) {
@@ -61,18 +62,27 @@ std::shared_ptr<const tokenizers::Tokenizer> recorded_tokenizer(const LawReplayD
   return pool.tokenizer(path);
 }
 
-Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
-                             CellSetup& setup) {
+// The key's value, by its name today or before 0.2.
+const ConfigValue* recorded_probs(const ConfigValue& target) {
+  const ConfigValue* now = target.find("probs");
+  return now ? now : target.find("laws");
+}
+
+Vocabulary set_up_distribution_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
+                                      CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
-  LawReplayDescription options;
-  Parameters::read(target, "target 'replay' of laws", options, {"type"});
-  const Location& where = target.find("laws")->where();
-  setup.laws = std::make_shared<workload::LawReplay>(util::resolve_path(options.laws, where, folder), where);
-  const results::LawHeader& header = setup.laws->header();
+  DistributionReplayDescription options;
+  Parameters::read(target, "target 'replay' of distributions", options, {"type"});
+  const Location& where = recorded_probs(target)->where();
+  if (target.find("laws"))
+    util::print_error(fmt::format("note: {}: 'laws' is now called 'probs'\n", where.to_string()));
+  setup.distributions =
+      std::make_shared<workload::DistributionReplay>(util::resolve_path(options.distributions, where, folder), where);
+  const results::DistributionHeader& header = setup.distributions->header();
   setup.tokenizer = recorded_tokenizer(options, target, folder, pool, header.tokenizer);
   if (setup.tokenizer && setup.tokenizer->vocab_size() > header.vocab)
-    fail_at(where, "{}: a vocabulary of {} tokens, the recorded tokenizer has {}", setup.laws->file(), header.vocab,
-            setup.tokenizer->vocab_size());
+    fail_at(where, "{}: a vocabulary of {} tokens, the recorded tokenizer has {}", setup.distributions->file(),
+            header.vocab, setup.tokenizer->vocab_size());
   if (options.cost == "recorded") setup.clock = std::make_shared<workload::ReplayClock>(header, where);
   setup.target = replay::make_replay_target(header.vocab, {.recorded = header.sampling, .context = header.context});
   setup.stop_tokens = header.stop_tokens;
@@ -82,7 +92,7 @@ Vocabulary set_up_law_replay(const study::Cell& cell, const std::filesystem::pat
 Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
                          CellSetup& setup) {
   const ConfigValue& target = cell.model.target;
-  if (target.find("laws")) return set_up_law_replay(cell, folder, pool, setup);
+  if (recorded_probs(target)) return set_up_distribution_replay(cell, folder, pool, setup);
   ReplayDescription options;
   Parameters::read(target, "target 'replay'", options, {"type"});
   setup.tokenizer = pool.tokenizer(util::resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
@@ -153,7 +163,7 @@ Request sample_request(const study::Cell& cell) {
 study::BuiltPipeline fitting_pipeline(const study::PipelineSection& section, const BuildContext& context,
                                       const study::Cell& cell, const Target& target) {
   study::BuiltPipeline pipeline = build_ruled_pipeline(section, context);
-  if (const auto why = misfit(pipeline.target ? *pipeline.target : target, pipeline.view(), cell.sampling))
+  if (const auto why = incompatibility(pipeline.target ? *pipeline.target : target, pipeline.view(), cell.sampling))
     fail("cell '{}': {}", cell.name, *why);
   pipeline.drafter->check(sample_request(cell));
   return pipeline;
@@ -226,8 +236,8 @@ void check_prompts(const CellSetup& setup) {
 
 void set_up_workload(const study::Cell& cell, const std::filesystem::path& study_folder, const Vocabulary& vocabulary,
                      ModelPool& pool, CellSetup& setup) {
-  setup.workload = setup.laws ? setup.laws->workload(cell.workload)
-                              : workload::load_workload(cell.workload, study_folder, vocabulary.size);
+  setup.workload = setup.distributions ? setup.distributions->workload(cell.workload)
+                                       : workload::load_workload(cell.workload, study_folder, vocabulary.size);
   if (setup.workload.ignore_eos) setup.stop_tokens.clear();
   const chat::ChatTemplate chat = template_of(setup, vocabulary, pool);
   setup.chat_template = chat.name();
@@ -311,10 +321,10 @@ std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool)
 
 std::vector<ParameterDoc> replay_parameters() {
   std::vector<ParameterDoc> out = Parameters::describe<ReplayDescription>(),
-                            of_laws = Parameters::describe<LawReplayDescription>();
+                            of_distributions = Parameters::describe<DistributionReplayDescription>();
   // The tokenizer is a parameter of both.
-  std::erase_if(of_laws, [](const ParameterDoc& doc) { return doc.name == "tokenizer"; });
-  out.insert(out.end(), of_laws.begin(), of_laws.end());
+  std::erase_if(of_distributions, [](const ParameterDoc& doc) { return doc.name == "tokenizer"; });
+  out.insert(out.end(), of_distributions.begin(), of_distributions.end());
   return out;
 }
 

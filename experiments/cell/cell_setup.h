@@ -19,7 +19,7 @@
 #include "experiments/study/study.h"
 #include "experiments/util/stops.h"
 #include "experiments/workload/dialogue.h"
-#include "experiments/workload/law_replay.h"
+#include "experiments/workload/distribution_replay.h"
 #include "experiments/workload/recording.h"
 #include "experiments/workload/workload.h"
 #include "framework/api/target.h"
@@ -37,8 +37,8 @@ struct CellSetup {
   std::string chat_template;  // the name of the one that is used
   workload::Dialogue dialogue;
   std::optional<workload::Recording> recording;
-  std::shared_ptr<workload::LawReplay> laws;     // of a recorded run
-  std::shared_ptr<workload::ReplayClock> clock;  // its costs of rows, if they are used
+  std::shared_ptr<workload::DistributionReplay> distributions;  // of a recorded run
+  std::shared_ptr<workload::ReplayClock> clock;                 // its costs of rows, if they are used
   // One object, or, where strategies remember earlier prompts, one for each repeat and one more for the warm-up: a
   // repeat of a prompt must not find what the run before it has learnt from the same prompt.
   std::vector<study::BuiltPipeline> method, baseline;
@@ -48,7 +48,7 @@ struct CellSetup {
   std::shared_ptr<const cost::RowCosts> costs;  // if a strategy asked for them, or an earlier run of the cell had them
   std::map<std::string, std::string> inputs;    // files that were read besides the models, with their hashes
 
-  bool timed() const { return !recording && !laws; }
+  bool timed() const { return !recording && !distributions; }
   results::InflatedModels inflated() const;
   // What a pipeline decodes: the cell's target, or that under its own rules.
   Target& target_of(const study::BuiltPipeline& pipeline) const { return pipeline.target ? *pipeline.target : *target; }

@@ -116,40 +116,39 @@ nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cel
   const nlohmann::ordered_json foretell = {{"version", std::string(version())},
                                            {"revision", std::string(git_revision())},
                                            {"compiler", std::string(compiler())}};
-  return {
-      {"format", results::kResultsFormat},
-      {"study", study.name},
-      {"study_file", study.file.string()},
-      {"cell", cell.name},
-      {"cell_hash", cell.hash},
-      {"group", cell.group},
-      {"settings", results::settings_json(cell.settings)},
-      {"started", now_utc()},
-      {"foretell", foretell},
-      {"libtorch", TORCH_VERSION},
-      {"plugins", study::plugin_manifest()},
-      {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
-      {"threads", at::get_num_threads()},
-      {"thread_waiting", waiting_policy()},
-      {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
-      {"timed", setup.timed()},
-      {"row_costs", setup.costs ? results::to_json(*setup.costs) : nullptr},
-      {"is_baseline", cell.is_baseline},
-      {"target_rules",
-       study::has_rules(cell.pipeline) ? nlohmann::ordered_json(cell.pipeline.target.to_flow()) : nullptr},
-      {"keeps_distribution_of",
-       {{"target", setup.lossless(cell).towards_target}, {"checkpoint", setup.lossless(cell).towards_checkpoint}}},
-      {"inflated_from", to_json(setup.inflated())},
-      {"chat_template", setup.chat_template},
-      {"prompts", setup.workload.conversations.size()},
-      {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
-      {"laws", setup.laws
-                   ? nlohmann::ordered_json{{"file", setup.laws->file()}, {"hash", io::file_hash(setup.laws->file())}}
-                   : nullptr},
-      {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
-      {"inputs", setup.inputs},
-      {"passes",
-       nlohmann::ordered_json::array({{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
+  return {{"format", results::kResultsFormat},
+          {"study", study.name},
+          {"study_file", study.file.string()},
+          {"cell", cell.name},
+          {"cell_hash", cell.hash},
+          {"group", cell.group},
+          {"settings", results::settings_json(cell.settings)},
+          {"started", now_utc()},
+          {"foretell", foretell},
+          {"libtorch", TORCH_VERSION},
+          {"plugins", study::plugin_manifest()},
+          {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
+          {"threads", at::get_num_threads()},
+          {"thread_waiting", waiting_policy()},
+          {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
+          {"timed", setup.timed()},
+          {"row_costs", setup.costs ? results::to_json(*setup.costs) : nullptr},
+          {"is_baseline", cell.is_baseline},
+          {"target_rules",
+           study::has_rules(cell.pipeline) ? nlohmann::ordered_json(cell.pipeline.target.to_flow()) : nullptr},
+          {"keeps_distribution_of",
+           {{"target", setup.lossless(cell).towards_target}, {"checkpoint", setup.lossless(cell).towards_checkpoint}}},
+          {"inflated_from", to_json(setup.inflated())},
+          {"chat_template", setup.chat_template},
+          {"prompts", setup.workload.conversations.size()},
+          {"target", {{"folder", setup.target_folder.string()}, {"files", files_of(setup.target_folder)}}},
+          {"laws", setup.distributions ? nlohmann::ordered_json{{"file", setup.distributions->file()},
+                                                                {"hash", io::file_hash(setup.distributions->file())}}
+                                       : nullptr},
+          {"draft", {{"folder", setup.draft_folder.string()}, {"files", files_of(setup.draft_folder)}}},
+          {"inputs", setup.inputs},
+          {"passes", nlohmann::ordered_json::array(
+                         {{{"started", now_utc()}, {"foretell", foretell}, {"machine", machine_now()}}})}};
 }
 
 std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nlohmann::ordered_json& fresh) {
@@ -166,12 +165,14 @@ std::optional<std::string> cannot_go_on(const results::ResultJson& old, const nl
     for (const auto& [file, hash] : inputs->entries())
       if (fresh.at("inputs").contains(file) && !io::is_file_hash(hash.string(), file))
         return fmt::format("{} has changed since it was run", file);
-  const auto laws = before.find("laws");
-  const bool has_laws = !fresh.at("laws").is_null();
-  if (has_laws != laws.has_value() ||
-      (has_laws && !io::is_file_hash(laws->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
-    return fmt::format("{} has changed since it was run",
-                       has_laws ? fresh.at("laws").at("file").get<std::string>() : laws->at("file").string());
+  const auto distributions = before.find("laws");
+  const bool has_distributions = !fresh.at("laws").is_null();
+  if (has_distributions != distributions.has_value() ||
+      (has_distributions &&
+       !io::is_file_hash(distributions->at("hash").string(), fresh.at("laws").at("file").get<std::string>())))
+    return fmt::format("{} has changed since it was run", has_distributions
+                                                              ? fresh.at("laws").at("file").get<std::string>()
+                                                              : distributions->at("file").string());
   if (auto plugin = other_plugin(before, fresh)) return plugin;
   if (fresh.at("timed") != true) return std::nullopt;
   const auto shown = [](const nlohmann::ordered_json& value) {

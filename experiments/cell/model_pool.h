@@ -1,6 +1,6 @@
 // The models and tokenizers of a command, each loaded once.
 //
-// Contract: a model is known by its folder, number type and device; asked for again, the same object comes back. Models
+// Contract: a model is known by its folder, dtype and device; asked for again, the same object comes back. Models
 // that a study describes (made_models.h) are kept in `made_folder`.
 #pragma once
 
@@ -58,7 +58,7 @@ class ModelPool {
   std::map<std::string, std::shared_ptr<const cost::RowCosts>> costs_;
 };
 
-// What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which weights of 8 bits
+// What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which int8 weights
 // leave as it is.
 std::string number_type(const std::optional<std::string>& dtype, const formats::ModelConfig& config);
 model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);

@@ -79,11 +79,13 @@ class Checks {
     return check_real(on_(real_target(), false), {.lossless = claim_.lossless}, &exercise);
   }
 
-  std::optional<std::string> misfit(double temperature) const { return certify::misfit(large(), temperature); }
+  std::optional<std::string> incompatibility(double temperature) const {
+    return certify::incompatibility(large(), temperature);
+  }
   bool drafts_nothing() const { return large().drafter()->limits().nodes == 0; }
   bool several_proposals() const {
     const DraftForm form = large().drafter()->form();
-    return form.tree || form.several_laws;
+    return form.tree || form.several_distributions;
   }
   Complaint identity(Exercise& exercise) const { return check_identity(large(), &exercise); }
 
@@ -246,13 +248,13 @@ void rule(CertificateRow& row, bool drafts_nothing, const std::string& complaint
 CertificateRow certify_pair(const SetupOn& on, const PipelineClaim& claim, ControlGroup& control_group) {
   CertificateRow row{.verifier = claim.verifier, .draft = claim.draft.name, .registered_lossless = claim.lossless};
   const Checks checks(on, claim);
-  if (const auto why = checks.misfit(0.0)) {
+  if (const auto why = checks.incompatibility(0.0)) {
     row.reason = *why;
     return row;
   }
   std::string complaint = checks.identity(row.greedy).value_or("");
   row.identical = complaint.empty();
-  if (!checks.misfit(1.0)) {
+  if (!checks.incompatibility(1.0)) {
     checks.exact(
         [&](const ExactFindings& found) {
           row.exact = row.exact ? worst(*row.exact, found) : found;

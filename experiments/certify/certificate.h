@@ -1,5 +1,5 @@
-// The losslessness certificate: which verifier, on which draft, emits the target's law, and whether the checks could
-// have told.
+// The losslessness certificate: which verifier, on which draft, emits the target's distribution, and whether the checks
+// could have told.
 //
 // Contract: rows are made from the registries, so strategies of plug-ins are certified like our own. A verifier that is
 // registered lossless and deviates on any draft that it does not refuse has FAILED; one that is registered lossy shows
@@ -23,7 +23,8 @@ namespace foretell::certify {
 enum class Ruling {
   Lossless,
   Lossy,
-  PlainDecoding,  // the drafter never drafts: nothing of a verifier but its draw from the target's law was tested
+  PlainDecoding,  // the drafter never drafts: nothing of a verifier but its draw from the target's distribution was
+                  // tested
   NotExercised,
   WithoutPower,
   Failed,

@@ -34,7 +34,7 @@ Complaint compare(const Setup& setup, const std::vector<Request>& requests, cons
 }
 
 // The probabilities of answers as enumeration finds them, and what the first round of each did.
-class AnswerLaw {
+class AnswerDistribution {
  public:
   void add(const RoundRecord& first, const Tokens& answer, double weight) {
     joint_[{first.emitted, answer}] += weight;
@@ -42,7 +42,7 @@ class AnswerLaw {
     (first.accepted > 0 ? accepted_ : rejected_[answer.front()]) += weight;
   }
 
-  // Answers that are not at their end go on by the target's law.
+  // Answers that are not at their end go on by the target's distribution.
   void complete(const Setup& setup, const ExactOptions& options) {
     std::map<Key, double> whole;
     for (const auto& [key, mass] : joint_)
@@ -56,14 +56,14 @@ class AnswerLaw {
   const std::map<Token, double>& rejected() const { return rejected_; }  // the first token, where nothing was accepted
 
   double distance(const std::map<Tokens, double>& reference) const {
-    std::map<Tokens, double> law;
-    for (const auto& [key, mass] : joint_) law[key.second] += mass;
+    std::map<Tokens, double> distribution;
+    for (const auto& [key, mass] : joint_) distribution[key.second] += mass;
     double sum = 0;
     for (const auto& [text, mass] : reference) {
-      sum += std::abs(mass - law[text]);
-      law.erase(text);
+      sum += std::abs(mass - distribution[text]);
+      distribution.erase(text);
     }
-    for (const auto& [text, mass] : law) sum += mass;
+    for (const auto& [text, mass] : distribution) sum += mass;
     return sum / 2;
   }
 
@@ -95,7 +95,7 @@ class AnswerLaw {
     std::map<Tokens, double> whole;
     const int rest = options.tokens - static_cast<int>(head.size());
     for (const auto& [tail, share] :
-         reference_joint_law(*setup.model, text, rest, options.temperature, options.top_k)) {
+         reference_joint_distribution(*setup.model, text, rest, options.temperature, options.top_k)) {
       Tokens answer = head;
       answer.insert(answer.end(), tail.begin(), tail.end());
       whole.emplace(std::move(answer), share);
@@ -108,45 +108,50 @@ class AnswerLaw {
   double expected_tokens_ = 0, accepted_ = 0;
 };
 
-// The proposals at the anchor of the first draft. Their law does not depend on draws; which tokens they are does.
+// The proposals at the anchor of the first draft. Their distribution does not depend on draws; which tokens they are
+// does.
 struct RootDraft {
   int proposals = 0;
-  std::optional<DraftLaw> law = {};  // if all come from one
+  std::optional<DraftDistribution> distribution = {};  // if all come from one
   double chosen_mass =
       0;  // the target's probability of the proposed tokens; the same in every draft where they are chosen
 };
 
-RootDraft look_at_root(const DraftTree& draft, const Law& p) {
+RootDraft look_at_root(const DraftTree& draft, const Distribution& p) {
   const auto proposals = draft.proposals(kAnchor);
   RootDraft root{.proposals = static_cast<int>(proposals.size())};
   std::vector<NodeId> seen;
-  bool one_law = !proposals.empty();
+  bool one_distribution = !proposals.empty();
   for (const Proposal& proposal : proposals) {
-    one_law = one_law && proposal.law == proposals.front().law;
+    one_distribution = one_distribution && proposal.distribution == proposals.front().distribution;
     if (std::find(seen.begin(), seen.end(), proposal.node) != seen.end()) continue;
     seen.push_back(proposal.node);
     root.chosen_mass += p[draft.node(proposal.node).token];
   }
-  if (one_law) root.law = draft.law(proposals.front().law);
+  if (one_distribution) root.distribution = draft.distribution(proposals.front().distribution);
   return root;
 }
 
-std::optional<double> bound_of(const RootDraft& root, const Law& p, bool all_chosen) {
+std::optional<double> bound_of(const RootDraft& root, const Distribution& p, bool all_chosen) {
   if (root.proposals == 0) return std::nullopt;
   if (all_chosen) return root.chosen_mass;
-  if (!root.law) return std::nullopt;
-  return acceptance_bound(p, root.law->q, root.proposals, root.law->kind != Draws::WithoutReplacement);
+  if (!root.distribution) return std::nullopt;
+  return acceptance_bound(p, root.distribution->q, root.proposals,
+                          root.distribution->kind != Draws::WithoutReplacement);
 }
 
-std::optional<double> residual_distance(const RootDraft& root, const Law& p, const AnswerLaw& law, double rounding) {
-  if (root.proposals != 1 || !root.law || std::abs(law.accepted() - overlap(p, root.law->q)) > std::max(rounding, 1e-9))
+std::optional<double> residual_distance(const RootDraft& root, const Distribution& p,
+                                        const AnswerDistribution& distribution, double rounding) {
+  if (root.proposals != 1 || !root.distribution ||
+      std::abs(distribution.accepted() - overlap(p, root.distribution->q)) > std::max(rounding, 1e-9))
     return std::nullopt;
-  const Excess expected = excess(p, root.law->q);
-  if (!expected.law) return std::nullopt;
+  const Excess expected = excess(p, root.distribution->q);
+  if (!expected.distribution) return std::nullopt;
   double sum = 0;
   for (Token t = 0; t < p.vocab(); ++t) {
-    const auto found = law.rejected().find(t);
-    sum += std::abs((found == law.rejected().end() ? 0.0 : found->second) - expected.mass * (*expected.law)[t]);
+    const auto found = distribution.rejected().find(t);
+    sum += std::abs((found == distribution.rejected().end() ? 0.0 : found->second) -
+                    expected.mass * (*expected.distribution)[t]);
   }
   return sum / 2;
 }
@@ -190,9 +195,9 @@ class IdleRounds final : public DraftPolicy {
     for (std::size_t i = 0; i < batch.size(); ++i)
       if ((static_cast<std::uint64_t>(batch[i].committed) + batch[i].request) % 3 == 0) budgets[i] = {};
   }
-  bool go_on(const DraftStep& step) override { return inner_->go_on(step); }
-  bool wants_laws() const override { return inner_->wants_laws(); }
-  bool wants_hidden() const override { return inner_->wants_hidden(); }
+  bool should_continue(const DraftStep& step) override { return inner_->should_continue(step); }
+  bool wants_probs() const override { return inner_->wants_probs(); }
+  bool wants_hidden_states() const override { return inner_->wants_hidden_states(); }
   void observe(std::span<const RoundRecord> rounds) override { inner_->observe(rounds); }
 
  private:
@@ -238,7 +243,7 @@ Complaint check_real(const Setup& setup, const RealOptions& options, Exercise* e
     const Request longer{.prompt = {1, 2, 3, 4, 1, 2, 3}, .max_new_tokens = options.horizon};
     if (auto bad = compare(setup, {longer}, {.exercise = exercise}, counted(options.horizon, "new token"))) return bad;
   }
-  if (setup.depends_on_the_run || misfit(setup, 1.0)) return std::nullopt;
+  if (setup.depends_on_the_run || incompatibility(setup, 1.0)) return std::nullopt;
   return compare_with_alone(setup, requests);
 }
 
@@ -250,9 +255,10 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
   Request request{.prompt = options.prompt, .max_new_tokens = options.tokens};
   request.sampling.temperature = options.temperature;
   request.sampling.top_k = options.top_k;
-  const Law p = Law::dense(reference_law(*setup.model, options.prompt, options.temperature, options.top_k));
+  const Distribution p =
+      Distribution::dense(reference_distribution(*setup.model, options.prompt, options.temperature, options.top_k));
 
-  AnswerLaw law;
+  AnswerDistribution distribution;
   RootDraft root;
   bool all_chosen = true;
   Exercise exercise, branch;
@@ -268,7 +274,7 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
     first = event.record;
     root = look_at_root(event.view.draft, p);
     for (const Proposal& proposal : event.view.draft.proposals(kAnchor))
-      all_chosen = all_chosen && event.view.draft.law(proposal.law).kind == Draws::PointMass;
+      all_chosen = all_chosen && event.view.draft.distribution(proposal.distribution).kind == Draws::PointMass;
   };
   decoder_options = counting(setup, branch, std::move(decoder_options));
   const bool all = enumerator.run(
@@ -280,33 +286,33 @@ std::optional<ExactFindings> enumerate_up_to(const Setup& setup, const ExactOpti
         decoding::Decoder decoder(*target, {*drafter, *verifier, *policy}, decoder_options);
         answer.clear();
         branch = {};
-        decoder.admit(request);
+        decoder.add_request(request);
         for (int round = 0;
              (options.rounds == 0 || round < options.rounds) && static_cast<int>(answer.size()) < options.tokens;
              ++round)
           decoder.step();
-        law.add(first, answer, enumerator.weight());  // the weight is known when the answer is
+        distribution.add(first, answer, enumerator.weight());  // the weight is known when the answer is
         if (enumerator.weight() > kLeastWeight) exercise += branch;
       },
       options.most_paths);
   if (!all) return std::nullopt;
-  if (options.rounds > 0) law.complete(setup, options);
+  if (options.rounds > 0) distribution.complete(setup, options);
 
   ExactFindings findings{.rounding = setup.model->rounding()};
-  findings.total_variation = law.distance(
-      reference_joint_law(*setup.model, options.prompt, options.tokens, options.temperature, options.top_k));
-  findings.later_variation = law.later_distance(setup, options);
-  findings.expected_tokens = law.expected_tokens();
-  if (root.proposals > 0) findings.first_drafted = law.accepted();
+  findings.total_variation = distribution.distance(
+      reference_joint_distribution(*setup.model, options.prompt, options.tokens, options.temperature, options.top_k));
+  findings.later_variation = distribution.later_distance(setup, options);
+  findings.expected_tokens = distribution.expected_tokens();
+  if (root.proposals > 0) findings.first_drafted = distribution.accepted();
   findings.transport_bound = bound_of(root, p, all_chosen);
-  findings.residual_variation = residual_distance(root, p, law, findings.rounding);
+  findings.residual_variation = residual_distance(root, p, distribution, findings.rounding);
   findings.exercise = std::move(exercise);
   return findings;
 }
 
 Complaint complaint_of(const ExactFindings& found) {
   if (!(found.total_variation < found.rounding))
-    return fmt::format("total variation {:.3g} from the target's law", found.total_variation);
+    return fmt::format("total variation {:.3g} from the target's distribution", found.total_variation);
   if (!(found.later_variation < found.rounding))
     return fmt::format("total variation {:.3g} behind the first round, given its tokens", found.later_variation);
   if (found.residual_variation.value_or(0) > found.rounding)
@@ -351,7 +357,7 @@ ChiSquare chi_square(const Setup& setup, const ChiSquareOptions& options) {
   };
   double rare = 0, rare_expected = 0;
   for (const auto& [text, mass] :
-       reference_joint_law(*setup.model, options.prompt, options.tokens, 1.0, options.top_k)) {
+       reference_joint_distribution(*setup.model, options.prompt, options.tokens, 1.0, options.top_k)) {
     const double expected = options.trials * mass;
     if (expected >= kLeastExpected) {
       add_cell(seen[text], expected);

@@ -30,10 +30,10 @@ struct RealOptions {
 };
 Complaint check_real(const Setup& setup, const RealOptions& options, Exercise* exercise = nullptr);
 
-// What the exact law of an answer says about a pipeline.
+// What the exact distribution of an answer says about a pipeline.
 struct ExactFindings {
   double rounding = 1e-12;     // what distances may be without a fault
-  double total_variation = 0;  // of the joint law of all tokens from the target's
+  double total_variation = 0;  // of the joint distribution of all tokens from the target's
   // The same of what follows the first round's tokens, given these and their number: a fault there may hide in the
   // average over rounds.
   double later_variation = 0;
@@ -41,10 +41,10 @@ struct ExactFindings {
   std::optional<double> first_drafted =
       {};  // probability that the first token is one of the proposals at the anchor; none without a draft
   std::optional<double> transport_bound =
-      {};  // the highest that any verifier reaches there; none if the proposals have several laws
-  // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible law behind its rejection,
-  // norm(max(p - q, 0)): how far the law of the correction is from it. None for other drafts and for verifiers that
-  // accept less.
+      {};  // the highest that any verifier reaches there; none if the proposals have several distributions
+  // A single proposal that is accepted with probability 1 - TV(p, q) leaves one possible distribution behind its
+  // rejection, norm(max(p - q, 0)): how far the distribution of the correction is from it. None for other drafts and
+  // for verifiers that accept less.
   std::optional<double> residual_variation = {};
   Exercise exercise = {};  // over all branches that are not negligible, each counted once
 };
@@ -54,8 +54,8 @@ struct ExactOptions {
   int tokens = 3;
   double temperature = 1.0;
   int top_k = 0;  // few of many tokens, so that branches can be walked; 0: all
-  // What follows this many rounds is not walked but has the target's law: deep drafts have too many branches otherwise.
-  // 0: all rounds are walked.
+  // What follows this many rounds is not walked but has the target's distribution: deep drafts have too many branches
+  // otherwise. 0: all rounds are walked.
   int rounds = 0;
   // A verifier that draws anew where it could reuse a draw has more branches than anybody can walk; what need not be
   // proven is given up on then.
@@ -67,11 +67,11 @@ ExactFindings enumerate(const Setup& setup, const ExactOptions& options = {});
 // What in the findings no lossless pipeline would show: a distance above rounding, a bound that is exceeded.
 Complaint complaint_of(const ExactFindings& findings);
 
-// Whether enumeration finds the target's law, at two temperatures: no distance above rounding.
+// Whether enumeration finds the target's distribution, at two temperatures: no distance above rounding.
 Complaint check_exact(const Setup& setup);
 
-// The chi-square test of the joint law of all tokens over `trials` answers, with the production generator. Texts that
-// are expected less than five times count together.
+// The chi-square test of the joint distribution of all tokens over `trials` answers, with the production generator.
+// Texts that are expected less than five times count together.
 struct ChiSquare {
   double statistic;
   int freedom;

@@ -17,10 +17,11 @@ class AcceptsTooOften final : public RejectionWalk {
 class CorrectsFromTarget final : public WalkVerifier {
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    const Law& p = scores.law(at);
+    const Distribution& p = scores.distribution(at);
     const Proposal& first = draft.proposals(at).front();
     const Token token = draft.node(first.node).token;
-    return rng.bernoulli(p[token] / draft.law(first.law).q[token]) ? accept(first.node) : end_with(p.draw(rng));
+    return rng.bernoulli(p[token] / draft.distribution(first.distribution).q[token]) ? accept(first.node)
+                                                                                     : end_with(p.draw(rng));
   }
 };
 
@@ -28,18 +29,18 @@ class CorrectsFromTarget final : public WalkVerifier {
 class ForgetsRejections final : public WalkVerifier {
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    const Law& p = scores.law(at);
-    Law left = p;
-    std::map<LawId, Law> drawn;  // laws drawn from without replacement, as they are by now
+    const Distribution& p = scores.distribution(at);
+    Distribution left = p;
+    std::map<DistributionId, Distribution> drawn;  // distributions drawn from without replacement, as they are by now
     for (const Proposal& proposal : draft.proposals(at)) {
       const Token token = draft.node(proposal.node).token;
-      const DraftLaw& law = draft.law(proposal.law);
-      const auto found = drawn.find(proposal.law);
-      const Law& q = found == drawn.end() ? law.q : found->second;
+      const DraftDistribution& distribution = draft.distribution(proposal.distribution);
+      const auto found = drawn.find(proposal.distribution);
+      const Distribution& q = found == drawn.end() ? distribution.q : found->second;
       if (q[token] > 0 && rng.bernoulli(p[token] / q[token])) return accept(proposal.node);
       left = residual(left, q);
-      if (law.kind != Draws::WithoutReplacement) continue;
-      if (auto rest = without(q, token)) drawn.insert_or_assign(proposal.law, std::move(*rest));
+      if (distribution.kind != Draws::WithoutReplacement) continue;
+      if (auto rest = without(q, token)) drawn.insert_or_assign(proposal.distribution, std::move(*rest));
     }
     return end_with(left.draw(rng));
   }

@@ -57,7 +57,7 @@ const std::vector<DraftCase>& model_forms() {
 const std::map<std::string, std::vector<DraftCase>>& made_forms() {
   static const std::map<std::string, std::vector<DraftCase>> all = {
       {"model", model_forms()},
-      // Proposals at one node from several laws, drawn and chosen.
+      // Proposals at one node from several distributions, drawn and chosen.
       {"merged",
        {{.name = "two models, merged",
          .drafter = "{type: merged, drafters: [{type: model, replacement: true, num_speculative_tokens: 6}, "

@@ -25,7 +25,7 @@ class MemberWatch::Watched final : public Drafter {
 
   DraftBudget limits() const override { return inner_->limits(); }
   DraftForm form() const override { return inner_->form(); }
-  HiddenRequest wants() const override { return inner_->wants(); }
+  HiddenStateRequest required_hidden_states() const override { return inner_->required_hidden_states(); }
   DrafterTraits traits() const override { return inner_->traits(); }
   void check(const Request& request) const override { inner_->check(request); }
   void begin(SlotId slot, const PromptView& prompt) override {
@@ -58,13 +58,14 @@ std::optional<NodeId> follow(const DraftTree& tree, NodeId from, TokenSpan token
   return at;
 }
 
-// Whether the scored draft holds a proposal of that token by the same law: a draft that was made and dropped may have
-// the same tokens by chance.
-bool holds(const DraftTree& scored, NodeId parent, Token token, const DraftLaw& law) {
+// Whether the scored draft holds a proposal of that token by the same distribution: a draft that was made and dropped
+// may have the same tokens by chance.
+bool holds(const DraftTree& scored, NodeId parent, Token token, const DraftDistribution& distribution) {
   const auto proposals = scored.proposals(parent);
   return std::any_of(proposals.begin(), proposals.end(), [&](const Proposal& proposal) {
-    const DraftLaw& other = scored.law(proposal.law);
-    return scored.node(proposal.node).token == token && other.kind == law.kind && other.q[token] == law.q[token];
+    const DraftDistribution& other = scored.distribution(proposal.distribution);
+    return scored.node(proposal.node).token == token && other.kind == distribution.kind &&
+           other.q[token] == distribution.q[token];
   });
 }
 
@@ -73,7 +74,7 @@ bool holds_all(const DraftTree& scored, const DraftTree& own) {
     const auto place = own.proposals(node).empty() ? kAnchor : follow(scored, kAnchor, own.path(node));
     if (!place) return false;
     for (const Proposal& proposal : own.proposals(node))
-      if (!holds(scored, *place, own.node(proposal.node).token, own.law(proposal.law))) return false;
+      if (!holds(scored, *place, own.node(proposal.node).token, own.distribution(proposal.distribution))) return false;
   }
   return true;
 }

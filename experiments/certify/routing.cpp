@@ -139,7 +139,7 @@ RouterRow certify_router(const std::string& name,
       const std::shared_ptr<const Router> router = make({.vocab = kVocab, .target = model});
       row.says_independent = router->row_independent();
       const ExpertRule experts = model::expert_rule(model->config().moe);
-      if (const auto why = router->refuses(experts)) {
+      if (const auto why = router->unsupported_reason(experts)) {
         row.reason = *why;
         continue;
       }

@@ -84,7 +84,7 @@ struct RowTree {
 // The rows below `base` that the item attends to; none: all of them.
 std::optional<std::vector<int>> visible_rows(const model::ItemAttention& attention, int layer, int base, int rows) {
   if (!attention.policy || attention.watched_only) return std::nullopt;
-  return attention.policy->visible({layer, 1, base, rows}).rows;
+  return attention.policy->select_kv({layer, 1, base, rows}).rows;
 }
 
 // The last tokens that a row sees, as a hash.
@@ -298,11 +298,11 @@ model::ForwardResult ToyModel::forward(std::span<const model::ForwardItem> batch
         at::empty({static_cast<std::int64_t>(logit_rows.size()) / options_.vocab, options_.vocab}, at::kFloat);
     std::copy(logit_rows.begin(), logit_rows.end(), result.logits.mutable_data_ptr<float>());
   }
-  if (options.taps.empty() && !options.tap_final && !options.tap_last) return result;
+  if (options.aux_states.empty() && !options.return_final_state && !options.return_last_state) return result;
   const at::Tensor state = at::tensor(states, at::kLong).view({static_cast<std::int64_t>(states.size() / 2), 2});
-  for (std::size_t i = 0; i < options.taps.size(); ++i) result.taps.push_back(state.clone());
-  if (options.tap_final) result.final_state = state.clone();
-  if (options.tap_last) result.last_state = state;
+  for (std::size_t i = 0; i < options.aux_states.size(); ++i) result.aux_states.push_back(state.clone());
+  if (options.return_final_state) result.final_state = state.clone();
+  if (options.return_last_state) result.last_state = state;
   return result;
 }
 

@@ -1,6 +1,6 @@
-// A language model whose law is a table: what follows depends on the last three tokens that are seen, by hash. It has
-// the real cache semantics of several layers, so a wrong truncate or keep changes what comes out, and its exact law is
-// known without any forward.
+// A language model whose distribution is a table: what follows depends on the last three tokens that are seen, by hash.
+// It has the real cache semantics of several layers, so a wrong truncate or keep changes what comes out, and its exact
+// distribution is known without any forward.
 #pragma once
 
 #include <map>

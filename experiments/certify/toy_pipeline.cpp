@@ -31,7 +31,7 @@ bool depends_on_the_run(const ConfigValue& description) {
   const auto named = [](const ConfigValue& name) {
     const auto& entries = Registry<Interface>::instance().entries();
     const auto entry = name.is_scalar() ? entries.find(name.text()) : entries.end();
-    return entry != entries.end() && (entry->second.info.run_state || entry->second.info.clock);
+    return entry != entries.end() && (entry->second.info.stateful || entry->second.info.uses_wall_clock);
   };
   if (description.is_scalar()) return named(description);
   for (const ConfigValue& item : description.items())
@@ -94,8 +94,8 @@ Tokens reference_greedy(const KnownModel& model, const Request& request) {
   return out;
 }
 
-std::vector<double> reference_law(const KnownModel& model, TokenSpan text, double temperature, int top_k) {
-  std::vector<double> law;
+std::vector<double> reference_distribution(const KnownModel& model, TokenSpan text, double temperature, int top_k) {
+  std::vector<double> distribution;
   double sum = 0;
   const std::vector<float> logits = model.logits_after(text);
   std::vector<float> ranked = logits;
@@ -103,35 +103,35 @@ std::vector<double> reference_law(const KnownModel& model, TokenSpan text, doubl
   const double highest = ranked.front();
   const float lowest = top_k > 0 && top_k < static_cast<int>(ranked.size()) ? ranked[top_k - 1] : ranked.back();
   for (const float logit : logits) {
-    law.push_back(logit < lowest ? 0 : std::exp((logit - highest) / temperature));
-    sum += law.back();
+    distribution.push_back(logit < lowest ? 0 : std::exp((logit - highest) / temperature));
+    sum += distribution.back();
   }
-  for (double& p : law) p /= sum;
-  return law;
+  for (double& p : distribution) p /= sum;
+  return distribution;
 }
 
-std::map<Tokens, double> reference_joint_law(const KnownModel& model, const Tokens& prompt, int count,
-                                             double temperature, int top_k) {
-  std::map<Tokens, double> laws{{{}, 1.0}};
+std::map<Tokens, double> reference_joint_distribution(const KnownModel& model, const Tokens& prompt, int count,
+                                                      double temperature, int top_k) {
+  std::map<Tokens, double> distributions{{{}, 1.0}};
   for (int i = 0; i < count; ++i) {
     std::map<Tokens, double> longer;
-    for (const auto& [tokens, mass] : laws) {
+    for (const auto& [tokens, mass] : distributions) {
       Tokens text = prompt;
       text.insert(text.end(), tokens.begin(), tokens.end());
-      const std::vector<double> law = reference_law(model, text, temperature, top_k);
-      for (std::size_t t = 0; t < law.size(); ++t) {
-        if (law[t] == 0) continue;
+      const std::vector<double> distribution = reference_distribution(model, text, temperature, top_k);
+      for (std::size_t t = 0; t < distribution.size(); ++t) {
+        if (distribution[t] == 0) continue;
         Tokens next = tokens;
         next.push_back(static_cast<Token>(t));
-        longer[next] = mass * law[t];
+        longer[next] = mass * distribution[t];
       }
     }
-    laws = std::move(longer);
+    distributions = std::move(longer);
   }
-  return laws;
+  return distributions;
 }
 
-std::optional<std::string> misfit(const Setup& setup, double temperature) {
+std::optional<std::string> incompatibility(const Setup& setup, double temperature) {
   if (temperature > 0 && setup.needs_reference) return "the drafter knows the greedy answer only";
   SamplingOptions sampling;
   sampling.temperature = temperature;
@@ -139,7 +139,7 @@ std::optional<std::string> misfit(const Setup& setup, double temperature) {
   const auto drafter = setup.drafter();
   const auto verifier = setup.verifier();
   const auto policy = setup.policy();
-  return decoding::misfit(*target, {*drafter, *verifier, *policy}, sampling);
+  return decoding::incompatibility(*target, {*drafter, *verifier, *policy}, sampling);
 }
 
 decoding::DecoderOptions counting(const Setup& setup, Exercise& exercise, decoding::DecoderOptions options) {

@@ -1,7 +1,7 @@
-// Pipelines on a target whose law is known without the loop: a toy's table, or a small transformer.
+// Pipelines on a target whose distribution is known without the loop: a toy's table, or a small transformer.
 //
-// Contract: the references share no code with the loop: greedy text and joint laws are computed straight from the
-// model's logits after a text.
+// Contract: the references share no code with the loop: greedy text and joint distributions are computed straight from
+// the model's logits after a text.
 #pragma once
 
 #include <functional>
@@ -45,14 +45,14 @@ Setup toy_setup(const std::string& drafter_yaml, const std::string& verifier_yam
                 const ToyPolicy& policy = {});
 
 // Why the parts cannot be run together at that temperature; none if they can.
-std::optional<std::string> misfit(const Setup& setup, double temperature);
+std::optional<std::string> incompatibility(const Setup& setup, double temperature);
 
 Tokens reference_greedy(const KnownModel& model, const Request& request);
-// The law of the next token, by plain softmax over the `top_k` most probable tokens; 0: over all.
-std::vector<double> reference_law(const KnownModel& model, TokenSpan text, double temperature, int top_k = 0);
-// The joint law of the next `count` tokens, without those that are impossible.
-std::map<Tokens, double> reference_joint_law(const KnownModel& model, const Tokens& prompt, int count,
-                                             double temperature, int top_k = 0);
+// The distribution of the next token, by plain softmax over the `top_k` most probable tokens; 0: over all.
+std::vector<double> reference_distribution(const KnownModel& model, TokenSpan text, double temperature, int top_k = 0);
+// The joint distribution of the next `count` tokens, without those that are impossible.
+std::map<Tokens, double> reference_joint_distribution(const KnownModel& model, const Tokens& prompt, int count,
+                                                      double temperature, int top_k = 0);
 
 struct RunOptions {
   int batch = 1;

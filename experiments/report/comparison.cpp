@@ -36,7 +36,7 @@ Answers answers_of(const StudyFolder& study, const ReportCell& cell) {
   if (!cell.damage.empty()) fail("{} (`foretell run` with the same study makes the cell whole)", cell.damage);
   Answers out;
   for (const results::GenerationRecord& record : results::undamaged_records(study.folder / cell.hash)) {
-    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
+    if (record.arm != results::PipelineVariant::Method || record.repeat != 0) continue;
     AnswerHash& answer = out[{record.conversation, record.turn}];
     // Imported rows know a text and no tokens.
     if (!record.tokens.empty() || record.text.empty()) answer.tokens = token_hash(record.tokens);

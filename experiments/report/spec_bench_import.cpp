@@ -50,8 +50,8 @@ T at_turn(const std::vector<T>& values, std::size_t turn, std::size_t turns) {
   return turn < values.size() ? values[turn] : T{};
 }
 
-void add_answer(const std::string& file, const datasets::AnswerRow& row, const std::string& category, results::Arm arm,
-                std::vector<results::GenerationRecord>& records) {
+void add_answer(const std::string& file, const datasets::AnswerRow& row, const std::string& category,
+                results::PipelineVariant arm, std::vector<results::GenerationRecord>& records) {
   for (const int steps : row.decoding_steps) checked(file, row, "decoding_steps", steps);
   for (const double seconds : row.wall_time)
     if (!std::isfinite(seconds) || seconds < 0 || seconds > kLongestTime)
@@ -131,7 +131,7 @@ void write_json(const std::filesystem::path& file, const ImportJson& json) {
 std::vector<results::GenerationRecord> spec_bench_records(const std::vector<datasets::AnswerRow>& rows,
                                                           const std::string& file,
                                                           const std::vector<datasets::Prompt>* questions,
-                                                          results::Arm arm) {
+                                                          results::PipelineVariant arm) {
   std::map<std::string, std::string> categories;
   if (questions)
     for (const datasets::Prompt& prompt : *questions) categories[prompt.id] = prompt.category;
@@ -155,14 +155,15 @@ std::string import_spec_bench(const SpecBenchImport& options) {
   const std::vector<datasets::AnswerRow> rows = datasets::read_answers(options.answers);
   const auto questions = options.questions ? std::optional(datasets::read_prompts(*options.questions)) : std::nullopt;
   const auto records_of = [&](const std::vector<datasets::AnswerRow>& from, const std::filesystem::path& file,
-                              results::Arm arm) {
+                              results::PipelineVariant arm) {
     return spec_bench_records(from, file.string(), questions ? &*questions : nullptr, arm);
   };
-  std::vector<results::GenerationRecord> records = records_of(rows, options.answers, results::Arm::Method);
+  std::vector<results::GenerationRecord> records = records_of(rows, options.answers, results::PipelineVariant::Method);
   bool timed = false;
   for (const results::GenerationRecord& record : records) timed |= record.wall_ns > 0;
   if (options.baseline) {
-    auto baseline = records_of(datasets::read_answers(*options.baseline), *options.baseline, results::Arm::Baseline);
+    auto baseline =
+        records_of(datasets::read_answers(*options.baseline), *options.baseline, results::PipelineVariant::Baseline);
     std::move(baseline.begin(), baseline.end(), std::back_inserter(records));
   }
   std::string name = rows.front().model_id.empty() ? options.answers.stem().string() : rows.front().model_id;

@@ -28,7 +28,7 @@ struct SpecBenchImport {
 std::vector<results::GenerationRecord> spec_bench_records(const std::vector<datasets::AnswerRow>& rows,
                                                           const std::string& file,
                                                           const std::vector<datasets::Prompt>* questions,
-                                                          results::Arm arm);
+                                                          results::PipelineVariant arm);
 
 // The name of the cell: the rows' model.
 std::string import_spec_bench(const SpecBenchImport& options);

@@ -26,7 +26,7 @@ std::vector<datasets::AnswerRow> answer_rows(std::span<const GenerationRecord> r
   std::vector<datasets::AnswerRow> rows;
   std::map<std::string, std::size_t> row_of;
   for (const GenerationRecord& record : records) {
-    if (record.arm != Arm::Method || record.repeat != 0) continue;
+    if (record.arm != PipelineVariant::Method || record.repeat != 0) continue;
     const auto [it, added] = row_of.emplace(record.conversation, rows.size());
     if (added) {
       rows.emplace_back();

@@ -81,8 +81,8 @@ CellOrigin origin_of(const std::filesystem::path& cell, const ResultJson& file,
   }
   if (const auto inputs = manifest.find("inputs"))
     for (const auto& [path, hash] : inputs->entries()) out.same["input " + path] = hash.string();
-  if (const auto laws = manifest.find("laws"))
-    out.same["recorded laws " + laws->at("file").string()] = laws->at("hash").string();
+  if (const auto distributions = manifest.find("laws"))
+    out.same["recorded distributions " + distributions->at("file").string()] = distributions->at("hash").string();
   if (const auto plugins = manifest.find("plugins"))
     for (std::size_t i = 0; i < plugins->size(); ++i)
       out.program["plug-in " + plugins->at(i).at("file").string()] = plugins->at(i).at("hash").string();

@@ -2,10 +2,10 @@
 // the machine.
 //
 // Contract: cells whose studies name the same model must have run on the same files of it, and so it is with an input
-// and with recorded laws of one path. What differs there is no comparison but an accident, and an Error that names the
-// two folders and the field. So are revisions of Foretell and of a plug-in where one program is asked for; elsewhere
-// they are notes. Machines may differ, as speed-ups are taken within a cell: a note. Hashes of an older version say
-// nothing about newer ones, which is a note as well.
+// and with recorded distributions of one path. What differs there is no comparison but an accident, and an Error that
+// names the two folders and the field. So are revisions of Foretell and of a plug-in where one program is asked for;
+// elsewhere they are notes. Machines may differ, as speed-ups are taken within a cell: a note. Hashes of an older
+// version say nothing about newer ones, which is a note as well.
 #pragma once
 
 #include <filesystem>

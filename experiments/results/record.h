@@ -15,11 +15,11 @@
 
 namespace foretell::results {
 
-enum class Arm { Method, Baseline };
+enum class PipelineVariant { Method, Baseline };
 
 // How good an answer is in the target's own eyes (quality.h).
 struct AnswerQuality {
-  double log_probability = 0;  // of all its tokens, in the target's unwarped law
+  double log_probability = 0;  // of all its tokens, in the target's unwarped distribution
   double greedy_rouge_l = 0;   // [1] against the target's greedy answer to the same prompt
   bool same_as_greedy = false;
 };
@@ -31,7 +31,7 @@ struct GenerationRecord {
   int turn = 0;
   int repeat = 0;
   std::optional<int> batch = {};  // that it shared a clock with others in; none for a prompt that was decoded by itself
-  Arm arm = Arm::Method;
+  PipelineVariant arm = PipelineVariant::Method;
   int prompt_tokens = 0;
   Tokens tokens = {};
   std::string text = {};           // of the tokens, stripped; ids joined by blanks where there is no tokenizer

@@ -50,7 +50,7 @@ Tokens tokens_of(const io::OrderedJsonView& list) {
   return out;
 }
 
-const char* name_of(Arm arm) { return arm == Arm::Method ? "method" : "baseline"; }
+const char* name_of(PipelineVariant arm) { return arm == PipelineVariant::Method ? "method" : "baseline"; }
 
 Json key_json(const GenerationRecord& record) {
   return {{"conversation", record.conversation},
@@ -84,7 +84,7 @@ GenerationKey key_of(const io::OrderedJsonView& row) {
   const std::string& pipeline = row.at("pipeline").string();
   if (pipeline != "method" && pipeline != "baseline") row.at("pipeline").refuse("expected method or baseline");
   return {row.at("conversation").string(), count_at(row, "turn"), count_at(row, "repeat"),
-          pipeline == "method" ? Arm::Method : Arm::Baseline};
+          pipeline == "method" ? PipelineVariant::Method : PipelineVariant::Baseline};
 }
 
 std::string words_of(const GenerationKey& key) {

@@ -19,7 +19,7 @@
 
 namespace foretell::results {
 
-using GenerationKey = std::tuple<std::string, int, int, Arm>;  // conversation, turn, repeat, pipeline
+using GenerationKey = std::tuple<std::string, int, int, PipelineVariant>;  // conversation, turn, repeat, pipeline
 GenerationKey key_of(const GenerationRecord& record);
 GenerationKey key_of(const io::OrderedJsonView& row);
 std::string words_of(const GenerationKey& key);  // "prompt '7', turn 0, repeat 1, method"

@@ -1,4 +1,4 @@
-// The cost of rows as manifests and recorded laws keep it: {"target": [{"rows", "ns"}, ...], "draft": [...]}.
+// The cost of rows as manifests and recorded distributions keep it: {"target": [{"rows", "ns"}, ...], "draft": [...]}.
 #pragma once
 
 #include <memory>

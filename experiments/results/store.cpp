@@ -82,7 +82,7 @@ void Store::begin(const study::Cell& cell, const nlohmann::ordered_json& manifes
   refuse_link_out(folder_, folder_.parent_path());
   io::make_folder(folder_);
   for (const char* stale :
-       {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "laws.bin", kQuality})
+       {"summary.json", "prediction.json", "divergence.json", "answers.jsonl", "probs.bin", "laws.bin", kQuality})
     std::filesystem::remove(folder_ / stale);
   cell_ = cell.hash;
   io::write_file(folder_ / "config.resolved.yaml", cell.document.to_yaml());

@@ -9,9 +9,9 @@
 //   or not at all; sealed (summary_check.h), so written after all others quality.jsonl          where quality is
 //   measured: one object a generation of the first repeat divergence.json        of a lossless cell at temperature 0:
 //   the answers that are not the baseline's, each judged (divergence_search.h) prediction.json        where the study
-//   has an overlap section: what the models' overlap lets expect laws.bin               with --record laws: the
-//   target's laws along the answers (law_record.h) answers.jsonl          with a spec_bench workload: the method's
-//   answers in FastChat's format
+//   has an overlap section: what the models' overlap lets expect probs.bin               with --record probs: the
+//   target's distributions along the answers (distribution_record.h) answers.jsonl          with a spec_bench workload:
+//   the method's answers in FastChat's format
 // The baseline's rows stand beside the method's: a cell is understood from its folder alone. Whatever cannot be written
 // is an Error with the file's name. A generation's rounds are on disk before it is.
 #pragma once

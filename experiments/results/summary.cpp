@@ -37,7 +37,7 @@ struct RequestRuns {
 
 using Requests = std::map<RequestKey, RequestRuns>;
 
-Requests requests_of(std::span<const GenerationRecord> records, Arm arm, const std::string& task) {
+Requests requests_of(std::span<const GenerationRecord> records, PipelineVariant arm, const std::string& task) {
   Requests requests;
   for (const GenerationRecord& record : records)
     if (record.arm == arm && (task == "overall" || record.task == task))
@@ -390,8 +390,8 @@ Summary fold(std::span<const GenerationRecord> records, const FoldOptions& optio
   for (const GenerationRecord& record : records) tasks.insert(record.task);
   Summary summary;
   for (const std::string& task : tasks) {
-    const Requests method = requests_of(records, Arm::Method, task),
-                   baseline = requests_of(records, Arm::Baseline, task);
+    const Requests method = requests_of(records, PipelineVariant::Method, task),
+                   baseline = requests_of(records, PipelineVariant::Baseline, task);
     TaskSummary& out = summary[task];
     fold_acceptance(method, out);
     if (options.timed) {

@@ -49,7 +49,7 @@ struct TaskSummary {
       baseline_exact_match;                // the shares of requests with the right answer, where the workload knows it
   std::optional<double> same_as_baseline;  // the share of requests whose tokens equal the baseline's
   // Where quality was measured (quality.h): mean ROUGE-L against the target's greedy text, the share of answers that
-  // are that text, and the perplexity of a token under the target's unwarped law.
+  // are that text, and the perplexity of a token under the target's unwarped distribution.
   std::optional<double> greedy_rouge_l, same_as_greedy, perplexity, baseline_perplexity;
 };
 

@@ -60,7 +60,7 @@ std::string seal_damage(const io::OrderedJsonView& summary, const RecordsRead& r
 std::string lost_generation(const RecordsRead& read, const std::filesystem::path& folder) {
   std::set<GenerationKey> known;
   std::set<std::pair<std::string, int>> requests;
-  std::set<std::pair<int, Arm>> runs;
+  std::set<std::pair<int, PipelineVariant>> runs;
   for (const GenerationRecord& record : read.records) {
     known.insert(key_of(record));
     requests.insert({record.conversation, record.turn});

@@ -54,8 +54,9 @@ double pass_seconds(const cell::CellSetup& setup, const TokenTimes& times) {
 // Requests of the method that are on disk.
 int done_of(const std::filesystem::path& folder) {
   const auto records = results::read_records(folder).records;
-  return static_cast<int>(std::count_if(records.begin(), records.end(),
-                                        [](const auto& record) { return record.arm == results::Arm::Method; }));
+  return static_cast<int>(std::count_if(records.begin(), records.end(), [](const auto& record) {
+    return record.arm == results::PipelineVariant::Method;
+  }));
 }
 
 }  // namespace

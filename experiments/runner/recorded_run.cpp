@@ -14,7 +14,7 @@ class RecordedScores final : public Scores {
  public:
   RecordedScores(TokenSpan ahead, const RoundRecord& round) : ahead_(ahead), round_(round) {}
   Token argmax(NodeId) override { refuse(); }
-  const Law& law(NodeId) override { refuse(); }
+  const Distribution& distribution(NodeId) override { refuse(); }
   std::span<const float> logits(NodeId) override { refuse(); }
 
   Verdict verdict(const DraftTree& draft) const {
@@ -73,7 +73,7 @@ class RecordedTarget final : public Target {
   RecordedTarget(int vocab, int context, std::map<std::uint64_t, const results::GenerationRecord*> records)
       : vocab_(vocab), context_(context), records_(std::move(records)) {}
   int vocab() const override { return vocab_; }
-  std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenRequest&) override {
+  std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenStateRequest&) override {
     return std::make_unique<RecordedSession>(*records_.at(request.id), context_);
   }
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
@@ -127,7 +127,7 @@ void retell(Target& target, std::optional<int> context, const decoding::Pipeline
   decoding::DecoderOptions options{.max_batch = static_cast<int>(batch.size())};
   const RecordedClock clock(records);
   options.clock = &clock;
-  if (!context || pipeline.drafter.traits().needs_logits || !pipeline.drafter.wants().empty()) {
+  if (!context || pipeline.drafter.traits().needs_logits || !pipeline.drafter.required_hidden_states().empty()) {
     decoding::Decoder(target, pipeline, std::move(options)).run(requests);
     return;
   }

@@ -12,11 +12,12 @@
 #include "experiments/cell/manifest.h"
 #include "experiments/cell/run_prompts.h"
 #include "experiments/results/answer_rows.h"
+#include "experiments/results/distribution_record.h"
 #include "experiments/results/record_json.h"
 #include "experiments/results/store.h"
 #include "experiments/results/summary_check.h"
-#include "experiments/runner/arm.h"
 #include "experiments/runner/machine_watch.h"
+#include "experiments/runner/pipeline_runner.h"
 #include "experiments/util/interrupt.h"
 #include "framework/core/error.h"
 #include "framework/core/rng.h"
@@ -45,7 +46,7 @@ struct Member {
   std::map<int, Records> complete = {};  // by batch
   bool was_finished = false;
   Answers own_answers = {};
-  std::optional<ArmRunner> arm = {};
+  std::optional<PipelineRunner> arm = {};
 
   bool misses(int batch) const { return !complete.contains(batch); }
 };
@@ -189,10 +190,10 @@ class GroupRunner {
     if (running_.empty()) return;
     for (Member* member : running_)
       if (!baseline_ && !member->setup.baseline.empty())
-        baseline_.emplace(results::Arm::Baseline, *member->cell, member->setup, answers_, joules_);
+        baseline_.emplace(results::PipelineVariant::Baseline, *member->cell, member->setup, answers_, joules_);
     for (Member* member : running_)
       if (!(baseline_ && member->cell->is_baseline))
-        member->arm.emplace(results::Arm::Method, *member->cell, member->setup,
+        member->arm.emplace(results::PipelineVariant::Method, *member->cell, member->setup,
                             baseline_ ? answers_ : member->own_answers, joules_);
     warm_up(*running_.front());
   }
@@ -246,7 +247,7 @@ class GroupRunner {
   }
 
   // False: an open loop was interrupted, and what it gave is no whole batch.
-  bool run_arm(ArmRunner& arm, int task, int batch, int repeat, bool counted, Records& records) {
+  bool run_arm(PipelineRunner& arm, int task, int batch, int repeat, bool counted, Records& records) {
     const Batch& conversations = batches_[batch];
     const Stopwatch watch;
     Records more = arm.run(conversations, repeat);
@@ -331,7 +332,7 @@ class GroupRunner {
   void keep(Member& member, int batch, const Records& baseline, Records own) {
     Records records = baseline;
     if (!member.arm) {
-      for (results::GenerationRecord& record : records) record.arm = results::Arm::Method;
+      for (results::GenerationRecord& record : records) record.arm = results::PipelineVariant::Method;
       context_.progress.advance(member.task, (batches_[batch].last - batches_[batch].first) * repeats(), 0, 0);
     }
     std::move(own.begin(), own.end(), std::back_inserter(records));
@@ -401,7 +402,7 @@ class GroupRunner {
     result.performance = member.was_finished
                              ? analysis::performance_from(member.store.summary()->view().find("performance"), overall)
                              : analysis::performance_of(cell, setup, records, overall);
-    add_laws(member, records, result);
+    add_distributions(member, records, result);
     result.lossless = setup.like_baseline(cell);
     result.keeps = setup.lossless(cell);
     if (complete)
@@ -419,18 +420,18 @@ class GroupRunner {
     return result;
   }
 
-  // What the laws of a cell, recorded or replayed, add to its result.
-  void add_laws(const Member& member, const Records& records, analysis::CellResult& result) {
+  // What the distributions of a cell, recorded or replayed, add to its result.
+  void add_distributions(const Member& member, const Records& records, analysis::CellResult& result) {
     const cell::CellSetup& setup = member.setup;
-    if (setup.laws) result.notes.push_back(setup.laws->words());
+    if (setup.distributions) result.notes.push_back(setup.distributions->words());
     if (setup.clock && member.cell->run.batch_size == 1) result.speedup_by_costs = setup.clock->speedup(records);
-    const bool recorded = member.was_finished && std::filesystem::exists(member.store.folder() / "laws.bin");
+    const bool recorded = member.was_finished && results::distributions_in(member.store.folder());
     if (!context_.recording || !result.complete || recorded) return;
     const auto count = [this, name = member.cell->name, total = answers_to_record(records), done = 0]() mutable {
-      context_.progress.set_activity(fmt::format("{}, laws: {}/{}", name, ++done, counted(total, "answer")));
+      context_.progress.set_activity(fmt::format("{}, distributions: {}/{}", name, ++done, counted(total, "answer")));
     };
     result.notes.push_back(
-        record_laws(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
+        record_distributions(*context_.recording, *member.cell, setup, records, member.store.folder(), count));
     context_.progress.set_activity("");
   }
 
@@ -452,8 +453,8 @@ class GroupRunner {
         .prompt = [&](const results::GenerationRecord& record) { return prompts.of(record); },
         .on_judged = count};
     const analysis::Divergences out =
-        analysis::find_divergences(analysis::answers_by_place(records, results::Arm::Method, 1),
-                                   analysis::answers_by_place(records, results::Arm::Baseline, 1), source);
+        analysis::find_divergences(analysis::answers_by_place(records, results::PipelineVariant::Method, 1),
+                                   analysis::answers_by_place(records, results::PipelineVariant::Baseline, 1), source);
     context_.progress.set_activity("");
     return out.whole ? std::optional(out) : std::nullopt;
   }
@@ -472,7 +473,7 @@ class GroupRunner {
   std::vector<std::unique_ptr<Member>> members_;  // in the order of the plan
   std::vector<Member*> running_;                  // those that have something left to run
   Answers answers_;
-  std::optional<ArmRunner> baseline_;
+  std::optional<PipelineRunner> baseline_;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Runs the cells of a study that belong together: every prompt through the baseline once and then through each cell, in
 // one process.
 //
-// Contract: cells of one group (study.h) share target, number type, threads, sampling, workload and baseline.
+// Contract: cells of one group (study.h) share target, dtype, threads, sampling, workload and baseline.
 // Conversations go in batches of run.batch_size. For each batch, and in each repeat, the baseline runs first and then
 // the cells in an order that is drawn anew from the seed, so that no cell always comes after the same one (with
 // interleave: false one arm runs all batches before the next). The baseline's rows are written into every cell that was
@@ -20,7 +20,7 @@
 #include "experiments/analysis/prediction.h"
 #include "experiments/analysis/report.h"
 #include "experiments/cell/cell_setup.h"
-#include "experiments/runner/record_laws.h"
+#include "experiments/runner/record_distributions.h"
 #include "experiments/runner/study_progress.h"
 #include "framework/measurement/energy.h"
 
@@ -33,8 +33,8 @@ struct RunContext {
   analysis::Predictor& predictor;
   StudyProgress& progress;
   measurement::EnergyMeter& energy;
-  const std::optional<LawRecording>& recording;  // laws are recorded beside the cells
-  bool fresh = false;                            // what is on disk is thrown away
+  const std::optional<DistributionRecording>& recording;  // distributions are recorded beside the cells
+  bool fresh = false;                                     // what is on disk is thrown away
 };
 
 // Where a cell stands in the progress; made for all cells of a study before the first group runs.

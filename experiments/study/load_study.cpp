@@ -33,7 +33,7 @@ struct StudySections {
     p.add("include", include, "a study, or a list of them, that this one is built on");
     p.add("model", model, "target and draft models", {.required = true});
     p.add("pipeline", pipeline, "rules of the target, drafter, verifier, policy, tree");
-    p.add("sampling", sampling, "from logits to a law");
+    p.add("sampling", sampling, "from logits to a distribution");
     p.add("workload", workload, "the prompts", {.required = true});
     p.add("run", run, "seed, repeats, warm-up, threads, batch size");
     p.add("plugins", plugins, "shared libraries with more strategies");

@@ -38,7 +38,7 @@ std::vector<std::string> strategies_with(bool StrategyInfo::*trait, const Pipeli
 
 }  // namespace
 
-bool has_state(const PipelineSection& section) { return !strategies_with(&StrategyInfo::run_state, section).empty(); }
+bool has_state(const PipelineSection& section) { return !strategies_with(&StrategyInfo::stateful, section).empty(); }
 
 std::vector<std::string> given_acceptance(const PipelineSection& section) {
   return strategies_with(&StrategyInfo::given_acceptance, section);

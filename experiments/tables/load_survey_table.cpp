@@ -234,13 +234,13 @@ void TableSetting::declare(Parameters& p) {
   p.add("model", model, "the target", {.required = true});
   p.add("hardware", hardware, "the machine, or that it is not stated", {.required = true});
   p.add("temperature", temperature, "of sampling");
-  p.add("dtype", dtype, "number type");
+  p.add("dtype", dtype, "dtype");
   p.add("counting", counting, "what a token and a speed-up are", {.required = true});
 }
 
 std::string TableSetting::to_string() const {
   return fmt::format("{}; {}; temperature {}; {}; {}", model, hardware, temperature.value_or("not stated"),
-                     dtype.value_or("number type not stated"), counting);
+                     dtype.value_or("dtype not stated"), counting);
 }
 
 const TableStudy& SurveyTable::study(const std::string& name) const {

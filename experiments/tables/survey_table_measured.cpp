@@ -98,7 +98,7 @@ std::optional<QuestionSpeedup> speedup_mean_of_questions(std::span<const results
   std::map<std::string, std::pair<int, std::string>> unit_of;         // by conversation
   for (const results::GenerationRecord& record : records) {
     if (task != "overall" && record.task != task) continue;
-    Side& side = repeats[record.repeat][record.conversation][record.arm == results::Arm::Baseline];
+    Side& side = repeats[record.repeat][record.conversation][record.arm == results::PipelineVariant::Baseline];
     side.tokens += static_cast<double>(record.tokens.size());
     side.ns += static_cast<double>(record.wall_ns);
     unit_of[record.conversation] = record.timed_unit();

@@ -54,14 +54,14 @@ bool run_open_loop(decoding::Decoder& decoder, RoundClock& clock, std::vector<Ar
       const Request request = loop.request(arrival);
       clock.arrives(request.id, arrival.at_ns);
       running[request.id] = arrival;
-      decoder.admit(request);
+      decoder.add_request(request);
     }
     if (decoder.idle()) {
       if (!waiting.empty()) sleep_ns(std::max<std::int64_t>(0, waiting.front().at_ns - clock.now_ns()));
       continue;
     }
     decoder.step();
-    for (Generation& done : decoder.retire()) {
+    for (Generation& done : decoder.take_finished()) {
       const std::uint64_t id = done.request;
       const Arrival arrival = running.at(id);
       running.erase(id);

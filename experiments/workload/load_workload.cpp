@@ -5,7 +5,7 @@
 
 #include "experiments/util/paths.h"
 #include "experiments/util/text_prompts.h"
-#include "experiments/workload/law_replay.h"
+#include "experiments/workload/distribution_replay.h"
 #include "framework/core/error.h"
 #include "framework/core/rng.h"
 #include "framework/datasets/prompts.h"
@@ -351,7 +351,7 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
   const ConfigValue* type = description.find("type");
   if (!type) fail_at(description.where(), "a workload needs the key 'type'; see `foretell list workloads`");
   const std::string name = read_text(*type, "type");
-  if (name == "recorded") fail_at(type->where(), "workload 'recorded' needs the target {{type: replay, laws: ...}}");
+  if (name == "recorded") fail_at(type->where(), "workload 'recorded' needs the target {{type: replay, probs: ...}}");
   std::vector<std::string> known;
   for (const WorkloadKind& kind : workload_kinds()) {
     if (kind.doc.name == name) return kind.load(description, study_folder, vocab);
@@ -363,7 +363,7 @@ Workload load_workload(const ConfigValue& description, const std::filesystem::pa
 std::vector<WorkloadDoc> workload_docs() {
   std::vector<WorkloadDoc> docs;
   for (const WorkloadKind& kind : workload_kinds()) docs.push_back(kind.doc);
-  docs.push_back({"recorded", "the prompts of a recorded run, with target {type: replay, laws: ...} only",
+  docs.push_back({"recorded", "the prompts of a recorded run, with target {type: replay, probs: ...} only",
                   Parameters::describe<RecordedWorkloadOptions>()});
   return docs;
 }

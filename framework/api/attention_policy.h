@@ -33,7 +33,7 @@ struct AttentionView {
 
 /// Cache rows, strictly increasing, for every key head the same; or one such list a key head, one after the other and
 /// of one length.
-struct VisibleRows {
+struct KvSelection {
   std::vector<int> rows = {};  ///< cached positions
   bool per_head = false;       ///< one list for each key-value head
 };
@@ -45,8 +45,8 @@ struct AttentionWeights {
   int queries;    ///< rows of the item that are shown here
   int first_row;  ///< the cache row of the first query
   bool drafted;   ///< the queries are nodes of a tree, which is cut to a path (keep()) before anything follows it
-  std::span<const int> columns;  ///< cache rows, as VisibleRows has them, then the item's own
-  bool columns_per_head;         ///< as in VisibleRows
+  std::span<const int> columns;  ///< cache rows, as KvSelection has them, then the item's own
+  bool columns_per_head;         ///< as in KvSelection
   std::span<const float>
       weights;  ///< [kv_heads, queries, columns]: softmax, summed over the query heads that share a key head
 };
@@ -57,7 +57,7 @@ class AttentionPolicy : public Strategy {
   /// A policy with the same options for another sequence.
   virtual std::unique_ptr<AttentionPolicy> fresh() const = 0;
   /// The cached rows below the item's own that are attended in this layer.
-  virtual VisibleRows visible(const AttentionView& view) = 0;
+  virtual KvSelection select_kv(const AttentionView& view) = 0;
   /// Weights cost a softmax that is written out, so they are handed over only where this says so.
   virtual bool wants_weights() const { return false; }
   /// The attention weights of a layer, if wants_weights().

@@ -65,24 +65,24 @@ void check_draft(const DraftTree& draft, const DraftContext& context) {
   for (const DraftNode& node : draft.nodes())
     FORETELL_CONTRACT(node.token < context.vocab, "token {} is outside the vocabulary of {} tokens", node.token,
                       context.vocab);
-  if (draft.num_laws() > 0)  // the others have the same
-    FORETELL_CONTRACT(draft.law(0).q.vocab() == context.vocab,
+  if (draft.num_distributions() > 0)  // the others have the same
+    FORETELL_CONTRACT(draft.distribution(0).q.vocab() == context.vocab,
                       "a token is proposed from a distribution over {}, the vocabulary has {}",
-                      counted(draft.law(0).q.vocab(), "token"), context.vocab);
+                      counted(draft.distribution(0).q.vocab(), "token"), context.vocab);
 }
 
 void check_form(const DraftTree& draft, const DraftForm& form) {
-  std::set<std::pair<LawId, NodeId>> drawn;
+  std::set<std::pair<DistributionId, NodeId>> drawn;
   for (NodeId parent = 0; parent < draft.size(); ++parent) {
     const auto proposals = draft.proposals(parent);
     FORETELL_CONTRACT(form.tree || proposals.size() <= 1,
                       "{} are proposed at one node, form() says that drafts are chains",
                       counted(proposals.size(), "token"));
     for (const Proposal& proposal : proposals) {
-      const Draws kind = draft.law(proposal.law).kind;
+      const Draws kind = draft.distribution(proposal.distribution).kind;
       FORETELL_CONTRACT(allows(form, kind), "a token is proposed as Draws of the kind {}, which form() denies",
                         name_of(kind));
-      FORETELL_CONTRACT(kind != Draws::WithoutReplacement || drawn.emplace(proposal.law, proposal.node).second,
+      FORETELL_CONTRACT(kind != Draws::WithoutReplacement || drawn.emplace(proposal.distribution, proposal.node).second,
                         "token {} is proposed twice from one distribution, as draws without replacement",
                         draft.node(proposal.node).token);
     }
@@ -90,8 +90,8 @@ void check_form(const DraftTree& draft, const DraftForm& form) {
 }
 
 void check_sums(const DraftTree& draft) {
-  for (LawId id = 0; id < draft.num_laws(); ++id) {
-    const double sum = draft.law(id).q.given_sum();
+  for (DistributionId id = 0; id < draft.num_distributions(); ++id) {
+    const double sum = draft.distribution(id).q.given_sum();
     FORETELL_CONTRACT(sum >= 1 - kSumTolerance && sum <= 1 + kSumTolerance,
                       "the probabilities of a proposal's distribution sum to {:.6g}, expected 1 within {}", sum,
                       kSumTolerance);
@@ -99,8 +99,8 @@ void check_sums(const DraftTree& draft) {
 }
 
 void check_entries(const DraftTree& draft) {
-  for (LawId id = 0; id < draft.num_laws(); ++id) {
-    const auto bad = draft.law(id).q.bad_entry();
+  for (DistributionId id = 0; id < draft.num_distributions(); ++id) {
+    const auto bad = draft.distribution(id).q.bad_entry();
     FORETELL_CONTRACT(!bad, "a proposal's distribution is none: {}", *bad);
   }
 }

@@ -12,8 +12,9 @@ void DraftTree::no_such_node(NodeId node) const {
                   __LINE__);
 }
 
-void DraftTree::no_such_law(LawId law) const {
-  contract_broken(fmt::format("distribution {} is asked for, the draft has {}", law, num_laws()), __FILE__, __LINE__);
+void DraftTree::no_such_distribution(DistributionId distribution) const {
+  contract_broken(fmt::format("distribution {} is asked for, the draft has {}", distribution, num_distributions()),
+                  __FILE__, __LINE__);
 }
 
 std::optional<NodeId> DraftTree::child(NodeId parent, Token token) const {
@@ -35,21 +36,22 @@ NodeId DraftTree::add(NodeId parent, Token token) {
   return size() - 1;
 }
 
-LawId DraftTree::add_law(Law q, Draws kind) {
+DistributionId DraftTree::add_distribution(Distribution q, Draws kind) {
   FORETELL_CONTRACT(kind != Draws::PointMass || q.is_point_mass(),
                     "a chosen token needs a point mass, not a distribution over {}", counted(q.vocab(), "token"));
-  FORETELL_CONTRACT(laws_.empty() || laws_.front().q.vocab() == q.vocab(), "a distribution over {} beside one over {}",
-                    counted(q.vocab(), "token"), laws_.front().q.vocab());
-  FORETELL_CONTRACT(num_laws() < kMostNodes, "a draft has more than {} distributions", kMostNodes);
-  laws_.push_back({std::move(q), kind});
-  return num_laws() - 1;
+  FORETELL_CONTRACT(distributions_.empty() || distributions_.front().q.vocab() == q.vocab(),
+                    "a distribution over {} beside one over {}", counted(q.vocab(), "token"),
+                    distributions_.front().q.vocab());
+  FORETELL_CONTRACT(num_distributions() < kMostNodes, "a draft has more than {} distributions", kMostNodes);
+  distributions_.push_back({std::move(q), kind});
+  return num_distributions() - 1;
 }
 
-NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
-  FORETELL_CONTRACT(law >= 0 && law < num_laws(),
-                    "a token is proposed from distribution {}, the draft has {} (add_law() returns their ids)", law,
-                    num_laws());
-  const Law& q = laws_[law].q;
+NodeId DraftTree::propose(NodeId parent, Token token, DistributionId distribution) {
+  FORETELL_CONTRACT(distribution >= 0 && distribution < num_distributions(),
+                    "a token is proposed from distribution {}, the draft has {} (add_distribution() returns their ids)",
+                    distribution, num_distributions());
+  const Distribution& q = distributions_[distribution].q;
   FORETELL_CONTRACT(token >= 0 && token < q.vocab(), "token {} is outside the vocabulary of {} tokens", token,
                     q.vocab());
   FORETELL_CONTRACT(q[token] > 0, "token {} has probability {} under the distribution that it is said to come from",
@@ -58,7 +60,7 @@ NodeId DraftTree::propose(NodeId parent, Token token, LawId law) {
   const NodeId node = add(parent, token);
   ++num_proposals_;
   if (!proposed(node)) ++drafted_;
-  proposals_[parent].push_back({node, law});
+  proposals_[parent].push_back({node, distribution});
   return node;
 }
 
@@ -82,7 +84,8 @@ Tokens DraftTree::path(NodeId node) const {
 }
 
 bool DraftTree::all_point_masses() const {
-  return std::all_of(laws_.begin(), laws_.end(), [](const DraftLaw& law) { return law.kind == Draws::PointMass; });
+  return std::all_of(distributions_.begin(), distributions_.end(),
+                     [](const DraftDistribution& distribution) { return distribution.kind == Draws::PointMass; });
 }
 
 bool DraftTree::is_chain() const {
@@ -97,13 +100,13 @@ DraftTree DraftTree::pruned(std::span<const NodeId> kept) const {
   for (NodeId node : kept)
     for (existing(node); !stays[node]; node = nodes_[node].parent) stays[node] = true;
   DraftTree out(nodes_[kAnchor].token);
-  out.laws_ = laws_;
+  out.distributions_ = distributions_;
   std::vector<NodeId> place(nodes_.size(), kAnchor);
   for (NodeId node = 1; node < size(); ++node)
     if (stays[node]) place[node] = out.add(place[nodes_[node].parent], nodes_[node].token);
   for (NodeId node = 0; node < size(); ++node)
     for (const Proposal& proposal : proposals_[node])
-      if (stays[proposal.node]) out.propose(place[node], nodes_[proposal.node].token, proposal.law);
+      if (stays[proposal.node]) out.propose(place[node], nodes_[proposal.node].token, proposal.distribution);
   return out;
 }
 

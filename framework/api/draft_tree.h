@@ -15,12 +15,12 @@
 #include <vector>
 
 #include "framework/core/types.h"
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 
 namespace foretell {
 
 /// An index into one draft's distributions.
-using LawId = std::int32_t;
+using DistributionId = std::int32_t;
 
 /// How the tokens that share a distribution came out of it.
 enum class Draws {
@@ -37,14 +37,14 @@ struct DraftNode {
 
 /// One draw: a node, and the distribution that its token was drawn from.
 struct Proposal {
-  NodeId node;  ///< what was drawn
-  LawId law;    ///< from what
+  NodeId node;                  ///< what was drawn
+  DistributionId distribution;  ///< from what
 };
 
 /// A draft distribution and how tokens came out of it.
-struct DraftLaw {
-  Law q;       ///< the true distribution
-  Draws kind;  ///< how
+struct DraftDistribution {
+  Distribution q;  ///< the true distribution
+  Draws kind;      ///< how
 };
 
 /// A draft tree with its proposals.
@@ -59,12 +59,12 @@ class DraftTree {
   /// Adds a scored-only node, or finds the child that already has this token.
   NodeId add(NodeId parent, Token token);
   /// Adds a distribution; proposals name it by what is returned.
-  LawId add_law(Law q, Draws kind);
-  /// Records that `token` was drawn from `law` as a continuation of `parent`.
-  NodeId propose(NodeId parent, Token token, LawId law);
+  DistributionId add_distribution(Distribution q, Draws kind);
+  /// Records that `token` was drawn from `distribution` as a continuation of `parent`.
+  NodeId propose(NodeId parent, Token token, DistributionId distribution);
   /// A deterministic draft token: a point mass.
   NodeId choose(NodeId parent, Token token, int vocab) {
-    return propose(parent, token, add_law(Law::point_mass(vocab, token), Draws::PointMass));
+    return propose(parent, token, add_distribution(Distribution::point_mass(vocab, token), Draws::PointMass));
   }
 
   /// Rows to score, the anchor included.
@@ -86,13 +86,13 @@ class DraftTree {
   /// Whether any proposal names the node.
   bool proposed(NodeId node) const;
   /// A distribution by its id.
-  const DraftLaw& law(LawId id) const {
-    if (id < 0 || id >= num_laws()) [[unlikely]]
-      no_such_law(id);
-    return laws_[id];
+  const DraftDistribution& distribution(DistributionId id) const {
+    if (id < 0 || id >= num_distributions()) [[unlikely]]
+      no_such_distribution(id);
+    return distributions_[id];
   }
   /// The number of distributions.
-  int num_laws() const { return static_cast<int>(laws_.size()); }
+  int num_distributions() const { return static_cast<int>(distributions_.size()); }
   /// The tokens from the first drafted node down to `node`.
   Tokens path(NodeId node) const;
   /// The same as nodes.
@@ -115,12 +115,12 @@ class DraftTree {
     return node;
   }
   [[noreturn]] void no_such_node(NodeId node) const;
-  [[noreturn]] void no_such_law(LawId law) const;
+  [[noreturn]] void no_such_distribution(DistributionId distribution) const;
 
   std::vector<DraftNode> nodes_;
   std::vector<int> depth_;
   std::vector<std::vector<Proposal>> proposals_;  // by parent
-  std::vector<DraftLaw> laws_;
+  std::vector<DraftDistribution> distributions_;
   int drafted_ = 0;
   int num_proposals_ = 0;
   int max_depth_ = 0;

@@ -42,11 +42,11 @@ struct DraftBudget {
 
 /// What the drafter's proposals can look like, so that a pipeline that does not fit is refused before it runs.
 struct DraftForm {
-  bool tree = false;                 ///< more than one proposal at a node
-  bool point_mass = false;           ///< deterministic tokens
-  bool independent = false;          ///< draws with replacement
-  bool without_replacement = false;  ///< draws without replacement
-  bool several_laws = false;         ///< draws at one node from different distributions: several draft models
+  bool tree = false;                   ///< more than one proposal at a node
+  bool point_mass = false;             ///< deterministic tokens
+  bool independent = false;            ///< draws with replacement
+  bool without_replacement = false;    ///< draws without replacement
+  bool several_distributions = false;  ///< draws at one node from different distributions: several draft models
 };
 
 /// What a drafter needs and allows. Most say it at registration (StrategyInfo).
@@ -61,13 +61,13 @@ struct DrafterTraits {
 };
 
 /// Hidden states that the target is to hand over. Asking for nothing costs nothing.
-struct HiddenRequest {
-  std::vector<int> taps = {};  ///< 0: embeddings, l: after decoder layer l
-  bool final_state = false;    ///< the normed state that the head reads
+struct HiddenStateRequest {
+  std::vector<int> aux_states = {};  ///< 0: embeddings, l: after decoder layer l
+  bool final_state = false;          ///< the normed state that the head reads
   /// Whether nothing is asked for.
-  bool empty() const { return taps.empty() && !final_state; }
+  bool empty() const { return aux_states.empty() && !final_state; }
   /// Whether both ask for the same states in the same order.
-  friend bool operator==(const HiddenRequest&, const HiddenRequest&) = default;
+  friend bool operator==(const HiddenStateRequest&, const HiddenStateRequest&) = default;
 };
 
 /// A new sequence.
@@ -89,7 +89,7 @@ class DrawSource {
  public:
   virtual ~DrawSource() = default;
   /// The next of the draws at `parent`, where q is the draft's distribution as the earlier ones have left it.
-  virtual Token draw(const DraftTree& tree, NodeId parent, const Law& q, const Sampler& sampler, Rng& rng) = 0;
+  virtual Token draw(const DraftTree& tree, NodeId parent, const Distribution& q, const Sampler& sampler, Rng& rng) = 0;
 };
 
 /// One sequence that is to be drafted for.
@@ -108,7 +108,7 @@ struct DraftContext {
   /// The emitted tokens.
   TokenSpan generated() const { return committed.subspan(request.prompt.size()); }
   /// A draw from q, the distribution of proposals at `parent` as earlier draws there have left it.
-  Token draw(const DraftTree& tree, NodeId parent, const Law& q) const {
+  Token draw(const DraftTree& tree, NodeId parent, const Distribution& q) const {
     return draws ? draws->draw(tree, parent, q, sampler, rng) : q.draw(rng);
   }
 };
@@ -131,7 +131,7 @@ class Drafter : public Strategy {
   /// What its proposals look like.
   virtual DraftForm form() const = 0;
   /// The hidden states that it needs of the target.
-  virtual HiddenRequest wants() const { return {}; }
+  virtual HiddenStateRequest required_hidden_states() const { return {}; }
   /// What it needs and allows; drafters that are made of others say what these do.
   virtual DrafterTraits traits() const { return {info().needs_logits, info().draws_through_context, info().rewinds}; }
   /// Says why a request cannot be served (an Error) before anything has been computed for it.

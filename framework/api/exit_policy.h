@@ -1,13 +1,14 @@
 /// @file
 /// Where a row of a forward pass leaves the model before its last layer.
 ///
-/// Contract: a policy names the layers at which it is asked (layers()) and what it looks at there (wants()). It is
-/// asked at these layers alone, about all rows of the batch at once that have come so far, and what it does not look at
-/// is not computed: logits cost the model's head over the whole vocabulary, for every row at every layer that is asked.
-/// A row that leaves is answered by the head at that layer. The same object serves every forward pass of a target, one
-/// after the other, and all sequences of its batches; what it remembers of a row it keeps by ExitRow::row within a
-/// forward pass, and by ExitRow::request beyond. Whether a row leaves depends on nothing but that row and what was
-/// observed before, unless row_independent() says otherwise: then the same text comes out alone and in any batch.
+/// Contract: a policy names the layers at which it is asked (layers()) and what it looks at there
+/// (wants()). It is asked at these layers alone, about all rows of the batch at once that have come so
+/// far, and what it does not look at is not computed: logits cost the model's head over the whole vocabulary, for every
+/// row at every layer that is asked. A row that leaves is answered by the head at that layer. The same object serves
+/// every forward pass of a target, one after the other, and all sequences of its batches; what it remembers of a row it
+/// keeps by ExitRow::row within a forward pass, and by ExitRow::request beyond. Whether a row leaves depends on nothing
+/// but that row and what was observed before, unless row_independent() says otherwise: then the same text comes out
+/// alone and in any batch.
 ///
 /// Includes no LibTorch.
 #pragma once

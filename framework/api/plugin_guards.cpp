@@ -62,8 +62,8 @@ class GuardedDrafter final : public Drafter {
   DraftForm form() const override {
     return inner_.call("form()", [](Drafter& d) { return d.form(); });
   }
-  HiddenRequest wants() const override {
-    return inner_.call("wants()", [](Drafter& d) { return d.wants(); });
+  HiddenStateRequest required_hidden_states() const override {
+    return inner_.call("required_hidden_states()", [](Drafter& d) { return d.required_hidden_states(); });
   }
   DrafterTraits traits() const override {
     return inner_.call("traits()", [](Drafter& d) { return d.traits(); });
@@ -113,8 +113,8 @@ class GuardedVerifier final : public Verifier {
       return verdict;
     });
   }
-  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions& sampling) const override {
-    return inner_.call("refuses()", [&](Verifier& v) { return v.refuses(form, sampling); });
+  std::optional<std::string> unsupported_reason(const DraftForm& form, const SamplingOptions& sampling) const override {
+    return inner_.call("unsupported_reason()", [&](Verifier& v) { return v.unsupported_reason(form, sampling); });
   }
 
  private:
@@ -131,14 +131,14 @@ class GuardedDraftPolicy final : public DraftPolicy {
       for (const DraftBudget& budget : budgets) check_budget(budget);
     });
   }
-  bool go_on(const DraftStep& step) override {
-    return inner_.call("go_on()", [&](DraftPolicy& p) { return p.go_on(step); });
+  bool should_continue(const DraftStep& step) override {
+    return inner_.call("should_continue()", [&](DraftPolicy& p) { return p.should_continue(step); });
   }
-  bool wants_laws() const override {
-    return inner_.call("wants_laws()", [](DraftPolicy& p) { return p.wants_laws(); });
+  bool wants_probs() const override {
+    return inner_.call("wants_probs()", [](DraftPolicy& p) { return p.wants_probs(); });
   }
-  bool wants_hidden() const override {
-    return inner_.call("wants_hidden()", [](DraftPolicy& p) { return p.wants_hidden(); });
+  bool wants_hidden_states() const override {
+    return inner_.call("wants_hidden_states()", [](DraftPolicy& p) { return p.wants_hidden_states(); });
   }
   void observe(std::span<const RoundRecord> records) override {
     inner_.call("observe()", [&](DraftPolicy& p) { p.observe(records); });
@@ -155,8 +155,8 @@ class GuardedTreePolicy final : public TreePolicy {
   DraftBudget limits() const override {
     return inner_.call("limits()", [](TreePolicy& p) { return checked_limits(p.limits()); });
   }
-  bool wants_laws() const override {
-    return inner_.call("wants_laws()", [](TreePolicy& p) { return p.wants_laws(); });
+  bool wants_probs() const override {
+    return inner_.call("wants_probs()", [](TreePolicy& p) { return p.wants_probs(); });
   }
   std::optional<int> beam() const override {
     return inner_.call("beam()", [](TreePolicy& p) {
@@ -196,17 +196,17 @@ class GuardedTreePolicy final : public TreePolicy {
   Guarded<TreePolicy> inner_;
 };
 
-void check_visible(const AttentionView& view, const VisibleRows& visible) {
+void check_visible(const AttentionView& view, const KvSelection& visible) {
   const auto lists = static_cast<std::size_t>(visible.per_head ? std::max(view.kv_heads, 1) : 1);
-  FORETELL_CONTRACT(visible.rows.size() % lists == 0, "visible() returned {} for {}: expected lists of one length",
+  FORETELL_CONTRACT(visible.rows.size() % lists == 0, "select_kv() returned {} for {}: expected lists of one length",
                     counted(visible.rows.size(), "row"), counted(lists, "key head"));
   const std::size_t length = visible.rows.size() / lists;
   for (std::size_t i = 0; i < visible.rows.size(); ++i) {
     const int row = visible.rows[i];
     FORETELL_CONTRACT(row >= 0 && row < view.cached,
-                      "visible() returned row {}, the cache holds {} below the item's own", row, view.cached);
+                      "select_kv() returned row {}, the cache holds {} below the item's own", row, view.cached);
     FORETELL_CONTRACT(i % length == 0 || visible.rows[i - 1] < row,
-                      "visible() returned row {} after row {}, expected increasing rows", row, visible.rows[i - 1]);
+                      "select_kv() returned row {} after row {}, expected increasing rows", row, visible.rows[i - 1]);
   }
 }
 
@@ -222,9 +222,9 @@ class GuardedAttentionPolicy final : public AttentionPolicy {
       return std::make_unique<GuardedAttentionPolicy>(inner_.who(), std::move(made));
     });
   }
-  VisibleRows visible(const AttentionView& view) override {
-    return inner_.call("visible()", [&](AttentionPolicy& p) {
-      VisibleRows rows = p.visible(view);
+  KvSelection select_kv(const AttentionView& view) override {
+    return inner_.call("select_kv()", [&](AttentionPolicy& p) {
+      KvSelection rows = p.select_kv(view);
       check_visible(view, rows);
       return rows;
     });
@@ -279,8 +279,8 @@ class GuardedRouter final : public Router {
   bool row_independent() const override {
     return inner_.call("row_independent()", [](Router& r) { return r.row_independent(); });
   }
-  std::optional<std::string> refuses(const ExpertRule& rule) const override {
-    return inner_.call("refuses()", [&](Router& r) { return r.refuses(rule); });
+  std::optional<std::string> unsupported_reason(const ExpertRule& rule) const override {
+    return inner_.call("unsupported_reason()", [&](Router& r) { return r.unsupported_reason(rule); });
   }
 
  private:

@@ -2,11 +2,11 @@
 /// How much is drafted, and in which shape.
 ///
 /// Contract of DraftPolicy: plan() is called once a round for the whole batch; budgets arrive filled with the drafter's
-/// limits and may be lowered or raised, never above what the loop then clips them to. go_on() may stop a draft after a
-/// drawn token; it can never drop one. observe() gets the records of that round in the order in which plan() saw the
-/// batch. Contract of TreePolicy: holds no state of a sequence: what it decides depends on the draft alone. expand()
-/// says how many children each frontier node gets. select() may look at tokens, so it is only ever called on drafts
-/// whose proposals are all point masses; the framework checks it.
+/// limits and may be lowered or raised, never above what the loop then clips them to. should_continue() may stop a
+/// draft after a drawn token; it can never drop one. observe() gets the records of that round in the order in which
+/// plan() saw the batch. Contract of TreePolicy: holds no state of a sequence: what it decides depends on the draft
+/// alone. expand() says how many children each frontier node gets. select() may look at tokens, so it is only ever
+/// called on drafts whose proposals are all point masses; the framework checks it.
 #pragma once
 
 #include <span>
@@ -30,9 +30,10 @@ struct PolicyView {
 
 /// Before a level is drafted: what the drafter knows about the next token there.
 struct DraftStep {
-  SlotId slot;     ///< its place in the batch
-  int depth;       ///< of the nodes that would be added: 1 for the first
-  const Law* law;  ///< the draft's distribution there if the policy wants distributions and the drafter has them
+  SlotId slot;  ///< its place in the batch
+  int depth;    ///< of the nodes that would be added: 1 for the first
+  const Distribution*
+      distribution;  ///< the draft's distribution there if the policy wants distributions and the drafter has them
   double path_probability;  ///< of the most probable path drafted so far, under the same distributions; 1 without them
   double last_probability;  ///< of that path's last token, given those before it; 1 before the first and without
                             ///< distributions
@@ -47,11 +48,11 @@ class DraftPolicy : public Strategy {
   /// Sets the budgets of a round, one for each sequence of `batch`.
   virtual void plan(std::span<const PolicyView> batch, std::span<DraftBudget> budgets) = 0;
   /// Whether another level is drafted.
-  virtual bool go_on(const DraftStep&) { return true; }
+  virtual bool should_continue(const DraftStep&) { return true; }
   /// A distribution costs a softmax over the vocabulary at temperature 0, so it is computed only where this says so.
-  virtual bool wants_laws() const { return false; }
+  virtual bool wants_probs() const { return false; }
   /// Whether DraftStep::hidden is needed.
-  virtual bool wants_hidden() const { return false; }
+  virtual bool wants_hidden_states() const { return false; }
   /// The records of the round.
   virtual void observe(std::span<const RoundRecord>) {}
 };
@@ -68,9 +69,9 @@ std::unique_ptr<DraftPolicy> Registry<DraftPolicy>::guard(const PluginStrategy& 
 
 /// A node that may get children.
 struct FrontierNode {
-  NodeId node;              ///< in the draft
-  double path_probability;  ///< 1 if the policy does not want distributions
-  const Law* law;           ///< of the tokens that would follow, if the policy wants distributions
+  NodeId node;                       ///< in the draft
+  double path_probability;           ///< 1 if the policy does not want distributions
+  const Distribution* distribution;  ///< of the tokens that would follow, if the policy wants distributions
 };
 
 /// The level of a draft that may grow.
@@ -88,8 +89,8 @@ class TreePolicy : public Strategy {
  public:
   /// The most that this shape has: nodes besides the anchor, depth, nodes per depth.
   virtual DraftBudget limits() const = 0;
-  /// As DraftPolicy::wants_laws().
-  virtual bool wants_laws() const { return false; }
+  /// As DraftPolicy::wants_probs().
+  virtual bool wants_probs() const { return false; }
   /// How many nodes of a level are looked at further: those with the most probable paths. None: all. Which nodes get
   /// children may depend on their own tokens, since these are drawn before the children are.
   virtual std::optional<int> beam() const { return std::nullopt; }

@@ -84,7 +84,7 @@ class Router : public Strategy {
   /// Whether a row's routing depends on that row alone.
   virtual bool row_independent() const = 0;
   /// Why this rule cannot be used with such experts ("k: 9 of 8 experts"); none if it can.
-  virtual std::optional<std::string> refuses(const ExpertRule&) const { return std::nullopt; }
+  virtual std::optional<std::string> unsupported_reason(const ExpertRule&) const { return std::nullopt; }
 };
 
 /// Scores of one row's logits, in float64.

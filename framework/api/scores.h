@@ -11,7 +11,7 @@
 
 #include "framework/api/round.h"
 #include "framework/core/types.h"
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 
 namespace foretell::model {
 struct HiddenStates;  // framework/model/hidden.h: tensors; only drafters that asked for them include it
@@ -26,12 +26,12 @@ class Scores {
   /// The token with the highest adjusted logit.
   virtual Token argmax(NodeId node) = 0;
   /// The target's distribution there.
-  virtual const Law& law(NodeId node) = 0;
+  virtual const Distribution& distribution(NodeId node) = 0;
   /// Raw, on the host: [vocab]. An Error from targets that have none.
   virtual std::span<const float> logits(NodeId node) = 0;
   /// What the forward pass computed for this draft; none where that is the same for all rows.
   virtual std::optional<StepWork> work() const { return std::nullopt; }
-  /// Row i belongs to node i; what Drafter::wants() asked for, null if that is nothing.
+  /// Row i belongs to node i; what Drafter::required_hidden_states() asked for, null if that is nothing.
   virtual const model::HiddenStates* hidden() const { return nullptr; }
 };
 

@@ -55,10 +55,10 @@ class Target {
   virtual int vocab() const = 0;
   // An Error if the request cannot be served: prompt longer than the context, token out of range, sampling that
   // this target does not know. `rows` is the most that a round will score, `wants` what the drafter asked for.
-  virtual std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) = 0;
+  virtual std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenStateRequest& wants) = 0;
   virtual std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) = 0;
   // Why a pipeline or sampling cannot be used with this target; none if it can.
-  virtual std::optional<std::string> refuses(const PipelineTraits&, const SamplingOptions&) const {
+  virtual std::optional<std::string> unsupported_reason(const PipelineTraits&, const SamplingOptions&) const {
     return std::nullopt;
   }
 };

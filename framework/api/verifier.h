@@ -24,7 +24,9 @@ class Verifier : public Strategy {
   /// Verifies one draft; asks `scores` only where the walk goes.
   virtual Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const = 0;
   /// Why this verifier cannot judge drafts of that form under that sampling; none if it can.
-  virtual std::optional<std::string> refuses(const DraftForm&, const SamplingOptions&) const { return std::nullopt; }
+  virtual std::optional<std::string> unsupported_reason(const DraftForm&, const SamplingOptions&) const {
+    return std::nullopt;
+  }
 };
 
 /// @cond

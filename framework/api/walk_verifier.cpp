@@ -14,7 +14,7 @@ Verdict WalkVerifier::verify(const DraftTree& draft, Scores& scores, Rng& rng) c
     }
     verdict.accepted.push_back(at = *decision.accepted);
   }
-  verdict.next = scores.law(at).draw(rng);
+  verdict.next = scores.distribution(at).draw(rng);
   verdict.kind = NextKind::Bonus;
   return verdict;
 }

@@ -64,8 +64,8 @@ enum class AcceptanceRule {
 struct StrategyInfo {
   std::string summary = {};           ///< one line for `foretell list`
   std::optional<bool> lossless = {};  ///< of verifiers: whether the output has the target's distribution
-  bool run_state = false;             ///< behaviour depends on earlier prompts: promises the distribution only
-  bool clock = false;                 ///< behaviour depends on measured time: likewise
+  bool stateful = false;              ///< behaviour depends on earlier prompts: promises the distribution only
+  bool uses_wall_clock = false;       ///< behaviour depends on measured time: likewise
   /// What is accepted was fed in: a known answer, stated or recorded rates. Numbers of such a pipeline are recomputed,
   /// never measured or reproduced, and so are those of a strategy that is made of one that says so.
   bool given_acceptance = false;

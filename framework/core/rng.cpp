@@ -1,8 +1,8 @@
 #include "framework/core/rng.h"
 
 #include "framework/core/error.h"
-#include "framework/core/long_rows.h"
 #include "framework/core/mix.h"
+#include "framework/core/vocab_ops.h"
 
 namespace foretell {
 std::array<std::uint32_t, 4> philox_block(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key) {

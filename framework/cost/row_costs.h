@@ -1,8 +1,8 @@
 // What a forward of n rows takes: the measured v(n) that decides how many nodes are worth scoring.
 //
 // Contract: a table of a few row counts, linear between them; above the last one the last two points are carried on.
-// Never falls: noise only adds time, so a count that was measured dearer than a larger one costs what that one does.
-// Times are nanoseconds.
+// Never falls: noise only adds time, so a count that was measured more expensive than a larger one costs what that one
+// does. Times are nanoseconds.
 #pragma once
 
 #include <vector>

@@ -1,8 +1,8 @@
 // A model whose vocabulary is another's but for padding, in that other one's ids.
 //
 // Contract: ids below `shared` mean the same to both. The result has `vocab` ids: logits of ids from `shared` on are
-// -infinity, so they are never drawn and the law over the rest is the model's own, renormalised. A token that the model
-// has no row for (the other one drew from its padding) is read as token 0. All else is the model's.
+// -infinity, so they are never drawn and the distribution over the rest is the model's own, renormalised. A token that
+// the model has no row for (the other one drew from its padding) is read as token 0. All else is the model's.
 #pragma once
 
 #include <memory>

@@ -37,15 +37,16 @@ decltype(auto) reading_logits_of(const char* owner, const Body& body) {
 
 }  // namespace
 
-std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling) {
+std::optional<std::string> incompatibility(const Target& target, const Pipeline& pipeline,
+                                           const SamplingOptions& sampling) {
   const DraftForm form = pipeline.drafter.form();
-  if (auto why = pipeline.verifier.refuses(form, sampling)) return why;
+  if (auto why = pipeline.verifier.unsupported_reason(form, sampling)) return why;
   const StrategyInfo& verifier = pipeline.verifier.info();
-  return target.refuses({.form = form,
-                         .drafter = pipeline.drafter.traits(),
-                         .verifier_needs_logits = verifier.needs_logits,
-                         .acceptance = verifier.acceptance},
-                        sampling);
+  return target.unsupported_reason({.form = form,
+                                    .drafter = pipeline.drafter.traits(),
+                                    .verifier_needs_logits = verifier.needs_logits,
+                                    .acceptance = verifier.acceptance},
+                                   sampling);
 }
 
 Decoder::Decoder(Target& target, const Pipeline& pipeline, DecoderOptions options)
@@ -85,16 +86,16 @@ std::vector<AtWork::Sequence> Decoder::at_work(std::span<Running* const> batch) 
   return out;
 }
 
-void Decoder::admit(const Request& request) {
+void Decoder::add_request(const Request& request) {
   const auto free = std::find(slots_.begin(), slots_.end(), nullptr);
   FORETELL_CHECK(free != slots_.end(), "all {} slots are taken", slots_.size());
   const AtWork work({{request.name, AtWork::kPrefill}});
-  if (auto why = misfit(target_, pipeline_, request.sampling)) throw Error(*why);
+  if (auto why = incompatibility(target_, pipeline_, request.sampling)) throw Error(*why);
   pipeline_.drafter.check(request);
 
   const Stopwatch watch;
   auto running = std::make_unique<Running>(static_cast<SlotId>(free - slots_.begin()), request, target_.vocab());
-  running->session = target_.open(request, rows_, pipeline_.drafter.wants());
+  running->session = target_.open(request, rows_, pipeline_.drafter.required_hidden_states());
   const TokenSpan prompt = running->sequence.committed();
   pipeline_.drafter.begin(running->slot, {running->sequence.request(), prompt});
   const SlotId slot = running->slot;
@@ -233,7 +234,7 @@ void Decoder::step() {
   }
 }
 
-std::vector<Generation> Decoder::retire() {
+std::vector<Generation> Decoder::take_finished() {
   std::vector<Generation> out;
   for (auto& slot : slots_) {
     if (!slot || !slot->sequence.finished()) continue;
@@ -253,9 +254,9 @@ std::vector<Generation> Decoder::run(std::span<const Request> requests) {
   std::vector<Generation> out(requests.size());
   std::size_t next = 0;
   while (next < requests.size() || !idle()) {
-    while (next < requests.size() && has_free_slot()) admit(requests[next++]);
+    while (next < requests.size() && has_free_slot()) add_request(requests[next++]);
     step();
-    for (Generation& done : retire()) out[place.at(done.request)] = std::move(done);
+    for (Generation& done : take_finished()) out[place.at(done.request)] = std::move(done);
   }
   return out;
 }

@@ -1,9 +1,9 @@
 // The loop: draft, score, verify, commit.
 //
-// Contract: admit() takes a request into a free slot and prefills it, step() runs one round for all running sequences,
-// retire() hands out those that have finished. run() is a loop over the three. Batch 1 and batch N are the same path.
-// What comes out depends on the request (its id, seed and options), never on its neighbours, as long as the strategies
-// keep no state across prompts.
+// Contract: add_request() takes a request into a free slot and prefills it, step() runs one round for all running
+// sequences, take_finished() hands out those that have finished. run() is a loop over the three. Batch 1 and batch N
+// are the same path. What comes out depends on the request (its id, seed and options), never on its neighbours, as long
+// as the strategies keep no state across prompts.
 #pragma once
 
 #include <functional>
@@ -50,9 +50,9 @@ class Decoder {
 
   bool has_free_slot() const;
   bool idle() const;  // nothing is running
-  void admit(const Request& request);
+  void add_request(const Request& request);
   void step();
-  std::vector<Generation> retire();
+  std::vector<Generation> take_finished();
   // Decodes all requests, at most max_batch at once; results in the order of the requests.
   std::vector<Generation> run(std::span<const Request> requests);
   Generation run(const Request& request);
@@ -80,6 +80,7 @@ class Decoder {
 
 // The Error text for a pipeline whose parts do not fit, none if they do. `foretell check` and the constructor both ask
 // here.
-std::optional<std::string> misfit(const Target& target, const Pipeline& pipeline, const SamplingOptions& sampling);
+std::optional<std::string> incompatibility(const Target& target, const Pipeline& pipeline,
+                                           const SamplingOptions& sampling);
 
 }  // namespace foretell::decoding

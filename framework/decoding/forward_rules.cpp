@@ -47,7 +47,7 @@ std::shared_ptr<const Router> read_router(const ConfigValue& description, const 
   if (config.moe.experts == 0)
     fail_at(description.where(), "{}: router: this model has no experts; expected a mixture of experts", owner);
   std::shared_ptr<const Router> router = Registry<Router>::instance().make(description, context);
-  if (const auto why = router->refuses(model::expert_rule(config.moe)))
+  if (const auto why = router->unsupported_reason(model::expert_rule(config.moe)))
     fail_at(description.where(), "{}: {} does not fit this model: {}", owner, router->label(), *why);
   return router;
 }
@@ -108,7 +108,7 @@ void RuleOptions::declare(Parameters& p) {
   p.add("router", router, "which experts a row goes through, as {type: top_k, k: 1}; ~: the checkpoint's rule");
   p.add("attention", attention, "which rows of the cache are seen, as {type: streaming, window: 256}; ~: all");
   p.add("layers", layers, "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}; ~: none");
-  p.add("int8", int8, "weights of 8 bits");
+  p.add("int8", int8, "int8 weights");
   where = p.where();
 }
 
@@ -122,7 +122,7 @@ ForwardRules make_rules(const RuleOptions& options, const std::string& owner, co
   rules.layers = read_layers(options.layers, owner, context.target->config().num_layers);
   if (options.int8) rules.int8 = context.target->quantised();
   if (options.int8 && !rules.int8)
-    fail_at(options.where, "{}: this target has no form with weights of 8 bits: expected a model on the CPU", owner);
+    fail_at(options.where, "{}: this target has no form with int8 weights: expected a model on the CPU", owner);
   return rules;
 }
 

@@ -4,7 +4,7 @@
 //   router:    {type: top_k, k: 1}                         # of a mixture of experts
 //   attention: {type: streaming, window: 256}              # which rows of the cache are seen
 //   layers:    {skip_attention: [3, 5], skip_mlp: [4]}     # sublayers that are left out
-//   int8:      true                                        # weights of 8 bits
+//   int8:      true                                        # int8 weights
 //   exit:      {type: margin, threshold: 0.9}              # of the target: where rows leave, with kv, max_pending
 //
 // Contract: constant and shared. What is null or false is the checkpoint's. read_rules() finds what the model lacks: a
@@ -40,7 +40,7 @@ struct ForwardRules {
   std::shared_ptr<const Router> router = {};
   std::shared_ptr<const AttentionPolicy> attention = {};  // fresh() for each sequence
   std::optional<model::LayerSet> layers = {};             // none: all
-  std::shared_ptr<const model::LanguageModel> int8 = {};  // the model with weights of 8 bits; none: its own weights
+  std::shared_ptr<const model::LanguageModel> int8 = {};  // the model with int8 weights; none: its own weights
 
   ExitSettings exits = {};
 
@@ -53,7 +53,7 @@ struct ForwardRules {
   }
   // Of the forward's options what the rules say: router and layers.
   void apply(model::ForwardOptions& options) const;
-  // What is run: the model, or its form with weights of 8 bits.
+  // What is run: the model, or its form with int8 weights.
   const model::LanguageModel& model_of(const model::LanguageModel& own) const { return int8 ? *int8 : own; }
 };
 

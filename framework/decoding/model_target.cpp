@@ -23,7 +23,7 @@ class TargetScores final : public ModelScores {
         work_(work) {}
   std::optional<StepWork> work() const override { return work_; }
   const model::HiddenStates* hidden() const override {
-    return hidden_.taps.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
+    return hidden_.aux_states.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
   }
 
  private:
@@ -55,7 +55,7 @@ class ModelTarget final : public Target {
 
   int vocab() const override { return model_->config().vocab_size; }
 
-  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
+  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenStateRequest& wants) override {
     const formats::ModelConfig& config = model_->config();
     const auto length = static_cast<int>(request.prompt.size());
     if (length > config.context)
@@ -80,16 +80,16 @@ class ModelTarget final : public Target {
       exit.generated = static_cast<int>(request.context.generated.size());
       exit.finish = exit.owed + request.draft.size() > options_.rules.exits.max_pending;
     }
-    const HiddenRequest& wants = session(batch.front()).wants();  // the pipeline's: equal for all
+    const HiddenStateRequest& wants = session(batch.front()).required_hidden_states();  // the pipeline's: equal for all
     model::ForwardOptions options;
-    options.taps = wants.taps;
-    options.tap_final = wants.final_state;
+    options.aux_states = wants.aux_states;
+    options.return_final_state = wants.final_state;
     options_.rules.apply(options);
     const ExitSettings& exits = options_.rules.exits;
     const model::ExitRules rules{exits.policy.get(), exits.heads.get(), exits.kv};
     if (rules.policy) options.exits = &rules;
     options.count_work = !options_.rules.own() && !options_.rules.attention;  // a policy's choice is not counted
-    options.tap_last = rules.policy && rules.kv == KvRule::Recompute;
+    options.return_last_state = rules.policy && rules.kv == KvRule::Recompute;
     const model::ForwardResult result = options_.rules.model_of(*model_).forward(items, options);
 
     const auto logits = std::make_shared<HostLogits>(result.logits);
@@ -104,7 +104,7 @@ class ModelTarget final : public Target {
                             ? std::optional(work_of(result, first, owed, count, model_->config().num_layers))
                             : std::nullopt;
       out.push_back(std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first), work));
-      if (options.tap_last) s.take_scored(result, first);
+      if (options.return_last_state) s.take_scored(result, first);
       first += owed + count;
       first_logits += count;
     }

@@ -24,7 +24,7 @@ at::Tensor row_index(const std::vector<int>& rows, const at::Device& device) {
 }  // namespace
 
 ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, const Request& request, int capacity,
-                                       int prefill_chunk, const ForwardRules& rules, const HiddenRequest& wants)
+                                       int prefill_chunk, const ForwardRules& rules, const HiddenStateRequest& wants)
     : model_(model),
       cache_(model.make_cache(capacity)),
       wants_(wants),
@@ -36,14 +36,14 @@ ModelTargetSession::ModelTargetSession(const model::LanguageModel& model, const 
 
 void ModelTargetSession::prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) {
   model::ForwardOptions options;
-  options.taps = wants_.taps;
-  options.tap_final = wants_.final_state;
+  options.aux_states = wants_.aux_states;
+  options.return_final_state = wants_.final_state;
   while (!tokens.empty()) {
     const TokenSpan chunk =
         tokens.first(std::min<std::size_t>(tokens.size(), static_cast<std::size_t>(prefill_chunk_)));
     const model::ForwardResult result = model_.forward(
         {chunk, model::ChainShape{}, cache_.get(), model::LogitRows::None, {attention_.get(), true}}, options);
-    const model::HiddenStates hidden{result.taps, result.final_state};
+    const model::HiddenStates hidden{result.aux_states, result.final_state};
     if (on_chunk) on_chunk({committed_, chunk, wants_.empty() ? nullptr : &hidden});
     committed_ += static_cast<int>(chunk.size());
     tokens = tokens.subspan(chunk.size());
@@ -79,9 +79,9 @@ model::ForwardItem ModelTargetSession::provisional(std::span<const DraftNode> no
 
 void ModelTargetSession::ask(model::ForwardOptions& options) const {
   const int last = options.layers ? options.layers->last : num_layers();
-  for (const int tap : wants_.taps)
-    if (tap <= last) options.taps.push_back(tap);
-  options.tap_last = true;
+  for (const int aux_layer : wants_.aux_states)
+    if (aux_layer <= last) options.aux_states.push_back(aux_layer);
+  options.return_last_state = true;
 }
 
 void ModelTargetSession::take(const model::ForwardResult& result, int first_row) {
@@ -98,11 +98,12 @@ void ModelTargetSession::take(const model::ForwardResult& result, int first_row)
   }
   const at::Tensor state = result.last_state.narrow(0, first_row, count);
   early_state_ = append_rows(early_state_, state);
-  early_taps_.resize(wants_.taps.size());
-  std::size_t tap = result.taps.size();  // what ask() added stands at the end
-  for (std::size_t i = wants_.taps.size(); i-- > 0;) {
-    const bool reached = wants_.taps[i] <= result.layers.last;
-    early_taps_[i] = append_rows(early_taps_[i], reached ? result.taps.at(--tap).narrow(0, first_row, count) : state);
+  early_aux_states_.resize(wants_.aux_states.size());
+  std::size_t aux_layer = result.aux_states.size();  // what ask() added stands at the end
+  for (std::size_t i = wants_.aux_states.size(); i-- > 0;) {
+    const bool reached = wants_.aux_states[i] <= result.layers.last;
+    early_aux_states_[i] = append_rows(early_aux_states_[i],
+                                       reached ? result.aux_states.at(--aux_layer).narrow(0, first_row, count) : state);
   }
 }
 
@@ -127,7 +128,7 @@ void ModelTargetSession::forget_provisional() {
   early_.clear();
   early_parents_.clear();
   early_state_.reset();
-  early_taps_.clear();
+  early_aux_states_.clear();
 }
 
 // A row has seen those that it follows, in all layers that it went through.
@@ -164,7 +165,7 @@ void ModelTargetSession::keep_named(const DraftTree& draft) {
   if (resumed_ == 0) return;
   const at::Tensor index = at::tensor(states, at::kLong).to(model_.device());
   early_state_ = early_state_.index_select(0, index);
-  for (at::Tensor& tap : early_taps_) tap = tap.index_select(0, index);
+  for (at::Tensor& aux_layer : early_aux_states_) aux_layer = aux_layer.index_select(0, index);
 }
 
 void ModelTargetSession::begin_scoring(const DraftTree& draft) {
@@ -215,13 +216,13 @@ model::HiddenStates ModelTargetSession::hidden(const model::ForwardResult& finis
   const at::Tensor index = row_index(row_of_node_, model_.device());
   const auto count = static_cast<std::int64_t>(row_tokens_.size());
   const auto by_node = [&](const at::Tensor& rows) { return rows.narrow(0, first, count).index_select(0, index); };
-  for (std::size_t i = 0; i < wants_.taps.size(); ++i) {
-    at::Tensor& tap = out.taps.emplace_back(by_node(finished.taps[i]));
+  for (std::size_t i = 0; i < wants_.aux_states.size(); ++i) {
+    at::Tensor& aux_layer = out.aux_states.emplace_back(by_node(finished.aux_states[i]));
     // What lies below the layer that a row resumed at is known from its first forward.
     for (std::size_t node = 0; node < row_of_node_.size(); ++node) {
       const int row = row_of_node_[node];
-      if (row < resumed_ && wants_.taps[i] < row_enters_[row])
-        tap.select(0, static_cast<std::int64_t>(node)).copy_(early_taps_[i].select(0, row));
+      if (row < resumed_ && wants_.aux_states[i] < row_enters_[row])
+        aux_layer.select(0, static_cast<std::int64_t>(node)).copy_(early_aux_states_[i].select(0, row));
     }
   }
   if (wants_.final_state) out.final_state = by_node(finished.final_state);

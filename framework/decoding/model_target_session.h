@@ -25,7 +25,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
  public:
   // Scored under `rules`, which outlive it.
   ModelTargetSession(const model::LanguageModel& model, const Request& request, int capacity, int prefill_chunk,
-                     const ForwardRules& rules, const HiddenRequest& wants);
+                     const ForwardRules& rules, const HiddenStateRequest& wants);
 
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override;
   void keep(std::span<const NodeId> accepted) override;
@@ -40,7 +40,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   void take(const model::ForwardResult& result, int first_row) override;
   model::KvCache& lend() override;
 
-  const HiddenRequest& wants() const { return wants_; }
+  const HiddenStateRequest& required_hidden_states() const { return wants_; }
   void begin_scoring(const DraftTree& draft);  // lays out the rows of this draft
   model::ForwardItem item() const;
   const std::vector<int>& row_of_node() const { return row_of_node_; }  // rows of item(): owed ones come first
@@ -68,7 +68,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
 
   const model::LanguageModel& model_;
   std::unique_ptr<model::KvCache> cache_;
-  HiddenRequest wants_;
+  HiddenStateRequest wants_;
   int prefill_chunk_;
   const ForwardRules& rules_;
   std::unique_ptr<AttentionPolicy> attention_;  // of the rules
@@ -91,8 +91,8 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   std::vector<EarlyRow> early_;
   Tokens item_tokens_;
   std::vector<NodeId> early_parents_;
-  at::Tensor early_state_;              // [rows taken, hidden]
-  std::vector<at::Tensor> early_taps_;  // of each wanted tap the same; what a row has not reached is never read
+  at::Tensor early_state_;                    // [rows taken, hidden]
+  std::vector<at::Tensor> early_aux_states_;  // of each wanted tap the same; what a row has not reached is never read
 
   // The layout of the draft that is being scored. The first rows resume: what is owed, or else provisional rows.
   int resumed_ = 0;

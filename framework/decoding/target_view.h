@@ -28,8 +28,8 @@ class TargetView {
   // so the forward has to follow; what the item points to lives until the next call. The caller decides how deep they
   // go: ForwardOptions::layers, ForwardItem::leaves.
   virtual model::ForwardItem provisional(std::span<const DraftNode> nodes) = 0;
-  // Makes the options of that forward ask for what take() needs; `layers` and the caller's own taps are set before. All
-  // views of one target ask for the same.
+  // Makes the options of that forward ask for what take() needs; `layers` and the caller's own auxiliary hidden states
+  // are set before. All views of one target ask for the same.
   virtual void ask(model::ForwardOptions& options) const = 0;
   // The result of that forward, by the target's own model, where `first_row` is the item's first row in it.
   virtual void take(const model::ForwardResult& result, int first_row) = 0;

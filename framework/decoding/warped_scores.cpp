@@ -11,20 +11,20 @@ std::vector<float> WarpedScores::adjusted(NodeId node) {
 }
 
 Token WarpedScores::argmax(NodeId node) {
-  if (laws_[existing(node)] && sampler_.greedy()) return laws_[node]->mode();
+  if (distributions_[existing(node)] && sampler_.greedy()) return distributions_[node]->mode();
   return sampler_.adjusts() ? argmax_checked(adjusted(node)) : raw_argmax(node);
 }
 
-const Law& WarpedScores::law(NodeId node) {
-  std::optional<Law>& law = laws_[existing(node)];
-  if (law) return *law;
+const Distribution& WarpedScores::distribution(NodeId node) {
+  std::optional<Distribution>& distribution = distributions_[existing(node)];
+  if (distribution) return *distribution;
   if (sampler_.greedy())
-    law = Law::point_mass(vocab(), argmax(node));
+    distribution = Distribution::point_mass(vocab(), argmax(node));
   else if (sampler_.adjusts())
-    law = sampler_.law(adjusted(node));
+    distribution = sampler_.distribution(adjusted(node));
   else
-    law = sampler_.law(raw_row(node));
-  return *law;
+    distribution = sampler_.distribution(raw_row(node));
+  return *distribution;
 }
 
 }  // namespace foretell::decoding

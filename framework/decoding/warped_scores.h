@@ -17,10 +17,10 @@ class WarpedScores : public Scores {
  public:
   // `context` holds what was committed; the path is filled in here, by node. All three must outlive the round.
   WarpedScores(const DraftTree& draft, const Sampler& sampler, const SamplingContext& context)
-      : draft_(draft), sampler_(sampler), context_(context), laws_(draft.size()) {}
+      : draft_(draft), sampler_(sampler), context_(context), distributions_(draft.size()) {}
 
   Token argmax(NodeId node) final;
-  const Law& law(NodeId node) final;
+  const Distribution& distribution(NodeId node) final;
   std::span<const float> logits(NodeId node) final { return raw_row(existing(node)); }
 
  protected:
@@ -39,7 +39,7 @@ class WarpedScores : public Scores {
   const DraftTree& draft_;
   const Sampler& sampler_;
   SamplingContext context_;
-  std::vector<std::optional<Law>> laws_;
+  std::vector<std::optional<Distribution>> distributions_;
 };
 
 }  // namespace foretell::decoding

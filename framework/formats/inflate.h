@@ -3,7 +3,7 @@
 //
 // Contract: the inflated model computes the same function; its logits equal the small model's to rounding (1e-4 in
 // float32), and ids that padding adds do not exist outside of it (config.json: vocab_valid). What the function depends
-// on (rotary positions, activation, biases, context, stop tokens) stays the small model's; only sizes, the number type
+// on (rotary positions, activation, biases, context, stop tokens) stays the small model's; only sizes, the dtype
 // and whether embeddings are tied come from the shape. config.json says "inflated_from". How each size grows:
 //   width        new elements of the residual stream stay zero. RMSNorm then takes its mean over more elements, H'
 //   instead of H, so with eps' = eps H / H'

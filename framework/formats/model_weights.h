@@ -1,7 +1,7 @@
 // The tensors of a checkpoint, checked as a whole against what its config asks for before the first is used.
 //
 // Contract: after construction every tensor of weight_list(config) is there, has the shape that is asked for and a
-// number type that can be read (I8 for ternary matrices, F32, F16, BF16 or F64 for the rest), and the checkpoint has
+// dtype that can be read (I8 for ternary matrices, F32, F16, BF16 or F64 for the rest), and the checkpoint has
 // nothing else but what may be ignored: the lists of weight_list.h, and a head that is the embedding once more. The
 // checkpoint outlives this view. Torch-free.
 #pragma once

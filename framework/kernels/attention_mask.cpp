@@ -7,15 +7,15 @@
 
 namespace foretell::kernels {
 
-int SeenRows::count(int row) const {
+int AttentionMask::count(int row) const {
   if (all) return end - first;
   int seen = std::max(base - lowest_of(row), 0);
   for (int column = base; column < end; ++column) seen += sees(row, column) ? 1 : 0;
   return seen;
 }
 
-SeenRows SeenRows::select(std::span<const int> chosen) const {
-  SeenRows out;
+AttentionMask AttentionMask::select(std::span<const int> chosen) const {
+  AttentionMask out;
   out.rows = static_cast<int>(chosen.size());
   out.first = first;
   out.base = base;
@@ -31,8 +31,8 @@ SeenRows SeenRows::select(std::span<const int> chosen) const {
   return out;
 }
 
-SeenRows SeenRows::without(std::span<const int> hidden) const {
-  SeenRows out;
+AttentionMask AttentionMask::without(std::span<const int> hidden) const {
+  AttentionMask out;
   out.rows = rows;
   out.first = first;
   out.base = std::clamp(hidden.empty() ? base : hidden.front(), first, base);
@@ -47,7 +47,7 @@ SeenRows SeenRows::without(std::span<const int> hidden) const {
   return out;
 }
 
-const at::Tensor& SeenRows::mask() const {
+const at::Tensor& AttentionMask::mask() const {
   if (all || mask_.defined()) return mask_;
   const int width = end - first;
   at::Tensor mask = at::zeros({1, 1, rows, width}, at::kFloat);

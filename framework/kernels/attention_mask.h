@@ -14,7 +14,7 @@ namespace foretell::kernels {
 
 // Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r)
 // to `base`, and of the item's own, which are [base, end), those that are marked.
-class SeenRows {
+class AttentionMask {
  public:
   int rows = 0;
   int first = 0;  // nobody sees what lies below
@@ -36,9 +36,9 @@ class SeenRows {
   // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
   bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
   // What some of the rows see, in their order.
-  SeenRows select(std::span<const int> chosen) const;
+  AttentionMask select(std::span<const int> chosen) const;
   // The same without some rows of the cache (increasing), which nobody sees.
-  SeenRows without(std::span<const int> hidden) const;
+  AttentionMask without(std::span<const int> hidden) const;
   // The same as an additive matrix [1, 1, rows, end - first], made when it is first asked for (by one thread);
   // undefined if `all`.
   const at::Tensor& mask() const;

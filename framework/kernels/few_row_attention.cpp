@@ -10,8 +10,8 @@
 
 #include "framework/core/cpu_clones.h"
 #include "framework/kernels/attention_tiles.h"
+#include "framework/kernels/fast_exp.h"
 #include "framework/kernels/lanes.h"
-#include "framework/kernels/quick_exp.h"
 
 namespace foretell::kernels {
 namespace {
@@ -38,7 +38,7 @@ struct AttentionJob {
   const T* values;          // [kv_heads, capacity, value_dim]
   std::int64_t capacity, dim, value_dim;
   int kv_heads, group;
-  const SeenRows* seen;
+  const AttentionMask* seen;
   float scale;
   int first_segment, segments, tiles;
   bool by_tiles;  // the processor's
@@ -146,12 +146,12 @@ FORETELL_INLINE float weigh(float* scores, int count, float& largest, float& sum
   Lanes total{};
   for (int c = 0; c < count; c += kLanes) {
 #pragma omp simd
-    for (int i = 0; i < kLanes; ++i) scores[c + i] = scores[c + i] == kHidden ? 0.0f : quick_exp(scores[c + i] - top);
+    for (int i = 0; i < kLanes; ++i) scores[c + i] = scores[c + i] == kHidden ? 0.0f : fast_exp(scores[c + i] - top);
     Lanes weights;
     load(scores + c, weights);
     total += weights;
   }
-  const float factor = largest == kHidden ? 0.0f : largest == top ? 1.0f : quick_exp(largest - top);
+  const float factor = largest == kHidden ? 0.0f : largest == top ? 1.0f : fast_exp(largest - top);
   sum = sum * factor + sum_of_lanes(total);
   largest = top;
   return factor;
@@ -214,7 +214,7 @@ FORETELL_INLINE void mix_all(const Room& room, int queries, const V* values, int
 
 template <class T>
 FORETELL_INLINE void hide(const AttentionJob<T>& job, int query, int begin, int count, float* scores) {
-  const SeenRows& seen = *job.seen;
+  const AttentionMask& seen = *job.seen;
   if (seen.all && begin >= seen.first) return;
   const int row = query / job.group;
   if (begin >= seen.lowest_of(row) && begin + count <= seen.base) return;
@@ -303,14 +303,14 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
   room.query_tiles.resize(static_cast<std::size_t>(tiles * kTileRows * job.dim));
   room.weight_tiles.resize(static_cast<std::size_t>(tiles) * kTileRows * kPiece);
   room.panels.resize(
-      static_cast<std::size_t>(std::max(TileSession::kPanels * key_panel, job.value_dim / kTileOutputs * value_panel)));
+      static_cast<std::size_t>(std::max(AmxContext::kPanels * key_panel, job.value_dim / kTileOutputs * value_panel)));
   for (int q = 0; q < queries; ++q) lay_out_query(query_of(job, task, q), q, queries, job.dim, room.query_tiles.data());
   begin_task(job, task, part, room);
   const auto panels_at = [&](std::int64_t number_of_words, std::int64_t stride, std::int64_t steps) {
-    return TileSession::Panels{reinterpret_cast<const std::byte*>(room.panels.data() + number_of_words),
-                               stride * static_cast<std::int64_t>(sizeof(std::uint32_t)), steps, false};
+    return AmxContext::Panels{reinterpret_cast<const std::byte*>(room.panels.data() + number_of_words),
+                              stride * static_cast<std::int64_t>(sizeof(std::uint32_t)), steps, false};
   };
-  TileSession session;
+  AmxContext session;
   for (int piece = task.begin; piece < task.end; piece += kPiece) {
     const int count = std::min(kPiece, task.end - piece);
     lay_out_keys(job.keys + (task.head * job.capacity + piece) * job.dim, count, job.dim, room.panels.data());
@@ -330,7 +330,7 @@ FORETELL_INLINE void run_by_tiles(const AttentionJob<BFloat16>& job, int number,
     lay_out_weights(scores, queries, room.weight_tiles.data());
     lay_out_values(job.values + (task.head * job.capacity + piece) * job.value_dim, count, job.value_dim,
                    room.panels.data());
-    for (std::int64_t column = 0; column < job.value_dim; column += TileSession::kPanels * kTileOutputs)
+    for (std::int64_t column = 0; column < job.value_dim; column += AmxContext::kPanels * kTileOutputs)
       session.multiply(std::array{TileBlock{room.weight_tiles.data(), queries}},
                        panels_at(column / kTileOutputs * value_panel, value_panel, kPiece / kTileInputs), true,
                        {part + column, width, kTileOutputs});
@@ -362,7 +362,7 @@ FORETELL_INLINE void join(const AttentionJob<T>& job, const float* parts, float*
   for (int s = 0; s < job.segments; ++s) {
     const float* part = parts + s * stride;
     if (part[state] == kHidden) continue;
-    const float factor = part[state] == largest ? 1.0f : quick_exp(part[state] - largest);
+    const float factor = part[state] == largest ? 1.0f : fast_exp(part[state] - largest);
     sum += factor * part[state + 1];
 #pragma omp simd
     for (std::int64_t i = 0; i < job.value_dim; ++i) joined[i] += factor * part[i];
@@ -418,8 +418,8 @@ void attend_rows(const AttentionJob<T>& job, T* out) {
 }
 
 template <class T>
-void attend_typed(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const SeenRows& seen,
-                  const HeadLayout& layout, double scale, at::Tensor& out) {
+void attend_typed(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                  const AttentionMask& seen, const HeadLayout& layout, double scale, at::Tensor& out) {
   AttentionJob<T> job{.queries = queries.const_data_ptr<T>(),
                       .row_stride = queries.stride(0),
                       .keys = keys.const_data_ptr<T>(),
@@ -449,7 +449,7 @@ bool has_few_row_attention(const at::Tensor& queries) {
 }
 
 at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-                           const SeenRows& seen, const HeadLayout& layout, double scale) {
+                           const AttentionMask& seen, const HeadLayout& layout, double scale) {
   at::Tensor out = at::empty({queries.size(0), std::int64_t{layout.heads} * layout.value_dim()}, queries.options());
   queries.scalar_type() == at::kFloat ? attend_typed<float>(queries, keys, values, seen, layout, scale, out)
                                       : attend_typed<BFloat16>(queries, keys, values, seen, layout, scale, out);

@@ -21,6 +21,6 @@ bool has_few_row_attention(const at::Tensor& queries);
 // queries [rows, >= heads * head_dim], rotated; keys, values: a cache of one layer, [kv_heads, capacity, ...]. ->
 // [rows, heads * value_dim]
 at::Tensor attend_few_rows(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-                           const SeenRows& seen, const HeadLayout& layout, double scale);
+                           const AttentionMask& seen, const HeadLayout& layout, double scale);
 
 }  // namespace foretell::kernels

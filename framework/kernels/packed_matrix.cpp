@@ -15,8 +15,8 @@
 
 #include "framework/core/cpu_clones.h"
 #include "framework/core/error.h"
+#include "framework/kernels/fast_exp.h"
 #include "framework/kernels/lanes.h"
-#include "framework/kernels/quick_exp.h"
 #include "framework/kernels/tile_product.h"
 
 #ifdef __linux__
@@ -225,7 +225,7 @@ void turn(const T* x, std::int64_t inputs, std::int64_t padded, const RowBlock& 
 
 FORETELL_INLINE float activated(float x, Activation activation) {
   switch (activation) {
-    case Activation::Silu: return x / (1.0f + quick_exp(-x));
+    case Activation::Silu: return x / (1.0f + fast_exp(-x));
     case Activation::Gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
     case Activation::GeluTanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
     case Activation::Relu: return std::max(x, 0.0f);
@@ -305,7 +305,7 @@ void finish(const Output& output, std::int64_t group, int used, int rows, float*
 
 // The processor's tiles. Rows go over a group of panels in blocks; so many rows at a time, over so much of a panel,
 // that they stay in the second cache.
-static_assert(kGroup == TileSession::kPanels);
+static_assert(kGroup == AmxContext::kPanels);
 constexpr std::int64_t kChunkRows = 256;
 static_assert(2 * kTallRows <= kChunkRows, "more than one chunk is cut where a block of 32 begins");
 constexpr std::int64_t kChunkNumbers = 1 << 19;  // of x: 1 MiB
@@ -332,7 +332,7 @@ FORETELL_CLONES void widen(const std::byte* panel, std::int64_t inputs, WideLine
       Words even, odd;
       std::memcpy(&even, &weights[2 * line], sizeof even);
       std::memcpy(&odd, &weights[2 * line + 1], sizeof odd);
-      const Words pairs = (even >> 16) | odd;  // the low halves of whole numbers this small are zero
+      const Words pairs = (even >> 16) | odd;  // the low halves of integers this small are zero
       std::memcpy(to[line].pairs, &pairs, sizeof pairs);
     }
   }
@@ -347,7 +347,7 @@ struct TileJob {
 };
 
 // The rows' sums with a group of panels over the inputs [begin, end): [panels][rows][16].
-void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, TileSession& tiles,
+void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, std::int64_t end, AmxContext& tiles,
                     float* sums) {
   static thread_local std::vector<WideLine> wide;
   static thread_local std::vector<TileBlock> blocks;
@@ -355,7 +355,7 @@ void multiply_group(const TileJob& job, std::int64_t group, std::int64_t begin, 
   const std::int64_t part = job.type == Type::Int8 ? kWidenedInputs : end - begin;
   for (std::int64_t i = begin; i < end; i += part) {
     const std::int64_t count = std::min(part, end - i);
-    TileSession::Panels panels{first + i * job.stride / job.inputs, job.stride, count / kTileInputs, true};
+    AmxContext::Panels panels{first + i * job.stride / job.inputs, job.stride, count / kTileInputs, true};
     if (job.type == Type::Int8) {
       const std::int64_t lines = count / 2;
       wide.resize(static_cast<std::size_t>(kGroup * lines));
@@ -377,7 +377,7 @@ void multiply_groups(const TileJob& job, std::int64_t begin, std::int64_t end, c
   // Sums wait for the next piece, where there is one.
   const std::int64_t waiting = job.piece < job.inputs ? group_sums : 0;
   room.resize(static_cast<std::size_t>((waiting > 0 ? end - begin : 1) * group_sums / kLanes));
-  TileSession tiles;
+  AmxContext tiles;
   for (std::int64_t first = 0; first < job.inputs; first += job.piece) {
     const std::int64_t last = std::min(job.inputs, first + job.piece);
     for (std::int64_t group = begin; group < end; ++group) {
@@ -533,7 +533,7 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
 }
 
 // A product with the unit matrix is exact: each sum has one term.
-at::Tensor PackedMatrix::dense() const {
+at::Tensor PackedMatrix::dequantize() const {
   if (!gated_) return product(at::eye(inputs_), {}).t().contiguous();
   PackedMatrix plain = *this;
   plain.gated_ = false;
@@ -571,21 +571,21 @@ at::Tensor PackedMatrix::product(const at::Tensor& x, const at::Tensor& bias) co
   return y;
 }
 
-at::Tensor PackedMatrix::wide_product(const at::Tensor& x, const at::Tensor& bias) const {
+at::Tensor PackedMatrix::matmul_float(const at::Tensor& x, const at::Tensor& bias) const {
   FORETELL_CHECK(!gated_, "a gated matrix has no plain product");
   at::Tensor y = room_for(x.size(0) * outputs_ * 4).view(at::kFloat).view({x.size(0), outputs_});
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Store}, bias, scales_, y);
   return y;
 }
 
-void PackedMatrix::add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const {
+void PackedMatrix::matmul_accumulate(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const {
   FORETELL_CHECK(!gated_ && y.is_contiguous() && y.scalar_type() == x.scalar_type() && y.size(0) == x.size(0) &&
                      y.size(1) == outputs_,
                  "rows that a product of {} outputs cannot be added to", outputs_);
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Add}, bias, scales_, y);
 }
 
-at::Tensor PackedMatrix::gated_product(const at::Tensor& x, const at::Tensor& bias, Activation activation) const {
+at::Tensor PackedMatrix::matmul_glu(const at::Tensor& x, const at::Tensor& bias, Activation activation) const {
   FORETELL_CHECK(gated_, "a matrix without a gate");
   at::Tensor y = at::empty({x.size(0), outputs_ / 2}, x.options());
   multiply_into(*this, storage_, x, {.kind = Output::Kind::Gate, .activation = activation}, bias, scales_, y);

@@ -39,16 +39,16 @@ class PackedMatrix {
   Type type() const { return type_; }
 
   // The weights as they are multiplied with, float32 [out, in].
-  at::Tensor dense() const;
+  at::Tensor dequantize() const;
 
   // x [rows, in], contiguous; bias [out], float32, or undefined. -> [rows, out] in x's type, or not rounded at all.
   at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const;
-  at::Tensor wide_product(const at::Tensor& x, const at::Tensor& bias) const;  // float32
+  at::Tensor matmul_float(const at::Tensor& x, const at::Tensor& bias) const;  // float32
   // y [rows, out] += the product, in y's type.
-  void add_product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const;
+  void matmul_accumulate(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& y) const;
   // activation(gate) * other, [rows, out / 2] (Shazeer 2020, arXiv 2002.05202). For a gated matrix only, which has no
   // other product.
-  at::Tensor gated_product(const at::Tensor& x, const at::Tensor& bias, Activation activation) const;
+  at::Tensor matmul_glu(const at::Tensor& x, const at::Tensor& bias, Activation activation) const;
 
  private:
   at::Tensor storage_;  // bytes

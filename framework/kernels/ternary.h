@@ -2,8 +2,8 @@
 // 2402.17764).
 //
 // A row x of n elements is normalised to x / (|x| sqrt(n)) and rounded to 8 bits, with 127 for its largest element; the
-// matrix holds -1, 0 and 1 and is multiplied with one scale. Contract: rows become whole numbers and a scale each, so
-// that the product is a sum of whole numbers, which is exact in float32 in whatever order it is added up (to a width of
+// matrix holds -1, 0 and 1 and is multiplied with one scale. Contract: rows become integers and a scale each, so
+// that the product is a sum of integers, which is exact in float32 in whatever order it is added up (to a width of
 // 2^17): a row's product does not depend on the rows beside it. Inference only.
 //
 // Rounding turns a difference in the last bit into one of a whole step where an element falls on the other side of a
@@ -16,7 +16,7 @@
 namespace foretell::kernels {
 
 struct QuantisedRows {
-  at::Tensor values;  // [rows, width], whole numbers from -127 to 127
+  at::Tensor values;  // [rows, width], integers from -127 to 127
   at::Tensor scales;  // [rows], float64: the normalised rows are values * scales
 };
 

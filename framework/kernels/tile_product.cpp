@@ -232,8 +232,8 @@ FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel,
   end_sums<kTiles>(sums);
 }
 
-using Panels = TileSession::Panels;
-using Sums = TileSession::Sums;
+using Panels = AmxContext::Panels;
+using Sums = AmxContext::Sums;
 
 // The panels from the numbered one on that a block of this height goes over at once.
 void multiply_block(const TileBlock& block, int panel, const Panels& panels, bool fetch, bool adds, const Sums& sums) {
@@ -276,25 +276,25 @@ namespace {
 bool machine_has_tiles() { return false; }
 void shape_tiles(int) {}
 void release_tiles() {}
-void multiply_block(const TileBlock&, int, const TileSession::Panels&, bool, bool, const TileSession::Sums&) {}
+void multiply_block(const TileBlock&, int, const AmxContext::Panels&, bool, bool, const AmxContext::Sums&) {}
 
 }  // namespace
 #endif
 
 // A hypervisor that gets tiles wrong shall cost speed, not results.
 bool tiles_come_out_right() {
-  constexpr std::size_t kInputs = 6 * kTileInputs, kOutputs = TileSession::kPanels * kTileOutputs,
+  constexpr std::size_t kInputs = 6 * kTileInputs, kOutputs = AmxContext::kPanels * kTileOutputs,
                         kPanelSize = kInputs * kTileOutputs;
   constexpr std::int64_t kFirstSteps = 5;
   for (const std::size_t count : {7, 21, 37, 53}) {
     std::vector<BFloat16> x(count * kInputs), panels(kInputs * kOutputs);
-    // Small whole numbers: all sums are exact.
+    // Small integers: all sums are exact.
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 13) - 6;
     for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = static_cast<float>(i * 5 % 11) - 5;
     TileRows rows;
     rows.lay_out(x.data(), static_cast<std::int64_t>(count), kInputs);
     std::vector<float> sums(count * kOutputs);
-    TileSession tiles;
+    AmxContext tiles;
     // In two pieces, so that sums are taken up again.
     for (const auto& [first, steps] : {std::pair{std::int64_t{0}, kFirstSteps}, {kFirstSteps, 1}}) {
       const TileBlock block = rows.blocks().front().from(first);
@@ -303,7 +303,7 @@ bool tiles_come_out_right() {
                       kPanelSize * sizeof(BFloat16), steps, first == 0},
                      first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(count) * kTileOutputs});
     }
-    for (std::size_t p = 0; p < TileSession::kPanels; ++p) {
+    for (std::size_t p = 0; p < AmxContext::kPanels; ++p) {
       for (std::size_t r = 0; r < count; ++r) {
         for (std::size_t o = 0; o < kTileOutputs; ++o) {
           float expected = 0;
@@ -344,17 +344,17 @@ void TileRows::lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs
   });
 }
 
-TileSession::~TileSession() {
+AmxContext::~AmxContext() {
   if (shaped_ > 0) release_tiles();
 }
 
-void TileSession::shape(int rows) {
+void AmxContext::shape(int rows) {
   if (rows != shaped_) shape_tiles(rows);
   shaped_ = rows;
 }
 
 // All blocks over some panels before the next: those are in the first two caches then.
-void TileSession::multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums) {
+void AmxContext::multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums) {
   for (auto rest = blocks; !rest.empty();) {
     // Only the last block may be of another height.
     const auto alike =

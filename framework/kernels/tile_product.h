@@ -65,12 +65,12 @@ class TileRows {
 };
 
 // A thread's tiles; given back at the end.
-class TileSession {
+class AmxContext {
  public:
-  TileSession() = default;
-  ~TileSession();
-  TileSession(const TileSession&) = delete;
-  TileSession& operator=(const TileSession&) = delete;
+  AmxContext() = default;
+  ~AmxContext();
+  AmxContext(const AmxContext&) = delete;
+  AmxContext& operator=(const AmxContext&) = delete;
 
   static constexpr int kPanels = 4;  // that are multiplied at a time
   struct Panels {

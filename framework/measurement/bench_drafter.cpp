@@ -35,8 +35,8 @@ std::optional<double> allocated_bytes() {
 #endif
 }
 
-// Tokens of a skewed law; every other stretch is a copy of 4 to 32 tokens from before, or a phrase that all texts
-// share.
+// Tokens of a skewed distribution; every other stretch is a copy of 4 to 32 tokens from before, or a phrase that all
+// texts share.
 Tokens made_up_text(int size, int number) {
   PhiloxRng rng({.seed = kTextSeed, .request = static_cast<std::uint64_t>(number), .purpose = RngPurpose::Workload});
   const auto word = [&](PhiloxRng& from) {
@@ -187,7 +187,7 @@ BenchDrafterRow bench_one(const std::string& name, const ConfigValue& descriptio
   };
   const std::optional<double> before = allocated_bytes();
   const auto drafter = Registry<Drafter>::instance().make(description, context);
-  if (!drafter->wants().empty()) fail("it needs the target's hidden states");
+  if (!drafter->required_hidden_states().empty()) fail("it needs the target's hidden states");
   if (drafter->traits().needs_logits) fail("it needs the target's logits");
   TimedRounds times;
   DrafterTrial trial(*drafter, context, times);

@@ -4,8 +4,8 @@
 // as the loop runs it at temperature 0, with a recorded answer in the target's place. Only its own calls are timed:
 // draft() and observe() of every round, and all up to the first draft. Each repeat is another text and another request
 // of the same drafter, so that what it keeps of past requests is part of what is measured. Without a file texts are
-// made up: words of a skewed law, with phrases that come back; the same for the same seed. Reported are medians over
-// all rounds.
+// made up: words of a skewed distribution, with phrases that come back; the same for the same seed. Reported are
+// medians over all rounds.
 #pragma once
 
 #include <optional>

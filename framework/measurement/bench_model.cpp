@@ -170,7 +170,7 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
       model::load_model(folder, {.dtype = load.dtype, .device = load.device});
   if (load.int8) {
     const auto rounded = loaded->quantised();
-    if (!rounded) fail("bench model: weights of 8 bits are computed on the CPU only");
+    if (!rounded) fail("bench model: int8 weights are computed on the CPU only");
     report.rounding = rounding_error(*loaded, *rounded);
     loaded = rounded;
   }

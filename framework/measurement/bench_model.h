@@ -22,7 +22,7 @@ struct BenchModelOptions {
   int batch = 1;      // sequences, each with so many rows and a context of its own
 };
 
-// How far the logits of a model with weights of 8 bits are from those of the model that it was made of.
+// How far the logits of a model with int8 weights are from those of the model that it was made of.
 struct RoundingError {
   int rows = 0;                              // compared, of random text
   double mean = 0, largest = 0, spread = 0;  // of |difference|; the logits' own standard deviation

@@ -67,15 +67,15 @@ DraftTree make_tree(const at::Tensor& rows, int nodes, Draws kind) {
     for (int t = 0; t < vocab; ++t)
       weights[t] =
           std::exp(logits[t] - top + kUnlikeness * normal_at(kSeed, static_cast<std::uint64_t>(node) * vocab + t));
-    std::optional<Law> q = Law::dense(std::move(weights));
+    std::optional<Distribution> q = Distribution::dense(std::move(weights));
     if (kind == Draws::PointMass) {
       for (const Token token : q->top(std::min(width, nodes - (tree.size() - 1)))) tree.choose(node, token, vocab);
       continue;
     }
-    const LawId law = tree.add_law(*q, kind);
+    const DistributionId distribution = tree.add_distribution(*q, kind);
     for (int i = 0; i < width && q && tree.size() <= nodes; ++i) {
       const Token token = q->draw(rng);
-      tree.propose(node, token, law);
+      tree.propose(node, token, distribution);
       if (kind == Draws::WithoutReplacement) q = without(*q, token);
     }
   }
@@ -156,10 +156,10 @@ BenchVerifyReport bench_verify(const model::LanguageModel& model, const BenchVer
     verifiers.push_back(
         Registry<Verifier>::instance().make(ConfigValue::scalar(name), BuildContext{.vocab = report.vocab}));
     const SamplingOptions greedy{.temperature = 0.0}, sampled{.temperature = 1.0};
-    if (!verifiers.back()->refuses(drawings().back().form, greedy))
+    if (!verifiers.back()->unsupported_reason(drawings().back().form, greedy))
       trials.push_back({&report.rows.back(), &BenchVerifyRow::greedy_ms, verifiers.back().get(), &chosen, greedy});
     for (std::size_t i = 0; i < drawn.size(); ++i) {
-      if (verifiers.back()->refuses(drawings()[i].form, sampled)) continue;
+      if (verifiers.back()->unsupported_reason(drawings()[i].form, sampled)) continue;
       trials.push_back({&report.rows.back(), &BenchVerifyRow::sampled_ms, verifiers.back().get(), &drawn[i], sampled});
       break;
     }

@@ -1,10 +1,10 @@
 // What deciding costs beside scoring: verifying one large tree, and the target's forward that scores it.
 //
-// Contract: the tree has the given number of nodes, and its laws are nearly the target's own, so that verifiers walk to
-// its leaves: the dearest case. At temperature 0 its tokens are the most probable ones, at 1 they are drawn in the
-// first way that a verifier takes (without replacement, with, chosen). A verification starts from raw rows of logits:
-// warping what it visits is part of its time. Repeats of the forward and of all verifiers are interleaved, so that a
-// slow spell of the machine touches all alike; reported are medians.
+// Contract: the tree has the given number of nodes, and its distributions are nearly the target's own, so that
+// verifiers walk to its leaves: the dearest case. At temperature 0 its tokens are the most probable ones, at 1 they are
+// drawn in the first way that a verifier takes (without replacement, with, chosen). A verification starts from raw rows
+// of logits: warping what it visits is part of its time. Repeats of the forward and of all verifiers are interleaved,
+// so that a slow spell of the machine touches all alike; reported are medians.
 #pragma once
 
 #include <optional>

@@ -26,7 +26,7 @@ struct Attended {
 };
 
 // All that the item may see: in a windowed layer from the window's first row on.
-Attended whole_cache(const ItemPlan& item, const kernels::SeenRows& seen, int layer) {
+Attended whole_cache(const ItemPlan& item, const kernels::AttentionMask& seen, int layer) {
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
   return {item.cache->keys(layer).narrow(1, seen.first, length),
@@ -54,7 +54,7 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kern
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
-at::Tensor attend_to_rows(const at::Tensor& queries, const ItemPlan& item, const kernels::SeenRows& seen,
+at::Tensor attend_to_rows(const at::Tensor& queries, const ItemPlan& item, const kernels::AttentionMask& seen,
                           const kernels::HeadLayout& layout, int layer, double scale) {
   if (kernels::has_few_row_attention(queries))
     return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen, layout, scale);
@@ -63,7 +63,7 @@ at::Tensor attend_to_rows(const at::Tensor& queries, const ItemPlan& item, const
 
 at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
                          double scale) {
-  const kernels::SeenRows& seen = seen_in_layer(item, layout);
+  const kernels::AttentionMask& seen = seen_in_layer(item, layout);
   const std::vector<int>& hidden = item.cache->hidden(layer);
   if (hidden.empty()) return attend_to_rows(queries, item, seen, layout, layer, scale);
   return attend_to_rows(queries, item, seen.without(hidden), layout, layer, scale);
@@ -76,7 +76,7 @@ struct Columns {
   int count = 0;
 };
 
-Columns columns_of(VisibleRows chosen, const ItemPlan& item, int kv_heads) {
+Columns columns_of(KvSelection chosen, const ItemPlan& item, int kv_heads) {
   const int lists = chosen.per_head ? kv_heads : 1;
   FORETELL_CHECK(chosen.rows.size() % static_cast<std::size_t>(lists) == 0, "{} visible rows for {} key heads",
                  chosen.rows.size(), lists);
@@ -164,9 +164,9 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
         "hole)");
   const bool chooses = !item.attention.watched_only && item.below > 0;
   if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
-  VisibleRows chosen;
+  KvSelection chosen;
   if (chooses) {
-    chosen = policy.visible({layer, layout.kv_heads, item.below, item.rows});
+    chosen = policy.select_kv({layer, layout.kv_heads, item.below, item.rows});
   } else {
     chosen.rows.resize(static_cast<std::size_t>(item.below));
     std::iota(chosen.rows.begin(), chosen.rows.end(), 0);

@@ -101,8 +101,8 @@ PlannedRows plan_rows(const Shape& shape, const ItemPlan& plan) {
   return plan_chain(plan);
 }
 
-kernels::SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
-  kernels::SeenRows seen;
+kernels::AttentionMask seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
+  kernels::AttentionMask seen;
   seen.rows = plan.rows;
   seen.end = plan.start + plan.rows;
   seen.base = seen.end - static_cast<int>(rows.positions.size());
@@ -113,12 +113,12 @@ kernels::SeenRows seen_rows(const PlannedRows& rows, const ItemPlan& plan, const
 }
 
 // Cache rows below the item's own hold committed text, whose positions are their indices.
-std::optional<kernels::SeenRows> seen_in_window(const PlannedRows& rows, const kernels::SeenRows& unlimited,
-                                                int window) {
+std::optional<kernels::AttentionMask> seen_in_window(const PlannedRows& rows, const kernels::AttentionMask& unlimited,
+                                                     int window) {
   const std::span<const int> own(rows.positions);
   const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
   if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
-  kernels::SeenRows seen = unlimited;
+  kernels::AttentionMask seen = unlimited;
   seen.first = std::clamp(std::ranges::min(asked) - window + 1, 0, seen.base);
   if (unlimited.all && seen.first == asked[0] - window + 1) return seen;
   seen.all = false;

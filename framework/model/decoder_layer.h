@@ -46,7 +46,7 @@ class DecoderLayer {
   void mlp(at::Tensor& x, const ExpertContext& context = {}) const;
   // Both, in the order of the config: one after the other, or side by side.
   void forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context = {}) const;
-  // The matrices with weights of 8 bits.
+  // The matrices with int8 weights.
   DecoderLayer int8_copy() const;
   bool has_experts() const { return weights_.experts.has_value(); }
 

@@ -53,7 +53,7 @@ class ExpertBlock {
   at::Tensor forward(const at::Tensor& x, const ExpertContext& context) const;  // [rows, hidden]
 
   std::size_t bytes_for_one_row() const;
-  // The experts' matrices with weights of 8 bits; the gate keeps its own.
+  // The experts' matrices with int8 weights; the gate keeps its own.
   void round_to_int8();
 
  private:

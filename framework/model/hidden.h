@@ -11,10 +11,10 @@
 
 namespace foretell::model {
 
-/// What HiddenRequest asked for.
+/// What HiddenStateRequest asked for.
 struct HiddenStates {
-  std::vector<at::Tensor> taps;  ///< [rows, hidden] each
-  at::Tensor final_state;        ///< [rows, hidden], the head's input; undefined if it was not asked for
+  std::vector<at::Tensor> aux_states;  ///< [rows, hidden] each
+  at::Tensor final_state;              ///< [rows, hidden], the head's input; undefined if it was not asked for
 };
 
 }  // namespace foretell::model

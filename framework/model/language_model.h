@@ -113,9 +113,9 @@ struct ForwardOptions {
   std::optional<LayerRange>
       layers;  // default: all. Logits after a range that ends early are the head applied there: an early exit
   std::optional<LayerSet> computed;  // default: every sublayer of the range
-  std::vector<int> taps;             // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
-  bool tap_final = false;            // the final normed state, the head's input
-  bool tap_last = false;             // the un-normed state that a row stops with, to be finished later
+  std::vector<int> aux_states;       // 0: the embeddings, l: the state after decoder layer l (1 to num_layers)
+  bool return_final_state = false;   // the final normed state, the head's input
+  bool return_last_state = false;    // the un-normed state that a row stops with, to be finished later
   const ExitRules* exits = nullptr;  // null: rows leave where ForwardItem::leaves says, or nowhere
   const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
   bool count_experts = false;        // whether experts_touched is filled
@@ -147,10 +147,10 @@ struct ForwardResult {
   // Whether every row went through its layers as the model has them: no sublayer left out, no other router, all of the
   // cache in sight. Only such rows can be finished later.
   bool own_rules = true;
-  at::Tensor logits;             // float32 [logit rows of all items, vocab]; undefined if no item asked for any
-  std::vector<at::Tensor> taps;  // one a requested tap, in the order of the request: [rows, hidden]
-  at::Tensor final_state;        // [rows, hidden] if tap_final
-  at::Tensor last_state;         // [rows, hidden] if tap_last
+  at::Tensor logits;                   // float32 [logit rows of all items, vocab]; undefined if no item asked for any
+  std::vector<at::Tensor> aux_states;  // one a requested tap, in the order of the request: [rows, hidden]
+  at::Tensor final_state;              // [rows, hidden] if tap_final
+  at::Tensor last_state;               // [rows, hidden] if tap_last
   // If count_experts: for each layer of the range the distinct experts that its rows went through, 0 for a dense layer.
   std::vector<int> experts_touched;
 };
@@ -162,7 +162,7 @@ class LanguageModel {
   virtual std::unique_ptr<KvCache> make_cache(int capacity) const = 0;
   virtual ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const = 0;
   virtual at::Device device() const = 0;
-  // The same model with weights of 8 bits, as a draft of itself; null where there is no such form.
+  // The same model with int8 weights, as a draft of itself; null where there is no such form.
   virtual std::shared_ptr<const LanguageModel> quantised() const { return nullptr; }
   // What heads borrow; null where there is no such thing (a toy, a draft model in another model's vocabulary).
   virtual const ModelParts* parts() const { return nullptr; }

@@ -99,8 +99,8 @@ void Linear::pack(const PackOptions& options) {
 
 Linear Linear::int8_copy(bool gated) const {
   if (output_scales_.defined() || inputs_ == 0) return *this;
-  Linear copy(weight_.defined() ? weight_ : packed_.defined() ? packed_.dense() : blocks_.to_dense(), bias_);
-  FORETELL_CHECK(copy.weight_.device().is_cpu(), "weights of 8 bits on {}", copy.weight_.device().str());
+  Linear copy(weight_.defined() ? weight_ : packed_.defined() ? packed_.dequantize() : blocks_.to_dense(), bias_);
+  FORETELL_CHECK(copy.weight_.device().is_cpu(), "int8 weights on {}", copy.weight_.device().str());
   copy.type_ = type_;
   copy.pack({.gated = gated, .int8 = true});
   return copy;
@@ -115,18 +115,18 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::forward_wide(const at::Tensor& x) const {
-  return !output_scales_.defined() && takes(x) ? packed_.wide_product(x.contiguous(), wide_bias_)
+  return !output_scales_.defined() && takes(x) ? packed_.matmul_float(x.contiguous(), wide_bias_)
                                                : forward(x).to(at::kFloat);
 }
 
 void Linear::add_to(const at::Tensor& y, const at::Tensor& x) const {
   if (!output_scales_.defined() && takes(x) && y.is_contiguous())
-    return packed_.add_product(x.contiguous(), wide_bias_, y);
+    return packed_.matmul_accumulate(x.contiguous(), wide_bias_, y);
   y.add_(forward(x));
 }
 
 at::Tensor Linear::gated(const at::Tensor& x, Activation activation) const {
-  if (!output_scales_.defined() && takes(x)) return packed_.gated_product(x.contiguous(), wide_bias_, activation);
+  if (!output_scales_.defined() && takes(x)) return packed_.matmul_glu(x.contiguous(), wide_bias_, activation);
   return gated_halves(forward(x), activation);
 }
 

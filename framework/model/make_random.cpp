@@ -31,7 +31,7 @@ Scale scale_of(const formats::WeightSpec& spec) {
   return {};
 }
 
-// -1, 0 and 1, about a third each: 0.43 deviations from the middle cut a normal law into thirds.
+// -1, 0 and 1, about a third each: 0.43 deviations from the middle cut a normal distribution into thirds.
 void fill_ternary(std::span<std::byte> out, std::uint64_t key) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     const float value = normal_at(key, i);

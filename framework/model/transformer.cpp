@@ -23,9 +23,9 @@ void check_options(const ForwardOptions& options, LayerRange layers, int num_lay
     FORETELL_CHECK(options.computed->num_layers() == num_layers, "a layer set for {} layers, the model has {}",
                    options.computed->num_layers(), num_layers);
   }
-  for (const int tap : options.taps) {
-    FORETELL_CHECK(tap >= layers.first && tap <= layers.last, "tap {} of layers [{}, {})", tap, layers.first,
-                   layers.last);
+  for (const int aux_layer : options.aux_states) {
+    FORETELL_CHECK(aux_layer >= layers.first && aux_layer <= layers.last, "hidden state {} of layers [{}, {})",
+                   aux_layer, layers.first, layers.last);
   }
 }
 
@@ -72,7 +72,7 @@ std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
 
 std::shared_ptr<const Transformer> Transformer::int8_copy() const {
   const c10::InferenceMode inference;
-  if (!device().is_cpu()) fail("weights of 8 bits are computed on the CPU, this model is on {}", device().str());
+  if (!device().is_cpu()) fail("int8 weights are computed on the CPU, this model is on {}", device().str());
   auto copy = std::make_shared<Transformer>(*this);
   for (DecoderLayer& layer : copy->layers_) layer = layer.int8_copy();
   copy->head_ = head_.int8_copy();
@@ -140,7 +140,7 @@ void Transformer::count_work(LayerRows& rows, int layer, const std::vector<int>&
   const BatchPlan& plan = rows.plan();
   const std::vector<int> numbers = exits.working(layer);
   for (const ItemPlan& item : plan.items) {
-    const kernels::SeenRows& seen = item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
+    const kernels::AttentionMask& seen = item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
     for (int row = 0; row < item.rows; ++row) {
       const auto at = static_cast<std::size_t>(item.offset + row);
       RowWork& work = result.work[static_cast<std::size_t>(numbers[at])];
@@ -178,15 +178,15 @@ void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const Forward
                              ForwardResult& result) const {
   const LayerRange layers = result.layers;
   LayerRows working(x, plan), gone(x, plan);
-  result.taps.resize(options.taps.size());
-  const auto tap = [&](int level) {
-    for (std::size_t i = 0; i < options.taps.size(); ++i) {
-      if (options.taps[i] != level) continue;
+  result.aux_states.resize(options.aux_states.size());
+  const auto aux_layer = [&](int level) {
+    for (std::size_t i = 0; i < options.aux_states.size(); ++i) {
+      if (options.aux_states[i] != level) continue;
       working.join();
-      result.taps[i] = x.clone();
+      result.aux_states[i] = x.clone();
     }
   };
-  tap(layers.first);
+  aux_layer(layers.first);
   for (int layer = layers.first; layer < layers.last; ++layer) {
     if (!exits.trivial()) {
       working.choose(exits.working(layer));
@@ -194,7 +194,7 @@ void Transformer::run_layers(at::Tensor& x, const BatchPlan& plan, const Forward
       if (!gone.empty()) layers_[layer].store(gone.state(), gone.plan(), layer);
     }
     run_layer(working, layer, options, exits, result);
-    tap(layer + 1);
+    aux_layer(layer + 1);
     if (exits.decides(layer + 1)) {
       working.join();
       exits.decide(layer + 1, x, *this);
@@ -226,9 +226,9 @@ at::Tensor Transformer::answers(const at::Tensor& normed, const std::vector<std:
 
 void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch, const BatchPlan& plan,
                         const ForwardOptions& options, const RowExits& exits, ForwardResult& result) const {
-  if (options.tap_last) result.last_state = x;
+  if (options.return_last_state) result.last_state = x;
   const at::Tensor state = exits.answering(x);
-  if (options.tap_final) result.final_state = plan.rows > 0 ? final_norm_.forward(state) : state;
+  if (options.return_final_state) result.final_state = plan.rows > 0 ? final_norm_.forward(state) : state;
   auto rows = logit_rows(batch, plan);
   if (plan.rows == 0 || (rows && rows->empty())) return;
   if (options.exits && !exits.trivial()) {
@@ -236,12 +236,12 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
       rows.emplace(static_cast<std::size_t>(plan.rows));
       std::iota(rows->begin(), rows->end(), 0);
     }
-    result.logits = answers(options.tap_final ? result.final_state : final_norm_.forward(state), *rows, exits);
+    result.logits = answers(options.return_final_state ? result.final_state : final_norm_.forward(state), *rows, exits);
     return;
   }
-  at::Tensor asked = options.tap_final ? result.final_state : state;
+  at::Tensor asked = options.return_final_state ? result.final_state : state;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
-  if (!options.tap_final) asked = final_norm_.forward(asked);
+  if (!options.return_final_state) asked = final_norm_.forward(asked);
   result.logits = head_.logits(asked);
 }
 

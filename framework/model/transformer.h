@@ -40,7 +40,7 @@ class Transformer final : public LanguageModel, private ModelParts {
   // A layer to be run alone, by whoever plans its rows (batch_plan.h) and has a cache for them.
   const DecoderLayer& layer(int index) const { return layers_.at(static_cast<std::size_t>(index)); }
 
-  // The same model with weights of 8 bits in its matrices (packed_matrix.h); everything else is shared. An Error unless
+  // The same model with int8 weights in its matrices (packed_matrix.h); everything else is shared. An Error unless
   // it is on the CPU.
   std::shared_ptr<const Transformer> int8_copy() const;
 

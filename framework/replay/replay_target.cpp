@@ -8,13 +8,13 @@
 
 #include "framework/api/verifier.h"
 #include "framework/core/error.h"
-#include "framework/replay/recorded_laws.h"
+#include "framework/replay/recorded_distributions.h"
 
 namespace foretell::replay {
 namespace {
 
-std::shared_ptr<const RecordedLaws> laws_of(const Request& request) {
-  return std::dynamic_pointer_cast<const RecordedLaws>(request.data);
+std::shared_ptr<const RecordedDistributions> distributions_of(const Request& request) {
+  return std::dynamic_pointer_cast<const RecordedDistributions>(request.data);
 }
 
 // What follows each node that lies on the recorded path.
@@ -24,17 +24,17 @@ class ReplayScores final : public Scores {
   ReplayScores(const DraftTree& draft, TokenSpan ahead, int vocab, bool open_end) {
     NodeId at = kAnchor;
     for (const Token token : ahead) {
-      laws_.emplace(at, Law::point_mass(vocab, token));
+      distributions_.emplace(at, Distribution::point_mass(vocab, token));
       const auto next = draft.child(at, token);
       if (!next) return;
       at = *next;
     }
-    if (open_end) laws_.emplace(at, Law::point_mass(vocab, undrafted(draft, at, vocab)));
+    if (open_end) distributions_.emplace(at, Distribution::point_mass(vocab, undrafted(draft, at, vocab)));
   }
-  Token argmax(NodeId node) override { return law(node).mode(); }
-  const Law& law(NodeId node) override {
-    const auto it = laws_.find(node);
-    if (it == laws_.end())
+  Token argmax(NodeId node) override { return distribution(node).mode(); }
+  const Distribution& distribution(NodeId node) override {
+    const auto it = distributions_.find(node);
+    if (it == distributions_.end())
       fail("the recorded answer says nothing about node {} of the draft: it is off the recorded path or past its end",
            node);
     return it->second;
@@ -49,13 +49,13 @@ class ReplayScores final : public Scores {
     return token;
   }
 
-  std::unordered_map<NodeId, Law> laws_;
+  std::unordered_map<NodeId, Distribution> distributions_;
 };
 
 // The draws of one round, given what will be emitted.
 class DrawsGivenOutput final : public DrawSource {
  public:
-  explicit DrawsGivenOutput(const RecordedLaws& laws) : laws_(laws) {}
+  explicit DrawsGivenOutput(const RecordedDistributions& distributions) : distributions_(distributions) {}
 
   // The next token to be emitted has this position.
   void begin_round(int position) {
@@ -63,50 +63,51 @@ class DrawsGivenOutput final : public DrawSource {
     nodes_.clear();
   }
 
-  Token draw(const DraftTree& tree, NodeId parent, const Law& q, const Sampler& sampler, Rng& rng) override {
+  Token draw(const DraftTree& tree, NodeId parent, const Distribution& q, const Sampler& sampler, Rng& rng) override {
     const int at = position_ + tree.depth(parent);
-    if (at >= laws_.size() || !on_path(tree, parent)) return q.draw(rng);
-    const Token token = laws_[at].token;
+    if (at >= distributions_.size() || !on_path(tree, parent)) return q.draw(rng);
+    const Token token = distributions_[at].token;
     if (tree.child(parent, token)) return q.draw(rng);  // a test has accepted: the others are not made
     const auto [node, fresh] = nodes_.try_emplace(parent);
-    std::optional<Law>& p = node->second;
-    if (fresh) p = law(at, q.vocab(), sampler);
+    std::optional<Distribution>& p = node->second;
+    if (fresh) p = distribution(at, q.vocab(), sampler);
     const Excess rejected = excess(q, *p);
-    if (!rejected.law || rng.bernoulli(q[token] / (*p)[token])) return token;
+    if (!rejected.distribution || rng.bernoulli(q[token] / (*p)[token])) return token;
     p = residual(*p, q);
-    return rejected.law->draw(rng);
+    return rejected.distribution->draw(rng);
   }
 
  private:
-  Law law(int position, int vocab, const Sampler& sampler) const {
-    const std::vector<float> row = laws_.row(position);
-    Law p = sampler.law(row);
-    if (p[laws_[position].token] > 0) return p;
-    // It was drawn, so it was kept: rounding or the rest of the law has moved the edge of a cut across it. Without the
-    // cuts it has a probability.
+  Distribution distribution(int position, int vocab, const Sampler& sampler) const {
+    const std::vector<float> row = distributions_.row(position);
+    Distribution p = sampler.distribution(row);
+    if (p[distributions_[position].token] > 0) return p;
+    // It was drawn, so it was kept: rounding or the rest of the distribution has moved the edge of a cut across it.
+    // Without the cuts it has a probability.
     SamplingOptions uncut;
     uncut.temperature = sampler.options().temperature;
-    return Sampler(uncut, vocab).law(row);
+    return Sampler(uncut, vocab).distribution(row);
   }
 
   bool on_path(const DraftTree& tree, NodeId node) const {
     for (; node != kAnchor; node = tree.node(node).parent)
-      if (tree.node(node).token != laws_[position_ + tree.depth(node) - 1].token) return false;
+      if (tree.node(node).token != distributions_[position_ + tree.depth(node) - 1].token) return false;
     return true;
   }
 
-  const RecordedLaws& laws_;
+  const RecordedDistributions& distributions_;
   int position_ = 0;
-  std::unordered_map<NodeId, std::optional<Law>> nodes_;  // what rejections have left of the target's law
+  std::unordered_map<NodeId, std::optional<Distribution>>
+      nodes_;  // what rejections have left of the target's distribution
 };
 
 class ReplaySession final : public TargetSession {
  public:
   ReplaySession(const Request& request, const ReplayOptions& options)
-      : answer_(request.reference), laws_(laws_of(request)) {
-    if (!laws_) return;
+      : answer_(request.reference), distributions_(distributions_of(request)) {
+    if (!distributions_) return;
     context_ = options.context.value_or(std::numeric_limits<int>::max());
-    if (!request.sampling.greedy()) given_.emplace(*laws_);
+    if (!request.sampling.greedy()) given_.emplace(*distributions_);
   }
   void prefill(TokenSpan tokens, const std::function<void(const PromptChunk&)>& on_chunk) override {
     if (!tokens.empty() && on_chunk) on_chunk({0, tokens, nullptr});
@@ -119,18 +120,18 @@ class ReplaySession final : public TargetSession {
   }
   int length() const override { return length_; }
   int room() const override { return std::numeric_limits<int>::max(); }
-  // Without laws the recording says what follows a token up to its last one: the draft must stop before that.
-  int positions_left() const override { return laws_ ? context_ - length_ : static_cast<int>(ahead().size()); }
+  // Without distributions the recording says what follows a token up to its last one: the draft must stop before that.
+  int positions_left() const override { return distributions_ ? context_ - length_ : static_cast<int>(ahead().size()); }
   // Where proposals are tested against their distribution, what was drafted depends on the output.
   DrawSource* draws(AcceptanceRule rule) override {
     return given_ && rule == AcceptanceRule::Rejection ? &*given_ : nullptr;
   }
   TokenSpan ahead() const { return TokenSpan(answer_).subspan(std::min(emitted_, answer_.size())); }
-  bool has_laws() const { return laws_ != nullptr; }
+  bool has_distributions() const { return distributions_ != nullptr; }
 
  private:
   Tokens answer_;
-  std::shared_ptr<const RecordedLaws> laws_;
+  std::shared_ptr<const RecordedDistributions> distributions_;
   std::optional<DrawsGivenOutput> given_;
   std::size_t emitted_ = 0;
   int length_ = 0;
@@ -141,7 +142,7 @@ class ReplayTarget final : public Target {
  public:
   ReplayTarget(int vocab, ReplayOptions options) : vocab_(vocab), options_(std::move(options)) {}
   int vocab() const override { return vocab_; }
-  std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenRequest& wants) override {
+  std::unique_ptr<TargetSession> open(const Request& request, int, const HiddenStateRequest& wants) override {
     if (request.reference.empty()) fail("request {}: there is no recorded answer to replay", request.id);
     for (const TokenSpan tokens : {TokenSpan(request.prompt), TokenSpan(request.reference)})
       for (const Token token : tokens)
@@ -149,12 +150,12 @@ class ReplayTarget final : public Target {
           fail("request {}: token {} is outside the vocabulary of {} tokens", request.id, token, vocab_);
     if (!wants.empty())
       fail("request {}: the drafter needs the target's hidden states; a recorded answer has none", request.id);
-    const auto laws = laws_of(request);
-    if (!request.sampling.greedy() && !laws)
-      fail("request {}: temperature {} needs the laws of the recorded answer", request.id,
+    const auto distributions = distributions_of(request);
+    if (!request.sampling.greedy() && !distributions)
+      fail("request {}: temperature {} needs the distributions of the recorded answer", request.id,
            request.sampling.temperature);
-    FORETELL_CHECK(!laws || std::ranges::equal(laws->answer(), request.reference),
-                   "laws of another answer for request {}", request.id);
+    FORETELL_CHECK(!distributions || std::ranges::equal(distributions->answer(), request.reference),
+                   "distributions of another answer for request {}", request.id);
     return std::make_unique<ReplaySession>(request, options_);
   }
 
@@ -162,12 +163,13 @@ class ReplayTarget final : public Target {
     std::vector<std::unique_ptr<Scores>> out;
     for (const ScoreRequest& r : batch) {
       const auto& session = static_cast<ReplaySession&>(r.session);
-      out.push_back(std::make_unique<ReplayScores>(r.draft, session.ahead(), vocab_, session.has_laws()));
+      out.push_back(std::make_unique<ReplayScores>(r.draft, session.ahead(), vocab_, session.has_distributions()));
     }
     return out;
   }
 
-  std::optional<std::string> refuses(const PipelineTraits& pipeline, const SamplingOptions& sampling) const override {
+  std::optional<std::string> unsupported_reason(const PipelineTraits& pipeline,
+                                                const SamplingOptions& sampling) const override {
     if (!options_.recorded && !sampling.greedy())
       return fmt::format("temperature {}: a recorded greedy answer can be replayed at temperature 0 only",
                          sampling.temperature);

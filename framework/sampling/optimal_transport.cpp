@@ -16,7 +16,7 @@ constexpr double kMostSequences = 1e6;
 constexpr int kMostTokensToEnumerate = 16;
 constexpr std::size_t kMostVariables = 20000;
 
-std::vector<Token> support(const Law& q) {
+std::vector<Token> support(const Distribution& q) {
   std::vector<Token> tokens;
   q.for_each([&](Token t, double mass) {
     if (mass > 0) tokens.push_back(t);
@@ -28,8 +28,8 @@ class SetCollector {
  public:
   explicit SetCollector(bool with_replacement) : with_replacement_(with_replacement) {}
 
-  // All continuations of a sequence of draws; q is the law of the next one.
-  void draw(const Law& q, int draws, double probability) {
+  // All continuations of a sequence of draws; q is the distribution of the next one.
+  void draw(const Distribution& q, int draws, double probability) {
     if (draws == 0) {
       std::vector<Token> set = drawn_;
       std::sort(set.begin(), set.end());
@@ -39,7 +39,7 @@ class SetCollector {
     }
     for (const Token token : support(q)) {
       drawn_.push_back(token);
-      const std::optional<Law> next = with_replacement_ ? std::optional(q) : without(q, token);
+      const std::optional<Distribution> next = with_replacement_ ? std::optional(q) : without(q, token);
       draw(next ? *next : q, next ? draws - 1 : 0, probability * q[token]);
       drawn_.pop_back();
     }
@@ -58,7 +58,7 @@ class SetCollector {
 };
 
 // A column for each token of each set; a row for each set and each token, which bound the sums of their columns.
-std::vector<double> solve(const std::vector<DraftedSet>& sets, const Law& p, std::size_t variables) {
+std::vector<double> solve(const std::vector<DraftedSet>& sets, const Distribution& p, std::size_t variables) {
   const int columns = static_cast<int>(variables), set_rows = static_cast<int>(sets.size()),
             rows = set_rows + p.vocab();
   std::vector<CoinBigIndex> starts{0};
@@ -87,7 +87,7 @@ std::vector<double> solve(const std::vector<DraftedSet>& sets, const Law& p, std
 
 // The solver keeps the margins up to a tolerance; a verifier must keep them exactly, so what is too much is scaled
 // down.
-void respect_margins(Coupling& c, const Law& p) {
+void respect_margins(Coupling& c, const Distribution& p) {
   std::vector<double> sums(p.vocab(), 0.0);
   for (std::size_t s = 0; s < c.sets.size(); ++s) {
     double sum = 0;
@@ -108,7 +108,7 @@ void respect_margins(Coupling& c, const Law& p) {
 
 }  // namespace
 
-std::vector<DraftedSet> drafted_sets(const Law& q, int draws, bool with_replacement) {
+std::vector<DraftedSet> drafted_sets(const Distribution& q, int draws, bool with_replacement) {
   const double sequences = std::pow(static_cast<double>(support(q).size()), draws);
   if (sequences > kMostSequences)
     fail("optimal transport over {} from {}: at most {:.0f} sequences of draws can be tried", counted(draws, "draw"),
@@ -118,7 +118,7 @@ std::vector<DraftedSet> drafted_sets(const Law& q, int draws, bool with_replacem
   return collector.take();
 }
 
-double acceptance_bound(const Law& p, const Law& q, int draws, bool with_replacement) {
+double acceptance_bound(const Distribution& p, const Distribution& q, int draws, bool with_replacement) {
   if (p.vocab() > kMostTokensToEnumerate)
     fail("the bound of optimal transport is for at most {} tokens; the vocabulary has {}", kMostTokensToEnumerate,
          p.vocab());
@@ -140,7 +140,7 @@ double acceptance_bound(const Law& p, const Law& q, int draws, bool with_replace
   return 1 + lowest;
 }
 
-Coupling optimal_coupling(const Law& p, const Law& q, int draws, bool with_replacement) {
+Coupling optimal_coupling(const Distribution& p, const Distribution& q, int draws, bool with_replacement) {
   Coupling coupling;
   coupling.sets = drafted_sets(q, draws, with_replacement);
   std::size_t variables = 0;

@@ -1,9 +1,9 @@
-// How well several draws from a law can be matched with one draw of another: the optimum that verifiers are measured
-// against.
+// How well several draws from a distribution can be matched with one draw of another: the optimum that verifiers are
+// measured against.
 //
-// With the set of k drafted tokens given, a verifier of one level is a coupling of that set's law with the target's p;
-// the probability that its token is in the set is highest for the coupling that solves a transport problem (Sun et al.
-// 2023, arXiv 2310.15141). Two views of the same number:
+// With the set of k drafted tokens given, a verifier of one level is a coupling of that set's distribution with the
+// target's p; the probability that its token is in the set is highest for the coupling that solves a transport problem
+// (Sun et al. 2023, arXiv 2310.15141). Two views of the same number:
 //   max over couplings P(token in set)  =  1 + min over sets H of tokens [p(H) - P(all k draws lie in H)]
 //
 // Contract: for small vocabularies. Sizes that would take forever are refused with an Error that says so; draws are
@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 
 namespace foretell {
 
@@ -24,11 +24,11 @@ struct DraftedSet {
 };
 
 // All sets that `draws` draws from q can make. An Error above a million sequences of draws.
-std::vector<DraftedSet> drafted_sets(const Law& q, int draws, bool with_replacement);
+std::vector<DraftedSet> drafted_sets(const Distribution& q, int draws, bool with_replacement);
 
 // The right side above, by trying every H: the highest probability that the first emitted token is one of the drafted.
 // An Error for more than 16 tokens.
-double acceptance_bound(const Law& p, const Law& q, int draws, bool with_replacement);
+double acceptance_bound(const Distribution& p, const Distribution& q, int draws, bool with_replacement);
 
 // The left side: an optimal coupling.
 struct Coupling {
@@ -39,6 +39,6 @@ struct Coupling {
   double accepted;           // sum of all flow
 };
 // Solved by linear programming (COIN-OR CLP). An Error above 20,000 variables.
-Coupling optimal_coupling(const Law& p, const Law& q, int draws, bool with_replacement);
+Coupling optimal_coupling(const Distribution& p, const Distribution& q, int draws, bool with_replacement);
 
 }  // namespace foretell

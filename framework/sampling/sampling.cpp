@@ -7,8 +7,8 @@
 #include <unordered_set>
 
 #include "framework/core/error.h"
-#include "framework/core/long_rows.h"
 #include "framework/core/text.h"
+#include "framework/core/vocab_ops.h"
 
 namespace foretell {
 namespace {
@@ -39,8 +39,8 @@ std::vector<double> softmax_weights(std::span<const float> logits, double temper
   return weights;
 }
 
-// Beyond this a temperature is a uniform law, a penalty rules a token out or in, and products of them could leave the
-// range of a float32.
+// Beyond this a temperature is a uniform distribution, a penalty rules a token out or in, and products of them could
+// leave the range of a float32.
 constexpr double kMostExtreme = 1e6;
 constexpr double kMostBias = 1e9;
 
@@ -151,12 +151,12 @@ void Sampler::adjust(std::span<float> logits, const SamplingContext& context) co
   for (const auto& [token, bias] : bias_) logits[token] += bias;
 }
 
-Law Sampler::law(std::span<const float> adjusted) const {
+Distribution Sampler::distribution(std::span<const float> adjusted) const {
   const int vocab = static_cast<int>(adjusted.size());
-  if (greedy()) return Law::point_mass(vocab, argmax_checked(adjusted));
+  if (greedy()) return Distribution::point_mass(vocab, argmax_checked(adjusted));
   std::vector<double> weights = softmax_weights(adjusted, options_.temperature);
   const bool cuts = options_.top_k > 0 || options_.top_p < 1.0 || options_.min_p > 0;
-  if (!cuts) return Law::dense(std::move(weights));
+  if (!cuts) return Distribution::dense(std::move(weights));
 
   std::vector<Candidate> kept = candidates(adjusted, weights, options_);
   double mass = 0;
@@ -174,7 +174,7 @@ Law Sampler::law(std::span<const float> adjusted) const {
     tokens.push_back(c.token);
     masses.push_back(c.probability);
   }
-  return Law::sparse(vocab, std::move(tokens), std::move(masses));
+  return Distribution::sparse(vocab, std::move(tokens), std::move(masses));
 }
 
 Token argmax_checked(std::span<const float> logits) {

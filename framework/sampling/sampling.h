@@ -16,7 +16,7 @@
 
 #include "framework/core/parameters.h"
 #include "framework/core/types.h"
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 
 namespace foretell {
 
@@ -76,7 +76,7 @@ class Sampler {
   /// Penalties and bias, in place. [vocab]
   void adjust(std::span<float> logits, const SamplingContext& context) const;
   /// The distribution of the next token. BadLogits if they have a NaN, a positive infinity or no finite entry.
-  Law law(std::span<const float> adjusted) const;
+  Distribution distribution(std::span<const float> adjusted) const;
 
  private:
   SamplingOptions options_;

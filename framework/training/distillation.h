@@ -1,9 +1,9 @@
 // A draft model that learns to say what its target would say.
 //
-// Contract: target and draft share one vocabulary. The target is frozen; its laws are computed for the rows that have a
-// loss and for no others. Answers of the target's own are made once, greedily or at a temperature, and kept in a file,
-// one JSON object a line in the order of the conversations, so that a run that was stopped goes on without asking
-// twice.
+// Contract: target and draft share one vocabulary. The target is frozen; its distributions are computed for the rows
+// that have a loss and for no others. Answers of the target's own are made once, greedily or at a temperature, and kept
+// in a file, one JSON object a line in the order of the conversations, so that a run that was stopped goes on without
+// asking twice.
 #pragma once
 
 #include <filesystem>

@@ -126,7 +126,7 @@ void DistillSettings::declare(Parameters& p) {
         {.choices = {"target", "data"}});
   p.add("samples", samples, "conversations that the target answers", {.min = 1});
   p.add("answer_temperature", answer_temperature, "of these answers", {.min = 0.0});
-  p.add("temperature", mix.temperature, "of both laws in kl and tvd", {.min = 0.01, .max = 100.0});
+  p.add("temperature", mix.temperature, "of both distributions in kl and tvd", {.min = 0.01, .max = 100.0});
   p.add("ce", mix.ce, "weight of the cross-entropy of the answers", {.min = 0.0});
   p.add("kl", mix.kl, "weight of the forward divergence KL(target || draft)", {.min = 0.0});
   p.add("tvd", mix.tvd, "weight of the total variation distance: one minus the expected acceptance", {.min = 0.0});

@@ -42,11 +42,11 @@ class H2OAttention final : public AttentionPolicy {
   std::unique_ptr<AttentionPolicy> fresh() const override { return std::make_unique<H2OAttention>(options_); }
   bool wants_weights() const override { return true; }
 
-  VisibleRows visible(const AttentionView& view) override {
+  KvSelection select_kv(const AttentionView& view) override {
     Layer& layer = layer_of(view.layer, view.kv_heads);
     const int recent = std::max(0, view.cached - options_.window + 1);
     if (layer.passed != recent) pass(layer, recent);
-    VisibleRows seen{.per_head = true};
+    KvSelection seen{.per_head = true};
     for (const Head& head : layer.heads) {
       seen.rows.insert(seen.rows.end(), head.heavy.begin(), head.heavy.end());
       for (int row = recent; row < view.cached; ++row) seen.rows.push_back(row);

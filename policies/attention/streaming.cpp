@@ -31,10 +31,10 @@ class StreamingAttention final : public AttentionPolicy {
 
   std::unique_ptr<AttentionPolicy> fresh() const override { return std::make_unique<StreamingAttention>(*this); }
 
-  VisibleRows visible(const AttentionView& view) override {
+  KvSelection select_kv(const AttentionView& view) override {
     const int sinks = std::min(options_.sinks, view.cached);
     const int recent = std::max(sinks, view.cached - options_.window + 1);
-    VisibleRows seen;
+    KvSelection seen;
     seen.rows.resize(static_cast<std::size_t>(sinks + view.cached - recent));
     const auto middle = seen.rows.begin() + sinks;
     std::iota(seen.rows.begin(), middle, 0);

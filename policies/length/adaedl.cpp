@@ -1,7 +1,7 @@
 // An entropy bound with a threshold that follows the acceptance (Agrawal et al. 2024, "AdaEDL", arXiv 2410.18351).
 //
-// The draft ends before a token with 1 - sqrt(c H) < lambda, H the entropy of its law in nats. After a round that
-// drafted:
+// The draft ends before a token with 1 - sqrt(c H) < lambda, H the entropy of its distribution in nats. After a round
+// that drafted:
 //   rate   <- b1 rate + (1 - b1) accepted / drafted
 //   lambda <- b2 lambda + (1 - b2) (lambda + step  if rate < target rate, else lambda - step)
 // so a draft that is accepted too rarely becomes shorter. Every sequence has a lambda of its own, in [0, 1].
@@ -42,9 +42,10 @@ class AdaEdlPolicy final : public DraftPolicy {
   void plan(std::span<const PolicyView> batch, std::span<DraftBudget>) override {
     sequences_.begin_round(batch, [this] { return Bound{options_.start, options_.target_rate}; });
   }
-  bool wants_laws() const override { return true; }
-  bool go_on(const DraftStep& step) override {
-    return !step.law || 1 - std::sqrt(options_.factor * step.law->entropy()) >= sequences_.at(step.slot).lambda;
+  bool wants_probs() const override { return true; }
+  bool should_continue(const DraftStep& step) override {
+    return !step.distribution ||
+           1 - std::sqrt(options_.factor * step.distribution->entropy()) >= sequences_.at(step.slot).lambda;
   }
   void observe(std::span<const RoundRecord> records) override {
     for (std::size_t i = 0; i < records.size(); ++i) adapt(*sequences_.round()[i], records[i]);
@@ -68,11 +69,10 @@ class AdaEdlPolicy final : public DraftPolicy {
   bases::SequenceStates<Bound> sequences_;
 };
 
-FORETELL_REGISTER(
-    DraftPolicy, AdaEdlPolicy, "adaedl",
-    {.summary =
-         "ends the draft where the entropy of the draft's law is high, by a threshold that follows the acceptance",
-     .paper = {"Agrawal et al.", 2024, "2410.18351"}});
+FORETELL_REGISTER(DraftPolicy, AdaEdlPolicy, "adaedl",
+                  {.summary = "ends the draft where the entropy of the draft's distribution is high, by a threshold "
+                              "that follows the acceptance",
+                   .paper = {"Agrawal et al.", 2024, "2410.18351"}});
 
 }  // namespace
 }  // namespace foretell::policies::length

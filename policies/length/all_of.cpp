@@ -37,16 +37,17 @@ class AllOfPolicy final : public DraftPolicy {
       for (std::size_t i = 0; i < budgets.size(); ++i) budgets[i] = m == 0 ? own[i] : least(budgets[i], own[i]);
     }
   }
-  bool go_on(const DraftStep& step) override {
+  bool should_continue(const DraftStep& step) override {
     bool all = true;
-    for (const auto& member : members_) all = member->go_on(step) && all;
+    for (const auto& member : members_) all = member->should_continue(step) && all;
     return all;
   }
-  bool wants_laws() const override {
-    return std::any_of(members_.begin(), members_.end(), [](const auto& member) { return member->wants_laws(); });
+  bool wants_probs() const override {
+    return std::any_of(members_.begin(), members_.end(), [](const auto& member) { return member->wants_probs(); });
   }
-  bool wants_hidden() const override {
-    return std::any_of(members_.begin(), members_.end(), [](const auto& member) { return member->wants_hidden(); });
+  bool wants_hidden_states() const override {
+    return std::any_of(members_.begin(), members_.end(),
+                       [](const auto& member) { return member->wants_hidden_states(); });
   }
   void observe(std::span<const RoundRecord> records) override {
     for (const auto& member : members_) member->observe(records);

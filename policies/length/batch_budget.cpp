@@ -7,9 +7,9 @@
 // because m falls with t; the Q with the most (B + sum of m) a time wins.
 //
 // Deviations: vLLM ranks drafted tokens by the probabilities that the draft gave them and drops the rest; dropping a
-// drawn token for what it is would change the law, so here the lengths are decided before anything is drawn, with the
-// acceptance of the sequence so far in place of the token's own probability. That also saves the draft steps. What is
-// tried while nothing would be drafted, and what that may lose, is bounded as in `cost_model`.
+// drawn token for what it is would change the distribution, so here the lengths are decided before anything is drawn,
+// with the acceptance of the sequence so far in place of the token's own probability. That also saves the draft steps.
+// What is tried while nothing would be drafted, and what that may lose, is bounded as in `cost_model`.
 #include <algorithm>
 #include <memory>
 
@@ -142,8 +142,8 @@ class BatchBudgetPolicy final : public DraftPolicy {
 FORETELL_REGISTER(
     DraftPolicy, BatchBudgetPolicy, "batch_budget",
     {.summary = "draft lengths by the size of the batch: from a table, or each sequence's share of the rows that pay",
-     .run_state = true,
-     .clock = true});
+     .stateful = true,
+     .uses_wall_clock = true});
 
 }  // namespace
 }  // namespace foretell::policies::length

@@ -84,8 +84,8 @@ class CostModelPolicy final : public DraftPolicy {
 FORETELL_REGISTER(
     DraftPolicy, CostModelPolicy, "cost_model",
     {.summary = "the draft length, none included, that measured acceptance and measured costs call fastest",
-     .run_state = true,
-     .clock = true,
+     .stateful = true,
+     .uses_wall_clock = true,
      .paper = {"Leviathan et al.", 2022, "2211.17192"}});
 
 }  // namespace

@@ -49,8 +49,8 @@ class Exp3Policy final : public bases::BanditPolicy {
 FORETELL_REGISTER(
     DraftPolicy, Exp3Policy, "exp3",
     {.summary = "learns the best draft length, none included, whatever order speeds come in (exponential weights)",
-     .run_state = true,
-     .clock = true,
+     .stateful = true,
+     .uses_wall_clock = true,
      .paper = {"Hou et al.", 2025, "2505.15141"},
      .also_known_as = {"EXP3Spec"}});
 

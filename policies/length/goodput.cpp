@@ -106,8 +106,8 @@ class GoodputPolicy final : public DraftPolicy {
 
 FORETELL_REGISTER(DraftPolicy, GoodputPolicy, "goodput",
                   {.summary = "one draft length for the batch, none included, of the most accepted tokens a second",
-                   .run_state = true,
-                   .clock = true,
+                   .stateful = true,
+                   .uses_wall_clock = true,
                    .paper = {"Liu et al.", 2024, "2406.14066"},
                    .also_known_as = {"SmartSpec", "TurboSpec"}});
 

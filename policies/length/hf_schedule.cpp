@@ -79,7 +79,7 @@ FORETELL_REGISTER(
     DraftPolicy, HfSchedulePolicy, "hf_schedule",
     {.summary =
          "longer after a draft that was accepted whole, shorter after any other: Hugging Face's heuristic schedules",
-     .run_state = true,
+     .stateful = true,
      .also_known_as = {"heuristic", "num_assistant_tokens_schedule"}});
 
 }  // namespace

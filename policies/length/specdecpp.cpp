@@ -139,9 +139,9 @@ class SpecDecPpPolicy final : public DraftPolicy {
     for (DraftBudget& budget : budgets) budget.depth = std::min(budget.depth, options_.max_tokens);
   }
 
-  bool wants_hidden() const override { return true; }
+  bool wants_hidden_states() const override { return true; }
 
-  bool go_on(const DraftStep& step) override {
+  bool should_continue(const DraftStep& step) override {
     double& all_accepted = accepted_.at(step.slot).probability;
     if (step.depth == 1) {  // the state is that of the anchor: no drafted token yet
       all_accepted = 1;

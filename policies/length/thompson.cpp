@@ -33,8 +33,8 @@ class ThompsonPolicy final : public bases::SpeedBandit {
 FORETELL_REGISTER(
     DraftPolicy, ThompsonPolicy, "thompson",
     {.summary = "learns the best draft length, none included, by drawing from what it believes of tokens per second",
-     .run_state = true,
-     .clock = true,
+     .stateful = true,
+     .uses_wall_clock = true,
      .paper = {"Thompson", 1933},
      .also_known_as = {"Thompson sampling"}});
 

@@ -39,8 +39,8 @@ class UcbPolicy final : public bases::SpeedBandit {
 FORETELL_REGISTER(
     DraftPolicy, UcbPolicy, "ucb",
     {.summary = "learns the best draft length, none included, by upper confidence bounds on tokens per second",
-     .run_state = true,
-     .clock = true,
+     .stateful = true,
+     .uses_wall_clock = true,
      .paper = {"Hou et al.", 2025, "2505.15141"},
      .also_known_as = {"UCBSpec", "BanditSpec"}});
 

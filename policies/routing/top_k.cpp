@@ -43,7 +43,7 @@ class TopKRouter final : public Router {
   }
   bool row_independent() const override { return true; }
 
-  std::optional<std::string> refuses(const ExpertRule& rule) const override {
+  std::optional<std::string> unsupported_reason(const ExpertRule& rule) const override {
     const int k = options_.k.value_or(rule.experts_per_token);
     const int eligible = rule.experts / rule.groups * rule.groups_kept;
     if (k > eligible)

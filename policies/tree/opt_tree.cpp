@@ -6,9 +6,9 @@
 // step in units of the target's forward; the N nodes of W are scored.
 //
 // Deviation: the original gives each of N nodes N children and keeps the N most probable of N x N. Which they are is
-// known before they are drafted, since a node's k-th child has the k-th probability of its law: only those are drafted
-// here. Needs chosen tokens for its last step, as eagle2 does: draft_sample_method: top_k at temperatures above 0.
-// Drawn tokens fill the budget level by level. Drafters that have no laws get a chain.
+// known before they are drafted, since a node's k-th child has the k-th probability of its distribution: only those are
+// drafted here. Needs chosen tokens for its last step, as eagle2 does: draft_sample_method: top_k at temperatures above
+// 0. Drawn tokens fill the budget level by level. Drafters that have no distributions get a chain.
 #include <algorithm>
 
 #include "framework/core/parameters.h"
@@ -35,7 +35,7 @@ class OptTree final : public TreePolicy {
   OptTree(const Options& options, const BuildContext&) : options_(options) {}
 
   DraftBudget limits() const override { return {options_.num_nodes, options_.max_depth, options_.num_nodes}; }
-  bool wants_laws() const override { return true; }
+  bool wants_probs() const override { return true; }
   int grown_nodes() const override { return options_.num_nodes * options_.max_depth; }
 
   std::vector<int> expand(const Frontier& frontier) override {
@@ -48,9 +48,9 @@ class OptTree final : public TreePolicy {
     std::vector<Candidate> candidates;
     for (std::size_t i = 0; i < frontier.nodes.size(); ++i) {
       const FrontierNode& node = frontier.nodes[i];
-      if (!node.law) return std::vector<int>(frontier.nodes.size(), 1);
-      for (const Token token : node.law->top(options_.num_nodes))
-        candidates.push_back({node.path_probability * (*node.law)[token], i});
+      if (!node.distribution) return std::vector<int>(frontier.nodes.size(), 1);
+      for (const Token token : node.distribution->top(options_.num_nodes))
+        candidates.push_back({node.path_probability * (*node.distribution)[token], i});
     }
     const auto count = std::min(candidates.size(), static_cast<std::size_t>(options_.num_nodes));
     std::stable_sort(candidates.begin(), candidates.end(),

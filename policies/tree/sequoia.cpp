@@ -60,7 +60,7 @@ class SequoiaTree final : public bases::ShapedTree {
 FORETELL_REGISTER(
     TreePolicy, SequoiaTree, "sequoia",
     {.summary = "the tree of the highest expected acceptance, from the acceptance by rank (dynamic programming)",
-     .clock = true,
+     .uses_wall_clock = true,
      .paper = {"Chen et al.", 2024, "2402.12374"}});
 
 }  // namespace

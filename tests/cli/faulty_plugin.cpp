@@ -50,10 +50,10 @@ int endless(int depth) {
 }
 
 // The last token has a probability of its own.
-Law tilted(int vocab, double probability, double rest) {
+Distribution tilted(int vocab, double probability, double rest) {
   std::vector<double> p(static_cast<std::size_t>(vocab), rest / (vocab - 1));
   p.back() = probability;
-  return Law::dense(std::move(p));
+  return Distribution::dense(std::move(p));
 }
 
 struct FaultyDrafter final : Drafter {
@@ -97,26 +97,28 @@ struct FaultyDrafter final : Drafter {
     return drafts;
   }
   static void grow(const DraftContext& c, DraftTree& tree) {
-    const auto drawn = [&](Law q, Draws kind = Draws::IndependentDraws) {
-      tree.propose(kAnchor, 1, tree.add_law(std::move(q), kind));
+    const auto drawn = [&](Distribution q, Draws kind = Draws::IndependentDraws) {
+      tree.propose(kAnchor, 1, tree.add_distribution(std::move(q), kind));
     };
-    if (has("drafter:laws_without_end"))
-      for (;;) tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);
+    if (has("drafter:distributions_without_end"))
+      for (;;) tree.add_distribution(Distribution::point_mass(c.vocab, 1), Draws::PointMass);
     if (has("drafter:proposals_without_end"))
-      for (const LawId law = tree.add_law(Law::point_mass(c.vocab, 1), Draws::PointMass);;)
-        tree.propose(kAnchor, 1, law);
+      for (const DistributionId distribution =
+               tree.add_distribution(Distribution::point_mass(c.vocab, 1), Draws::PointMass);
+           ;)
+        tree.propose(kAnchor, 1, distribution);
     if (has("drafter:negative")) drawn(tilted(c.vocab, -0.5, 1.5));
     if (has("drafter:sum")) drawn(tilted(c.vocab, 0.25, 0.5));
     if (has("drafter:two_vocabularies")) {
       drawn(tilted(c.vocab, 0.5, 0.5));
       drawn(tilted(c.vocab + 1, 0.5, 0.5));
     }
-    if (has("drafter:sparse_order")) drawn(Law::sparse(c.vocab, {1, 5, 4}, {0.5, 0.25, 0.25}));
-    if (has("drafter:sparse_range")) drawn(Law::sparse(c.vocab, {1, c.vocab + 50}, {0.5, 0.5}));
+    if (has("drafter:sparse_order")) drawn(Distribution::sparse(c.vocab, {1, 5, 4}, {0.5, 0.25, 0.25}));
+    if (has("drafter:sparse_range")) drawn(Distribution::sparse(c.vocab, {1, c.vocab + 50}, {0.5, 0.5}));
     if (has("drafter:drawn_twice")) {
-      const LawId law = tree.add_law(tilted(c.vocab, 0.5, 0.5), Draws::WithoutReplacement);
-      tree.propose(kAnchor, 1, law);
-      tree.propose(kAnchor, 1, law);
+      const DistributionId distribution = tree.add_distribution(tilted(c.vocab, 0.5, 0.5), Draws::WithoutReplacement);
+      tree.propose(kAnchor, 1, distribution);
+      tree.propose(kAnchor, 1, distribution);
     }
     if (has("drafter:not_chosen")) drawn(tilted(c.vocab, 0.5, 0.5), Draws::PointMass);
     if (has("drafter:node_id")) tree.node(99);
@@ -135,7 +137,7 @@ struct FaultyVerifier final : Verifier {
     if (has("verifier:anchor")) return {{0}, 3, NextKind::Bonus};
     if (has("verifier:next")) return {{}, 2000000000, NextKind::Bonus};
     if (has("verifier:next_negative")) return {{}, -1, NextKind::Bonus};
-    if (has("verifier:scores")) scores.law(1000);
+    if (has("verifier:scores")) scores.distribution(1000);
     Verdict verdict;
     for (NodeId at = kAnchor;;) {
       verdict.next = scores.argmax(at);
@@ -155,7 +157,7 @@ struct FaultyPolicy final : DraftPolicy {
     if (has("policy:width")) budgets[0].width = -2147483647 - 1;
     if (has("policy:huge")) budgets[0] = {2147483647, 2147483647, 2147483647};  // no fault: it is clipped
   }
-  bool go_on(const DraftStep&) override {
+  bool should_continue(const DraftStep&) override {
     if (has("policy:throw_in_go_on")) throw 5;
     return true;
   }
@@ -192,7 +194,7 @@ struct FaultyAttention final : AttentionPolicy {
   std::unique_ptr<AttentionPolicy> fresh() const override {
     return has("attention:fresh") ? nullptr : std::make_unique<FaultyAttention>();
   }
-  VisibleRows visible(const AttentionView& view) override {
+  KvSelection select_kv(const AttentionView& view) override {
     misbehave("attention");
     if (has("attention:range")) return {{view.cached}};
     if (has("attention:order")) return {{1, 0}};

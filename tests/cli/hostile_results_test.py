@@ -94,8 +94,8 @@ def main(folder):
         refused("merge of a link", run("merge", linked, "--out", out), "symbolic link")
         os.remove(os.path.join(linked, HASH))
         cell(os.path.join(linked, HASH))
-        for name in ("laws.bin", "notes"):
-            os.symlink(os.path.join(outside, "secret") if name == "laws.bin" else outside, os.path.join(linked, HASH, name))
+        for name in ("probs.bin", "notes"):
+            os.symlink(os.path.join(outside, "secret") if name == "probs.bin" else outside, os.path.join(linked, HASH, name))
             refused(f"merge of a cell with a link: {name}", run("merge", linked, "--out", out), "symbolic link", name)
             os.remove(os.path.join(linked, HASH, name))
         os.mkfifo(os.path.join(linked, HASH, "pipe"))

@@ -69,7 +69,8 @@ def main(folder):
         # Written for 0.1.0, whose headers lay elsewhere.
         sources["bad_drafters"] = os.path.join(folder, "bad_drafters.cpp")
         with open(os.path.join(DATA, "cases/plugin/bad_drafters.cpp")) as old, open(sources["bad_drafters"], "w") as new:
-            new.write(old.read().replace('#include "framework/decode/', '#include "framework/api/'))
+            source = old.read().replace('#include "framework/decode/', '#include "framework/api/')
+            new.write(re.sub(r"\bLaw\b", "Distribution", source.replace("add_law(", "add_distribution(")))
     libraries = build(folder, sources)
     model = make_random(folder)
     faulty = libraries["faulty"]

@@ -1,5 +1,6 @@
 """Record once, replay without the model: at temperature 0 every round is the live one, at temperature 1 acceptance agrees."""
 
+import glob
 import json
 import math
 import os
@@ -52,20 +53,33 @@ def by_key(cell, name, fields):
     return {key(row): [row[field] for field in fields] for row in rows(cell, name)}
 
 
-def replayed(laws):
-    return "{type: replay, laws: %s}" % laws
+def replayed(distributions):
+    return "{type: replay, probs: %s}" % distributions
+
+
+def old_spellings(folder, out, record):
+    """What was called `laws` before 0.2."""
+    new = glob.glob(os.path.join(out, "record", "*", "probs.bin"))[0]
+    old = os.path.join(folder, "aside", "old")
+    os.makedirs(old)
+    shutil.copy(new, os.path.join(old, "laws.bin"))
+    study = write_study(folder, "old_key", target="{type: replay, laws: %s}" % old, workload="{type: recorded, limit: 2}", rest=PIPELINES)
+    done = run("run", study, "--out", out)
+    check(done.returncode == 0 and "old_key.yaml:" in done.stderr and "'laws' is now called 'probs'" in done.stderr, "replay: the key and file of old")
+    refused = run("run", study, "--out", out, "--record", "laws")
+    check(refused.returncode == 2 and "note: --record laws is now called --record probs" in refused.stderr, "record: the option of old")
 
 
 def greedy(folder, target):
     out = os.path.join(folder, "results")
     record = write_study(folder, "record", target=target, batch=3)
-    done = run_ok("run", record, "--out", out, "--record", "laws")
-    check("laws of" in done and "the mass of what was not stored is" in done, "record: says what was recorded, and the mass of the rest")
+    done = run_ok("run", record, "--out", out, "--record", "probs")
+    check("distributions of" in done and "the mass of what was not stored is" in done, "record: says what was recorded, and the mass of the rest")
     live = run_json("run", write_study(folder, "live", target=target, rest=PIPELINES), "--out", out, "--json")["cells"]
     full_disk(record, os.path.join(folder, "full"))
     shutil.move(target, target + ".gone")
-    laws = os.path.join(out, "record")
-    replay = write_study(folder, "replay", target=replayed(laws), workload="{type: recorded}", rest=PIPELINES)
+    distributions = os.path.join(out, "record")
+    replay = write_study(folder, "replay", target=replayed(distributions), workload="{type: recorded}", rest=PIPELINES)
     again = run_json("run", replay, "--out", out, "--json")["cells"]
     for a, b in zip(live, again):
         fields = ["drafted", "scored", "depth", "accepted", "emitted"]
@@ -75,12 +89,13 @@ def greedy(folder, target):
               f"replay: {a['name']} emits the recorded tokens")
         check(b["tasks"]["overall"]["speedup"] is None and b["speedup_by_costs"] > 0, "replay: no measured speed, one by recorded costs")
     policies = "sweep: {pipeline.policy: [cost_model, goodput, thompson]}"
-    planned = write_study(folder, "planned", target=replayed(laws), workload="{type: recorded, limit: 5}",
+    planned = write_study(folder, "planned", target=replayed(distributions), workload="{type: recorded, limit: 5}",
                           rest="pipeline: {drafter: {type: model, num_speculative_tokens: 6}}\n" + policies)
+    old_spellings(folder, out, record)
     first = [rows(cell, "rounds.jsonl") for cell in run_json("run", planned, "--out", out, "--json")["cells"]]
     second = [rows(cell, "rounds.jsonl") for cell in run_json("run", planned, "--out", out, "--json")["cells"]]
     check(first == second, "replay: policies that look at costs and at the clock decide the same again, times included")
-    mistakes(folder, out, laws)
+    mistakes(folder, out, distributions)
     shutil.move(target + ".gone", target)
 
 
@@ -89,10 +104,10 @@ def full_disk(record, out):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (60000, resource.RLIM_INFINITY))
 
-    done = run("run", record, "--out", out, "--limit", 1, "--record", "laws", "--record-top-k", 512, preexec_fn=small_files)
+    done = run("run", record, "--out", out, "--limit", 1, "--record", "probs", "--record-top-k", 512, preexec_fn=small_files)
     last = done.stderr.strip().splitlines()[-1]
-    left = [name for _, _, names in os.walk(out) for name in names if name.startswith("laws")]
-    check(done.returncode == 2 and "laws.bin: cannot be written" in last and not left, f"a full disk: {done.returncode} {last}")
+    left = [name for _, _, names in os.walk(out) for name in names if name.startswith("distributions")]
+    check(done.returncode == 2 and "probs.bin: cannot be written" in last and not left, f"a full disk: {done.returncode} {last}")
 
 
 def refused(study, out, message, what, *arguments):
@@ -100,34 +115,34 @@ def refused(study, out, message, what, *arguments):
     check(done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, f"{what}: {done.stderr.strip()[-160:]}")
 
 
-def mistakes(folder, out, laws):
+def mistakes(folder, out, distributions):
     def study(name, **values):
-        return write_study(folder, name, **{"target": replayed(laws), "workload": "{type: recorded}", **values})
+        return write_study(folder, name, **{"target": replayed(distributions), "workload": "{type: recorded}", **values})
 
     refused(study("warm", temperature=1.0), out, "the answers were drawn with temperature 0", "another temperature")
     refused(study("prompts", workload="{type: generated}"), out, "expected workload: {type: recorded}", "another workload")
-    refused(study("nowhere", target=replayed(folder)), out, "holds no laws.bin", "a folder without laws")
+    refused(study("nowhere", target=replayed(folder)), out, "holds no probs.bin", "a folder without distributions")
     refused(study("recycling", rest="pipeline: {drafter: token_recycling}"), out, "off the recorded path", "a drafter that needs logits")
-    refused(study("again"), out, "replays a recording", "recording a replay", "--record", "laws")
-    refused(study("what"), out, "expected laws", "recording what is not known", "--record", "noise")
+    refused(study("again"), out, "replays a recording", "recording a replay", "--record", "probs")
+    refused(study("what"), out, "expected probs", "recording what is not known", "--record", "noise")
     with open(os.path.join(folder, "cut.bin"), "wb") as file:
         file.write(b"forelaws\x01\x00\x00\x00")
     refused(study("cut", target=replayed(os.path.join(folder, "cut.bin"))), out, "cut.bin: ends within the header", "a file that was cut short")
     tokenizer = os.path.join(folder, "tokenizer.json")
     with open(tokenizer, "w") as file:
         file.write("{}")
-    refused(study("tokens", target="{type: replay, laws: %s, tokenizer: %s}" % (laws, tokenizer)), out, "is not the tokenizer of the recorded model",
+    refused(study("tokens", target="{type: replay, probs: %s, tokenizer: %s}" % (distributions, tokenizer)), out, "is not the tokenizer of the recorded model",
             "another tokenizer")
 
 
 def sampled(folder):
     out = os.path.join(folder, "sampled")
     workload = "{type: generated, count: 12, max_new_tokens: 80}"
-    run_ok("run", write_study(folder, "record1", temperature=1.0, workload=workload), "--out", out, "--record", "laws")
+    run_ok("run", write_study(folder, "record1", temperature=1.0, workload=workload), "--out", out, "--record", "probs")
     drafts = "pipeline: {drafter: {type: model, num_speculative_tokens: 4}}"
     live = run_json("run", write_study(folder, "live1", temperature=1.0, seed=5, workload=workload, rest=drafts), "--out", out, "--json")
-    laws = replayed(os.path.join(out, "record1"))
-    replay = write_study(folder, "replay1", target=laws, temperature=1.0, seed=9, workload="{type: recorded}", rest=drafts)
+    distributions = replayed(os.path.join(out, "record1"))
+    replay = write_study(folder, "replay1", target=distributions, temperature=1.0, seed=9, workload="{type: recorded}", rest=drafts)
     again = run_json("run", replay, "--out", out, "--json")
     means, variance = [], 0
     for cells in (live, again):
@@ -138,11 +153,11 @@ def sampled(folder):
     # Rounds of one answer resemble one another, so their scatter alone is too narrow a yardstick.
     error = 2 * math.sqrt(variance)
     check(abs(means[0] - means[1]) < 3 * error, f"temperature 1: {means[0]:.3f} tokens a round live, {means[1]:.3f} replayed, +- {error:.3f}")
-    block = write_study(folder, "block", target=laws, temperature=1.0, workload="{type: recorded}",
+    block = write_study(folder, "block", target=distributions, temperature=1.0, workload="{type: recorded}",
                         rest="pipeline: {drafter: {type: model}, verifier: block}")
     refused(block, out, "a replay can use: rejection, sample_then_match, sequential_one_hot", "a verifier that cannot be told")
     lossy = write_study(folder, "lossy", temperature=1.0, rest="pipeline: {verifier: typical}")
-    refused(lossy, out, "lossy verifier 'typical'", "recording a lossy verifier", "--record", "laws")
+    refused(lossy, out, "lossy verifier 'typical'", "recording a lossy verifier", "--record", "probs")
 
 
 with temporary_folder() as temporary:

@@ -40,8 +40,8 @@ def main(folder):
                   f"{{{rules}}} is one line with its place: {done.stderr.strip()[:200]}")
         done = run("check", study, "--set", dense)
         check(done.returncode == 2 and f"{study}:4: pipeline.target: router: this model has no experts" in done.stderr, "a router of a dense model")
-        done = run("run", study, "--record", "laws", "--out", folder)
-        check(done.returncode == 2 and "scores under rules of its own" in done.stderr, "--record laws under rules is refused")
+        done = run("run", study, "--record", "probs", "--out", folder)
+        check(done.returncode == 2 and "scores under rules of its own" in done.stderr, "--record probs under rules is refused")
 
     def checked():
         out = run_ok("check", study)

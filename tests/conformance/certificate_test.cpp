@@ -218,7 +218,7 @@ TEST_CASE("optimal transport: the linear program reaches the bound over sets, an
       a[t] = rng.uniform() + 0.01;
       b[t] = rng.uniform() * rng.uniform() + 0.01;
     }
-    const Law p = Law::dense(a), q = Law::dense(b);
+    const Distribution p = Distribution::dense(a), q = Distribution::dense(b);
     for (const int draws : {1, 2, 3}) {
       for (const bool replace : {true, false}) {
         INFO("trial " << trial << ", " << draws << " draws, replacement " << replace);
@@ -244,7 +244,7 @@ TEST_CASE("optimal transport: the linear program reaches the bound over sets, an
 }
 
 TEST_CASE("optimal transport refuses what would take for ever") {
-  const Law wide = Law::dense(std::vector<double>(2000, 1.0));
+  const Distribution wide = Distribution::dense(std::vector<double>(2000, 1.0));
   CHECK_THROWS_WITH(optimal_coupling(wide, wide, 2, true), Catch::Contains("at most"));
   CHECK_THROWS_WITH(acceptance_bound(wide, wide, 1, true), Catch::Contains("at most 16"));
 }

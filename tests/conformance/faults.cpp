@@ -12,18 +12,19 @@ namespace {
 
 // ---- verifiers
 
-// Draws the correction from the target's law instead of the residual.
+// Draws the correction from the target's distribution instead of the residual.
 class DroppedResidual final : public Verifier {
  public:
   Verdict verify(const DraftTree& draft, Scores& scores, Rng& rng) const override {
     Verdict verdict;
     NodeId at = kAnchor;
     for (;;) {
-      const Law& p = scores.law(at);
+      const Distribution& p = scores.distribution(at);
       std::optional<NodeId> chosen;
       for (const Proposal& proposal : draft.proposals(at)) {
         const Token token = draft.node(proposal.node).token;
-        if (!chosen && rng.bernoulli(p[token] / draft.law(proposal.law).q[token])) chosen = proposal.node;
+        if (!chosen && rng.bernoulli(p[token] / draft.distribution(proposal.distribution).q[token]))
+          chosen = proposal.node;
       }
       if (!chosen) {
         verdict.next = p.draw(rng);
@@ -43,7 +44,7 @@ class ResampledMismatch final : public Verifier {
     Verdict verdict;
     NodeId at = kAnchor;
     for (;;) {
-      const Law& p = scores.law(at);
+      const Distribution& p = scores.distribution(at);
       const auto next = draft.child(at, p.draw(rng));
       if (!next) {
         verdict.next = p.draw(rng);
@@ -55,16 +56,16 @@ class ResampledMismatch final : public Verifier {
   }
 };
 
-// From the fourth drafted token on takes the target's law for the draft's and the other way round, where they are drawn
-// from.
+// From the fourth drafted token on takes the target's distribution for the draft's and the other way round, where they
+// are drawn from.
 class SwappedFromFourth final : public WalkVerifier {
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
     const Proposal& proposal = draft.proposals(at).front();  // a chain
     const Token token = draft.node(proposal.node).token;
-    const Law &target = scores.law(at), &drafted = draft.law(proposal.law).q;
+    const Distribution &target = scores.distribution(at), &drafted = draft.distribution(proposal.distribution).q;
     const bool swapped = draft.depth(proposal.node) >= 4 && !target.is_point_mass();
-    const Law &p = swapped ? drafted : target, &q = swapped ? target : drafted;
+    const Distribution &p = swapped ? drafted : target, &q = swapped ? target : drafted;
     return rng.bernoulli(p[token] / q[token]) ? accept(proposal.node) : end_with(residual(p, q).draw(rng));
   }
 };
@@ -93,19 +94,22 @@ class ChangedDrafter : public Drafter {
   std::unique_ptr<Drafter> inner_;
 };
 
-// Reports a law that is not the one the token was drawn from: here the law squared and renormalised, as if at half the
-// temperature.
-class WrongLaw final : public ChangedDrafter {
+// Reports a distribution that is not the one the token was drawn from: here the distribution squared and renormalised,
+// as if at half the temperature.
+class WrongDistribution final : public ChangedDrafter {
  public:
   using ChangedDrafter::ChangedDrafter;
   DraftTree change(const DraftTree& tree) override {
     DraftTree out(tree.node(kAnchor).token);
     for (NodeId parent = 0; parent < tree.size(); ++parent)
       for (const Proposal& proposal : tree.proposals(parent)) {
-        std::vector<double> weights(static_cast<std::size_t>(tree.law(proposal.law).q.vocab()));
-        tree.law(proposal.law).q.for_each([&](Token t, double p) { weights[static_cast<std::size_t>(t)] = p * p; });
+        std::vector<double> weights(static_cast<std::size_t>(tree.distribution(proposal.distribution).q.vocab()));
+        tree.distribution(proposal.distribution).q.for_each([&](Token t, double p) {
+          weights[static_cast<std::size_t>(t)] = p * p;
+        });
         out.propose(parent, tree.node(proposal.node).token,
-                    out.add_law(Law::dense(std::move(weights)), tree.law(proposal.law).kind));
+                    out.add_distribution(Distribution::dense(std::move(weights)),
+                                         tree.distribution(proposal.distribution).kind));
       }
     return out;
   }
@@ -119,27 +123,28 @@ class SelectedDraw final : public ChangedDrafter {
     DraftTree out(tree.node(kAnchor).token);
     for (NodeId parent = 0; parent < tree.size(); ++parent)
       for (const Proposal& proposal : tree.proposals(parent)) {
-        const Law& q = tree.law(proposal.law).q;
+        const Distribution& q = tree.distribution(proposal.distribution).q;
         const Token token = tree.node(proposal.node).token;
         if (token != q.mode()) return out;
-        out.propose(parent, token, out.add_law(q, tree.law(proposal.law).kind));
+        out.propose(parent, token, out.add_distribution(q, tree.distribution(proposal.distribution).kind));
       }
     return out;
   }
 };
 
-// A cascade that reports the law of its first token for all that follow the second.
-class FirstLawForAll final : public ChangedDrafter {
+// A cascade that reports the distribution of its first token for all that follow the second.
+class FirstDistributionForAll final : public ChangedDrafter {
  public:
   using ChangedDrafter::ChangedDrafter;
   DraftTree change(const DraftTree& tree) override {  // a chain
     DraftTree out(tree.node(kAnchor).token);
     for (NodeId node = 1; node < tree.size(); ++node) {
-      const auto law_of = [&](NodeId drafted) -> const DraftLaw& {
-        return tree.law(tree.proposals(drafted - 1).front().law);
+      const auto distribution_of = [&](NodeId drafted) -> const DraftDistribution& {
+        return tree.distribution(tree.proposals(drafted - 1).front().distribution);
       };
-      const DraftLaw& law = node < 3 || law_of(node).q.is_point_mass() ? law_of(node) : law_of(1);
-      out.propose(node - 1, tree.node(node).token, out.add_law(law.q, law.kind));
+      const DraftDistribution& distribution =
+          node < 3 || distribution_of(node).q.is_point_mass() ? distribution_of(node) : distribution_of(1);
+      out.propose(node - 1, tree.node(node).token, out.add_distribution(distribution.q, distribution.kind));
     }
     return out;
   }
@@ -152,9 +157,9 @@ class DropsImprobable final : public ChangedDrafter {
   DraftTree change(const DraftTree& tree) override {  // a chain
     DraftTree out(tree.node(kAnchor).token);
     for (NodeId node = 1; node < tree.size(); ++node) {
-      const DraftLaw& law = tree.law(tree.proposals(node - 1).front().law);
-      if (law.q[tree.node(node).token] < 0.35) break;
-      out.propose(node - 1, tree.node(node).token, out.add_law(law.q, law.kind));
+      const DraftDistribution& distribution = tree.distribution(tree.proposals(node - 1).front().distribution);
+      if (distribution.q[tree.node(node).token] < 0.35) break;
+      out.propose(node - 1, tree.node(node).token, out.add_distribution(distribution.q, distribution.kind));
     }
     return out;
   }
@@ -237,13 +242,13 @@ class IgnoresDraftedStops final : public ChangedDrafter {
   std::vector<Token> stops_;
 };
 
-// Warps the draft's law and not the target's: scores are those of temperature 1 whatever was asked for.
+// Warps the draft's distribution and not the target's: scores are those of temperature 1 whatever was asked for.
 class UnwarpedTarget final : public Target {
  public:
   explicit UnwarpedTarget(std::unique_ptr<Target> inner)
       : inner_(std::move(inner)), plain_(at_one(), inner_->vocab()) {}
   int vocab() const override { return inner_->vocab(); }
-  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
+  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenStateRequest& wants) override {
     return inner_->open(request, rows, wants);
   }
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {
@@ -310,11 +315,12 @@ std::vector<Fault> planted_faults() {
   out.push_back({"resampled mismatch",
                  "a second sample is emitted after the first one did not match (the nucleus rule)",
                  with_verifier<ResampledMismatch>()});
-  out.push_back(
-      {"wrong q", "the draft's law is reported at another temperature than it was drawn at", with_drafter<WrongLaw>()});
+  out.push_back({"wrong q", "the draft's distribution is reported at another temperature than it was drawn at",
+                 with_drafter<WrongDistribution>()});
   out.push_back({"selected draw", "a draft is shown only if the draw was the mode", with_drafter<SelectedDraw>()});
   out.push_back({"dropped draw", "a drawn token is dropped because it is improbable", with_drafter<DropsImprobable>()});
-  out.push_back({"unwarped target", "the draft's law has the temperature that was asked for, the target's has not",
+  out.push_back({"unwarped target",
+                 "the draft's distribution has the temperature that was asked for, the target's has not",
                  with_unwarped_target()});
   out.push_back({"missing keep", "the cache keeps the first rows of a tree, not the accepted path's",
                  with_cache(false, "{type: widths, widths: [3, 2]}")});
@@ -330,16 +336,17 @@ std::vector<DeepFault> deep_faults() {
     setup.verifier = [] { return std::make_unique<SwappedFromFourth>(); };
     return setup;
   };
-  const auto first_law = [](std::shared_ptr<const KnownModel> target, bool) {
+  const auto first_distribution = [](std::shared_ptr<const KnownModel> target, bool) {
     const char* const cascade =
         "{type: cascade, model: other, drafter: {type: model, num_speculative_tokens: 3}, num_speculative_tokens: 6}";
     Setup setup = toy_setup(cascade, "rejection", "", std::move(target));
-    setup.drafter = [make = setup.drafter] { return std::make_unique<FirstLawForAll>(make()); };
+    setup.drafter = [make = setup.drafter] { return std::make_unique<FirstDistributionForAll>(make()); };
     return setup;
   };
-  return {
-      {"swapped from the 4th", "the laws of target and draft are swapped from the fourth drafted token on", swapped},
-      {"first law for all", "a cascade reports the law of its first token for all that follow the second", first_law}};
+  return {{"swapped from the 4th", "the distributions of target and draft are swapped from the fourth drafted token on",
+           swapped},
+          {"first distribution for all",
+           "a cascade reports the distribution of its first token for all that follow the second", first_distribution}};
 }
 
 }  // namespace foretell::testing

@@ -127,7 +127,7 @@ std::vector<Setup> setups(const std::shared_ptr<const ToyModel>& target, std::ve
     const auto world = on_toys ? std::static_pointer_cast<const KnownModel>(target) : real_target(48);
     for (const std::string& verifier : lossless_verifiers()) {
       Setup setup = toy_setup(variant.drafter, verifier, variant.tree, world);
-      if (misfit(setup, 0.0)) continue;
+      if (incompatibility(setup, 0.0)) continue;
       out.push_back(std::move(setup));
       names.push_back(verifier + " x " + variant.drafter + " " + variant.tree);
     }
@@ -178,14 +178,14 @@ TEST_CASE("what comes out does not depend on batch size or on the order of the r
   const auto all = setups(toy_target(11), names);
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i].depends_on_the_run)
-      continue;  // such a strategy promises the law and the greedy text, not the same draws
+      continue;  // such a strategy promises the distribution and the greedy text, not the same draws
     std::vector<Request> requests;
     for (std::uint64_t id = 0; id < 5; ++id) {
       Request request{.id = id,
                       .prompt = {static_cast<Token>(id), 2, 3, 2, 3},
                       .max_new_tokens = 30 + static_cast<int>(id),
                       .seed = 5};
-      request.sampling.temperature = misfit(all[i], 0.8) ? 0.0 : 0.8;
+      request.sampling.temperature = incompatibility(all[i], 0.8) ? 0.0 : 0.8;
       requests.push_back(request);
     }
     const auto one = run(all[i], requests);

@@ -103,9 +103,10 @@ TEST_CASE("drafting on the target's cache forwards one row a drafted token, and 
 TEST_CASE("hidden states reach the drafter by node", "[self-draft]") {
   for (const bool extra : {false, true})
     for (const bool spread : {false, true})
-      CHECK(check_identity(
-                self_draft(
-                    {.layers = 2, .spread = spread, .extra = extra, .wants = {.taps = {0, 2, 3}, .final_state = true}}))
+      CHECK(check_identity(self_draft({.layers = 2,
+                                       .spread = spread,
+                                       .extra = extra,
+                                       .wants = {.aux_states = {0, 2, 3}, .final_state = true}}))
                 .value_or("") == "");
 }
 

@@ -33,10 +33,11 @@ TEST_CASE("the transformer's reference is a forward of the whole text", "[transf
   }
 }
 
-TEST_CASE("a law of few tokens is that of the most probable ones, and a joint law is their product", "[transformer]") {
+TEST_CASE("a distribution of few tokens is that of the most probable ones, and a joint distribution is their product",
+          "[transformer]") {
   const auto target = real_target();
   const Tokens text{1, 2, 3};
-  const auto all = reference_law(*target, text, 1.0), few = reference_law(*target, text, 1.0, 3);
+  const auto all = reference_distribution(*target, text, 1.0), few = reference_distribution(*target, text, 1.0, 3);
   const double least =
       *std::min_element(few.begin(), few.end(), [](double a, double b) { return (a > 0 ? a : 2) < (b > 0 ? b : 2); });
   double mass = 0;
@@ -46,7 +47,7 @@ TEST_CASE("a law of few tokens is that of the most probable ones, and a joint la
   }
   CHECK(std::count_if(few.begin(), few.end(), [](double p) { return p > 0; }) == 3);
   for (std::size_t t = 0; t < 16; ++t) CHECK(few[t] == Approx(few[t] > 0 ? all[t] / mass : 0).margin(1e-12));
-  CHECK(reference_joint_law(*target, text, 2, 1.0, 3).size() == 9);
+  CHECK(reference_joint_distribution(*target, text, 2, 1.0, 3).size() == 9);
 }
 
 TEST_CASE("its drafts agree with it on many tokens and not on all", "[transformer]") {
@@ -105,8 +106,8 @@ class ForgetfulModel final : public LanguageModel {
  private:
   struct Last final : AttentionPolicy {
     std::unique_ptr<AttentionPolicy> fresh() const override { return std::make_unique<Last>(); }
-    VisibleRows visible(const AttentionView& view) override {
-      VisibleRows out;
+    KvSelection select_kv(const AttentionView& view) override {
+      KvSelection out;
       for (int row = std::max(view.cached - 12, 0); row < view.cached; ++row) out.rows.push_back(row);
       return out;
     }
@@ -177,7 +178,7 @@ TEST_CASE("faults that no toy shows are caught on the transformer", "[transforme
 
 struct OwnHeadSource final : LevelSource {
   explicit OwnHeadSource(const ModelParts& lent) : parts(lent) {}
-  HiddenRequest wants() const override { return {.final_state = true}; }
+  HiddenStateRequest required_hidden_states() const override { return {.final_state = true}; }
   int deepest() const override { return 3; }
   bool rewinds() const override { return false; }
   void begin(SlotId slot, const PromptView&, int) override { states.erase(slot); }

@@ -9,9 +9,9 @@ namespace {
 
 TEST_CASE("siblings are distinct, duplicates keep their multiplicity as proposals") {
   DraftTree tree(5);
-  const LawId law = tree.add_law(Law::dense({1, 1, 1}), Draws::IndependentDraws);
-  const NodeId a = tree.propose(kAnchor, 1, law);
-  CHECK(tree.propose(kAnchor, 1, law) == a);
+  const DistributionId distribution = tree.add_distribution(Distribution::dense({1, 1, 1}), Draws::IndependentDraws);
+  const NodeId a = tree.propose(kAnchor, 1, distribution);
+  CHECK(tree.propose(kAnchor, 1, distribution) == a);
   CHECK(tree.size() == 2);
   CHECK(tree.drafted() == 1);
   CHECK(tree.proposals(kAnchor).size() == 2);
@@ -22,10 +22,10 @@ TEST_CASE("siblings are distinct, duplicates keep their multiplicity as proposal
   CHECK_FALSE(tree.is_chain());
 }
 
-TEST_CASE("a token that its law cannot give is an error of ours") {
+TEST_CASE("a token that its distribution cannot give is an error of ours") {
   DraftTree tree(0);
-  const LawId law = tree.add_law(Law::point_mass(4, 1), Draws::PointMass);
-  CHECK_THROWS_AS(tree.propose(kAnchor, 2, law), InternalError);
+  const DistributionId distribution = tree.add_distribution(Distribution::point_mass(4, 1), Draws::PointMass);
+  CHECK_THROWS_AS(tree.propose(kAnchor, 2, distribution), InternalError);
   CHECK_THROWS_AS(tree.add(7, 1), InternalError);
 }
 

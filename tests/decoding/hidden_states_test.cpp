@@ -33,22 +33,22 @@ std::shared_ptr<const LanguageModel> small_llama() {
 // Text, and the states of its positions in the order in which they were asked for.
 struct Seen {
   Tokens text;
-  std::vector<std::map<int, at::Tensor>> taps;
+  std::vector<std::map<int, at::Tensor>> aux_states;
   std::map<int, at::Tensor> final_state;
 };
 
 // Drafts what it is told to, and keeps the states that it is shown.
 class Watcher final : public Drafter {
  public:
-  Watcher(HiddenRequest wanted, int length, std::map<std::uint64_t, Seen>& seen)
+  Watcher(HiddenStateRequest wanted, int length, std::map<std::uint64_t, Seen>& seen)
       : wanted_(std::move(wanted)), length_(length), seen_(seen) {}
 
   DraftBudget limits() const override { return {length_, length_, 1}; }
   DraftForm form() const override { return {.point_mass = true}; }
-  HiddenRequest wants() const override { return wanted_; }
+  HiddenStateRequest required_hidden_states() const override { return wanted_; }
   void begin(SlotId slot, const PromptView& prompt) override {
     Seen& seen = seen_[prompt.request.id] = {Tokens(prompt.tokens.begin(), prompt.tokens.end()), {}, {}};
-    seen.taps.resize(wanted_.taps.size());
+    seen.aux_states.resize(wanted_.aux_states.size());
     at_[slot] = &seen;
   }
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override {
@@ -81,13 +81,14 @@ class Watcher final : public Drafter {
   void keep(Seen& seen, const HiddenStates* states, int row, int position) const {
     CHECK((states != nullptr) == !wanted_.empty());
     if (!states) return;
-    REQUIRE(states->taps.size() == wanted_.taps.size());
-    for (std::size_t i = 0; i < wanted_.taps.size(); ++i) seen.taps[i][position] = states->taps[i][row].clone();
+    REQUIRE(states->aux_states.size() == wanted_.aux_states.size());
+    for (std::size_t i = 0; i < wanted_.aux_states.size(); ++i)
+      seen.aux_states[i][position] = states->aux_states[i][row].clone();
     CHECK(states->final_state.defined() == wanted_.final_state);
     if (wanted_.final_state) seen.final_state[position] = states->final_state[row].clone();
   }
 
-  HiddenRequest wanted_;
+  HiddenStateRequest wanted_;
   int length_;
   std::map<std::uint64_t, Seen>& seen_;
   std::map<SlotId, Seen*> at_;
@@ -104,7 +105,7 @@ class Both final : public CompositeDrafter {
 };
 
 struct Watched {
-  HiddenRequest wanted;
+  HiddenStateRequest wanted;
   std::map<std::uint64_t, Seen> seen = {};
 };
 
@@ -136,14 +137,14 @@ void check_states(const LanguageModel& model, const Watched& watched) {
     const auto cache = model.make_cache(static_cast<int>(seen.text.size()));
     const ForwardItem item{.input = TokenSpan(seen.text), .cache = cache.get(), .logits = LogitRows::None};
     ForwardOptions options;
-    options.taps = watched.wanted.taps;
-    options.tap_final = watched.wanted.final_state;
+    options.aux_states = watched.wanted.aux_states;
+    options.return_final_state = watched.wanted.final_state;
     const ForwardResult all = model.forward(std::span(&item, 1), options);
     const auto check = [](const std::map<int, at::Tensor>& rows, const at::Tensor& expected) {
       CHECK(rows.size() > 15);
       for (const auto& [position, row] : rows) CHECK(at::allclose(row, expected[position], 1e-4, 1e-5));
     };
-    for (std::size_t i = 0; i < seen.taps.size(); ++i) check(seen.taps[i], all.taps[i]);
+    for (std::size_t i = 0; i < seen.aux_states.size(); ++i) check(seen.aux_states[i], all.aux_states[i]);
     if (watched.wanted.final_state) check(seen.final_state, all.final_state);
   }
 }
@@ -151,19 +152,19 @@ void check_states(const LanguageModel& model, const Watched& watched) {
 TEST_CASE("members that want different hidden states get each their own, in their own order") {
   const auto model = small_llama();
   std::vector<Watched> watched = {
-      {{.taps = {3, 1}}}, {{.taps = {0, 3, 4}, .final_state = true}}, {{}}, {{.final_state = true}}};
+      {{.aux_states = {3, 1}}}, {{.aux_states = {0, 3, 4}, .final_state = true}}, {{}}, {{.final_state = true}}};
   const auto drafter = watchers(watched);
-  const HiddenRequest all = drafter->wants();
+  const HiddenStateRequest all = drafter->required_hidden_states();
   CHECK(all.final_state);
-  CHECK(std::set<int>(all.taps.begin(), all.taps.end()) == std::set<int>{0, 1, 3, 4});
-  CHECK(all.taps.size() == 4);
+  CHECK(std::set<int>(all.aux_states.begin(), all.aux_states.end()) == std::set<int>{0, 1, 3, 4});
+  CHECK(all.aux_states.size() == 4);
   run_with(*drafter, model);
   for (const Watched& one : watched) check_states(*model, one);
 }
 
 TEST_CASE("compositions of compositions hand hidden states on") {
   const auto model = small_llama();
-  std::vector<Watched> inner = {{{.taps = {2}}}, {{.taps = {1}}}}, outer = {{{.taps = {4, 2}}}};
+  std::vector<Watched> inner = {{{.aux_states = {2}}}, {{.aux_states = {1}}}}, outer = {{{.aux_states = {4, 2}}}};
   std::vector<std::unique_ptr<Drafter>> members;
   members.push_back(std::make_unique<Watcher>(outer[0].wanted, 3, outer[0].seen));
   members.push_back(watchers(inner));

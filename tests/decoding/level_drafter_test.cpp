@@ -28,7 +28,7 @@ struct TableSource final : LevelSource {
   int deepest() const override { return static_cast<int>(table.size()); }
   bool rewinds() const override { return true; }
   std::span<const Token> target_ids() const override { return ids; }
-  HiddenRequest wants() const override { return {.taps = {1}, .final_state = true}; }
+  HiddenStateRequest required_hidden_states() const override { return {.aux_states = {1}, .final_state = true}; }
   void begin(SlotId, const PromptView&, int nodes) override { most_nodes = nodes; }
   void observe_prompt(SlotId, const PromptChunk& chunk) override { prompt_tokens += chunk.tokens.size(); }
   void observe(std::span<const RoundView> rounds) override { rounds_seen += rounds.size(); }
@@ -150,11 +150,11 @@ TEST_CASE("tokens that are drawn from a shared row stand with that row's distrib
     for (NodeId node = 0; node < tree.size(); ++node) {
       const auto proposals = tree.proposals(node);
       if (proposals.empty()) continue;
-      const DraftLaw& law = tree.law(proposals.front().law);
-      CHECK(law.kind == Draws::WithoutReplacement);
+      const DraftDistribution& distribution = tree.distribution(proposals.front().distribution);
+      CHECK(distribution.kind == Draws::WithoutReplacement);
       const auto expected = softmax(kTable[tree.path(node).size()], 0.7);
       for (Token token = 0; token < 5; ++token)
-        CHECK(law.q[token] == Approx(expected[static_cast<std::size_t>(token)]).margin(1e-6));
+        CHECK(distribution.q[token] == Approx(expected[static_cast<std::size_t>(token)]).margin(1e-6));
       Tokens tokens = children_of(tree, node);
       std::ranges::sort(tokens);
       CHECK(std::ranges::adjacent_find(tokens) == tokens.end());
@@ -174,7 +174,7 @@ TEST_CASE("penalties follow each node's own path where nodes share a row") {
       logit = logit > 0 ? logit / 1.8F : logit * 1.8F;
     }
     const auto expected = softmax(logits, 1.0);
-    const Law& q = tree.law(tree.proposals(node).front().law).q;
+    const Distribution& q = tree.distribution(tree.proposals(node).front().distribution).q;
     for (Token token = 0; token < 5; ++token)
       CHECK(q[token] == Approx(expected[static_cast<std::size_t>(token)]).margin(1e-6));
   }
@@ -235,7 +235,7 @@ TEST_CASE("ids of the source become the target's, and the rest of its distributi
   Tokens first = children_of(tree, kAnchor);
   std::ranges::sort(first);
   CHECK(first == Tokens{0, 4});
-  const Law& q = tree.law(tree.proposals(kAnchor).front().law).q;
+  const Distribution& q = tree.distribution(tree.proposals(kAnchor).front().distribution).q;
   const auto expected = softmax({1.0F, 0.5F}, 1.0);
   CHECK(q[4] == Approx(expected[0]).margin(1e-6));
   CHECK(q[0] == Approx(expected[1]).margin(1e-6));
@@ -246,7 +246,7 @@ TEST_CASE("ids of the source become the target's, and the rest of its distributi
 TEST_CASE("what a source wants, it gets") {
   Drafting one("{tree: {type: widths, widths: [2, 2]}}");
   LevelDrafter& drafter = *one.drafter;
-  CHECK(drafter.wants() == HiddenRequest{.taps = {1}, .final_state = true});
+  CHECK(drafter.required_hidden_states() == HiddenStateRequest{.aux_states = {1}, .final_state = true});
   CHECK(drafter.traits().rewinds);
   const Request request{.prompt = {1, 2, 3}};
   drafter.begin(0, {request, request.prompt});

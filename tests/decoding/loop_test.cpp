@@ -152,7 +152,7 @@ class SlowTarget final : public Target {
  public:
   explicit SlowTarget(std::unique_ptr<Target> inner) : inner_(std::move(inner)) {}
   int vocab() const override { return inner_->vocab(); }
-  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenRequest& wants) override {
+  std::unique_ptr<TargetSession> open(const Request& request, int rows, const HiddenStateRequest& wants) override {
     return inner_->open(request, rows, wants);
   }
   std::vector<std::unique_ptr<Scores>> score(std::span<const ScoreRequest> batch) override {

@@ -106,8 +106,10 @@ TEST_CASE("the transformer's own first layers draft for it", "[real]") {
         SelfDraftOptions{.layers = 1, .spread = true, .deepening = true},
         SelfDraftOptions{.layers = 2, .deepening = true}, SelfDraftOptions{.layers = 2, .unnamed = true},
         SelfDraftOptions{.skip_middle = true},
-        SelfDraftOptions{
-            .layers = 2, .extra = true, .wants = {.taps = {0, 2, 3, 4}, .final_state = true}, .tokens_in_taps = false}})
+        SelfDraftOptions{.layers = 2,
+        .extra = true,
+        .wants = {.aux_states = {0, 2, 3, 4}, .final_state = true},
+        .tokens_in_taps = false}})
     f.check_same(*testing::make_self_drafter(f.target, options));
 }
 
@@ -211,7 +213,7 @@ TEST_CASE("what sparse_cache cannot do is refused in one line", "[real]") {
                     Contains("study.yaml:1") && Contains("recorded answer"));
 }
 
-TEST_CASE("the transformer drafts for itself with weights of 8 bits", "[real]") {
+TEST_CASE("the transformer drafts for itself with int8 weights", "[real]") {
   Fixture f;
   using Catch::Matchers::Contains;
   std::size_t tokens = 0, rounds = 0;

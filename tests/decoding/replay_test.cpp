@@ -57,7 +57,7 @@ TEST_CASE("every verifier repeats a recorded answer, whatever was drafted, or is
     INFO(name);
     const auto target = make_replay_target(kVocab);
     Parts p = parts("{type: oracle, acceptance_rate: 0.5, num_speculative_tokens: 3}", name);
-    if (misfit(*target, p.pipeline(), request.sampling)) {
+    if (incompatibility(*target, p.pipeline(), request.sampling)) {
       CHECK(p.verifier->info().needs_logits);
       continue;
     }

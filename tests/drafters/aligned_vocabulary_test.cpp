@@ -55,7 +55,7 @@ struct Sizes {
 };
 const std::vector<Sizes> kSizes = {{5, 4, 3}, {4, 6, 3}, {4, 4, 4}, {5, 3, 3}, {3, 5, 3}};
 
-TEST_CASE("a padded draft changes nothing: greedy tokens are the target's and sampled ones have its law") {
+TEST_CASE("a padded draft changes nothing: greedy tokens are the target's and sampled ones have its distribution") {
   for (const Sizes& sizes : kSizes) {
     for (const char* drafter :
          {"{type: model, num_speculative_tokens: 2}",
@@ -72,7 +72,7 @@ TEST_CASE("a padded draft changes nothing: greedy tokens are the target's and sa
   }
 }
 
-TEST_CASE("ids that the tokenizer has not are never drafted, and the rest keeps its law") {
+TEST_CASE("ids that the tokenizer has not are never drafted, and the rest keeps its distribution") {
   const auto small = toy(4, 99);
   for (const int vocab : {3, 4, 7}) {
     const auto model = with_aligned_vocabulary(small, vocab, 3);

@@ -8,7 +8,7 @@ namespace {
 class NoScores final : public Scores {
  public:
   Token argmax(NodeId) override { fail("a drafter without a model asked for scores"); }
-  const Law& law(NodeId) override { fail("a drafter without a model asked for scores"); }
+  const Distribution& distribution(NodeId) override { fail("a drafter without a model asked for scores"); }
   std::span<const float> logits(NodeId) override { fail("a drafter without a model asked for scores"); }
 };
 

@@ -27,7 +27,7 @@ constexpr int kHidden = 32;
 at::Tensor states_of(const LanguageModel& model, TokenSpan text) {
   const auto cache = model.make_cache(static_cast<int>(text.size()));
   ForwardOptions options;
-  options.tap_final = true;
+  options.return_final_state = true;
   return model.forward({text, ChainShape{}, cache.get(), LogitRows::None}, options).final_state;
 }
 
@@ -41,7 +41,7 @@ class Recording final : public Drafter {
   Recording(std::unique_ptr<Drafter> inner, std::vector<Drafted>& out) : inner_(std::move(inner)), out_(out) {}
   DraftBudget limits() const override { return inner_->limits(); }
   DraftForm form() const override { return inner_->form(); }
-  HiddenRequest wants() const override { return inner_->wants(); }
+  HiddenStateRequest required_hidden_states() const override { return inner_->required_hidden_states(); }
   void begin(SlotId slot, const PromptView& prompt) override { inner_->begin(slot, prompt); }
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override { inner_->observe_prompt(slot, chunk); }
   void observe(std::span<const RoundView> rounds) override { inner_->observe(rounds); }
@@ -86,7 +86,7 @@ TEST_CASE("what each head says follows from the committed text, whatever was dra
       if (tree.proposals(node).empty()) continue;
       const auto depth = static_cast<int>(tree.path(node).size());
       const at::Tensor expected = at::softmax(heads.logits(depth, state)[0], 0);
-      const Law& q = tree.law(tree.proposals(node).front().law).q;
+      const Distribution& q = tree.distribution(tree.proposals(node).front().distribution).q;
       for (Token token = 0; token < 16; ++token) CHECK(q[token] == Approx(expected[token].item<float>()).margin(1e-4));
       ++levels;
     }
@@ -226,7 +226,7 @@ TEST_CASE("what a study says of heads is checked at its line") {
                     Catch::Contains("num_speculative_tokens is 3, this drafter has 2 levels"));
   const auto drafter = make("{type: medusa, head: random, num_heads: 3}", real_target());
   CHECK(drafter->limits().depth == 3);
-  CHECK(drafter->wants() == HiddenRequest{.final_state = true});
+  CHECK(drafter->required_hidden_states() == HiddenStateRequest{.final_state = true});
   CHECK(!drafter->traits().rewinds);
 }
 

@@ -42,9 +42,9 @@ DraftTree draft_with(Drafter& drafter, const Tokens& prompt, double temperature,
   return draft;
 }
 
-Law law_after(const ToyModel& model, Tokens text, const Tokens& path, double temperature) {
+Distribution distribution_after(const ToyModel& model, Tokens text, const Tokens& path, double temperature) {
   text.insert(text.end(), path.begin(), path.end());
-  return Law::dense(reference_law(model, text, temperature));
+  return Distribution::dense(reference_distribution(model, text, temperature));
 }
 
 TEST_CASE("a cascade's tokens stand with the draft model's distribution at their own place") {
@@ -56,10 +56,10 @@ TEST_CASE("a cascade's tokens stand with the draft model's distribution at their
     const DraftTree draft = draft_with(*drafter, prompt, 0.8, seed);
     REQUIRE(draft.is_chain());
     REQUIRE(draft.depth() == 6);
-    Law before = Law::point_mass(5, 0);
+    Distribution before = Distribution::point_mass(5, 0);
     for (NodeId node = 0; node < 6; ++node) {
-      const Law expected = law_after(*toys.draft, prompt, draft.path(node), 0.8);
-      const Law& claimed = draft.law(draft.proposals(node).front().law).q;
+      const Distribution expected = distribution_after(*toys.draft, prompt, draft.path(node), 0.8);
+      const Distribution& claimed = draft.distribution(draft.proposals(node).front().distribution).q;
       CHECK(overlap(claimed, expected) == Approx(1).margin(1e-6));
       apart += overlap(before, expected) < 0.9;
       before = expected;
@@ -80,9 +80,9 @@ TEST_CASE("merged drafts keep for each token the distribution that it was drawn 
     CHECK(draft.proposals(kAnchor).size() == 2);
     for (NodeId node = 0; node < draft.size(); ++node) {
       for (const Proposal& proposal : draft.proposals(node)) {
-        const Law& claimed = draft.law(proposal.law).q;
-        const double first = overlap(claimed, law_after(*toys.draft, prompt, draft.path(node), 1.0)),
-                     second = overlap(claimed, law_after(*toys.inner, prompt, draft.path(node), 1.0));
+        const Distribution& claimed = draft.distribution(proposal.distribution).q;
+        const double first = overlap(claimed, distribution_after(*toys.draft, prompt, draft.path(node), 1.0)),
+                     second = overlap(claimed, distribution_after(*toys.inner, prompt, draft.path(node), 1.0));
         CHECK(std::max(first, second) == Approx(1).margin(1e-6));
       }
     }
@@ -95,7 +95,7 @@ TEST_CASE("a draft says how its siblings were drawn") {
     const auto drafter = make_drafter(toys, "{type: model" + options + "}", "{type: widths, widths: [2, 2]}");
     const DraftTree draft = draft_with(*drafter, {1, 2, 3, 1}, temperature, 3);
     REQUIRE(draft.proposals(kAnchor).size() == 2);
-    return draft.law(draft.proposals(kAnchor).front().law).kind;
+    return draft.distribution(draft.proposals(kAnchor).front().distribution).kind;
   };
   CHECK(kind_of("", 1.0) == Draws::WithoutReplacement);
   CHECK(kind_of(", replacement: true", 1.0) == Draws::IndependentDraws);

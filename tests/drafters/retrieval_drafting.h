@@ -16,15 +16,15 @@ class HandScores final : public Scores {
  public:
   explicit HandScores(std::vector<std::vector<float>> rows) : rows_(std::move(rows)) {}
   Token argmax(NodeId node) override { return argmax_checked(rows_.at(node)); }
-  const Law& law(NodeId node) override {
-    law_ = Law::point_mass(static_cast<int>(rows_.at(node).size()), argmax(node));
-    return *law_;
+  const Distribution& distribution(NodeId node) override {
+    distribution_ = Distribution::point_mass(static_cast<int>(rows_.at(node).size()), argmax(node));
+    return *distribution_;
   }
   std::span<const float> logits(NodeId node) override { return rows_.at(node); }
 
  private:
   std::vector<std::vector<float>> rows_;
-  std::optional<Law> law_;
+  std::optional<Distribution> distribution_;
 };
 
 class HandDriven {

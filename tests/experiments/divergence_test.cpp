@@ -24,7 +24,7 @@ class Fixed final : public LanguageModel {
     std::vector<float> row = logits_;
     row[0] += jitter_ * static_cast<float>(std::get<TokenSpan>(batch[0].input).size() - 1);
     return {.logits = at::tensor(row, at::kFloat).view({1, 4}),
-            .taps = {},
+            .aux_states = {},
             .final_state = {},
             .last_state = {},
             .experts_touched = {}};
@@ -62,7 +62,7 @@ TEST_CASE("a margin above the noise is not explained, and neither is a token tha
   CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.0f), 1, 0).is_tie);
 }
 
-TEST_CASE("the rounding of the number type counts as noise") {
+TEST_CASE("the rounding of the dtype counts as noise") {
   const Fixed model({10.0f, 10.03f, 0.0f, -1.0f}, 0.0f);
   const Sampler greedy({}, 4);
   CHECK(measure_margin(model, kBefore, greedy, Precision::of("bf16")).noise == Approx(4 * 0.004 * 10.03).epsilon(1e-3));
@@ -91,7 +91,7 @@ TEST_CASE("a token that the vocabulary does not have is no tie") {
     CHECK_FALSE(judged(Fixed({1.0f, 1.002f, 0.0f, -1.0f}, 0.001f), 1, foreign).is_tie);
 }
 
-GenerationRecord answer(const std::string& id, const std::string& task, Arm arm, Tokens tokens) {
+GenerationRecord answer(const std::string& id, const std::string& task, PipelineVariant arm, Tokens tokens) {
   return {.conversation = id,
           .task = task,
           .arm = arm,
@@ -101,16 +101,16 @@ GenerationRecord answer(const std::string& id, const std::string& task, Arm arm,
 
 CellResult diverging_cell() {
   const std::vector<GenerationRecord> records = {
-      answer("7", "qa", Arm::Method, {1, 0, 3}), answer("7", "qa", Arm::Baseline, {1, 1}),
-      answer("8", "qa", Arm::Method, {1, 2}),    answer("8", "qa", Arm::Baseline, {1, 1, 1}),
-      answer("9", "rag", Arm::Method, {1, 1}),   answer("9", "rag", Arm::Baseline, {1, 1})};
+      answer("7", "qa", PipelineVariant::Method, {1, 0, 3}), answer("7", "qa", PipelineVariant::Baseline, {1, 1}),
+      answer("8", "qa", PipelineVariant::Method, {1, 2}),    answer("8", "qa", PipelineVariant::Baseline, {1, 1, 1}),
+      answer("9", "rag", PipelineVariant::Method, {1, 1}),   answer("9", "rag", PipelineVariant::Baseline, {1, 1})};
   const Fixed model({1.0f, 1.002f, 0.1f, -1.0f}, 0.001f);
   const SamplingOptions sampling;
   CellResult result;
   result.cell.name = "chain";
   result.tasks = {"qa", "rag"};
   result.divergences = find_divergences(
-      answers_by_place(records, Arm::Method), answers_by_place(records, Arm::Baseline),
+      answers_by_place(records, PipelineVariant::Method), answers_by_place(records, PipelineVariant::Baseline),
       {.target = model, .sampling = sampling, .precision = Precision::of("f32"), .prompt = [](const GenerationRecord&) {
          return kText;
        }});

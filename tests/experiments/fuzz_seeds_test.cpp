@@ -12,7 +12,7 @@ namespace {
 
 TEST_CASE("The seeds of the fuzzers of a study's inputs read or fail with an Error") {
   const std::map<std::string, std::function<void(std::string_view)>> targets = {
-      {"law_record_fuzz", fuzz::law_record},
+      {"distribution_record_fuzz", fuzz::distribution_record},
       {"study_fuzz", fuzz::study},
       {"spec_bench_fuzz", fuzz::spec_bench},
       {"records_fuzz", fuzz::records},

@@ -63,7 +63,7 @@ TEST_CASE("a reader's rows are the model's, whatever chunks they are computed in
   CHECK_THROWS_WITH(log_probability(damaged, 0), Catch::Contains("NaN"));
 }
 
-TEST_CASE("a model agrees with itself, and two models as far as their laws overlap") {
+TEST_CASE("a model agrees with itself, and two models as far as their distributions overlap") {
   const TemporaryFolder folder;
   const auto target = random_model(folder, 1), draft = random_model(folder, 2);
   std::vector<Passage> passages = {{{1, 5, 9, 2, 30, 7}, 1}, {{4, 4, 4}, 2}};

@@ -36,7 +36,7 @@ struct Lines {
 Lines written() {
   Lines out;
   for (const char* prompt : {"one", "two"}) {
-    for (const Arm arm : {Arm::Method, Arm::Baseline}) {
+    for (const PipelineVariant arm : {PipelineVariant::Method, PipelineVariant::Baseline}) {
       GenerationRecord record{.conversation = prompt, .category = "c", .task = "t", .arm = arm, .prompt_tokens = 4};
       record.tokens = {5, 6, 7, 8, 9, 10};
       record.finish = "length";

@@ -371,7 +371,7 @@ TEST_CASE("every key of every file with a value of another type is read or is on
                    {"plugins", {{{"file", "a.so"}, {"hash", "xxh3:0"}}}},
                    {"target", {{"folder", "m"}, {"files", {{"model.safetensors", "xxh3:1"}}}}},
                    {"inputs", {{"prompts.jsonl", "xxh3:2"}}},
-                   {"laws", {{"file", "laws.bin"}, {"hash", "xxh3:3"}}}};
+                   {"laws", {{"file", "probs.bin"}, {"hash", "xxh3:3"}}}};
   folder.write("aaaaaaaaaaaaaaaa/manifest.json", manifest.dump());
   const std::string cell = "aaaaaaaaaaaaaaaa/";
   int read = 0, refused = 0;

@@ -23,12 +23,12 @@ constexpr const char* kSecondCell = "bbbbbbbbbbbbbbbb";
 std::vector<GenerationRecord> three_prompts() {
   std::vector<GenerationRecord> records;
   for (const char* prompt : {"one", "two", "three"}) {
-    for (const Arm arm : {Arm::Method, Arm::Baseline}) {
+    for (const PipelineVariant arm : {PipelineVariant::Method, PipelineVariant::Baseline}) {
       GenerationRecord record{.conversation = prompt, .category = "c", .task = "qa", .arm = arm, .prompt_tokens = 4};
       record.tokens = {5, 6, 7, 8};
       record.prefill_ns = 10;
-      record.wall_ns = arm == Arm::Method ? 1000 : 1700;
-      const int emitted = arm == Arm::Method ? 2 : 1;
+      record.wall_ns = arm == PipelineVariant::Method ? 1000 : 1700;
+      const int emitted = arm == PipelineVariant::Method ? 2 : 1;
       for (int i = 0; i < 4; i += emitted)
         record.rounds.push_back({.drafted = emitted - 1,
                                  .scored = emitted,

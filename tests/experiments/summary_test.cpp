@@ -24,8 +24,8 @@ RoundRecord chain_round(int drafted, int accepted) {
           .ns = {10, 20, 30, 40}};
 }
 
-GenerationRecord record(const std::string& id, const std::string& task, Arm arm, int repeat, std::int64_t ms,
-                        std::vector<RoundRecord> rounds) {
+GenerationRecord record(const std::string& id, const std::string& task, PipelineVariant arm, int repeat,
+                        std::int64_t ms, std::vector<RoundRecord> rounds) {
   GenerationRecord out{.conversation = id,
                        .category = task,
                        .task = task,
@@ -43,13 +43,13 @@ GenerationRecord record(const std::string& id, const std::string& task, Arm arm,
 std::vector<GenerationRecord> sample() {
   const std::vector<RoundRecord> plain(4, chain_round(0, 0));
   return {
-      record("1", "qa", Arm::Baseline, 0, 40, plain),
-      record("1", "qa", Arm::Baseline, 1, 44, plain),
-      record("1", "qa", Arm::Baseline, 2, 90, plain),
-      record("1", "qa", Arm::Method, 0, 20, {chain_round(3, 3)}),
-      record("1", "qa", Arm::Method, 1, 22, {chain_round(3, 3)}),
-      record("1", "qa", Arm::Method, 2, 21, {chain_round(3, 3)}),
-      record("2", "rag", Arm::Method, 0, 10, {chain_round(3, 0), chain_round(3, 0)}),
+      record("1", "qa", PipelineVariant::Baseline, 0, 40, plain),
+      record("1", "qa", PipelineVariant::Baseline, 1, 44, plain),
+      record("1", "qa", PipelineVariant::Baseline, 2, 90, plain),
+      record("1", "qa", PipelineVariant::Method, 0, 20, {chain_round(3, 3)}),
+      record("1", "qa", PipelineVariant::Method, 1, 22, {chain_round(3, 3)}),
+      record("1", "qa", PipelineVariant::Method, 2, 21, {chain_round(3, 3)}),
+      record("2", "rag", PipelineVariant::Method, 0, 10, {chain_round(3, 0), chain_round(3, 0)}),
   };
 }
 
@@ -80,11 +80,12 @@ TEST_CASE("a cell's numbers: acceptance of the first repeat, medians of times, t
 
 TEST_CASE("answers that differ from the baseline's are counted") {
   std::vector<GenerationRecord> records = sample();
-  records.push_back(record("2", "rag", Arm::Baseline, 0, 20, std::vector<RoundRecord>(2, chain_round(0, 0))));
+  records.push_back(
+      record("2", "rag", PipelineVariant::Baseline, 0, 20, std::vector<RoundRecord>(2, chain_round(0, 0))));
   CHECK(*fold(records, {}).at("overall").same_as_baseline == 1.0);
   // Of two requests one differs, in its last token alone; other repeats do not count.
   for (GenerationRecord& r : records)
-    if (r.conversation == "2" && r.arm == Arm::Method) r.tokens.back() = 8;
+    if (r.conversation == "2" && r.arm == PipelineVariant::Method) r.tokens.back() = 8;
   for (GenerationRecord& r : records)
     if (r.conversation == "1" && r.repeat == 2) r.tokens.clear();
   const Summary summary = fold(records, {});
@@ -99,9 +100,10 @@ TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") 
   };
   // 10 tokens twice as fast, 90 as fast as the baseline: 110 ms to 100 ms, where the mean of the two ratios would
   // be 1.5.
-  const std::vector<GenerationRecord> records = {
-      record("short", "qa", Arm::Baseline, 0, 20, plain(10)), record("short", "qa", Arm::Method, 0, 10, plain(10)),
-      record("long", "qa", Arm::Baseline, 0, 90, plain(90)), record("long", "qa", Arm::Method, 0, 90, plain(90))};
+  const std::vector<GenerationRecord> records = {record("short", "qa", PipelineVariant::Baseline, 0, 20, plain(10)),
+                                                 record("short", "qa", PipelineVariant::Method, 0, 10, plain(10)),
+                                                 record("long", "qa", PipelineVariant::Baseline, 0, 90, plain(90)),
+                                                 record("long", "qa", PipelineVariant::Method, 0, 90, plain(90))};
   const TaskSummary& qa = fold(records, {}).at("qa");
   CHECK(*qa.speedup == Approx(1.1));
   CHECK(*qa.decode_speedup == Approx(108.0 / 98));  // 1 ms each is prefill
@@ -111,8 +113,8 @@ TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") 
 
 TEST_CASE("each limit of goodput counts by itself") {
   const std::vector<RoundRecord> plain(4, chain_round(0, 0));
-  GenerationRecord quick = record("1", "qa", Arm::Method, 0, 40, plain),
-                   slow = record("2", "qa", Arm::Method, 0, 60, plain);
+  GenerationRecord quick = record("1", "qa", PipelineVariant::Method, 0, 40, plain),
+                   slow = record("2", "qa", PipelineVariant::Method, 0, 60, plain);
   quick.round_ends = {10'000'000, 20'000'000, 30'000'000, 40'000'000};
   slow.round_ends = {15'000'000, 30'000'000, 45'000'000, 60'000'000};
   const std::vector<GenerationRecord> records = {quick, slow};
@@ -142,7 +144,7 @@ TEST_CASE("right answers are counted where the workload knows them, on both pipe
   std::vector<GenerationRecord> records = sample();
   CHECK_FALSE(fold(records, {}).at("overall").exact_match.has_value());
   for (GenerationRecord& r : records)
-    if (r.task == "qa") r.exact = r.arm == Arm::Method;
+    if (r.task == "qa") r.exact = r.arm == PipelineVariant::Method;
   const Summary summary = fold(records, {});
   CHECK(*summary.at("qa").exact_match == 1.0);
   CHECK(*summary.at("qa").baseline_exact_match == 0.0);
@@ -170,17 +172,17 @@ TEST_CASE("quality is folded by request and by token") {
 TEST_CASE("a drafter that got nothing accepted never wins, whatever the clock says") {
   std::vector<GenerationRecord> records;
   for (int i = 0; i < 12; ++i) {
-    records.push_back(
-        record(std::to_string(i), "qa", Arm::Baseline, 0, 60 + i, std::vector<RoundRecord>(2, chain_round(0, 0))));
-    records.push_back(
-        record(std::to_string(i), "qa", Arm::Method, 0, 30 + i % 3, std::vector<RoundRecord>(2, chain_round(3, 0))));
+    records.push_back(record(std::to_string(i), "qa", PipelineVariant::Baseline, 0, 60 + i,
+                             std::vector<RoundRecord>(2, chain_round(0, 0))));
+    records.push_back(record(std::to_string(i), "qa", PipelineVariant::Method, 0, 30 + i % 3,
+                             std::vector<RoundRecord>(2, chain_round(3, 0))));
   }
   const Judgement drafted = fold(records, {.drafts = true}).at("overall").judgement;
   CHECK(drafted.unreliable());
   CHECK_THAT(drafted.words, Catch::Matchers::StartsWith("unreliable timing: no drafted token was accepted"));
   CHECK(fold(records, {}).at("overall").judgement.wins());  // what is faster for another reason than drafting
   for (GenerationRecord& r : records)
-    if (r.arm == Arm::Method && r.conversation == "3") r.rounds[0].accepted = 1;
+    if (r.arm == PipelineVariant::Method && r.conversation == "3") r.rounds[0].accepted = 1;
   CHECK(fold(records, {.drafts = true}).at("overall").judgement.wins());
 }
 
@@ -193,9 +195,9 @@ TEST_CASE("prompts of a batch share a clock: the batch is resampled, and a singl
   const auto add = [&](int count, int batch_size) {
     records.clear();
     for (int i = 0; i < count; ++i)
-      for (const Arm arm : {Arm::Method, Arm::Baseline}) {
+      for (const PipelineVariant arm : {PipelineVariant::Method, PipelineVariant::Baseline}) {
         // Every sequence of a batch is booked with the same share of its time.
-        const int batch = i / batch_size, ms = arm == Arm::Method ? 20 + batch : 30;
+        const int batch = i / batch_size, ms = arm == PipelineVariant::Method ? 20 + batch : 30;
         records.push_back(record(std::to_string(i), "qa", arm, 0, ms, {chain_round(3, 3)}));
         if (batch_size > 1) records.back().batch = batch;
       }
@@ -220,21 +222,21 @@ TEST_CASE("prompts of a batch share a clock: the batch is resampled, and a singl
 TEST_CASE("what was timed beside other work gets no verdict of speed") {
   std::vector<GenerationRecord> records;
   for (int i = 0; i < 20; ++i)
-    for (const Arm arm : {Arm::Method, Arm::Baseline})
+    for (const PipelineVariant arm : {PipelineVariant::Method, PipelineVariant::Baseline})
       for (int repeat = 0; repeat < 3; ++repeat)
-        records.push_back(
-            record(std::to_string(i), "qa", arm, repeat, arm == Arm::Method ? 20 : 60 + i, {chain_round(3, 3)}));
-  const auto with = [&](Arm arm, double first, double others) {
+        records.push_back(record(std::to_string(i), "qa", arm, repeat, arm == PipelineVariant::Method ? 20 : 60 + i,
+                                 {chain_round(3, 3)}));
+  const auto with = [&](PipelineVariant arm, double first, double others) {
     for (GenerationRecord& r : records) r.contention = r.arm != arm ? 0.01 : r.repeat == 0 ? first : others;
     return fold(records, {}).at("overall");
   };
-  CHECK(with(Arm::Method, 0.01, 0.01).judgement.verdict == SpeedupVerdict::Faster);
-  for (const Arm arm : {Arm::Method, Arm::Baseline})
+  CHECK(with(PipelineVariant::Method, 0.01, 0.01).judgement.verdict == SpeedupVerdict::Faster);
+  for (const PipelineVariant arm : {PipelineVariant::Method, PipelineVariant::Baseline})
     CHECK(with(arm, 0.3, 0.3).judgement.verdict == SpeedupVerdict::UnreliableTiming);
-  CHECK(with(Arm::Baseline, 0.3, 0.3).baseline_contention == Approx(0.3));
+  CHECK(with(PipelineVariant::Baseline, 0.3, 0.3).baseline_contention == Approx(0.3));
   // A spell that the median leaves out changes nothing.
-  CHECK(with(Arm::Method, 0.9, 0.02).judgement.verdict == SpeedupVerdict::Faster);
-  CHECK(with(Arm::Method, 0.9, 0.02).contention == Approx(0.02));
+  CHECK(with(PipelineVariant::Method, 0.9, 0.02).judgement.verdict == SpeedupVerdict::Faster);
+  CHECK(with(PipelineVariant::Method, 0.9, 0.02).contention == Approx(0.02));
 }
 
 TEST_CASE("the fold depends on the set of records, not on their order") {
@@ -290,7 +292,7 @@ TEST_CASE("what the store has written folds to the same numbers, also after a ki
 
 TEST_CASE("every field of a record survives the disk") {
   GenerationRecord record = sample().front();
-  record.arm = Arm::Method;
+  record.arm = PipelineVariant::Method;
   record.exact = false;
   record.joules = 1.5;
   record.batch = 3;
@@ -318,7 +320,7 @@ TEST_CASE("every field of a record survives the disk") {
   CHECK(read[0].contention == record.contention);
   CHECK(read[0].round_ends == record.round_ends);
   CHECK(read[0].tokens == record.tokens);
-  CHECK(read[0].arm == Arm::Method);
+  CHECK(read[0].arm == PipelineVariant::Method);
   REQUIRE(read[0].rounds.size() == 4);
   const RoundRecord& round = read[0].rounds[1];
   CHECK(round.drafted == 5);

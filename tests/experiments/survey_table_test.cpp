@@ -32,7 +32,8 @@ ComparedCell exact(double published, std::optional<double> here, Tolerance toler
 
 JudgedCell verdict_of(const ComparedCell& cell) { return judge_column({&cell, 1}, 0).cells.at(0); }
 
-GenerationRecord question(const char* id, const char* task, int repeat, Arm arm, int tokens, std::int64_t ns) {
+GenerationRecord question(const char* id, const char* task, int repeat, PipelineVariant arm, int tokens,
+                          std::int64_t ns) {
   return {.conversation = id, .task = task, .repeat = repeat, .arm = arm, .tokens = Tokens(tokens, 1), .wall_ns = ns};
 }
 
@@ -167,11 +168,14 @@ TEST_CASE("fewer than three pairs have no rank correlation") {
 
 TEST_CASE("the speed-up as the mean over questions: turns summed, questions weigh alike, then the mean over repeats") {
   const std::vector<GenerationRecord> records = {
-      question("1", "qa", 0, Arm::Method, 10, 50),    question("1", "qa", 0, Arm::Method, 10, 50),        // 0.2
-      question("1", "qa", 0, Arm::Baseline, 20, 200),                                                     // 0.1
-      question("2", "rag", 0, Arm::Method, 100, 200), question("2", "rag", 0, Arm::Baseline, 100, 1000),  // 0.5, 0.1
-      question("1", "qa", 1, Arm::Method, 10, 100),   question("1", "qa", 1, Arm::Baseline, 10, 100),     // 1
-      question("3", "qa", 1, Arm::Method, 10, 1),  // has no baseline
+      question("1", "qa", 0, PipelineVariant::Method, 10, 50),
+      question("1", "qa", 0, PipelineVariant::Method, 10, 50),     // 0.2
+      question("1", "qa", 0, PipelineVariant::Baseline, 20, 200),  // 0.1
+      question("2", "rag", 0, PipelineVariant::Method, 100, 200),
+      question("2", "rag", 0, PipelineVariant::Baseline, 100, 1000),  // 0.5, 0.1
+      question("1", "qa", 1, PipelineVariant::Method, 10, 100),
+      question("1", "qa", 1, PipelineVariant::Baseline, 10, 100),  // 1
+      question("3", "qa", 1, PipelineVariant::Method, 10, 1),      // has no baseline
   };
   CHECK(speedup_mean_of_questions(records, "qa")->value == Approx((2.0 + 1.0) / 2));
   CHECK(speedup_mean_of_questions(records, "rag")->value == Approx(5.0));

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "experiments/report/spec_bench_import.h"
-#include "experiments/results/law_record.h"
+#include "experiments/results/distribution_record.h"
 #include "experiments/results/summary.h"
 #include "experiments/study/study.h"
 #include "framework/core/error.h"
@@ -37,15 +37,16 @@ void reads_or_fails(const Body& body) {
   }
 }
 
-inline void law_record(std::string_view input) {
+inline void distribution_record(std::string_view input) {
   reads_or_fails([&] {
-    const LawRecord record = LawRecord::parse(std::as_bytes(std::span(input.data(), input.size())), "input");
+    const DistributionRecord record =
+        DistributionRecord::parse(std::as_bytes(std::span(input.data(), input.size())), "input");
     FORETELL_CHECK(record.header.answers == static_cast<int>(record.answers.size()), "{} answers",
                    record.answers.size());
-    for (const AnswerLaws& answer : record.answers)
-      for (int i = 0; i < answer.laws->size(); ++i)
-        FORETELL_CHECK((*answer.laws)[i].token >= 0 && (*answer.laws)[i].token < record.header.vocab, "answer token {}",
-                       i);
+    for (const AnswerDistributions& answer : record.answers)
+      for (int i = 0; i < answer.distributions->size(); ++i)
+        FORETELL_CHECK((*answer.distributions)[i].token >= 0 && (*answer.distributions)[i].token < record.header.vocab,
+                       "answer token {}", i);
     FORETELL_CHECK(std::isfinite(record.rest().mean()), "rest {}", record.rest().mean());
   });
 }
@@ -105,7 +106,8 @@ inline void spec_bench(std::string_view input) {
     const bool has_questions = end < input.size();
     if (has_questions) questions = parse_prompts(input.substr(end + 1), "questions");
     const auto rows = parse_answers(input.substr(0, end), "answers");
-    const auto records = spec_bench_records(rows, "answers", has_questions ? &questions : nullptr, Arm::Method);
+    const auto records =
+        spec_bench_records(rows, "answers", has_questions ? &questions : nullptr, PipelineVariant::Method);
     const std::string json =
         to_json(fold(records, {.timed = true}), {}).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     FORETELL_CHECK(nlohmann::json::accept(json), "{}", json);

@@ -192,8 +192,8 @@ class Spy final : public AttentionPolicy {
 
   std::unique_ptr<AttentionPolicy> fresh() const override { return nullptr; }
   bool wants_weights() const override { return watches; }
-  VisibleRows visible(const AttentionView& view) override {
-    VisibleRows rows = inner->visible(view);
+  KvSelection select_kv(const AttentionView& view) override {
+    KvSelection rows = inner->select_kv(view);
     chosen.push_back({rows.rows.begin(), rows.rows.begin() + static_cast<std::ptrdiff_t>(rows.rows.size()) /
                                                                  (rows.per_head ? view.kv_heads : 1)});
     return rows;
@@ -288,7 +288,7 @@ TEST_CASE("h2o on a model keeps what its accumulated weights say, and attends to
 class OwnRows final : public AttentionPolicy {
  public:
   std::unique_ptr<AttentionPolicy> fresh() const override { return nullptr; }
-  VisibleRows visible(const AttentionView&) override { return {{0, 3, 4, 1, 2, 6}, true}; }
+  KvSelection select_kv(const AttentionView&) override { return {{0, 3, 4, 1, 2, 6}, true}; }
 };
 
 TEST_CASE("key heads attend to rows of their own") {

@@ -135,7 +135,7 @@ TEST_CASE("a ternary model's batched, drafted and finished rows are those that s
   const auto cache = model->make_cache(16);
   ForwardOptions early, late;
   early.layers = LayerRange{0, 1};
-  early.tap_last = true;
+  early.return_last_state = true;
   late.layers = LayerRange{1, 3};
   const ForwardResult first =
       model->forward(ForwardItem{TokenSpan(prompt), ChainShape{}, cache.get(), LogitRows::None}, early);

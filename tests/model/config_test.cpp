@@ -397,12 +397,12 @@ TEST_CASE("the type of a model is the caller's, else the config's, else the weig
   const testing::TemporaryFolder folder;
   const auto type_of = [&](const ModelLoadOptions& options) {
     const auto model = load_model(folder.path(), options);
-    ForwardOptions taps;
-    taps.taps = {0};
+    ForwardOptions aux_states;
+    aux_states.aux_states = {0};
     const auto cache = model->make_cache(1);
     const Tokens token = {1};
-    return model->forward(ForwardItem{TokenSpan(token), ChainShape{}, cache.get(), LogitRows::None}, taps)
-        .taps[0]
+    return model->forward(ForwardItem{TokenSpan(token), ChainShape{}, cache.get(), LogitRows::None}, aux_states)
+        .aux_states[0]
         .scalar_type();
   };
   testing::make_model(folder.path(), llama_config(R"("dtype": "bfloat16")"), 1);

@@ -49,11 +49,11 @@ void check_golden(const std::string& name) {
   for (std::size_t row = 0; row < ids.size(); ++row) {
     const auto cache = model->make_cache(64);
     ForwardOptions options;
-    options.taps = {1};
+    options.aux_states = {1};
     const ForwardResult result =
         model->forward(ForwardItem{.input = TokenSpan(ids[row]), .shape = ChainShape{}, .cache = cache.get()}, options);
     CHECK(max_difference(result.logits, logits[static_cast<std::int64_t>(row)]) < kGoldenTolerance);
-    CHECK(max_difference(result.taps[0], hidden[static_cast<std::int64_t>(row)]) < kGoldenTolerance);
+    CHECK(max_difference(result.aux_states[0], hidden[static_cast<std::int64_t>(row)]) < kGoldenTolerance);
   }
   const Tokens expected = to_rows(golden.at("greedy"))[0];
   const int count = static_cast<int>(expected.size());

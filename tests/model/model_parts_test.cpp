@@ -47,7 +47,7 @@ at::Tensor by_parts(const LanguageModel& model, TokenSpan tokens) {
   const auto rows = static_cast<int>(tokens.size());
   const ForwardItem item{parts.embed(tokens, positions_of(rows)), ChainShape{}, cache.get(), LogitRows::None};
   ForwardOptions options;
-  options.tap_last = true;
+  options.return_last_state = true;
   return parts.head().logits(parts.final_norm(model.forward(item, options).last_state));
 }
 
@@ -132,11 +132,11 @@ TEST_CASE("keys and values that are stored alone serve later rows as those of a 
 
     const auto computed = model->make_cache(14), stored = model->make_cache(14);
     ForwardOptions options;
-    options.taps = positions_of(layers);  // the state that enters each layer
+    options.aux_states = positions_of(layers);  // the state that enters each layer
     const ForwardResult whole = model->forward({first, ChainShape{}, computed.get(), LogitRows::None}, options);
     const LayerRunner runner{transformer};
     for (int layer = 0; layer < layers; ++layer) {
-      const at::Tensor state = whole.taps[static_cast<std::size_t>(layer)], before = state.clone();
+      const at::Tensor state = whole.aux_states[static_cast<std::size_t>(layer)], before = state.clone();
       runner.store(state.narrow(0, 0, 5), *stored, layer);  // in two pieces
       runner.store(state.narrow(0, 5, 4), *stored, layer);
       CHECK(at::equal(state, before));

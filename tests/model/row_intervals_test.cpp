@@ -56,8 +56,8 @@ ForwardResult alone(const LanguageModel& model, const Sequence& s) {
   const auto cache = model.make_cache(40);
   logits_of(model, s.prompt, *cache);
   ForwardOptions options;
-  for (int level = 0; level <= model.config().num_layers; ++level) options.taps.push_back(level);
-  options.tap_final = options.tap_last = true;
+  for (int level = 0; level <= model.config().num_layers; ++level) options.aux_states.push_back(level);
+  options.return_final_state = options.return_last_state = true;
   return model.forward(ForwardItem{TokenSpan(s.nodes), TreeShape{s.parents}, cache.get(), LogitRows::All}, options);
 }
 
@@ -79,7 +79,7 @@ TEST_CASE("rows that leave at any layer and resume there beside new ones are wha
       items.back().leaves = s.exits;
     }
     ForwardOptions options;
-    options.tap_last = true;
+    options.return_last_state = true;
     const ForwardResult first = model->forward(items, options);
 
     std::vector<ForwardResult> expected;
@@ -88,8 +88,9 @@ TEST_CASE("rows that leave at any layer and resume there beside new ones are wha
       expected.push_back(alone(*model, s));
       for (std::size_t i = 0; i < s.exits.size(); ++i, ++row) {
         CHECK(first.left[static_cast<std::size_t>(row)] == s.exits[i]);
-        CHECK(at::equal(first.last_state[row],
-                        expected.back().taps[static_cast<std::size_t>(s.exits[i])][static_cast<std::int64_t>(i)]));
+        CHECK(
+            at::equal(first.last_state[row],
+                      expected.back().aux_states[static_cast<std::size_t>(s.exits[i])][static_cast<std::int64_t>(i)]));
       }
       CHECK(s.cache->length() == static_cast<int>(s.prompt.size() + s.exits.size()));
     }
@@ -112,8 +113,8 @@ TEST_CASE("rows that leave at any layer and resume there beside new ones are wha
       row += resumed;
     }
     const at::Tensor before = first.last_state.clone();
-    options.taps = {layers};
-    options.tap_final = true;
+    options.aux_states = {layers};
+    options.return_final_state = true;
     const ForwardResult second = model->forward(items, options);
     CHECK(at::equal(before, first.last_state));
     row = 0;
@@ -121,7 +122,8 @@ TEST_CASE("rows that leave at any layer and resume there beside new ones are wha
       const auto rows = static_cast<std::int64_t>(batch[i].nodes.size());
       INFO("sequence " << i << ", off by " << max_difference(second.logits.narrow(0, row, rows), expected[i].logits));
       CHECK(at::equal(second.logits.narrow(0, row, rows), expected[i].logits));
-      CHECK(at::equal(second.taps[0].narrow(0, row, rows), expected[i].taps[static_cast<std::size_t>(layers)]));
+      CHECK(at::equal(second.aux_states[0].narrow(0, row, rows),
+                      expected[i].aux_states[static_cast<std::size_t>(layers)]));
       CHECK(at::equal(second.final_state.narrow(0, row, rows), expected[i].final_state));
       CHECK(batch[i].cache->length() == static_cast<int>(batch[i].prompt.size()) + rows);
       row += rows;
@@ -141,7 +143,7 @@ TEST_CASE("rows that enter or leave where they cannot are refused") {
   const auto cache = model->make_cache(8);
   const Tokens tokens{1, 2};
   ForwardOptions options;
-  options.tap_last = true;
+  options.return_last_state = true;
   const at::Tensor states =
       model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get()}, options).last_state;
   const auto forward = [&](std::vector<int> enters, std::vector<int> leaves, const at::Tensor& input) {

@@ -70,18 +70,18 @@ TEST_CASE("products by tiles are ATen's, for every remainder of rows and outputs
         CHECK(error_of(matrix.product(x, bias), expected) < kRounding);
         CHECK(tiles.used());
         const at::Tensor y = at::randn({rows, outputs}).to(at::kBFloat16), sum = y.to(at::kDouble) + expected;
-        matrix.add_product(x, bias, y);
+        matrix.matmul_accumulate(x, bias, y);
         CHECK(error_of(y, sum) < kRounding);
         const at::Tensor gate = expected.narrow(1, 0, outputs / 2),
                          other = expected.narrow(1, outputs / 2, outputs / 2);
         const PackedMatrix gated(weight, PackedMatrix::Type::BFloat16, true);
-        CHECK(error_of(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < kRounding);
+        CHECK(error_of(gated.matmul_glu(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < kRounding);
       }
     }
   }
 }
 
-TEST_CASE("int8 weights go through tiles as the whole numbers that they are") {
+TEST_CASE("int8 weights go through tiles as the integers that they are") {
   if (!TileEmulator::possible()) return;
   Tiles tiles;
   at::manual_seed(13);
@@ -90,13 +90,13 @@ TEST_CASE("int8 weights go through tiles as the whole numbers that they are") {
       INFO(rows << " rows, " << inputs << " inputs");
       const at::Tensor x = at::randn({rows, inputs}).to(at::kBFloat16);
       const PackedMatrix matrix(at::randn({70, inputs}), PackedMatrix::Type::Int8, false);
-      CHECK(error_of(matrix.wide_product(x, {}), at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) <
-            1e-5);
+      CHECK(error_of(matrix.matmul_float(x, {}),
+                     at::matmul(x.to(at::kDouble), matrix.dequantize().to(at::kDouble).t())) < 1e-5);
       CHECK(tiles.used());
       const PackedMatrix gated(at::randn({70, inputs}), PackedMatrix::Type::Int8, true);
-      const at::Tensor halves = at::matmul(x.to(at::kDouble), gated.dense().to(at::kDouble).t()),
+      const at::Tensor halves = at::matmul(x.to(at::kDouble), gated.dequantize().to(at::kDouble).t()),
                        gate = halves.narrow(1, 0, 35);
-      CHECK(error_of(gated.gated_product(x, {}, Activation::Silu), gate * gate.sigmoid() * halves.narrow(1, 35, 35)) <
+      CHECK(error_of(gated.matmul_glu(x, {}, Activation::Silu), gate * gate.sigmoid() * halves.narrow(1, 35, 35)) <
             0.008);
     }
   }
@@ -110,10 +110,10 @@ TEST_CASE("many rows by tiles are few rows by tiles, in whatever chunks and piec
   for (const auto type : {PackedMatrix::Type::BFloat16, PackedMatrix::Type::Int8}) {
     const at::Tensor weight = at::randn({33, kInputs});
     const PackedMatrix matrix(type == PackedMatrix::Type::Int8 ? weight : weight.to(at::kBFloat16), type, false);
-    const at::Tensor x = at::randn({kRows, kInputs}).to(at::kBFloat16), all = matrix.wide_product(x, {});
-    CHECK(error_of(all, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-4);
+    const at::Tensor x = at::randn({kRows, kInputs}).to(at::kBFloat16), all = matrix.matmul_float(x, {});
+    CHECK(error_of(all, at::matmul(x.to(at::kDouble), matrix.dequantize().to(at::kDouble).t())) < 1e-4);
     for (const int first : {0, 250, 284})
-      CHECK(at::equal(matrix.wide_product(x.narrow(0, first, 6).contiguous(), {}), all.narrow(0, first, 6)));
+      CHECK(at::equal(matrix.matmul_float(x.narrow(0, first, 6).contiguous(), {}), all.narrow(0, first, 6)));
   }
 }
 
@@ -125,10 +125,10 @@ TEST_CASE("a row's product by tiles does not depend on the rows beside it") {
   const PackedMatrix matrix(at::randn({70, 4416}).to(at::kBFloat16), PackedMatrix::Type::BFloat16, false);
   const at::Tensor x = at::randn({70, 4416}).to(at::kBFloat16);
   const auto product = [&](int first, int rows) {
-    return matrix.wide_product(x.narrow(0, first, rows).contiguous(), {});
+    return matrix.matmul_float(x.narrow(0, first, rows).contiguous(), {});
   };
   const at::Tensor both = product(0, 70), tall = product(0, 64), wide = product(0, 32);
-  CHECK(error_of(both, at::matmul(x.to(at::kDouble), matrix.dense().to(at::kDouble).t())) < 1e-4);
+  CHECK(error_of(both, at::matmul(x.to(at::kDouble), matrix.dequantize().to(at::kDouble).t())) < 1e-4);
   for (const int rows : {6, 16, 17, 25}) CHECK(at::equal(product(7, rows), wide.narrow(0, 7, rows)));
   for (const int rows : {33, 48, 49}) CHECK(at::equal(product(7, rows), tall.narrow(0, 7, rows)));
   CHECK(at::equal(both.narrow(0, 0, 64), tall));

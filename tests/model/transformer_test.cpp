@@ -182,8 +182,8 @@ TEST_CASE("a ragged batch gives what its items give alone") {
     const auto alone = model->make_cache(12);
     logits_of(*model, second, *alone);
     ForwardOptions options;
-    options.taps = {0, 2};
-    options.tap_final = options.tap_last = true;
+    options.aux_states = {0, 2};
+    options.return_final_state = options.return_last_state = true;
     const std::vector<ForwardItem> items = {{TokenSpan(first), ChainShape{}, a.get(), LogitRows::Last},
                                             {TokenSpan(second), ChainShape{}, b.get(), LogitRows::None},
                                             {TokenSpan(third), ChainShape{}, c.get(), LogitRows::All}};
@@ -191,7 +191,7 @@ TEST_CASE("a ragged batch gives what its items give alone") {
     CHECK(max_difference(result.logits[0], logits_of(*model, first)[10]) < kTolerance);
     CHECK(max_difference(result.logits[1], logits_of(*model, third, *alone)[0]) < kTolerance);
     CHECK(result.logits.size(0) == 2);
-    CHECK(result.taps[1].sizes() == at::IntArrayRef({21, hidden}));
+    CHECK(result.aux_states[1].sizes() == at::IntArrayRef({21, hidden}));
     CHECK(result.final_state.size(0) == 21);
     CHECK(result.last_state.size(0) == 21);
     CHECK((a->length() == 11 && b->length() == 9 && c->length() == 10));
@@ -315,7 +315,7 @@ TEST_CASE("layers run in two ranges give what one run gives, and a range that en
       const auto cache = model->make_cache(7);
       ForwardOptions early;
       early.layers = LayerRange{0, exit};
-      early.tap_last = true;
+      early.return_last_state = true;
       const ForwardResult first =
           model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::All}, early);
       ReferenceTransformer::Options options;
@@ -483,14 +483,13 @@ TEST_CASE("a packed matrix's products are ATen's, for every remainder of rows, o
         CHECK(relative_error(matrix.product(x, bias), expected) < tolerance);
         const at::Tensor y = at::randn({rows, outputs}).to(type);
         const at::Tensor sum = y.to(at::kDouble) + expected;
-        matrix.add_product(x, bias, y);
+        matrix.matmul_accumulate(x, bias, y);
         CHECK(relative_error(y, sum) < tolerance);
         const at::Tensor gate = expected.narrow(1, 0, outputs / 2),
                          other = expected.narrow(1, outputs / 2, outputs / 2);
         const PackedMatrix gated(weight, stored, true);
-        CHECK(relative_error(gated.gated_product(x, bias, Activation::Silu), gate * gate.sigmoid() * other) <
-              tolerance);
-        CHECK(relative_error(gated.gated_product(x, bias, Activation::Relu), gate.clamp_min(0) * other) < tolerance);
+        CHECK(relative_error(gated.matmul_glu(x, bias, Activation::Silu), gate * gate.sigmoid() * other) < tolerance);
+        CHECK(relative_error(gated.matmul_glu(x, bias, Activation::Relu), gate.clamp_min(0) * other) < tolerance);
       }
     }
   }
@@ -513,7 +512,7 @@ TEST_CASE("a row's product does not depend on the rows beside it or on the threa
   }
 }
 
-TEST_CASE("weights in 8 bits are within half a step of what they were, and whole numbers are kept") {
+TEST_CASE("weights in 8 bits are within half a step of what they were, and integers are kept") {
   at::manual_seed(7);
   const at::Tensor weight = at::randn({45, 70}) * at::logspace(-3, 3, 45).unsqueeze(1);
   weight.select(0, 7).zero_();
@@ -526,7 +525,7 @@ TEST_CASE("weights in 8 bits are within half a step of what they were, and whole
                   whole));
 }
 
-TEST_CASE("a copy with weights of 8 bits is what loading as int8 gives, for every family") {
+TEST_CASE("a copy with int8 weights is what loading as int8 gives, for every family") {
   for (const auto& [name, config] : family_configs()) {
     INFO(name);
     const testing::TemporaryFolder folder;

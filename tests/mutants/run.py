@@ -114,8 +114,9 @@ def page(results: dict[str, Caught]) -> str:
     rows = "".join(f"| `{m.name}` | `{m.file}` | {m.fault} | {results[m.name].by} |\n" for m in MUTANTS)
     return f"""# Planted faults
 
-`make mutants` plants each of these {len(MUTANTS)} faults, one at a time, and runs the tests: every one is caught. The list is `tests/mutants/mutants.py`; this page is
-written by `tests/mutants/run.py` and checked by `tests/cli/mutants_test.py`. [architecture.md](architecture.md#planted-faults) says how it works.
+`make mutants` plants each of these {len(MUTANTS)} faults, one at a time, and runs the tests: every one is caught. The list is
+`tests/mutants/mutants.py`; this page is written by `tests/mutants/run.py` and checked by `tests/cli/mutants_test.py`.
+[architecture.md](architecture.md#planted-faults) says how it works.
 
 | fault | file | what is wrong | caught by |
 |---|---|---|---|

@@ -83,7 +83,7 @@ TEST_CASE("a drafter that breaks its contract is named, with step, prompt and ru
   const std::string in_draft = kDrafterOf + "broke its contract in draft() at step 0 of prompt q81: ";
   const std::pair<const char*, const char*> rules[] = {
       {"drafter:count", "draft() returned 2 drafts for 1 sequence"},
-      {"drafter:laws_without_end", "a draft has more than 65536 distributions"},
+      {"drafter:distributions_without_end", "a draft has more than 65536 distributions"},
       {"drafter:proposals_without_end", "a draft has more than 65536 proposals"},
       {"drafter:negative", "a proposal's distribution is none: token 10 has the probability -0.5"},
       {"drafter:sum", "the probabilities of a proposal's distribution sum to 0.75, expected 1 within 0.001"},
@@ -124,7 +124,7 @@ TEST_CASE("whatever a plug-in throws leaves it as one line that names it", "[plu
                    Catch::Contains("of prompt q81"));
   }
   CHECK_THAT(ends_with("policy:throw_in_go_on", {.drafter = "model"}),
-             Catch::Contains("'faulty_policy'") && Catch::Contains("in go_on()"));
+             Catch::Contains("'faulty_policy'") && Catch::Contains("in should_continue()"));
 }
 
 TEST_CASE("constructors of a plug-in are named with the study's line", "[plugin]") {
@@ -184,7 +184,7 @@ TEST_CASE("a verifier, a policy or a tree that breaks its contract is named", "[
   const std::pair<const char*, const char*> rows[] = {
       {"attention:fresh", "fresh() returned no policy"},
       {"attention:range", "below the item's own"},
-      {"attention:order", "visible() returned row 0 after row 1, expected increasing rows"},
+      {"attention:order", "select_kv() returned row 0 after row 1, expected increasing rows"},
   };
   for (const auto& [fault, rule] : rows)
     CHECK_THAT(ends_with(fault, {.drafter = "{type: sparse_cache, attention: faulty_attention}"}),

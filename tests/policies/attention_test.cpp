@@ -14,7 +14,7 @@ std::unique_ptr<AttentionPolicy> policy(const std::string& yaml) {
 }
 
 Rows seen(AttentionPolicy& policy, int cached, int kv_heads = 1, int layer = 0) {
-  return policy.visible({layer, kv_heads, cached, 1}).rows;
+  return policy.select_kv({layer, kv_heads, cached, 1}).rows;
 }
 
 // One query of layer 0, with one key head, on rows 0, 1, 2, ...
@@ -92,7 +92,7 @@ TEST_CASE("h2o: key heads keep rows of their own") {
                 .columns = columns,
                 .columns_per_head = false,
                 .weights = weights});
-  const VisibleRows visible = h2o->visible({3, 2, 3, 1});
+  const KvSelection visible = h2o->select_kv({3, 2, 3, 1});
   CHECK(visible.per_head);
   CHECK(visible.rows == Rows{1, 2});
   CHECK(seen(*h2o, 3, 2, 0) == Rows{0, 0});  // another layer has seen nothing

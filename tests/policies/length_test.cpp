@@ -25,8 +25,8 @@ std::string error_of(const std::function<void()>& body) {
   return "";
 }
 
-DraftStep step_at(int depth, const Law* law, double last_probability = 1) {
-  return {0, depth, law, 1.0, last_probability};
+DraftStep step_at(int depth, const Distribution* distribution, double last_probability = 1) {
+  return {0, depth, distribution, 1.0, last_probability};
 }
 
 PolicyView view_of(SlotId slot, std::uint64_t request, int generated) {
@@ -97,10 +97,10 @@ TEST_CASE("a schedule with floor 0 stops, tries ever more rarely, and comes back
 
 TEST_CASE("confidence stops after an unlikely token, never before the first", "[policies]") {
   const auto policy = make_policy("{type: confidence, assistant_confidence_threshold: 0.4}");
-  CHECK(policy->wants_laws());
-  CHECK(policy->go_on(step_at(1, nullptr)));
-  CHECK(policy->go_on(step_at(2, nullptr, 0.4)));
-  CHECK_FALSE(policy->go_on(step_at(2, nullptr, 0.39)));
+  CHECK(policy->wants_probs());
+  CHECK(policy->should_continue(step_at(1, nullptr)));
+  CHECK(policy->should_continue(step_at(2, nullptr, 0.4)));
+  CHECK_FALSE(policy->should_continue(step_at(2, nullptr, 0.39)));
 }
 
 TEST_CASE("all_of gives the least of its members' budgets and goes on while all of them would", "[policies]") {
@@ -116,13 +116,13 @@ TEST_CASE("all_of gives the least of its members' budgets and goes on while all 
   CHECK(one.plan_one() == 6);
   PolicyDriver two(*policy, 8, 2);
   CHECK(two.plan() == std::vector<int>{2, 2});
-  CHECK(policy->wants_laws());
-  CHECK(policy->go_on(step_at(2, nullptr, 0.4)));
-  CHECK_FALSE(policy->go_on(step_at(2, nullptr, 0.39)));
+  CHECK(policy->wants_probs());
+  CHECK(policy->should_continue(step_at(2, nullptr, 0.4)));
+  CHECK_FALSE(policy->should_continue(step_at(2, nullptr, 0.39)));
 
   const auto chains = make_policy("{type: all_of, policies: [{type: fixed, num_speculative_tokens: 3}]}");
-  CHECK_FALSE(chains->wants_laws());
-  CHECK_FALSE(chains->wants_hidden());
+  CHECK_FALSE(chains->wants_probs());
+  CHECK_FALSE(chains->wants_hidden_states());
   CHECK(PolicyDriver(*chains, 8).plan_one() == 3);
   CHECK(PolicyDriver(*chains, 2).plan_one() == 2);
 }
@@ -136,8 +136,8 @@ class NotingPolicy final : public DraftPolicy {
   };
   NotingPolicy(const Options& options, const BuildContext&) : options_(options) {}
   void plan(std::span<const PolicyView>, std::span<DraftBudget>) override {}
-  bool wants_hidden() const override { return true; }
-  bool go_on(const DraftStep& step) override {
+  bool wants_hidden_states() const override { return true; }
+  bool should_continue(const DraftStep& step) override {
     asked.push_back(step.depth);
     return step.depth <= options_.deepest;
   }
@@ -153,11 +153,11 @@ FORETELL_REGISTER(DraftPolicy, NotingPolicy, "noting", {.summary = "notes what i
 
 TEST_CASE("all_of asks every member at every step and shows it every record", "[policies]") {
   const auto policy = make_policy("{type: all_of, policies: [{type: noting, deepest: 2}, {type: noting, deepest: 3}]}");
-  CHECK(policy->wants_hidden());
+  CHECK(policy->wants_hidden_states());
   NotingPolicy::asked.clear();
-  CHECK(policy->go_on(step_at(2, nullptr)));
-  CHECK_FALSE(policy->go_on(step_at(3, nullptr)));
-  CHECK_FALSE(policy->go_on(step_at(4, nullptr)));
+  CHECK(policy->should_continue(step_at(2, nullptr)));
+  CHECK_FALSE(policy->should_continue(step_at(3, nullptr)));
+  CHECK_FALSE(policy->should_continue(step_at(4, nullptr)));
   CHECK(NotingPolicy::asked == std::vector<int>{2, 2, 3, 3, 4, 4});
   NotingPolicy::observed = 0;
   PolicyDriver driver(*policy, 8, 3);
@@ -187,15 +187,15 @@ TEST_CASE("the entropy bounds of SVIP and AdaEDL", "[policies]") {
     const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
     double entropy = 0;
     for (const double w : weights) entropy -= w / sum * std::log(w / sum);
-    const Law law = Law::dense(weights);
-    CHECK(svip->go_on(step_at(3, &law)) == (std::sqrt(0.15 * entropy) <= 0.3));
-    CHECK(adaedl->go_on(step_at(3, &law)) == (1 - std::sqrt(0.2 * entropy) >= 0.6));
-    stopped += svip->go_on(step_at(3, &law)) ? 0 : 1;
+    const Distribution distribution = Distribution::dense(weights);
+    CHECK(svip->should_continue(step_at(3, &distribution)) == (std::sqrt(0.15 * entropy) <= 0.3));
+    CHECK(adaedl->should_continue(step_at(3, &distribution)) == (1 - std::sqrt(0.2 * entropy) >= 0.6));
+    stopped += svip->should_continue(step_at(3, &distribution)) ? 0 : 1;
   }
   CHECK(stopped > 10);
   CHECK(stopped < 200);
-  CHECK(svip->go_on(step_at(3, nullptr)));
-  CHECK(make_policy("{type: svip, threshold: 0, min_tokens: 2}")->go_on(step_at(2, nullptr)));
+  CHECK(svip->should_continue(step_at(3, nullptr)));
+  CHECK(make_policy("{type: svip, threshold: 0, min_tokens: 2}")->should_continue(step_at(2, nullptr)));
 }
 
 TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[policies]") {
@@ -204,8 +204,8 @@ TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[pol
       "0.5, "
       "rate_memory: 0.5}");
   // Entropy for which 1 - sqrt(0.2 H) is just above 0.5: one rejected draft raises lambda above it.
-  const Law law = Law::dense({0.5, 0.25, 0.125, 0.125});
-  const double bound = 1 - std::sqrt(0.2 * law.entropy());
+  const Distribution distribution = Distribution::dense({0.5, 0.25, 0.125, 0.125});
+  const double bound = 1 - std::sqrt(0.2 * distribution.entropy());
   double lambda = 0.5, rate = 0.9;
   const auto follow = [&](int drafted, int accepted) {
     if (drafted > 0) rate = 0.5 * rate + 0.5 * accepted / drafted;
@@ -217,7 +217,7 @@ TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[pol
   std::vector<bool> drafts;
   for (const auto& [drafted, accepted] : rounds) {
     begin(*policy, view_of(0, 1, generated));
-    drafts.push_back(policy->go_on(step_at(2, &law)));
+    drafts.push_back(policy->should_continue(step_at(2, &distribution)));
     CHECK(drafts.back() == (bound >= lambda));
     policy->observe(std::vector<RoundRecord>{chain_round(drafted, accepted)});
     follow(drafted, accepted);
@@ -229,7 +229,7 @@ TEST_CASE("AdaEDL's threshold follows the acceptance of its own sequence", "[pol
   // The same request again, in the next repeat, starts anew; so does another one in the same slot.
   for (const PolicyView& view : {view_of(0, 1, 0), view_of(0, 2, 0)}) {
     begin(*policy, view);
-    CHECK(policy->go_on(step_at(2, &law)) == (bound >= 0.5));
+    CHECK(policy->should_continue(step_at(2, &distribution)) == (bound >= 0.5));
   }
 }
 
@@ -279,14 +279,14 @@ TEST_CASE("SpecDec++ stops when its head holds a rejection for likely", "[polici
   write_safetensors(folder.path() / "model.safetensors", head_tensors(2, 3, values));
   const auto policy = make_policy(
       "{type: specdecpp, min_tokens: 2, max_tokens: 6, threshold: 0.6, head: " + folder.path().string() + "}");
-  CHECK(policy->wants_hidden());
+  CHECK(policy->wants_hidden_states());
   PolicyDriver driver(*policy, 20);
   CHECK(driver.plan_one() == 6);
   std::mt19937 random(9);
   int stopped = 0;
   for (int draft = 0; draft < 30; ++draft) {
     double all_accepted = 1;
-    CHECK(policy->go_on(step_at(1, nullptr)));
+    CHECK(policy->should_continue(step_at(1, nullptr)));
     for (int depth = 2; depth <= 6; ++depth) {
       std::vector<float> state;
       for (int i = 0; i < 3; ++i) state.push_back(static_cast<float>(random() % 1000) / 500.0F - 1.0F);
@@ -294,7 +294,7 @@ TEST_CASE("SpecDec++ stops when its head holds a rejection for likely", "[polici
       DraftStep step = step_at(depth, nullptr);
       step.hidden = state;
       const bool expected = depth <= 2 || 1 - all_accepted <= 0.6;
-      CHECK(policy->go_on(step) == expected);
+      CHECK(policy->should_continue(step) == expected);
       stopped += expected ? 0 : 1;
       if (!expected) break;
     }
@@ -303,7 +303,7 @@ TEST_CASE("SpecDec++ stops when its head holds a rejection for likely", "[polici
   DraftStep wrong = step_at(2, nullptr);
   const std::vector<float> five(5);
   wrong.hidden = five;
-  CHECK(error_of([&] { policy->go_on(wrong); }) ==
+  CHECK(error_of([&] { policy->should_continue(wrong); }) ==
         "policy.yaml:1: policy 'specdecpp': the head reads states of 3 numbers, the draft model's have 5");
 }
 

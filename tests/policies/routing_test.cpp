@@ -43,7 +43,7 @@ TEST_CASE("top_k without parameters is the checkpoint's own rule, biases and gro
                                bias = biased ? random_logits(8, 4) : std::vector<float>{};
       const RouterRows rows{.rows = 40, .logits = logits};
       const Routing own = route_by_rule(rows, {2, rule, bias}, rule), routed = top_k->route(rows, {2, rule, bias});
-      CHECK(!top_k->refuses(rule));
+      CHECK(!top_k->unsupported_reason(rule));
       CHECK(own.per_row == routed.per_row);
       CHECK(own.experts == routed.experts);
       CHECK(own.weights == routed.weights);
@@ -73,10 +73,11 @@ TEST_CASE("top_k takes other numbers of experts, and the softmax before or after
 
 TEST_CASE("top_k says which checkpoints it does not fit") {
   const ExpertRule grouped = checkpoint_rules()[2];
-  CHECK(router("{type: top_k, k: 9}")->refuses(checkpoint_rules()[0]) == "k: 9 of 8 experts");
-  CHECK(router("{type: top_k, k: 5}")->refuses(grouped) == "k: 5 of 4 experts in the groups that are kept");
-  CHECK(!router("{type: top_k, k: 4}")->refuses(grouped));
-  CHECK(router("{type: top_k, softmax: after}")->refuses(grouped).value_or("").find("sigmoid") != std::string::npos);
+  CHECK(router("{type: top_k, k: 9}")->unsupported_reason(checkpoint_rules()[0]) == "k: 9 of 8 experts");
+  CHECK(router("{type: top_k, k: 5}")->unsupported_reason(grouped) == "k: 5 of 4 experts in the groups that are kept");
+  CHECK(!router("{type: top_k, k: 4}")->unsupported_reason(grouped));
+  CHECK(router("{type: top_k, softmax: after}")->unsupported_reason(grouped).value_or("").find("sigmoid") !=
+        std::string::npos);
   CHECK_THROWS_AS(router("{type: top_k, k: 0}"), Error);
   CHECK_THROWS_AS(router("{type: top_k, softmax: both}"), Error);
 }

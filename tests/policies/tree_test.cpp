@@ -139,34 +139,34 @@ TEST_CASE("static trees from files, and the mistakes in them", "[policies]") {
   CHECK(read == written);
 }
 
-// A draft model that knows a law for every path; drafts as drafters do. All paths of tokens 0 .. vocab - 1.
+// A draft model that knows a distribution for every path; drafts as drafters do. All paths of tokens 0 .. vocab - 1.
 class GrownDraft {
  public:
   GrownDraft(TreePolicy& policy, int vocab, unsigned seed) : policy_(policy), vocab_(vocab), seed_(seed) {}
 
-  Law law(NodeId node) const {
+  Distribution distribution(NodeId node) const {
     std::seed_seq path{seed_, static_cast<unsigned>(hash(node))};
     std::mt19937 random(path);
     std::vector<double> weights;
     for (int t = 0; t < vocab_; ++t) weights.push_back(std::exp(3.0 * (random() % 1000) / 1000));
-    return Law::dense(weights);
+    return Distribution::dense(weights);
   }
 
   void grow() {
     const int most = policy_.grown_nodes();
     std::vector<NodeId> frontier{kAnchor};
     for (int depth = 1; depth <= policy_.limits().depth && !frontier.empty(); ++depth) {
-      std::vector<Law> laws;
-      for (const NodeId node : frontier) laws.push_back(law(node));
+      std::vector<Distribution> distributions;
+      for (const NodeId node : frontier) distributions.push_back(distribution(node));
       std::vector<FrontierNode> nodes;
       for (std::size_t i = 0; i < frontier.size(); ++i)
-        nodes.push_back({frontier[i], path[static_cast<std::size_t>(frontier[i])], &laws[i]});
+        nodes.push_back({frontier[i], path[static_cast<std::size_t>(frontier[i])], &distributions[i]});
       const std::vector<int> widths = policy_.expand({depth, nodes, most - (tree.size() - 1), tree, path});
       std::vector<NodeId> children;
       for (std::size_t i = 0; i < frontier.size(); ++i)
-        for (const Token token : laws[i].top(std::min(widths[i], most - (tree.size() - 1)))) {
+        for (const Token token : distributions[i].top(std::min(widths[i], most - (tree.size() - 1)))) {
           children.push_back(tree.choose(frontier[i], token, vocab_));
-          path.push_back(path[static_cast<std::size_t>(frontier[i])] * laws[i][token]);
+          path.push_back(path[static_cast<std::size_t>(frontier[i])] * distributions[i][token]);
         }
       levels.push_back(static_cast<int>(children.size()));
       if (policy_.beam() && static_cast<int>(children.size()) > *policy_.beam()) {
@@ -265,10 +265,10 @@ TEST_CASE("OPT-Tree drafts the best N nodes, and levels while they pay", "[polic
     while (depth < 5) {
       std::vector<NodeId> next;
       for (const NodeId node : level) {
-        const Law law = full.law(node);
+        const Distribution distribution = full.distribution(node);
         for (Token t = 0; t < 5; ++t) {
           next.push_back(full.tree.choose(node, t, 5));
-          full.path.push_back(full.path[static_cast<std::size_t>(node)] * law[t]);
+          full.path.push_back(full.path[static_cast<std::size_t>(node)] * distribution[t]);
           paths.push_back(full.path.back());
         }
       }

@@ -14,13 +14,13 @@
 namespace foretell {
 namespace {
 
-Law law_of(const std::vector<float>& logits, const SamplingOptions& options) {
-  return Sampler(options, static_cast<int>(logits.size())).law(logits);
+Distribution distribution_of(const std::vector<float>& logits, const SamplingOptions& options) {
+  return Sampler(options, static_cast<int>(logits.size())).distribution(logits);
 }
 
-std::vector<double> dense(const Law& law) {
-  std::vector<double> out(static_cast<std::size_t>(law.vocab()), 0.0);
-  law.for_each([&](Token t, double p) { out[static_cast<std::size_t>(t)] = p; });
+std::vector<double> dense(const Distribution& distribution) {
+  std::vector<double> out(static_cast<std::size_t>(distribution.vocab()), 0.0);
+  distribution.for_each([&](Token t, double p) { out[static_cast<std::size_t>(t)] = p; });
   return out;
 }
 
@@ -31,38 +31,38 @@ std::vector<float> logs(const std::vector<double>& probabilities) {
 }
 
 TEST_CASE("temperature 0 is a point mass at the lowest id among the highest logits") {
-  const Law law = law_of({1, 3, 2, 3}, {.temperature = 0});
-  CHECK(law.is_point_mass());
-  CHECK(law.mode() == 1);
+  const Distribution distribution = distribution_of({1, 3, 2, 3}, {.temperature = 0});
+  CHECK(distribution.is_point_mass());
+  CHECK(distribution.mode() == 1);
 }
 
 TEST_CASE("temperature scales logits") {
-  const auto p = dense(law_of({0, 1, 2}, {.temperature = 0.5}));
+  const auto p = dense(distribution_of({0, 1, 2}, {.temperature = 0.5}));
   const double z = 1 + std::exp(2) + std::exp(4);
   CHECK(p[2] == Approx(std::exp(4) / z));
   CHECK(p[0] == Approx(1 / z));
 }
 
 TEST_CASE("top-k keeps exactly k, the lowest ids among ties") {
-  const auto p = dense(law_of(logs({0.2, 0.3, 0.3, 0.2}), {.temperature = 1, .top_k = 3}));
+  const auto p = dense(distribution_of(logs({0.2, 0.3, 0.3, 0.2}), {.temperature = 1, .top_k = 3}));
   CHECK(p[3] == 0);
   CHECK(p[0] == Approx(0.2 / 0.8));
-  CHECK(dense(law_of(logs({0.25, 0.25, 0.25, 0.25}), {.temperature = 1, .top_k = 1}))[0] == 1.0);
+  CHECK(dense(distribution_of(logs({0.25, 0.25, 0.25, 0.25}), {.temperature = 1, .top_k = 1}))[0] == 1.0);
 }
 
 TEST_CASE("top-p keeps the token that crosses it") {
-  const auto p = dense(law_of(logs({0.5, 0.3, 0.15, 0.05}), {.temperature = 1, .top_p = 0.6}));
+  const auto p = dense(distribution_of(logs({0.5, 0.3, 0.15, 0.05}), {.temperature = 1, .top_p = 0.6}));
   CHECK(p[1] == Approx(0.3 / 0.8));
   CHECK(p[2] == 0);
-  const auto one = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_p = 0.4}));
+  const auto one = dense(distribution_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_p = 0.4}));
   CHECK(one[0] == 1.0);
 }
 
 TEST_CASE("top-p is measured after top-k, min-p against the highest probability") {
   // After top-k 2 the masses are 0.625 and 0.375, so 0.6 is reached by the first alone.
-  const auto p = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_k = 2, .top_p = 0.6}));
+  const auto p = dense(distribution_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .top_k = 2, .top_p = 0.6}));
   CHECK(p[0] == 1.0);
-  const auto m = dense(law_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .min_p = 0.5}));
+  const auto m = dense(distribution_of(logs({0.5, 0.3, 0.2}), {.temperature = 1, .min_p = 0.5}));
   CHECK(m[1] == Approx(0.3 / 0.8));
   CHECK(m[2] == 0);
 }
@@ -73,14 +73,14 @@ TEST_CASE("top-p on a large vocabulary equals sorting all of it") {
   for (const double top_p : {0.1, 0.5, 0.9, 0.99, 0.9999}) {
     std::vector<float> logits(5000);
     for (float& x : logits) x = normal(random);
-    const auto full = dense(law_of(logits, {.temperature = 1}));
+    const auto full = dense(distribution_of(logits, {.temperature = 1}));
     std::vector<int> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](int a, int b) { return full[a] > full[b]; });
     double mass = 0;
     std::size_t count = 0;
     while (mass < top_p) mass += full[order[count++]];
-    const auto cut = dense(law_of(logits, {.temperature = 1, .top_p = top_p}));
+    const auto cut = dense(distribution_of(logits, {.temperature = 1, .top_p = top_p}));
     CHECK(std::count_if(cut.begin(), cut.end(), [](double x) { return x > 0; }) == static_cast<long>(count));
     CHECK(cut[order[count - 1]] == Approx(full[order[count - 1]] / mass));
   }
@@ -113,13 +113,13 @@ TEST_CASE("all cuts together equal their definitions, with many and with few tok
     std::vector<float> logits(3000);
     for (float& x : logits) x = normal(random);
     logits[17] = -std::numeric_limits<float>::infinity();
-    const auto full = dense(law_of(logits, {.temperature = 0.8}));
+    const auto full = dense(distribution_of(logits, {.temperature = 0.8}));
     for (const int top_k : {0, 1, 40, 1000, 5000}) {
       for (const double top_p : {0.3, 0.9, 1.0}) {
         for (const double min_p : {0.0, 0.02, 0.7}) {
           const SamplingOptions options{.temperature = 0.8, .top_k = top_k, .top_p = top_p, .min_p = min_p};
           INFO(fmt::format("spread {}, top_k {}, top_p {}, min_p {}", spread, top_k, top_p, min_p));
-          const auto expected = cut_in_full(full, options), got = dense(law_of(logits, options));
+          const auto expected = cut_in_full(full, options), got = dense(distribution_of(logits, options));
           int kept = 0, wrong = 0;
           for (std::size_t t = 0; t < full.size(); ++t) {
             kept += (expected[t] > 0) != (got[t] > 0);
@@ -145,11 +145,12 @@ TEST_CASE("penalties and bias act on logits, by path") {
 
 TEST_CASE("damaged logits are an error, never a token") {
   const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
-  CHECK_THROWS_WITH(law_of({1, nan, 2}, {.temperature = 0}), Catch::Contains("NaN") && Catch::Contains("token 1"));
-  CHECK_THROWS_AS(law_of({1, nan, 2}, {.temperature = 1}), Error);
-  CHECK_THROWS_AS(law_of({1, inf}, {.temperature = 1}), Error);
-  CHECK_THROWS_AS(law_of({-inf, -inf}, {.temperature = 1}), Error);
-  CHECK(dense(law_of({-inf, 0}, {.temperature = 1}))[1] == 1.0);
+  CHECK_THROWS_WITH(distribution_of({1, nan, 2}, {.temperature = 0}),
+                    Catch::Contains("NaN") && Catch::Contains("token 1"));
+  CHECK_THROWS_AS(distribution_of({1, nan, 2}, {.temperature = 1}), Error);
+  CHECK_THROWS_AS(distribution_of({1, inf}, {.temperature = 1}), Error);
+  CHECK_THROWS_AS(distribution_of({-inf, -inf}, {.temperature = 1}), Error);
+  CHECK(dense(distribution_of({-inf, 0}, {.temperature = 1}))[1] == 1.0);
 }
 
 TEST_CASE("a bias that makes no sense is refused") {
@@ -159,19 +160,19 @@ TEST_CASE("a bias that makes no sense is refused") {
     CHECK_THROWS_AS(Sampler({.logit_bias = {text}}, 4), Error);
 }
 
-Law random_law(std::mt19937_64& random, int kind) {
+Distribution random_distribution(std::mt19937_64& random, int kind) {
   std::uniform_real_distribution<double> uniform(0, 1);
-  if (kind == 0) return Law::point_mass(5, static_cast<Token>(random() % 5));
-  if (kind == 1) return Law::sparse(5, {0, 2, 4}, {uniform(random) + 0.1, uniform(random), uniform(random)});
+  if (kind == 0) return Distribution::point_mass(5, static_cast<Token>(random() % 5));
+  if (kind == 1) return Distribution::sparse(5, {0, 2, 4}, {uniform(random) + 0.1, uniform(random), uniform(random)});
   std::vector<double> weights(5);
   for (double& w : weights) w = uniform(random) + 0.01;
-  return Law::dense(weights);
+  return Distribution::dense(weights);
 }
 
 TEST_CASE("residual, removal and overlap agree with their definitions in every pair of storages") {
   std::mt19937_64 random(5);
   for (int i = 0; i < 300; ++i) {
-    const Law p = random_law(random, i % 3), q = random_law(random, (i / 3) % 3);
+    const Distribution p = random_distribution(random, i % 3), q = random_distribution(random, (i / 3) % 3);
     double common = 0;
     for (Token t = 0; t < 5; ++t) common += std::min(p[t], q[t]);
     CHECK(overlap(p, q) == Approx(common).margin(1e-12));
@@ -180,9 +181,9 @@ TEST_CASE("residual, removal and overlap agree with their definitions in every p
       for (Token t = 0; t < 5; ++t) mass += std::max(weight * p[t] - q[t], 0.0);
       const Excess got = excess(p, q, weight);
       CHECK(got.mass == Approx(mass).margin(1e-12));
-      CHECK(got.law.has_value() == (mass > 1e-12));
-      for (Token t = 0; got.law && t < 5; ++t)
-        CHECK((*got.law)[t] == Approx(std::max(weight * p[t] - q[t], 0.0) / mass).margin(1e-12));
+      CHECK(got.distribution.has_value() == (mass > 1e-12));
+      for (Token t = 0; got.distribution && t < 5; ++t)
+        CHECK((*got.distribution)[t] == Approx(std::max(weight * p[t] - q[t], 0.0) / mass).margin(1e-12));
     }
     const Token gone = static_cast<Token>(random() % 5);
     const auto rest = without(q, gone);
@@ -192,15 +193,15 @@ TEST_CASE("residual, removal and overlap agree with their definitions in every p
   }
 }
 
-TEST_CASE("draws follow the law") {
-  const Law law = Law::sparse(10, {1, 4, 9}, {0.2, 0.5, 0.3});
+TEST_CASE("draws follow the distribution") {
+  const Distribution distribution = Distribution::sparse(10, {1, 4, 9}, {0.2, 0.5, 0.3});
   PhiloxRng rng({.seed = 3});
   std::vector<int> seen(10);
-  for (int i = 0; i < 30000; ++i) ++seen[static_cast<std::size_t>(law.draw(rng))];
+  for (int i = 0; i < 30000; ++i) ++seen[static_cast<std::size_t>(distribution.draw(rng))];
   CHECK(seen[1] == Approx(6000).margin(300));
   CHECK(seen[4] == Approx(15000).margin(400));
   CHECK(seen[1] + seen[4] + seen[9] == 30000);
-  CHECK(law.top(2) == std::vector<Token>{4, 9});
+  CHECK(distribution.top(2) == std::vector<Token>{4, 9});
 }
 
 TEST_CASE("the highest logits, lowest ids first among equals") {
@@ -214,37 +215,37 @@ TEST_CASE("a temperature below the bound is greedy, and the smallest one above i
   for (const double temperature : {0.0, 1e-320, 1e-6, 9.9e-6}) {
     const Sampler sampler({.temperature = temperature}, 4);
     CHECK(sampler.greedy());
-    CHECK(sampler.law(logits).mode() == 1);
-    CHECK(sampler.law(logits)[1] == 1.0);
+    CHECK(sampler.distribution(logits).mode() == 1);
+    CHECK(sampler.distribution(logits)[1] == 1.0);
   }
-  const Law coldest = Sampler({.temperature = kGreedyBelow}, 4).law(logits);
+  const Distribution coldest = Sampler({.temperature = kGreedyBelow}, 4).distribution(logits);
   CHECK(coldest[1] == Approx(0.5));
   CHECK(coldest[3] == Approx(0.5));
-  const Law hottest = Sampler({.temperature = 1e6}, 4).law(logits);
+  const Distribution hottest = Sampler({.temperature = 1e6}, 4).distribution(logits);
   for (Token t = 0; t < 4; ++t) CHECK(hottest[t] == Approx(0.25).epsilon(1e-5));
 }
 
-TEST_CASE("extreme but allowed cuts and penalties leave a law") {
+TEST_CASE("extreme but allowed cuts and penalties leave a distribution") {
   const std::vector<float> logits = {1.0f, 3.0f, 2.0f, -3.0f};
-  const auto law = [&](const SamplingOptions& options) {
+  const auto distribution = [&](const SamplingOptions& options) {
     const Sampler sampler(options, 4);
     std::vector<float> adjusted = logits;
     const Tokens text = {1, 3};
     sampler.adjust(adjusted, {text, text, {}});
-    const Law out = sampler.law(adjusted);
+    const Distribution out = sampler.distribution(adjusted);
     double mass = 0;
     for (Token t = 0; t < 4; ++t) mass += out[t];
     CHECK(mass == Approx(1.0));
     return out;
   };
-  CHECK(law({.temperature = 1, .min_p = 1})[1] == 1.0);
-  CHECK(law({.temperature = 1, .top_p = 1e-9})[1] == 1.0);
-  CHECK(law({.temperature = 1, .repetition_penalty = 1e-6})[1] == 1.0);
-  CHECK(law({.temperature = 1, .repetition_penalty = 1e6})[2] > 0.5);
-  CHECK(law({.temperature = 1, .presence_penalty = 1e6})[1] == 0.0);
-  CHECK(law({.temperature = 1, .presence_penalty = -1e6})[0] == 0.0);
-  CHECK(law({.temperature = 1, .logit_bias = {"0:1e9", "0:1e9", "1:-1e9"}})[0] == 1.0);
-  CHECK(law({.logit_bias = {"0:1e9"}}).mode() == 0);
+  CHECK(distribution({.temperature = 1, .min_p = 1})[1] == 1.0);
+  CHECK(distribution({.temperature = 1, .top_p = 1e-9})[1] == 1.0);
+  CHECK(distribution({.temperature = 1, .repetition_penalty = 1e-6})[1] == 1.0);
+  CHECK(distribution({.temperature = 1, .repetition_penalty = 1e6})[2] > 0.5);
+  CHECK(distribution({.temperature = 1, .presence_penalty = 1e6})[1] == 0.0);
+  CHECK(distribution({.temperature = 1, .presence_penalty = -1e6})[0] == 0.0);
+  CHECK(distribution({.temperature = 1, .logit_bias = {"0:1e9", "0:1e9", "1:-1e9"}})[0] == 1.0);
+  CHECK(distribution({.logit_bias = {"0:1e9"}}).mode() == 0);
 }
 
 TEST_CASE("logits that nothing can be chosen from say whose they are") {
@@ -252,7 +253,7 @@ TEST_CASE("logits that nothing can be chosen from say whose they are") {
   const std::vector<float> damaged = {1.0f, nan, 2.0f};
   CHECK_THROWS_WITH(argmax_checked(damaged), Catch::Contains("the model's logits contain NaN (first at token 1 of 3)"));
   try {
-    Sampler({.temperature = 1}, 3).law(damaged);
+    Sampler({.temperature = 1}, 3).distribution(damaged);
     FAIL("NaN was taken");
   } catch (const BadLogits& bad) {
     CHECK_THAT(bad.of("the draft model's").what(), Catch::Contains("the draft model's logits contain NaN"));

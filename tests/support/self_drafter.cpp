@@ -18,7 +18,7 @@ class SelfDrafter final : public Drafter {
       : model_(std::move(model)), options_(options) {}
   DraftBudget limits() const override { return {2 * options_.length + 2, options_.length, 2}; }
   DraftForm form() const override { return {.tree = options_.extra, .point_mass = true}; }
-  HiddenRequest wants() const override { return options_.wants; }
+  HiddenStateRequest required_hidden_states() const override { return options_.wants; }
 
   void observe_prompt(SlotId, const PromptChunk& chunk) override {
     FORETELL_CHECK((chunk.hidden != nullptr) == !options_.wants.empty(), "a chunk of {} tokens", chunk.tokens.size());
@@ -28,12 +28,12 @@ class SelfDrafter final : public Drafter {
     // The toy's state carries each row's token: rows must come by node, whatever order they were computed in.
     for (const RoundView& round : rounds) {
       const HiddenStates* hidden = round.scores.hidden();
-      FORETELL_CHECK(hidden && hidden->taps.size() == options_.wants.taps.size(), "{} taps wanted",
-                     options_.wants.taps.size());
-      for (const at::Tensor& tap : hidden->taps)
+      FORETELL_CHECK(hidden && hidden->aux_states.size() == options_.wants.aux_states.size(),
+                     "{} auxiliary hidden states wanted", options_.wants.aux_states.size());
+      for (const at::Tensor& aux_layer : hidden->aux_states)
         for (NodeId node = 0; node < round.draft.size(); ++node)
-          FORETELL_CHECK(tap[node][0].item<std::int64_t>() == round.draft.node(node).token, "row {} is another node's",
-                         node);
+          FORETELL_CHECK(aux_layer[node][0].item<std::int64_t>() == round.draft.node(node).token,
+                         "row {} is another node's", node);
     }
   }
   std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {

@@ -21,7 +21,7 @@ struct SelfDraftOptions {
   bool deepening = false;
   bool extra = false;
   bool unnamed = false;
-  HiddenRequest wants = {};
+  HiddenStateRequest wants = {};
   bool tokens_in_taps = true;  // the toy's states carry the row's token, so the order of the rows can be checked
 };
 

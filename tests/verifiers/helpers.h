@@ -14,32 +14,32 @@
 namespace foretell::testing {
 
 // The distribution after the drafted tokens of a path.
-using LawAfter = std::function<Law(const Tokens& path)>;
+using DistributionAfter = std::function<Distribution(const Tokens& path)>;
 
-// The target's side of a draft, from a table. Logits where a test gives some; at temperature 0 the law is a point mass
-// at their highest.
+// The target's side of a draft, from a table. Logits where a test gives some; at temperature 0 the distribution is a
+// point mass at their highest.
 class TableScores final : public Scores {
  public:
-  TableScores(const DraftTree& draft, LawAfter law, std::vector<float> logits = {});
-  Token argmax(NodeId node) override { return law(node).mode(); }
-  const Law& law(NodeId node) override;
+  TableScores(const DraftTree& draft, DistributionAfter distribution, std::vector<float> logits = {});
+  Token argmax(NodeId node) override { return distribution(node).mode(); }
+  const Distribution& distribution(NodeId node) override;
   std::span<const float> logits(NodeId) override { return logits_; }
 
  private:
   const DraftTree& draft_;
-  LawAfter law_;
+  DistributionAfter distribution_;
   std::vector<float> logits_;
-  std::map<NodeId, Law> laws_;
+  std::map<NodeId, Distribution> distributions_;
 };
 
 std::unique_ptr<Verifier> make_verifier(const std::string& yaml);
 
 // A distribution over `vocab` tokens, random for each path and each seed.
-LawAfter random_laws(int vocab, std::uint64_t seed);
+DistributionAfter random_distributions(int vocab, std::uint64_t seed);
 
 // The probability of each outcome of a verifier on one draft, by enumeration: accepted nodes, and the token after them.
 using Outcomes = std::map<std::pair<std::vector<NodeId>, Token>, double>;
-Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const LawAfter& law,
+Outcomes outcomes_of(const Verifier& verifier, const DraftTree& draft, const DistributionAfter& distribution,
                      const std::vector<float>& logits = {});
 
 }  // namespace foretell::testing

@@ -23,12 +23,13 @@ const std::vector<Shape> kTrees = {
     {"independent draws", {.tree = true, .independent = true}, 3, 3, 1},
     {"tree of independent draws", {.tree = true, .independent = true}, 2, 2, 2},
     {"tree of draws without replacement", {.tree = true, .without_replacement = true}, 3, 2, 2},
-    {"draws from two distributions", {.tree = true, .independent = true, .several_laws = true}, 3, 2, 2},
+    {"draws from two distributions", {.tree = true, .independent = true, .several_distributions = true}, 3, 2, 2},
 };
 
 DraftTree drawn(const Shape& shape, std::uint64_t seed, Rng& rng) {
   DraftTree draft(0);
-  const LawAfter one = random_laws(shape.vocab, 100 + seed), other = random_laws(shape.vocab, 200 + seed);
+  const DistributionAfter one = random_distributions(shape.vocab, 100 + seed),
+                          other = random_distributions(shape.vocab, 200 + seed);
   const Draws kind = shape.form.independent ? Draws::IndependentDraws : Draws::WithoutReplacement;
   for (NodeId node = 0; node < draft.size(); ++node) {
     if (draft.depth(node) == shape.depth) continue;
@@ -37,23 +38,23 @@ DraftTree drawn(const Shape& shape, std::uint64_t seed, Rng& rng) {
       for (const Token token : one(path).top(shape.width)) draft.choose(node, token, shape.vocab);
       continue;
     }
-    const LawId first = draft.add_law(one(path), kind),
-                second = shape.form.several_laws ? draft.add_law(other(path), kind) : first;
-    std::optional<Law> left = one(path);
+    const DistributionId first = draft.add_distribution(one(path), kind),
+                         second = shape.form.several_distributions ? draft.add_distribution(other(path), kind) : first;
+    std::optional<Distribution> left = one(path);
     for (int i = 0; i < shape.width; ++i) {
-      const LawId law = i % 2 == 0 ? first : second;
-      const Token token = (shape.form.without_replacement ? *left : draft.law(law).q).draw(rng);
-      draft.propose(node, token, law);
+      const DistributionId distribution = i % 2 == 0 ? first : second;
+      const Token token = (shape.form.without_replacement ? *left : draft.distribution(distribution).q).draw(rng);
+      draft.propose(node, token, distribution);
       left = without(*left, token);
     }
   }
   return draft;
 }
 
-double probability(const LawAfter& law, const Tokens& text, std::size_t from = 0) {
+double probability(const DistributionAfter& distribution, const Tokens& text, std::size_t from = 0) {
   double product = 1;
   for (std::size_t i = from; i < text.size(); ++i)
-    product *= law(Tokens(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(i)))[text[i]];
+    product *= distribution(Tokens(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(i)))[text[i]];
   return product;
 }
 
@@ -70,7 +71,7 @@ void each_text(int vocab, int length, const Visit& visit) {
 // The total variation of depth + 1 tokens from the target's: every draft, every branch of the verifier, and from p what
 // the round did not emit.
 double variation(const Verifier& verifier, const Shape& shape, std::uint64_t seed) {
-  const LawAfter p = random_laws(shape.vocab, seed);
+  const DistributionAfter p = random_distributions(shape.vocab, seed);
   std::map<Tokens, double> rounds;
   certify::Enumerator enumerator;
   enumerator.run([&] {
@@ -100,7 +101,7 @@ int check_all(const Shape& shape) {
   for (const auto& [name, entry] : Registry<Verifier>::instance().entries()) {
     if (!entry.info.lossless.value_or(false)) continue;
     const auto verifier = make_verifier(name);
-    if (verifier->refuses(shape.form, {.temperature = 1.0})) continue;
+    if (verifier->unsupported_reason(shape.form, {.temperature = 1.0})) continue;
     ++checked;
     for (const std::uint64_t seed : {1, 2}) {
       INFO(name << ", " << shape.name << ", seed " << seed);
@@ -121,8 +122,8 @@ TEST_CASE("every lossless verifier keeps the target's distribution on trees, by 
 TEST_CASE("greedy keeps a draft as far as it is the target's argmax at each place") {
   for (const std::uint64_t seed : {1, 2, 3}) {
     // Temperature 0: all of it at the most probable token.
-    const LawAfter p = [soft = random_laws(4, seed)](const Tokens& path) {
-      return Law::point_mass(4, soft(path).mode());
+    const DistributionAfter p = [soft = random_distributions(4, seed)](const Tokens& path) {
+      return Distribution::point_mass(4, soft(path).mode());
     };
     Tokens text;
     while (text.size() < 6) text.push_back(p(text).mode());
@@ -148,15 +149,15 @@ TEST_CASE("the biased control is found on chains and trees") {
 }
 
 // Of `draws` independent draws from q at one node, the probability that a verifier accepts one.
-double accepted_draws(const Verifier& verifier, const Law& p, const Law& q, int draws) {
+double accepted_draws(const Verifier& verifier, const Distribution& p, const Distribution& q, int draws) {
   const int vocab = p.vocab();
   double accepted = 0;
   for (int code = 0; code < std::pow(vocab, draws); ++code) {
     DraftTree draft(0);
-    const LawId law = draft.add_law(q, Draws::IndependentDraws);
+    const DistributionId distribution = draft.add_distribution(q, Draws::IndependentDraws);
     double weight = 1;
     for (int i = 0, rest = code; i < draws; ++i, rest /= vocab) {
-      draft.propose(kAnchor, rest % vocab, law);
+      draft.propose(kAnchor, rest % vocab, distribution);
       weight *= q[rest % vocab];
     }
     for (const auto& [outcome, chance] : outcomes_of(verifier, draft, [&](const Tokens&) { return p; }))
@@ -168,7 +169,7 @@ double accepted_draws(const Verifier& verifier, const Law& p, const Law& q, int 
 TEST_CASE("spectr accepts what its equation for rho promises") {
   const auto spectr = make_verifier("spectr"), rejection = make_verifier("rejection");
   for (const std::uint64_t seed : {1, 2, 3, 4}) {
-    const Law p = random_laws(4, seed)({}), q = random_laws(4, 100 + seed)({});
+    const Distribution p = random_distributions(4, seed)({}), q = random_distributions(4, 100 + seed)({});
     for (const int draws : {1, 2, 3}) {
       INFO("seed " << seed << ", " << draws << " draws");
       // beta falls and rho beta rises with rho, so the equation has one solution: the smallest rho that is allowed,
@@ -192,7 +193,7 @@ TEST_CASE("spectr accepts what its equation for rho promises") {
 }
 
 // How many of two drafted tokens are accepted: the probability of each number.
-std::vector<double> accepted_of(const char* verifier, const DraftTree& draft, const LawAfter& p) {
+std::vector<double> accepted_of(const char* verifier, const DraftTree& draft, const DistributionAfter& p) {
   std::vector<double> accepted(3, 0.0);
   for (const auto& [outcome, chance] : outcomes_of(*make_verifier(verifier), draft, p))
     accepted[outcome.first.size()] += chance;
@@ -200,13 +201,13 @@ std::vector<double> accepted_of(const char* verifier, const DraftTree& draft, co
 }
 
 TEST_CASE("what rejection and block verification accept of a chain is what their papers derive") {
-  const LawAfter p = random_laws(3, 11), q = random_laws(3, 12);
+  const DistributionAfter p = random_distributions(3, 11), q = random_distributions(3, 12);
   double rejection = 0, block = 0;
   for (Token a = 0; a < 3; ++a) {
     for (Token b = 0; b < 3; ++b) {
       DraftTree draft(0);
-      const NodeId first = draft.propose(kAnchor, a, draft.add_law(q({}), Draws::WithoutReplacement));
-      draft.propose(first, b, draft.add_law(q({a}), Draws::WithoutReplacement));
+      const NodeId first = draft.propose(kAnchor, a, draft.add_distribution(q({}), Draws::WithoutReplacement));
+      draft.propose(first, b, draft.add_distribution(q({a}), Draws::WithoutReplacement));
       const double one = std::min(1.0, p({})[a] / q({})[a]), ratio = p({a})[b] / q({a})[b],
                    weight = q({})[a] * q({a})[b];
       const auto by_token = accepted_of("rejection", draft, p), as_block = accepted_of("block", draft, p);

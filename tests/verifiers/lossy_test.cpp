@@ -8,10 +8,11 @@ namespace foretell::testing {
 namespace {
 
 // The probability that the one drafted token is accepted.
-double accepts(const std::string& verifier, const Law& p, const Law& q, Token token,
+double accepts(const std::string& verifier, const Distribution& p, const Distribution& q, Token token,
                const std::vector<float>& logits = {}) {
   DraftTree draft(0);
-  draft.propose(kAnchor, token, draft.add_law(q, q.is_point_mass() ? Draws::PointMass : Draws::WithoutReplacement));
+  draft.propose(kAnchor, token,
+                draft.add_distribution(q, q.is_point_mass() ? Draws::PointMass : Draws::WithoutReplacement));
   double accepted = 0;
   for (const auto& [outcome, chance] : outcomes_of(
            *make_verifier(verifier), draft, [&](const Tokens&) { return p; }, logits))
@@ -19,12 +20,12 @@ double accepts(const std::string& verifier, const Law& p, const Law& q, Token to
   return accepted;
 }
 
-Law chosen(Token token) { return Law::point_mass(4, token); }
+Distribution chosen(Token token) { return Distribution::point_mass(4, token); }
 
-const Law kTarget = Law::dense({0.5, 0.3, 0.15, 0.05});
+const Distribution kTarget = Distribution::dense({0.5, 0.3, 0.15, 0.05});
 
 TEST_CASE("lenient divides by a share of q, and at temperature 0 goes by the share of the best token") {
-  const Law q = Law::dense({0.1, 0.1, 0.3, 0.5});
+  const Distribution q = Distribution::dense({0.1, 0.1, 0.3, 0.5});
   CHECK(accepts("{type: lenient, lenience: 0.5}", kTarget, q, 2) == Approx(1.0));
   CHECK(accepts("{type: lenient, lenience: 0.8}", kTarget, q, 2) == Approx(0.15 / (0.8 * 0.3)));
   CHECK(accepts("{type: lenient, lenience: 1}", kTarget, q, 2) == Approx(0.5));
@@ -36,7 +37,8 @@ TEST_CASE("lenient divides by a share of q, and at temperature 0 goes by the sha
 }
 
 TEST_CASE("fuzzy accepts outright where the distributions are near, else by rejection") {
-  const Law near = Law::dense({0.45, 0.3, 0.15, 0.1}), far = Law::dense({0.05, 0.15, 0.3, 0.5});
+  const Distribution near = Distribution::dense({0.45, 0.3, 0.15, 0.1}),
+                     far = Distribution::dense({0.05, 0.15, 0.3, 0.5});
   for (const char* divergence : {"js", "kl", "tvd"}) {
     INFO(divergence);
     const std::string verifier = fmt::format("{{type: fuzzy, divergence: {}, threshold: 0.06}}", divergence);
@@ -48,7 +50,7 @@ TEST_CASE("fuzzy accepts outright where the distributions are near, else by reje
 }
 
 TEST_CASE("mars passes the runner-up where its logit is near the best one's") {
-  const Law q = Law::dense({0.1, 0.4, 0.4, 0.1});
+  const Distribution q = Distribution::dense({0.1, 0.4, 0.4, 0.1});
   const std::vector<float> close = {2.0F, 1.9F, 0.5F, 0.1F}, wide = {2.0F, 1.0F, 0.5F, 0.1F},
                            negative = {-2.0F, -2.1F, -3.0F, -4.0F};
   CHECK(accepts("{type: mars, theta: 0.9}", kTarget, q, 1, close) == 1.0);
@@ -58,7 +60,7 @@ TEST_CASE("mars passes the runner-up where its logit is near the best one's") {
 }
 
 TEST_CASE("relaxed acceptance is for the k best within delta of the best") {
-  const Law q = Law::dense({0.1, 0.6, 0.2, 0.1});
+  const Distribution q = Distribution::dense({0.1, 0.6, 0.2, 0.1});
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.3}", kTarget, q, 1) == 1.0);
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.1}", kTarget, q, 1) == Approx(0.5));
   CHECK(accepts("{type: relaxed_top_k, relaxed_topk: 2, relaxed_delta: 0.6}", kTarget, q, 2) ==
@@ -69,7 +71,7 @@ TEST_CASE("relaxed acceptance is for the k best within delta of the best") {
 TEST_CASE("typical acceptance: above the lower of two thresholds, and the next token is typical too") {
   const double entropy = kTarget.entropy();
   REQUIRE(0.3 * std::exp(-entropy) < 0.1);
-  const Law q = chosen(0);
+  const Distribution q = chosen(0);
   CHECK(accepts("{type: typical, posterior_threshold: 0.2, posterior_alpha: 0.3}", kTarget, chosen(2), 2) == 1.0);
   CHECK(accepts("{type: typical, posterior_threshold: 0.2, posterior_alpha: 2}", kTarget, chosen(2), 2) == 0.0);
   CHECK(accepts("{type: typical, posterior_threshold: 0.1, posterior_alpha: 2}", kTarget, chosen(2), 2) == 1.0);

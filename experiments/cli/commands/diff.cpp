@@ -129,12 +129,12 @@ bool diff_cell(const Run& a, const std::optional<Run>& b, cell::ModelPool& pool,
   if (b) check_greedy(*b);
   if (b && b->weights != a.weights)
     fail("the two runs have different targets: {} and {}", a.folder.string(), b->folder.string());
-  const analysis::AnswersByPlace right = b ? analysis::answers_by_place(b->records, results::Arm::Method)
-                                           : analysis::answers_by_place(a.records, results::Arm::Baseline);
+  const analysis::AnswersByPlace right = b ? analysis::answers_by_place(b->records, results::PipelineVariant::Method)
+                                           : analysis::answers_by_place(a.records, results::PipelineVariant::Baseline);
   if (right.empty()) fail("{}: has no baseline to compare with; name a second run", a.folder.string());
   const Prompts prompts(a, pool);
-  const analysis::Divergences found =
-      analysis::find_divergences(analysis::answers_by_place(a.records, results::Arm::Method), right, prompts.source());
+  const analysis::Divergences found = analysis::find_divergences(
+      analysis::answers_by_place(a.records, results::PipelineVariant::Method), right, prompts.source());
   if (found.compared + found.behind == 0) fail("the two runs have no prompt in common");
   json ? util::print_json(to_json(found)) : print_text(found);
   return found.faults() == 0;
@@ -147,7 +147,7 @@ std::vector<Run> cells_of(const std::filesystem::path& study) {
   for (const auto& entry : std::filesystem::directory_iterator(study, error)) {
     if (!std::filesystem::exists(entry.path() / "manifest.json")) continue;
     Run run = read_run(entry.path());
-    if (run.sampling.greedy() && !analysis::answers_by_place(run.records, results::Arm::Baseline).empty())
+    if (run.sampling.greedy() && !analysis::answers_by_place(run.records, results::PipelineVariant::Baseline).empty())
       cells.push_back(std::move(run));
   }
   if (cells.empty())

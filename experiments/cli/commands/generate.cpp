@@ -43,7 +43,7 @@ struct Sections {
   ConfigValue pipeline, sampling;
   void declare(Parameters& p) {
     p.add("pipeline", pipeline, "rules of the target, drafter, verifier, policy, tree");
-    p.add("sampling", sampling, "from logits to a law");
+    p.add("sampling", sampling, "from logits to a distribution");
   }
 };
 
@@ -95,10 +95,10 @@ class Generator {
     decoding::Decoder decoder(pipeline_.target ? *pipeline_.target : *target_, pipeline_.view(), decoder_options);
     const util::InterruptGuard guard;
     const Stopwatch watch;
-    decoder.admit(request_);
+    decoder.add_request(request_);
     while (!decoder.idle() && !util::interrupted()) {
       decoder.step();
-      for (Generation& generation : decoder.retire()) generation_ = std::move(generation);
+      for (Generation& generation : decoder.take_finished()) generation_ = std::move(generation);
     }
     finish(static_cast<double>(watch.elapsed_ns()) * 1e-9);
   }

@@ -7,7 +7,7 @@
 namespace foretell::cli::commands {
 namespace {
 
-// config.json's name of a number type that a user gives.
+// config.json's name of a dtype that a user gives.
 std::optional<std::string> dtype_name(const std::optional<std::string>& text) {
   if (!text) return std::nullopt;
   if (*text == "f32" || *text == "float32") return "float32";

@@ -133,8 +133,8 @@ std::vector<Listed> chosen(const std::string& what) {
 // "run": depends on earlier prompts; "clock": depends on measured time.
 std::vector<std::string> states(const StrategyInfo& info) {
   std::vector<std::string> out;
-  if (info.run_state) out.push_back("run");
-  if (info.clock) out.push_back("clock");
+  if (info.stateful) out.push_back("run");
+  if (info.uses_wall_clock) out.push_back("clock");
   return out;
 }
 

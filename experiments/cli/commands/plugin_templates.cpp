@@ -18,8 +18,8 @@ constexpr std::string_view kDrafter =
 // What a drafter promises (framework/api/drafter.h):
 //  - The draft stays within context.budget: at most budget.nodes tokens, none deeper than budget.depth. An empty draft is always allowed.
 //  - Each token says how it came about. choose() is for tokens that are a function of the text so far: a point mass. A token that was drawn goes
-//    in with propose(parent, token, law), and the law is the one that it was really drawn from; draw through context.rng only.
-//  - Stopping after a drawn token is fine. Leaving a drawn token out because of what it is changes the law of the output.
+//    in with propose(parent, token, distribution), and the distribution is the one that it was really drawn from; draw through context.rng only.
+//  - Stopping after a drawn token is fine. Leaving a drawn token out because of what it is changes the distribution of the output.
 //  - Siblings have distinct tokens, and tokens lie in [0, context.vocab).
 //  - A distribution is given as probabilities: their sum is 1 within 0.001, none is negative.
 #include <algorithm>
@@ -94,9 +94,9 @@ constexpr std::string_view kVerifier =
 // What a verifier promises (framework/api/verifier.h):
 //  - It is const and holds no state; all randomness comes from the Rng.
 //  - The verdict is a path of proposed nodes from the anchor down, then one token of the target's own.
-//  - Registered with .lossless = true, what is emitted has the target's law whatever was drafted; `foretell certify` proves it or shows where it
+//  - Registered with .lossless = true, what is emitted has the target's distribution whatever was drafted; `foretell certify` proves it or shows where it
 //    fails. Here the token that was drawn is emitted whether it was proposed or not, and what is proposed does not depend on it.
-//  - It asks for scores.law(node) only where its walk goes: a law that nobody asks for is never computed.
+//  - It asks for scores.distribution(node) only where its walk goes: a distribution that nobody asks for is never computed.
 #include "framework/api/build_context.h"
 #include "framework/api/rejection_walk.h"
 
@@ -109,15 +109,15 @@ class %Name%Verifier final : public WalkVerifier {
   using Options = NoOptions;
   %Name%Verifier(const Options&, const BuildContext&) {}
 
-  // Drawn proposals could be accepted more often by their laws, so such drafts are left to verifiers that look at these.
-  std::optional<std::string> refuses(const DraftForm& form, const SamplingOptions&) const override {
+  // Drawn proposals could be accepted more often by their distributions, so such drafts are left to verifiers that look at these.
+  std::optional<std::string> unsupported_reason(const DraftForm& form, const SamplingOptions&) const override {
     if (form.independent || form.without_replacement) return "it judges chosen tokens only; for drawn ones: rejection, traversal";
     return std::nullopt;
   }
 
  private:
   Decision decide(const DraftTree& draft, NodeId at, Scores& scores, Rng& rng) const override {
-    return match(draft, at, scores.law(at).draw(rng));
+    return match(draft, at, scores.distribution(at).draw(rng));
   }
 };
 
@@ -133,9 +133,9 @@ constexpr std::string_view kPolicy = R"code(// Drafts to the same depth every ro
 // What a policy promises (framework/api/policy.h):
 //  - plan() is called once a round for the whole batch. Budgets arrive filled with the drafter's limits; they may be lowered or raised, and are
 //    clipped afterwards to what is left of tokens, positions and cache.
-//  - go_on(), which this policy does not have, is asked before each level. It may stop a draft after a token was drawn and can never drop one.
+//  - should_continue(), which this policy does not have, is asked before each level. It may stop a draft after a token was drawn and can never drop one.
 //  - observe(), not here either, gets the records of the round, in the order in which plan() saw the batch. A policy that learns from other prompts
-//    is registered with .run_state = true, one that looks at measured time with .clock = true.
+//    is registered with .stateful = true, one that looks at measured time with .uses_wall_clock = true.
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
 
@@ -173,7 +173,7 @@ constexpr std::string_view kTree =
 //  - limits() is the most that it ever asks for: nodes besides the anchor, depth, nodes of one depth.
 //  - expand() says how many children each node of the frontier gets, one number for each; 0 ends it. The drafter cuts the total at nodes_left.
 //    Whether a node gets children may depend on its own token, since that was drawn before. How many children are worth it may depend on
-//    path_probability and law, if wants_laws() says that these are wanted.
+//    path_probability and distribution, if wants_probs() says that these are wanted.
 //  - select(), which this one does not have, chooses among finished nodes and is only called where all tokens were chosen, not drawn.
 #include "framework/api/build_context.h"
 #include "framework/api/policy.h"
@@ -210,7 +210,7 @@ constexpr std::string_view kAttention =
 //
 // What an attention policy promises (framework/api/attention_policy.h):
 //  - One object belongs to one sequence. fresh() makes one for another sequence, with the same options and nothing remembered.
-//  - visible() is asked in every layer of a forward: rows of [0, view.cached), strictly increasing; row r is position r of the text. The rows of
+//  - select_kv() is asked in every layer of a forward: rows of [0, view.cached), strictly increasing; row r is position r of the text. The rows of
 //    the draft itself are always seen. With per_head there is one list for each of view.kv_heads, one after the other and of one length.
 //  - Nothing is deleted: what is passed over now may be seen in the next forward.
 //  - observe(), which this one does not have, gets the attention weights if wants_weights() says so, and keep() which rows the cache has kept.
@@ -233,8 +233,8 @@ class %Name%Attention final : public AttentionPolicy {
 
   std::unique_ptr<AttentionPolicy> fresh() const override { return std::make_unique<%Name%Attention>(*this); }
 
-  VisibleRows visible(const AttentionView& view) override {
-    VisibleRows seen;
+  KvSelection select_kv(const AttentionView& view) override {
+    KvSelection seen;
     for (int row = std::max(0, view.cached - options_.window); row < view.cached; ++row) seen.rows.push_back(row);
     return seen;
   }
@@ -257,7 +257,7 @@ constexpr std::string_view kRouter =
 //  - Of each row it gives `per_row` experts, distinct, or -1 for none, and how much each counts.
 //  - Where row_independent() is true, a row's experts depend on nothing but that row: its logits, position and token. Otherwise a draft cannot be
 //    verified without loss, and runs say so. `foretell certify --router` compares rows alone, in a batch and in a draft tree.
-//  - refuses() says before a run why it cannot be used with a checkpoint's experts.
+//  - unsupported_reason() says before a run why it cannot be used with a checkpoint's experts.
 #include "framework/api/build_context.h"
 #include "framework/api/router.h"
 
@@ -288,7 +288,7 @@ class %Name%Router final : public Router {
   }
   bool row_independent() const override { return true; }
 
-  std::optional<std::string> refuses(const ExpertRule& rule) const override {
+  std::optional<std::string> unsupported_reason(const ExpertRule& rule) const override {
     if (rule.experts < 2) return "it needs two experts";
     return std::nullopt;
   }
@@ -308,7 +308,7 @@ constexpr std::string_view kExit =
 //
 // What an exit policy promises (framework/api/exit_policy.h):
 //  - layers() names where it is asked, in a model of num_layers: increasing numbers from 1 to num_layers - 1. Elsewhere it costs nothing.
-//  - wants() names what it looks at there. Logits cost the model's head for every row; what it does not look at is not computed.
+//  - required_hidden_states() names what it looks at there. Logits cost the model's head for every row; what it does not look at is not computed.
 //  - decide() is asked about all rows of the batch that have come so far, and sets leaves[i] for those that leave. Whether a row leaves depends
 //    on nothing but that row, unless row_independent() says otherwise.
 #include <algorithm>
@@ -399,7 +399,7 @@ After Foretell was built again with other interfaces the plug-in is refused; the
 )code";
 
 constexpr std::string_view kCertify = R"code(
-Certify that the output keeps the target's law, by exact enumeration:
+Certify that the output keeps the target's distribution, by exact enumeration:
 
 ```sh
 foretell certify --plugin build/lib%name%.so %certified%

@@ -14,7 +14,7 @@
 #include "experiments/results/study_lock.h"
 #include "experiments/runner/dry_run.h"
 #include "experiments/runner/machine_watch.h"
-#include "experiments/runner/record_laws.h"
+#include "experiments/runner/record_distributions.h"
 #include "experiments/runner/runner.h"
 #include "experiments/study/plugins.h"
 #include "experiments/study/shards.h"
@@ -69,7 +69,7 @@ void print_results(const study::Study& study, const std::vector<analysis::CellRe
   const bool recorded =
       std::any_of(results.begin(), results.end(), [](const analysis::CellResult& r) { return !r.timed; });
   if (recorded) util::print_out("\nThe target is a recorded answer: its times mean nothing, so no speed is shown.\n");
-  util::print_out(analysis::laws_note(results));
+  util::print_out(analysis::distributions_note(results));
   if (const std::string note = analysis::rules_note(results); !note.empty()) util::print_out("\n" + note);
   if (const std::string note = analysis::inflation_note(results); !note.empty()) util::print_out("\n" + note);
   util::print_out(fmt::format("\n{} in {}; `foretell report {}` makes tables and a page with charts\n",
@@ -118,7 +118,7 @@ struct StudyRun {
   const nlohmann::ordered_json& index;  // of the whole study, whatever part of it is run
   std::filesystem::path results;
   cell::ModelPool& pool;
-  const std::optional<runner::LawRecording>& recording;
+  const std::optional<runner::DistributionRecording>& recording;
   bool fresh;
 };
 
@@ -159,7 +159,8 @@ void run_cells(const StudyRun& run, const Show& show) {
 
 void run_study(const RunOptions& options) {
   study::load_plugins(options.plugins);
-  const std::optional<runner::LawRecording> recording = runner::law_recording(options.record, options.record_top_k);
+  const std::optional<runner::DistributionRecording> recording =
+      runner::distribution_recording(options.record, options.record_top_k);
   study::Study study = study::load_study(options.study, all_overrides(options));
   const nlohmann::ordered_json index = study_index(study);
   if (options.shard) study::keep_shard(study, study::parse_shard(*options.shard));
@@ -201,11 +202,11 @@ void add_run_command(util::Command app) {
   command.add_flag("--fresh", options->fresh,
                    "throw away what an earlier run of this study has left, instead of going on from there");
   command.add("--record", options->record,
-              "laws: the target's most probable tokens along every answer of the method, into the cell's folder; "
-              "{type: replay, laws: ...} "
+              "probs: the target's most probable tokens along every answer of the method, into the cell's folder; "
+              "{type: replay, probs: ...} "
               "decodes from them without the model (docs/guide/replay.md)",
               {.type = "WHAT"});
-  command.add("--record-top-k", options->record_top_k, "tokens stored of each law (64)", {.type = "N"});
+  command.add("--record-top-k", options->record_top_k, "tokens stored of each distribution (64)", {.type = "N"});
   command.add_flag("--json", options->json, "end with the results as one JSON object");
   command.run([options] { run_study(*options); });
 }

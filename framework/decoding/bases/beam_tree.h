@@ -29,7 +29,7 @@ class BeamTree : public TreePolicy {
  public:
   explicit BeamTree(const BeamTreeOptions& options) : options_(options) {}
   DraftBudget limits() const final { return {options_.total_tokens - 1, options_.depth, options_.total_tokens - 1}; }
-  bool wants_laws() const final { return true; }
+  bool wants_probs() const final { return true; }
   std::optional<int> beam() const final { return options_.top_k; }
   int grown_nodes() const final;
   std::vector<int> expand(const Frontier& frontier) final;

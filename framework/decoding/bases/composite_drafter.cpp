@@ -26,12 +26,12 @@ std::vector<std::unique_ptr<Drafter>> build_members(const ConfigValue& list, con
 }
 
 // Of states that were asked for as `all`, those that one member wants.
-model::HiddenStates own_states(const model::HiddenStates& states, const HiddenRequest& all,
-                               const HiddenRequest& wanted) {
+model::HiddenStates own_states(const model::HiddenStates& states, const HiddenStateRequest& all,
+                               const HiddenStateRequest& wanted) {
   model::HiddenStates own;
-  for (const int tap : wanted.taps) {
-    const auto place = std::find(all.taps.begin(), all.taps.end(), tap) - all.taps.begin();
-    own.taps.push_back(states.taps.at(static_cast<std::size_t>(place)));
+  for (const int aux_layer : wanted.aux_states) {
+    const auto place = std::find(all.aux_states.begin(), all.aux_states.end(), aux_layer) - all.aux_states.begin();
+    own.aux_states.push_back(states.aux_states.at(static_cast<std::size_t>(place)));
   }
   if (wanted.final_state) own.final_state = states.final_state;
   return own;
@@ -40,12 +40,12 @@ model::HiddenStates own_states(const model::HiddenStates& states, const HiddenRe
 // A round's scores with the hidden states that one member asked for.
 class OwnScores final : public Scores {
  public:
-  OwnScores(Scores& scores, const HiddenRequest& all, const HiddenRequest& wanted) : scores_(scores) {
+  OwnScores(Scores& scores, const HiddenStateRequest& all, const HiddenStateRequest& wanted) : scores_(scores) {
     if (const model::HiddenStates* states = wanted.empty() ? nullptr : scores.hidden())
       hidden_ = own_states(*states, all, wanted);
   }
   Token argmax(NodeId node) override { return scores_.argmax(node); }
-  const Law& law(NodeId node) override { return scores_.law(node); }
+  const Distribution& distribution(NodeId node) override { return scores_.distribution(node); }
   std::span<const float> logits(NodeId node) override { return scores_.logits(node); }
   const model::HiddenStates* hidden() const override { return hidden_ ? &*hidden_ : nullptr; }
 
@@ -61,10 +61,11 @@ CompositeDrafter::CompositeDrafter(const ConfigValue& list, const char* key, con
 
 CompositeDrafter::CompositeDrafter(std::vector<std::unique_ptr<Drafter>> members) : members_(std::move(members)) {
   for (const auto& member : members_) {
-    wanted_.push_back(member->wants());
+    wanted_.push_back(member->required_hidden_states());
     wants_.final_state |= wanted_.back().final_state;
-    for (const int tap : wanted_.back().taps)
-      if (std::find(wants_.taps.begin(), wants_.taps.end(), tap) == wants_.taps.end()) wants_.taps.push_back(tap);
+    for (const int aux_layer : wanted_.back().aux_states)
+      if (std::find(wants_.aux_states.begin(), wants_.aux_states.end(), aux_layer) == wants_.aux_states.end())
+        wants_.aux_states.push_back(aux_layer);
   }
 }
 
@@ -129,7 +130,7 @@ DraftForm CompositeDrafter::member_forms() const {
     all.point_mass |= own.point_mass;
     all.independent |= own.independent;
     all.without_replacement |= own.without_replacement;
-    all.several_laws |= own.several_laws;
+    all.several_distributions |= own.several_distributions;
   }
   return all;
 }

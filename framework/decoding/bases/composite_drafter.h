@@ -22,7 +22,7 @@ std::unique_ptr<Drafter> make_member(const ConfigValue& description, const Build
 /// The base of drafters that are made of drafters.
 class CompositeDrafter : public Drafter {
  public:
-  HiddenRequest wants() const override { return wants_; }
+  HiddenStateRequest required_hidden_states() const override { return wants_; }
   /// Needs logits if a member does, rewinds if all do.
   DrafterTraits traits() const override;
   void check(const Request& request) const override;
@@ -52,8 +52,8 @@ class CompositeDrafter : public Drafter {
 
  private:
   std::vector<std::unique_ptr<Drafter>> members_;
-  std::vector<HiddenRequest> wanted_;  // by each member
-  HiddenRequest wants_;                // by any
+  std::vector<HiddenStateRequest> wanted_;  // by each member
+  HiddenStateRequest wants_;                // by any
 };
 
 }  // namespace foretell::bases

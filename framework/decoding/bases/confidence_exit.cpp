@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "framework/core/error.h"
-#include "framework/core/long_rows.h"
 #include "framework/core/text.h"
+#include "framework/core/vocab_ops.h"
 
 namespace foretell::bases {
 

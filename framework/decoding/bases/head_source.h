@@ -16,7 +16,7 @@ class HeadSource final : public LevelSource {
  public:
   explicit HeadSource(model::heads::MedusaHeads heads) : heads_(std::move(heads)) {}
 
-  HiddenRequest wants() const override { return {.final_state = true}; }
+  HiddenStateRequest required_hidden_states() const override { return {.final_state = true}; }
   int deepest() const override { return heads_.count(); }
   bool rewinds() const override { return false; }
   void begin(SlotId slot, const PromptView& prompt, int most_nodes) override;

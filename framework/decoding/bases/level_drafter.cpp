@@ -14,7 +14,7 @@ namespace foretell::bases {
 void ModelDraftOptions::declare(Parameters& p) {
   p.add("num_speculative_tokens", num_speculative_tokens, "depth of the draft; none: 4, or the depth of the tree",
         {.min = 1, .max = 4096, .aliases = {"num_assistant_tokens", "num_draft_tokens"}});
-  p.add("draft_sample_method", method, "draw tokens from the draft's law, or take its most probable ones",
+  p.add("draft_sample_method", method, "draw tokens from the draft's distribution, or take its most probable ones",
         {.choices = {"sample", "top_k"}});
   p.add("replacement", replacement, "whether siblings are drawn with replacement");
   p.add("temperature", temperature, "temperature of the draft; none: the target's", {.min = 0, .max = 1e6});
@@ -34,7 +34,7 @@ struct LevelDrafter::Growth {
   Sampler sampler;  // the draft's own
   DraftTree tree;
   std::vector<NodeId> frontier{kAnchor};
-  std::vector<double> path_probability{1.0};  // by node; only kept where a policy wants laws
+  std::vector<double> path_probability{1.0};  // by node; only kept where a policy wants distributions
   bool done = false;
 
   // The logits of a row with the node's own penalties and bias.
@@ -44,15 +44,15 @@ struct LevelDrafter::Growth {
     sampler.adjust(out, {context.request.prompt, context.generated(), path});
     return out;
   }
-  Law drawing_law(NodeId node, std::span<const float> row) const {
-    return sampler.adjusts() ? sampler.law(adjusted(node, row)) : sampler.law(row);
+  Distribution drawing_distribution(NodeId node, std::span<const float> row) const {
+    return sampler.adjusts() ? sampler.distribution(adjusted(node, row)) : sampler.distribution(row);
   }
-  // What policies rank by: the draft's law, at temperature 1 where it is greedy.
-  Law ranking_law(NodeId node, std::span<const float> row) const {
-    if (!sampler.greedy()) return drawing_law(node, row);
+  // What policies rank by: the draft's distribution, at temperature 1 where it is greedy.
+  Distribution ranking_distribution(NodeId node, std::span<const float> row) const {
+    if (!sampler.greedy()) return drawing_distribution(node, row);
     SamplingOptions plain = sampler.options();
     plain.temperature = 1.0;
-    return Sampler(plain, context.vocab).law(adjusted(node, row));
+    return Sampler(plain, context.vocab).distribution(adjusted(node, row));
   }
   void keep_most_probable(int count, std::vector<NodeId>& nodes) const {
     if (static_cast<int>(nodes.size()) <= count) return;
@@ -162,12 +162,12 @@ std::size_t LevelDrafter::add_level(Growth& growth, int depth, Level& level, std
   if (growth.done) return next;
 
   const int limit = node_limit(growth);
-  const std::vector<std::optional<Law>> laws = ranking_laws(growth, level, rows);
-  const std::vector<int> widths = plan_level(growth, depth, laws, level, rows);
+  const std::vector<std::optional<Distribution>> distributions = ranking_distributions(growth, level, rows);
+  const std::vector<int> widths = plan_level(growth, depth, distributions, level, rows);
   std::vector<NodeId> children;
   for (std::size_t i = 0; i < widths.size(); ++i) {
     const int width = std::min(widths[i], limit - (growth.tree.size() - 1));
-    if (width > 0) add_children(growth, growth.frontier[i], level, rows[i], width, laws[i], children);
+    if (width > 0) add_children(growth, growth.frontier[i], level, rows[i], width, distributions[i], children);
   }
   if (shape_ && shape_->beam()) growth.keep_most_probable(*shape_->beam(), children);
   growth.frontier = std::move(children);
@@ -177,15 +177,16 @@ std::size_t LevelDrafter::add_level(Growth& growth, int depth, Level& level, std
 }
 
 // By frontier node; empty where nobody ranks.
-std::vector<std::optional<Law>> LevelDrafter::ranking_laws(const Growth& growth, Level& level,
-                                                           std::span<const int> rows) const {
-  std::vector<std::optional<Law>> laws(rows.size());
-  if (!wants_laws(growth)) return laws;
+std::vector<std::optional<Distribution>> LevelDrafter::ranking_distributions(const Growth& growth, Level& level,
+                                                                             std::span<const int> rows) const {
+  std::vector<std::optional<Distribution>> distributions(rows.size());
+  if (!wants_probs(growth)) return distributions;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const bool same = i > 0 && rows[i] == rows[i - 1] && !growth.sampler.adjusts();
-    laws[i] = same ? *laws[i - 1] : growth.ranking_law(growth.frontier[i], row(level, rows[i]));
+    distributions[i] =
+        same ? *distributions[i - 1] : growth.ranking_distribution(growth.frontier[i], row(level, rows[i]));
   }
-  return laws;
+  return distributions;
 }
 
 // A draft of point masses may grow beyond its budget, for the shape to choose from.
@@ -196,29 +197,30 @@ int LevelDrafter::node_limit(const Growth& growth) const {
 
 bool LevelDrafter::chooses(const Growth& growth) const { return growth.sampler.greedy() || options_.method == "top_k"; }
 
-bool LevelDrafter::wants_laws(const Growth& growth) const {
-  return growth.context.policy.wants_laws() || (shape_ && shape_->wants_laws());
+bool LevelDrafter::wants_probs(const Growth& growth) const {
+  return growth.context.policy.wants_probs() || (shape_ && shape_->wants_probs());
 }
 
-std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws,
-                                          Level& level, std::span<const int> rows) {
+std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth,
+                                          const std::vector<std::optional<Distribution>>& distributions, Level& level,
+                                          std::span<const int> rows) {
   std::vector<FrontierNode> nodes;
   std::size_t best = 0;
   for (std::size_t i = 0; i < growth.frontier.size(); ++i) {
     const NodeId node = growth.frontier[i];
-    const double path = laws[i] ? growth.path_probability[static_cast<std::size_t>(node)] : 1.0;
-    nodes.push_back({node, path, laws[i] ? &*laws[i] : nullptr});
+    const double path = distributions[i] ? growth.path_probability[static_cast<std::size_t>(node)] : 1.0;
+    nodes.push_back({node, path, distributions[i] ? &*distributions[i] : nullptr});
     if (path > nodes[best].path_probability) best = i;
   }
   const NodeId at = nodes[best].node;
   const double before = growth.path_probability[static_cast<std::size_t>(growth.tree.node(at).parent)];
-  DraftStep step{growth.context.slot, depth, nodes[best].law, nodes[best].path_probability, 1.0};
+  DraftStep step{growth.context.slot, depth, nodes[best].distribution, nodes[best].path_probability, 1.0};
   if (at != kAnchor && before > 0) step.last_probability = nodes[best].path_probability / before;
   if (level.rows.states.defined()) {
     const at::Tensor state = level.rows.states[rows[best]];
     step.hidden = {state.const_data_ptr<float>(), static_cast<std::size_t>(state.numel())};
   }
-  if (!growth.context.policy.go_on(step)) return std::vector<int>(nodes.size(), 0);
+  if (!growth.context.policy.should_continue(step)) return std::vector<int>(nodes.size(), 0);
   if (!shape_) return std::vector<int>(nodes.size(), 1);
   growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
   return shape_->expand(
@@ -226,7 +228,7 @@ std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth, const std::
 }
 
 void LevelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int index, int width,
-                                const std::optional<Law>& ranking, std::vector<NodeId>& children) {
+                                const std::optional<Distribution>& ranking, std::vector<NodeId>& children) {
   const auto note = [&](NodeId node, double probability) {
     if (std::find(children.begin(), children.end(), node) == children.end()) children.push_back(node);
     growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);
@@ -238,12 +240,13 @@ void LevelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int
       note(growth.tree.choose(parent, token, growth.context.vocab), ranking ? (*ranking)[token] : 1.0);
     return;
   }
-  const LawId id = growth.tree.add_law(growth.drawing_law(parent, row(level, index)),
-                                       options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement);
-  std::optional<Law> q = growth.tree.law(id).q;
+  const DistributionId id =
+      growth.tree.add_distribution(growth.drawing_distribution(parent, row(level, index)),
+                                   options_.replacement ? Draws::IndependentDraws : Draws::WithoutReplacement);
+  std::optional<Distribution> q = growth.tree.distribution(id).q;
   for (int i = 0; i < width && q; ++i) {
     const Token token = growth.context.draw(growth.tree, parent, *q);
-    note(growth.tree.propose(parent, token, id), growth.tree.law(id).q[token]);
+    note(growth.tree.propose(parent, token, id), growth.tree.distribution(id).q[token]);
     if (!options_.replacement) q = without(*q, token);
   }
 }

@@ -1,10 +1,10 @@
 // Drafting level by level: what every drafter that asks for the logits behind a level shares, whoever gives them.
 //
-// Contract: drafts a chain, or a tree in the shape of a tree policy. Tokens are drawn from the source's law, warped as
-// the target's is, with or without replacement among siblings; or they are the top-k of it, as point masses. At
-// temperature 0 they are always the top-k: a draw from a point mass has no second child to give. Where the source has
-// ids of its own, what the target lacks is cut from its law, which is renormalised. A row that several nodes share is
-// each node's own law: drawn from, warped and ranked at each of them.
+// Contract: drafts a chain, or a tree in the shape of a tree policy. Tokens are drawn from the source's distribution,
+// warped as the target's is, with or without replacement among siblings; or they are the top-k of it, as point masses.
+// At temperature 0 they are always the top-k: a draw from a point mass has no second child to give. Where the source
+// has ids of its own, what the target lacks is cut from its distribution, which is renormalised. A row that several
+// nodes share is each node's own distribution: drawn from, warped and ranked at each of them.
 #pragma once
 
 #include <memory>
@@ -38,7 +38,7 @@ class LevelDrafter : public Drafter {
 
   DraftBudget limits() const override;
   DraftForm form() const override;
-  HiddenRequest wants() const override { return source_->wants(); }
+  HiddenStateRequest required_hidden_states() const override { return source_->required_hidden_states(); }
   DrafterTraits traits() const override { return {.draws_through_context = true, .rewinds = source_->rewinds()}; }
   void begin(SlotId slot, const PromptView& prompt) override { source_->begin(slot, prompt, most_nodes()); }
   void observe_prompt(SlotId slot, const PromptChunk& chunk) override { source_->observe_prompt(slot, chunk); }
@@ -57,16 +57,17 @@ class LevelDrafter : public Drafter {
 
   int node_limit(const Growth& growth) const;
   bool chooses(const Growth& growth) const;
-  bool wants_laws(const Growth& growth) const;
+  bool wants_probs(const Growth& growth) const;
   std::span<const float> row(Level& level, int index) const;
 
   Level ask(std::span<Growth* const> active, int depth);
   std::size_t add_level(Growth& growth, int depth, Level& level, std::size_t first);
-  std::vector<std::optional<Law>> ranking_laws(const Growth& growth, Level& level, std::span<const int> rows) const;
-  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Law>>& laws, Level& level,
-                              std::span<const int> rows);
+  std::vector<std::optional<Distribution>> ranking_distributions(const Growth& growth, Level& level,
+                                                                 std::span<const int> rows) const;
+  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Distribution>>& distributions,
+                              Level& level, std::span<const int> rows);
   void add_children(Growth& growth, NodeId parent, Level& level, int index, int width,
-                    const std::optional<Law>& ranking, std::vector<NodeId>& children);
+                    const std::optional<Distribution>& ranking, std::vector<NodeId>& children);
   std::vector<Token> top_tokens(const Growth& growth, NodeId node, Level& level, int index, int width) const;
   DraftTree select(Growth growth);
 

@@ -38,7 +38,7 @@ struct LevelRows {
 class LevelSource {
  public:
   virtual ~LevelSource() = default;
-  virtual HiddenRequest wants() const { return {}; }
+  virtual HiddenStateRequest required_hidden_states() const { return {}; }
   // The deepest level that it answers: as many heads as there are, a block's length; a model has no end.
   virtual int deepest() const = 0;
   virtual bool rewinds() const = 0;

@@ -76,11 +76,11 @@ LevelRows ModelSource::level(std::span<const LevelRequest> batch, int depth) {
   }
   if (rows.items.empty()) return out;
   model::ForwardOptions options;
-  options.tap_final = batch.front().context.policy.wants_hidden();
+  options.return_final_state = batch.front().context.policy.wants_hidden_states();
   rules_.apply(options);
   model::ForwardResult result = model_->forward(rows.items, options);
   out.logits = decoding::HostLogits(std::move(result.logits));
-  if (!options.tap_final) return out;
+  if (!options.return_final_state) return out;
   at::Tensor states = std::move(result.final_state);
   if (static_cast<int>(rows.with_logits.size()) < rows.rows)
     states = states.index_select(0, at::tensor(rows.with_logits).to(states.device()));

@@ -1,5 +1,5 @@
 // The target as its own draft model, under other rules than it is scored under: fewer experts, sublayers left out, a
-// part of the cache in sight, weights of 8 bits.
+// part of the cache in sight, int8 weights.
 //
 // Contract: a draft works on the target's own cache, which is lent for it: no second one, nothing to read at the start,
 // and every committed row is the target's; what drafting appends is dropped before scoring. A cache of its own is taken

@@ -1,8 +1,8 @@
 // What a policy knows of each running sequence.
 //
 // Contract: one state a slot; a slot that holds a new sequence has a fresh one, slots that are not in the round are
-// forgotten, so there are never more than the batch has sequences. begin_round() is for plan(): go_on() and observe()
-// then find the same states.
+// forgotten, so there are never more than the batch has sequences. begin_round() is for plan(): should_continue() and
+// observe() then find the same states.
 #pragma once
 
 #include <map>

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "framework/core/cpu_clones.h"
-#include "framework/kernels/quick_exp.h"
+#include "framework/kernels/fast_exp.h"
 
 namespace foretell::kernels::training {
 namespace {
@@ -58,14 +58,14 @@ FORETELL_CLONES void norm_row_backward(const NormGradient& g, const float* gain,
 
 FORETELL_CLONES void silu_gate_row(const float* gate, const float* up, float* out, std::int64_t width) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) out[i] = gate[i] / (1.0f + quick_exp(-gate[i])) * up[i];
+  for (std::int64_t i = 0; i < width; ++i) out[i] = gate[i] / (1.0f + fast_exp(-gate[i])) * up[i];
 }
 
 FORETELL_CLONES void silu_gate_row_backward(const float* gate, const float* up, const float* d_out, float* d_gate,
                                             float* d_up, std::int64_t width) {
 #pragma omp simd
   for (std::int64_t i = 0; i < width; ++i) {
-    const float sigmoid = 1.0f / (1.0f + quick_exp(-gate[i]));
+    const float sigmoid = 1.0f / (1.0f + fast_exp(-gate[i]));
     d_up[i] = d_out[i] * gate[i] * sigmoid;
     d_gate[i] = d_out[i] * up[i] * sigmoid * (1.0f + gate[i] * (1.0f - sigmoid));
   }

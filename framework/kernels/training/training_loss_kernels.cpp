@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "framework/core/cpu_clones.h"
-#include "framework/kernels/quick_exp.h"
+#include "framework/kernels/fast_exp.h"
 #include "framework/kernels/training/training_kernels.h"
 
 namespace foretell::kernels::training {
@@ -19,7 +19,7 @@ FORETELL_CLONES double cross_entropy_row(float* logits, std::int64_t vocab, std:
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t i = 0; i < vocab; ++i) {
-    logits[i] = quick_exp(logits[i] - largest);
+    logits[i] = fast_exp(logits[i] - largest);
     sum += logits[i];
   }
   const float scale = weight / sum;
@@ -41,9 +41,9 @@ FORETELL_CLONES RowSums distill_sums(const float* student, const float* teacher,
   float plain = 0, soft = 0, other = 0;
 #pragma omp simd reduction(+ : plain, soft, other)
   for (std::int64_t i = 0; i < vocab; ++i) {
-    plain += quick_exp(student[i] - largest[0]);
-    soft += quick_exp((student[i] - largest[0]) * inverse);
-    other += quick_exp((teacher[i] - largest[1]) * inverse);
+    plain += fast_exp(student[i] - largest[0]);
+    soft += fast_exp((student[i] - largest[0]) * inverse);
+    other += fast_exp((teacher[i] - largest[1]) * inverse);
   }
   return {plain, soft, other};
 }
@@ -63,7 +63,7 @@ FORETELL_CLONES DistillTerms distill_row(float* student, const float* teacher, s
 #pragma omp simd reduction(+ : kl, distance, mean_sign)
   for (std::int64_t i = 0; i < vocab; ++i) {
     const float s = (student[i] - largest[0]) * inverse, t = (teacher[i] - largest[1]) * inverse;
-    const float q = quick_exp(s) / sums.soft, p = quick_exp(t) / sums.teacher;
+    const float q = fast_exp(s) / sums.soft, p = fast_exp(t) / sums.teacher;
     kl += p * (t - s + log_ratio);
     distance += std::fabs(p - q);
     mean_sign += q > p ? q : q < p ? -q : 0.0f;
@@ -71,10 +71,10 @@ FORETELL_CLONES DistillTerms distill_row(float* student, const float* teacher, s
 #pragma omp simd
   for (std::int64_t i = 0; i < vocab; ++i) {
     const float centred = student[i] - largest[0];
-    const float q = quick_exp(centred * inverse) / sums.soft,
-                p = quick_exp((teacher[i] - largest[1]) * inverse) / sums.teacher;
+    const float q = fast_exp(centred * inverse) / sums.soft,
+                p = fast_exp((teacher[i] - largest[1]) * inverse) / sums.teacher;
     const float sign = q > p ? 1.0f : q < p ? -1.0f : 0.0f;
-    student[i] = mix.ce * quick_exp(centred) / sums.plain + mix.kl * (q - p) / inverse +
+    student[i] = mix.ce * fast_exp(centred) / sums.plain + mix.kl * (q - p) / inverse +
                  mix.tvd * 0.5f * inverse * q * (sign - mean_sign);
   }
   return {std::log(sums.plain), kl / (inverse * inverse), 0.5f * distance};

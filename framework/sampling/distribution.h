@@ -17,15 +17,15 @@
 namespace foretell {
 
 /// A probability distribution over the vocabulary.
-class Law {
+class Distribution {
  public:
   /// All mass on one token: q of a deterministic draft token, p of a greedy target.
-  static Law point_mass(int vocab, Token token);
+  static Distribution point_mass(int vocab, Token token);
   /// weights[t] for every token t; normalised here. At least one is positive. What breaks that so that it shows in the
   /// sum is a ContractError.
-  static Law dense(std::vector<double> weights);
+  static Distribution dense(std::vector<double> weights);
   /// Tokens in strictly increasing order with their weights; normalised here.
-  static Law sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights);
+  static Distribution sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights);
 
   /// The number of tokens.
   int vocab() const { return vocab_; }
@@ -63,8 +63,8 @@ class Law {
   std::vector<Token> top(int k) const;
 
  private:
-  friend struct Excess excess(const Law& p, const Law& q, double weight);
-  friend std::optional<Law> without(const Law& q, Token token);
+  friend struct Excess excess(const Distribution& p, const Distribution& q, double weight);
+  friend std::optional<Distribution> without(const Distribution& q, Token token);
   enum class Storage { Point, Sparse, Dense };
   double normalise();
   void normalise_given();
@@ -79,22 +79,22 @@ class Law {
 
 /// What `weight` times p has over q.
 struct Excess {
-  double mass = 0;         ///< sum over x of max(weight * p(x) - q(x), 0); 0 if nothing but rounding is left
-  std::optional<Law> law;  ///< that, normalised; none if mass is 0
+  double mass = 0;  ///< sum over x of max(weight * p(x) - q(x), 0); 0 if nothing but rounding is left
+  std::optional<Distribution> distribution;  ///< that, normalised; none if mass is 0
 };
 /// See Excess. `weight` scales p.
-Excess excess(const Law& p, const Law& q, double weight = 1.0);
+Excess excess(const Distribution& p, const Distribution& q, double weight = 1.0);
 
 /// The residual after a rejection (Leviathan et al. 2022, arXiv 2211.17192): norm(max(p - q, 0)). If p = q a rejection
 /// has probability zero and only rounding leads here: then p itself.
-Law residual(const Law& p, const Law& q);
+Distribution residual(const Distribution& p, const Distribution& q);
 
 /// q with one token removed, renormalised: the distribution of the next draw without replacement. None if nothing is
 /// left.
-std::optional<Law> without(const Law& q, Token token);
+std::optional<Distribution> without(const Distribution& q, Token token);
 
 /// sum over x of min(p(x), q(x)): the probability that one draw from q is accepted against p; 1 minus the total
 /// variation distance.
-double overlap(const Law& p, const Law& q);
+double overlap(const Distribution& p, const Distribution& q);
 
 }  // namespace foretell

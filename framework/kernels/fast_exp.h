@@ -11,7 +11,7 @@
 namespace foretell::kernels {
 
 // x = n ln 2 + r, e^r by its series.
-inline __attribute__((always_inline)) float quick_exp(float x) {
+inline __attribute__((always_inline)) float fast_exp(float x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   x = std::min(std::max(x, -87.0f), 88.0f);
   const float n = (x * 1.44269504f + kRound) - kRound;

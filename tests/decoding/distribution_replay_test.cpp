@@ -1,5 +1,5 @@
 // A replay above temperature 0 against live runs, by enumeration: output and rounds together must have the live run's
-// law.
+// distribution.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -7,7 +7,7 @@
 #include "experiments/certify/enumerator.h"
 #include "experiments/certify/toy_pipeline.h"
 #include "framework/core/error.h"
-#include "framework/replay/recorded_laws.h"
+#include "framework/replay/recorded_distributions.h"
 #include "framework/replay/replay_target.h"
 #include "tests/support/catch.h"
 
@@ -22,7 +22,7 @@ const Tokens kToyPrompt{1, 2, 1};
 
 // What one run did: its tokens, then for every round the numbers of its record and, if wanted, its draft.
 using RunKey = std::vector<int>;
-using JointLaw = std::map<RunKey, double>;
+using JointDistribution = std::map<RunKey, double>;
 
 struct ToyReplay {
   double temperature = 1.0;
@@ -44,7 +44,7 @@ Request toy_request(const ToyReplay& options) {
 
 // Adds every way in which the request can be decoded.
 void add_runs(const certify::Setup& setup, const Request& request, const ToyReplay& options, double mass,
-              JointLaw& joint) {
+              JointDistribution& joint) {
   certify::Enumerator enumerator;
   certify::RunOptions run;
   RunKey rounds;
@@ -64,8 +64,8 @@ void add_runs(const certify::Setup& setup, const Request& request, const ToyRepl
   });
 }
 
-JointLaw live_law(const certify::Setup& setup, const ToyReplay& options) {
-  JointLaw joint;
+JointDistribution live_distribution(const certify::Setup& setup, const ToyReplay& options) {
+  JointDistribution joint;
   add_runs(setup, toy_request(options), options, 1.0, joint);
   return joint;
 }
@@ -73,7 +73,8 @@ JointLaw live_law(const certify::Setup& setup, const ToyReplay& options) {
 // Every answer of the target, cut at its stop token.
 std::map<Tokens, double> answers_of(const certify::KnownModel& model, const ToyReplay& options) {
   std::map<Tokens, double> out;
-  for (const auto& [whole, mass] : certify::reference_joint_law(model, kToyPrompt, kToyTokens, options.temperature)) {
+  for (const auto& [whole, mass] :
+       certify::reference_joint_distribution(model, kToyPrompt, kToyTokens, options.temperature)) {
     Tokens tokens = whole;
     const auto stop = std::find_first_of(tokens.begin(), tokens.end(), options.stops.begin(), options.stops.end());
     if (stop != tokens.end()) tokens.erase(stop + 1, tokens.end());
@@ -82,29 +83,30 @@ std::map<Tokens, double> answers_of(const certify::KnownModel& model, const ToyR
   return out;
 }
 
-std::shared_ptr<const RecordedLaws> laws_along(const certify::KnownModel& model, const Tokens& answer, int top_k) {
-  auto laws = std::make_shared<RecordedLaws>(model.config().vocab_size);
+std::shared_ptr<const RecordedDistributions> distributions_along(const certify::KnownModel& model, const Tokens& answer,
+                                                                 int top_k) {
+  auto distributions = std::make_shared<RecordedDistributions>(model.config().vocab_size);
   Tokens text = kToyPrompt;
   for (const Token token : answer) {
-    laws->add(model.logits_after(text), token, top_k);
+    distributions->add(model.logits_after(text), token, top_k);
     text.push_back(token);
   }
-  return laws;
+  return distributions;
 }
 
-JointLaw replayed_law(certify::Setup setup, const ToyReplay& options) {
+JointDistribution replayed_distribution(certify::Setup setup, const ToyReplay& options) {
   Request request = toy_request(options);
   setup.target = [recorded = request.sampling] { return make_replay_target(kToyVocab, {.recorded = recorded}); };
-  JointLaw joint;
+  JointDistribution joint;
   for (const auto& [tokens, mass] : answers_of(*setup.model, options)) {
     request.reference = tokens;
-    request.data = laws_along(*setup.model, tokens, options.top_k);
+    request.data = distributions_along(*setup.model, tokens, options.top_k);
     add_runs(setup, request, options, mass, joint);
   }
   return joint;
 }
 
-double distance(const JointLaw& a, JointLaw b) {
+double distance(const JointDistribution& a, JointDistribution b) {
   double sum = 0;
   for (const auto& [key, mass] : a) {
     sum += std::abs(mass - b[key]);
@@ -115,12 +117,12 @@ double distance(const JointLaw& a, JointLaw b) {
 }
 
 void check_replay(const certify::Setup& setup, const ToyReplay& options = {}) {
-  const JointLaw live = live_law(setup, options);
+  const JointDistribution live = live_distribution(setup, options);
   CHECK(live.size() > 10);
-  CHECK(distance(live, replayed_law(setup, options)) < 1e-6);  // log probabilities are stored in float32
+  CHECK(distance(live, replayed_distribution(setup, options)) < 1e-6);  // log probabilities are stored in float32
 }
 
-TEST_CASE("a chain that is replayed with its laws has the rounds of a live run") {
+TEST_CASE("a chain that is replayed with its distributions has the rounds of a live run") {
   const auto setup = small_setup("{type: model, num_speculative_tokens: 2}");
   check_replay(setup);
   check_replay(setup, {.temperature = 0.6});
@@ -157,22 +159,22 @@ TEST_CASE("policies that stop a draft see the drafts of a live run") {
   check_replay(setup);
 }
 
-TEST_CASE("at temperature 1 a chain's acceptance needs no more than the law of the emitted token") {
+TEST_CASE("at temperature 1 a chain's acceptance needs no more than the distribution of the emitted token") {
   const auto setup = small_setup("{type: model, num_speculative_tokens: 2}");
   const ToyReplay cut{.top_k = 1, .drafts_compared = false};
-  CHECK(distance(live_law(setup, cut), replayed_law(setup, cut)) < 1e-6);
+  CHECK(distance(live_distribution(setup, cut), replayed_distribution(setup, cut)) < 1e-6);
 }
 
 TEST_CASE("draws without the guidance of the output would be wrong") {
   // The same replay with a verifier that leaves draws alone must not agree with live rejection: the tests above would
   // see it.
   const ToyReplay options;
-  CHECK(distance(live_law(small_setup("{type: model, num_speculative_tokens: 2}"), options),
-                 replayed_law(small_setup("{type: model, num_speculative_tokens: 2}", "sample_then_match"), options)) >
-        0.05);
+  CHECK(distance(live_distribution(small_setup("{type: model, num_speculative_tokens: 2}"), options),
+                 replayed_distribution(small_setup("{type: model, num_speculative_tokens: 2}", "sample_then_match"),
+                                       options)) > 0.05);
 }
 
-TEST_CASE("at temperature 0 a replay with laws drafts beyond a stop token as a live run does") {
+TEST_CASE("at temperature 0 a replay with distributions drafts beyond a stop token as a live run does") {
   for (const char* drafter : {"{type: model, num_speculative_tokens: 3}",
                               "{type: prompt_lookup, num_speculative_tokens: 3, whole_continuation: false}"}) {
     auto setup = certify::toy_setup(drafter);
@@ -182,7 +184,7 @@ TEST_CASE("at temperature 0 a replay with laws drafts beyond a stop token as a l
       auto replay = setup;
       replay.target = [] { return make_replay_target(11, {.recorded = SamplingOptions{}}); };
       request.reference = live.tokens;
-      request.data = laws_along(*setup.model, live.tokens, 4);
+      request.data = distributions_along(*setup.model, live.tokens, 4);
       const Generation again = certify::run(replay, {request}).front();
       CHECK(again.tokens == live.tokens);
       CHECK(again.finish == live.finish);
@@ -204,7 +206,7 @@ TEST_CASE("what a replay above temperature 0 cannot tell is refused") {
     const auto setup = small_setup(drafter, verifier);
     SamplingOptions sampling;
     sampling.temperature = temperature;
-    return misfit(*target, {*setup.drafter(), *setup.verifier(), *setup.policy()}, sampling).value_or("");
+    return incompatibility(*target, {*setup.drafter(), *setup.verifier(), *setup.policy()}, sampling).value_or("");
   };
   const std::string chain = "{type: model, num_speculative_tokens: 2}";
   CHECK(why(chain, "rejection").empty());
@@ -217,13 +219,14 @@ TEST_CASE("what a replay above temperature 0 cannot tell is refused") {
   CHECK_THAT(why("token_recycling", "rejection"), Contains("off the recorded path"));
 }
 
-TEST_CASE("a recorded law keeps what was stored and shares the rest") {
-  RecordedLaws laws(5);
-  laws.add(std::vector<float>{std::log(0.5F), std::log(0.2F), std::log(0.1F), std::log(0.15F), std::log(0.05F)}, 2, 2);
-  const RecordedLaw law = laws[0];
-  CHECK(Tokens(law.tokens.begin(), law.tokens.end()) == Tokens{0, 1});
-  CHECK(law.rest == Approx(0.2));
-  const std::vector<float> row = laws.row(0);
+TEST_CASE("a recorded distribution keeps what was stored and shares the rest") {
+  RecordedDistributions distributions(5);
+  distributions.add(
+      std::vector<float>{std::log(0.5F), std::log(0.2F), std::log(0.1F), std::log(0.15F), std::log(0.05F)}, 2, 2);
+  const RecordedDistribution distribution = distributions[0];
+  CHECK(Tokens(distribution.tokens.begin(), distribution.tokens.end()) == Tokens{0, 1});
+  CHECK(distribution.rest == Approx(0.2));
+  const std::vector<float> row = distributions.row(0);
   const std::vector<double> expected{0.5, 0.2, 0.1, 0.1, 0.1};
   for (std::size_t t = 0; t < 5; ++t) CHECK(std::exp(row[t]) == Approx(expected[t]));
 }

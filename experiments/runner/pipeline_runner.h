@@ -46,10 +46,11 @@ class Answers {
 // [J] a counter that only rises; nothing where the machine has none.
 using EnergyCounter = std::function<std::optional<double>()>;
 
-class ArmRunner {
+class PipelineRunner {
  public:
   // `answers` is shared with the other arms of a group.
-  ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers, EnergyCounter energy);
+  PipelineRunner(results::PipelineVariant arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers,
+                 EnergyCounter energy);
 
   // Fewer records than the batch has turns where the user interrupted an open loop.
   std::vector<results::GenerationRecord> run(const Batch& batch, int repeat);
@@ -80,7 +81,7 @@ class ArmRunner {
   results::GenerationRecord record(const Request& request, int conversation, int turn, int repeat,
                                    const Generation& generation, workload::RequestTiming timing) const;
 
-  results::Arm arm_;
+  results::PipelineVariant arm_;
   const study::Cell& cell_;
   cell::CellSetup& setup_;
   Answers& answers_;

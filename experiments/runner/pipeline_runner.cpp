@@ -1,4 +1,4 @@
-#include "experiments/runner/arm.h"
+#include "experiments/runner/pipeline_runner.h"
 
 #include <algorithm>
 #include <functional>
@@ -37,27 +37,27 @@ const Tokens* Answers::tokens(int conversation, int turn) const {
   return &known->second.tokens[static_cast<std::size_t>(turn)];
 }
 
-ArmRunner::ArmRunner(results::Arm arm, const study::Cell& cell, cell::CellSetup& setup, Answers& answers,
-                     EnergyCounter energy)
+PipelineRunner::PipelineRunner(results::PipelineVariant arm, const study::Cell& cell, cell::CellSetup& setup,
+                               Answers& answers, EnergyCounter energy)
     : arm_(arm),
       cell_(cell),
       setup_(setup),
       answers_(answers),
       energy_(std::move(energy)),
-      pipelines_(arm == results::Arm::Method ? setup.method : setup.baseline),
-      has_state_(arm == results::Arm::Method ? setup.method_has_state : setup.baseline_has_state),
-      knows_answer_(arm == results::Arm::Method && cell::takes_answer(cell)) {}
+      pipelines_(arm == results::PipelineVariant::Method ? setup.method : setup.baseline),
+      has_state_(arm == results::PipelineVariant::Method ? setup.method_has_state : setup.baseline_has_state),
+      knows_answer_(arm == results::PipelineVariant::Method && cell::takes_answer(cell)) {}
 
-std::vector<results::GenerationRecord> ArmRunner::run(const Batch& batch, int repeat) {
+std::vector<results::GenerationRecord> PipelineRunner::run(const Batch& batch, int repeat) {
   return decode(batch, repeat, pipelines_[has_state_ ? static_cast<std::size_t>(repeat) : 0]);
 }
 
-void ArmRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back()); }
+void PipelineRunner::warm_up(const Batch& batch) { decode(batch, 0, pipelines_.back()); }
 
-void ArmRunner::catch_up(const Batch& batch, std::span<const results::GenerationRecord> records) {
+void PipelineRunner::catch_up(const Batch& batch, std::span<const results::GenerationRecord> records) {
   std::map<std::string, int> conversation_of;
   for (int c = batch.first; c < batch.last; ++c) conversation_of[conversations()[c].id] = c;
-  const auto for_each_of = [&](results::Arm arm, int turn,
+  const auto for_each_of = [&](results::PipelineVariant arm, int turn,
                                const std::function<void(int, const results::GenerationRecord&)>& f) {
     for (const results::GenerationRecord& record : records) {
       const auto owner = conversation_of.find(record.conversation);
@@ -68,7 +68,8 @@ void ArmRunner::catch_up(const Batch& batch, std::span<const results::Generation
     if (record.repeat == 0) answers_.remember(conversation, record);
   };
   for (int turn = 0; turn < most_turns(batch); ++turn) {
-    if (arm_ == results::Arm::Method) for_each_of(results::Arm::Baseline, turn, remember);  // it had answered first
+    if (arm_ == results::PipelineVariant::Method)
+      for_each_of(results::PipelineVariant::Baseline, turn, remember);  // it had answered first
     std::map<int, std::vector<RecordedRequest>> by_repeat;
     for_each_of(arm_, turn, [&](int conversation, const results::GenerationRecord& r) {
       by_repeat[r.repeat].push_back({request(conversation, turn), &r});
@@ -83,13 +84,13 @@ void ArmRunner::catch_up(const Batch& batch, std::span<const results::Generation
   }
 }
 
-int ArmRunner::most_turns(const Batch& batch) const {
+int PipelineRunner::most_turns(const Batch& batch) const {
   int turns = 0;
   for (int c = batch.first; c < batch.last; ++c) turns = std::max(turns, turns_of(c));
   return turns;
 }
 
-ArmRunner::TurnOfBatch ArmRunner::turn_of(const Batch& batch, int turn) const {
+PipelineRunner::TurnOfBatch PipelineRunner::turn_of(const Batch& batch, int turn) const {
   TurnOfBatch out;
   for (int c = batch.first; c < batch.last; ++c) {
     if (turn >= turns_of(c)) continue;
@@ -99,7 +100,7 @@ ArmRunner::TurnOfBatch ArmRunner::turn_of(const Batch& batch, int turn) const {
   return out;
 }
 
-Request ArmRunner::request(int index, int turn) const {
+Request PipelineRunner::request(int index, int turn) const {
   const workload::Conversation& conversation = conversations()[index];
   Request out;
   out.id = static_cast<std::uint64_t>(index) * 1024 + static_cast<std::uint64_t>(turn);
@@ -115,8 +116,8 @@ Request ArmRunner::request(int index, int turn) const {
     earlier = recorded;
   }
   out.prompt = setup_.dialogue.prompt(conversation, turn, earlier.first(static_cast<std::size_t>(turn)));
-  if (setup_.laws)
-    setup_.laws->complete(conversation, turn, out);
+  if (setup_.distributions)
+    setup_.distributions->complete(conversation, turn, out);
   else if (setup_.recording)
     out.reference = setup_.recording->tokens(conversation, turn, *setup_.tokenizer, out.max_new_tokens);
   else if (const Tokens* said = answers_.tokens(index, turn); said && knows_answer_)
@@ -124,8 +125,8 @@ Request ArmRunner::request(int index, int turn) const {
   return out;
 }
 
-std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int repeat,
-                                                         const study::BuiltPipeline& pipeline) {
+std::vector<results::GenerationRecord> PipelineRunner::decode(const Batch& batch, int repeat,
+                                                              const study::BuiltPipeline& pipeline) {
   std::vector<results::GenerationRecord> records;
   const std::optional<double> before = energy_ ? energy_() : std::nullopt;
   const measurement::ProcessorTime begin = measurement::read_processor_time();
@@ -149,8 +150,8 @@ std::vector<results::GenerationRecord> ArmRunner::decode(const Batch& batch, int
   return records;
 }
 
-void ArmRunner::closed_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
-                            std::vector<results::GenerationRecord>& records) {
+void PipelineRunner::closed_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
+                                 std::vector<results::GenerationRecord>& records) {
   for (int turn = 0; turn < most_turns(batch); ++turn) {
     const TurnOfBatch now = turn_of(batch, turn);
     workload::RoundClock clock;
@@ -168,8 +169,8 @@ void ArmRunner::closed_loop(const Batch& batch, int repeat, const study::BuiltPi
   }
 }
 
-void ArmRunner::open_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
-                          std::vector<results::GenerationRecord>& records) {
+void PipelineRunner::open_loop(const Batch& batch, int repeat, const study::BuiltPipeline& pipeline,
+                               std::vector<results::GenerationRecord>& records) {
   workload::RoundClock clock;
   decoding::Decoder decoder(
       setup_.target_of(pipeline), pipeline.view(),
@@ -192,8 +193,8 @@ void ArmRunner::open_loop(const Batch& batch, int repeat, const study::BuiltPipe
   workload::run_open_loop(decoder, clock, std::move(arrivals), loop);
 }
 
-results::GenerationRecord ArmRunner::record(const Request& request, int index, int turn, int repeat,
-                                            const Generation& generation, workload::RequestTiming timing) const {
+results::GenerationRecord PipelineRunner::record(const Request& request, int index, int turn, int repeat,
+                                                 const Generation& generation, workload::RequestTiming timing) const {
   const workload::Conversation& conversation = conversations()[index];
   const std::string text = setup_.dialogue.answer_text(request.prompt, generation.tokens);
   const workload::Turn& asked = conversation.turns[static_cast<std::size_t>(turn)];

@@ -1,4 +1,4 @@
-#include "framework/core/long_rows.h"
+#include "framework/core/vocab_ops.h"
 
 #include <algorithm>
 #include <cstdint>

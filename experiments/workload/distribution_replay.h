@@ -1,10 +1,11 @@
-// A recorded run with its laws as the target of a study: {type: replay, laws: ...}.
+// A recorded run with its distributions as the target of a study: {type: replay, probs: ...}.
 //
-// Contract: prompts, answers, stop tokens and limits come from the record, and no model is needed. `laws` names a file,
-// a cell's folder, or a study's folder in which one cell was recorded. The study's workload is {type: recorded}. The
-// tokenizer is the one that the study names or the recorded one, where it is still there; another one than the recorded
-// is an Error, and without any, answers are shown as ids. What forwards of n rows take is what was measured when the
-// run was recorded: policies that plan with costs decide as they would there, and the rounds' times are made of them:
+// Contract: prompts, answers, stop tokens and limits come from the record, and no model is needed. `distributions`
+// names a file, a cell's folder, or a study's folder in which one cell was recorded. The study's workload is {type:
+// recorded}. The tokenizer is the one that the study names or the recorded one, where it is still there; another one
+// than the recorded is an Error, and without any, answers are shown as ids. What forwards of n rows take is what was
+// measured when the run was recorded: policies that plan with costs decide as they would there, and the rounds' times
+// are made of them:
 //   score: one forward of the target over all rows of the batch
 //   draft: one forward of the draft model for each level, where the drafter loads one
 // each in equal shares to its sequences. What a draft model takes to read a prompt, verification and the loop itself
@@ -18,7 +19,7 @@
 #include <span>
 #include <string>
 
-#include "experiments/results/law_record.h"
+#include "experiments/results/distribution_record.h"
 #include "experiments/results/record.h"
 #include "experiments/workload/workload.h"
 #include "framework/api/request.h"
@@ -33,14 +34,14 @@ struct RecordedWorkloadOptions {
   void declare(Parameters& p);
 };
 
-class LawReplay {
+class DistributionReplay {
  public:
   // `where` the study names it.
-  LawReplay(const std::filesystem::path& file_or_folder, const Location& where);
+  DistributionReplay(const std::filesystem::path& file_or_folder, const Location& where);
 
-  const results::LawHeader& header() const { return record_.header; }
+  const results::DistributionHeader& header() const { return record_.header; }
   const std::string& file() const { return record_.name; }
-  const results::LawRecord::Rest& rest() const { return rest_; }
+  const results::DistributionRecord::Rest& rest() const { return rest_; }
   // The prompts that the description asks for.
   Workload workload(const ConfigValue& description);
   // Fills in all but id, prompt and sampling.
@@ -49,8 +50,8 @@ class LawReplay {
   std::string words() const;
 
  private:
-  results::LawRecord record_;
-  results::LawRecord::Rest rest_;
+  results::DistributionRecord record_;
+  results::DistributionRecord::Rest rest_;
   std::map<std::pair<std::string, int>, std::size_t> places_;
   int max_new_tokens_;
 };
@@ -59,7 +60,7 @@ class LawReplay {
 class ReplayClock final : public decoding::StepClock {
  public:
   // An Error, at `where`, when costs are asked for that were not measured.
-  ReplayClock(const results::LawHeader& header, Location where)
+  ReplayClock(const results::DistributionHeader& header, Location where)
       : costs_(header.costs), draft_hash_(header.draft.hash), where_(std::move(where)) {}
 
   // A drafter runs this model.

@@ -1,4 +1,4 @@
-#include "experiments/results/law_record.h"
+#include "experiments/results/distribution_record.h"
 
 #include <algorithm>
 #include <cmath>
@@ -18,8 +18,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kLawsMagic = "forelaws";
-constexpr std::uint32_t kLawsVersion = 1;
+constexpr std::string_view kDistributionsMagic = "forelaws";
+constexpr std::uint32_t kDistributionsVersion = 1;
 constexpr std::uint32_t kMostIds = 1 << 24;
 constexpr std::uint64_t kLongestJson = 16 << 20;
 constexpr double kMassError = 1e-3;  // float32 over many tokens
@@ -34,9 +34,9 @@ void put_all(std::string& out, std::span<const T> values) {
 }
 
 // Takes numbers off the front of a file.
-class LawBytes {
+class DistributionBytes {
  public:
-  LawBytes(std::span<const std::byte> bytes, const std::string& name)
+  DistributionBytes(std::span<const std::byte> bytes, const std::string& name)
       : bytes_(bytes), size_(bytes.size()), name_(name) {}
 
   std::size_t left() const { return bytes_.size(); }
@@ -74,7 +74,7 @@ class LawBytes {
 
 Json source_json(const RecordedSource& source) { return {{"path", source.path}, {"hash", source.hash}}; }
 
-Json header_json(const LawHeader& h) {
+Json header_json(const DistributionHeader& h) {
   Json out = {{"cell", h.cell},
               {"verifier", h.verifier},
               {"answers", h.answers},
@@ -111,7 +111,7 @@ RecordedSource source_from(const io::JsonView& object) {
   return {object.at("path").string(), object.at("hash").string()};
 }
 
-void read_header(const io::JsonView& json, LawHeader& h) {
+void read_header(const io::JsonView& json, DistributionHeader& h) {
   constexpr std::int64_t most = std::numeric_limits<int>::max() / 2;
   h.cell = json.at("cell").string();
   h.verifier = json.at("verifier").string();
@@ -139,26 +139,28 @@ void check_tokens(TokenSpan tokens, int vocab, const std::string& where) {
   if (bad != tokens.end()) fail("{}: token {} is outside the vocabulary of {} tokens", where, *bad, vocab);
 }
 
-void check_law(const replay::RecordedLaw& law, const std::string& where) {
-  std::vector<Token> tokens(law.tokens.begin(), law.tokens.end());
+void check_distribution(const replay::RecordedDistribution& distribution, const std::string& where) {
+  std::vector<Token> tokens(distribution.tokens.begin(), distribution.tokens.end());
   std::sort(tokens.begin(), tokens.end());
-  if (std::adjacent_find(tokens.begin(), tokens.end()) != tokens.end()) fail("{}: a law has a token twice", where);
-  const bool among = std::binary_search(tokens.begin(), tokens.end(), law.token);
-  double mass = law.rest + (among ? 0 : std::exp(law.log_probability));
-  for (const float value : law.log_probabilities) mass += std::exp(value);
+  if (std::adjacent_find(tokens.begin(), tokens.end()) != tokens.end())
+    fail("{}: a distribution has a token twice", where);
+  const bool among = std::binary_search(tokens.begin(), tokens.end(), distribution.token);
+  double mass = distribution.rest + (among ? 0 : std::exp(distribution.log_probability));
+  for (const float value : distribution.log_probabilities) mass += std::exp(value);
   // Not even one of them can be NaN or positive then.
-  if (!(std::abs(mass - 1) < kMassError) || !(law.rest >= 0) || !std::isfinite(law.log_probability))
-    fail("{}: the mass of a law is {}, expected 1", where, mass);
+  if (!(std::abs(mass - 1) < kMassError) || !(distribution.rest >= 0) || !std::isfinite(distribution.log_probability))
+    fail("{}: the mass of a distribution is {}, expected 1", where, mass);
 }
 
-AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string& name, int index) {
+AnswerDistributions read_answer(DistributionBytes& in, const DistributionHeader& header, const std::string& name,
+                                int index) {
   const std::string where = fmt::format("{}: answer {}", name, index + 1);
   const Location location{where, std::nullopt};
   const auto json_bytes = in.number<std::uint32_t>("an answer");
   const auto prompt = in.number<std::uint32_t>("an answer"), count = in.number<std::uint32_t>("an answer");
   const auto json = io::parse_json(in.text(json_bytes, "an answer's names"), location);
   const io::JsonView view(json, "", location);
-  AnswerLaws out;
+  AnswerDistributions out;
   out.conversation = view.at("conversation").string();
   out.category = view.at("category").string();
   out.task = view.at("task").string();
@@ -169,28 +171,28 @@ AnswerLaws read_answer(LawBytes& in, const LawHeader& header, const std::string&
   const Tokens answer = in.numbers<Token>(count, "an answer's tokens");
   check_tokens(out.prompt, header.vocab, where);
   check_tokens(answer, header.vocab, where);
-  auto laws = std::make_shared<replay::RecordedLaws>(header.vocab);
+  auto distributions = std::make_shared<replay::RecordedDistributions>(header.vocab);
   for (const Token token : answer) {
-    const auto own = in.number<float>("a law"), rest = in.number<float>("a law");
-    const auto stored = in.number<std::uint32_t>("a law");
+    const auto own = in.number<float>("a distribution"), rest = in.number<float>("a distribution");
+    const auto stored = in.number<std::uint32_t>("a distribution");
     if (stored > static_cast<std::uint32_t>(header.top_k))
-      fail("{}: a law has {}, at most {}", where, counted(stored, "token"), header.top_k);
-    const Tokens tokens = in.numbers<Token>(stored, "a law's tokens");
-    const auto values = in.numbers<float>(stored, "a law's values");
+      fail("{}: a distribution has {}, at most {}", where, counted(stored, "token"), header.top_k);
+    const Tokens tokens = in.numbers<Token>(stored, "a distribution's tokens");
+    const auto values = in.numbers<float>(stored, "a distribution's values");
     check_tokens(tokens, header.vocab, where);
-    const replay::RecordedLaw law{token, own, rest, tokens, values};
-    check_law(law, where);
-    laws->add(law);
+    const replay::RecordedDistribution distribution{token, own, rest, tokens, values};
+    check_distribution(distribution, where);
+    distributions->add(distribution);
   }
-  out.laws = std::move(laws);
+  out.distributions = std::move(distributions);
   return out;
 }
 
 // Turns come in order, so that a workload can be made of them.
-void check_turns(const LawRecord& record) {
+void check_turns(const DistributionRecord& record) {
   std::set<std::string> done;
   for (std::size_t i = 0; i < record.answers.size(); ++i) {
-    const AnswerLaws& answer = record.answers[i];
+    const AnswerDistributions& answer = record.answers[i];
     const bool goes_on = i > 0 && record.answers[i - 1].conversation == answer.conversation;
     const int expected = goes_on ? record.answers[i - 1].turn + 1 : 0;
     if (answer.turn != expected || (!goes_on && !done.insert(answer.conversation).second))
@@ -201,17 +203,18 @@ void check_turns(const LawRecord& record) {
 
 }  // namespace
 
-LawWriter::LawWriter(const std::filesystem::path& file, const LawHeader& header) : file_(file) {
+DistributionWriter::DistributionWriter(const std::filesystem::path& file, const DistributionHeader& header)
+    : file_(file) {
   const std::string json = header_json(header).dump(-1, ' ', false, Json::error_handler_t::replace);
-  std::string out(kLawsMagic);
-  put(out, kLawsVersion);
+  std::string out(kDistributionsMagic);
+  put(out, kDistributionsVersion);
   put(out, static_cast<std::uint32_t>(header.vocab));
   put(out, static_cast<std::uint32_t>(header.top_k));
   put(out, static_cast<std::uint64_t>(json.size()));
   file_.write(out + json);
 }
 
-void LawWriter::add(const AnswerLaws& answer) {
+void DistributionWriter::add(const AnswerDistributions& answer) {
   const Json names = {{"conversation", answer.conversation},
                       {"category", answer.category},
                       {"task", answer.task},
@@ -221,38 +224,40 @@ void LawWriter::add(const AnswerLaws& answer) {
   std::string out;
   put(out, static_cast<std::uint32_t>(json.size()));
   put(out, static_cast<std::uint32_t>(answer.prompt.size()));
-  put(out, static_cast<std::uint32_t>(answer.laws->size()));
+  put(out, static_cast<std::uint32_t>(answer.distributions->size()));
   out += json;
   put_all(out, TokenSpan(answer.prompt));
-  put_all(out, answer.laws->answer());
-  for (int i = 0; i < answer.laws->size(); ++i) {
-    const replay::RecordedLaw law = (*answer.laws)[i];
-    put(out, law.log_probability);
-    put(out, law.rest);
-    put(out, static_cast<std::uint32_t>(law.tokens.size()));
-    put_all(out, law.tokens);
-    put_all(out, law.log_probabilities);
+  put_all(out, answer.distributions->answer());
+  for (int i = 0; i < answer.distributions->size(); ++i) {
+    const replay::RecordedDistribution distribution = (*answer.distributions)[i];
+    put(out, distribution.log_probability);
+    put(out, distribution.rest);
+    put(out, static_cast<std::uint32_t>(distribution.tokens.size()));
+    put_all(out, distribution.tokens);
+    put_all(out, distribution.log_probabilities);
   }
   file_.write(out);
 }
 
-void LawWriter::finish() { file_.commit(); }
+void DistributionWriter::finish() { file_.commit(); }
 
-LawRecord LawRecord::load(const std::filesystem::path& file) {
+DistributionRecord DistributionRecord::load(const std::filesystem::path& file) {
   return parse(io::MappedFile::open(file).bytes(), file.string());
 }
 
-LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& name) {
-  LawBytes in(bytes, name);
-  if (bytes.size() < kLawsMagic.size() || in.text(kLawsMagic.size(), "the header") != kLawsMagic)
-    fail("{}: is no file of laws; `foretell run --record laws` writes them", name);
-  if (const auto version = in.number<std::uint32_t>("the header"); version != kLawsVersion)
-    fail("{}: is version {} of the format; this program reads version {}", name, version, kLawsVersion);
-  LawRecord record;
+DistributionRecord DistributionRecord::parse(std::span<const std::byte> bytes, const std::string& name) {
+  DistributionBytes in(bytes, name);
+  if (bytes.size() < kDistributionsMagic.size() ||
+      in.text(kDistributionsMagic.size(), "the header") != kDistributionsMagic)
+    fail("{}: is no file of distributions; `foretell run --record probs` writes them", name);
+  if (const auto version = in.number<std::uint32_t>("the header"); version != kDistributionsVersion)
+    fail("{}: is version {} of the format; this program reads version {}", name, version, kDistributionsVersion);
+  DistributionRecord record;
   record.name = name;
   const auto vocab = in.number<std::uint32_t>("the header"), top_k = in.number<std::uint32_t>("the header");
   if (vocab == 0 || vocab > kMostIds) fail("{}: a vocabulary of {} tokens; 1 to {} are allowed", name, vocab, kMostIds);
-  if (top_k == 0 || top_k > vocab) fail("{}: {} a law; 1 to {} are allowed", name, counted(top_k, "token"), vocab);
+  if (top_k == 0 || top_k > vocab)
+    fail("{}: {} a distribution; 1 to {} are allowed", name, counted(top_k, "token"), vocab);
   record.header.vocab = static_cast<int>(vocab);
   record.header.top_k = static_cast<int>(top_k);
   const auto json_bytes = in.number<std::uint64_t>("the header");
@@ -267,20 +272,20 @@ LawRecord LawRecord::parse(std::span<const std::byte> bytes, const std::string& 
   return record;
 }
 
-LawRecord::Rest LawRecord::rest() const {
+DistributionRecord::Rest DistributionRecord::rest() const {
   Rest out;
-  for (const AnswerLaws& answer : answers)
-    for (int i = 0; i < answer.laws->size(); ++i) out.add((*answer.laws)[i].rest);
+  for (const AnswerDistributions& answer : answers)
+    for (int i = 0; i < answer.distributions->size(); ++i) out.add((*answer.distributions)[i].rest);
   return out;
 }
 
-void LawRecord::Rest::add(double rest) {
+void DistributionRecord::Rest::add(double rest) {
   ++tokens;
   sum += rest;
   highest = std::max(highest, rest);
 }
 
-std::string LawRecord::Rest::words() const {
+std::string DistributionRecord::Rest::words() const {
   return fmt::format("the mass of what was not stored is {:.2g} on average and at most {:.2g}", mean(), highest);
 }
 
@@ -292,6 +297,13 @@ RecordedSource tokenizer_source(const std::filesystem::path& folder_or_file) {
     if (const auto file = folder_or_file / name; std::filesystem::is_regular_file(file, ignored))
       return {file.string(), io::file_hash(file)};
   return {};
+}
+
+std::optional<std::filesystem::path> distributions_in(const std::filesystem::path& cell_folder) {
+  std::error_code ignored;
+  for (const char* name : {kDistributionsFile, "laws.bin"})
+    if (std::filesystem::exists(cell_folder / name, ignored)) return cell_folder / name;
+  return std::nullopt;
 }
 
 }  // namespace foretell::results

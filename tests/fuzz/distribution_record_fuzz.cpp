@@ -2,6 +2,6 @@
 #include "tests/support/rooms.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
-  foretell::fuzz::law_record({reinterpret_cast<const char*>(data), size});
+  foretell::fuzz::distribution_record({reinterpret_cast<const char*>(data), size});
   return 0;
 }

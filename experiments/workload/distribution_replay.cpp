@@ -1,4 +1,4 @@
-#include "experiments/workload/law_replay.h"
+#include "experiments/workload/distribution_replay.h"
 
 #include <algorithm>
 
@@ -10,19 +10,18 @@ namespace foretell::workload {
 namespace {
 
 // The recorded file that a path stands for.
-std::filesystem::path laws_file(const std::filesystem::path& path, const Location& where) {
+std::filesystem::path distributions_file(const std::filesystem::path& path, const Location& where) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(path, ignored)) return path;
-  if (std::filesystem::exists(path / results::kLawsFile, ignored)) return path / results::kLawsFile;
+  if (auto own = results::distributions_in(path)) return *std::move(own);
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored))
-    if (std::filesystem::exists(entry.path() / results::kLawsFile, ignored))
-      found.push_back(entry.path() / results::kLawsFile);
+    if (auto own = results::distributions_in(entry.path())) found.push_back(*std::move(own));
   if (found.empty())
-    fail_at(where, "laws: {} holds no {}; `foretell run STUDY --record laws` writes it", path.string(),
-            results::kLawsFile);
+    fail_at(where, "probs: {} holds no {}; `foretell run STUDY --record probs` writes it", path.string(),
+            results::kDistributionsFile);
   if (found.size() > 1)
-    fail_at(where, "laws: {} holds {}; name one of them, such as {}", path.string(),
+    fail_at(where, "probs: {} holds {}; name one of them, such as {}", path.string(),
             counted(found.size(), "recorded cell"),
             std::min_element(found.begin(), found.end())->parent_path().string());
   return found.front();
@@ -46,26 +45,26 @@ void RecordedWorkloadOptions::declare(Parameters& p) {
         {.min = 1, .aliases = {"max_tokens", "output_len"}});
 }
 
-LawReplay::LawReplay(const std::filesystem::path& file_or_folder, const Location& where)
-    : record_(results::LawRecord::load(laws_file(file_or_folder, where))),
+DistributionReplay::DistributionReplay(const std::filesystem::path& file_or_folder, const Location& where)
+    : record_(results::DistributionRecord::load(distributions_file(file_or_folder, where))),
       rest_(record_.rest()),
       max_new_tokens_(record_.header.max_new_tokens) {
   for (std::size_t i = 0; i < record_.answers.size(); ++i)
     places_[{record_.answers[i].conversation, record_.answers[i].turn}] = i;
 }
 
-Workload LawReplay::workload(const ConfigValue& description) {
+Workload DistributionReplay::workload(const ConfigValue& description) {
   const ConfigValue* type = description.find("type");
   if (!type || read_text(*type, "type") != "recorded")
     fail_at(type ? type->where() : description.where(),
-            "a replay of laws brings its own prompts: expected workload: {{type: recorded}}");
+            "a replay of distributions brings its own prompts: expected workload: {{type: recorded}}");
   RecordedWorkloadOptions options;
   Parameters::read(description, "workload 'recorded'", options, {"type"});
   max_new_tokens_ = std::min(max_new_tokens_, options.max_new_tokens.value_or(max_new_tokens_));
   Workload out;
   out.type = "recorded";
   out.max_new_tokens = max_new_tokens_;
-  for (const results::AnswerLaws& answer : record_.answers) {
+  for (const results::AnswerDistributions& answer : record_.answers) {
     if (answer.turn == 0) {
       if (options.limit > 0 && static_cast<int>(out.conversations.size()) == options.limit) break;
       out.conversations.push_back({answer.conversation, answer.category, answer.task, {}});
@@ -77,12 +76,14 @@ Workload LawReplay::workload(const ConfigValue& description) {
   return out;
 }
 
-void LawReplay::complete(const Conversation& conversation, int turn, Request& request) const {
-  const results::AnswerLaws& answer = record_.answers[places_.at({conversation.id, turn})];
-  const int recorded = answer.laws->size(), kept = std::min(recorded, max_new_tokens_);
-  const auto laws = kept == recorded ? answer.laws : std::make_shared<replay::RecordedLaws>(answer.laws->first(kept));
-  request.data = laws;
-  request.reference.assign(laws->answer().begin(), laws->answer().end());
+void DistributionReplay::complete(const Conversation& conversation, int turn, Request& request) const {
+  const results::AnswerDistributions& answer = record_.answers[places_.at({conversation.id, turn})];
+  const int recorded = answer.distributions->size(), kept = std::min(recorded, max_new_tokens_);
+  const auto distributions = kept == recorded
+                                 ? answer.distributions
+                                 : std::make_shared<replay::RecordedDistributions>(answer.distributions->first(kept));
+  request.data = distributions;
+  request.reference.assign(distributions->answer().begin(), distributions->answer().end());
   request.stop_tokens = record_.header.stop_tokens;
   // An answer that ended by itself had room for drafts beyond its end; one that was cut had none.
   const bool cut = kept < recorded || answer.finish == "length";
@@ -90,8 +91,8 @@ void LawReplay::complete(const Conversation& conversation, int turn, Request& re
   if (answer.finish == "stop_string" && !cut) request.stop_watcher = std::make_shared<EndOfRecording>(kept);
 }
 
-std::string LawReplay::words() const {
-  return fmt::format("{}: laws of {}, {} of each; {}.", record_.name, counted(rest_.tokens, "token"),
+std::string DistributionReplay::words() const {
+  return fmt::format("{}: distributions of {}, {} of each; {}.", record_.name, counted(rest_.tokens, "token"),
                      counted(record_.header.top_k, "token"), rest_.words());
 }
 
@@ -138,7 +139,7 @@ std::optional<double> ReplayClock::speedup(std::span<const results::GenerationRe
   if (!costs_ || !known_) return std::nullopt;
   double tokens = 0, ns = 0;
   for (const results::GenerationRecord& record : records) {
-    if (record.arm != results::Arm::Method || record.repeat != 0) continue;
+    if (record.arm != results::PipelineVariant::Method || record.repeat != 0) continue;
     for (const RoundRecord& round : record.rounds) {
       tokens += round.emitted;
       ns += static_cast<double>(round.ns.total());

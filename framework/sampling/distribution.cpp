@@ -1,68 +1,68 @@
-#include "framework/sampling/law.h"
+#include "framework/sampling/distribution.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "framework/core/error.h"
-#include "framework/core/long_rows.h"
 #include "framework/core/text.h"
+#include "framework/core/vocab_ops.h"
 
 namespace foretell {
 namespace {
 
-// What is left of a law after subtractions is rounding noise below this mass.
+// What is left of a distribution after subtractions is rounding noise below this mass.
 constexpr double kNothing = 1e-12;
 
 }  // namespace
 
-Law Law::point_mass(int vocab, Token token) {
+Distribution Distribution::point_mass(int vocab, Token token) {
   FORETELL_CONTRACT(token >= 0 && token < vocab, "token {} is outside the vocabulary of {} tokens", token, vocab);
-  Law law;
-  law.vocab_ = vocab;
-  law.token_ = token;
-  return law;
+  Distribution distribution;
+  distribution.vocab_ = vocab;
+  distribution.token_ = token;
+  return distribution;
 }
 
-Law Law::dense(std::vector<double> weights) {
-  Law law;
-  law.storage_ = Storage::Dense;
-  law.vocab_ = static_cast<int>(weights.size());
-  law.weights_ = std::move(weights);
-  law.normalise_given();
-  return law;
+Distribution Distribution::dense(std::vector<double> weights) {
+  Distribution distribution;
+  distribution.storage_ = Storage::Dense;
+  distribution.vocab_ = static_cast<int>(weights.size());
+  distribution.weights_ = std::move(weights);
+  distribution.normalise_given();
+  return distribution;
 }
 
-Law Law::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
+Distribution Distribution::sparse(int vocab, std::vector<Token> tokens, std::vector<double> weights) {
   FORETELL_CONTRACT(tokens.size() == weights.size(), "a sparse distribution of {} with {}",
                     counted(tokens.size(), "token"), counted(weights.size(), "weight"));
-  Law law;
-  law.storage_ = Storage::Sparse;
-  law.vocab_ = vocab;
-  law.tokens_ = std::move(tokens);
-  law.weights_ = std::move(weights);
-  law.normalise_given();
-  if (law.tokens_.size() > 1) return law;
-  Law point = point_mass(vocab, law.tokens_[0]);
-  point.given_sum_ = law.given_sum_;
+  Distribution distribution;
+  distribution.storage_ = Storage::Sparse;
+  distribution.vocab_ = vocab;
+  distribution.tokens_ = std::move(tokens);
+  distribution.weights_ = std::move(weights);
+  distribution.normalise_given();
+  if (distribution.tokens_.size() > 1) return distribution;
+  Distribution point = point_mass(vocab, distribution.tokens_[0]);
+  point.given_sum_ = distribution.given_sum_;
   return point;
 }
 
 // The sum of the weights before.
-double Law::normalise() {
+double Distribution::normalise() {
   const double sum = sum_of(weights_);
   FORETELL_CONTRACT(std::isfinite(sum), "the weights of a distribution are finite numbers; their sum is {}", sum);
   if (sum > 0) scale(weights_, 1 / sum);
   return sum;
 }
 
-void Law::normalise_given() {
+void Distribution::normalise_given() {
   given_sum_ = normalise();
   FORETELL_CONTRACT(given_sum_ > 0, "a distribution has no probability: the sum of its {} is {}",
                     counted(weights_.size(), "weight"), given_sum_);
 }
 
-std::optional<std::string> Law::bad_entry() const {
+std::optional<std::string> Distribution::bad_entry() const {
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     if (tokens_[i] < 0 || tokens_[i] >= vocab_)
       return fmt::format("token {} is outside the vocabulary of {} tokens", tokens_[i], vocab_);
@@ -78,7 +78,7 @@ std::optional<std::string> Law::bad_entry() const {
                      storage_ == Storage::Sparse ? tokens_[at] : static_cast<Token>(at), weights_[at] * given_sum_);
 }
 
-double Law::operator[](Token token) const {
+double Distribution::operator[](Token token) const {
   switch (storage_) {
     case Storage::Point: return token == token_ ? 1.0 : 0.0;
     case Storage::Dense: return weights_[token];
@@ -90,25 +90,25 @@ double Law::operator[](Token token) const {
   return 0.0;
 }
 
-Token Law::mode() const {
+Token Distribution::mode() const {
   if (storage_ == Storage::Point) return token_;
   const auto best = std::max_element(weights_.begin(), weights_.end()) - weights_.begin();
   return storage_ == Storage::Sparse ? tokens_[best] : static_cast<Token>(best);
 }
 
-Token Law::draw(Rng& rng) const {
+Token Distribution::draw(Rng& rng) const {
   if (storage_ == Storage::Point) return token_;
   const std::size_t index = rng.pick(weights_);
   return storage_ == Storage::Sparse ? tokens_[index] : static_cast<Token>(index);
 }
 
-double Law::entropy() const {
+double Distribution::entropy() const {
   double sum = 0;
   for_each([&](Token, double p) { sum -= p > 0 ? p * std::log(p) : 0.0; });
   return sum;
 }
 
-std::vector<Token> Law::top(int k) const {
+std::vector<Token> Distribution::top(int k) const {
   if (storage_ == Storage::Point) return k > 0 ? std::vector<Token>{token_} : std::vector<Token>{};
   std::vector<std::size_t> order(weights_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -122,17 +122,17 @@ std::vector<Token> Law::top(int k) const {
   return out;
 }
 
-Excess excess(const Law& p, const Law& q, double weight) {
+Excess excess(const Distribution& p, const Distribution& q, double weight) {
   if (p.is_point_mass()) {
     const double mass = weight - q[p.token_];
     if (mass <= kNothing) return {};
     return {mass, p};
   }
-  Law out = p;
+  Distribution out = p;
   double sum = 0;
-  if (q.storage_ == Law::Storage::Dense && p.storage_ == Law::Storage::Dense) {
+  if (q.storage_ == Distribution::Storage::Dense && p.storage_ == Distribution::Storage::Dense) {
     sum = positive_part(p.weights_, q.weights_, weight, out.weights_);
-  } else if (p.storage_ == Law::Storage::Dense) {
+  } else if (p.storage_ == Distribution::Storage::Dense) {
     if (weight != 1.0)
       for (double& w : out.weights_) w *= weight;
     q.for_each([&](Token t, double mass) { out.weights_[t] = std::max(out.weights_[t] - mass, 0.0); });
@@ -146,18 +146,18 @@ Excess excess(const Law& p, const Law& q, double weight) {
   return {sum, std::move(out)};
 }
 
-Law residual(const Law& p, const Law& q) {
+Distribution residual(const Distribution& p, const Distribution& q) {
   Excess left = excess(p, q);
-  if (!left.law) return p;
-  return std::move(*left.law);
+  if (!left.distribution) return p;
+  return std::move(*left.distribution);
 }
 
-std::optional<Law> without(const Law& q, Token token) {
+std::optional<Distribution> without(const Distribution& q, Token token) {
   const double mass = q[token];
   if (1.0 - mass <= kNothing) return std::nullopt;
   if (mass <= 0) return q;
-  Law out = q;
-  if (q.storage_ == Law::Storage::Dense)
+  Distribution out = q;
+  if (q.storage_ == Distribution::Storage::Dense)
     out.weights_[token] = 0;
   else
     out.weights_[std::lower_bound(q.tokens_.begin(), q.tokens_.end(), token) - q.tokens_.begin()] = 0;
@@ -165,7 +165,7 @@ std::optional<Law> without(const Law& q, Token token) {
   return out;
 }
 
-double overlap(const Law& p, const Law& q) {
+double overlap(const Distribution& p, const Distribution& q) {
   double sum = 0;
   p.for_each([&](Token t, double mass) { sum += std::min(mass, q[t]); });
   return sum;
