@@ -45,9 +45,11 @@ struct Rows {
   Rows(int experts, std::uint64_t seed) : experts(experts) {
     items = {{0, 5, true}, {5, 6, true}, {11, 4, false}};
     for (int row = 0; row < count(); ++row) {
-      for (int expert = 0; expert < experts; ++expert)
+      for (int expert = 0; expert < experts; ++expert) {
+        const int place = row * experts + expert;
         // Coarse, so that ties occur.
-        logits.push_back(std::round(4 * normal_at(seed, static_cast<std::uint64_t>(row * experts + expert))) / 2);
+        logits.push_back(std::round(4 * normal_at(seed, static_cast<std::uint64_t>(place))) / 2);
+      }
       positions.push_back(20 + row);
       tokens.push_back(static_cast<Token>(mix64(seed + static_cast<std::uint64_t>(row)) % kVocab));
     }

@@ -16,8 +16,10 @@ std::vector<Request> requests() {
   std::vector<Request> out;
   for (int i = 0; i < kRuledSequences; ++i) {
     Request request{.id = static_cast<std::uint64_t>(i), .max_new_tokens = 48};
-    for (int t = 0; t < 9 + i; ++t)
-      request.prompt.push_back(static_cast<Token>(mix64(static_cast<std::uint64_t>(100 * i + t / 2)) % kRuledVocab));
+    for (int t = 0; t < 9 + i; ++t) {
+      const int seed = 100 * i + t / 2;
+      request.prompt.push_back(static_cast<Token>(mix64(static_cast<std::uint64_t>(seed)) % kRuledVocab));
+    }
     out.push_back(std::move(request));
   }
   return out;

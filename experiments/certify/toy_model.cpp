@@ -241,7 +241,7 @@ ToyModel::Rows ToyModel::run_layers(const model::ForwardItem& item, const model:
   for (int l = range.first; l < range.last; ++l) {
     Tokens& rows = cache.layer(l);
     const bool attends = !options.computed || options.computed->attention(l);
-    rows.resize(static_cast<std::size_t>(base + held + count), kGarbage);
+    rows.resize(static_cast<std::size_t>(base + held) + own.count(), kGarbage);
     for (std::size_t i = 0; i < own.count(); ++i)
       if (own.enters[i] <= l) rows[static_cast<std::size_t>(base + held) + i] = attends ? own.tokens[i] : kGarbage;
     const auto visible = visible_rows(item.attention, l, base, count);

@@ -222,6 +222,7 @@ void Decoder::step() {
   for (RoundRecord& record : records) record.ns = ns;
   if (options_.clock) {
     std::vector<StepClock::Round> rounds;
+    rounds.reserve(batch.size());
     for (const Running* r : batch) rounds.push_back({r->sequence.request(), static_cast<int>(r->rounds.size())});
     options_.clock->set_times(rounds, records);
   }

@@ -233,6 +233,7 @@ void ModelTargetSession::keep(std::span<const NodeId> accepted) {
   std::vector<int> rows{row_of_node_[kAnchor]};
   for (const NodeId node : accepted) rows.push_back(row_of_node_[node]);
   std::vector<int> kept;
+  kept.reserve(rows.size());
   for (const int row : rows) kept.push_back(row - owed());
   cache_->keep(committed_, kept);
   if (attention_) attention_->keep(committed_, kept);

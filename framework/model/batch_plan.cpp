@@ -251,7 +251,7 @@ void add_routed(const ForwardItem& item, const ItemPlan& rows, BatchPlan& plan) 
   FORETELL_CHECK(tokens.empty() || static_cast<int>(tokens.size()) == rows.rows, "{} tokens of {} rows", tokens.size(),
                  rows.rows);
   plan.tokens.insert(plan.tokens.end(), tokens.begin(), tokens.end());
-  plan.tokens.resize(static_cast<std::size_t>(rows.offset + rows.rows), Token{-1});
+  plan.tokens.resize(static_cast<std::size_t>(rows.offset) + static_cast<std::size_t>(rows.rows), Token{-1});
   const auto* tree = std::get_if<TreeShape>(&item.shape);
   for (int row = 0; row < rows.rows; ++row) {
     const int node = row + (tree ? tree->cached_rows : 0);

@@ -48,8 +48,10 @@ RowExits::RowExits(std::span<const ForwardItem> batch, const BatchPlan& plan, co
   left_ = stops_;
   probes_.assign(rows, 0);
   for (const ItemPlan& item : plan.items)
-    for (int row = 0; row < item.resumed; ++row)
-      item.cache->show({enters_[static_cast<std::size_t>(item.offset + row)], layers.last}, item.cache_row(row));
+    for (int row = 0; row < item.resumed; ++row) {
+      const auto at = static_cast<std::size_t>(item.offset) + static_cast<std::size_t>(row);
+      item.cache->show({enters_[at], layers.last}, item.cache_row(row));
+    }
   stored_.assign(rows, 1);
   logits_.resize(rows);
 }
@@ -110,6 +112,7 @@ std::vector<char> RowExits::ask(int level, const std::vector<int>& rows, const a
   const ExitWants wants = rules_->policy->wants();
   if (wants.states && previous_.defined()) {
     std::vector<int> kept;  // a row that is asked about now was asked about before
+    kept.reserve(rows.size());
     for (const int row : rows)
       kept.push_back(static_cast<int>(std::ranges::lower_bound(previous_rows_, row) - previous_rows_.begin()));
     previous = previous_.index_select(0, index_of(kept, previous_.device()));

@@ -142,7 +142,7 @@ void Transformer::count_work(LayerRows& rows, int layer, const std::vector<int>&
   for (const ItemPlan& item : plan.items) {
     const kernels::AttentionMask& seen = item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
     for (int row = 0; row < item.rows; ++row) {
-      const auto at = static_cast<std::size_t>(item.offset + row);
+      const auto at = static_cast<std::size_t>(item.offset) + static_cast<std::size_t>(row);
       RowWork& work = result.work[static_cast<std::size_t>(numbers[at])];
       ++work.layers;
       if (!experts.empty()) work.experts += experts[at];

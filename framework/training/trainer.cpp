@@ -17,6 +17,7 @@ Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const Tra
 
 std::vector<std::vector<Sample>> Trainer::next_samples(const SampleSource& source) {
   std::vector<std::vector<Sample>> parts;
+  parts.reserve(static_cast<std::size_t>(settings_.batch.accumulate));
   for (int part = 0; part < settings_.batch.accumulate; ++part)
     parts.push_back(take_samples(source, settings_.batch, data_));
   return parts;

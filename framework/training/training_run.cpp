@@ -36,7 +36,7 @@ void add_by_family(CurvePoint& point, const std::string& name, const ByFamily& v
   if (const auto all = values.find(""); all != values.end()) point.values.push_back({name, all->second});
   if (values.size() <= 2) return;
   for (const auto& [family, value] : values)
-    if (!family.empty()) point.values.push_back({name + "." + family, value});
+    if (!family.empty()) point.values.push_back({fmt::format("{}.{}", name, family), value});
 }
 
 }  // namespace
