@@ -60,13 +60,15 @@ void add_registered(const std::string& kind, std::vector<Listed>& out) {
     out.push_back({kind, name, entry.info, entry.parameters(), entry.plugin});
 }
 
-void add_routers(std::vector<Listed>& out) {
+// Of what can be a rule of the target and says itself whether rows are independent.
+template <class Interface>
+void add_rules(const std::string& kind, std::vector<Listed>& out) {
   const auto first = static_cast<std::ptrdiff_t>(out.size());
-  add_registered<Router>("router", out);
+  add_registered<Interface>(kind, out);
   std::for_each(out.begin() + first, out.end(), [](Listed& listed) {
     try {
       listed.row_independent =
-          Registry<Router>::instance().make(ConfigValue::scalar(listed.name), {})->row_independent();
+          Registry<Interface>::instance().make(ConfigValue::scalar(listed.name), {})->row_independent();
     } catch (const Error&) {  // it has no defaults, or needs a model
     }
   });
@@ -81,8 +83,8 @@ std::vector<Listed> everything() {
   const std::size_t before = out.size();
   add_registered<AttentionPolicy>("attention", out);
   for (std::size_t i = before; i < out.size(); ++i) out[i].row_independent = false;  // it chooses once a forward
-  add_routers(out);
-  add_registered<ExitPolicy>("exit", out);
+  add_rules<Router>("router", out);
+  add_rules<ExitPolicy>("exit", out);
   for (const formats::ModelFamily& family : formats::model_families())
     out.push_back({"model", family.name, {.summary = fmt::format("{}: {}", family.architecture, family.summary)}, {}});
   out.push_back({"target",
