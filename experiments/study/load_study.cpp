@@ -156,7 +156,11 @@ void read_baseline(Cell& cell, const ConfigValue& baseline) {
       fail_at(entry.where,
               "baseline: '{}' is no part of the pipeline; a baseline has the cell's own prompts, models and sampling",
               entry.key);
-    document.set_path(path, entry.value);
+    // A whole section says something of the keys that it names: the others are the cell's, as its target's rules are.
+    if (path == "pipeline" && entry.value.is_map())
+      for (const auto& part : entry.value.entries()) document.set_path("pipeline." + part.key, part.value);
+    else
+      document.set_path(path, entry.value);
   }
   PipelineSection pipeline = read_pipeline(document);
   if (drafts_nothing(pipeline)) {

@@ -1,6 +1,7 @@
 #include "experiments/util/number_list.h"
 
 #include <charconv>
+#include <cstdint>
 
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
@@ -39,6 +40,16 @@ std::vector<int> parse_positive_list(std::string_view text, std::string_view opt
   std::vector<int> out;
   for (const std::string_view word : words(text)) out.push_back(parse_one(word, option, 1));
   if (out.empty()) fail("{}: expected at least one number", option);
+  return out;
+}
+
+std::vector<int> parse_tree(std::string_view text, std::string_view option) {
+  constexpr std::int64_t kMostNodes = 1 << 20;
+  std::vector<int> out = parse_positive_list(text, option);
+  if (out.front() != 1) fail("{}: {} nodes at depth 0, expected 1: the last committed token", option, out.front());
+  std::int64_t nodes = 0;
+  for (const int at_depth : out) nodes += at_depth;
+  if (nodes > kMostNodes) fail("{}: {} nodes, at most {}", option, nodes, kMostNodes);
   return out;
 }
 

@@ -16,4 +16,7 @@ Tokens parse_ids(std::string_view text, std::string_view option);
 // Counts of at least 1, at least one of them.
 std::vector<int> parse_positive_list(std::string_view text, std::string_view option);
 
+// The nodes of a draft tree by depth, the first one 1 (the last committed token): "1,4,8".
+std::vector<int> parse_tree(std::string_view text, std::string_view option);
+
 }  // namespace foretell::util

@@ -93,6 +93,7 @@ def mistakes(folder):
     refused("an answer without end", ["--output", "1048576"], "--prompt", "4", "--output", "2000000000")
     refused("an exit behind the last layer", ["layer 17", "16"], "--exit-layer", "17")
     refused("a tree without its root", ["--tree"], "--tree", "2,2")
+    refused("a tree of more nodes than can be counted", ["--tree", "at most"], "--tree", "1,2147483647,2147483647")
     refused("a tree and rows", ["--tree", "--rows"], "--tree", "1,2", "--rows", "3")
     refused("a tree of no numbers", ["--tree"], "--tree", "a")
     moe = os.path.join(SOURCE, "configs/models/tiny-mixtral.json")

@@ -52,6 +52,16 @@ def main(folder):
         check("lossless towards the target's rules" in out, "check: without a draft they are not")
         check("note:" not in run_ok("check", study, "--set", "sweep=~", "--set", "target={}"), "check: nothing to say without rules")
 
+    def default_baseline():
+        """Without the key it is plain decoding under the cell's own rules: a lossless pipeline says the same."""
+        with open(study, encoding="utf-8") as file:
+            plain = "".join(line for line in file if not line.startswith(("baseline:", "sweep:")))
+        path = os.path.join(folder, "default.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(plain.replace("study: ruled", "study: default"))
+        cell = run_json("run", path, "--set", "model.dtype=f32", "--out", os.path.join(folder, "default"), "--json")["cells"][0]
+        check(cell["tasks"]["overall"]["same_as_baseline"] == 1.0, "the baseline that is not named scores under the cell's rules")
+
     def runs():
         out = os.path.join(folder, "results")
         cells = run_json("run", study, "--out", out, "--json")["cells"]
@@ -84,7 +94,7 @@ def main(folder):
             drafted = run_json(*ids, "--set", f"target={rules}", "--drafter", "prompt_lookup")["token_ids"]
             check(plain != ruled == drafted, f"generate under {rules}: lossless towards the rules")
 
-    for test in (mistakes, checked, runs, generates):
+    for test in (mistakes, checked, default_baseline, runs, generates):
         case(test)
 
 

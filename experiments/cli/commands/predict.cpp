@@ -78,9 +78,8 @@ DraftSource draft_source(const PredictOptions& options, const formats::ModelConf
 std::vector<std::vector<double>> drafts_of(const PredictOptions& options) {
   std::vector<std::vector<double>> drafts;
   if (options.tree) {
-    const std::vector<int> tree = util::parse_positive_list(*options.tree, "--tree");
-    if (tree.front() != 1 || tree.size() < 2)
-      fail("--tree: expected 1 node at depth 0, the last committed token, and at least one depth below it");
+    const std::vector<int> tree = util::parse_tree(*options.tree, "--tree");
+    if (tree.size() < 2) fail("--tree: expected at least one depth below the last committed token");
     drafts.emplace_back(tree.begin(), tree.end());
     return drafts;
   }

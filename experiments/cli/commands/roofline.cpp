@@ -39,9 +39,7 @@ void switch_off(const std::string& name, cost::operators::LlmViewerQuirks& quirk
 
 std::vector<int> tree_of(const std::string& text, int rows) {
   if (rows != 1) fail("--tree and --rows: a step has one of them");
-  std::vector<int> tree = util::parse_positive_list(text, "--tree");
-  if (tree.front() != 1) fail("--tree: {} nodes at depth 0, expected 1: the last committed token", tree.front());
-  return tree;
+  return util::parse_tree(text, "--tree");
 }
 
 nlohmann::ordered_json described_command(const RooflineCommand& options) {

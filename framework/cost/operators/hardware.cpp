@@ -132,7 +132,8 @@ std::vector<std::string> hardware_names(const std::filesystem::path& folder) {
   for (auto it = std::filesystem::directory_iterator(folder, error); !error && it != std::filesystem::end(it);
        it.increment(error))
     if (it->path().extension() == ".yaml") names.push_back(it->path().stem().string());
-  if (error) fail("{}: the folder of devices cannot be read: {}; --devices names another", folder.string(), error.message());
+  if (error)
+    fail("{}: the folder of devices cannot be read: {}; --devices names another", folder.string(), error.message());
   std::ranges::sort(names);
   return names;
 }
