@@ -12,6 +12,7 @@
 
 #include "experiments/analysis/measures.h"
 #include "experiments/util/console.h"
+#include "experiments/util/scratch_folder.h"
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/io/atomic_file.h"
@@ -198,25 +199,6 @@ constexpr std::array<std::pair<const char*, MakeChart>, 5> kKinds = {{{"speedup"
                                                                       {"predicted", predicted_chart},
                                                                       {"pareto", pareto_chart}}};
 
-// A folder that goes away with the object.
-class ScratchFolder {
- public:
-  ScratchFolder() : path_((std::filesystem::temp_directory_path() / "foretell-plot-XXXXXX").string()) {
-    if (::mkdtemp(path_.data()) == nullptr)
-      fail("{}: no temporary folder can be made: {}", path_, std::strerror(errno));
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  std::filesystem::path path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 // The exit status. What gnuplot says goes into the file "messages".
 int run_gnuplot(const std::filesystem::path& folder) {
   posix_spawn_file_actions_t actions;
@@ -263,7 +245,7 @@ void draw_plot(const StudyFolder& study, const std::string& kind, const std::fil
   const std::string extension = file.extension().string();
   if (extension != ".svg" && extension != ".png") fail("{}: a plot is a .svg or a .png file", file.string());
   const PlotFiles files = plot_files(study, kind, extension.substr(1));
-  const ScratchFolder scratch;
+  const util::ScratchFolder scratch("plot");
   io::write_file(scratch.path() / "plot.gp", files.script);
   io::write_file(scratch.path() / "data.tsv", files.data);
   const int status = run_gnuplot(scratch.path());

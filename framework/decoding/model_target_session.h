@@ -92,7 +92,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   Tokens item_tokens_;
   std::vector<NodeId> early_parents_;
   at::Tensor early_state_;                    // [rows taken, hidden]
-  std::vector<at::Tensor> early_aux_states_;  // of each wanted tap the same; what a row has not reached is never read
+  std::vector<at::Tensor> early_aux_states_;  // of each wanted layer the same; what a row has not reached is never read
 
   // The layout of the draft that is being scored. The first rows resume: what is owed, or else provisional rows.
   int resumed_ = 0;

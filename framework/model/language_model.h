@@ -148,7 +148,7 @@ struct ForwardResult {
   // cache in sight. Only such rows can be finished later.
   bool own_rules = true;
   at::Tensor logits;                   // float32 [logit rows of all items, vocab]; undefined if no item asked for any
-  std::vector<at::Tensor> aux_states;  // one a requested tap, in the order of the request: [rows, hidden]
+  std::vector<at::Tensor> aux_states;  // one a requested layer, in the order of the request: [rows, hidden]
   at::Tensor final_state;              // [rows, hidden] if tap_final
   at::Tensor last_state;               // [rows, hidden] if tap_last
   // If count_experts: for each layer of the range the distinct experts that its rows went through, 0 for a dense layer.

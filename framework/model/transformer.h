@@ -1,7 +1,7 @@
 // A decoder-only transformer with its weights: every family that Foretell loads is one configuration of it.
 //
 // Contract: as in language_model.h; const and safe to share after construction, runs under inference mode. A row of an
-// Input tensor that enters layer 0 is the state that layer 0 reads: learned positions are already added to it (tap 0
+// Input tensor that enters layer 0 is the state that layer 0 reads: learned positions are already added to it (layer 0
 // gives such rows). A token id outside the vocabulary and a position beyond the context are Errors. Layers that are
 // skipped leave their cache rows as they were (zero or stale), lengths advance all the same.
 #pragma once
