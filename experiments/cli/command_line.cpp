@@ -9,7 +9,13 @@
 #include <new>
 #include <typeinfo>
 
-#include "experiments/cli/commands/commands.h"
+#include "experiments/cli/commands/bench/commands.h"
+#include "experiments/cli/commands/estimate/commands.h"
+#include "experiments/cli/commands/inspect/commands.h"
+#include "experiments/cli/commands/models/commands.h"
+#include "experiments/cli/commands/prepare/commands.h"
+#include "experiments/cli/commands/strategies/commands.h"
+#include "experiments/cli/commands/studies/commands.h"
 #include "experiments/util/console.h"
 #include "experiments/util/interrupt.h"
 #include "experiments/util/negative_result.h"
@@ -185,33 +191,33 @@ int run_command_line(int argc, const char* const* argv) {
   app.get_formatter()->column_width(34);
   util::Action action;
   const util::Command top(app, action);
-  cli::commands::add_generate_command(top);
-  cli::commands::add_run_command(top);
-  cli::commands::add_check_command(top);
-  cli::commands::add_list_command(top);
-  cli::commands::add_score_command(top);
-  cli::commands::add_tokenize_command(top);
-  cli::commands::add_merge_command(top);
-  cli::commands::add_table_command(top);
-  cli::commands::add_make_random_command(top);
-  cli::commands::add_import_command(top);
-  cli::commands::add_inflate_command(top);
-  cli::commands::add_new_command(top);
-  cli::commands::add_overlap_command(top);
-  cli::commands::add_tasks_command(top);
-  cli::commands::add_datastore_command(top);
-  cli::commands::add_train_command(top);
-  cli::commands::add_train_tokenizer_command(top);
-  cli::commands::add_tree_command(top);
-  cli::commands::add_certify_command(top);
-  cli::commands::add_diff_command(top);
-  cli::commands::add_report_command(top);
-  cli::commands::add_compare_command(top);
-  cli::commands::add_plot_command(top);
-  cli::commands::add_bench_command(top);
-  cli::commands::add_roofline_command(top);
-  cli::commands::add_predict_command(top);
-  cli::commands::add_efficiency_command(top);
+  commands::models::add_generate_command(top);
+  commands::studies::add_run_command(top);
+  commands::studies::add_check_command(top);
+  commands::strategies::add_list_command(top);
+  commands::models::add_score_command(top);
+  commands::prepare::add_tokenize_command(top);
+  commands::inspect::add_merge_command(top);
+  commands::studies::add_table_command(top);
+  commands::models::add_make_random_command(top);
+  commands::inspect::add_import_command(top);
+  commands::prepare::add_inflate_command(top);
+  commands::strategies::add_new_command(top);
+  commands::models::add_overlap_command(top);
+  commands::prepare::add_tasks_command(top);
+  commands::prepare::add_datastore_command(top);
+  commands::models::add_train_command(top);
+  commands::prepare::add_train_tokenizer_command(top);
+  commands::studies::add_tree_command(top);
+  commands::strategies::add_certify_command(top);
+  commands::models::add_diff_command(top);
+  commands::inspect::add_report_command(top);
+  commands::inspect::add_compare_command(top);
+  commands::inspect::add_plot_command(top);
+  commands::bench::add_bench_command(top);
+  commands::estimate::add_roofline_command(top);
+  commands::estimate::add_predict_command(top);
+  commands::estimate::add_efficiency_command(top);
   const auto arguments = arguments_of(argc, argv);
   in_command = true;
   const int code = guarded([&] { return parse_and_run(app, arguments, action); });

@@ -65,7 +65,13 @@ ROOMS = {
     "experiments/report": ALL,
     "experiments/tables": ALL,
     "experiments/certify": ALL,
-    "experiments/cli/commands": ALL,
+    "experiments/cli/commands/estimate": ALL,
+    "experiments/cli/commands/inspect": ALL,
+    "experiments/cli/commands/prepare": ALL,
+    "experiments/cli/commands/models": ALL,
+    "experiments/cli/commands/studies": ALL,
+    "experiments/cli/commands/bench": ALL,
+    "experiments/cli/commands/strategies": ALL,
     "experiments/cli": ALL,
 }
 ORDER = list(ROOMS)
