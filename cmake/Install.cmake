@@ -1,4 +1,4 @@
-# `cmake --install build --prefix P`: the executable, libforetell, and what a plug-in is built with, namely the headers of the framework that
+# `cmake --install build --prefix P`: the executables, the two libraries, and what a plug-in is built with, namely the headers of the framework that
 # strategies may include and a package for find_package(Foretell). The tests need not have been built.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -7,10 +7,16 @@ set(include_folder "${CMAKE_INSTALL_INCLUDEDIR}/foretell")
 set(package_folder "${CMAKE_INSTALL_LIBDIR}/cmake/Foretell")
 file(RELATIVE_PATH to_library "/${CMAKE_INSTALL_BINDIR}" "/${CMAKE_INSTALL_LIBDIR}")
 # The prefix may be moved; LibTorch stays where it was.
+set(engine_folder "${CMAKE_INSTALL_LIBEXECDIR}/foretell")
+file(RELATIVE_PATH to_engine "/${CMAKE_INSTALL_BINDIR}" "/${engine_folder}/foretell-engine")
+file(RELATIVE_PATH engine_to_library "/${engine_folder}" "/${CMAKE_INSTALL_LIBDIR}")
+set_source_files_properties(experiments/cli/main.cpp PROPERTIES COMPILE_DEFINITIONS "FORETELL_ENGINE_FROM_BIN=\"${to_engine}\"")
 set_target_properties(foretell PROPERTIES INSTALL_RPATH "$ORIGIN/${to_library}" INSTALL_RPATH_USE_LINK_PATH ON)
-set_target_properties(libforetell PROPERTIES INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH ON)
+set_target_properties(foretell_engine PROPERTIES INSTALL_RPATH "$ORIGIN/${engine_to_library}" INSTALL_RPATH_USE_LINK_PATH ON)
+set_target_properties(libforetell libforetell_torch PROPERTIES INSTALL_RPATH "$ORIGIN" INSTALL_RPATH_USE_LINK_PATH ON)
 install(TARGETS foretell RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
-install(TARGETS libforetell LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+install(TARGETS foretell_engine RUNTIME DESTINATION "${engine_folder}")
+install(TARGETS libforetell libforetell_torch LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 
 foreach(header IN LISTS interface_headers)
   get_filename_component(folder "${header}" DIRECTORY)

@@ -1,6 +1,9 @@
 # Which strategy files get LibTorch: those whose #include lines reach it, directly or through our own headers. Every other strategy file is
 # compiled without any LibTorch include folder, so it stays quick to compile.
 #
+# A file also reaches LibTorch where it includes the header of a .cpp that does, because it calls what is defined there. So the files that do not
+# can be linked without LibTorch.
+#
 # There is no list and no naming convention to keep: the file itself says it. Model-free folders (verifiers, length policies) are not
 # asked; there, including LibTorch is a compile error.
 
@@ -22,11 +25,14 @@ function(foretell_reaches_torch file out)
       set(reaches TRUE)
       break()
     endif()
-    if(EXISTS "${PROJECT_SOURCE_DIR}/${name}")
-      foretell_reaches_torch("${PROJECT_SOURCE_DIR}/${name}" reaches)
-      if(reaches)
-        break()
+    string(REGEX REPLACE "\\.h$" ".cpp" behind "${PROJECT_SOURCE_DIR}/${name}")
+    foreach(other IN ITEMS "${PROJECT_SOURCE_DIR}/${name}" "${behind}")
+      if(NOT reaches AND NOT other STREQUAL file AND EXISTS "${other}" AND (other MATCHES "\\.h$" OR file MATCHES "\\.cpp$"))
+        foretell_reaches_torch("${other}" reaches)
       endif()
+    endforeach()
+    if(reaches)
+      break()
     endif()
   endforeach()
   set_property(GLOBAL PROPERTY "foretell_torch:${file}" ${reaches})

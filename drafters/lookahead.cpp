@@ -49,9 +49,9 @@ struct LookaheadOptions {
 };
 
 // The newest continuations of each token.
-class NgramPool {
+class LookaheadPool {
  public:
-  explicit NgramPool(int most) : most_(static_cast<std::size_t>(most)) {}
+  explicit LookaheadPool(int most) : most_(static_cast<std::size_t>(most)) {}
 
   void put(Token first, Tokens rest) {
     std::vector<Tokens>& known = pool_[first];
@@ -162,7 +162,7 @@ class LookaheadSequence final : public SequenceDrafter {
 
   LookaheadOptions options_;
   std::vector<Token> stop_tokens_;
-  NgramPool pool_;
+  LookaheadPool pool_;
   Tokens prompt_;  // without stop tokens: what the window is filled from
   std::uint64_t random_;
   std::vector<Column> columns_;

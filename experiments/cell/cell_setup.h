@@ -79,7 +79,4 @@ struct CheckedCell {
 };
 std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool);
 
-// The parameters of {type: replay}, for `foretell list`.
-std::vector<ParameterDoc> replay_parameters();
-
 }  // namespace foretell::cell

@@ -1,21 +1,12 @@
 #include "experiments/cli/command_line.h"
 
-#include <c10/util/Exception.h>
 #include <CLI/CLI.hpp>
 
 #include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <new>
-#include <typeinfo>
 
-#include "experiments/cli/commands/bench/commands.h"
-#include "experiments/cli/commands/estimate/commands.h"
-#include "experiments/cli/commands/inspect/commands.h"
-#include "experiments/cli/commands/models/commands.h"
-#include "experiments/cli/commands/prepare/commands.h"
-#include "experiments/cli/commands/strategies/commands.h"
-#include "experiments/cli/commands/studies/commands.h"
 #include "experiments/util/console.h"
 #include "experiments/util/interrupt.h"
 #include "experiments/util/negative_result.h"
@@ -120,6 +111,8 @@ int parse_and_run(CLI::App& app, const std::vector<std::string>& arguments, cons
   return kDone;
 }
 
+decltype(Program::library_error) library_error = nullptr;
+
 int guarded(const std::function<int()>& body) {
   try {
     const int code = body();
@@ -134,23 +127,13 @@ int guarded(const std::function<int()>& body) {
     return report(kUsersMistake, error.what());
   } catch (const InternalError& error) {
     return report(kOurMistake, error.what());
-  } catch (const c10::Error& error) {
-    // LibTorch's own: memory that cannot be had, a device that is not there. Its message ends with a stack trace that
-    // helps nobody here. What it says of memory starts with a check of its own: "[enforce fail at FILE] err == 0.
-    // DefaultCPUAllocator: can't allocate memory: ...".
-    std::string text = error.what_without_backtrace();
-    if (const std::size_t allocator = text.find("Allocator: "); allocator != std::string::npos)
-      text = "not enough memory: " + text.substr(text.find(' ', allocator) + 1);
-    return report(kUsersMistake, text.substr(0, text.find('\n')));
   } catch (const std::bad_alloc&) {
     return report(kUsersMistake, "not enough memory");
   } catch (const std::filesystem::filesystem_error& error) {
     return report(kUsersMistake, error.what());
   } catch (const std::exception& error) {
-    // oneDNN's kernels were chosen for shapes and types that it has; what they may not get is memory, which it does not
-    // say.
-    if (std::string_view(typeid(error).name()).find("dnnl") != std::string_view::npos)
-      return report(kUsersMistake, fmt::format("not enough memory, as it seems: oneDNN {}", error.what()));
+    const auto known = library_error ? library_error(error) : std::nullopt;
+    if (known) return report(kUsersMistake, *known);
     return report(kOurMistake, fmt::format("internal error: {}", error.what()));
   } catch (...) {
     return report(kOurMistake, "internal error: something was thrown that is no exception of C++; a plug-in's?");
@@ -179,7 +162,18 @@ void on_exit_inside() {
 
 }  // namespace
 
-int run_command_line(int argc, const char* const* argv) {
+std::vector<std::pair<std::string, std::string>> command_summaries(const Program& program) {
+  CLI::App app;
+  util::Action action;
+  program.add_commands(util::Command(app, action));
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    out.emplace_back(sub->get_name(), sub->get_description());
+  return out;
+}
+
+int run_command_line(int argc, const char* const* argv, const Program& program) {
+  library_error = program.library_error;
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // a file that reaches its limit is an error of the write, as a full disk is
   std::set_terminate(end_with_a_line);
@@ -191,33 +185,7 @@ int run_command_line(int argc, const char* const* argv) {
   app.get_formatter()->column_width(34);
   util::Action action;
   const util::Command top(app, action);
-  commands::models::add_generate_command(top);
-  commands::studies::add_run_command(top);
-  commands::studies::add_check_command(top);
-  commands::strategies::add_list_command(top);
-  commands::models::add_score_command(top);
-  commands::prepare::add_tokenize_command(top);
-  commands::inspect::add_merge_command(top);
-  commands::studies::add_table_command(top);
-  commands::models::add_make_random_command(top);
-  commands::inspect::add_import_command(top);
-  commands::prepare::add_inflate_command(top);
-  commands::strategies::add_new_command(top);
-  commands::models::add_overlap_command(top);
-  commands::prepare::add_tasks_command(top);
-  commands::prepare::add_datastore_command(top);
-  commands::models::add_train_command(top);
-  commands::prepare::add_train_tokenizer_command(top);
-  commands::studies::add_tree_command(top);
-  commands::strategies::add_certify_command(top);
-  commands::models::add_diff_command(top);
-  commands::inspect::add_report_command(top);
-  commands::inspect::add_compare_command(top);
-  commands::inspect::add_plot_command(top);
-  commands::bench::add_bench_command(top);
-  commands::estimate::add_roofline_command(top);
-  commands::estimate::add_predict_command(top);
-  commands::estimate::add_efficiency_command(top);
+  program.add_commands(top);
   const auto arguments = arguments_of(argc, argv);
   in_command = true;
   const int code = guarded([&] { return parse_and_run(app, arguments, action); });

@@ -9,8 +9,27 @@
 // output is dropped, the code is 0.
 #pragma once
 
+#include <exception>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "experiments/util/command.h"
+
 namespace foretell::cli {
 
-int run_command_line(int argc, const char* const* argv);
+// `foretell` is two executables: one with the commands that run no model, which starts in milliseconds, and the engine
+// with all of them, which links with LibTorch.
+struct Program {
+  void (*add_commands)(util::Command top);
+  // What to say of an exception that the command line does not know and that is the user's mistake; may be null.
+  std::optional<std::string> (*library_error)(const std::exception& error);
+};
+
+// Name and summary of each command, in their order.
+std::vector<std::pair<std::string, std::string>> command_summaries(const Program& program);
+
+int run_command_line(int argc, const char* const* argv, const Program& program);
 
 }  // namespace foretell::cli

@@ -1,107 +1,123 @@
-#include <cstdlib>  // tells whether the library is glibc
-#ifdef __GLIBC__
-#include <fcntl.h>
-#include <malloc.h>
-#include <sys/mman.h>
+// `foretell`: the commands that run no model, without LibTorch, whose initialisers take 0.2 s and 120 MB. All others
+// are handed over to the engine, an executable of its own (engine.cpp).
+
 #include <unistd.h>
-#endif
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <string_view>
 
 #include "experiments/cli/command_line.h"
+#include "experiments/cli/commands/estimate/commands.h"
+#include "experiments/cli/commands/inspect/commands.h"
+#include "experiments/cli/commands/models/commands.h"
+#include "experiments/cli/commands/prepare/commands.h"
+#include "experiments/cli/commands/strategies/commands.h"
+#include "experiments/cli/commands/strategies/described.h"
+#include "experiments/cli/commands/studies/commands.h"
+#include "experiments/cli/engine_parts.h"
+#include "experiments/util/console.h"
 
-// What has to be done after the libraries are mapped and before any of them has run a line, so only with calls of the
-// system. Sanitizers must come first in a process, and do without.
-#if defined(__GLIBC__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+namespace foretell::cli {
 namespace {
 
-constexpr int kMostVariables = 4096;
-constexpr const char* kSettings[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME="};
+using namespace commands;
 
-// What LibTorch's libraries allocate in their initialisers is 60 MiB, and where they get none they abort without saying
-// why; threads, compiled kernels and a small model are the rest. docs/reference/performance.md and
-// tests/cli/hostile_input_test.py name the limit that this comes to.
-constexpr std::size_t kAddressSpace = 128u << 20;
+struct Known {
+  std::string_view name;
+  void (*add)(util::Command top);
+};
+constexpr Known kCommands[] = {{"compare", inspect::add_compare_command},
+                               {"datastore", prepare::add_datastore_command},
+                               {"efficiency", estimate::add_efficiency_command},
+                               {"import", inspect::add_import_command},
+                               {"inflate", prepare::add_inflate_command},
+                               {"list", strategies::add_list_command},
+                               {"make-random", models::add_make_random_command},
+                               {"merge", inspect::add_merge_command},
+                               {"new", strategies::add_new_command},
+                               {"plot", inspect::add_plot_command},
+                               {"predict", estimate::add_predict_command},
+                               {"report", inspect::add_report_command},
+                               {"roofline", estimate::add_roofline_command},
+                               {"table", [](util::Command top) { studies::add_table_command(top, nullptr); }},
+                               {"tasks", prepare::add_tasks_command},
+                               {"tokenize", prepare::add_tokenize_command},
+                               {"train-tokenizer", prepare::add_train_tokenizer_command}};
 
-std::size_t length_of(const char* text) {
-  std::size_t length = 0;
-  while (text[length] != 0) ++length;
-  return length;
+const Known* find(std::string_view name) {
+  const auto* const found = std::find_if(std::begin(kCommands), std::end(kCommands),
+                                         [&](const Known& command) { return command.name == name; });
+  return found == std::end(kCommands) ? nullptr : found;
 }
 
-void say(const char* text) {
-  const ssize_t ignored = ::write(STDERR_FILENO, text, length_of(text));
-  static_cast<void>(ignored);
-}
-
-// The address space of the process in KiB, 0 where it cannot be read: the first number in statm, in pages.
-unsigned long mapped_kib() {
-  char text[64] = {};
-  const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  const ssize_t length = file >= 0 ? ::read(file, text, sizeof text - 1) : 0;
-  if (file >= 0) ::close(file);
-  unsigned long pages = 0;
-  for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; ++i)
-    pages = pages * 10 + static_cast<unsigned long>(text[i] - '0');
-  return pages * static_cast<unsigned long>(::sysconf(_SC_PAGESIZE)) / 1024;
-}
-
-void check_address_space() {
-  void* probe =
-      ::mmap(nullptr, kAddressSpace, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (probe != MAP_FAILED) {
-    ::munmap(probe, kAddressSpace);
-    return;
+// The engine's commands are there by name, for `foretell --help` and for what is mistyped.
+void add_commands(util::Command top) {
+  for (const CommandSummary& command : kEngineCommands) {
+    if (const Known* ours = find(command.name))
+      ours->add(top);
+    else
+      top.add_command(command.name, command.summary);
   }
-  char digits[24] = {};
-  char* first = digits + sizeof digits - 1;
-  for (unsigned long rest = mapped_kib() + kAddressSpace / 1024; rest > 0; rest /= 10)
-    *--first = static_cast<char>('0' + rest % 10);
-  say("foretell: not enough memory: the program starts with ");
-  say(first);
-  say(" KiB of address space and needs more for models; `ulimit -v` shows the limit\n");
-  ::_exit(2);
 }
 
-bool begins(const char* text, const char* with) {
-  while (*with != 0)
-    if (*text++ != *with++) return false;
-  return true;
+// Whether the command is one of ours, and runs no model: a plug-in may do so, and `table --run`.
+bool is_ours(int count, char** arguments) {
+  const std::string_view first = count > 1 ? arguments[1] : "";
+  const std::string_view command = first == "help" && count > 2 ? arguments[2] : first;
+  bool ours = command.empty() || command == "help" || command == "--help" || command == "-h" ||
+              command == "--version" || find(command);
+  for (int i = 2; i < count; ++i) {
+    const std::string_view option = arguments[i];
+    ours = ours && !option.starts_with("--plugin") && option != "--run";
+  }
+  return ours;
 }
 
-// How long threads of OpenMP spin before they sleep has to be said before its library is loaded. So the process starts
-// itself once more with the setting in its environment; docs/reference/performance.md has reasons and numbers. Whoever
-// has made one of these settings has decided. Where it fails, nothing has happened.
-void choose_waiting(char** arguments, char** environment) {
+// How long threads of OpenMP spin before they sleep has to be said before its library is loaded, in the environment;
+// docs/reference/performance.md has reasons and numbers. Whoever has made one of these settings has decided.
+constexpr std::string_view kSettings[] = {"OMP_WAIT_POLICY=", "GOMP_SPINCOUNT=", "KMP_BLOCKTIME="};
+constexpr int kMostVariables = 4096;
+
+char** with_waiting(char** environment) {
   static char setting[] = "GOMP_SPINCOUNT=1000";
   static char* extended[kMostVariables + 2];
-  static char path[4096];
   int count = 0;
   for (; environment[count] != nullptr; ++count) {
-    if (count == kMostVariables) return;
-    for (const char* known : kSettings)
-      if (begins(environment[count], known)) return;
+    if (count == kMostVariables) return environment;
+    for (const std::string_view known : kSettings)
+      if (std::strncmp(environment[count], known.data(), known.size()) == 0) return environment;
     extended[count] = environment[count];
   }
   extended[count] = setting;
-  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
-  if (length > 0) ::execve(path, arguments, extended);
+  return extended;
 }
 
-void prepare(int, char** arguments, char** environment) {
-  check_address_space();
-  choose_waiting(arguments, environment);
+// Becomes the engine, which stands beside this program or where it was installed to. Returns where there is none.
+void become_engine(char** arguments, char** environment) {
+  static char path[4096];
+  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 64);
+  if (length <= 0) return;
+  path[length] = 0;
+  char* const name = std::strrchr(path, '/') + 1;
+  char** const extended = with_waiting(environment);
+  for (const char* place : {"foretell-engine", FORETELL_ENGINE_FROM_BIN}) {
+    std::strcpy(name, place);
+    ::execve(path, arguments, extended);
+  }
 }
-
-__attribute__((section(".preinit_array"), used)) void (*before_libraries)(int, char**, char**) = prepare;
 
 }  // namespace
-#endif
+}  // namespace foretell::cli
 
-int main(int argc, char** argv) {
-#ifdef __GLIBC__
-  // Every round makes and drops rows as long as the vocabulary. Handing their pages back to the system each time would
-  // cost a fault a page.
-  mallopt(M_MMAP_THRESHOLD, 8 << 20);
-  mallopt(M_TRIM_THRESHOLD, 64 << 20);
-#endif
-  return foretell::cli::run_command_line(argc, argv);
+int main(int argc, char** argv, char** environment) {
+  using namespace foretell::cli;
+  if (!is_ours(argc, argv)) {
+    become_engine(argv, environment);
+    foretell::util::print_error("foretell: the program foretell-engine is missing, which runs this command\n");
+    return 2;
+  }
+  commands::strategies::add_described(kEngineStrategies);
+  return run_command_line(argc, argv, {.add_commands = foretell::cli::add_commands, .library_error = nullptr});
 }

@@ -9,6 +9,7 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/measurement/read_bandwidth.h"
+#include "framework/metrics/metrics.h"
 #include "framework/model/transformer.h"
 
 namespace foretell::measurement {
@@ -38,12 +39,6 @@ void measure_bandwidth(BenchModelReport& report) {
   const ReadBandwidth read = ReadBuffer(bytes, report.threads).read(bytes, report.threads, kReadSeconds);
   report.read_bandwidth_gbs = read.bytes_per_second / 1e9;
   report.read_bytes = static_cast<double>(read.bytes);
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 void check_options(const BenchModelOptions& options, const formats::ModelConfig& config) {
@@ -187,7 +182,7 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
     const int rows = options.rows[i];
     const double bytes = report.weight_bytes +
                          static_cast<double>(model->cache_bytes_per_row()) * options.batch * (options.context + rows);
-    const double middle = median(std::move(times[i]));
+    const double middle = *metrics::median(std::move(times[i]));
     report.rows.push_back({rows, middle, bytes / middle / 1e6});
   }
   return report;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "framework/measurement/bench_model.h"
+#include "framework/metrics/metrics.h"
 
 namespace foretell::measurement {
 namespace {
@@ -15,12 +16,6 @@ constexpr double kLongestMs = 1000;
 // and 16 tokens land on it.
 constexpr int kRowCounts[] = {1, 2, 3, 4, 5, 6, 8, 9, 12, 16, 17, 24, 32, 33, 48, 64, 96, 128};
 
-double median(std::vector<double> of) {
-  const auto middle = of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2);
-  std::nth_element(of.begin(), middle, of.end());
-  return *middle;
-}
-
 // Medians, because what they are compared with are whole runs, in which a busy machine has its slow spells too.
 std::vector<cost::RowCost> measure(const model::LanguageModel& model, const model::LanguageModel* draft) {
   const int context = row_cost_context(model.config());
@@ -30,7 +25,7 @@ std::vector<cost::RowCost> measure(const model::LanguageModel& model, const mode
   ForwardTimesOptions options{.context = context, .repeats = kRepeats, .longest_ms = kLongestMs, .draft = draft};
   auto times = forward_times_ms(model, rows, options);
   double once = 0;
-  for (const auto& of : times) once += 2 * median(of);
+  for (const auto& of : times) once += 2 * *metrics::median(of);
   rows.resize(times.size());
   if (const int more = std::min(kMostRepeats, static_cast<int>(kBudgetMs / once)) - kRepeats; more > 0) {
     options.repeats = more;
@@ -39,7 +34,7 @@ std::vector<cost::RowCost> measure(const model::LanguageModel& model, const mode
   }
   std::vector<cost::RowCost> out;
   out.reserve(times.size());
-  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], median(times[i]) * 1e6});
+  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], *metrics::median(times[i]) * 1e6});
   return out;
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -310,13 +311,28 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         for verb in ("generate", "score", "tokenize", "run", "check", "list", "new", "make-random", "bench", "import", "inflate", "overlap"):
             check("--help" in run_ok(verb, "--help"), f"{verb} --help")
 
+    def without_the_engine():
+        """What runs no model is a program without LibTorch; it and the engine say the same."""
+        engine = os.path.join(os.path.dirname(BIN), "foretell-engine")
+        libraries = subprocess.run(["ldd", BIN], capture_output=True, text=True).stdout
+        check("libforetell.so" in libraries and "torch" not in libraries, "foretell is linked without LibTorch")
+        questions = [[], ["--version"], ["list"], ["list", "--json"], ["list", "--markdown"], ["table"], ["help", "list"], ["list", "eagle"], ["lst"],
+                     ["new", "drafter", "model", "--dir", os.path.join(folder, "taken")]]
+        names = [line.split()[0] for line in run_ok("--help").split("Subcommands:")[-1].splitlines() if re.match("  [a-z]", line)]
+        check({"run", "list", "generate", "report"} <= set(names), f"--help names {len(names)} commands")
+        for question in questions + [[name, "--help"] for name in names]:
+            own = run(*question)
+            its = subprocess.run([engine, *question], capture_output=True, text=True, env=ENVIRONMENT)
+            check((own.returncode, own.stdout, own.stderr) == (its.returncode, its.stdout, its.stderr),
+                  f"foretell {' '.join(question)}: as the engine says it: {own.stderr[:80]}")
+
     def closed_pipe():
         process = subprocess.run(f"'{BIN}' list --json | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
                                  capture_output=True, text=True)
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, help_is_found, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_the_machine, bench_of_drafting, inflation, overlap_and_text, help_and_version, closed_pipe):
+                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_the_machine, bench_of_drafting, inflation, overlap_and_text, help_and_version, without_the_engine, closed_pipe):
         case(test)
 
 

@@ -171,9 +171,10 @@ def little_memory_table(model, folder):
             resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
         return set_limits
 
+    check(run("--version", preexec_fn=at(100000)).returncode == 0, "100000 KiB are enough for commands that run no model")
     # Libraries differ from build to build: the program says what it needs itself, once the loader has got through.
     start = 395000
-    while (done := run("--version", preexec_fn=at(start))).returncode == 127 and start < 16 << 20:
+    while (done := run("run", "--help", preexec_fn=at(start))).returncode == 127 and start < 16 << 20:
         start += start // 64
     fits = done.returncode == 2 and re.fullmatch(r"foretell: not enough memory: [^\n]* starts with (\d+) KiB [^\n]*\n", done.stderr)
     check(bool(fits), f"{start} KiB: {done.stderr.strip()[:200]} [exit {done.returncode}]")
@@ -181,8 +182,8 @@ def little_memory_table(model, folder):
         return
     need = int(fits.group(1))
     for kib in range(start + 4000, need - 1000, max(1, (need - start) // 6)):
-        refused(f"{kib} KiB", ["not enough memory", f"{need} KiB"], "--version", preexec_fn=at(kib))
-    check(run("--version", preexec_fn=at(need + 4000)).returncode == 0, f"{need + 4000} KiB are enough to start")
+        refused(f"{kib} KiB", ["not enough memory", f"{need} KiB"], "run", "--help", preexec_fn=at(kib))
+    check(run("run", "--help", preexec_fn=at(need + 4000)).returncode == 0, f"{need + 4000} KiB are enough to start")
     work = ("generate", "--model", model, "--ids", "1 2 3", "--max-new-tokens", 4, "--threads")
     check(run(*work, 1, preexec_fn=at(need + 4000)).returncode == 0, "and for a small model")
     refused("threads that cannot be started", ["of 400 threads", "8192 KiB"], *work, 400, "--oversubscribe", preexec_fn=at(need + 100000, 8 << 20))

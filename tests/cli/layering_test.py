@@ -84,6 +84,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 NAMESPACE = re.compile(r"^namespace (foretell[\w:]*) \{\n(.*?)^\}  // namespace \1$", re.MULTILINE | re.DOTALL)
 # Headers that the build writes.
 GENERATED = ("foretell_git_revision.h", "foretell_interfaces.h")
+PRECOMPILED = ("framework/pch.h", "framework/plain_pch.h")
 TORCH = re.compile(r"^(ATen|torch|c10|caffe2)/|^framework/pch\.h$")
 
 
@@ -166,7 +167,7 @@ def allowed(room: str) -> list[str]:
 def include_problems(tree: Tree) -> list[str]:
     found = []
     for file, includes in tree.includes.items():
-        if file == "framework/pch.h":
+        if file in PRECOMPILED:
             continue
         room = room_of(file)
         if room != "tests" and room not in ROOMS:
@@ -186,7 +187,7 @@ def include_problems(tree: Tree) -> list[str]:
             if name.startswith(STRATEGIES) and file.startswith(STRATEGIES):
                 if pathlib.PurePosixPath(name).with_suffix("") != pathlib.PurePosixPath(file).with_suffix(""):
                     found.append(f"{where}: a strategy does not include another one ({name})")
-            elif room_of(name) != room and name != "framework/pch.h" and room_of(name) not in allowed(room):
+            elif room_of(name) != room and name not in PRECOMPILED and room_of(name) not in allowed(room):
                 found.append(f"{where}: {room} may not include {name}; it may include {', '.join(allowed(room)) or 'nothing else of ours'}")
         if room in tree.free:
             way = tree.way_to_torch(file)
@@ -222,7 +223,7 @@ def namespace_problems(tree: Tree) -> list[str]:
     found = []
     for file, text in tree.texts.items():
         room = room_of(file)
-        if room not in ROOMS or file == "framework/pch.h":
+        if room not in ROOMS or file in PRECOMPILED:
             continue
         own = namespace_of(room)
         for match in NAMESPACE.finditer(text):

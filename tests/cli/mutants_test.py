@@ -50,7 +50,7 @@ def test_no_trace():
     traces = [path.relative_to(ROOT).as_posix() for folder in SOURCES for path in (ROOT / folder).rglob("*")
               if path.suffix in (".h", ".cpp") and "FORETELL_PLANTED" in path.read_text(encoding="utf-8")]
     check(not traces, f"no source names a planted fault {traces or ''}")
-    built = [pathlib.Path(BIN), pathlib.Path(BIN).parent / "libforetell.so"]
+    built = [pathlib.Path(BIN).parent / name for name in ("foretell", "foretell-engine", "libforetell.so", "libforetell_torch.so")]
     check(all(b"FORETELL_MUTANT" not in file.read_bytes() for file in built if file.exists()), "a normal build has no switch for faults")
 
 

@@ -6,8 +6,8 @@
 #include <span>
 #include <type_traits>
 
-#include "experiments/cell/cell_setup.h"
 #include "experiments/cell/made_models.h"
+#include "experiments/cell/replay_options.h"
 #include "experiments/cli/commands/strategies/commands.h"
 #include "experiments/study/pipeline.h"
 #include "experiments/study/plugins.h"

@@ -2,13 +2,13 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/commands/studies/commands.h"
-#include "experiments/cli/commands/studies/run.h"
 #include "experiments/tables/survey_table.h"
 #include "experiments/tables/survey_table_measured.h"
 #include "experiments/tables/survey_table_report.h"
 #include "experiments/util/console.h"
 #include "experiments/util/negative_result.h"
 #include "experiments/util/table.h"
+#include "framework/core/error.h"
 
 namespace foretell::cli::commands::studies {
 namespace {
@@ -46,12 +46,13 @@ void print_compared(const tables::ComparedTable& compared, const TableOptions& o
                                               : to_text(compared));
 }
 
-void show_table(const TableOptions& options) {
+void show_table(const TableOptions& options, RunStudyFile run_study) {
   if (!options.name) return list_tables(options.tables);
   const tables::SurveyTable table = tables::load_survey_table(file_of(*options.name, options.tables));
+  FORETELL_CHECK(!options.run || run_study, "this program runs no study");
   if (options.run)
     for (const auto& study : tables::MeasuredStudies(table, options.results).to_run())
-      run_study_file(study, options.results);
+      run_study(study, options.results);
   const tables::ComparedTable compared = tables::compare_with(table, tables::MeasuredStudies(table, options.results));
   print_compared(compared, options);
   if (options.check && !tables::all_reproduced(compared)) throw util::NegativeResult();
@@ -59,7 +60,7 @@ void show_table(const TableOptions& options) {
 
 }  // namespace
 
-void add_table_command(util::Command app) {
+void add_table_command(util::Command app, RunStudyFile run_study) {
   auto options = std::make_shared<TableOptions>();
   util::Command command =
       app.add_command("table", "A published table beside what was measured here, with a verdict for each cell");
@@ -73,7 +74,7 @@ void add_table_command(util::Command app) {
               {.type = "FORMAT", .show_default = true, .choices = {"text", "md", "csv"}});
   command.add_flag("--json", options->json, "as one JSON object");
   command.add_flag("--check", options->check, "exit with 1 if a cell that is declared reproducible is not reproduced");
-  command.run([options] { show_table(*options); });
+  command.run([options, run_study] { show_table(*options, run_study); });
 }
 
 }  // namespace foretell::cli::commands::studies
