@@ -26,6 +26,7 @@
 #include "experiments/cli/commands/strategies/described.h"
 #include "experiments/cli/commands/studies/commands.h"
 #include "experiments/cli/commands/studies/run.h"
+#include "framework/training/learner.h"
 
 // What has to be done after the libraries are mapped and before any of them has run a line, so only with calls of the
 // system. Sanitizers must come first in a process, and do without.
@@ -134,6 +135,11 @@ std::optional<std::string> library_error(const std::exception& error) {
   return std::nullopt;
 }
 
+void describe_learners() {
+  for (const auto& [name, entry] : Registry<training::Learner>::instance().entries())
+    commands::strategies::described_learners().push_back({name, entry.info, entry.parameters()});
+}
+
 // For the build: engine_parts.h's definitions.
 int write_parts(const char* file) {
   std::ofstream out(file);
@@ -158,6 +164,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 8 << 20);
   mallopt(M_TRIM_THRESHOLD, 64 << 20);
 #endif
+  describe_learners();
   if (argc == 3 && std::strcmp(argv[1], "--describe-parts") == 0) return write_parts(argv[2]);
   return run_command_line(argc, argv, {add_commands, library_error});
 }

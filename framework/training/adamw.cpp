@@ -18,8 +18,10 @@ double learning_rate_at(const OptimizerSettings& settings, int step, int steps) 
   if (step < settings.warmup_steps) return settings.learning_rate * (step + 1) / settings.warmup_steps;
   const double span = std::max(1, steps - 1 - settings.warmup_steps);
   const double progress = std::clamp((step - settings.warmup_steps) / span, 0.0, 1.0);
-  const double share =
-      settings.min_lr_ratio + (1 - settings.min_lr_ratio) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double left = settings.schedule == "linear"     ? 1 - progress
+                      : settings.schedule == "constant" ? 1
+                                                        : 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double share = settings.min_lr_ratio + (1 - settings.min_lr_ratio) * left;
   return settings.learning_rate * share;
 }
 

@@ -14,8 +14,8 @@
 
 namespace foretell::training {
 
-// Rises in a line over the warm-up, then falls along half a cosine to min_lr_ratio at the last step. `step` counts from
-// 0.
+// Rises in a line over the warm-up, then falls along half a cosine, or a line, to min_lr_ratio at the last step, or
+// stays. `step` counts from 0.
 double learning_rate_at(const OptimizerSettings& settings, int step, int steps);
 
 class AdamW {

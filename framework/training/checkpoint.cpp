@@ -58,6 +58,7 @@ std::vector<Named> tensors_of(Trainer& trainer) {
     all.push_back({"parameter." + parameter.name, parameter.value.detach()});
     all.push_back({"first_moment." + parameter.name, optimizer.moments()[i].first});
     all.push_back({"second_moment." + parameter.name, optimizer.moments()[i].second});
+    if (!trainer.averages().empty()) all.push_back({"average." + parameter.name, trainer.averages()[i]});
   }
   return all;
 }

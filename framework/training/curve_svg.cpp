@@ -1,4 +1,4 @@
-// The curve as a picture: one chart of losses, one of shares below it if there are any.
+// The curve as a picture: one chart of losses; below it, where there are any, one of shares and one of lengths.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,13 +20,21 @@ struct Series {
   std::vector<std::pair<double, double>> points;  // step, value
 };
 
-std::vector<Series> series_of(const Curve& curve, bool shares) {
+enum class Measure { Loss, Share, Length, None };
+
+Measure measure_of(const std::string& name) {
+  if (name.starts_with("exact_match") || name.starts_with("acceptance.") ||
+      name.starts_with("teacher_forced_acceptance"))
+    return Measure::Share;
+  if (name.starts_with("mean_acceptance_length") || name.starts_with("teacher_forced_length")) return Measure::Length;
+  return name.starts_with("loss") || name.starts_with("heldout_loss") ? Measure::Loss : Measure::None;
+}
+
+std::vector<Series> series_of(const Curve& curve, Measure measure) {
   std::vector<Series> all;
   for (const CurvePoint& point : curve) {
     for (const auto& [name, value] : point.values) {
-      const bool is_share = name.starts_with("exact_match");
-      const bool is_loss = name.starts_with("loss") || name.starts_with("heldout_loss");
-      if (is_share != shares || !(is_share || is_loss)) continue;
+      if (measure_of(name) != measure) continue;
       auto series = std::find_if(all.begin(), all.end(), [&](const Series& s) { return s.name == name; });
       if (series == all.end()) series = all.insert(all.end(), Series{name, {}});
       series->points.push_back({point.step, value});
@@ -98,8 +106,7 @@ class Chart {
   std::string text_;
 };
 
-std::string chart(const std::vector<Series>& all, const std::string& title, double top, double last_step, bool shares) {
-  double high = shares ? 1.0 : 0.0;
+std::string chart(const std::vector<Series>& all, const std::string& title, double top, double last_step, double high) {
   for (const Series& series : all)
     for (const auto& [step, value] : series.points)
       if (std::isfinite(value)) high = std::max(high, value);
@@ -112,17 +119,29 @@ std::string chart(const std::vector<Series>& all, const std::string& title, doub
 }  // namespace
 
 std::string curve_svg(const Curve& curve, const std::string& title) {
-  const std::vector<Series> losses = series_of(curve, false), shares = series_of(curve, true);
+  struct Part {
+    Measure measure;
+    std::string title;
+    double high;  // of its axis, at least
+  };
+  const std::vector<Part> parts = {{Measure::Loss, title + ": loss (nats a token)", 0},
+                                   {Measure::Share, "held-out shares: exact match, acceptance by position", 1},
+                                   {Measure::Length, "held-out acceptance length (tokens a round)", 1}};
   const double last_step = curve.empty() ? 1 : curve.back().step;
-  const double height = shares.empty() ? kHeight : 2 * kHeight;
+  std::string charts;
+  double height = 0;
+  for (const Part& part : parts) {
+    const std::vector<Series> series = series_of(curve, part.measure);
+    if (series.empty() && part.measure != Measure::Loss) continue;
+    charts += chart(series, part.title, height, last_step, part.high);
+    height += kHeight;
+  }
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" height=\"{1}\" "
       "font-family=\"sans-serif\" "
       "font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"white\"/>\n",
       kWidth, height);
-  svg += chart(losses, title + ": loss (nats a token)", 0, last_step, false);
-  if (!shares.empty()) svg += chart(shares, "exact match (share of held-out answers)", kHeight, last_step, true);
-  return svg + "</svg>\n";
+  return svg + charts + "</svg>\n";
 }
 
 }  // namespace foretell::training

@@ -5,12 +5,15 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <c10/core/GradMode.h>
 
+#include <fmt/ranges.h>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
 #include "framework/io/atomic_file.h"
+#include "framework/io/content_hash.h"
 #include "framework/io/json_reader.h"
 #include "framework/training/generation.h"
 #include "framework/training/language_loss.h"
@@ -64,8 +67,8 @@ void write_answered(const std::filesystem::path& file, const std::vector<Answere
 }
 
 // Answers one turn of every conversation that has it, behind the target's own earlier answers.
-void answer_turn(std::span<Answered> conversations, std::size_t turn, const TrainSettings& settings,
-                 const ConversationWriter& writer, const std::shared_ptr<const model::LanguageModel>& target) {
+void answer_turn(std::span<Answered> conversations, std::size_t turn, const ConversationWriter& writer,
+                 const AnswerRequest& asked_for) {
   std::vector<Request> requests;
   std::vector<Answered*> asked;
   for (Answered& answered : conversations) {
@@ -76,14 +79,14 @@ void answer_turn(std::span<Answered> conversations, std::size_t turn, const Trai
     request.max_new_tokens =
         static_cast<int>(writer.tokenizer->encode(answered.example.turns[turn].answer).size()) + kSpareTokens;
     request.stop_tokens = writer.chat->stop_tokens(*writer.tokenizer);
-    request.sampling.temperature = settings.distill.answer_temperature;
-    request.seed = static_cast<std::uint64_t>(settings.data.seed);
-    answered.complete = static_cast<int>(request.prompt.size()) < target->config().context;
+    request.sampling.temperature = asked_for.asked.answer_temperature;
+    request.seed = static_cast<std::uint64_t>(asked_for.data.seed);
+    answered.complete = static_cast<int>(request.prompt.size()) < asked_for.target->config().context;
     if (!answered.complete) continue;
     requests.push_back(std::move(request));
     asked.push_back(&answered);
   }
-  const std::vector<Generation> generations = generate_with(target, requests);
+  const std::vector<Generation> generations = generate_with(asked_for.target, requests);
   for (std::size_t i = 0; i < generations.size(); ++i) {
     asked[i]->complete = generations[i].finish == FinishReason::StopToken;
     asked[i]->example.turns[turn].answer = answer_text(writer.tokenizer, requests[i].prompt, generations[i]);
@@ -126,23 +129,37 @@ autograd::TrainLoss DistillationLoss::loss(const autograd::TrainBatch& batch) co
            {"loss.tvd", term(loss.terms.tvd)}}};
 }
 
-std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
-                                                  const AnswerRequest& request) {
-  const int wanted = settings.distill.samples;
+std::string answers_file_name(const AnswerRequest& request, const std::filesystem::path& tokenizer) {
+  const auto files = [](const std::filesystem::path& path) {
+    return std::filesystem::is_directory(path) ? io::folder_hash(path) : io::file_hash(path);
+  };
+  const TrainDataSettings& data = request.data;
+  std::string all = fmt::format("{} {} {} {} {} {} {} {}", files(*request.asked.folder), files(tokenizer),
+                                request.asked.dtype, request.asked.answer_temperature, data.seed, data.curriculum,
+                                data.chat_template, fmt::join(data.families, ","));
+  for (const auto& [family, share] : data.weights) all += fmt::format(" {}={}", family, share);
+  for (const ParameterDoc& parameter : Parameters::describe(data.tasks))
+    all += fmt::format(" {}={}", parameter.name, parameter.default_value);
+  return fmt::format("answers-{}.jsonl", io::content_hash(all));
+}
+
+std::vector<datasets::TaskExample> target_answers(const ConversationWriter& writer, const AnswerRequest& request) {
+  const int wanted = request.asked.samples;
   std::vector<Answered> all = read_answered(request.file);
   while (static_cast<int>(all.size()) < wanted && !request.stop()) {
     const int count = std::min(kConversations, wanted - static_cast<int>(all.size()));
     std::vector<Answered> part;
     for (int i = 0; i < count; ++i)
-      part.push_back({training_example(settings.data, all.size() + static_cast<std::size_t>(i)), true});
+      part.push_back({training_example(request.data, all.size() + static_cast<std::size_t>(i)), true});
     std::size_t turns = 0;
     for (const Answered& answered : part) turns = std::max(turns, answered.example.turns.size());
-    for (std::size_t turn = 0; turn < turns; ++turn) answer_turn(part, turn, settings, writer, request.target);
+    for (std::size_t turn = 0; turn < turns; ++turn) answer_turn(part, turn, writer, request);
     std::move(part.begin(), part.end(), std::back_inserter(all));
     write_answered(request.file, all);
     if (request.on_progress) request.on_progress(static_cast<int>(all.size()), wanted);
   }
   std::vector<datasets::TaskExample> examples;
+  if (static_cast<int>(all.size()) > wanted) all.resize(static_cast<std::size_t>(wanted));
   for (Answered& answered : all)
     if (answered.complete) examples.push_back(std::move(answered.example));
   return examples;
@@ -151,7 +168,7 @@ std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings,
 std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples,
                                                   ConversationWriter writer, std::uint64_t seed) {
   if (examples.empty())
-    fail("distill: the target did not bring a single answer to its end: is it trained on this chat template?");
+    fail("the target did not bring a single answer to its end: is it trained on this chat template?");
   return std::make_unique<ExampleSource>(std::move(examples), std::move(writer), seed);
 }
 

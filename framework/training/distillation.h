@@ -14,6 +14,7 @@
 
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/autograd/trainable_transformer.h"
+#include "framework/training/learner.h"
 #include "framework/training/samples.h"
 
 namespace foretell::training {
@@ -34,15 +35,20 @@ class DistillationLoss final : public autograd::Trainable {
 
 struct AnswerRequest {
   std::filesystem::path file;  // where answers are kept
+  TrainDataSettings data = {};
+  TargetSettings asked = {};
   std::shared_ptr<const model::LanguageModel> target;
   std::function<void(int done, int all)> on_progress = {};
   std::function<bool()> stop = [] { return false; };
 };
 
-// The first `data.distill.samples` training conversations with the target's answers in place of the true ones; a
+// The first `asked.samples` training conversations with the target's answers in place of the true ones; a
 // conversation in which an answer did not come to its end is left out. Fewer if `stop` said so.
-std::vector<datasets::TaskExample> target_answers(const TrainSettings& settings, const ConversationWriter& writer,
-                                                  const AnswerRequest& request);
+std::vector<datasets::TaskExample> target_answers(const ConversationWriter& writer, const AnswerRequest& request);
+
+// "answers-0123456789abcdef.jsonl", named after all that answers depend on: the conversations, the target's files, the
+// tokenizer's and how it answers. Not after how many there are: a run that wants more asks for the missing ones.
+std::string answers_file_name(const AnswerRequest& request, const std::filesystem::path& tokenizer);
 
 // Passes over these conversations, each in another order.
 std::unique_ptr<SampleSource> make_example_source(std::vector<datasets::TaskExample> examples,

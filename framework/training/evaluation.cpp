@@ -1,12 +1,12 @@
 #include "framework/training/evaluation.h"
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/GradMode.h>
+#include <ATen/ops/ones.h>
 
 #include <algorithm>
 
+#include "framework/metrics/metrics.h"
 #include "framework/training/generation.h"
-#include "framework/training/language_loss.h"
 
 namespace foretell::training {
 namespace {
@@ -63,30 +63,42 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
   return set;
 }
 
-ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples,
-                      const TrainBatchSettings& batch) {
-  const c10::NoGradGuard no_grad;
-  Shares shares;
+namespace {
+
+// Parts of one family each, as full as a batch is.
+void each_part(std::span<const Sample> samples, const TrainBatchSettings& batch,
+               const std::function<void(const std::vector<Sample>&)>& visit) {
   std::vector<Sample> part;
   std::int64_t rows = 0;
-  const auto evaluate = [&] {
-    if (part.empty()) return;
-    const std::string family = part.front().family;
-    const autograd::TrainBatch rows_of_part = make_batch(part, model.device());
-    const at::Tensor state = loss_states(model.forward(rows_of_part), rows_of_part);
-    const at::Tensor sum =
-        autograd::head_loss_training(state, model.head(), rows_of_part.targets, rows_of_part.weights);
-    shares.add(family, sum.item<double>(), rows_of_part.normaliser);
+  const auto flush = [&] {
+    if (!part.empty()) visit(part);
     part.clear();
     rows = 0;
   };
   for (const Sample& sample : samples) {
     const auto own = static_cast<std::int64_t>(sample.tokens.size());
-    if (!part.empty() && (part.front().family != sample.family || rows + own > batch.tokens())) evaluate();
+    if (!part.empty() && (part.front().family != sample.family || rows + own > batch.tokens())) flush();
     part.push_back(sample);
     rows += own;
   }
-  evaluate();
+  flush();
+}
+
+autograd::TrainBatch prepared(const std::vector<Sample>& part, at::Device device, const Prepare& prepare) {
+  autograd::TrainBatch batch = make_batch(part, device);
+  if (prepare) prepare(batch);
+  return batch;
+}
+
+}  // namespace
+
+ByFamily heldout_loss(const Learner& learner, std::span<const Sample> samples, const TrainBatchSettings& batch,
+                      at::Device device, const Prepare& prepare) {
+  Shares shares;
+  each_part(samples, batch, [&](const std::vector<Sample>& part) {
+    const autograd::TrainBatch rows = prepared(part, device, prepare);
+    shares.add(part.front().family, learner.heldout_loss(rows), rows.normaliser);
+  });
   return shares.means();
 }
 
@@ -103,15 +115,57 @@ std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
   return requests;
 }
 
-ByFamily acceptance_length(const std::shared_ptr<const model::LanguageModel>& target,
-                           const std::shared_ptr<const model::LanguageModel>& draft, int depth,
-                           const HeldoutSet& heldout) {
+HeldoutAcceptance heldout_acceptance(const std::shared_ptr<const model::LanguageModel>& target,
+                                     const DraftedBy& drafted_by, const HeldoutSet& heldout) {
   Shares shares;
-  const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout), DraftedBy{draft, depth});
-  for (std::size_t i = 0; i < generations.size(); ++i)
+  std::vector<RoundRecord> rounds;
+  const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout), drafted_by);
+  for (std::size_t i = 0; i < generations.size(); ++i) {
     shares.add(heldout.answers[i].family, static_cast<double>(generations[i].tokens.size()),
                static_cast<double>(generations[i].rounds.size()));
-  return shares.means();
+    rounds.insert(rounds.end(), generations[i].rounds.begin(), generations[i].rounds.end());
+  }
+  return {shares.means(), metrics::conditional_acceptance_per_position(rounds)};
+}
+
+std::vector<Sample> answered_samples(const std::shared_ptr<const model::LanguageModel>& target,
+                                     const HeldoutSet& heldout, int length) {
+  std::vector<Sample> samples;
+  const std::vector<Generation> generations = generate_with(target, heldout_requests(heldout));
+  for (std::size_t i = 0; i < generations.size(); ++i) {
+    const HeldoutAnswer& answer = heldout.answers[i];
+    Sample sample{answer.family, answer.prompt, std::vector<float>(answer.prompt.size(), 0)};
+    sample.tokens.insert(sample.tokens.end(), generations[i].tokens.begin(), generations[i].tokens.end());
+    sample.weights.resize(sample.tokens.size(), 1);
+    if (static_cast<int>(sample.tokens.size()) <= length) samples.push_back(std::move(sample));
+  }
+  return samples;
+}
+
+std::vector<double> teacher_forced_acceptance(const Learner& learner, std::span<const Sample> samples, int depth,
+                                              const TrainBatchSettings& batch, at::Device device,
+                                              const Prepare& prepare) {
+  std::vector<double> accepted(static_cast<std::size_t>(depth), 0), decided = accepted;
+  each_part(samples, batch, [&](const std::vector<Sample>& part) {
+    const at::Tensor hits = learner.draft_hits(prepared(part, device, prepare), depth);
+    if (!hits.defined()) return;
+    at::Tensor before = at::ones({hits.size(1)}, at::kBool);
+    for (std::int64_t i = 0; i < std::min<std::int64_t>(depth, hits.size(0)); ++i) {
+      const at::Tensor known = before.logical_and(hits[i].ge(0));
+      before = known.logical_and(hits[i].eq(1));
+      decided[static_cast<std::size_t>(i)] += known.sum().item<double>();
+      accepted[static_cast<std::size_t>(i)] += before.sum().item<double>();
+    }
+  });
+  std::vector<double> out;
+  for (std::size_t i = 0; i < accepted.size() && decided[i] > 0; ++i) out.push_back(accepted[i] / decided[i]);
+  return out;
+}
+
+double length_of(std::span<const double> by_position) {
+  double length = 1, reached = 1;
+  for (const double acceptance : by_position) length += reached *= acceptance;
+  return length;
 }
 
 ByFamily exact_match_share(const std::shared_ptr<const model::LanguageModel>& model, const HeldoutSet& heldout,

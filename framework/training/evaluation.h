@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "framework/api/request.h"
-#include "framework/training/autograd/trainable_transformer.h"
 #include "framework/training/batches.h"
+#include "framework/training/learner.h"
 
 namespace foretell::training {
 
@@ -37,17 +37,36 @@ HeldoutSet make_heldout_tasks(const TrainDataSettings& data, const TrainBatchSet
 // By family; "" is all of them together. Values of the measure, between 0 and 1 for a share.
 using ByFamily = std::map<std::string, double>;
 
-ByFamily heldout_loss(const autograd::TrainableTransformer& model, std::span<const Sample> samples,
-                      const TrainBatchSettings& batch);
+// What completes a batch before a learner sees it: with its target's states.
+using Prepare = std::function<void(autograd::TrainBatch&)>;
+
+ByFamily heldout_loss(const Learner& learner, std::span<const Sample> samples, const TrainBatchSettings& batch,
+                      at::Device device, const Prepare& prepare = {});
 
 // The answers' requests, greedy.
 std::vector<Request> heldout_requests(const HeldoutSet& heldout);
 
-// [tokens / round] mean_acceptance_length of the target's greedy answers when `draft` proposes `depth` tokens a round:
-// rounds pooled, the target's own token included.
-ByFamily acceptance_length(const std::shared_ptr<const model::LanguageModel>& target,
-                           const std::shared_ptr<const model::LanguageModel>& draft, int depth,
-                           const HeldoutSet& heldout);
+// Of the target's greedy answers when a draft proposes tokens: rounds pooled, the target's own token included.
+struct HeldoutAcceptance {
+  ByFamily length;                  // [tokens / round] mean_acceptance_length
+  std::vector<double> by_position;  // conditional_acceptance_per_position; shorter where a place was never decided
+};
+HeldoutAcceptance heldout_acceptance(const std::shared_ptr<const model::LanguageModel>& target,
+                                     const DraftedBy& drafted_by, const HeldoutSet& heldout);
+
+// The target's own greedy answers to the held-out prompts as samples, answers alone with a weight; those longer than
+// a row are left out.
+std::vector<Sample> answered_samples(const std::shared_ptr<const model::LanguageModel>& target,
+                                     const HeldoutSet& heldout, int length);
+
+// By position how often a draft would be accepted if all before it were, at temperature 0 on these texts
+// (Learner::draft_hits); empty where the learner has no draft.
+std::vector<double> teacher_forced_acceptance(const Learner& learner, std::span<const Sample> samples, int depth,
+                                              const TrainBatchSettings& batch, at::Device device,
+                                              const Prepare& prepare = {});
+
+// 1 + a1 + a1 a2 + ...: what acceptance by position makes of the mean acceptance length, if it held everywhere.
+double length_of(std::span<const double> by_position);
 
 ByFamily exact_match_share(const std::shared_ptr<const model::LanguageModel>& model, const HeldoutSet& heldout,
                            const std::shared_ptr<const tokenizers::Tokenizer>& tokenizer);

@@ -30,18 +30,11 @@ void copy_tokenizer(const std::filesystem::path& source, const std::filesystem::
     copy_if_there(home / name, folder / name);
 }
 
-std::string generation_config(const formats::ModelConfig& config) {
-  nlohmann::ordered_json json;
-  if (config.bos) json["bos_token_id"] = *config.bos;
-  if (!config.eos.empty()) json["eos_token_id"] = config.eos;
-  json["do_sample"] = false;
-  return json.dump(2) + "\n";
-}
-
-// The newest value of each measure whose name starts with `prefix`.
-std::vector<std::pair<std::string, double>> newest(const Curve& curve, const std::string& prefix) {
+// The newest value of each measure whose name starts with `prefix`, up to a step.
+std::vector<std::pair<std::string, double>> newest(const Curve& curve, int step, const std::string& prefix) {
   for (auto point = curve.rbegin(); point != curve.rend(); ++point) {
     std::vector<std::pair<std::string, double>> found;
+    if (point->step > step) continue;
     for (const auto& entry : point->values)
       if (entry.first == prefix || entry.first.starts_with(prefix + ".")) found.push_back(entry);
     if (!found.empty()) return found;
@@ -49,28 +42,30 @@ std::vector<std::pair<std::string, double>> newest(const Curve& curve, const std
   return {};
 }
 
-std::string results_table(const Curve& curve) {
-  std::string text = "| held out | loss | exact match |\n|---|---|---|\n";
-  const auto exact = newest(curve, "exact_match");
-  for (const auto& [name, loss] : newest(curve, "heldout_loss")) {
+std::string results_table(const Curve& curve, int step) {
+  const auto exact = newest(curve, step, "exact_match"), lengths = newest(curve, step, "mean_acceptance_length");
+  std::string text = "| held out | loss |", rule = "|---|---|";
+  if (!exact.empty()) text += " exact match |", rule += "---|";
+  if (!lengths.empty()) text += " mean acceptance length |", rule += "---|";
+  text += "\n" + rule + "\n";
+  for (const auto& [name, loss] : newest(curve, step, "heldout_loss")) {
     const std::string family = name.substr(std::string("heldout_loss").size());
-    const auto share =
-        std::find_if(exact.begin(), exact.end(), [&](const auto& e) { return e.first == "exact_match" + family; });
-    text += fmt::format("| {} | {:.4f} | {} |\n", family.empty() ? "all" : family.substr(1), loss,
-                        share == exact.end() ? "" : fmt::format("{:.1f}%", 100 * share->second));
+    text += fmt::format("| {} | {:.4f} |", family.empty() ? "all" : family.substr(1), loss);
+    const auto add = [&](const auto& values, const std::string& measure, auto&& shown) {
+      const auto found =
+          std::find_if(values.begin(), values.end(), [&](const auto& e) { return e.first == measure + family; });
+      if (!values.empty()) text += found == values.end() ? "  |" : fmt::format(" {} |", shown(found->second));
+    };
+    add(exact, "exact_match", [](double share) { return fmt::format("{:.1f}%", 100 * share); });
+    add(lengths, "mean_acceptance_length", [](double length) { return fmt::format("{:.2f}", length); });
+    text += "\n";
   }
   return text;
 }
 
 std::string model_card(const ModelFolder& content) {
-  const formats::ModelConfig& config = content.model.config();
   const TrainSettings& settings = content.settings;
-  std::string text = fmt::format("# {}\n\n", settings.name);
-  text += fmt::format(
-      "A {} model of {:.2f} million parameters ({}, hidden size {}, vocabulary {}, context {}), trained by "
-      "Foretell.\n\n",
-      config.family, static_cast<double>(content.model.parameter_count()) / 1e6, counted(config.num_layers, "layer"),
-      config.hidden_size, config.vocab_size, config.context);
+  std::string text = fmt::format("# {}\n\n{}, trained by Foretell.\n\n", settings.name, content.learner.description());
   text += fmt::format(
       "Made with `foretell train` of the file `train.resolved.yaml` beside this page (foretell {}, {}).\n\n", version(),
       git_revision());
@@ -83,10 +78,22 @@ std::string model_card(const ModelFolder& content) {
     text += fmt::format("- left out: {} longer than {} tokens\n", counted(content.data.skipped, "conversation"),
                         settings.batch.length);
   text += fmt::format("- seeds: weights {}, data {}\n\n", settings.model.init_seed, settings.data.seed);
-  return text + results_table(content.state.curve) + "\n`curve.csv` and `curve.svg` have the whole curve.\n";
+  if (content.kept_step < content.steps_done)
+    text += fmt::format("The weights are those after step {}: their held-out acceptance was the best.\n\n",
+                        content.kept_step);
+  return text + results_table(content.state.curve, content.kept_step) +
+         "\n`curve.csv` and `curve.svg` have the whole curve.\n";
 }
 
 }  // namespace
+
+void write_generation_config(const std::filesystem::path& folder, const formats::ModelConfig& config) {
+  nlohmann::ordered_json json;
+  if (config.bos) json["bos_token_id"] = *config.bos;
+  if (!config.eos.empty()) json["eos_token_id"] = config.eos;
+  json["do_sample"] = false;
+  io::write_file(folder / "generation_config.json", json.dump(2) + "\n");
+}
 
 void write_weights(const std::filesystem::path& folder, const autograd::TrainableTransformer& model) {
   const at::ScalarType type = model.config().dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
@@ -96,12 +103,8 @@ void write_weights(const std::filesystem::path& folder, const autograd::Trainabl
   formats::write_safetensors(folder / "model.safetensors", tensors);
 }
 
-void write_model_folder(const std::filesystem::path& folder, const ModelFolder& content) {
-  formats::write_model_config(folder, content.model.config());
-  io::write_file(folder / "generation_config.json", generation_config(content.model.config()));
-  write_weights(folder, content.model);
-  const TrainModelSettings& model = content.settings.model;
-  copy_tokenizer(model.tokenizer.value_or(model.from.value_or("")), folder);
+void write_run_files(const std::filesystem::path& folder, const ModelFolder& content) {
+  if (content.learner.trains_model()) copy_tokenizer(content.tokenizer, folder);
   io::write_file(folder / "train.resolved.yaml", resolved_document(content.settings).to_yaml());
   io::write_file(folder / "curve.csv", curve_csv(content.state.curve));
   io::write_file(folder / "curve.svg", curve_svg(content.state.curve, content.settings.name));

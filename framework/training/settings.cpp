@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "framework/chat/chat_template.h"
+#include "framework/training/learner.h"
 
 namespace foretell::training {
 namespace {
@@ -11,14 +12,15 @@ namespace {
 struct Sections {
   std::string name, description;
   std::optional<std::string> out;
-  ConfigValue model, data, distill, optimizer, batch, run;
+  ConfigValue model, data, learner, distill, optimizer, batch, run;
   void declare(Parameters& p) {
     p.add("train", name, "the name of what is trained", {.required = true});
     p.add("description", description, "free text");
     p.add("out", out, "the folder to make; --out wins");
-    p.add("model", model, "what is trained", {.required = true});
+    p.add("model", model, "the model that is trained; heads are those of their target");
     p.add("data", data, "on what");
-    p.add("distill", distill, "the target that a draft model learns from");
+    p.add("learner", learner, "what is learned, as {type: medusa, target: DIR}; none: lm");
+    p.add("distill", distill, "the learner of that name");
     p.add("optimizer", optimizer, "how weights change");
     p.add("batch", batch, "rows of one optimiser step");
     p.add("run", run, "how long, and what is written when");
@@ -65,26 +67,50 @@ ConfigValue resolved(const Section& section) {
   return out;
 }
 
+// A map with its type. The section `distill` is an older form of the learner with that name.
+ConfigValue read_learner(const Sections& sections) {
+  const ConfigValue& old = sections.distill;
+  ConfigValue learner = old.is_null() ? sections.learner : old;
+  if (!old.is_null() && !sections.learner.is_null())
+    fail_at(old.where(), "'distill' is the learner of that name: one of the sections 'learner' and 'distill'");
+  if (!old.is_null() && !old.is_map()) fail_at(old.where(), "distill: expected a map");
+  if (!old.is_null()) {
+    learner.set("type", ConfigValue::scalar("distill", old.where()));
+  } else if (!learner.is_map()) {
+    const std::string type = learner.is_null() ? "lm" : read_text(learner, "learner");
+    learner = ConfigValue::map({{"type", ConfigValue::scalar(type, learner.where()), {}}}, learner.where());
+  }
+  Registry<Learner>::instance().find(learner);
+  return learner;
+}
+
+// With every parameter that has a value.
+ConfigValue resolved_learner(const ConfigValue& learner) {
+  const Registry<Learner>& registry = Registry<Learner>::instance();
+  ConfigValue out = ConfigValue::map({{"type", ConfigValue::scalar(registry.type_of(learner)), {}}});
+  for (const ParameterDoc& parameter : registry.find(learner).parameters()) {
+    const ConfigValue* written = learner.find(parameter.name);
+    for (const std::string& alias : parameter.aliases) written = written ? written : learner.find(alias);
+    if (written) {
+      out.set(parameter.name, *written);
+    } else if (parameter.default_value != "none" && !parameter.default_value.empty()) {
+      out.set(parameter.name, parse_yaml(parameter.default_value, parameter.name));
+    }
+  }
+  return out;
+}
+
 void check_combinations(const TrainSettings& s) {
-  if (s.model.config.has_value() == s.model.from.has_value())
+  if (s.model.config && s.model.from)
     fail_at(s.where("model"),
             "the section 'model' needs exactly one of 'config' (new weights) and 'from' (a model's folder)");
-  if (s.model.config && !s.model.tokenizer)
-    fail_at(s.where("model"), "the section 'model' needs a 'tokenizer' (a folder or file)");
   if (s.optimizer.betas.size() != 2) fail_at(s.where("optimizer.betas"), "betas: two numbers");
   for (const double beta : s.optimizer.betas)
     if (!(beta >= 0 && beta < 1)) fail_at(s.where("optimizer.betas"), "betas: {} is outside of [0, 1)", beta);
-  const kernels::training::DistillMix& mix = s.distill.mix;
-  if (s.distill.target && mix.ce + mix.kl + mix.tvd <= 0)
-    fail_at(s.where("distill"), "distill: ce, kl and tvd are all 0: nothing is learned");
-  if (!s.distill.target && s.document.find("distill"))
-    fail_at(s.where("distill"), "the section 'distill' needs the key 'target' (a model's folder)");
   if (std::all_of(s.data.families.begin(), s.data.families.end(), [&](const std::string& family) {
         return s.data.weights.contains(family) && s.data.weights.at(family) <= 0;
       }))
     fail_at(s.where("data.weights"), "weights: every family has a share of 0");
-  if (s.distill.target && s.data.type == "text" && s.distill.answers == "target")
-    fail_at(s.where("distill"), "distill: a text asks nothing that the target could answer: set answers: data");
   if (s.data.type == "text" && s.data.files.empty())
     fail_at(s.where("data"), "data of type text needs 'files' (or --text FILE ...)");
   if (s.data.type == "generated" && !s.data.files.empty())
@@ -120,19 +146,6 @@ void TrainDataSettings::declare(Parameters& p) {
         {.min = 0});
 }
 
-void DistillSettings::declare(Parameters& p) {
-  p.add("target", target, "the target's folder; without it nothing is distilled");
-  p.add("answers", answers, "whose answers are learned: the target's own to the training prompts, or the data's",
-        {.choices = {"target", "data"}});
-  p.add("samples", samples, "conversations that the target answers", {.min = 1});
-  p.add("answer_temperature", answer_temperature, "of these answers", {.min = 0.0});
-  p.add("temperature", mix.temperature, "of both distributions in kl and tvd", {.min = 0.01, .max = 100.0});
-  p.add("ce", mix.ce, "weight of the cross-entropy of the answers", {.min = 0.0});
-  p.add("kl", mix.kl, "weight of the forward divergence KL(target || draft)", {.min = 0.0});
-  p.add("tvd", mix.tvd, "weight of the total variation distance: one minus the expected acceptance", {.min = 0.0});
-  p.add("acceptance_depth", acceptance_depth, "drafted tokens when acceptance is measured", {.min = 1, .max = 64});
-}
-
 void OptimizerSettings::declare(Parameters& p) {
   p.add("type", type, "the optimiser", {.choices = {"adamw"}});
   p.add("learning_rate", learning_rate, "at the end of the warm-up", {.min = 0.0, .aliases = {"lr"}});
@@ -140,9 +153,13 @@ void OptimizerSettings::declare(Parameters& p) {
   p.add("eps", eps, "added to the root of the second moment", {.min = 0.0});
   p.add("weight_decay", weight_decay, "of matrices; not of norms, biases and embeddings", {.min = 0.0});
   p.add("warmup_steps", warmup_steps, "steps until the learning rate is reached", {.min = 0});
-  p.add("min_lr_ratio", min_lr_ratio, "the share of the learning rate that the cosine ends at",
+  p.add("min_lr_ratio", min_lr_ratio, "the share of the learning rate that the schedule ends at",
         {.min = 0.0, .max = 1.0});
   p.add("clip", clip, "the largest norm of a gradient; 0 for no limit", {.min = 0.0});
+  p.add("schedule", schedule, "how the learning rate falls from the warm-up to the last step",
+        {.choices = {"cosine", "linear", "constant"}});
+  p.add("ema", ema, "decay of an average of the weights, which is what is evaluated and kept; 0 for none",
+        {.min = 0.0, .max = 0.999999});
 }
 
 void TrainBatchSettings::declare(Parameters& p) {
@@ -162,6 +179,10 @@ void TrainRunSettings::declare(Parameters& p) {
   p.add("eval_every", eval_every, "steps; 0 for at the end only", {.min = 0});
   p.add("eval_prompts", eval_prompts, "held-out conversations of each family", {.min = 0});
   p.add("log_every", log_every, "steps", {.min = 1});
+  p.add("keep", keep,
+        "which weights are kept: the newest ones, or those whose held-out acceptance was best; none: newest of models, "
+        "best of heads",
+        {.choices = {"newest", "best_acceptance"}});
 }
 
 Location TrainSettings::where(std::string_view path) const {
@@ -178,7 +199,7 @@ TrainSettings read_train_settings(const ConfigValue& document) {
   s.out = sections.out;
   Parameters::read(sections.model, "section 'model'", s.model);
   read_data(s, sections.data);
-  Parameters::read(sections.distill, "section 'distill'", s.distill);
+  s.learner = read_learner(sections);
   Parameters::read(sections.optimizer, "section 'optimizer'", s.optimizer);
   Parameters::read(sections.batch, "section 'batch'", s.batch);
   Parameters::read(sections.run, "section 'run'", s.run);
@@ -188,10 +209,10 @@ TrainSettings read_train_settings(const ConfigValue& document) {
 
 ConfigValue resolved_document(const TrainSettings& s) {
   ConfigValue document = ConfigValue::map({{"train", ConfigValue::scalar(s.name), {}}});
-  document.set("model", resolved(s.model));
+  if (s.document.find("model")) document.set("model", resolved(s.model));
   document.set("data", resolved(s.data));
   document.set_path("data.tasks", resolved(s.data.tasks));
-  if (s.distill.target) document.set("distill", resolved(s.distill));
+  document.set("learner", resolved_learner(s.learner));
   document.set("optimizer", resolved(s.optimizer));
   document.set("batch", resolved(s.batch));
   document.set("run", resolved(s.run));
@@ -199,13 +220,17 @@ ConfigValue resolved_document(const TrainSettings& s) {
 }
 
 std::vector<std::pair<std::string, std::vector<ParameterDoc>>> train_parameters() {
-  return {{"model", Parameters::describe<TrainModelSettings>()},
-          {"data", Parameters::describe<TrainDataSettings>()},
-          {"data.tasks", Parameters::describe<datasets::TaskSettings>()},
-          {"distill", Parameters::describe<DistillSettings>()},
-          {"optimizer", Parameters::describe<OptimizerSettings>()},
-          {"batch", Parameters::describe<TrainBatchSettings>()},
-          {"run", Parameters::describe<TrainRunSettings>()}};
+  std::vector<std::pair<std::string, std::vector<ParameterDoc>>> all = {
+      {"model", Parameters::describe<TrainModelSettings>()},
+      {"data", Parameters::describe<TrainDataSettings>()},
+      {"data.tasks", Parameters::describe<datasets::TaskSettings>()}};
+  for (const auto& [name, entry] : Registry<Learner>::instance().entries())
+    if (const auto parameters = entry.parameters(); !parameters.empty())
+      all.emplace_back(fmt::format("learner (type: {})", name), parameters);
+  all.emplace_back("optimizer", Parameters::describe<OptimizerSettings>());
+  all.emplace_back("batch", Parameters::describe<TrainBatchSettings>());
+  all.emplace_back("run", Parameters::describe<TrainRunSettings>());
+  return all;
 }
 
 }  // namespace foretell::training

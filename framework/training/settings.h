@@ -14,7 +14,6 @@
 
 #include "framework/core/parameters.h"
 #include "framework/datasets/tasks.h"
-#include "framework/kernels/training/distill_mix.h"
 
 namespace foretell::training {
 
@@ -41,17 +40,6 @@ struct TrainDataSettings {
   ConfigValue weights_section, tasks_section;  // as written: `weights` and `tasks` are read from them
 };
 
-// Of a draft model; `target` says whether there is anything to distill.
-struct DistillSettings {
-  std::optional<std::string> target;
-  std::string answers = "target";
-  int samples = 2000;
-  double answer_temperature = 0;
-  int acceptance_depth = 4;
-  kernels::training::DistillMix mix;
-  void declare(Parameters& p);
-};
-
 struct OptimizerSettings {
   std::string type = "adamw";
   double learning_rate = 2e-3;
@@ -61,6 +49,8 @@ struct OptimizerSettings {
   int warmup_steps = 100;
   double min_lr_ratio = 0.05;
   double clip = 1.0;
+  std::string schedule = "cosine";
+  double ema = 0;  // decay of the average of the weights; 0: there is none
   void declare(Parameters& p);
 };
 
@@ -83,6 +73,7 @@ struct TrainRunSettings {
   int eval_every = 200;
   int eval_prompts = 20;
   int log_every = 20;
+  std::optional<std::string> keep;
   void declare(Parameters& p);
 };
 
@@ -91,7 +82,7 @@ struct TrainSettings {
   std::optional<std::string> out;
   TrainModelSettings model;
   TrainDataSettings data;
-  DistillSettings distill;
+  ConfigValue learner;  // a map with its type: what the Registry<Learner> makes one from
   OptimizerSettings optimizer;
   TrainBatchSettings batch;
   TrainRunSettings run;

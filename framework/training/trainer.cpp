@@ -1,7 +1,9 @@
 #include "framework/training/trainer.h"
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "framework/core/error.h"
@@ -9,11 +11,36 @@
 
 namespace foretell::training {
 
-Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device)
+Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device,
+                 std::function<void(autograd::TrainBatch&)> prepare)
     : trainable_(std::move(trainable)),
       settings_(settings),
       device_(device),
-      optimizer_(trainable_->parameters(), settings.optimizer) {}
+      optimizer_(trainable_->parameters(), settings.optimizer),
+      prepare_(std::move(prepare)) {
+  if (settings.optimizer.ema <= 0) return;
+  for (const autograd::TrainParameter& parameter : optimizer_.parameters())
+    averages_.push_back(parameter.value.detach().clone());
+}
+
+void Trainer::swap_averages() {
+  const c10::NoGradGuard no_grad;
+  for (std::size_t i = 0; i < averages_.size(); ++i) {
+    const at::Tensor& value = optimizer_.parameters()[i].value;
+    const at::Tensor newest = value.detach().clone();
+    value.copy_(averages_[i]);
+    averages_[i].copy_(newest);
+  }
+}
+
+// The decay grows to its value over the first steps, (1 + n) / (10 + n) after n of them, so that the weights of the
+// start are soon forgotten.
+void Trainer::add_to_averages() {
+  const c10::NoGradGuard no_grad;
+  const double n = steps_done(), decay = std::min(settings_.optimizer.ema, (1 + n) / (10 + n));
+  for (std::size_t i = 0; i < averages_.size(); ++i)
+    averages_[i].mul_(decay).add_(optimizer_.parameters()[i].value.detach(), 1 - decay);
+}
 
 std::vector<std::vector<Sample>> Trainer::next_samples(const SampleSource& source) {
   std::vector<std::vector<Sample>> parts;
@@ -30,6 +57,7 @@ void Trainer::forward_backward(const std::vector<std::vector<Sample>>& parts, St
     autograd::TrainBatch batch = make_batch(part, device_);
     if (batch.loss_rows.size(0) == 0) continue;
     batch.normaliser = weight;
+    if (prepare_) prepare_(batch);
     autograd::TrainLoss loss;
     {
       const autograd::Autocast autocast(device_, settings_.run.dtype == "bf16");
@@ -60,6 +88,7 @@ StepReport Trainer::step(const SampleSource& source) {
   const double clip = settings_.optimizer.clip;
   optimizer_.step(report.learning_rate, clip > 0 && report.gradient_norm > clip ? report.gradient_norm / clip : 1.0);
   optimizer_.clear_gradients();
+  add_to_averages();
   return report;
 }
 

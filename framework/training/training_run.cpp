@@ -4,21 +4,21 @@
 
 #include <algorithm>
 
-#include "framework/core/counter_normal.h"
+#include "framework/api/build_context.h"
 #include "framework/core/error.h"
 #include "framework/core/processors.h"
 #include "framework/core/text.h"
-#include "framework/formats/model_weights.h"
 #include "framework/io/atomic_file.h"
-#include "framework/io/mapped_file.h"
 #include "framework/kernels/worker_threads.h"
 #include "framework/model/load_model.h"
 #include "framework/training/distillation.h"
-#include "framework/training/language_loss.h"
+#include "framework/training/frozen_target.h"
 #include "framework/training/model_folder.h"
 
 namespace foretell::training {
 namespace {
+
+constexpr const char* kLength = "mean_acceptance_length";
 
 // What shapes the curve: all settings but those about when something is shown or written.
 std::string shaping_settings(const TrainSettings& settings) {
@@ -48,73 +48,63 @@ TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool
     check_threads(*threads, settings_.run.oversubscribe, settings_.where("run.threads"),
                   "`oversubscribe: true` beside it");
   kernels::use_threads(threads);
+  learner_ = Registry<Learner>::instance().make(settings_.learner, {});
+  check_sections();
   load_tokenizer();
-  load_model();
   load_target();
+  learner_->set_up({settings_, device_, tokenizer_, target_});
+  if (target_) {
+    prepare_ = [frozen = FrozenTarget(target_, learner_->required_hidden_states())](autograd::TrainBatch& batch) {
+      frozen.read(batch);
+    };
+  }
   load_data();
-  std::shared_ptr<const autograd::Trainable> loss = std::make_shared<LanguageLoss>(model_);
-  if (teacher_) loss = std::make_shared<DistillationLoss>(model_, teacher_, settings_.distill.mix);
-  trainer_ = std::make_unique<Trainer>(std::move(loss), settings_, device_);
+  trainer_ = std::make_unique<Trainer>(learner_, settings_, device_, prepare_);
   resume(restart);
 }
 
-void TrainingRun::load_tokenizer() {
+void TrainingRun::check_sections() const {
   const TrainModelSettings& model = settings_.model;
-  const std::string path = model.tokenizer.value_or(model.from.value_or(""));
+  const std::string& name = learner_->label();
+  if (const TargetSettings* target = learner_->target(); target && !target->folder)
+    fail_at(target->where, "{}: the key 'target' is missing (a model's folder)", name);
+  if (!learner_->trains_model() && (model.config || model.from))
+    fail_at(settings_.where("model"), "{} learns heads of its target: 'config' and 'from' are of models", name);
+  if (!learner_->trains_model()) return;
+  if (model.config.has_value() == model.from.has_value())
+    fail_at(settings_.where("model"),
+            "the section 'model' needs exactly one of 'config' (new weights) and 'from' (a model's folder)");
+  if (model.config && !model.tokenizer)
+    fail_at(settings_.where("model"), "the section 'model' needs a 'tokenizer' (a folder or file)");
+}
+
+std::filesystem::path TrainingRun::tokenizer_path() const {
+  if (settings_.model.tokenizer) return *settings_.model.tokenizer;
+  return learner_->trains_model() ? settings_.model.from.value_or("") : learner_->target()->folder.value_or("");
+}
+
+void TrainingRun::load_tokenizer() {
+  const std::string path = tokenizer_path().string();
   tokenizer_ = std::filesystem::is_directory(path) ? tokenizers::try_load_tokenizer(path)
                                                    : foretell::tokenizers::load_tokenizer(path);
   if (!tokenizer_) fail_at(settings_.where("model"), "{}: holds no tokenizer", path);
 }
 
-void TrainingRun::load_model() {
-  const TrainModelSettings& section = settings_.model;
-  formats::ModelConfig config =
-      section.from ? formats::load_stored_config(*section.from)
-                   : formats::parse_model_config(io::MappedFile::open(*section.config).text(), *section.config);
-  if (config.ternary || config.padded_vocab) {
-    fail_at(settings_.where("model"), "a model that is {} cannot be trained",
-            config.ternary ? "ternary" : "inflated: train the small one and inflate it then");
-  }
-  if (tokenizer_->vocab_size() > config.vocab_size) {
-    fail_at(settings_.where("model"), "the tokenizer has ids up to {}, the model has a vocabulary of {}",
-            tokenizer_->vocab_size() - 1, config.vocab_size);
-  }
-  if (settings_.batch.length > config.context)
-    fail_at(settings_.where("batch.length"), "length: {} is more than the model's context of {}",
-            settings_.batch.length, config.context);
-  if (!config.bos) config.bos = tokenizer_->bos();
-  for (const Token stop : chat::ChatTemplate::get(settings_.data.chat_template).stop_tokens(*tokenizer_))
-    if (std::find(config.eos.begin(), config.eos.end(), stop) == config.eos.end()) config.eos.push_back(stop);
-  config.dtype = settings_.run.save_dtype == "bf16" ? "bfloat16" : "float32";
-  model_ = std::make_shared<autograd::TrainableTransformer>(config, device_);
-  if (section.from) {
-    model_->load(*section.from);
-  } else {
-    using enum autograd::TrainableTransformer::Start;
-    const auto start = section.init == "induction" ? Induction : section.init == "mimetic" ? Mimetic : Normal;
-    try {
-      model_->initialise(static_cast<std::uint64_t>(section.init_seed), start);
-    } catch (const Error& e) {
-      fail_at(settings_.where("model"), "{}", e.what());
-    }
-  }
-}
-
 void TrainingRun::load_target() {
-  if (!settings_.distill.target) return;
-  const std::string& folder = *settings_.distill.target;
-  const formats::ModelConfig config = formats::load_stored_config(folder);
-  if (config.vocab_size != model_->config().vocab_size) {
-    fail_at(settings_.where("distill.target"), "{}: the target has a vocabulary of {}, the draft of {}", folder,
-            config.vocab_size, model_->config().vocab_size);
-  }
+  const TargetSettings* asked = learner_->target();
+  if (asked == nullptr) return;
+  target_ = foretell::model::load_model(*asked->folder, {.dtype = asked->dtype == "bf16" ? at::kBFloat16 : at::kFloat,
+                                                         .device = device_,
+                                                         .int8 = asked->dtype == "int8"});
+  const formats::ModelConfig& config = target_->config();
   if (settings_.batch.length > config.context)
     fail_at(settings_.where("batch.length"), "length: {} is more than the target's context of {}",
             settings_.batch.length, config.context);
-  teacher_ = std::make_shared<autograd::TrainableTransformer>(config, device_);
-  teacher_->load(folder);
-  teacher_->freeze();
-  target_ = foretell::model::load_model(folder, {.dtype = at::kFloat, .device = device_});
+  if (tokenizer_->vocab_size() > config.vocab_size)
+    fail_at(asked->where, "the tokenizer has ids up to {}, the target has a vocabulary of {}",
+            tokenizer_->vocab_size() - 1, config.vocab_size);
+  if (settings_.data.type == "text" && asked->answers == "target")
+    fail_at(asked->where, "{}: a text asks nothing that the target could answer: set answers: data", learner_->label());
 }
 
 ConversationWriter TrainingRun::writer() const {
@@ -129,28 +119,30 @@ void TrainingRun::load_data() {
     return;
   }
   heldout_ = make_heldout_tasks(settings_.data, settings_.batch, settings_.run.eval_prompts, writer());
-  if (!teacher_ || settings_.distill.answers == "data") source_ = make_task_source(settings_.data, writer());
+  if (!target_ || learner_->target()->answers == "data") source_ = make_task_source(settings_.data, writer());
 }
 
-// Named after all that they depend on, so that answers to other questions are never taken for these.
-std::filesystem::path TrainingRun::answers_file() const {
-  const ConfigValue document = resolved_document(settings_);
-  const std::string all =
-      document.find("data")->to_flow() + document.find("distill")->to_flow() + settings_.model.tokenizer.value_or("");
-  return out_ / fmt::format("answers-{:016x}.jsonl", name_hash(all));
+AnswerRequest TrainingRun::answer_request() const {
+  const TargetSettings& asked = *learner_->target();
+  AnswerRequest request{{}, settings_.data, asked, target_};
+  const std::filesystem::path folder = asked.cache ? std::filesystem::path(*asked.cache) : out_;
+  io::make_folder(folder);
+  request.file = folder / answers_file_name(request, tokenizer_path());
+  return request;
 }
 
 // Whether there is something to train on; not if the target was stopped while it answered.
 bool TrainingRun::has_data(const TrainHooks& hooks) {
   if (source_) return true;
-  AnswerRequest request{answers_file(), target_, {}, hooks.stop};
+  AnswerRequest request = answer_request();
+  request.stop = hooks.stop;
   Stopwatch since_told;
   request.on_progress = [&](int done, int all) {
     if (done < all && since_told.elapsed_ns() < 10'000'000'000) return;
     since_told = Stopwatch();
     hooks.note(fmt::format("the target has answered {} of {}", done, counted(all, "conversation")));
   };
-  std::vector<datasets::TaskExample> examples = target_answers(settings_, writer(), request);
+  std::vector<datasets::TaskExample> examples = target_answers(writer(), request);
   if (hooks.stop()) return false;
   source_ = make_example_source(std::move(examples), writer(), static_cast<std::uint64_t>(settings_.data.seed));
   return true;
@@ -194,35 +186,86 @@ void TrainingRun::after_step(const StepReport& report, const TrainHooks& hooks) 
   }
   if (last || (run.eval_every > 0 && report.step % run.eval_every == 0)) evaluate(point, hooks);
   if (!point.values.empty()) state_.curve.push_back(std::move(point));
-  if (report.step % run.checkpoint_every == 0 && !last) save();
+  const bool best = keeps_best() && best_step() == report.step;
+  if ((report.step % run.checkpoint_every == 0 || best) && !last) save();
   watch_.lap_ns();  // evaluating and writing are not training
 }
 
 void TrainingRun::evaluate(CurvePoint& point, const TrainHooks& hooks) {
   if (heldout_.samples.empty()) return;
-  const ByFamily loss = heldout_loss(*model_, heldout_.samples, settings_.batch);
+  const Trainer::Averaged averaged(*trainer_);
+  const ByFamily loss = heldout_loss(*learner_, heldout_.samples, settings_.batch, device_, prepare_);
   add_by_family(point, "heldout_loss", loss);
   std::string text = fmt::format("step {}: held-out loss {:.4f}", point.step, loss.at(""));
   if (!heldout_.answers.empty()) {
-    const auto stored = settings_.run.save_dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-    const auto model = model_->snapshot(stored);
-    const ByFamily exact = exact_match_share(model, heldout_, tokenizer_);
-    add_by_family(point, "exact_match", exact);
-    text += fmt::format(", exact match {:.1f}%", 100 * exact.at(""));
-    for (const auto& [family, share] : exact)
-      if (!family.empty() && exact.size() > 2) text += fmt::format(", {} {:.0f}%", family, 100 * share);
-    if (target_) {
-      const ByFamily lengths = acceptance_length(target_, model, settings_.distill.acceptance_depth, heldout_);
-      add_by_family(point, "mean_acceptance_length", lengths);
-      text += fmt::format(", mean acceptance length {:.2f}", lengths.at(""));
+    if (const auto model = learner_->snapshot()) {
+      const ByFamily exact = exact_match_share(model, heldout_, tokenizer_);
+      add_by_family(point, "exact_match", exact);
+      text += fmt::format(", exact match {:.1f}%", 100 * exact.at(""));
+      for (const auto& [family, share] : exact)
+        if (!family.empty() && exact.size() > 2) text += fmt::format(", {} {:.0f}%", family, 100 * share);
     }
+    if (target_) measure_acceptance(point, text);
   }
   hooks.note(text);
 }
 
+// Of what would be saved now, through the ordinary decoding loop; beside it what teacher-forced acceptance predicts.
+void TrainingRun::measure_acceptance(CurvePoint& point, std::string& text) {
+  const int depth = learner_->target()->acceptance_depth;
+  const std::filesystem::path folder = out_ / "checkpoint" / "evaluated";
+  if (!learner_->trains_model()) {
+    io::make_folder(folder);
+    learner_->save(folder);
+  }
+  const auto drafted_by = learner_->drafter(folder, depth);
+  if (!drafted_by) return;
+  const HeldoutAcceptance measured = heldout_acceptance(target_, *drafted_by, heldout_);
+  add_by_family(point, kLength, measured.length);
+  text += fmt::format(", mean acceptance length {:.2f}", measured.length.at(""));
+  const auto add_positions = [&](const std::string& name, const std::vector<double>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      point.values.push_back({fmt::format("{}.{}", name, i + 1), values[i]});
+  };
+  add_positions("acceptance", measured.by_position);
+  if (!answered_) answered_ = answered_samples(target_, heldout_, settings_.batch.length);
+  const std::vector<double> forced =
+      teacher_forced_acceptance(*learner_, *answered_, depth, settings_.batch, device_, prepare_);
+  if (forced.empty()) return;
+  add_positions("teacher_forced_acceptance", forced);
+  point.values.push_back({"teacher_forced_length", length_of(forced)});
+  text += fmt::format(" (teacher-forced {:.2f})", length_of(forced));
+}
+
+bool TrainingRun::keeps_best() const {
+  return settings_.run.keep ? *settings_.run.keep == "best_acceptance" : !learner_->trains_model();
+}
+
+// Whose acceptance was the best of all evaluations, the first of equals; 0 where nothing was measured.
+int TrainingRun::best_step() const {
+  int best = 0;
+  double most = 0;
+  for (const CurvePoint& point : state_.curve) {
+    for (const auto& [name, value] : point.values) {
+      if (name != kLength || value <= most) continue;
+      best = point.step;
+      most = value;
+    }
+  }
+  return best;
+}
+
+// Where the best is kept, it is saved when it was measured, and never later: the weights have changed since.
 void TrainingRun::save() {
+  io::make_folder(out_);
+  const int best = keeps_best() ? best_step() : 0;
+  if (best == 0 || best == trainer_->steps_done()) {
+    const Trainer::Averaged averaged(*trainer_);
+    learner_->save(out_);
+  }
+  write_run_files(out_, {settings_, *learner_, state_, trainer_->data(), trainer_->steps_done(),
+                         best == 0 ? trainer_->steps_done() : best, tokenizer_path()});
   save_checkpoint(checkpoint_file(), *trainer_, state_);
-  write_model_folder(out_, {settings_, *model_, state_, trainer_->data(), trainer_->steps_done()});
 }
 
 }  // namespace foretell::training

@@ -46,6 +46,7 @@ ROOMS = {
                               "framework/cost/operators", "framework/metrics", "framework/datasets", "framework/model", "framework/decoding", "framework/replay"),
     "framework/training/autograd": ("framework/core", "framework/kernels", "framework/kernels/training", "framework/formats", "framework/model"),
     "framework/training": ALL,
+    "framework/training/learners": ALL,
     "framework/plugin": ("framework/core", "framework/api"),
     "drafters": ("framework/core", "framework/io", "framework/sampling", "framework/api", "framework/tokenizers", "framework/datasets",
                  "framework/decoding", "framework/decoding/bases"),

@@ -143,6 +143,43 @@ def main(folder):
                 f"distill={{target: {straight}, samples: 2}}", "--set", "data.families=[arithmetic]")
         refused("distill without a target", ["target"], training, "--out", os.path.join(folder, "draft2"), "--set", "distill={samples: 2}")
 
+    def heads_learn_from_their_target():
+        heads = os.path.join(folder, "heads.yaml")
+        open(heads, "w").write(f"""train: heads
+learner: {{type: medusa, target: {straight}, answers: data, num_heads: 2, output: target, acceptance_depth: 2}}
+data: {{families: [qa]}}
+optimizer: {{learning_rate: 1.0e-2, warmup_steps: 2, ema: 0.9, schedule: linear}}
+batch: {{rows: 2, length: 1000}}
+run: {{steps: 24, threads: 1, checkpoint_every: 2, eval_every: 8, eval_prompts: 1, log_every: 1, save_dtype: f32}}
+""")
+        out, killed = os.path.join(folder, "heads"), os.path.join(folder, "heads-killed")
+        done = run("train", heads, "--out", out)
+        header = open(os.path.join(out, "curve.csv")).readline() if done.returncode == 0 else done.stderr[-300:]
+        check(all(word in header for word in ("loss.2", "mean_acceptance_length", "acceptance.1", "teacher_forced_length")),
+              f"heads: losses, acceptance measured and with the text given: {header}")
+        wanted = {"medusa_lm_head.safetensors", "config.json", "curve.csv", "curve.svg", "train.resolved.yaml", "README.md"}
+        check(wanted <= set(os.listdir(out)), f"heads: what is left behind: {sorted(os.listdir(out))}")
+        check("Medusa heads" in open(os.path.join(out, "README.md")).read(), "heads: the model card says what they are")
+        rows = [dict(zip(header.strip().split(","), line.split(","))) for line in open(os.path.join(out, "curve.csv")).read().splitlines()[1:]]
+        lengths = {int(row["step"]): float(row["mean_acceptance_length"]) for row in rows if row.get("mean_acceptance_length")}
+        best = min(step for step, length in lengths.items() if length == max(lengths.values()))
+        card = open(os.path.join(out, "README.md")).read()
+        check((f"those after step {best}:" in card) == (best != 24), f"heads: the best of {lengths} are kept")
+        process = start(heads, "--out", killed)
+        wait_for(os.path.join(killed, "checkpoint", "state.safetensors"))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        done = run("train", heads, "--out", killed)
+        same = [open(os.path.join(f, "medusa_lm_head.safetensors"), "rb").read() for f in (out, killed)]
+        check(done.returncode == 0 and curve(killed) == curve(out) and same[0] == same[1], f"heads: a killed run goes on: {done.stderr[-200:]}")
+        refused("heads have no model of their own", ["--set model", "heads of its target"], heads, "--out", killed + "2", "--set", "model.from=x")
+        refused("an unknown learner", ["medussa", "did you mean 'medusa'"], heads, "--out", killed + "2", "--set", "learner.type=medussa")
+        refused("an unknown key of a learner", ["num_haeds", "num_heads"], heads, "--out", killed + "2", "--set", "learner.num_haeds=3")
+        refused("a learner without its target", ["--set learner", "'target' is missing"], heads, "--out", killed + "2", "--set",
+                "learner={type: medusa}")
+        names = {entry["name"] for entry in json.loads(run_ok("list", "learners", "--json"))}
+        check({"lm", "distill", "medusa"} <= names, f"list learners: {sorted(names)}")
+
     def a_full_disk_is_an_error_and_the_run_goes_on_later():
         def small_files():
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -176,7 +213,7 @@ def main(folder):
         os.truncate(state, os.path.getsize(state) - 100)
         refused("a checkpoint that was cut", ["state.safetensors"], training, "--out", damaged)
 
-    for test in (a_run_leaves_a_model, killed_runs_go_on, interrupted_runs_keep_their_state, text_is_learned, further_training_starts_from_a_model, a_draft_learns_from_its_target,
+    for test in (a_run_leaves_a_model, killed_runs_go_on, interrupted_runs_keep_their_state, text_is_learned, further_training_starts_from_a_model, a_draft_learns_from_its_target, heads_learn_from_their_target,
                  a_full_disk_is_an_error_and_the_run_goes_on_later, mistakes):
         case(test)
 

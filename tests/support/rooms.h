@@ -32,6 +32,7 @@ namespace foretell::tokenizers {}
 namespace foretell::tokenizers::models {}
 namespace foretell::tokenizers::stages {}
 namespace foretell::training {}
+namespace foretell::training::learners {}
 namespace foretell::unicode {}
 namespace foretell::util {}
 namespace foretell::workload {}

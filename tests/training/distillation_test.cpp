@@ -93,19 +93,19 @@ TEST_CASE("The target's answers stand in for the true ones and are asked for onc
   const testing::TemporaryFolder folder;
   const auto tokenizer = testing::byte_tokenizer();
   const ConversationWriter writer{tokenizer, &ChatTemplate::get("chatml"), 0};
-  TrainSettings settings;
-  settings.data.families = {"arithmetic", "multi_turn"};
-  settings.distill.samples = 3;
-  AnswerRequest request{folder.path() / "answers.jsonl", silent_target()};
-  const std::vector<TaskExample> answers = target_answers(settings, writer, request);
+  TrainDataSettings data;
+  data.families = {"arithmetic", "multi_turn"};
+  AnswerRequest request{folder.path() / "answers.jsonl", data, {}, silent_target()};
+  request.asked.samples = 3;
+  const std::vector<TaskExample> answers = target_answers(writer, request);
   REQUIRE(answers.size() == 3);
   for (std::size_t i = 0; i < answers.size(); ++i) {
-    CHECK(answers[i].turns.at(0).prompt == training_example(settings.data, i).turns.at(0).prompt);
+    CHECK(answers[i].turns.at(0).prompt == training_example(data, i).turns.at(0).prompt);
     for (const TaskTurn& turn : answers[i].turns) CHECK(turn.answer.empty());
   }
   std::ofstream(request.file, std::ios::app) << "{\"half a li";  // as a kill may leave it
   request.target = nullptr;                                      // nobody to ask
-  CHECK(target_answers(settings, writer, request).size() == 3);
+  CHECK(target_answers(writer, request).size() == 3);
   const auto source = make_example_source(answers, writer, 1);
   std::set<Tokens> seen;
   for (std::uint64_t i = 0; i < 3; ++i) seen.insert(source->sample(i).tokens);

@@ -70,6 +70,13 @@ TEST_CASE("The learning rate warms up, then falls along a cosine") {
   CHECK(learning_rate_at(settings, 10, 111) == Approx(1));
   CHECK(learning_rate_at(settings, 60, 111) == Approx(0.55));
   CHECK(learning_rate_at(settings, 110, 111) == Approx(0.1));
+  settings.schedule = "linear";
+  CHECK(learning_rate_at(settings, 35, 111) == Approx(0.1 + 0.9 * 0.75));
+  CHECK(learning_rate_at(settings, 110, 111) == Approx(0.1));
+  settings.schedule = "constant";
+  CHECK(learning_rate_at(settings, 4, 111) == Approx(0.5));
+  CHECK(learning_rate_at(settings, 110, 111) == Approx(1));
+  settings.schedule = "cosine";
   settings.warmup_steps = 0;
   CHECK(learning_rate_at(settings, 0, 1) == Approx(1));
 }

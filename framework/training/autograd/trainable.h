@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "framework/formats/weight_list.h"
+#include "framework/model/hidden.h"
 
 namespace foretell::autograd {
 
@@ -38,9 +39,10 @@ struct TrainBatch {
   at::Tensor tokens;     // int64 [rows]
   at::Tensor positions;  // int64 [rows], from 0 in each sequence
   std::vector<RowGroup> groups;
-  at::Tensor loss_rows;  // int64 [n]: the rows that are to predict something
-  at::Tensor targets;    // int64 [n]: the token that follows each
-  at::Tensor weights;    // float32 [n]
+  at::Tensor loss_rows;        // int64 [n]: the rows that are to predict something
+  at::Tensor targets;          // int64 [n]: the token that follows each
+  at::Tensor weights;          // float32 [n]
+  model::HiddenStates target;  // of a frozen target, by row, without a graph: what the learner asked for
   double normaliser =
       1;  // what the weighted sum of losses is divided by: the sum of weights over all batches of one optimiser step
 };

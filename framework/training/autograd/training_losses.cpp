@@ -30,21 +30,26 @@ constexpr std::int64_t kLogitElements = std::int64_t{1} << 22;  // in memory at 
 // in Hsu et al. 2024, "Liger Kernel", arXiv 2410.10989, section 3.2). `rows` turns a chunk's logits into the derivative
 // of their loss.
 template <class Rows>
-variable_list head_gradients(const at::Tensor& state, const at::Tensor& head, bool wanted, Rows&& rows) {
-  at::Tensor d_state = wanted ? at::empty_like(state) : at::Tensor();
-  at::Tensor d_head = wanted ? at::zeros_like(head) : at::Tensor();
+variable_list head_gradients(const at::Tensor& state, const at::Tensor& head, bool state_wanted, Rows&& rows) {
+  at::Tensor d_state = state_wanted ? at::empty_like(state) : at::Tensor();
+  at::Tensor d_head = head.requires_grad() ? at::zeros_like(head) : at::Tensor();
   const std::int64_t chunk = std::max<std::int64_t>(1, kLogitElements / head.size(0));
   for (std::int64_t first = 0; first < state.size(0); first += chunk) {
     const std::int64_t count = std::min(chunk, state.size(0) - first);
     const at::Tensor part = state.narrow(0, first, count);
     at::Tensor logits = at::linear(part, head);
     rows(first, count, logits);
-    if (!wanted) continue;
-    at::Tensor d_part = d_state.narrow(0, first, count);
-    at::mm_out(d_part, logits, head);
-    d_head.addmm_(logits.t(), part);
+    if (state_wanted) {
+      at::Tensor d_part = d_state.narrow(0, first, count);
+      at::mm_out(d_part, logits, head);
+    }
+    if (d_head.defined()) d_head.addmm_(logits.t(), part);
   }
   return {d_state, d_head};
+}
+
+at::Tensor times(const at::Tensor& gradient, const at::Tensor& by) {
+  return gradient.defined() ? gradient * by : at::Tensor();  // none where it was not wanted
 }
 
 class HeadLossFunction : public Function<HeadLossFunction> {
@@ -53,19 +58,18 @@ class HeadLossFunction : public Function<HeadLossFunction> {
                             const at::Tensor& targets, const at::Tensor& weights) {
     const at::Tensor state = dense(input);
     double loss = 0;
-    context->save_for_backward(head_gradients(state, head, input.requires_grad() || head.requires_grad(),
-                                              [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
-                                                loss += kernels::training::cross_entropy_rows(
-                                                    count, head.size(0), writable(logits),
-                                                    targets.const_data_ptr<std::int64_t>() + first,
-                                                    data(weights) + first);
-                                              }));
+    context->save_for_backward(head_gradients(
+        state, head, input.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
+          loss += kernels::training::cross_entropy_rows(count, head.size(0), writable(logits),
+                                                        targets.const_data_ptr<std::int64_t>() + first,
+                                                        data(weights) + first);
+        }));
     return at::scalar_tensor(loss, state.options());
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    return {saved[0] * grads[0], saved[1] * grads[0], at::Tensor(), at::Tensor()};
+    return {times(saved[0], grads[0]), times(saved[1], grads[0]), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -83,8 +87,7 @@ class DistillFunction : public Function<DistillFunction> {
     const at::Tensor state = dense(input);
     kernels::training::DistillTerms& terms = *call.terms;
     context->save_for_backward(head_gradients(
-        state, head, input.requires_grad() || head.requires_grad(),
-        [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
+        state, head, input.requires_grad(), [&](std::int64_t first, std::int64_t count, at::Tensor& logits) {
           const at::Tensor teacher = at::linear(call.teacher.state.narrow(0, first, count), call.teacher.head);
           const kernels::training::DistillRows rows{count, head.size(0), data(teacher),
                                                     call.targets.const_data_ptr<std::int64_t>() + first,
@@ -99,7 +102,7 @@ class DistillFunction : public Function<DistillFunction> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const variable_list saved = context->get_saved_variables();
-    return {saved[0] * grads[0], saved[1] * grads[0], at::Tensor()};
+    return {times(saved[0], grads[0]), times(saved[1], grads[0]), at::Tensor()};
   }
 };
 

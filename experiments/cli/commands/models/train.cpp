@@ -30,6 +30,12 @@ void resolve(training::TrainSettings& settings, std::string_view key, std::strin
   path = util::resolve_path(path, settings.where(key), folder).string();
 }
 
+// The folders that a learner names: its target, and where that one's answers are kept, which need not be there yet.
+void resolve_learner(ConfigValue& learner, const std::filesystem::path& folder) {
+  if (const ConfigValue* target = learner.find("target"))
+    learner.set("target", ConfigValue::scalar(util::resolve_path(*target, "target", folder).string(), target->where()));
+}
+
 training::TrainSettings load_settings(const TrainOptions& options) {
   ConfigValue document = load_yaml(options.file);
   for (const std::string& assignment : study::with_oversubscribe(options.overrides, options.oversubscribe))
@@ -45,7 +51,7 @@ training::TrainSettings load_settings(const TrainOptions& options) {
   if (settings.model.config) resolve(settings, "model.config", *settings.model.config, folder);
   if (settings.model.from) resolve(settings, "model.from", *settings.model.from, folder);
   if (settings.model.tokenizer) resolve(settings, "model.tokenizer", *settings.model.tokenizer, folder);
-  if (settings.distill.target) resolve(settings, "distill.target", *settings.distill.target, folder);
+  resolve_learner(settings.learner, folder);
   for (std::string& file : settings.data.files) resolve(settings, "data.files", file, folder);
   return settings;
 }
@@ -72,7 +78,7 @@ void train(const TrainOptions& options) {
   }
   TrainProgressLine line;
   line.note(fmt::format("{}: {:.2f} million parameters, {}{}", run.settings().name,
-                        static_cast<double>(run.model().parameter_count()) / 1e6, counted(steps, "step"),
+                        static_cast<double>(run.learner().parameter_count()) / 1e6, counted(steps, "step"),
                         run.steps_done() > 0 ? fmt::format(", going on after step {}", run.steps_done()) : ""));
   const util::InterruptGuard guard;
   training::TrainHooks hooks;
@@ -103,7 +109,8 @@ std::string parameter_help() {
 
 void add_train_command(util::Command app) {
   auto options = std::make_shared<TrainOptions>();
-  util::Command command = app.add_command("train", "Train a model on generated tasks or on text");
+  util::Command command =
+      app.add_command("train", "Train a model, a draft or draft heads on generated tasks, text or a target's answers");
   command.add("file", options->file, "the training file", {.type = "CONFIG.yaml", .required = true});
   command.add("--out", options->out, "the folder to make; a run that was stopped goes on there", {.type = "DIR"});
   command.add("--text", options->text, "train on these text files", {.type = "FILE", .many = true});

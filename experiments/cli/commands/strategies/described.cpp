@@ -89,7 +89,14 @@ void add(const Json& all) {
   }
 }
 
+constexpr const char* kLearner = "learner";
+
 }  // namespace
+
+std::vector<DescribedLearner>& described_learners() {
+  static std::vector<DescribedLearner> learners;
+  return learners;
+}
 
 std::string describe_strategies() {
   Json out = Json::object();
@@ -100,6 +107,8 @@ std::string describe_strategies() {
   describe<AttentionPolicy>(out);
   describe<Router>(out);
   describe<ExitPolicy>(out);
+  for (const DescribedLearner& learner : described_learners())
+    out[kLearner][learner.name] = {{"info", to_json(learner.info)}, {"parameters", to_json(learner.parameters)}};
   return out.dump();
 }
 
@@ -112,6 +121,10 @@ void add_described(std::string_view text) {
   add<AttentionPolicy>(all);
   add<Router>(all);
   add<ExitPolicy>(all);
+  const Json& learners = all.at(kLearner);
+  for (auto it = learners.begin(); it != learners.end(); ++it)
+    described_learners().push_back(
+        {it.key(), to_info(it.value().at("info")), to_parameters(it.value().at("parameters"))});
 }
 
 }  // namespace foretell::cli::commands::strategies

@@ -7,8 +7,20 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "framework/core/registry.h"
 
 namespace foretell::cli::commands::strategies {
+
+// What `foretell train` can teach: known by description in every program, because a learner's interface needs LibTorch.
+struct DescribedLearner {
+  std::string name;
+  StrategyInfo info;
+  std::vector<ParameterDoc> parameters;
+};
+// The engine fills it when it starts, add_described() elsewhere.
+std::vector<DescribedLearner>& described_learners();
 
 std::string describe_strategies();
 void add_described(std::string_view text);

@@ -9,6 +9,7 @@
 #include "experiments/cell/made_models.h"
 #include "experiments/cell/replay_options.h"
 #include "experiments/cli/commands/strategies/commands.h"
+#include "experiments/cli/commands/strategies/described.h"
 #include "experiments/study/pipeline.h"
 #include "experiments/study/plugins.h"
 #include "experiments/util/console.h"
@@ -42,13 +43,14 @@ struct Kind {
 
 // The first kStrategies are strategies, which a plug-in can add to.
 constexpr std::size_t kStrategies = 7;
-const std::array<Kind, 11> kKinds = {{{"drafters", "drafter"},
+const std::array<Kind, 12> kKinds = {{{"drafters", "drafter"},
                                       {"verifiers", "verifier"},
                                       {"policies", "policy"},
                                       {"trees", "tree"},
                                       {"attention", "attention"},
                                       {"routers", "router"},
                                       {"exits", "exit"},
+                                      {"learners", "learner"},
                                       {"models", "model"},
                                       {"targets", "target"},
                                       {"workloads", "workload"},
@@ -85,6 +87,8 @@ std::vector<Listed> everything() {
   for (std::size_t i = before; i < out.size(); ++i) out[i].row_independent = false;  // it chooses once a forward
   add_rules<Router>("router", out);
   add_rules<ExitPolicy>("exit", out);
+  for (const DescribedLearner& learner : described_learners())
+    out.push_back({"learner", learner.name, learner.info, learner.parameters});
   for (const formats::ModelFamily& family : formats::model_families())
     out.push_back({"model", family.name, {.summary = fmt::format("{}: {}", family.architecture, family.summary)}, {}});
   out.push_back({"target",
@@ -333,11 +337,11 @@ void add_list_command(util::Command app) {
   };
   auto options = std::make_shared<Options>();
   util::Command command = app.add_command("list", "What there is to choose from, with all parameters");
-  command.add("what", options->what,
-              "drafters, verifiers, policies, trees, attention, routers, models, targets, workloads or sections, or a "
-              "name, also "
-              "one from a paper (MagicDec); all without it",
-              {.type = "WHAT"});
+  command.add(
+      "what", options->what,
+      "drafters, verifiers, policies, trees, attention, routers, exits, learners, models, targets, workloads or "
+      "sections, or a name, also one from a paper (MagicDec); all without it",
+      {.type = "WHAT"});
   study::add_plugin_option(command, options->plugins);
   command.add_flag("--json", options->json, "as JSON");
   command.add_flag("--markdown", options->markdown, "strategies as the page docs/reference/strategies.md");

@@ -1,0 +1,26 @@
+// What learners of draft heads share: what they borrow of the frozen target, and how their files are written.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "framework/training/learner.h"
+
+namespace foretell::training::learners {
+
+// The matrix of the target's head, float32 [vocab, hidden] without a graph. Whatever its family and dtype: what the
+// head makes of unit vectors. An Error for a model that lends no parts.
+at::Tensor head_matrix(const model::LanguageModel& target, const Location& where);
+// Its embeddings of these ids, float32 [rows, hidden] without a graph and without learned positions.
+at::Tensor embedded(const model::LanguageModel& target, const at::Tensor& ids);
+
+// A leaf to be learned, normal with this deviation; zeros for 0. A function of seed and name.
+at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::int64_t seed, const std::string& name);
+
+// float32 or bfloat16, as run.save_dtype says.
+void write_head(const std::filesystem::path& file, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                const std::string& save_dtype);
+
+}  // namespace foretell::training::learners

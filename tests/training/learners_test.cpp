@@ -1,0 +1,274 @@
+// Learners of heads: what they read of the target, their loss and its derivative, and acceptance with the text given
+// beside acceptance in the ordinary loop.
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/silu.h>
+#include <c10/core/GradMode.h>
+
+#include "framework/api/build_context.h"
+#include "framework/training/checkpoint.h"
+#include "framework/training/evaluation.h"
+#include "framework/training/frozen_target.h"
+#include "framework/training/language_loss.h"
+#include "framework/training/trainer.h"
+#include "tests/support/catch.h"
+#include "tests/training/helpers.h"
+
+namespace foretell {
+namespace {
+
+const testing::CountingSource kCounting(61, 20);
+
+TrainSettings head_settings(int steps) {
+  TrainSettings settings;
+  settings.name = "small";
+  settings.optimizer.learning_rate = 1e-2;
+  settings.optimizer.warmup_steps = 2;
+  settings.batch = {.rows = 4, .length = 24, .accumulate = 1};
+  settings.run.steps = steps;
+  settings.run.save_dtype = "f32";
+  return settings;
+}
+
+// A target that counts most of the time.
+std::shared_ptr<const LanguageModel> counting_target() {
+  static const std::shared_ptr<const LanguageModel> target = [] {
+    const TrainSettings settings = head_settings(40);
+    const auto model = testing::small_model(testing::small_llama());
+    Trainer trainer(std::make_shared<LanguageLoss>(model), settings, at::kCPU);
+    for (int i = 0; i < settings.run.steps; ++i) trainer.step(kCounting);
+    return model->snapshot(at::kFloat);
+  }();
+  return target;
+}
+
+struct Learned {
+  TrainSettings settings;
+  std::shared_ptr<Learner> learner;
+  Prepare prepare;
+  std::unique_ptr<Trainer> trainer;
+};
+
+std::unique_ptr<Learned> learn(const std::string& section, TrainSettings settings, int steps,
+                               const std::shared_ptr<const LanguageModel>& target = counting_target()) {
+  auto out = std::make_unique<Learned>();
+  out->settings = std::move(settings);
+  out->learner = Registry<Learner>::instance().make(parse_yaml(section, "learner.yaml"), {});
+  out->learner->set_up({out->settings, at::kCPU, nullptr, target});
+  out->prepare = [frozen = FrozenTarget(target, out->learner->required_hidden_states())](TrainBatch& batch) {
+    frozen.read(batch);
+  };
+  out->trainer = std::make_unique<Trainer>(out->learner, out->settings, at::kCPU, out->prepare);
+  for (int i = 0; i < steps; ++i) out->trainer->step(kCounting);
+  return out;
+}
+
+TrainBatch some_batch(const Prepare& prepare) {
+  TrainBatch batch = make_batch({testing::sample_of(testing::counted_tokens(9, 61, 1)),
+                                 testing::sample_of(testing::counted_tokens(12, 61, 2), 0.5f),
+                                 testing::sample_of(testing::counted_tokens(9, 61, 3))},
+                                at::kCPU);
+  if (prepare) prepare(batch);
+  return batch;
+}
+
+TEST_CASE("a frozen target of any family and dtype gives the states of each sequence by itself") {
+  for (const std::string& config : {testing::small_llama(), testing::small_qwen2(), testing::small_gpt2()}) {
+    const auto model = testing::small_model(config);
+    const auto target = model->snapshot(at::kFloat);
+    TrainBatch batch = some_batch({});
+    FrozenTarget(target, {.aux_states = {0, 2}, .final_state = true}).read(batch);
+    const c10::NoGradGuard no_grad;
+    CHECK((batch.target.final_state - model->forward(batch)).abs().max().item<float>() < 1e-4f);
+    REQUIRE(batch.target.aux_states.size() == 2);
+    CHECK(batch.target.aux_states[0].sizes() == batch.target.final_state.sizes());
+    CHECK_FALSE(batch.target.final_state.is_inference());
+  }
+  TrainBatch batch = some_batch({}), exact = some_batch({});
+  const auto target = testing::small_model(testing::small_llama())->snapshot(at::kFloat);
+  FrozenTarget(target->quantised(), {.final_state = true}).read(batch);
+  FrozenTarget(target, {.final_state = true}).read(exact);
+  CHECK(batch.target.final_state.dtype() == at::kFloat);
+  const float apart = (batch.target.final_state - exact.target.final_state).abs().max().item<float>();
+  CHECK(apart > 0);
+  CHECK(apart < 0.5f);
+}
+
+// The derivative of the loss by some elements of each parameter, against differences.
+void check_gradients(Learned& learned, double tolerance) {
+  const TrainBatch batch = some_batch(learned.prepare);
+  learned.trainer->optimizer().clear_gradients();
+  learned.learner->loss(batch).total.backward();
+  const auto value = [&] {
+    const c10::NoGradGuard no_grad;
+    return learned.learner->loss(batch).total.item<double>();
+  };
+  for (const TrainParameter& parameter : learned.learner->parameters()) {
+    INFO(parameter.name);
+    REQUIRE(parameter.value.grad().defined());
+    // Along the gradient itself, so that rounding is small beside the difference.
+    const at::Tensor gradient = parameter.value.grad().clone();
+    const double norm = gradient.norm().item<double>();
+    if (norm == 0) continue;
+    const double step = 2e-3;
+    const c10::NoGradGuard no_grad;
+    const at::Tensor along = gradient * (step / norm), at = parameter.value.detach();
+    at.add_(along);
+    const double above = value();
+    at.sub_(along * 2);
+    const double below = value();
+    at.add_(along);
+    CHECK((above - below) / (2 * step) == Approx(norm).epsilon(tolerance).margin(1e-4));
+  }
+  learned.trainer->optimizer().clear_gradients();
+}
+
+// Rounds of a greedy draft, if what draft_hits() says of the target's own text holds: [tokens / round].
+double walked_length(const Learned& learned, const std::vector<Sample>& answered, int depth) {
+  double tokens = 0, rounds = 0;
+  for (const Sample& sample : answered) {
+    TrainBatch batch = make_batch({sample}, at::kCPU);
+    learned.prepare(batch);
+    const at::Tensor hits = learned.learner->draft_hits(batch, depth).to(at::kLong);
+    const auto last = static_cast<std::int64_t>(sample.tokens.size()) - 1;
+    std::int64_t anchor = 0;
+    while (sample.weights[static_cast<std::size_t>(anchor) + 1] == 0) ++anchor;
+    while (anchor < last) {
+      std::int64_t accepted = 0;
+      while (accepted < hits.size(0) && hits[accepted][anchor - 1].item<std::int64_t>() == 1) ++accepted;
+      const std::int64_t emitted = std::min(accepted + 1, last - anchor);
+      anchor += emitted;
+      tokens += static_cast<double>(emitted);
+      ++rounds;
+    }
+  }
+  return tokens / rounds;
+}
+
+HeldoutSet counting_prompts() {
+  HeldoutSet heldout;
+  for (int i = 0; i < 12; ++i)
+    heldout.answers.push_back(
+        {"count",
+         i % 2 == 0 ? kCounting.sample(static_cast<std::uint64_t>(i)).tokens : testing::counted_tokens(5 + i, 61, i),
+         "", 20});
+  return heldout;
+}
+
+// In the ordinary loop the drafts of what was saved are accepted exactly as the hits with the text given say.
+void check_acceptance(const Learned& learned, int depth, double above, double below) {
+  const testing::TemporaryFolder folder;
+  learned.learner->save(folder.path());
+  const HeldoutSet heldout = counting_prompts();
+  const auto answered = answered_samples(counting_target(), heldout, 64);
+  REQUIRE(answered.size() == heldout.answers.size());
+  const HeldoutAcceptance measured =
+      heldout_acceptance(counting_target(), *learned.learner->drafter(folder.path(), depth), heldout);
+  CHECK(measured.length.at("") == Approx(walked_length(learned, answered, depth)));
+  CHECK(measured.length.at("") > above);
+  CHECK(measured.length.at("") < below);
+  const std::vector<double> forced =
+      teacher_forced_acceptance(*learned.learner, answered, depth, learned.settings.batch, at::kCPU, learned.prepare);
+  REQUIRE(!forced.empty());
+  CHECK(length_of(forced) > 1);
+}
+
+TEST_CASE("medusa: the loss is the formula, its derivative too") {
+  const auto learned =
+      learn("{type: medusa, target: t, num_heads: 3, num_layers: 2, lambda: 0.5, output: own}", head_settings(30), 2);
+  check_gradients(*learned, 0.02);
+  const TrainBatch batch = some_batch(learned->prepare);
+  const c10::NoGradGuard no_grad;
+  const NextTokens next = next_tokens(batch);
+  const auto parameters = learned->learner->parameters();
+  REQUIRE(parameters.size() == 15);
+  double expected = 0;
+  for (std::size_t head = 0; head < 3; ++head) {
+    at::Tensor x = batch.target.final_state;
+    for (std::size_t block = 0; block < 2; ++block)
+      x = x +
+          at::silu(at::linear(x, parameters[5 * head + 2 * block].value, parameters[5 * head + 2 * block + 1].value));
+    const at::Tensor log_q = at::log_softmax(at::linear(x, parameters[5 * head + 4].value), -1);
+    for (std::int64_t row = 0; row < batch.tokens.size(0); ++row) {
+      const auto later = row + static_cast<std::int64_t>(head) + 1;
+      if (later >= batch.tokens.size(0) || next.token[later].item<std::int64_t>() < 0) continue;
+      if ((batch.positions[later] - batch.positions[row]).item<std::int64_t>() != later - row) continue;
+      expected -= std::pow(0.5, head + 1.0) * next.weight[later].item<double>() *
+                  log_q[row][next.token[later]].item<double>() / batch.normaliser;
+    }
+  }
+  CHECK(learned->learner->loss(batch).total.item<double>() == Approx(expected).epsilon(1e-4));
+}
+
+TEST_CASE("medusa: the loss falls, and drafts are accepted as the text says") {
+  for (const auto& [output, steps] : {std::pair{"own", 25}, std::pair{"target", 90}}) {
+    INFO(output);
+    const std::string section = fmt::format("{{type: medusa, target: t, num_heads: 3, output: {}}}", output);
+    const auto fresh = learn(section, head_settings(100), 0), learned = learn(section, head_settings(100), steps);
+    const TrainBatch batch = make_batch({kCounting.sample(100), kCounting.sample(101)}, at::kCPU);
+    TrainBatch rows = batch;
+    learned->prepare(rows);
+    CHECK(learned->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
+    check_acceptance(*learned, 3, 1.1, 4);
+  }
+}
+
+TEST_CASE("acceptance by position adds up to a length") {
+  CHECK(length_of({}) == 1);
+  CHECK(length_of(std::vector<double>{0.5, 0.4}) == Approx(1 + 0.5 + 0.2));
+}
+
+TEST_CASE("the average of the weights follows them and is what is saved; a resumed run has the same one") {
+  TrainSettings settings = head_settings(12);
+  settings.optimizer.ema = 0.9;
+  const std::string section = "{type: medusa, target: t, num_heads: 2, output: target}";
+  const auto straight = learn(section, settings, 0);
+  std::vector<at::Tensor> average;
+  for (const TrainParameter& p : straight->learner->parameters()) average.push_back(p.value.detach().clone());
+  for (int step = 1; step <= 9; ++step) {
+    straight->trainer->step(kCounting);
+    const double decay = std::min(0.9, (1.0 + step) / (10.0 + step));
+    for (std::size_t i = 0; i < average.size(); ++i)
+      average[i].mul_(decay).add_(straight->learner->parameters()[i].value.detach(), 1 - decay);
+  }
+  const at::Tensor newest = straight->learner->parameters()[0].value.detach().clone();
+  {
+    const Trainer::Averaged averaged(*straight->trainer);
+    CHECK(at::equal(straight->learner->parameters()[0].value, average[0]));
+    CHECK_FALSE(at::equal(newest, average[0]));
+  }
+  CHECK(at::equal(straight->learner->parameters()[0].value, newest));
+
+  const testing::TemporaryFolder folder;
+  const auto first = learn(section, settings, 5), second = learn(section, settings, 0);
+  save_checkpoint(folder.path() / "state", *first->trainer, {"settings", {}, 0});
+  load_checkpoint(folder.path() / "state", *second->trainer, "settings");
+  for (int i = 5; i < 9; ++i) second->trainer->step(kCounting);
+  CHECK(at::equal(second->learner->parameters()[0].value, newest));
+  const Trainer::Averaged averaged(*second->trainer);
+  CHECK(at::equal(second->learner->parameters()[0].value, average[0]));
+}
+
+TEST_CASE("what a training file says of a learner is checked at its line") {
+  const auto read = [](const std::string& more) {
+    return read_train_settings(parse_yaml("train: t\n" + more, "train.yaml"));
+  };
+  CHECK_THROWS_WITH(read("learner: {type: medussa}"),
+                    Catch::Contains("train.yaml:2") && Catch::Contains("did you mean 'medusa'"));
+  CHECK_THROWS_WITH(read("learner: {type: medusa}\ndistill: {target: d}"), Catch::Contains("train.yaml:3"));
+  CHECK_THROWS_WITH(Registry<Learner>::instance().make(read("learner:\n  type: medusa\n  num_haeds: 3").learner, {}),
+                    Catch::Contains("train.yaml:4") && Catch::Contains("did you mean 'num_heads'"));
+  CHECK_THROWS_WITH(Registry<Learner>::instance().make(read("distill: {target: d, ce: 0, kl: 0, tvd: 0}").learner, {}),
+                    Catch::Contains("train.yaml:2") && Catch::Contains("nothing is learned"));
+  const TrainSettings old = read("model: {from: m}\ndistill: {target: d, kl: 0.5}");
+  CHECK(Registry<Learner>::instance().type_of(old.learner) == "distill");
+  const std::string resolved = resolved_document(old).to_yaml();
+  CHECK(resolved_document(read_train_settings(parse_yaml(resolved, "again.yaml"))).to_yaml() == resolved);
+  CHECK(Registry<Learner>::instance().type_of(read("model: {from: m}").learner) == "lm");
+}
+
+}  // namespace
+}  // namespace foretell
