@@ -172,7 +172,7 @@ run: {{steps: 24, threads: 1, checkpoint_every: 2, eval_every: 8, eval_prompts: 
         done = run("train", heads, "--out", killed)
         same = [open(os.path.join(f, "medusa_lm_head.safetensors"), "rb").read() for f in (out, killed)]
         check(done.returncode == 0 and curve(killed) == curve(out) and same[0] == same[1], f"heads: a killed run goes on: {done.stderr[-200:]}")
-        refused("heads have no model of their own", ["--set model", "heads of its target"], heads, "--out", killed + "2", "--set", "model.from=x")
+        refused("heads have no model of their own", ["--set model", "heads of its target"], heads, "--out", killed + "2", "--set", f"model.from={straight}")
         refused("an unknown learner", ["medussa", "did you mean 'medusa'"], heads, "--out", killed + "2", "--set", "learner.type=medussa")
         refused("an unknown key of a learner", ["num_haeds", "num_heads"], heads, "--out", killed + "2", "--set", "learner.num_haeds=3")
         refused("a learner without its target", ["--set learner", "'target' is missing"], heads, "--out", killed + "2", "--set",

@@ -13,6 +13,7 @@
 #include "framework/formats/safetensors.h"
 #include "framework/model/heads/medusa_heads.h"
 #include "framework/model/stored_values.h"
+#include "tests/drafters/recording.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
 
@@ -23,48 +24,14 @@ using namespace certify;
 
 constexpr int kHidden = 32;
 
-// The final states of a text, in one forward.
-at::Tensor states_of(const LanguageModel& model, TokenSpan text) {
-  const auto cache = model.make_cache(static_cast<int>(text.size()));
-  ForwardOptions options;
-  options.return_final_state = true;
-  return model.forward({text, ChainShape{}, cache.get(), LogitRows::None}, options).final_state;
-}
-
-// What a drafter drafted, and behind which text.
-struct Drafted {
-  Tokens committed;
-  DraftTree tree;
-};
-class Recording final : public Drafter {
- public:
-  Recording(std::unique_ptr<Drafter> inner, std::vector<Drafted>& out) : inner_(std::move(inner)), out_(out) {}
-  DraftBudget limits() const override { return inner_->limits(); }
-  DraftForm form() const override { return inner_->form(); }
-  HiddenStateRequest required_hidden_states() const override { return inner_->required_hidden_states(); }
-  void begin(SlotId slot, const PromptView& prompt) override { inner_->begin(slot, prompt); }
-  void observe_prompt(SlotId slot, const PromptChunk& chunk) override { inner_->observe_prompt(slot, chunk); }
-  void observe(std::span<const RoundView> rounds) override { inner_->observe(rounds); }
-  void end(SlotId slot) override { inner_->end(slot); }
-  std::vector<DraftTree> draft(std::span<const DraftContext> batch) override {
-    std::vector<DraftTree> drafts = inner_->draft(batch);
-    for (std::size_t i = 0; i < drafts.size(); ++i)
-      out_.push_back({Tokens(batch[i].committed.begin(), batch[i].committed.end()), drafts[i]});
-    return drafts;
-  }
-
- private:
-  std::unique_ptr<Drafter> inner_;
-  std::vector<Drafted>& out_;
-};
-
 TEST_CASE("what each head says follows from the committed text, whatever was drafted, accepted and batched before") {
   const auto target = real_target();
   const MedusaHeads heads = MedusaHeads::random(3, 1, 7, target);
-  Setup setup = toy_setup("{type: medusa, head: random, num_heads: 3, seed: 7, draft_sample_method: sample}",
-                          "rejection", "{type: widths, widths: [3, 2, 1]}", target);
   std::vector<Drafted> drafted;
-  setup.drafter = [make = setup.drafter, &drafted] { return std::make_unique<Recording>(make(), drafted); };
+  const Setup setup =
+      recorded(toy_setup("{type: medusa, head: random, num_heads: 3, seed: 7, draft_sample_method: sample}",
+                         "rejection", "{type: widths, widths: [3, 2, 1]}", target),
+               drafted);
   std::vector<Request> requests;
   for (std::uint64_t id = 0; id < 5; ++id) {
     Request request{.id = id, .max_new_tokens = 14 + 9 * static_cast<int>(id), .seed = 2};

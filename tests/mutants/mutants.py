@@ -24,6 +24,8 @@ TREES = "verifiers: every lossless verifier keeps the target's distribution on t
 
 EXITS = "model: every rule for skipped layers is what a reference computes, and rows are what they are alone"
 
+FEATURES = "drafters: what the head drafts is a full recomputation from the committed text, in chains, trees and batches"
+
 VERIFIERS = (
     Mutant("rejection_ratio", "framework/api/rejection_walk.cpp", "accepts with probability q / p",
            "rng.bernoulli(«mass > 0 ? (*p.now)[token] / mass : 0.0»)", "(*p.now)[token] > 0 ? mass / (*p.now)[token] : 0.0", (CHAIN,)),
@@ -140,6 +142,10 @@ DRAFTERS = (
     Mutant("head_of_depth", "framework/decoding/bases/head_source.cpp", "the first head speaks for every depth",
            "heads_.logits(«depth - 1», at::stack(states))", "0 * depth",
            ("drafters: what each head says follows from the committed text, whatever was drafted, accepted and batched before",)),
+    Mutant("feature_rows_kept", "framework/decoding/heads/feature_source.cpp", "what a draft has computed from its own states stays in the cache",
+           "sequence.cache->truncate(sequence.committed);", "", (FEATURES,)),
+    Mutant("feature_of_parent", "framework/decoding/heads/feature_source.cpp", "every drafted node goes on from the last committed state",
+           "sequence.features[static_cast<std::size_t>(«sequence.row_of(drafted.parent)»)]", "kAnchor", (FEATURES,)),
 )
 
 LOOP = (

@@ -12,6 +12,7 @@ namespace foretell::cost {}
 namespace foretell::cost::operators {}
 namespace foretell::datasets {}
 namespace foretell::decoding {}
+namespace foretell::decoding::heads {}
 namespace foretell::drafters {}
 namespace foretell::formats {}
 namespace foretell::io {}

@@ -216,6 +216,17 @@ TEST_CASE("medusa: the loss falls, and drafts are accepted as the text says") {
   }
 }
 
+TEST_CASE("eagle: the derivative is that of the loss, the loss falls, and drafts are accepted as the text says") {
+  const std::string section = "{type: eagle, target: t, divergence: 1}";
+  const auto fresh = learn(section, head_settings(60), 1), learned = learn(section, head_settings(60), 40);
+  check_gradients(*fresh, 0.03);
+  TrainBatch rows = make_batch({kCounting.sample(100), kCounting.sample(101)}, at::kCPU);
+  learned->prepare(rows);
+  CHECK(learned->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
+  CHECK(learned->learner->loss(rows).total.item<double>() == learned->learner->loss(rows).total.item<double>());
+  check_acceptance(*learned, 4, 1.1, 5);
+}
+
 TEST_CASE("acceptance by position adds up to a length") {
   CHECK(length_of({}) == 1);
   CHECK(length_of(std::vector<double>{0.5, 0.4}) == Approx(1 + 0.5 + 0.2));

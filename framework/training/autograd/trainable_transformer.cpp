@@ -91,17 +91,6 @@ at::Tensor TrainableTransformer::normed(const at::Tensor& x, const NamedNorm& no
   return rms_norm_training(x, norm.gain, config_.norm_eps);
 }
 
-RotaryRows TrainableTransformer::rotary_rows(const at::Tensor& positions) const {
-  if (frequencies_.empty()) return {};
-  const at::Tensor host = positions.to(at::kCPU, at::kInt).contiguous();
-  const std::span<const int> values(host.const_data_ptr<int>(), static_cast<std::size_t>(host.numel()));
-  const std::int64_t pairs = static_cast<std::int64_t>(frequencies_.size());
-  RotaryRows rows{at::empty({host.numel(), 1, pairs}), at::empty({host.numel(), 1, pairs})};
-  model::rope_angles(values, frequencies_, magnitude_, rows.cosines.mutable_data_ptr<float>(),
-                     rows.sines.mutable_data_ptr<float>());
-  return {rows.cosines.to(device()), rows.sines.to(device())};
-}
-
 SumAndNorm TrainableTransformer::sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const {
   if (config_.norm == formats::NormKind::Rms) return add_norm_training(x, y, norm.gain, config_.norm_eps);
   const at::Tensor sum = x + y;
@@ -113,7 +102,7 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
     return at::linear(rows, matrix.weight, matrix.bias);
   };
   const kernels::HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
-  TrainingAttention attention{layout, rotary_rows(batch.positions), batch.groups, 1};
+  TrainingAttention attention{layout, rotary_rows(batch.positions, frequencies_, magnitude_, device()), batch.groups, 1};
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
   SumAndNorm state{x, normed(x, layers_[0].attention_norm)};

@@ -75,7 +75,6 @@ class TrainableTransformer {
   void mimic_attention(Layer& layer) const;
   at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
   SumAndNorm sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const;
-  RotaryRows rotary_rows(const at::Tensor& positions) const;
   void each_tensor(const Visit& visit) const;
   void add_layer_weights(int index, Views& views) const;
 

@@ -13,9 +13,11 @@
 #include <ATen/ops/stack.h>
 
 #include <memory>
+#include <span>
 
 #include "framework/kernels/training/training_kernels.h"
 #include "framework/kernels/training/training_tensors.h"
+#include "framework/model/rope.h"
 
 namespace foretell::autograd {
 namespace {
@@ -188,6 +190,18 @@ at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool inter
 }
 
 }  // namespace
+
+RotaryRows rotary_rows(const at::Tensor& positions, const std::vector<double>& frequencies, double magnitude,
+                       at::Device device) {
+  if (frequencies.empty()) return {};
+  const at::Tensor host = positions.to(at::kCPU, at::kInt).contiguous();
+  const std::span<const int> values(host.const_data_ptr<int>(), static_cast<std::size_t>(host.numel()));
+  const std::int64_t pairs = static_cast<std::int64_t>(frequencies.size());
+  RotaryRows rows{at::empty({host.numel(), 1, pairs}), at::empty({host.numel(), 1, pairs})};
+  model::rope_angles(values, frequencies, magnitude, rows.cosines.mutable_data_ptr<float>(),
+                     rows.sines.mutable_data_ptr<float>());
+  return {rows.cosines.to(device), rows.sines.to(device)};
+}
 
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps) {
   if (has_kernel(x)) return NormFunction::apply(x, gain, eps);

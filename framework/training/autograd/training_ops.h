@@ -23,6 +23,10 @@ struct RotaryRows {
   at::Tensor sines;
 };
 
+// float32, of rows at these positions (model/rope.h); without frequencies there are none.
+RotaryRows rotary_rows(const at::Tensor& positions, const std::vector<double>& frequencies, double magnitude,
+                       at::Device device);
+
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps);  // x [rows, width]
 
 struct SumAndNorm {
