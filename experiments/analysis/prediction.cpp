@@ -62,7 +62,7 @@ std::optional<Prediction> Predictor::predict(const study::Cell& cell, const cell
   const auto passages = outputs(setup, records);
   if (passages.empty() || !setup.tokenizer) return std::nullopt;
   const auto draft = pool_.draft_model(*setup.model, setup.tokenizer.get(), setup.draft_folder,
-                                       cell::load_options(cell.model.dtype, cell.model.device));
+                                       cell::load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype));
   const std::string key =
       fmt::format("{}|{}|{}", setup.target_folder.string(), setup.draft_folder.string(), cell.sampling.temperature) +
       fmt::format("|{}|{}|{}", cell.sampling.top_k, cell.sampling.top_p, cell.sampling.min_p);

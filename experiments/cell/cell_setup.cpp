@@ -87,7 +87,7 @@ Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& f
 Vocabulary set_up_model(const study::Cell& cell, const std::filesystem::path& folder, ModelPool& pool,
                         CellSetup& setup) {
   setup.target_folder = pool.folder_of(cell.model.target, "target", folder);
-  setup.model = pool.model(setup.target_folder, load_options(cell.model.dtype, cell.model.device));
+  setup.model = pool.model(setup.target_folder, load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype));
   setup.tokenizer = pool.tokenizer(setup.target_folder);
   check_vocabulary(*setup.model, setup.tokenizer.get(), setup.target_folder);
   setup.target = decoding::make_model_target(setup.model);
@@ -103,12 +103,13 @@ BuildContext build_context(const study::Cell& cell, const std::filesystem::path&
   context.target = setup.model;
   context.tokenizer = setup.tokenizer;
   if (!setup.draft_folder.empty()) context.draft_model = setup.draft_folder.string();
-  context.load_model = [&setup, &pool, clock = setup.clock,
-                        options = load_options(cell.model.dtype, cell.model.device)](const std::string& path) {
-    if (clock) clock->drafts_with(path);
-    setup.drafting_folder = path;
-    return pool.model(path, options);
-  };
+  context.load_model =
+      [&setup, &pool, clock = setup.clock,
+       options = load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype)](const std::string& path) {
+        if (clock) clock->drafts_with(path);
+        setup.drafting_folder = path;
+        return pool.model(path, options);
+      };
   context.find_file = [study_folder](const std::string& path) {
     return util::resolve_path(path, {}, study_folder).string();
   };
@@ -120,7 +121,8 @@ BuildContext build_context(const study::Cell& cell, const std::filesystem::path&
   if (options.known)
     context.row_costs = [known = options.known] { return known; };
   else if (setup.model && options.costs == Costs::Measured)
-    context.row_costs = [&setup, &pool, options = load_options(cell.model.dtype, cell.model.device)] {
+    context.row_costs = [&setup, &pool,
+                         options = load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype)] {
       return setup.costs = pool.row_costs(setup.target_folder, setup.drafting_folder, options);
     };
   if (setup.clock) context.row_costs = [&setup] { return setup.costs = setup.clock->costs(setup.draft_folder); };
@@ -252,6 +254,7 @@ CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& stud
     check_threads(*cell.run.threads, cell.run.oversubscribe, place("run.threads"),
                   "`oversubscribe: true` beside it, or --oversubscribe,");
   placed_at(place("model.dtype"), [&] { load_options(cell.model.dtype, "cpu"); });
+  placed_at(place("model.kv_dtype"), [&] { load_options({}, "cpu", cell.model.kv_dtype); });
   placed_at(place("model.device"), [&] { load_options({}, cell.model.device); });
   const Vocabulary vocabulary = placed_at(place("model.target"), [&] {
     const bool replay = model_type(cell.model.target) == "replay";

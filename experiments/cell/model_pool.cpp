@@ -52,8 +52,9 @@ chat::ChatTemplate read_own_template(const std::filesystem::path& folder, const 
 }
 
 std::string type_name(const model::ModelLoadOptions& options) {
-  if (options.int8) return "int8";
-  return options.dtype ? c10::toString(*options.dtype) : "auto";
+  const std::string_view cache = options.int8_cache ? ", int8 cache" : "";
+  if (options.int8) return fmt::format("int8{}", cache);
+  return fmt::format("{}{}", options.dtype ? c10::toString(*options.dtype) : "auto", cache);
 }
 
 }  // namespace
@@ -126,11 +127,15 @@ std::string number_type(const std::optional<std::string>& dtype, const formats::
   return dtype && *dtype != "int8" ? *dtype : config.dtype.value_or("float32");
 }
 
-model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device) {
+model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device,
+                                     const std::optional<std::string>& kv_dtype) {
   model::ModelLoadOptions options;
   options.int8 = dtype == "int8";
   if (dtype && !options.int8) options.dtype = model::parse_dtype(*dtype);
   options.device = model::parse_device(device);
+  if (kv_dtype && *kv_dtype != "int8" && *kv_dtype != "auto")
+    fail("unknown KV cache dtype '{}'; known: auto (the model's own), int8", *kv_dtype);
+  options.int8_cache = kv_dtype == "int8";
   return options;
 }
 

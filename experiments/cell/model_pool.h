@@ -61,7 +61,9 @@ class ModelPool {
 // What a model's numbers are between its matrices: the asked type, or the checkpoint's own, which int8 weights
 // leave as it is.
 std::string number_type(const std::optional<std::string>& dtype, const formats::ModelConfig& config);
-model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device);
+// Of `dtype`, `kv_dtype` and `device` as users write them.
+model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device,
+                                     const std::optional<std::string>& kv_dtype = {});
 
 // An Error unless every id of the tokenizer has a row in the model. A model may have more rows: padding.
 void check_vocabulary(const model::LanguageModel& model, const tokenizers::Tokenizer* tokenizer,

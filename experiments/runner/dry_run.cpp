@@ -75,9 +75,9 @@ std::string dry_run(const study::Study& study, const std::filesystem::path& resu
     const int done = std::min(runs, done_of(results::cell_folder(results, study, cell)));
     std::string time = "-";
     if (setup.timed()) {
-      const auto [times, fresh] =
-          measured.try_emplace(fmt::format("{}|{}|{}|{}", setup.target_folder.string(), cell.model.dtype.value_or(""),
-                                           cell.model.device, at::get_num_threads()));
+      const auto [times, fresh] = measured.try_emplace(
+          fmt::format("{}|{}|{}|{}|{}", setup.target_folder.string(), cell.model.dtype.value_or(""),
+                      cell.model.kv_dtype.value_or(""), cell.model.device, at::get_num_threads()));
       if (fresh) times->second = token_times(*setup.model);
       const double pass = pass_seconds(setup, times->second);
       const double left = pass * cell.run.repeats * (1 - static_cast<double>(done) / runs);

@@ -116,7 +116,7 @@ void check_recordable(const study::Study& study) {
 void measure_costs(const study::Cell& cell, cell::CellSetup& setup, cell::ModelPool& pool) {
   if (!setup.costs)
     setup.costs = pool.row_costs(setup.target_folder, setup.draft_folder,
-                                 cell::load_options(cell.model.dtype, cell.model.device));
+                                 cell::load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype));
 }
 
 std::string record_distributions(const DistributionRecording& options, const study::Cell& cell,

@@ -123,7 +123,7 @@ class GroupRunner {
     if (setup.timed() && !setup.costs)
       setup.costs =
           context_.pool.row_costs(setup.target_folder, context_.recording ? setup.draft_folder : setup.drafting_folder,
-                                  cell::load_options(cell.model.dtype, cell.model.device));
+                                  cell::load_options(cell.model.dtype, cell.model.device, cell.model.kv_dtype));
     member->manifest = cell::make_manifest(context_.study, cell, setup);
     member->manifest["passes"].back()["threads_pinned"] = pinned_;
     if (old) {

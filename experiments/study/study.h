@@ -41,7 +41,7 @@ namespace foretell::study {
 
 struct ModelSection {
   ConfigValue target, draft;
-  std::optional<std::string> dtype = {};
+  std::optional<std::string> dtype = {}, kv_dtype = {};
   std::string device = "cpu";
   void declare(Parameters& p);
 };

@@ -23,6 +23,11 @@ AttentionMask AttentionMask::select(std::span<const int> chosen) const {
   out.all = all;
   out.options = options;
   if (all) return out;
+  if (marks.empty() && !chosen.empty() && chosen.back() - chosen.front() == out.rows - 1) {
+    if (!lowest.empty()) out.lowest.assign(lowest.begin() + chosen.front(), lowest.begin() + chosen.back() + 1);
+    out.behind = behind + rows - 1 - chosen.back();
+    return out;
+  }
   out.marks.reserve(chosen.size() * static_cast<std::size_t>(end - base));
   for (const int row : chosen) {
     if (!lowest.empty()) out.lowest.push_back(lowest_of(row));

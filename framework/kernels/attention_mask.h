@@ -13,7 +13,8 @@
 namespace foretell::kernels {
 
 // Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r)
-// to `base`, and of the item's own, which are [base, end), those that are marked.
+// to `base`, and of the item's own, which are [base, end), those that are marked. In a chain a window may begin among
+// the item's own. In a tree a row whose window does has the first of its ancestors that it sees at that place.
 class AttentionMask {
  public:
   int rows = 0;
@@ -22,19 +23,21 @@ class AttentionMask {
   int end = 0;
   bool all = false;           // every row sees [first, end)
   std::vector<int> lowest;    // one a row; empty: `first` for all
-  std::vector<char> marks;    // [rows, end - base]; empty: a chain, whose last row is end - 1
+  std::vector<char> marks;    // [rows, end - base]; empty: a chain, whose last row is end - behind - 1
+  int behind = 0;             // rows of a chain that follow the last one of these
   at::TensorOptions options;  // of the mask
 
   int lowest_of(int row) const { return lowest.empty() ? first : lowest[static_cast<std::size_t>(row)]; }
+  int chain_end(int row) const { return end - behind - rows + row + 1; }  // what a row of a chain sees lies below
   bool sees(int row, int column) const {
     if (column < base) return column >= lowest_of(row);
-    if (marks.empty()) return column >= lowest_of(row) && column <= end - rows + row;
+    if (marks.empty()) return column >= lowest_of(row) && column < chain_end(row);
     return marks[static_cast<std::size_t>(row) * static_cast<std::size_t>(end - base) +
                  static_cast<std::size_t>(column - base)] != 0;
   }
   int count(int row) const;  // rows of the cache that it sees
   // Rows 0, 1, ... of an empty cache, which libraries have a flag for.
-  bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows; }
+  bool is_causal() const { return marks.empty() && lowest.empty() && first == 0 && end == rows && behind == 0; }
   // What some of the rows see, in their order.
   AttentionMask select(std::span<const int> chosen) const;
   // The same without some rows of the cache (increasing), which nobody sees.

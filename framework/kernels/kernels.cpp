@@ -13,6 +13,8 @@
 #include <cstring>
 
 #include "framework/core/cpu_clones.h"
+#include "framework/core/error.h"
+#include "framework/kernels/int8_rows.h"
 #include "framework/kernels/lanes.h"
 
 namespace foretell::kernels {
@@ -122,6 +124,22 @@ void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) 
   rotate_bf16(first, count, dim, angles);
 }
 
+// Row `to` of each head of a cache from a row of the batch, [kv_heads, width].
+template <class T>
+void store_heads(const T* row, int kv_heads, std::int64_t width, std::int64_t to, const at::Tensor& cache,
+                 const at::Tensor& scales) {
+  const std::int64_t capacity = cache.size(1);
+  for (int h = 0; h < kv_heads; ++h, row += width) {
+    const std::int64_t place = h * capacity + to;
+    if (scales.defined()) {
+      scales.mutable_data_ptr<float>()[place] =
+          round_to_int8(row, width, cache.mutable_data_ptr<std::int8_t>() + place * width);
+    } else {
+      std::memcpy(cache.mutable_data_ptr<T>() + place * width, row, static_cast<std::size_t>(width) * sizeof(T));
+    }
+  }
+}
+
 template <class T>
 void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
                            const at::Tensor& sines, std::span<const StoredRows> items) {
@@ -132,28 +150,23 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
   const float* cosine = pairs > 0 ? cosines.const_data_ptr<float>() : nullptr;
   const float* sine = pairs > 0 ? sines.const_data_ptr<float>() : nullptr;
   for (const StoredRows& item : items) {
-    T* keys = item.keys.mutable_data_ptr<T>();
-    T* values = item.values.mutable_data_ptr<T>();
-    const std::int64_t capacity = item.keys.size(1);
     T* rows = qkv.mutable_data_ptr<T>() + item.offset * width;
-    at::parallel_for(
-        0, item.rows, std::max<std::int64_t>(1, kSerialElements / width), [&](std::int64_t begin, std::int64_t end) {
-          for (std::int64_t r = begin; r < end; ++r) {
-            T* row = rows + r * width;
-            const std::int64_t angle = (item.offset + r) * pairs;
-            if (pairs > 0) {
-              rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
-                     {cosine + angle, sine + angle, pairs, layout.interleaved});
-            }
-            const T* key = row + layout.heads * dim;
-            const T* value = key + layout.kv_heads * dim;
-            const std::int64_t to = item.cache_row(static_cast<int>(r));
-            for (int h = 0; h < layout.kv_heads; ++h) {
-              std::memcpy(keys + (h * capacity + to) * dim, key + h * dim, dim * sizeof(T));
-              std::memcpy(values + (h * capacity + to) * value_dim, value + h * value_dim, value_dim * sizeof(T));
-            }
-          }
-        });
+    at::parallel_for(0, item.rows, std::max<std::int64_t>(1, kSerialElements / width),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t r = begin; r < end; ++r) {
+                         T* row = rows + r * width;
+                         const std::int64_t angle = (item.offset + r) * pairs;
+                         if (pairs > 0) {
+                           rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
+                                  {cosine + angle, sine + angle, pairs, layout.interleaved});
+                         }
+                         const T* key = row + layout.heads * dim;
+                         const T* value = key + layout.kv_heads * dim;
+                         const std::int64_t to = item.cache_row(static_cast<int>(r));
+                         store_heads(key, layout.kv_heads, dim, to, item.keys, item.key_scales);
+                         store_heads(value, layout.kv_heads, value_dim, to, item.values, item.value_scales);
+                       }
+                     });
   }
 }
 
@@ -214,6 +227,7 @@ void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, cons
     second.copy_(b * cosine + a * sine);
   }
   for (const StoredRows& item : items) {
+    FORETELL_CHECK(!item.key_scales.defined(), "int8 rows of a cache on {}", qkv.device().str());
     const at::Tensor keys = heads.narrow(0, item.offset, item.rows).narrow(1, layout.heads, layout.kv_heads);
     const at::Tensor values = kept.narrow(0, item.offset, item.rows);
     if (item.cache_rows.empty()) {

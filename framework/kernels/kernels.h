@@ -35,12 +35,13 @@ struct StoredRows {
   at::Tensor keys;    // [kv_heads, capacity, head_dim]
   at::Tensor values;  // [kv_heads, capacity, value_dim]
   std::span<const int> cache_rows = {};
+  at::Tensor key_scales = {}, value_scales = {};  // float32 [kv_heads, capacity]: the caches are int8 (int8_rows.h)
 
   int cache_row(int row) const { return cache_rows.empty() ? start + row : cache_rows[static_cast<std::size_t>(row)]; }
 };
 
 // Rotates queries and keys of qkv [rows, layout.width()] in place by the angles [rows, rotated pairs] (undefined: not
-// at all) and writes keys and values to the caches.
+// at all) and writes keys and values to the caches, which are of the rows' type or, on the CPU, int8.
 void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
                       const at::Tensor& sines, std::span<const StoredRows> items);
 void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,

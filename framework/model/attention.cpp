@@ -5,11 +5,13 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 #include <limits>
 #include <numeric>
 
 #include "framework/core/error.h"
-#include "framework/kernels/few_row_attention.h"
+#include "framework/kernels/cached_attention.h"
 
 namespace foretell::model {
 namespace {
@@ -25,12 +27,12 @@ struct Attended {
   bool causal;
 };
 
-// All that the item may see: in a windowed layer from the window's first row on.
-Attended whole_cache(const ItemPlan& item, const kernels::AttentionMask& seen, int layer) {
+// All that the mask may show: in a windowed layer from the window's first row on.
+Attended attended(const kernels::CachedRows& cache, const kernels::AttentionMask& seen) {
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
-  return {item.cache->keys(layer).narrow(1, seen.first, length),
-          item.cache->values(layer).narrow(1, seen.first, length), causal ? at::Tensor() : seen.mask(), causal};
+  return {cache.keys.narrow(1, seen.first, length), cache.values.narrow(1, seen.first, length),
+          causal ? at::Tensor() : seen.mask(), causal};
 }
 
 // The key heads stand where a batch usually does, and a group's query heads where heads do: keys and values are then
@@ -54,19 +56,42 @@ at::Tensor attend_to(const at::Tensor& queries, const Attended& seen, const kern
   return out.permute({2, 0, 1, 3}).reshape({rows, layout.heads * layout.value_dim()});
 }
 
-at::Tensor attend_to_rows(const at::Tensor& queries, const ItemPlan& item, const kernels::AttentionMask& seen,
-                          const kernels::HeadLayout& layout, int layer, double scale) {
-  if (kernels::has_few_row_attention(queries))
-    return kernels::attend_few_rows(queries, item.cache->keys(layer), item.cache->values(layer), seen, layout, scale);
-  return attend_to(queries, whole_cache(item, seen, layer), layout, scale);
-}
+// A sequence's rows, what they look at, and where the result goes.
+struct Looking {
+  at::Tensor queries;
+  const ItemPlan& item;
+  at::Tensor out;  // [rows, heads * value_dim]
+};
 
-at::Tensor attend_to_all(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
-                         double scale) {
-  const kernels::AttentionMask& seen = seen_in_layer(item, layout);
-  const std::vector<int>& hidden = item.cache->hidden(layer);
-  if (hidden.empty()) return attend_to_rows(queries, item, seen, layout, layer, scale);
-  return attend_to_rows(queries, item, seen.without(hidden), layout, layer, scale);
+// What waits for one call of the kernel.
+class Waiting {
+ public:
+  void add(const Looking& rows, kernels::CachedRows cache, kernels::AttentionMask seen) {
+    add(rows, std::move(cache), &masks_.emplace_back(std::move(seen)));
+  }
+  // The mask lives as long as the plan.
+  void add(const Looking& rows, kernels::CachedRows cache, const kernels::AttentionMask* seen) {
+    items_.push_back({rows.queries, std::move(cache), seen, rows.out});
+  }
+  void attend(const kernels::HeadLayout& layout, double scale) const { kernels::attend_rows(items_, layout, scale); }
+
+ private:
+  std::vector<kernels::AttendingRows> items_;
+  std::deque<kernels::AttentionMask> masks_;
+};
+
+void attend_to_all(const Looking& rows, const kernels::HeadLayout& layout, int layer, double scale, Waiting& waiting) {
+  const kernels::AttentionMask& seen = seen_in_layer(rows.item, layout);
+  const std::vector<int>& hidden = rows.item.cache->hidden(layer);
+  if (!kernels::has_cached_attention(rows.queries)) {
+    const kernels::AttentionMask some = hidden.empty() ? kernels::AttentionMask() : seen.without(hidden);
+    rows.out.copy_(
+        attend_to(rows.queries, attended(rows.item.cache->rows(layer), hidden.empty() ? seen : some), layout, scale));
+  } else if (hidden.empty()) {
+    waiting.add(rows, rows.item.cache->rows(layer), &seen);
+  } else {
+    waiting.add(rows, rows.item.cache->rows(layer), seen.without(hidden));
+  }
 }
 
 // The policy's rows and then the item's own: for every key head, or one list for all. `count` of them are the policy's.
@@ -96,10 +121,10 @@ Columns columns_of(KvSelection chosen, const ItemPlan& item, int kv_heads) {
   return out;
 }
 
-// Below the item's own rows a mask hides nothing, so it fits wherever the columns there come from.
-Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
-  const at::Tensor &keys = item.cache->keys(layer), &values = item.cache->values(layer);
-  const std::int64_t heads = keys.size(0), capacity = keys.size(1);
+// Those rows of the cache by themselves, [kv_heads, columns, ...].
+kernels::CachedRows gather(const Columns& columns, const ItemPlan& item, int layer) {
+  const kernels::CachedRows cache = item.cache->rows(layer);
+  const std::int64_t heads = cache.keys.size(0), capacity = cache.keys.size(1);
   const auto width = static_cast<std::int64_t>(columns.rows.size()) / (columns.per_head ? heads : 1);
   at::Tensor index = at::empty({heads * width}, at::kLong);
   auto* to = index.mutable_data_ptr<std::int64_t>();
@@ -107,19 +132,48 @@ Attended gather(const Columns& columns, const ItemPlan& item, int layer) {
     const int* rows = columns.rows.data() + (columns.per_head ? head * width : 0);
     for (std::int64_t i = 0; i < width; ++i) *to++ = head * capacity + rows[i];
   }
-  if (!keys.device().is_cpu()) index = index.to(keys.device());
+  if (!cache.keys.device().is_cpu()) index = index.to(cache.keys.device());
   const auto rows_of = [&](const at::Tensor& all) {
-    return all.view({heads * capacity, all.size(2)}).index_select(0, index).view({heads, width, all.size(2)});
+    return all.flatten(0, 1).index_select(0, index).unflatten(0, {heads, width});
   };
-  const at::Tensor& mask = item.seen.mask();
-  return {rows_of(keys), rows_of(values),
-          mask.defined() ? mask.narrow(3, item.below - columns.count, width) : at::Tensor(), false};
+  kernels::CachedRows out{rows_of(cache.keys), rows_of(cache.values)};
+  if (cache.key_scales.defined()) {
+    out.key_scales = rows_of(cache.key_scales);
+    out.value_scales = rows_of(cache.value_scales);
+  }
+  return out;
 }
 
-// The same with the weights written out for the policy.
-at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout,
-                          double scale, const ItemPlan& item, int layer, const Columns& columns) {
+// The item's mask over those columns: below the item's own rows it hides nothing, wherever the columns come from.
+kernels::AttentionMask mask_over(const Columns& columns, const ItemPlan& item) {
+  kernels::AttentionMask seen = item.seen;
+  seen.base = columns.count;
+  seen.end = columns.count + item.seen.end - item.below;
+  return seen;
+}
+
+// What a policy looks at goes beside it.
+using Watch = std::function<void(std::int64_t first, std::int64_t count, const at::Tensor& summed)>;
+
+Watch tell(const ItemPlan& item, const kernels::HeadLayout& layout, int layer, const Columns& columns) {
   FORETELL_CHECK(item.cache_rows.empty(), "a policy watches {} rows that are not in line", item.rows);
+  return [&item, &columns, kv_heads = layout.kv_heads, layer](std::int64_t first, std::int64_t count,
+                                                              const at::Tensor& summed) {
+    item.attention.policy->observe(
+        {.layer = layer,
+         .kv_heads = kv_heads,
+         .queries = static_cast<int>(count),
+         .first_row = item.start + static_cast<int>(first),
+         .drafted = item.drafted,
+         .columns = columns.rows,
+         .columns_per_head = columns.per_head,
+         .weights = {summed.const_data_ptr<float>(), static_cast<std::size_t>(summed.numel())}});
+  };
+}
+
+// Attention in a library's operators, with the weights written out.
+at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const kernels::HeadLayout& layout,
+                          double scale, const Watch& watch) {
   const std::int64_t group = layout.heads / layout.kv_heads, rows = queries.size(0), width = seen.keys.size(1);
   const at::Tensor grouped = queries.view({rows, layout.kv_heads, group, layout.head_dim}).permute({1, 2, 0, 3});
   const at::Tensor keys = seen.keys.transpose(1, 2);
@@ -141,29 +195,33 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
         .copy_(mixed.view({layout.kv_heads, group, count, layout.value_dim()})
                    .permute({2, 0, 1, 3})
                    .reshape({count, out.size(1)}));
-    const at::Tensor summed = weights.sum(1).to(at::kCPU, at::kFloat).contiguous();  // [kv_heads, queries, columns]
-    item.attention.policy->observe(
-        {.layer = layer,
-         .kv_heads = layout.kv_heads,
-         .queries = static_cast<int>(count),
-         .first_row = item.start + static_cast<int>(first),
-         .drafted = item.drafted,
-         .columns = columns.rows,
-         .columns_per_head = columns.per_head,
-         .weights = {summed.const_data_ptr<float>(), static_cast<std::size_t>(summed.numel())}});
+    watch(first, count, weights.sum(1).to(at::kCPU, at::kFloat).contiguous());
   }
   return out;
 }
 
-at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout,
-                            int layer, double scale) {
+// The weights of rows that the kernel attends.
+void watch_rows(const at::Tensor& queries, const kernels::CachedRows& cache, const kernels::AttentionMask& seen,
+                const kernels::HeadLayout& layout, double scale, const Watch& watch) {
+  for (std::int64_t first = 0; first < queries.size(0); first += kWatchedQueries) {
+    const std::int64_t count = std::min(kWatchedQueries, queries.size(0) - first);
+    std::vector<int> rows(static_cast<std::size_t>(count));
+    std::iota(rows.begin(), rows.end(), static_cast<int>(first));
+    watch(first, count,
+          kernels::attention_weights(queries.narrow(0, first, count), cache, seen.select(rows), layout, scale));
+  }
+}
+
+void attend_by_policy(const Looking& rows, const kernels::HeadLayout& layout, int layer, double scale,
+                      Waiting& waiting) {
+  const ItemPlan& item = rows.item;
   AttentionPolicy& policy = *item.attention.policy;
   if (!item.cache->hidden(layer).empty())
     fail(
         "an attention policy cannot choose among positions of which some are hidden because they left early (kv: "
         "hole)");
   const bool chooses = !item.attention.watched_only && item.below > 0;
-  if (!chooses && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
+  if (!chooses && !policy.wants_weights()) return attend_to_all(rows, layout, layer, scale, waiting);
   KvSelection chosen;
   if (chooses) {
     chosen = policy.select_kv({layer, layout.kv_heads, item.below, item.rows});
@@ -172,32 +230,35 @@ at::Tensor attend_by_policy(const at::Tensor& queries, const ItemPlan& item, con
     std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
   }
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
-  if (columns.count == item.below && !policy.wants_weights()) return attend_to_all(queries, item, layout, layer, scale);
-  const Attended seen = columns.count == item.below ? whole_cache(item, seen_in_layer(item, layout), layer)
-                                                    : gather(columns, item, layer);
-  if (!policy.wants_weights()) return attend_to(queries, seen, layout, scale);
-  return attend_watched(queries, seen, layout, scale, item, layer, columns);
-}
-
-at::Tensor attend_item(const at::Tensor& queries, const ItemPlan& item, const kernels::HeadLayout& layout, int layer,
-                       double scale) {
-  if (item.attention.policy) return attend_by_policy(queries, item, layout, layer, scale);
-  return attend_to_all(queries, item, layout, layer, scale);
+  const bool everything = columns.count == item.below;
+  if (everything && !policy.wants_weights()) return attend_to_all(rows, layout, layer, scale, waiting);
+  const kernels::CachedRows cache = everything ? item.cache->rows(layer) : gather(columns, item, layer);
+  const kernels::AttentionMask seen = everything ? seen_in_layer(item, layout) : mask_over(columns, item);
+  if (kernels::has_cached_attention(rows.queries)) {
+    if (policy.wants_weights())
+      watch_rows(rows.queries, cache, seen, layout, scale, tell(item, layout, layer, columns));
+    return waiting.add(rows, cache, seen);
+  }
+  const Attended part = attended(cache, seen);
+  rows.out.copy_(policy.wants_weights()
+                     ? attend_watched(rows.queries, part, layout, scale, tell(item, layout, layer, columns))
+                     : attend_to(rows.queries, part, layout, scale));
 }
 
 }  // namespace
 
 at::Tensor attend(const at::Tensor& qkv, const kernels::HeadLayout& layout, const BatchPlan& plan, int layer,
                   double scale) {
-  const std::int64_t width = std::int64_t{layout.heads} * layout.value_dim();
   const at::Tensor queries = qkv.narrow(1, 0, std::int64_t{layout.heads} * layout.head_dim);
-  if (plan.items.size() == 1) return attend_item(queries, plan.items[0], layout, layer, scale);
-  at::Tensor out = at::empty({plan.rows, width}, qkv.options());
+  at::Tensor out = at::empty({plan.rows, std::int64_t{layout.heads} * layout.value_dim()}, qkv.options());
+  Waiting waiting;
   for (const ItemPlan& item : plan.items) {
     if (item.rows == 0) continue;
-    out.narrow(0, item.offset, item.rows)
-        .copy_(attend_item(queries.narrow(0, item.offset, item.rows), item, layout, layer, scale));
+    const Looking rows{queries.narrow(0, item.offset, item.rows), item, out.narrow(0, item.offset, item.rows)};
+    item.attention.policy ? attend_by_policy(rows, layout, layer, scale, waiting)
+                          : attend_to_all(rows, layout, layer, scale, waiting);
   }
+  waiting.attend(layout, scale);
   return out;
 }
 

@@ -41,6 +41,7 @@ struct PlannedRows {
   std::optional<Visible> visible;  // without it row i sees rows 0 to i
   int first_row = 0;               // of this forward
   bool all = false;                // every row sees everything
+  bool free = false;               // positions are the caller's
 
   bool sees(int row, int column) const { return visible ? visible->get(row, column) : column <= row; }
 };
@@ -71,6 +72,7 @@ PlannedRows plan_tree(const TreeShape& tree, const ItemPlan& plan) {
     }
     rows.visible->set(row, row);
   }
+  if (is_chain) rows.visible.reset();
   rows.all = is_chain && plan.rows <= 1;
   return rows;
 }
@@ -83,6 +85,7 @@ PlannedRows plan_masked(const MaskedShape& shape, const ItemPlan& plan) {
   const at::Tensor seen = shape.visible.to(at::kCPU, at::kBool);
   const auto access = seen.accessor<bool, 2>();
   PlannedRows rows{shape.positions, Visible(plan.rows, plan.rows)};
+  rows.free = true;
   for (int row = 0; row < plan.rows; ++row) {
     bool any = plan.start > 0;
     for (int column = 0; column < plan.rows; ++column) {
@@ -122,11 +125,14 @@ std::optional<kernels::AttentionMask> seen_in_window(const PlannedRows& rows, co
   seen.first = std::clamp(std::ranges::min(asked) - window + 1, 0, seen.base);
   if (unlimited.all && seen.first == asked[0] - window + 1) return seen;
   seen.all = false;
+  // Rows of a chain or a tree stand behind the cache, one that is below the window's first one at a place of its own.
+  const int highest = rows.free ? seen.base : seen.end - 1;
+  for (const int position : asked) seen.lowest.push_back(std::clamp(position - window + 1, seen.first, highest));
+  if (!rows.visible) return seen;
   seen.marks.assign(asked.size() * own.size(), 0);
   for (std::size_t row = 0; row < asked.size(); ++row) {
     const int oldest = asked[row] - window + 1;
-    seen.lowest.push_back(std::clamp(oldest, seen.first, seen.base));
-    bool any = seen.lowest.back() < seen.base;
+    bool any = seen.lowest[row] < seen.base;
     for (std::size_t column = 0; column < own.size(); ++column) {
       if (own[column] < oldest || !rows.sees(rows.first_row + static_cast<int>(row), static_cast<int>(column)))
         continue;
@@ -169,8 +175,8 @@ std::vector<kernels::StoredRows> stored_rows(const BatchPlan& plan, int layer) {
   out.reserve(plan.items.size());
   for (const ItemPlan& item : plan.items) {
     if (item.rows > 0)
-      out.push_back(
-          {item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer), item.cache_rows});
+      out.push_back({item.offset, item.rows, item.start, item.cache->keys(layer), item.cache->values(layer),
+                     item.cache_rows, item.cache->rows(layer).key_scales, item.cache->rows(layer).value_scales});
   }
   return out;
 }

@@ -190,13 +190,7 @@ void RowExits::leave(int level, const std::vector<int>& rows) {
 
 // Keys and values of the last layer that the rows went through, for the layers above.
 void RowExits::copy_up(int level, const ItemPlan& item, const std::vector<int>& rows) const {
-  const at::Tensor index = index_of(rows, item.cache->keys(level).device());
-  const at::Tensor keys = item.cache->keys(level - 1).index_select(1, index);
-  const at::Tensor values = item.cache->values(level - 1).index_select(1, index);
-  for (int layer = level; layer < layers_.last; ++layer) {
-    item.cache->keys(layer).index_copy_(1, index, keys);
-    item.cache->values(layer).index_copy_(1, index, values);
-  }
+  item.cache->copy_up({level, layers_.last}, index_of(rows, item.cache->keys(level).device()));
 }
 
 void RowExits::stop_answered_items(int level) {

@@ -276,8 +276,15 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());
   if (options.int8 && !options.device.is_cpu()) fail("{}: dtype int8 is computed on the CPU only", folder.string());
+  if (options.int8_cache && (!options.device.is_cpu() || dtype == at::kDouble))
+    fail("{}: kv_dtype int8 is for models that are computed on the CPU in f32 or bf16, this one is in {} on {}",
+         folder.string(),
+         dtype == at::kDouble  ? "f64"
+         : dtype == at::kFloat ? "f32"
+                               : "bf16",
+         options.device.str());
   const WeightSource source(checkpoint, config, dtype, options.device);
-  return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load());
+  return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load(), options.int8_cache);
 }
 
 }  // namespace foretell::model

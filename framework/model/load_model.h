@@ -23,7 +23,8 @@ struct ModelLoadOptions {
   // computed in float32.
   std::optional<at::ScalarType> dtype;
   at::Device device = at::kCPU;
-  bool int8 = false;  // matrices with 8-bit weights, a scale for each output; all else as above. On the CPU only
+  bool int8 = false;        // matrices with 8-bit weights, a scale for each output; all else as above. On the CPU only
+  bool int8_cache = false;  // keys and values as int8, a scale for each token of a head. On the CPU, in f32 and bf16
 };
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder,

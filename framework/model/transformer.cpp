@@ -50,13 +50,16 @@ std::vector<RoutedItem> routed_items(const BatchPlan& plan) {
 
 }  // namespace
 
-Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights)
+Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights, bool int8_cache)
     : config_(std::move(config)),
       embedding_(std::move(weights.embedding)),
       positions_(std::move(weights.positions)),
       final_norm_(std::move(weights.final_norm)),
       head_(std::move(weights.head), config_.vocab_size),
-      options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())) {
+      options_(at::TensorOptions().dtype(embedding_.dtype()).device(embedding_.device())),
+      int8_cache_(int8_cache) {
+  FORETELL_CHECK(!int8_cache || (device().is_cpu() && dtype() != at::kDouble), "an int8 cache in {} on {}",
+                 c10::toString(dtype()), device().str());
   for (int layer = 0; layer < config_.num_layers; ++layer)
     layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
   if (config_.position != formats::PositionKind::Rope) return;
@@ -67,7 +70,13 @@ Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights
 std::unique_ptr<KvCache> Transformer::make_cache(int capacity) const {
   const c10::InferenceMode inference;
   return std::make_unique<TransformerCache>(config_.num_layers, config_.num_kv_heads, capacity, config_.head_dim,
-                                            options_, config_.value_dim());
+                                            int8_cache_ ? options_.dtype(at::kChar) : options_, config_.value_dim());
+}
+
+std::shared_ptr<const Transformer> Transformer::with_cache(bool int8) const {
+  auto copy = std::make_shared<Transformer>(*this);
+  copy->int8_cache_ = int8;
+  return copy;
 }
 
 std::shared_ptr<const Transformer> Transformer::int8_copy() const {
@@ -87,7 +96,8 @@ std::size_t Transformer::weight_bytes_per_forward() const {
 
 std::size_t Transformer::cache_bytes_per_row() const {
   const std::size_t widths = std::size_t{1} * config_.head_dim + config_.value_dim();
-  return widths * config_.num_layers * config_.num_kv_heads * options_.dtype().itemsize();
+  const std::size_t heads = std::size_t{1} * config_.num_layers * config_.num_kv_heads;
+  return int8_cache_ ? heads * (widths + 2 * sizeof(float)) : heads * widths * options_.dtype().itemsize();
 }
 
 at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) const {

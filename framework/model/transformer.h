@@ -27,7 +27,8 @@ struct TransformerWeights {
 
 class Transformer final : public LanguageModel, private ModelParts {
  public:
-  Transformer(formats::ModelConfig config, TransformerWeights weights);
+  // `int8_cache`: its caches hold keys and values as int8 (transformer_cache.h). On the CPU, in float32 and bfloat16.
+  Transformer(formats::ModelConfig config, TransformerWeights weights, bool int8_cache = false);
 
   const formats::ModelConfig& config() const override { return config_; }
   std::unique_ptr<KvCache> make_cache(int capacity) const override;
@@ -43,6 +44,10 @@ class Transformer final : public LanguageModel, private ModelParts {
   // The same model with int8 weights in its matrices (packed_matrix.h); everything else is shared. An Error unless
   // it is on the CPU.
   std::shared_ptr<const Transformer> int8_copy() const;
+
+  // The same model with int8 caches, or without; everything else is shared.
+  std::shared_ptr<const Transformer> with_cache(bool int8) const;
+  bool has_int8_cache() const { return int8_cache_; }
 
   at::ScalarType dtype() const { return c10::typeMetaToScalarType(options_.dtype()); }
   // What one forward of one row reads of the weights, and of the cache for each row that is attended to.
@@ -74,6 +79,7 @@ class Transformer final : public LanguageModel, private ModelParts {
   at::TensorOptions options_;
   std::vector<double> frequencies_;
   double magnitude_ = 1;
+  bool int8_cache_ = false;
 };
 
 }  // namespace foretell::model

@@ -3,6 +3,7 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -26,6 +27,10 @@ TransformerCache::TransformerCache(int num_layers, int kv_heads, int capacity, i
   FORETELL_CHECK(capacity > 0, "a cache of {} rows", capacity);
   keys_ = at::zeros({num_layers, kv_heads, capacity, head_dim}, options);
   values_ = at::zeros({num_layers, kv_heads, capacity, value_dim.value_or(head_dim)}, options);
+  if (options.dtype() == at::kChar) {
+    key_scales_ = at::zeros({num_layers, kv_heads, capacity}, options.dtype(at::kFloat));
+    value_scales_ = at::zeros_like(key_scales_);
+  }
   for (int layer = 0; layer < num_layers; ++layer) {
     layer_keys_.push_back(keys_.select(0, layer));
     layer_values_.push_back(values_.select(0, layer));
@@ -74,7 +79,8 @@ void TransformerCache::keep(LayerRange layers, int base, std::span<const int> ro
   if (!moved.empty()) {
     const c10::InferenceMode inference;
     const at::Tensor source = at::tensor(moved, at::kLong).to(keys_.device());
-    for (const at::Tensor& whole : {keys_, values_}) {
+    for (const at::Tensor& whole : {keys_, values_, key_scales_, value_scales_}) {
+      if (!whole.defined()) continue;
       const at::Tensor part = whole.narrow(0, layers.first, layers.last - layers.first);
       part.narrow(2, base + staying, count - staying).copy_(part.index_select(2, source));
     }
@@ -89,6 +95,25 @@ void TransformerCache::keep(LayerRange layers, int base, std::span<const int> ro
         hidden.push_back(base + static_cast<int>(place - rows.begin()));
     }
     hidden_[layer] = std::move(hidden);
+  }
+}
+
+std::size_t TransformerCache::bytes() const {
+  std::size_t bytes = keys_.nbytes() + values_.nbytes();
+  if (key_scales_.defined()) bytes += key_scales_.nbytes() + value_scales_.nbytes();
+  return bytes;
+}
+
+kernels::CachedRows TransformerCache::rows(int layer) const {
+  if (!key_scales_.defined()) return {keys(layer), values(layer)};
+  return {keys(layer), values(layer), key_scales_.select(0, layer), value_scales_.select(0, layer)};
+}
+
+void TransformerCache::copy_up(LayerRange layers, const at::Tensor& rows) {
+  for (const at::Tensor& whole : {keys_, values_, key_scales_, value_scales_}) {
+    if (!whole.defined()) continue;
+    const at::Tensor below = whole.select(0, layers.first - 1).index_select(1, rows);
+    for (int layer = layers.first; layer < layers.last; ++layer) whole.select(0, layer).index_copy_(1, rows, below);
   }
 }
 

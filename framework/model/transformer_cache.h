@@ -1,7 +1,8 @@
 // The keys and values of one sequence in a Transformer.
 //
 // Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, width], allocated once and
-// zeroed, so that a row that was never written (its attention was skipped) is finite.
+// zeroed, so that a row that was never written (its attention was skipped) is finite. As int8 each row of a head has a
+// scale beside it (int8_rows.h), for keys and for values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "framework/kernels/cached_attention.h"
 #include "framework/model/kv_cache.h"
 
 namespace foretell::model {
@@ -26,7 +28,7 @@ class TransformerCache final : public KvCache {
   void truncate(LayerRange layers, int length) override;
   void keep(LayerRange layers, int base, std::span<const int> rows) override;
   void pad(int length) override;
-  std::size_t bytes() const override { return keys_.nbytes() + values_.nbytes(); }
+  std::size_t bytes() const override;
   using KvCache::keep;
   using KvCache::length;
   using KvCache::truncate;
@@ -34,6 +36,9 @@ class TransformerCache final : public KvCache {
   // [kv_heads, capacity, head_dim], values [kv_heads, capacity, value_dim]
   const at::Tensor& keys(int layer) const { return layer_keys_[layer]; }
   const at::Tensor& values(int layer) const { return layer_values_[layer]; }
+  kernels::CachedRows rows(int layer) const;
+  // Rows of the layer below the range get the same keys and values in all layers of it.
+  void copy_up(LayerRange layers, const at::Tensor& rows);
   void grow(LayerRange layers, int rows);
   // Rows (increasing) that a layer holds no keys and values of, so that it must not see them: until they are dropped,
   // or shown because the layer has computed them. A row that pad() added is not among them.
@@ -44,7 +49,8 @@ class TransformerCache final : public KvCache {
  private:
   at::Tensor keys_;
   at::Tensor values_;
-  std::vector<at::Tensor> layer_keys_;  // views
+  at::Tensor key_scales_, value_scales_;  // [layers, kv_heads, capacity] if int8
+  std::vector<at::Tensor> layer_keys_;    // views
   std::vector<at::Tensor> layer_values_;
   std::vector<int> lengths_;
   std::vector<std::vector<int>> hidden_;  // by layer, increasing
