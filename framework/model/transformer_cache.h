@@ -2,7 +2,7 @@
 //
 // Contract: as in kv_cache.h. Keys and values are two tensors [layers, kv_heads, capacity, width], allocated once and
 // zeroed, so that a row that was never written (its attention was skipped) is finite. As int8 each row of a head has a
-// scale beside it (int8_rows.h), for keys and for values.
+// scale beside it (attention_panels.h), for keys and for values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
