@@ -55,7 +55,7 @@ FORETELL_REGISTER(Drafter, EagleDrafter, "eagle",
                    .also_known_as = {"EAGLE-1", "HASS"},
                    .taxonomy = {.focus = "model-centric",
                                 .ryu2024 = "dependent draft model",
-                                .xia2024 = "self-drafting: FFN heads"}});
+                                .xia2024 = "self-drafting: auto-regression head"}});
 
 }  // namespace
 }  // namespace foretell::drafters

@@ -2,13 +2,18 @@
 // beside acceptance in the ordinary loop.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/smooth_l1_loss.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
 
 #include "framework/api/build_context.h"
+#include "framework/model/heads/eagle_head.h"
 #include "framework/training/checkpoint.h"
 #include "framework/training/evaluation.h"
 #include "framework/training/frozen_target.h"
@@ -225,6 +230,72 @@ TEST_CASE("eagle: the derivative is that of the loss, the loss falls, and drafts
   CHECK(learned->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
   CHECK(learned->learner->loss(rows).total.item<double>() == learned->learner->loss(rows).total.item<double>());
   check_acceptance(*learned, 4, 1.1, 5);
+}
+
+TEST_CASE("hass: steps go on from the head's own states as a draft does, and the loss falls") {
+  const auto learned = learn("{type: hass, target: t, steps: 3, noise: 0, top_k: 5}", head_settings(60), 3);
+  check_gradients(*learn("{type: hass, target: t, steps: 1, top_k: 5}", head_settings(60), 1), 0.03);
+
+  // The second step's distance, with the head that a drafter would load.
+  const testing::TemporaryFolder folder;
+  learned->learner->save(folder.path());
+  const EagleHead head = EagleHead::load(folder.path(), counting_target());
+  TrainBatch batch = make_batch({testing::sample_of(testing::counted_tokens(9, 61, 4))}, at::kCPU);
+  learned->prepare(batch);
+  const at::Tensor states = batch.target.final_state;
+  const Tokens text = testing::counted_tokens(9, 61, 4);
+  double expected = 0;
+  for (std::int64_t t = 0; t + 2 < states.size(0); ++t) {
+    const c10::InferenceMode inference;
+    at::Tensor features = states.narrow(0, 0, t + 1);
+    for (int step = 0; step < 2; ++step) {
+      const auto cache = head.make_cache(static_cast<int>(features.size(0)));
+      const TokenSpan behind = TokenSpan(text).subspan(1, static_cast<std::size_t>(features.size(0)));
+      const ForwardItem item{head.fuse(behind, features), ChainShape{}, cache.get(), LogitRows::None};
+      features = at::cat({features, head.forward(std::span(&item, 1))[-1].unsqueeze(0)});
+    }
+    expected += at::smooth_l1_loss(features[-1], states[t + 2]).item<double>() / batch.normaliser;
+  }
+  const TrainLoss loss = learned->learner->loss(batch);
+  REQUIRE(loss.terms.at(3).name == "loss.regression.2");
+  CHECK(loss.terms.at(3).value.item<double>() == Approx(expected).epsilon(1e-4));
+
+  const auto fresh = learn("{type: hass, target: t, steps: 2}", head_settings(60), 0),
+             later = learn("{type: hass, target: t, steps: 2}", head_settings(60), 30);
+  TrainBatch rows = make_batch({kCounting.sample(100), kCounting.sample(101)}, at::kCPU);
+  later->prepare(rows);
+  CHECK(later->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
+  check_acceptance(*later, 4, 1.1, 5);
+}
+
+TEST_CASE("the derivative of an unrolled attention is that of what it computes") {
+  const RowGroup group{.first_row = 0, .sequences = 2, .length = 3};
+  const TrainingAttention attention{{4, 2, 8, false}, {}, {group}, 0.4};
+  std::vector<UnrolledStep> steps;
+  for (int step = 0; step < 3; ++step)
+    steps.push_back({(at::arange(6 * 64, at::kFloat) * (0.7 + step)).sin().view({6, 64}).requires_grad_(), {}});
+  const at::Tensor mix = (at::arange(6 * 32, at::kFloat) * 1.3).cos().view({6, 32});
+  const auto value = [&] { return (attend_unrolled_training(steps, attention) * mix).sum(); };
+  value().backward();
+  for (const UnrolledStep& step : steps) {
+    const at::Tensor gradient = step.qkv.grad().clone(), at = step.qkv.detach();
+    const double norm = gradient.norm().item<double>(), size = 1e-2;
+    REQUIRE(norm > 0);
+    const c10::NoGradGuard no_grad;
+    at.add_(gradient * (size / norm));
+    const double above = value().item<double>();
+    at.sub_(gradient * (2 * size / norm));
+    const double below = value().item<double>();
+    at.add_(gradient * (size / norm));
+    CHECK((above - below) / (2 * size) == Approx(norm).epsilon(0.01));
+  }
+  // Keys of another sequence or of a later start change nothing.
+  const c10::NoGradGuard no_grad;
+  const at::Tensor before = attend_unrolled_training(steps, attention).clone();
+  steps[0].qkv.detach()[2].add_(1);
+  steps[1].qkv.detach()[2].add_(1);
+  const at::Tensor changed = (attend_unrolled_training(steps, attention) - before).abs().amax(1);
+  for (std::int64_t row = 0; row < 6; ++row) CHECK((changed[row].item<float>() > 1e-4f) == (row == 2));
 }
 
 TEST_CASE("acceptance by position adds up to a length") {

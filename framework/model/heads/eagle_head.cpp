@@ -53,9 +53,10 @@ class Named {
         fail("{}: '{}' is {}, expected {}", name, tensor.name, formats::to_string(found->second.sizes().vec()),
              formats::to_string(tensor.shape));
     }
-    for (const auto& [own, value] : tensors)
-      if (!is_ignored(own) && std::ranges::none_of(known, [&](const EagleTensor& t) { return t.name == own; }))
-        fail("{}: '{}' is no tensor of an EAGLE head of this config", name, printable(own));
+    for (const auto& entry : tensors)
+      if (!is_ignored(entry.first) &&
+          std::ranges::none_of(known, [&](const EagleTensor& t) { return t.name == entry.first; }))
+        fail("{}: '{}' is no tensor of an EAGLE head of this config", name, printable(entry.first));
   }
 
   at::Tensor get(const std::string& name) const {
@@ -144,8 +145,8 @@ formats::ModelConfig EagleHead::config_for(const formats::ModelConfig& target) {
 }
 
 std::filesystem::path EagleHead::file_of(const std::filesystem::path& folder) {
-  const auto file = folder / "model.safetensors", pickle = folder / "pytorch_model.bin";
-  if (std::filesystem::exists(file)) return file;
+  if (std::filesystem::path file = folder / "model.safetensors"; std::filesystem::exists(file)) return file;
+  const std::filesystem::path pickle = folder / "pytorch_model.bin";
   if (std::filesystem::exists(pickle) && !std::filesystem::exists(folder / "model.safetensors.index.json"))
     fail(
         "{} is a pickle, which is not read; convert it: python3 -c \"import torch, safetensors.torch as s; "
@@ -182,20 +183,25 @@ EagleHead EagleHead::load(const std::filesystem::path& folder, std::shared_ptr<c
   return made_of(config, tensors, checkpoint.name(), std::move(target));
 }
 
+// The residual stream starts as the newest token's embedding, as the target's does, so that a target with random
+// weights agrees with it now and then; all else is noise beside.
 EagleHead EagleHead::random(std::uint64_t seed, std::shared_ptr<const LanguageModel> target) {
+  constexpr float kNoise = 0.3F;
   const formats::ModelConfig config = config_for(target->config());
   Tensors tensors;
   for (const EagleTensor& tensor : tensors_of(config)) {
-    if (tensor.name == "embed_tokens.weight") continue;
+    if (!tensor.required) continue;
     at::Tensor value = at::ones(tensor.shape, at::kFloat);
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(tensor.name)));
-    const float deviation = 1.0F / std::sqrt(static_cast<float>(tensor.shape.back()));
+    const float deviation = kNoise / std::sqrt(static_cast<float>(tensor.shape.back()));
     float* values = value.mutable_data_ptr<float>();
     for (std::int64_t i = 0; tensor.shape.size() == 2 && i < value.numel(); ++i)
       values[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
-    if (tensor.name == "fc.bias") value.zero_();
     tensors[tensor.name] = value;
   }
+  const at::Tensor some = target->parts()->embed(Tokens{0}).to(at::kFloat);
+  const double scale = 1 / std::sqrt(some.square().mean().item<double>() + 1e-6);
+  tensors["fc.weight"].narrow(1, 0, config.hidden_size).diagonal().add_(scale);
   return made_of(config, tensors, "a random head", std::move(target));
 }
 

@@ -6,7 +6,9 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -243,6 +245,45 @@ at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& 
     };
     const at::Tensor out = at::scaled_dot_product_attention(rows(queries, 1), rows(keys, group_size),
                                                             rows(values, group_size), {}, 0.0, true, attention.scale);
+    parts.push_back(out.transpose(1, 2).reshape({group.sequences * group.length, layout.heads * layout.head_dim}));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+at::Tensor attend_unrolled_training(const std::vector<UnrolledStep>& steps, const TrainingAttention& attention) {
+  if (steps.size() == 1)
+    return attend_training(steps[0].qkv, {attention.layout, steps[0].rotary, attention.groups, attention.scale});
+  const kernels::HeadLayout& layout = attention.layout;
+  const std::int64_t copies = layout.heads / layout.kv_heads;
+  const auto part = [&](const UnrolledStep& step, std::int64_t first, std::int64_t count, bool turned) {
+    const at::Tensor heads =
+        step.qkv.view({step.qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim}).narrow(1, first, count);
+    return turned && step.rotary.cosines.defined() ? rotated(heads, step.rotary, layout.interleaved) : heads;
+  };
+  const at::Tensor queries = part(steps.back(), 0, layout.heads, true);
+  std::vector<at::Tensor> keys, values;
+  for (const UnrolledStep& step : steps) {
+    keys.push_back(part(step, layout.heads, layout.kv_heads, true));
+    values.push_back(part(step, layout.heads + layout.kv_heads, layout.kv_heads, false));
+  }
+  std::vector<at::Tensor> parts;
+  for (const RowGroup& group : attention.groups) {
+    const auto rows = [&](const at::Tensor& t) {  // [sequences, heads, length, head_dim]
+      return t.narrow(0, group.first_row, group.sequences * group.length)
+          .view({group.sequences, group.length, t.size(1), layout.head_dim})
+          .transpose(1, 2);
+    };
+    const auto all = [&](const std::vector<at::Tensor>& of) {
+      std::vector<at::Tensor> out;
+      for (const at::Tensor& step : of) out.push_back(rows(step));
+      const at::Tensor joined = at::cat(out, 2);
+      return copies == 1 ? joined : joined.repeat_interleave(copies, 1);
+    };
+    const at::Tensor own = at::eye(group.length, queries.options().dtype(at::kBool));
+    std::vector<at::Tensor> seen(steps.size(), own);
+    seen[0] = at::ones_like(own).tril();
+    const at::Tensor out = at::scaled_dot_product_attention(rows(queries), all(keys), all(values), at::cat(seen, 1),
+                                                            0.0, false, attention.scale);
     parts.push_back(out.transpose(1, 2).reshape({group.sequences * group.length, layout.heads * layout.head_dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);

@@ -48,6 +48,16 @@ struct TrainingAttention {
 at::Tensor attend_training(const at::Tensor& qkv, const TrainingAttention& attention);
 at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& attention);
 
+// A step of drafts that go on from their own states, one behind every row at once: what row t is in step 0 (its draft's
+// start) and in the steps behind.
+struct UnrolledStep {
+  at::Tensor qkv;  // as attend_training()'s
+  RotaryRows rotary;
+};
+// The attention of the newest step: row t sees the rows of step 0 up to t, and of the later ones row t alone.
+// `attention.rotary` is not read.
+at::Tensor attend_unrolled_training(const std::vector<UnrolledStep>& steps, const TrainingAttention& attention);
+
 at::Tensor activate_training(const at::Tensor& x, Activation activation);
 // activation(gate) * up of x [rows, 2 * width], the gate first (Shazeer 2020, arXiv 2002.05202).
 at::Tensor gated_training(const at::Tensor& x, Activation activation);
