@@ -18,6 +18,7 @@
 #include "framework/core/version.h"
 #include "framework/cost/row_costs.h"
 #include "framework/io/content_hash.h"
+#include "framework/kernels/matrix_path.h"
 #include "framework/measurement/machine_state.h"
 
 namespace foretell::cell {
@@ -130,6 +131,7 @@ nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cel
           {"cpu", {{"model", cpu_info("model name")}, {"flags", vector_flags()}}},
           {"threads", at::get_num_threads()},
           {"thread_waiting", waiting_policy()},
+          {"matrix_path", kernels::matrix_path_name()},
           {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
           {"timed", setup.timed()},
           {"row_costs", setup.costs ? results::to_json(*setup.costs) : nullptr},

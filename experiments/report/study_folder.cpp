@@ -92,6 +92,7 @@ void read_manifest(const io::OrderedJsonView& manifest, ReportCell& cell) {
   if (const auto threads = number_at_pointer(manifest, "/threads"))
     add_fact("threads", analysis::formatted(threads, analysis::NumberFormat::Count), m);
   add_fact("threads wait", text_at(manifest, "/thread_waiting"), m);
+  add_fact("matrix products of bf16", text_at(manifest, "/matrix_path"), m);
   add_fact("device", text_at(manifest, "/device"), m);
   add_fact("Foretell", text_at(manifest, "/foretell/version"), m);
   add_fact("revision", text_at(manifest, "/foretell/revision"), m);

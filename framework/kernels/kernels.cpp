@@ -6,14 +6,18 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "framework/core/cpu_clones.h"
 #include "framework/core/error.h"
+#include "framework/kernels/activation_math.h"
 #include "framework/kernels/attention_panels.h"
 #include "framework/kernels/lanes.h"
 
@@ -24,6 +28,7 @@ using at::BFloat16;
 
 constexpr std::int64_t kSerialElements = 32768;  // below, starting threads costs more than it saves
 
+inline double rounded(double value, const double*) { return value; }
 inline float rounded(float value, const float*) { return value; }
 inline float rounded(float value, const BFloat16*) {
   BFloat16 result;
@@ -31,12 +36,17 @@ inline float rounded(float value, const BFloat16*) {
   return load_one(&result);
 }
 
+// What rows of a type are computed in.
 template <class T>
-inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T* out, std::int64_t width, float eps) {
-  float sum = 0;
+using Arithmetic = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+template <class T>
+inline __attribute__((always_inline)) void norm_row(const T* x, const T* gain, T* out, std::int64_t width,
+                                                    Arithmetic<T> eps) {
+  Arithmetic<T> sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (std::int64_t i = 0; i < width; ++i) sum += load_one(x + i) * load_one(x + i);
-  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
+  const Arithmetic<T> scale = 1 / std::sqrt(sum / static_cast<Arithmetic<T>>(width) + eps);
 #pragma omp simd
   for (std::int64_t i = 0; i < width; ++i) store_one(out + i, load_one(gain + i) * rounded(load_one(x + i) * scale, x));
 }
@@ -48,6 +58,12 @@ FORETELL_CLONES void norm_row_bf16(const BFloat16* x, const BFloat16* gain, BFlo
                                    float eps) {
   norm_row(x, gain, out, width, eps);
 }
+FORETELL_CLONES void norm_row_f64(const double* x, const double* gain, double* out, std::int64_t width, double eps) {
+  norm_row(x, gain, out, width, eps);
+}
+void norm_one(const double* x, const double* gain, double* out, std::int64_t width, double eps) {
+  norm_row_f64(x, gain, out, width, eps);
+}
 void norm_one(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
   norm_row_f32(x, gain, out, width, eps);
 }
@@ -56,7 +72,7 @@ void norm_one(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64
 }
 
 template <class T>
-void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, float eps) {
+void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, Arithmetic<T> eps) {
   const std::int64_t width = x.size(1);
   const T* in = x.const_data_ptr<T>();
   const T* gains = gain.const_data_ptr<T>();
@@ -69,7 +85,8 @@ void norm_rows(const at::Tensor& x, const at::Tensor& gain, at::Tensor& out, flo
 }
 
 template <class T>
-void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, float eps) {
+void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain,
+                Arithmetic<T> eps) {
   const std::int64_t width = gain.size(0), stride = x.size(1);
   const T* gains = gain.const_data_ptr<T>();
   T* values = x.mutable_data_ptr<T>() + first;
@@ -174,6 +191,7 @@ bool has_kernel(const at::Tensor& x) {
   return x.device().is_cpu() && x.is_contiguous() &&
          (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
+bool is_wide(const at::Tensor& x) { return x.device().is_cpu() && x.is_contiguous() && x.scalar_type() == at::kDouble; }
 
 }  // namespace
 
@@ -189,8 +207,12 @@ at::Tensor rms_norm_aten(const at::Tensor& x, const at::Tensor& gain, double eps
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double eps) {
-  if (!has_kernel(x)) return rms_norm_aten(x, gain, eps);
+  if (!has_kernel(x) && !is_wide(x)) return rms_norm_aten(x, gain, eps);
   at::Tensor out = at::empty_like(x);
+  if (is_wide(x)) {
+    norm_rows<double>(x, gain, out, eps);
+    return out;
+  }
   x.scalar_type() == at::kFloat ? norm_rows<float>(x, gain, out, static_cast<float>(eps))
                                 : norm_rows<BFloat16>(x, gain, out, static_cast<float>(eps));
   return out;
@@ -203,6 +225,7 @@ void rms_norm_parts_aten(const at::Tensor& x, std::int64_t first, std::int64_t c
 }
 
 void rms_norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, const at::Tensor& gain, double eps) {
+  if (is_wide(x)) return norm_parts<double>(x, first, count, gain, eps);
   if (!has_kernel(x)) return rms_norm_parts_aten(x, first, count, gain, eps);
   x.scalar_type() == at::kFloat ? norm_parts<float>(x, first, count, gain, static_cast<float>(eps))
                                 : norm_parts<BFloat16>(x, first, count, gain, static_cast<float>(eps));
@@ -250,7 +273,58 @@ void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at:
                                   : rotate_and_store_rows<BFloat16>(qkv, layout, cosines, sines, items);
 }
 
-at::Tensor activate(at::Tensor x, Activation activation) {
+namespace {
+
+template <Activation kActivation, class T>
+FORETELL_INLINE void activate_each(T* x, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < count; ++i) store_one(x + i, activated<kActivation>(load_one(x + i)));
+}
+template <class T>
+FORETELL_INLINE void activate_row(T* x, std::int64_t count, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return activate_each<Activation::Silu>(x, count);
+    case Activation::Gelu: return activate_each<Activation::Gelu>(x, count);
+    case Activation::GeluTanh: return activate_each<Activation::GeluTanh>(x, count);
+    case Activation::Relu: return activate_each<Activation::Relu>(x, count);
+  }
+}
+FORETELL_CLONES void activate_row_f32(float* x, std::int64_t count, Activation activation) {
+  activate_row(x, count, activation);
+}
+FORETELL_CLONES void activate_row_bf16(BFloat16* x, std::int64_t count, Activation activation) {
+  activate_row(x, count, activation);
+}
+void activate_one(float* x, std::int64_t count, Activation activation) { activate_row_f32(x, count, activation); }
+void activate_one(BFloat16* x, std::int64_t count, Activation activation) { activate_row_bf16(x, count, activation); }
+
+double activated_wide(double x, Activation activation) {
+  switch (activation) {
+    case Activation::Silu: return x / (1 + std::exp(-x));
+    case Activation::Gelu: return x * 0.5 * std::erfc(-x * 0.70710678118654752);
+    case Activation::GeluTanh: return x / (1 + std::exp(-1.5957691216057308 * (x + 0.044715 * x * x * x)));
+    case Activation::Relu: return std::max(x, 0.0);
+  }
+  return x;
+}
+void activate_one(double* x, std::int64_t count, Activation activation) {
+  for (std::int64_t i = 0; i < count; ++i) x[i] = activated_wide(x[i], activation);
+}
+
+template <class T>
+void activate_rows(const at::Tensor& x, Activation activation) {
+  T* const first = x.mutable_data_ptr<T>();
+  const std::int64_t width = x.size(1), apart = x.stride(0);
+  at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, kSerialElements / std::max<std::int64_t>(width, 1)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t row = begin; row < end; ++row)
+                       activate_one(first + row * apart, width, activation);
+                   });
+}
+
+}  // namespace
+
+at::Tensor activate_aten(at::Tensor x, Activation activation) {
   switch (activation) {
     case Activation::Silu: return at::silu_(x);
     case Activation::Gelu: return at::gelu_(x, "none");
@@ -258,6 +332,28 @@ at::Tensor activate(at::Tensor x, Activation activation) {
     case Activation::Relu: return at::relu_(x);
   }
   return x;
+}
+
+at::Tensor activate(at::Tensor x, Activation activation) {
+  const bool has_rows = x.device().is_cpu() && x.dim() == 2 && x.stride(1) == 1;
+  if (has_rows && x.scalar_type() == at::kFloat) {
+    activate_rows<float>(x, activation);
+  } else if (has_rows && x.scalar_type() == at::kBFloat16) {
+    activate_rows<BFloat16>(x, activation);
+  } else if (has_rows && x.scalar_type() == at::kDouble) {
+    activate_rows<double>(x, activation);
+  } else {
+    return activate_aten(std::move(x), activation);
+  }
+  return x;
+}
+
+at::Tensor sigmoid(const at::Tensor& x) {
+  if (!x.device().is_cpu()) return at::sigmoid(x);
+  const at::Tensor out = x.to(at::kDouble, false, true).contiguous();
+  double* const values = out.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < out.numel(); ++i) values[i] = 1 / (1 + std::exp(-values[i]));
+  return out.to(x.scalar_type());
 }
 
 }  // namespace foretell::kernels

@@ -1,9 +1,10 @@
 // The small operations between the matrices of a decoder layer.
 //
 // Contract: for inference only (some write in place). On the CPU each is one pass over its rows without temporaries,
-// because at few rows an eager operator costs more than its arithmetic; on other devices, for float64, and under ATen's
-// name here, the same in ATen operators. Arithmetic is in float32 and rounded once to the rows' type; that of float64
-// rows is in float64.
+// because at few rows an eager operator costs more than its arithmetic; on other devices, and under ATen's name here,
+// the same in ATen operators. Arithmetic is in float32 and rounded once to the rows' type; that of float64 rows is in
+// float64. On the CPU a row's result does not depend on the rows beside it, to the bit: ATen's operators compute the
+// last elements of a piece of memory, wherever they are in a row, in other ways than those before.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -47,7 +48,11 @@ void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at:
 void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
                            const at::Tensor& sines, std::span<const StoredRows> items);
 
-// In place; returns x.
+// In place; returns x [rows, width].
 at::Tensor activate(at::Tensor x, Activation activation);
+at::Tensor activate_aten(at::Tensor x, Activation activation);
+
+// 1 / (1 + e^-x), of few elements.
+at::Tensor sigmoid(const at::Tensor& x);
 
 }  // namespace foretell::kernels

@@ -27,6 +27,7 @@ FORETELL_INLINE void load(const at::BFloat16* from, Lanes& to) {
 }
 FORETELL_INLINE void store(float* to, const Lanes& from) { std::memcpy(to, &from, sizeof from); }
 
+FORETELL_INLINE double load_one(const double* from) { return *from; }
 FORETELL_INLINE float load_one(const float* from) { return *from; }
 FORETELL_INLINE float load_one(const at::BFloat16* from) {
   const std::uint32_t bits = std::uint32_t{from->x} << 16;
@@ -42,6 +43,7 @@ FORETELL_INLINE std::uint16_t bfloat16_bits(float value) {
   std::memcpy(&bits, &value, sizeof bits);
   return static_cast<std::uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
+FORETELL_INLINE void store_one(double* to, double value) { *to = value; }
 FORETELL_INLINE void store_one(float* to, float value) { *to = value; }
 FORETELL_INLINE void store_one(at::BFloat16* to, float value) { to->x = bfloat16_bits(value); }
 

@@ -19,12 +19,13 @@
 #include <optional>
 
 #include "framework/core/activation.h"
+#include "framework/kernels/panels.h"
 
 namespace foretell::kernels {
 
 class PackedMatrix {
  public:
-  enum class Type { Float32, BFloat16, Int8 };
+  using Type = PanelType;
 
   PackedMatrix() = default;
   // weight [out, in], contiguous, on the CPU: of the type, or float32 or bfloat16 to be rounded to int8. Whole numbers

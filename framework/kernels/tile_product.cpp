@@ -33,19 +33,16 @@ void assume_tiles(std::optional<bool> present) { assumed() = present; }
 namespace {
 
 constexpr std::int64_t kTileBytes = 1024;
-constexpr std::size_t kLine = 64;
+constexpr std::size_t kTileLine = 64;
 // Bytes of a panel that are on their way, by how many rows it is multiplied with; what suits one suits no other.
 constexpr std::int64_t kNarrowNear = 768, kNarrowFar = 2048, kWideNear = 1280;
-// A tall block goes over a panel in segments of so many steps, from several places of a segment in turns: the
-// processor's own prefetcher, which looks ahead within a page, has time for it then. With 4 x 16 steps 64 rows take 91
-// ms over 2.4 GB of panels, from one place to the next 105.
-constexpr std::int64_t kSegment = 64, kPlaces = 4;
+// Where blocks take turns over two panels they do after so many steps: 64 KiB, in L2.
+constexpr std::int64_t kTurnSteps = 32;
 
 #define FORETELL_TILE_CODE __attribute__((target("amx-tile,amx-bf16"), noinline))
 
 // Tiles 0 to 3 are sums. Up to 16 rows: those with four panels; 4 is rows of x, 6 and 7 are panels. Up to 32 rows: of
-// the upper rows with two panels, then of the lower; 4 and 5 are rows of x. More: of four times 16 rows with one panel;
-// 4, 5 and, with the last rows, 7 are rows of x.
+// the upper rows with two panels, then of the lower; 4 and 5 are rows of x.
 struct alignas(64) TileShapes {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -58,16 +55,16 @@ static_assert(sizeof(TileShapes) == 64);
 FORETELL_TILE_CODE void shape_tiles(int rows) {
   TileShapes shapes;
   const auto set = [&](int tile, int count) {
-    shapes.row_bytes[tile] = count > 0 ? kLine : 0;
+    shapes.row_bytes[tile] = count > 0 ? kTileLine : 0;
     shapes.rows[tile] = static_cast<std::uint8_t>(count);
   };
   const auto part = [&](int tile) { return std::clamp(rows - tile * kTileRows, 0, kTileRows); };
-  const int kind = TileBlock{nullptr, rows}.tiles();
-  for (int sum = 0; sum < 4; ++sum) set(sum, part(kind == 1 ? 0 : kind == 2 ? sum / 2 : sum));
+  const bool wide = rows > kTileRows;
+  for (int sum = 0; sum < 4; ++sum) set(sum, part(wide ? sum / 2 : 0));
   set(4, part(0));
   set(5, part(1));
   set(6, kTileRows);
-  set(7, kind > 2 ? part(kind - 1) : kTileRows);
+  set(7, kTileRows);
   // The intrinsic tells the compiler of eight bytes that are read: without this the others might never be written.
   asm volatile("" : : "r"(&shapes) : "memory");
   _tile_loadconfig(&shapes);
@@ -98,167 +95,175 @@ __attribute__((always_inline)) inline std::int64_t ahead(std::int64_t bytes, std
   return bytes + ((steps - step) * kStepBytes > bytes ? 0 : turn);
 }
 
+// Where the rows of a step's tiles lie, and how far it is to the next step's.
+struct TileStep {
+  const std::byte* first;
+  std::int64_t bytes;
+};
+
 // Where tiles of sums lie.
 struct TileSums {
   float* tile[4];
   std::size_t row_bytes;
 };
 
-template <int kCount = 4>
 FORETELL_TILE_CODE void begin_sums(const TileSums& sums, bool adds) {
   if (!adds) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
-    if constexpr (kCount == 4) _tile_zero(3);
+    _tile_zero(3);
     return;
   }
   _tile_loadd(0, sums.tile[0], sums.row_bytes);
   _tile_loadd(1, sums.tile[1], sums.row_bytes);
   _tile_loadd(2, sums.tile[2], sums.row_bytes);
-  if constexpr (kCount == 4) _tile_loadd(3, sums.tile[3], sums.row_bytes);
+  _tile_loadd(3, sums.tile[3], sums.row_bytes);
 }
 
-template <int kCount = 4>
 FORETELL_TILE_CODE void end_sums(const TileSums& sums) {
   _tile_stored(0, sums.tile[0], sums.row_bytes);
   _tile_stored(1, sums.tile[1], sums.row_bytes);
   _tile_stored(2, sums.tile[2], sums.row_bytes);
-  if constexpr (kCount == 4) _tile_stored(3, sums.tile[3], sums.row_bytes);
+  _tile_stored(3, sums.tile[3], sums.row_bytes);
 }
 
 // Up to 16 rows over four panels: over fewer there would be too few sums, each waiting for its last product.
 template <bool kFetch>
-FORETELL_TILE_CODE void multiply_narrow(const BFloat16* x, const std::byte* panel, std::int64_t stride,
+FORETELL_TILE_CODE void multiply_narrow(const TileStep& x, const std::byte* panel, std::int64_t stride,
                                         std::int64_t steps, bool adds, const TileSums& sums) {
-  const auto* at = reinterpret_cast<const std::byte*>(x);
+  const std::byte* at = x.first;
   const std::int64_t turn = 4 * stride - steps * kStepBytes;
   begin_sums(sums, adds);
-  for (std::int64_t step = 0; step < steps; ++step, at += kTileBytes, panel += kStepBytes) {
+  for (std::int64_t step = 0; step < steps; ++step, at += x.bytes, panel += kStepBytes) {
     const std::int64_t near = ahead(kNarrowNear, step, steps, turn), far = ahead(kNarrowFar, step, steps, turn);
-    _tile_loadd(4, at, kLine);
-    _tile_loadd(6, panel, kLine);
+    _tile_loadd(4, at, kTileLine);
+    _tile_loadd(6, panel, kTileLine);
     fetch_quarters<kFetch>(panel + near, panel + far, 0, 4);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, panel + stride, kLine);
+    _tile_loadd(7, panel + stride, kTileLine);
     fetch_quarters<kFetch>(panel + stride + near, panel + stride + far, 0, 4);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(6, panel + 2 * stride, kLine);
+    _tile_loadd(6, panel + 2 * stride, kTileLine);
     fetch_quarters<kFetch>(panel + 2 * stride + near, panel + 2 * stride + far, 0, 4);
     _tile_dpbf16ps(2, 4, 6);
-    _tile_loadd(7, panel + 3 * stride, kLine);
+    _tile_loadd(7, panel + 3 * stride, kTileLine);
     fetch_quarters<kFetch>(panel + 3 * stride + near, panel + 3 * stride + far, 0, 4);
     _tile_dpbf16ps(3, 4, 7);
   }
   end_sums(sums);
 }
 
-// 17 to 32 rows over two panels.
-template <bool kFetch>
-FORETELL_TILE_CODE void multiply_wide(const BFloat16* x, const std::byte* panel, std::int64_t stride,
-                                      std::int64_t steps, bool adds, const TileSums& sums) {
-  const auto* at = reinterpret_cast<const std::byte*>(x);
+// Lines of what two panels hold next, fetched into L2 while blocks take turns over what they hold now: so many after
+// each of a step's four products, of the first panel and then of the second.
+struct TurnFetch {
+  const std::byte* next = nullptr;
+  std::int64_t stride = 0;
+};
+
+// 17 to 32 rows over two panels. Where they come from memory for one block (`kFetch`) what this one needs next is
+// fetched, where blocks take turns (`kTurnLines`) what all of them do.
+template <bool kFetch, int kTurnLines>
+FORETELL_TILE_CODE void multiply_wide(const TileStep& x, const std::byte* panel, std::int64_t stride,
+                                      std::int64_t steps, bool adds, const TileSums& sums, TurnFetch turn_fetch) {
+  const std::byte* at = x.first;
   const std::byte* second = panel + stride;
-  const std::int64_t turn = 2 * stride - steps * kStepBytes;
+  const std::int64_t turn = kFetch ? 2 * stride - steps * kStepBytes : 0;
+  const auto fetch_turn = [&](const std::byte* next) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+    for (int line = 0; line < kTurnLines; ++line) __builtin_prefetch(next + line * std::int64_t{64}, 0, 2);
+  };
   begin_sums(sums, adds);
-  for (std::int64_t step = 0; step < steps; ++step, at += 2 * kTileBytes, panel += kStepBytes, second += kStepBytes) {
+  for (std::int64_t step = 0; step < steps; ++step, at += x.bytes, panel += kStepBytes, second += kStepBytes) {
     const std::int64_t near = ahead(kWideNear, step, steps, turn);
-    _tile_loadd(4, at, kLine);
-    _tile_loadd(6, panel, kLine);
+    _tile_loadd(4, at, kTileLine);
+    _tile_loadd(6, panel, kTileLine);
     fetch_quarters<kFetch>(panel + near, 0, 2);
+    fetch_turn(turn_fetch.next);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, second, kLine);
+    _tile_loadd(7, second, kTileLine);
     fetch_quarters<kFetch>(panel + near, 2, 2);
+    fetch_turn(turn_fetch.next + kTurnLines * std::int64_t{64});
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, at + kTileBytes, kLine);
+    _tile_loadd(5, at + kTileBytes, kTileLine);
     fetch_quarters<kFetch>(second + near, 0, 2);
+    fetch_turn(turn_fetch.next + turn_fetch.stride);
     _tile_dpbf16ps(2, 5, 6);
     fetch_quarters<kFetch>(second + near, 2, 2);
+    fetch_turn(turn_fetch.next + turn_fetch.stride + kTurnLines * std::int64_t{64});
     _tile_dpbf16ps(3, 5, 7);
+    turn_fetch.next += 2 * kTurnLines * std::int64_t{64};
   }
   end_sums(sums);
-}
-
-// A step of 33 to 64 rows; `near` and `far` are the steps to fetch.
-template <int kTiles, bool kFetch>
-__attribute__((always_inline, target("amx-tile,amx-bf16"))) inline void multiply_tall_step(
-    const std::byte* x, const std::byte* panel, std::int64_t step, std::int64_t near, std::int64_t far) {
-  x += step * kTiles * kTileBytes;
-  const std::byte *const soon = panel + near * kStepBytes, *const later = panel + far * kStepBytes;
-  _tile_loadd(6, panel + step * kStepBytes, kLine);
-  _tile_loadd(4, x, kLine);
-  fetch_quarters<kFetch>(soon, later, 0, 1);
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(5, x + kTileBytes, kLine);
-  fetch_quarters<kFetch>(soon, later, 1, 1);
-  _tile_dpbf16ps(1, 5, 6);
-  if constexpr (kTiles == 4) {
-    _tile_loadd(4, x + 2 * kTileBytes, kLine);
-    fetch_quarters<kFetch>(soon, later, 2, 1);
-    _tile_dpbf16ps(2, 4, 6);
-    _tile_loadd(7, x + 3 * kTileBytes, kLine);
-    fetch_quarters<kFetch>(soon, later, 3, 1);
-    _tile_dpbf16ps(3, 7, 6);
-  } else {
-    _tile_loadd(7, x + 2 * kTileBytes, kLine);
-    fetch_quarters<kFetch>(soon, later, 2, 2);
-    _tile_dpbf16ps(2, 7, 6);
-  }
-}
-
-// 33 to 64 rows over one panel, so that it comes from memory without a pause: with two passes of 32 rows memory would
-// rest during the second.
-template <int kTiles, bool kFetch>
-FORETELL_TILE_CODE void multiply_tall(const BFloat16* x, const std::byte* panel, std::int64_t steps, bool adds,
-                                      const TileSums& sums) {
-  const auto* at = reinterpret_cast<const std::byte*>(x);
-  begin_sums<kTiles>(sums, adds);
-  for (std::int64_t first = 0; first < steps; first += kSegment) {
-    const std::int64_t count = std::min(kSegment, steps - first), apart = count / kPlaces;
-    for (std::int64_t step = 0; step < apart; ++step) {
-      // Of the first place; after the last step, where the next segment begins.
-      const bool last = step + 1 == apart;
-      const std::int64_t next = last ? count : step + 1, next_apart = last ? kSegment / kPlaces : apart;
-      multiply_tall_step<kTiles, kFetch>(at, panel, step, step + apart, step + 3 * apart);
-      multiply_tall_step<kTiles, kFetch>(at, panel, step + apart, step + 2 * apart, next);
-      multiply_tall_step<kTiles, kFetch>(at, panel, step + 2 * apart, step + 3 * apart, next + next_apart);
-      multiply_tall_step<kTiles, kFetch>(at, panel, step + 3 * apart, next, next + 2 * next_apart);
-    }
-    for (std::int64_t step = kPlaces * apart; step < count; ++step)
-      multiply_tall_step<kTiles, kFetch>(at, panel, step, step + 1, step + 2);
-    at += count * kTiles * kTileBytes;
-    panel += count * kStepBytes;
-  }
-  end_sums<kTiles>(sums);
 }
 
 using Panels = AmxContext::Panels;
 using Sums = AmxContext::Sums;
 
-// The panels from the numbered one on that a block of this height goes over at once.
-void multiply_block(const TileBlock& block, int panel, const Panels& panels, bool fetch, bool adds, const Sums& sums) {
-  const std::byte* const at = panels.first + panel * panels.stride;
-  float* const to = sums.at + panel * sums.panel;
+// Up to 32 rows of a block, which are two of its tiles or the last one.
+struct BlockPart {
+  TileStep x;
+  int rows = 0;
+  float* sums = nullptr;  // with the first panel
+
+  static BlockPart of(const TileBlock& block, int first, float* sums) {
+    const auto* const at = reinterpret_cast<const std::byte*>(block.x);
+    return {{at + first / kTileRows * kTileBytes, block.tiles() * kTileBytes},
+            std::min(block.rows - first, kTileBlockRows),
+            sums};
+  }
+  BlockPart from(std::int64_t step) const { return {{x.first + step * x.bytes, x.bytes}, rows, sums}; }
+  bool is_wide() const { return rows > kTileRows; }
+};
+
+TileSums sums_of(const BlockPart& part, int panel, const Sums& sums) {
   TileSums four{{}, static_cast<std::size_t>(sums.row) * sizeof(float)};
-  const auto place = [&](std::int64_t columns) {
-    for (std::int64_t tile = 0; tile < 4; ++tile)
-      four.tile[tile] = to + tile % columns * sums.panel + tile / columns * kTileRows * sums.row;
-  };
-  switch (block.tiles()) {
-    case 1:
-      place(4);
-      return (fetch ? multiply_narrow<true> : multiply_narrow<false>)(block.x, at, panels.stride, panels.steps, adds,
-                                                                      four);
-    case 2:
-      place(2);
-      return (fetch ? multiply_wide<true> : multiply_wide<false>)(block.x, at, panels.stride, panels.steps, adds, four);
-    case 3:
-      place(1);
-      four.tile[3] = nullptr;
-      return (fetch ? multiply_tall<3, true> : multiply_tall<3, false>)(block.x, at, panels.steps, adds, four);
-    default:
-      place(1);
-      return (fetch ? multiply_tall<4, true> : multiply_tall<4, false>)(block.x, at, panels.steps, adds, four);
+  const std::int64_t columns = part.is_wide() ? 2 : 4;
+  for (std::int64_t tile = 0; tile < 4; ++tile)
+    four.tile[tile] = part.sums + (panel + tile % columns) * sums.panel + tile / columns * kTileRows * sums.row;
+  return four;
+}
+
+// A part by itself over all four panels.
+void multiply_part(const BlockPart& part, const Panels& panels, bool adds, const Sums& sums) {
+  const bool fetch = panels.from_memory;
+  if (!part.is_wide())
+    return (fetch ? multiply_narrow<true> : multiply_narrow<false>)(part.x, panels.first, panels.stride, panels.steps,
+                                                                    adds, sums_of(part, 0, sums));
+  for (int panel = 0; panel < AmxContext::kPanels; panel += 2)
+    (fetch ? multiply_wide<true, 0> : multiply_wide<false, 0>)(part.x, panels.first + panel * panels.stride,
+                                                               panels.stride, panels.steps, adds,
+                                                               sums_of(part, panel, sums), {});
+}
+
+// With as many lines after a product as so many blocks need to fetch all of the next piece between them.
+auto turn_code(bool fetch, std::size_t blocks) {
+  if (!fetch) return multiply_wide<false, 0>;
+  switch ((8 + blocks - 1) / blocks) {  // one block by itself would fetch eight
+    case 4: return multiply_wide<false, 4>;
+    case 3: return multiply_wide<false, 3>;
+    case 2: return multiply_wide<false, 2>;
+    default: return multiply_wide<false, 1>;
+  }
+}
+
+// Several parts of more than 16 rows each: they take turns over pieces of two panels, so that those come from memory
+// once, and while they multiply one piece the next is on its way: memory does not wait.
+void multiply_in_turns(std::span<const BlockPart> parts, const Panels& panels, bool adds, const Sums& sums) {
+  const auto code = turn_code(panels.from_memory, parts.size());
+  for (int panel = 0; panel < AmxContext::kPanels; panel += 2) {
+    const std::byte* const first = panels.first + panel * panels.stride;
+    for (std::int64_t begin = 0; begin < panels.steps; begin += kTurnSteps) {
+      const std::int64_t steps = std::min(kTurnSteps, panels.steps - begin);
+      const std::byte* const next =
+          begin + steps < panels.steps ? first + (begin + steps) * kStepBytes : first + 2 * panels.stride;
+      const std::int64_t share = kTurnSteps * kStepBytes / static_cast<std::int64_t>(parts.size());
+      for (std::size_t p = 0; p < parts.size(); ++p) {
+        const BlockPart part = parts[p].from(begin);
+        code(part.x, first + begin * kStepBytes, panels.stride, steps, adds || begin > 0, sums_of(part, panel, sums),
+             {next + static_cast<std::int64_t>(p) * share / 64 * 64, panels.stride});
+      }
+    }
   }
 }
 
@@ -276,7 +281,13 @@ namespace {
 bool machine_has_tiles() { return false; }
 void shape_tiles(int) {}
 void release_tiles() {}
-void multiply_block(const TileBlock&, int, const AmxContext::Panels&, bool, bool, const AmxContext::Sums&) {}
+struct BlockPart {
+  int rows = 0;
+  static BlockPart of(const TileBlock&, int, float*) { return {}; }
+  bool is_wide() const { return false; }
+};
+void multiply_part(const BlockPart&, const AmxContext::Panels&, bool, const AmxContext::Sums&) {}
+void multiply_in_turns(std::span<const BlockPart>, const AmxContext::Panels&, bool, const AmxContext::Sums&) {}
 
 }  // namespace
 #endif
@@ -293,15 +304,17 @@ bool tiles_come_out_right() {
     for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = static_cast<float>(i * 5 % 11) - 5;
     TileRows rows;
     rows.lay_out(x.data(), static_cast<std::int64_t>(count), kInputs);
-    std::vector<float> sums(count * kOutputs);
+    const std::size_t padded = static_cast<std::size_t>(rows.padded_rows());
+    std::vector<float> sums(padded * kOutputs);
     AmxContext tiles;
     // In two pieces, so that sums are taken up again.
     for (const auto& [first, steps] : {std::pair{std::int64_t{0}, kFirstSteps}, {kFirstSteps, 1}}) {
-      const TileBlock block = rows.blocks().front().from(first);
-      tiles.multiply({&block, 1},
+      std::vector<TileBlock> blocks;
+      for (const TileBlock& block : rows.blocks()) blocks.push_back(block.from(first));
+      tiles.multiply(blocks,
                      {reinterpret_cast<const std::byte*>(panels.data()) + first * kStepBytes,
                       kPanelSize * sizeof(BFloat16), steps, first == 0},
-                     first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(count) * kTileOutputs});
+                     first > 0, {sums.data(), kTileOutputs, static_cast<std::int64_t>(padded) * kTileOutputs});
     }
     for (std::size_t p = 0; p < AmxContext::kPanels; ++p) {
       for (std::size_t r = 0; r < count; ++r) {
@@ -310,7 +323,7 @@ bool tiles_come_out_right() {
           for (std::size_t i = 0; i < kInputs; ++i)
             expected += static_cast<float>(x[r * kInputs + i]) *
                         static_cast<float>(panels[p * kPanelSize + i / 2 * 2 * kTileOutputs + o * 2 + i % 2]);
-          if (sums[(p * count + r) * kTileOutputs + o] != expected) return false;
+          if (sums[(p * padded + r) * kTileOutputs + o] != expected) return false;
         }
       }
     }
@@ -324,21 +337,19 @@ bool has_tiles() {
 }
 
 void TileRows::lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs) {
-  const std::int64_t steps = inputs / kTileInputs, tiles = (rows + kTileRows - 1) / kTileRows;
-  const std::int64_t most = rows <= 2 * kTallRows ? kTallRows : kTileBlockRows;
-  const auto lines = static_cast<std::size_t>(tiles * steps * kTileRows);
+  const std::int64_t steps = inputs / kTileInputs, count = (rows + kTileBlockRows - 1) / kTileBlockRows;
+  height_ = (rows + count - 1) / count;
+  const std::int64_t tiles = TileBlock{nullptr, static_cast<int>(height_)}.tiles(),
+                     block_lines = tiles * kTileRows * steps;
+  const auto lines = static_cast<std::size_t>(count * block_lines);
   if (lines_.size() < lines) lines_.resize(lines);  // never smaller: it would be filled anew
   blocks_.clear();
-  for (std::int64_t first = 0; first < rows; first += most)
-    blocks_.push_back(
-        {lines_[static_cast<std::size_t>(first * steps)].x, static_cast<int>(std::min(most, rows - first))});
-  const std::int64_t grain = std::max<std::int64_t>(1, kSerialLines / (steps * kTileRows));
-  at::parallel_for(0, tiles, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin * kTileRows; row < std::min(rows, end * kTileRows); ++row) {
-      const std::int64_t block = row / most,
-                         step_lines = std::int64_t{kTileRows} * blocks_[static_cast<std::size_t>(block)].tiles();
-      Line* to = lines_.data() + block * most * steps + row % most;
-      for (std::int64_t step = 0; step < steps; ++step, to += step_lines)
+  for (std::int64_t block = 0; block < count; ++block)
+    blocks_.push_back({lines_[static_cast<std::size_t>(block * block_lines)].x, static_cast<int>(height_)});
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, kSerialLines / steps), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      Line* to = lines_.data() + row / height_ * block_lines + row % height_;
+      for (std::int64_t step = 0; step < steps; ++step, to += tiles * kTileRows)
         std::memcpy(to->x, x + row * inputs + step * kTileInputs, sizeof(Line));
     }
   });
@@ -353,21 +364,23 @@ void AmxContext::shape(int rows) {
   shaped_ = rows;
 }
 
-// All blocks over some panels before the next: those are in the first two caches then.
 void AmxContext::multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums) {
-  for (auto rest = blocks; !rest.empty();) {
-    // Only the last block may be of another height.
-    const auto alike =
-        rest.first(rest.size() > 1 && rest.back().tiles() != rest.front().tiles() ? rest.size() - 1 : rest.size());
-    for (int panel = 0; panel < kPanels; panel += kPanels / alike.front().tiles()) {
-      Sums to = sums;
-      to.at += (rest.data() - blocks.data()) * blocks.front().rows * sums.row;
-      for (std::size_t i = 0; i < alike.size(); ++i, to.at += blocks.front().rows * sums.row) {
-        shape(alike[i].rows);
-        multiply_block(alike[i], panel, panels, panels.from_memory && rest.size() == blocks.size() && i == 0, adds, to);
-      }
-    }
-    rest = rest.subspan(alike.size());
+  static thread_local std::vector<BlockPart> parts;
+  parts.clear();
+  float* to = sums.at;
+  for (const TileBlock& block : blocks) {
+    for (int first = 0; first < block.rows; first += kTileBlockRows)
+      parts.push_back(BlockPart::of(block, first, to + first * sums.row));
+    to += block.rows * sums.row;
+  }
+  const auto alike = [&](const BlockPart& part) { return part.is_wide() && part.rows == parts.front().rows; };
+  if (parts.size() > 1 && std::all_of(parts.begin(), parts.end(), alike)) {
+    shape(parts.front().rows);
+    return multiply_in_turns(parts, panels, adds, sums);
+  }
+  for (const BlockPart& part : parts) {
+    shape(part.rows);
+    multiply_part(part, panels, adds, sums);
   }
 }
 

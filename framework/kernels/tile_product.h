@@ -1,9 +1,10 @@
 // Products of bfloat16 rows with panels of a PackedMatrix by the processor's matrix tiles (AMX).
 //
 // Contract: a panel is 16 outputs: for every two inputs 16 pairs, one an output (packed_matrix.h). The number of inputs
-// is a multiple of 32. Products of bfloat16 numbers are exact in float32; they are added in float32 in an order that
-// the inputs and the height of a row's block decide (33 to 64 rows: one; all others: another), not what the rows beside
-// it are nor the pieces that a sum is formed in.
+// is a multiple of 32. Each output of each row is one sum, whatever the number of rows and the pieces that it is formed
+// in: of every 32 inputs, in their order, those with even and those with odd numbers are summed up apart (products are
+// exact in float32), both sums are added, and then added to the running sum; denormal numbers count as zero. Few rows
+// go through vectors, which are told to do the same (tile_order.h).
 //
 // Why rows are laid out anew: rows of 2,048 inputs lie 4 KiB apart, so that the sixteen lines of a tile share one set
 // of the first cache. As tiles one after the other 32 rows take 99 ms over 2.4 GB of panels where they took 126 in
@@ -26,8 +27,7 @@ constexpr std::int64_t kTileInputs = 32;   // a step: what one tile holds of a r
 constexpr std::int64_t kTileOutputs = 16;  // a panel
 constexpr int kTileRows = 16;
 constexpr int kVectorRows = 5;  // up to so many rows weights arrive no faster than vectors multiply them: no tiles
-constexpr int kTileBlockRows = 2 * kTileRows;  // of a block, where there are many
-constexpr int kTallRows = 4 * kTileRows;       // of a block, where there are two at most
+constexpr int kTileBlockRows = 2 * kTileRows;  // that go over panels together
 
 // Whether this process may use tiles: the processor has them, the system grants them, and a small product came out
 // right. Asked once.
@@ -48,13 +48,15 @@ struct TileBlock {
   TileBlock from(std::int64_t step) const { return {x + step * tiles() * kTileRows * kTileInputs, rows}; }
 };
 
-// Rows laid out as one block, or as several of which the last has what is left over. Kept by its owner, so that memory
-// is asked for once.
+// Rows laid out as blocks of one height, of at most 32; the last may have rows that are not used. Kept by its owner, so
+// that memory is asked for once.
 class TileRows {
  public:
   // x [rows, inputs].
   void lay_out(const at::BFloat16* x, std::int64_t rows, std::int64_t inputs);
   std::span<const TileBlock> blocks() const { return blocks_; }
+  std::int64_t height() const { return height_; }
+  std::int64_t padded_rows() const { return height_ * static_cast<std::int64_t>(blocks_.size()); }
 
  private:
   struct alignas(64) Line {  // of the cache: a tile's row
@@ -62,6 +64,7 @@ class TileRows {
   };
   std::vector<Line> lines_;
   std::vector<TileBlock> blocks_;
+  std::int64_t height_ = 0;
 };
 
 // A thread's tiles; given back at the end.
@@ -85,8 +88,8 @@ class AmxContext {
     std::int64_t row = kTileOutputs;
     std::int64_t panel = 0;
   };
-  // Row r . output o of four panels, which are added to what is there if `adds`. All blocks but the last have the same
-  // number of rows; rows are counted through all. Quickest where sums lie at multiples of 64 bytes.
+  // Row r . output o of four panels, which are added to what is there if `adds`. Rows are counted through all blocks,
+  // which have the same number of them. Quickest where sums lie at multiples of 64 bytes.
   void multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums);
 
  private:

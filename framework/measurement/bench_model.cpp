@@ -8,6 +8,7 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/kernels/matrix_path.h"
 #include "framework/measurement/read_bandwidth.h"
 #include "framework/metrics/metrics.h"
 #include "framework/model/transformer.h"
@@ -158,6 +159,7 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
   check_options(options, formats::load_model_config(folder));
   BenchModelReport report;
   report.threads = at::get_num_threads();
+  report.matrix_path = kernels::matrix_path_name();
   report.batch = options.batch;
   measure_bandwidth(report);
 

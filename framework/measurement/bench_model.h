@@ -40,6 +40,7 @@ struct BenchModelReport {
   double read_bytes = 0;                  // 2 GiB; less where memory is short
   double weight_bytes = 0;                // read by every forward
   std::string dtype;                      // "f32", "bf16" or "int8"
+  std::string matrix_path;                // of products of bf16 rows (framework/kernels/matrix_path.h)
   std::optional<RoundingError> rounding;  // int8 only
   int threads = 0;
   int batch = 1;

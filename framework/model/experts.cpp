@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "framework/core/error.h"
+#include "framework/kernels/kernels.h"
 
 namespace foretell::model {
 namespace {
@@ -102,7 +103,7 @@ at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const
 
 void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
   at::Tensor rows = rows_of(weights_.shared, x);
-  if (shared_gate_.outputs() > 0) rows = rows.mul(shared_gate_.forward(x.to(sum_type(x))).sigmoid());
+  if (shared_gate_.outputs() > 0) rows = rows.mul(kernels::sigmoid(shared_gate_.forward(x.to(sum_type(x)))));
   sum.add_(rows);
 }
 

@@ -1,9 +1,9 @@
 // A matrix that rows are multiplied with: y = x W^T + b.
 //
 // Contract: two storages, one meaning. Plain keeps weight [out, in] as an ordinary tensor, which is what training and
-// CUDA use. pack() prepares it for inference on the CPU and gives the plain tensor up: as a PackedMatrix, and bfloat16
-// where the processor multiplies it in the block layout of oneDNN's kernels. Results agree to rounding; those of a
-// PackedMatrix do not depend on the rows beside a row. A ternary matrix normalises and rounds its own input: ternary.h.
+// CUDA use. pack() prepares it for inference on the CPU and gives the plain tensor up: as a PackedMatrix, whose results
+// for a row do not depend on the rows beside it, to the bit; float64 stays plain. Both agree to rounding. A ternary
+// matrix normalises and rounds its own input: ternary.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +18,6 @@ namespace foretell::model {
 struct PackOptions {
   bool gated = false;  // the first half of the outputs is the gate of the second; only gated() can be asked then
   bool int8 = false;   // weights rounded to 8 bits, a scale for each output
-  bool wide = false;   // forward_wide() never rounds, for any number of rows: our own kernels only
 };
 
 class Linear {
@@ -35,9 +34,8 @@ class Linear {
   // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
   Linear int8_copy(bool gated) const;
 
-  at::Tensor forward(const at::Tensor& x) const;  // x [rows, in] -> [rows, out]
-  at::Tensor forward_wide(
-      const at::Tensor& x) const;  // the same in float32; rounded before where a library's kernel does, see `wide`
+  at::Tensor forward(const at::Tensor& x) const;                // x [rows, in] -> [rows, out]
+  at::Tensor forward_wide(const at::Tensor& x) const;           // the same in float32, not rounded before where packed
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place
   // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows,
   // out / 2]
@@ -49,11 +47,9 @@ class Linear {
 
  private:
   at::Tensor multiplied(const at::Tensor& x) const;
-  bool takes(const at::Tensor& x) const;  // whether the packed matrix does
 
   at::Tensor weight_;  // undefined once packed
   kernels::PackedMatrix packed_;
-  at::Tensor blocks_;                 // oneDNN's layout; undefined if not used
   at::Tensor bias_;                   // in the matrix's type
   at::Tensor wide_bias_;              // the same in float32
   at::Tensor output_scales_;          // of a ternary matrix, else undefined
@@ -61,7 +57,6 @@ class Linear {
   std::int64_t inputs_ = 0;
   std::int64_t outputs_ = 0;
   std::size_t bytes_ = 0;
-  std::int64_t packed_rows_ = 0;  // up to so many rows the packed matrix is used
   bool is_packed_ = false;
 };
 

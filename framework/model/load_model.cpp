@@ -86,8 +86,7 @@ class Loader {
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
     weights.final_norm = norm(source_.get(fmt::format("{}.weight", names.final_norm)),
                               source_.get(fmt::format("{}.bias", names.final_norm)));
-    // A row of logits must not depend on how many are asked for: oneDNN's kernels round them, ours do not.
-    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {}, {.wide = true});
+    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {});
     return weights;
   }
 

@@ -1,7 +1,6 @@
 #include "framework/model/heads/medusa_heads.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/silu.h>
 #include <fmt/format.h>
 
 #include <charconv>
@@ -70,7 +69,7 @@ class Reader {
                   {});
   }
   LinearHead output(int head) const {
-    return {linear(get(head, blocks_, "weight", {vocab_, hidden_}), {}, {.wide = true}), vocab_};
+    return {linear(get(head, blocks_, "weight", {vocab_, hidden_}), {}, {}), vocab_};
   }
 
  private:
@@ -196,7 +195,7 @@ at::Tensor MedusaHeads::logits(int head, const at::Tensor& states) const {
   const c10::InferenceMode inference;
   const Head& of = heads_.at(static_cast<std::size_t>(head));
   at::Tensor x = states;
-  for (const Linear& block : of.blocks) x = x.add(at::silu(block.forward(x)));
+  for (const Linear& block : of.blocks) x = x.add(mlp_inside(x, block, Activation::Silu, false));
   return of.output ? of.output->logits(x) : target_->parts()->head().logits(x);
 }
 

@@ -42,6 +42,7 @@ nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
                               {"rows", rows},
                               {"weight_bytes", report.weight_bytes},
                               {"dtype", report.dtype},
+                              {"matrix_path", report.matrix_path},
                               {"threads", report.threads},
                               {"batch", report.batch},
                               {"notes", report.notes}};
@@ -61,8 +62,9 @@ void print_report(const measurement::BenchModelReport& report) {
                fmt::format("{:.2f}x", row.median_ms / report.rows.front().median_ms),
                fmt::format("{:.0f}%", 100 * row.gbs / report.read_bandwidth_gbs)});
   util::print_out(table.to_string());
-  util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, read bandwidth {:.1f} GB/s\n", report.dtype,
-                              report.weight_bytes / 1e6, counted(report.threads, "thread"), report.read_bandwidth_gbs));
+  util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, {}, read bandwidth {:.1f} GB/s\n",
+                              report.dtype, report.weight_bytes / 1e6, report.matrix_path,
+                              counted(report.threads, "thread"), report.read_bandwidth_gbs));
   if (const auto& error = report.rounding)
     util::print_out(
         fmt::format("logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; "
