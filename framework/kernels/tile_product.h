@@ -88,8 +88,8 @@ class AmxContext {
     std::int64_t row = kTileOutputs;
     std::int64_t panel = 0;
   };
-  // Row r . output o of four panels, which are added to what is there if `adds`. Rows are counted through all blocks,
-  // which have the same number of them. Quickest where sums lie at multiples of 64 bytes.
+  // Row r . output o of four panels, which are added to what is there if `adds`. Rows are counted through all blocks;
+  // those of one height, more than 16, take turns. Quickest where sums lie at multiples of 64 bytes.
   void multiply(std::span<const TileBlock> blocks, const Panels& panels, bool adds, const Sums& sums);
 
  private:
