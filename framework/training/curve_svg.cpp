@@ -33,11 +33,11 @@ Measure measure_of(const std::string& name) {
 std::vector<Series> series_of(const Curve& curve, Measure measure) {
   std::vector<Series> all;
   for (const CurvePoint& point : curve) {
-    for (const auto& [name, value] : point.values) {
-      if (measure_of(name) != measure) continue;
-      auto series = std::find_if(all.begin(), all.end(), [&](const Series& s) { return s.name == name; });
-      if (series == all.end()) series = all.insert(all.end(), Series{name, {}});
-      series->points.push_back({point.step, value});
+    for (const auto& entry : point.values) {
+      if (measure_of(entry.first) != measure) continue;
+      auto series = std::find_if(all.begin(), all.end(), [&](const Series& s) { return s.name == entry.first; });
+      if (series == all.end()) series = all.insert(all.end(), Series{entry.first, {}});
+      series->points.push_back({point.step, entry.second});
     }
   }
   return all;
@@ -60,7 +60,7 @@ double nice_step(double span, int parts) {
 
 class Chart {
  public:
-  Chart(std::string title, double top, double last_step, double low, double high)
+  Chart(const std::string& title, double top, double last_step, double low, double high)
       : top_(top), last_step_(std::max(1.0, last_step)), low_(low), high_(high > low ? high : low + 1) {
     text_ = fmt::format("<text x=\"{}\" y=\"{}\" font-weight=\"bold\">{}</text>\n", kLeft, top_ + 24, escaped(title));
   }

@@ -149,6 +149,7 @@ std::vector<datasets::TaskExample> target_answers(const ConversationWriter& writ
   while (static_cast<int>(all.size()) < wanted && !request.stop()) {
     const int count = std::min(kConversations, wanted - static_cast<int>(all.size()));
     std::vector<Answered> part;
+    part.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i)
       part.push_back({training_example(request.data, all.size() + static_cast<std::size_t>(i)), true});
     std::size_t turns = 0;

@@ -20,15 +20,18 @@ namespace {
 
 constexpr const char* kLength = "mean_acceptance_length";
 
-// What shapes the curve: all settings but those about when something is shown or written.
+ConfigValue without(const ConfigValue& section, std::initializer_list<std::string_view> keys) {
+  std::vector<ConfigValue::Entry> entries;
+  for (const auto& entry : section.entries())
+    if (std::find(keys.begin(), keys.end(), entry.key) == keys.end()) entries.push_back(entry);
+  return ConfigValue::map(std::move(entries));
+}
+
+// What shapes the curve: all settings but those about when something is shown, and where it is written.
 std::string shaping_settings(const TrainSettings& settings) {
   ConfigValue document = resolved_document(settings);
-  ConfigValue run = *document.find("run");
-  std::vector<ConfigValue::Entry> entries;
-  for (const auto& entry : run.entries())
-    if (entry.key != "checkpoint_every" && entry.key != "threads" && entry.key != "oversubscribe")
-      entries.push_back(entry);
-  document.set("run", ConfigValue::map(std::move(entries)));
+  document.set("run", without(*document.find("run"), {"checkpoint_every", "threads", "oversubscribe"}));
+  document.set("learner", without(*document.find("learner"), {"cache"}));
   return document.to_yaml();
 }
 

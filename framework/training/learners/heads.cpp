@@ -46,6 +46,7 @@ at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::i
 void write_head(const std::filesystem::path& file, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                 const std::string& save_dtype) {
   std::vector<formats::NewTensor> list;
+  list.reserve(tensors.size());
   for (const auto& [name, value] : tensors)
     list.push_back(model::stored_as(name, value.detach(), save_dtype == "bf16" ? at::kBFloat16 : at::kFloat));
   formats::write_safetensors(file, list);
