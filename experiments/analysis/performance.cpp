@@ -8,6 +8,7 @@
 #include "experiments/cell/cell_setup.h"
 #include "framework/cost/timing_contradiction.h"
 #include "framework/measurement/measured_costs.h"
+#include "framework/model/load_model.h"
 #include "framework/metrics/metrics.h"
 
 namespace foretell::analysis {
@@ -100,6 +101,10 @@ Shapes shapes_of(const study::Cell& cell, const cell::CellSetup& setup) {
   const auto shape_of = [&](const formats::ModelConfig& config) {
     cost::ModelShape shape = model_shape(config, bytes);
     if (cell.model.dtype == "int8") shape.weight_bytes = shape.head_bytes = 1;
+    if (const auto int4 = model::parse_int4(cell.model.dtype.value_or(""))) {
+      shape.weight_bytes = 0.5 + (int4->zero_points ? 3.0 : 2.0) / int4->group;
+      shape.head_bytes = 1;
+    }
     return shape;
   };
   Shapes shapes{shape_of(setup.model->config())};

@@ -54,6 +54,7 @@ chat::ChatTemplate read_own_template(const std::filesystem::path& folder, const 
 std::string type_name(const model::ModelLoadOptions& options) {
   const std::string_view cache = options.int8_cache ? ", int8 cache" : "";
   if (options.int8) return fmt::format("int8{}", cache);
+  if (options.int4) return fmt::format("int4{}:{}{}", options.int4->zero_points ? "z" : "", options.int4->group, cache);
   return fmt::format("{}{}", options.dtype ? c10::toString(*options.dtype) : "auto", cache);
 }
 
@@ -124,14 +125,15 @@ std::filesystem::path ModelPool::folder_of(const ConfigValue& description, std::
 }
 
 std::string number_type(const std::optional<std::string>& dtype, const formats::ModelConfig& config) {
-  return dtype && *dtype != "int8" ? *dtype : config.dtype.value_or("float32");
+  return dtype && *dtype != "int8" && !model::parse_int4(*dtype) ? *dtype : config.dtype.value_or("float32");
 }
 
 model::ModelLoadOptions load_options(const std::optional<std::string>& dtype, const std::string& device,
                                      const std::optional<std::string>& kv_dtype) {
   model::ModelLoadOptions options;
   options.int8 = dtype == "int8";
-  if (dtype && !options.int8) options.dtype = model::parse_dtype(*dtype);
+  if (dtype) options.int4 = model::parse_int4(*dtype);
+  if (dtype && !options.int8 && !options.int4) options.dtype = model::parse_dtype(*dtype);
   options.device = model::parse_device(device);
   if (kv_dtype && *kv_dtype != "int8" && *kv_dtype != "auto")
     fail("unknown KV cache dtype '{}'; known: auto (the model's own), int8", *kv_dtype);

@@ -238,7 +238,7 @@ Cell read_cell(const ConfigValue& document, const StudySections& study) {
 void ModelSection::declare(Parameters& p) {
   p.add("target", target, "a model's folder, or {type: ...}; see `foretell list targets`", {.required = true});
   p.add("draft", draft, "a draft model's folder, or {type: random | imported | inflated, ...}");
-  p.add("dtype", dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says");
+  p.add("dtype", dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says");
   p.add("kv_dtype", kv_dtype,
         "of keys and values: auto (as the model's), or int8 with a scale for each head and token");
   p.add("device", device, "cpu, cuda or cuda:N");

@@ -2,7 +2,7 @@
 //
 // Contract: nothing but a regular file is opened (or a link to one). A pipe would wait for a writer that need not come,
 // a device need not end and a folder has no bytes; all of them are Errors that name the file. Standard input is read
-// nowhere. Every reader of the project opens its file with one of these.
+// by `foretell tokenize --file -` alone. Every reader of the project opens its file with one of these.
 #pragma once
 
 #include <filesystem>

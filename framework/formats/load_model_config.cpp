@@ -84,6 +84,9 @@ ModelConfig parse_model_config(std::string_view text, const std::string& name) {
   refuse_two_way_attention(json);
   ModelConfig config = family.parse(json.with_aliases(family.aliases));
   config.family = family.name;
+  config.int4 = parse_int4_storage(json);
+  if (config.int4 && (config.naming == WeightNaming::Gpt2 || config.naming == WeightNaming::GptNeoX || config.ternary))
+    json.refuse("quantization_config", "is given: 4-bit weights of a {} model are not read", config.family);
   parse_padding(json, config);
   parse_special_tokens(document, json, config);
   parse_dtype_name(json, config);

@@ -15,6 +15,7 @@
 
 #include "framework/core/activation.h"
 #include "framework/core/types.h"
+#include "framework/formats/int4_weights.h"
 
 namespace foretell::formats {
 
@@ -107,6 +108,7 @@ struct ModelConfig {
   bool tie_embeddings = false;
   bool attention_scaled = true;            // scores divided by sqrt(head_dim)
   bool attention_scaled_by_layer = false;  // gpt2's scale_attn_by_inverse_layer_idx
+  std::optional<Int4Storage> int4 = {};    // the layers' matrices are stored with 4 bits (int4_weights.h)
   bool parallel_residual = false;          // attention and MLP read the same row
   QkNorm qk_norm = QkNorm::None;
   std::optional<double> qkv_limit;  // queries, keys and values are cut to [-limit, limit] (olmoe's clip_qkv)

@@ -62,8 +62,11 @@ ModelConfig load_stored_config(const std::filesystem::path& folder) {
   return with_stored_head(Checkpoint::open(folder), std::move(config));
 }
 
-ModelWeights::ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config) {
-  refuse_other_tensors(checkpoint);
+ModelWeights::ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config, Int4 int4) {
+  refuse_other_tensors(checkpoint, config.int4.has_value());
+  if (config.int4 && int4 == Int4::Refused)
+    fail("{}: has 4-bit weights (GPTQ or AWQ), with which models run; for this, weights of floating point are expected",
+         checkpoint.name());
   if (config.moe.experts > 0) refuse_joined_experts(checkpoint);
   for (const WeightSpec& spec : weight_list(config)) check(checkpoint, config, spec);
   check_rest(checkpoint, config);
@@ -72,6 +75,12 @@ ModelWeights::ModelWeights(const Checkpoint& checkpoint, const ModelConfig& conf
 void ModelWeights::check_rest(const Checkpoint& checkpoint, const ModelConfig& config) const {
   std::set<const StoredTensor*> used;
   for (const auto& [name, tensor] : stored_) used.insert(tensor);
+  for (const auto& [stem, stored] : int4_) {
+    used.insert({stored.qweight, stored.qzeros, stored.scales, stored.order});
+    // AWQ's matrices need none.
+    if (const auto idle = checkpoint.tensors().find(stem + ".g_idx"); idle != checkpoint.tensors().end())
+      used.insert(&idle->second);
+  }
   const char* head = weight_names(config.naming).head;
   const StoredTensors::value_type* first = nullptr;
   std::size_t count = 0;
@@ -91,8 +100,23 @@ const StoredTensor* ModelWeights::find(const std::string& name) const {
   return it == stored_.end() ? nullptr : it->second;
 }
 
+const StoredInt4* ModelWeights::find_int4(const std::string& stem) const {
+  const auto it = int4_.find(stem);
+  return it == int4_.end() ? nullptr : &it->second;
+}
+
 void ModelWeights::check(const Checkpoint& checkpoint, const ModelConfig& config, const WeightSpec& spec) {
   const auto found = find_stored(checkpoint, config, spec.name);
+  constexpr std::string_view kEnd = ".weight";
+  if (config.int4 && found == checkpoint.tensors().end() && spec.kind == WeightKind::Matrix &&
+      spec.name.ends_with(kEnd)) {
+    const std::string stem = spec.name.substr(0, spec.name.size() - kEnd.size());
+    if (has_int4(checkpoint.tensors(), stem) && stem + ".weight" != weight_names(config.naming).head) {
+      int4_[stem] = formats::find_int4(checkpoint.tensors(), stem, spec.shape.at(0), spec.shape.at(1), *config.int4,
+                                       checkpoint.name());
+      return;
+    }
+  }
   if (found == checkpoint.tensors().end()) {
     fail("{}: the tensor '{}' {} is missing: config.json ({}, {}) asks for it", checkpoint.name(), spec.name,
          to_string(spec.shape), config.family, counted(config.num_layers, "layer"));

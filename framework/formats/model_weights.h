@@ -24,17 +24,21 @@ ModelConfig load_stored_config(const std::filesystem::path& folder);
 
 class ModelWeights {
  public:
-  // `config` as with_stored_head() gives it.
-  ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config);
+  // `config` as with_stored_head() gives it. Weights of 4 bits are an Error, but for who reads them.
+  enum class Int4 { Refused, Read };
+  ModelWeights(const Checkpoint& checkpoint, const ModelConfig& config, Int4 int4 = Int4::Refused);
 
   // Null if the config has no such tensor. `name` as weight_list() spells it.
   const StoredTensor* find(const std::string& name) const;
+  // The matrix of that name without ".weight", if it is stored with 4 bits.
+  const StoredInt4* find_int4(const std::string& stem) const;
 
  private:
   void check(const Checkpoint& checkpoint, const ModelConfig& config, const WeightSpec& spec);
   void check_rest(const Checkpoint& checkpoint, const ModelConfig& config) const;
 
   std::map<std::string, const StoredTensor*> stored_;
+  std::map<std::string, StoredInt4> int4_;
 };
 
 }  // namespace foretell::formats

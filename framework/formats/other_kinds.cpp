@@ -56,6 +56,7 @@ struct TensorName {
   const char* what;
   const char* help;
 };
+constexpr const char* kInt4Ending = ".qweight";
 constexpr std::array kTensorNames = {
     TensorName{Where::Start, "midlayer.", "a draft head (EAGLE-3)", kHeadHelp},
     TensorName{Where::Whole, "d2t", "a draft head (EAGLE-3)", kHeadHelp},
@@ -70,7 +71,8 @@ constexpr std::array kTensorNames = {
     TensorName{Where::Start, "proj.0.", "a draft head (an MLP speculator)", kHeadHelp},
     TensorName{Where::Anywhere, ".lora_", "an adapter (LoRA)", kAdapterHelp},
     TensorName{Where::Start, "base_model.", "an adapter", kAdapterHelp},
-    TensorName{Where::End, ".qweight", "a quantised checkpoint (GPTQ or AWQ)", kQuantisedHelp},
+    TensorName{Where::End, kInt4Ending, "a quantised checkpoint (GPTQ or AWQ) whose config.json does not say so",
+               kQuantisedHelp},
     TensorName{Where::End, ".weight_packed", "a quantised checkpoint (compressed-tensors)", kQuantisedHelp},
     TensorName{Where::End, ".weight_scale_inv", "a quantised checkpoint (FP8)", kQuantisedHelp},
     TensorName{Where::Anywhere, ".weight.quant_state", "a quantised checkpoint (bitsandbytes)", kQuantisedHelp},
@@ -189,15 +191,16 @@ void refuse_other_configs(const io::JsonObject& config) {
     const auto quantisation = config.object(key);
     if (!quantisation) continue;
     const nlohmann::json* method = quantisation->find("quant_method");
+    if (std::string_view(key) == "quantization_config" && method && (*method == "gptq" || *method == "awq")) continue;
     config.refuse(key, "is given ('{}'): {}", method != nullptr ? io::shown(*method) : "no quant_method",
                   kQuantisedHelp);
   }
 }
 
-void refuse_other_tensors(const Checkpoint& checkpoint) {
+void refuse_other_tensors(const Checkpoint& checkpoint, bool int4) {
   for (const auto& [name, tensor] : checkpoint.tensors())
     for (const TensorName& known : kTensorNames)
-      if (fits(known, name))
+      if (fits(known, name) && !(int4 && known.part == std::string_view(kInt4Ending)))
         fail("{}: holds the tensor '{}' {}: this is {}; {}", checkpoint.file_of(name), io::shown(name),
              to_string(tensor.shape), known.what, known.help);
 }

@@ -19,7 +19,8 @@ void refuse_other_folders(const std::filesystem::path& path);
 void refuse_other_configs(const io::JsonObject& config);
 
 // By names of its tensors: heads, adapters and quantised weights whose config.json does not tell.
-void refuse_other_tensors(const Checkpoint& checkpoint);
+// `int4`: config.json tells of GPTQ's or AWQ's, which are read.
+void refuse_other_tensors(const Checkpoint& checkpoint, bool int4 = false);
 
 // Why the folder, which holds neither of the two, has no checkpoint that can be read: which other format it has, if
 // any.

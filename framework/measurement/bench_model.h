@@ -1,9 +1,9 @@
 // What one forward of 1, 2, 4 ... rows costs on this machine, beside what its memory allows.
 //
 // Contract: repeats are interleaved over the row counts, so that a slow spell of the machine touches all of them alike;
-// reported are medians. Every row count is warmed up first. `gbs` counts what a forward has to read: all weights once
-// (of the embedding table only the rows that are looked up, unless it is the head too) and the cache rows that are
-// attended to.
+// reported are medians, and the 90th percentile, which other work on the machine raises first. Every row count is
+// warmed up first. `gbs` counts what a forward has to read: all weights once (of the embedding table only the rows that
+// are looked up, unless it is the head too) and the cache rows that are attended to.
 #pragma once
 
 #include <filesystem>
@@ -17,31 +17,35 @@ namespace foretell::measurement {
 
 struct BenchModelOptions {
   std::vector<int> rows = {1, 2, 4, 8, 16, 32, 64};
-  int context = 128;  // cache rows before the measured ones
+  int context = 128;  // cache rows before the measured ones; may exceed the model's context where positions are rotary
   int repeats = 11;   // of each row count
+  Tokens text = {};   // on which the logits of int8 and int4 weights are compared; empty: random tokens
   int batch = 1;      // sequences, each with so many rows and a context of its own
 };
 
-// How far the logits of a model with int8 weights are from those of the model that it was made of.
+// How far the logits of a model with int8 or int4 weights are from those of the model that it was made of.
 struct RoundingError {
-  int rows = 0;                              // compared, of random text
-  double mean = 0, largest = 0, spread = 0;  // of |difference|; the logits' own standard deviation
-  double same_top = 0;                       // share of rows with the same most likely token
+  int rows = 0;  // compared
+  bool random_text = true;
+  double mean = 0, largest = 0, spread = 0;                      // of |difference|; the logits' own standard deviation
+  double same_top = 0;                                           // share of rows with the same most likely token
+  std::optional<double> perplexity = {}, exact_perplexity = {};  // of a text that was given
 };
 
 struct BenchModelRow {
   int rows = 0;
   double median_ms = 0;
+  double p90_ms = 0;
   double gbs = 0;  // 1e9 bytes a second
 };
 
 struct BenchModelReport {
   double read_bandwidth_gbs = 0;          // what is attainable (read_bandwidth.h) over `read_bytes` with all threads
-  double read_bytes = 0;                  // 2 GiB; less where memory is short
+  double read_bytes = 0;                  // what a forward reads, at most 2 GiB; less where memory is short
   double weight_bytes = 0;                // read by every forward
-  std::string dtype;                      // "f32", "bf16" or "int8"
+  std::string dtype;                      // "f32", "bf16", "int8" or "int4"
   std::string matrix_path;                // of products of bf16 rows (framework/kernels/matrix_path.h)
-  std::optional<RoundingError> rounding;  // int8 only
+  std::optional<RoundingError> rounding;  // int8 and int4 only
   int threads = 0;
   int batch = 1;
   std::vector<BenchModelRow> rows;

@@ -38,6 +38,19 @@ Linear Linear::ternary(at::Tensor weight, at::Tensor output_scales) {
   return result;
 }
 
+Linear Linear::int4(const kernels::Int4Values& values, at::Tensor bias, at::ScalarType type, bool gated) {
+  Linear result;
+  result.int4_ = kernels::Int4Matrix(values, gated);
+  result.bias_ = std::move(bias);
+  if (result.bias_.defined()) result.wide_bias_ = result.bias_.to(at::kFloat).contiguous();
+  result.type_ = type;
+  result.inputs_ = result.int4_.inputs();
+  result.outputs_ = result.int4_.outputs();
+  result.bytes_ = result.int4_.bytes() + (result.bias_.defined() ? result.bias_.nbytes() : 0);
+  result.is_packed_ = true;
+  return result;
+}
+
 void Linear::pack(const PackOptions& options) {
   if (is_packed_ || !weight_.device().is_cpu() || weight_.requires_grad()) return;
   is_packed_ = true;
@@ -45,7 +58,10 @@ void Linear::pack(const PackOptions& options) {
   const bool ternary = output_scales_.defined();
   if (!ternary && weight_.scalar_type() == at::kDouble) return;  // nobody has kernels for it
   if (bias_.defined()) wide_bias_ = bias_.to(at::kFloat).contiguous();
-  if (ternary || options.int8) {
+  if (options.int4 && !options.int8 && !ternary) {
+    int4_ = kernels::Int4Matrix(kernels::rounded_to_int4(weight_, *options.int4), options.gated);
+    bytes_ = int4_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
+  } else if (ternary || options.int8) {
     packed_ = kernels::PackedMatrix(ternary ? weight_.to(at::kChar) : weight_, kernels::PackedMatrix::Type::Int8,
                                     options.gated && !ternary);
     bytes_ = packed_.bytes() + (bias_.defined() ? bias_.nbytes() : 0);
@@ -59,7 +75,7 @@ void Linear::pack(const PackOptions& options) {
 
 Linear Linear::int8_copy(bool gated) const {
   if (output_scales_.defined() || inputs_ == 0) return *this;
-  Linear copy(weight_.defined() ? weight_ : packed_.dequantize(), bias_);
+  Linear copy(weight_.defined() ? weight_ : int4_.defined() ? int4_.dequantize() : packed_.dequantize(), bias_);
   FORETELL_CHECK(copy.weight_.device().is_cpu(), "int8 weights on {}", copy.weight_.device().str());
   copy.type_ = type_;
   copy.pack({.gated = gated, .int8 = true});
@@ -73,22 +89,26 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::forward_wide(const at::Tensor& x) const {
+  if (int4_.defined()) return int4_.matmul_float(x.contiguous(), wide_bias_);
   return !output_scales_.defined() && packed_.defined() ? packed_.matmul_float(x.contiguous(), wide_bias_)
                                                         : forward(x).to(at::kFloat);
 }
 
 void Linear::add_to(const at::Tensor& y, const at::Tensor& x) const {
+  if (int4_.defined() && y.is_contiguous()) return int4_.matmul_accumulate(x.contiguous(), wide_bias_, y);
   if (!output_scales_.defined() && packed_.defined() && y.is_contiguous())
     return packed_.matmul_accumulate(x.contiguous(), wide_bias_, y);
   y.add_(forward(x));
 }
 
 at::Tensor Linear::gated(const at::Tensor& x, Activation activation) const {
+  if (int4_.defined()) return int4_.matmul_glu(x.contiguous(), wide_bias_, activation);
   if (!output_scales_.defined() && packed_.defined()) return packed_.matmul_glu(x.contiguous(), wide_bias_, activation);
   return gated_halves(forward(x), activation);
 }
 
 at::Tensor Linear::multiplied(const at::Tensor& x) const {
+  if (int4_.defined()) return int4_.product(x.contiguous(), wide_bias_);
   if (packed_.defined()) return packed_.product(x.contiguous(), wide_bias_);
   return at::linear(x, weight_, bias_.defined() ? std::optional(bias_) : std::nullopt);
 }

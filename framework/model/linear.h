@@ -9,8 +9,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "framework/formats/model_config.h"
+#include "framework/kernels/int4_matrix.h"
 #include "framework/kernels/packed_matrix.h"
 
 namespace foretell::model {
@@ -18,6 +20,8 @@ namespace foretell::model {
 struct PackOptions {
   bool gated = false;  // the first half of the outputs is the gate of the second; only gated() can be asked then
   bool int8 = false;   // weights rounded to 8 bits, a scale for each output
+  // Weights rounded to 4 bits, with a scale for each group of inputs; int8 wins.
+  std::optional<kernels::Int4Format> int4 = {};
 };
 
 class Linear {
@@ -27,6 +31,9 @@ class Linear {
   Linear(at::Tensor weight, at::Tensor bias);
   // weight [out, in] of -1, 0 and 1; output_scales [out], float64. Rows come and go in any type.
   static Linear ternary(at::Tensor weight, at::Tensor output_scales);
+
+  // Of 4-bit weights, packed at once; `type` is what rows come in. On the CPU.
+  static Linear int4(const kernels::Int4Values& values, at::Tensor bias, at::ScalarType type, bool gated);
 
   // Prepares for inference: on the CPU, outside of training; elsewhere nothing happens.
   void pack(const PackOptions& options = {});
@@ -50,6 +57,7 @@ class Linear {
 
   at::Tensor weight_;  // undefined once packed
   kernels::PackedMatrix packed_;
+  kernels::Int4Matrix int4_;          // instead of the others
   at::Tensor bias_;                   // in the matrix's type
   at::Tensor wide_bias_;              // the same in float32
   at::Tensor output_scales_;          // of a ternary matrix, else undefined

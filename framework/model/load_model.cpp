@@ -7,7 +7,10 @@
 #include <ATen/ops/from_blob.h>
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "framework/core/error.h"
+#include "framework/core/text.h"
 #include "framework/formats/model_weights.h"
 #include "framework/kernels/worker_threads.h"
 #include "framework/model/transformer.h"
@@ -32,7 +35,7 @@ class WeightSource {
   WeightSource(std::shared_ptr<const formats::Checkpoint> checkpoint, const formats::ModelConfig& config,
                at::ScalarType dtype, at::Device device)
       : checkpoint_(std::move(checkpoint)),
-        weights_(*checkpoint_, config),
+        weights_(*checkpoint_, config, formats::ModelWeights::Int4::Read),
         naming_(config.naming),
         dtype_(dtype),
         device_(device) {}
@@ -62,6 +65,14 @@ class WeightSource {
   at::Tensor layer_raw(int layer, std::string_view part) const {
     return get_raw(formats::layer_weight_name(naming_, layer, part));
   }
+  // What a file with 4-bit weights has of a matrix; nothing if it is stored in another way.
+  std::optional<formats::Int4Tensors> int4(int layer, const std::string& part,
+                                           const formats::Int4Storage& storage) const {
+    const std::string stem = formats::layer_weight_name(naming_, layer, part);
+    const formats::StoredInt4* stored = weights_.find_int4(stem);
+    if (!stored) return std::nullopt;
+    return formats::read_int4(*stored, storage, stem, checkpoint_->name());
+  }
   at::Tensor on_device(const at::Tensor& tensor) const { return tensor.defined() ? tensor.to(device_) : tensor; }
 
  private:
@@ -72,10 +83,28 @@ class WeightSource {
   at::Device device_;
 };
 
+template <class T>
+at::Tensor copy_of(const std::vector<T>& from, at::IntArrayRef shape, at::ScalarType type) {
+  at::Tensor to = at::empty(shape, type);
+  std::copy(from.begin(), from.end(), to.mutable_data_ptr<T>());
+  return to;
+}
+
+kernels::Int4Values values_of(const formats::Int4Tensors& tensors) {
+  const std::int64_t inputs = tensors.inputs, rows = static_cast<std::int64_t>(tensors.q.size()) / inputs;
+  kernels::Int4Values values{.group = tensors.group};
+  values.q = copy_of(tensors.q, {rows, inputs}, at::kByte);
+  values.scales = copy_of(tensors.scales, {rows, inputs / tensors.group}, at::kFloat);
+  values.zeros = copy_of(tensors.zeros, {rows, inputs / tensors.group}, at::kByte);
+  if (!tensors.order.empty()) values.order = copy_of(tensors.order, {inputs}, at::kLong);
+  return values;
+}
+
 class Loader {
  public:
-  Loader(const WeightSource& source, const formats::ModelConfig& config, bool int8)
-      : source_(source), config_(config), int8_(int8) {}
+  Loader(const WeightSource& source, const formats::ModelConfig& config, at::ScalarType dtype,
+         const ModelLoadOptions& options)
+      : source_(source), config_(config), dtype_(dtype), int8_(options.int8), int4_(options.int4) {}
 
   TransformerWeights load() const {
     const formats::WeightNames names = formats::weight_names(config_.naming);
@@ -86,7 +115,8 @@ class Loader {
     for (int layer = 0; layer < config_.num_layers; ++layer) weights.layers.push_back(load_layer(layer));
     weights.final_norm = norm(source_.get(fmt::format("{}.weight", names.final_norm)),
                               source_.get(fmt::format("{}.bias", names.final_norm)));
-    weights.head = linear(config_.tie_embeddings ? embedding : source_.get(names.head), {});
+    weights.head =
+        linear(config_.tie_embeddings ? embedding : source_.get(names.head), {}, {.int8 = int4_.has_value()});
     return weights;
   }
 
@@ -107,8 +137,40 @@ class Loader {
     for (const std::string& stem : stems) parts.push_back(source_.layer(layer, stem + suffix));
     return parts[0].defined() ? at::cat(parts) : at::Tensor();
   }
+  // The 4-bit matrices of `stems`, one below the other; nothing if the file has them in another form.
+  std::optional<kernels::Int4Values> int4_values(int layer, Stems stems) const {
+    std::optional<kernels::Int4Values> all;
+    int found = 0;
+    for (const std::string& stem : stems) {
+      const auto part = source_.int4(layer, stem, *config_.int4);
+      if (!part) continue;
+      kernels::Int4Values values = values_of(*part);
+      if (found++ > 0) {
+        const bool alike = values.group == all->group && values.order.defined() == all->order.defined() &&
+                           (!values.order.defined() || values.order.equal(all->order));
+        if (!alike)
+          fail(
+              "4-bit weights: '{}' of layer {} has its inputs in another order or in other groups than the matrices "
+              "that are multiplied with it",
+              stem, layer);
+        all->q = at::cat({all->q, values.q});
+        all->scales = at::cat({all->scales, values.scales});
+        all->zeros = at::cat({all->zeros, values.zeros});
+      } else {
+        all = std::move(values);
+      }
+    }
+    if (found > 0 && found < static_cast<int>(stems.size()))
+      fail("4-bit weights: layer {} has '{}' with 4 bits and not all that is multiplied with it", layer,
+           *stems.begin());
+    return all;
+  }
+
   Linear fused(int layer, Stems stems, PackOptions pack = {}) const {
     if (config_.ternary) return ternary(joined(layer, stems, ".weight"), layer, stems);
+    if (config_.int4)
+      if (const auto values = int4_values(layer, stems))
+        return Linear::int4(*values, joined(layer, stems, ".bias"), dtype_, pack.gated);
     return linear(joined(layer, stems, ".weight"), joined(layer, stems, ".bias"), pack);
   }
   Linear gated(int layer, Stems stems) const { return fused(layer, stems, {.gated = config_.gated_mlp}); }
@@ -224,14 +286,17 @@ class Loader {
 
   Linear linear(const at::Tensor& weight, const at::Tensor& bias, PackOptions pack = {}) const {
     Linear result(source_.on_device(weight), source_.on_device(bias));
-    pack.int8 = int8_;
+    pack.int8 = pack.int8 || int8_;
+    pack.int4 = int4_;
     result.pack(pack);
     return result;
   }
 
   const WeightSource& source_;
   const formats::ModelConfig& config_;
+  at::ScalarType dtype_;
   bool int8_;
+  std::optional<kernels::Int4Format> int4_;
 };
 
 // What the config says, else the type of the first floating-point tensor. float16 has too small a range to compute in,
@@ -246,13 +311,52 @@ at::ScalarType own_dtype(const formats::ModelConfig& config, const formats::Chec
   return at::kFloat;
 }
 
+// Weights that the file has with 4 bits are computed as they are.
+void check_stored_int4(const std::filesystem::path& folder, at::ScalarType dtype, const ModelLoadOptions& options) {
+  if (!options.device.is_cpu()) fail("{}: has 4-bit weights, which are computed on the CPU only", folder.string());
+  if (options.int8 || options.int4)
+    fail("{}: has 4-bit weights already; dtype f32 or bf16 says what is computed between them", folder.string());
+  if (dtype == at::kDouble) fail("{}: has 4-bit weights, which are computed in f32 or bf16", folder.string());
+}
+
+// Before anything is loaded: what does not fit, by the first matrix's name.
+void check_int4(const std::filesystem::path& folder, const formats::ModelConfig& config, at::ScalarType dtype,
+                const ModelLoadOptions& options) {
+  if (!options.device.is_cpu()) fail("{}: dtype int4 is computed on the CPU only", folder.string());
+  if (dtype == at::kDouble) fail("{}: dtype int4 is computed in f32 or bf16, the checkpoint is f64", folder.string());
+  if (config.ternary) fail("{}: dtype int4: the weights are ternary already", folder.string());
+  const std::string head = formats::weight_names(config.naming).head;
+  for (const formats::WeightSpec& spec : formats::weight_list(config)) {
+    if (spec.kind != formats::WeightKind::Matrix || spec.shape.size() != 2 || spec.name == head) continue;
+    if (spec.inputs % options.int4->group != 0)
+      fail("{}: dtype int4: groups of {} do not divide the {} of '{}'", folder.string(), options.int4->group,
+           counted(spec.inputs, "input"), spec.name);
+  }
+}
+
 }  // namespace
+
+std::optional<kernels::Int4Format> parse_int4(std::string_view text) {
+  const std::string_view kind = text.substr(0, text.find(':'));
+  if (kind != "int4" && kind != "int4z") return std::nullopt;
+  kernels::Int4Format format{.zero_points = kind == "int4z"};
+  if (kind == text) return format;
+  const std::string_view group = text.substr(kind.size() + 1);
+  const auto [end, error] = std::from_chars(group.data(), group.data() + group.size(), format.group);
+  if (error != std::errc() || end != group.data() + group.size() || format.group < 8 || format.group % 8 != 0 ||
+      format.group > 1 << 20)
+    fail("dtype '{}': groups of '{}'; a multiple of 8 was expected", text, group);
+  return format;
+}
 
 at::ScalarType parse_dtype(std::string_view text) {
   if (text == "f32" || text == "float32") return at::kFloat;
   if (text == "bf16" || text == "bfloat16") return at::kBFloat16;
   if (text == "f64" || text == "float64") return at::kDouble;
-  fail("unknown dtype '{}'; known: f32, bf16, f64, and int8 for the weights alone", text);
+  fail(
+      "unknown dtype '{}'; known: f32, bf16, f64, and int8 or int4 (int4:GROUP, int4z with zero points) for the "
+      "weights alone",
+      text);
 }
 
 at::Device parse_device(std::string_view text) {
@@ -270,7 +374,8 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
   kernels::use_threads();
   const formats::ModelConfig described = formats::load_model_config(folder);
   const auto checkpoint = std::make_shared<const formats::Checkpoint>(formats::Checkpoint::open(folder));
-  const formats::ModelConfig config = formats::with_stored_head(*checkpoint, described);
+  formats::ModelConfig config = formats::with_stored_head(*checkpoint, described);
+  if (config.position == formats::PositionKind::Rope) config.context = std::max(config.context, options.least_context);
   const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, *checkpoint));
   if (dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kDouble)
     fail("{}: models are computed in f32, bf16 or f64", folder.string());
@@ -282,8 +387,10 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
          : dtype == at::kFloat ? "f32"
                                : "bf16",
          options.device.str());
+  if (config.int4) check_stored_int4(folder, dtype, options);
+  if (options.int4) check_int4(folder, config, dtype, options);
   const WeightSource source(checkpoint, config, dtype, options.device);
-  return std::make_shared<Transformer>(config, Loader(source, config, options.int8).load(), options.int8_cache);
+  return std::make_shared<Transformer>(config, Loader(source, config, dtype, options).load(), options.int8_cache);
 }
 
 }  // namespace foretell::model

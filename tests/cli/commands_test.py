@@ -306,6 +306,45 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         refused = run("check", study)
         check(refused.returncode == 2 and "tokenizer" in refused.stderr, "a text workload needs a tokenizer")
 
+    def weights_of_4_bits():
+        model = os.path.join(SOURCE, "models/target")
+        text = os.path.join(folder, "bits.txt")
+        with open(text, "w") as out:
+            out.write("Tom has 12 apples. He gives 5 to Ann. Now Tom has 7 apples. " * 8)
+        report = run_json("bench", "model", "--model", model, "--rows", "1,2", "--repeats", 1, "--dtype", "int4", "--text", text, "--json")
+        error = report["rounding"]
+        check(report["dtype"] == "int4" and 1 < error["perplexity"] < 1.6 * error["exact_perplexity"] and not error["random_text"],
+              f"int4: perplexity {error['perplexity']:.3f}, {error['exact_perplexity']:.3f} before")
+        ask = ("generate", "--model", model, "--prompt", "one two three one two three one", "--max-new-tokens", 32, "--ignore-eos", "--dtype", "int4z:16", "--json")
+        ids = run_json(*ask)["token_ids"]
+        check(run_json(*ask, "--drafter", "prompt_lookup", "--set", "drafter.num_speculative_tokens=7")["token_ids"] == ids, "int4: speculation changes no token")
+        for wrong, why in (("int4:24", "groups of 24 do not divide"), ("int4:7", "multiple of 8"), ("int5", "int4")):
+            done = run("generate", "--model", model, "--ids", "1 2", "--dtype", wrong)
+            check(done.returncode == 2 and why in done.stderr and done.stderr.count("\n") == 1, f"--dtype {wrong}: {done.stderr.strip()}")
+
+    def tokenize_files():
+        tokenizer = os.path.join(SOURCE, "models/tokenizer")
+        text = "Tom has 12 apples.\nHe gives 5 to Ann. \u00e9\u4e16 \n" * 20
+        file = os.path.join(folder, "text.txt")
+        with open(file, "w", encoding="utf-8") as out:
+            out.write(text)
+        ids = run_json("tokenize", "--model", tokenizer, "--text", text, "--json")["ids"]
+        check(run_json("tokenize", "--model", tokenizer, "--file", file, "--json")["ids"] == ids and len(ids) > 100, "tokenize --file: as the text")
+        check(run_ok("tokenize", "--model", tokenizer, "--file", file) == " ".join(map(str, ids)) + "\n", "tokenize --file: ids in a line")
+        piped = subprocess.run([BIN, "tokenize", "--model", tokenizer, "--file", "-"], input=(text * 800).encode(), capture_output=True)
+        got = list(map(int, piped.stdout.split()))
+        check(piped.returncode == 0 and len(got) > 65536 and got[:100] == ids[:100], f"tokenize --file -: {len(got)} ids of a long text")
+        back = run_ok("tokenize", "--model", tokenizer, "--decode", " ".join(map(str, ids)))
+        check(back == text + "\n", "and back")
+        for wrong in (["--text", "a", "--file", file], [], ["--file", os.path.join(folder, "absent")], ["--file", folder]):
+            done = run("tokenize", "--model", tokenizer, *wrong)
+            check(done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout, f"tokenize {wrong[:1]}: {done.stderr.strip()[:120]}")
+
+    def longer_than_the_context():
+        report = run_json("bench", "model", "--model", target, "--rows", "1,2", "--context", 3000, "--repeats", 1, "--json")
+        check(any("context" in note for note in report["notes"]) and len(report["rows"]) == 2, f"bench model beyond the model's context: {report['notes']}")
+        check(0 < report["read_bytes"] < 64 << 20 and report["rows"][0]["p90_ms"] >= report["rows"][0]["median_ms"], "attainable bandwidth over the model's own bytes")
+
     def help_and_version():
         check(run_ok("--version").startswith("foretell "), "--version")
         for verb in ("generate", "score", "tokenize", "run", "check", "list", "new", "make-random", "bench", "import", "inflate", "overlap"):
@@ -332,7 +371,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         check(process.returncode == 0 and process.stderr == "", "a reader that goes away is no error")
 
     for test in (plain_generation, speculation_is_invisible, sampling_is_repeatable, rounds_are_shown, help_is_found, stop_token_ends, score_writes_logits, study_runs,
-                 differences_are_judged, weights_of_8_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_the_machine, bench_of_drafting, inflation, overlap_and_text, help_and_version, without_the_engine, closed_pipe):
+                 differences_are_judged, weights_of_8_bits, weights_of_4_bits, lossy_decoding_is_measured, interrupt_keeps_what_is_done, batches_and_order_change_no_token, lists, bench, bench_of_verification, bench_of_the_machine, bench_of_drafting, inflation, overlap_and_text, tokenize_files, longer_than_the_context, help_and_version, without_the_engine, closed_pipe):
         case(test)
 
 

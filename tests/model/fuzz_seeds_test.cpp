@@ -2,6 +2,7 @@
 #include "framework/core/error.h"
 #include "framework/datasets/datastore.h"
 #include "framework/formats/bitllama.h"
+#include "framework/formats/int4_weights.h"
 #include "framework/formats/llama2c.h"
 #include "framework/formats/model_config.h"
 #include "framework/formats/safetensors.h"
@@ -37,8 +38,15 @@ TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
         std::pair(3, 6));
   CHECK(replay("safetensors_fuzz", [](const std::string& bytes) { parse_shard_index(bytes, "seed"); }) ==
         std::pair(1, 8));
+  const formats::Int4Storage gptq{formats::Int4Storage::Layout::Gptq, 8}, awq{formats::Int4Storage::Layout::Awq, 8};
+  for (const auto& [storage, read_and_refused] : {std::pair(gptq, std::pair(2, 3)), {awq, std::pair(1, 4)}}) {
+    CHECK(replay("int4_weights_fuzz", [&](const std::string& bytes) {
+            const auto file = SafetensorsFile::parse(as_bytes(bytes), "seed");
+            formats::read_int4(formats::find_int4(file.tensors(), "m", 8, 16, storage, "seed"), storage, "m", "seed");
+          }) == read_and_refused);
+  }
   CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) ==
-        std::pair(13, 5));
+        std::pair(14, 5));
   CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) ==
         std::pair(4, 3));
   CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) ==

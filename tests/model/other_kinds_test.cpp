@@ -63,7 +63,7 @@ TEST_CASE("models that do not continue a text, and quantised ones, are known by 
   const auto named = [](const std::string& more) { return config_refusal(testing::llama_config(more)); };
   for (const char* other : {"LlamaForSequenceClassification", "Qwen2ForRewardModel", "LlamaForTokenClassification"})
     check_says(named(R"("architectures": [")" + std::string(other) + R"("])"), {other, "ForCausalLM is expected"});
-  for (const char* method : {"gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors"})
+  for (const char* method : {"fp8", "bitsandbytes", "compressed-tensors"})
     check_says(named(R"("quantization_config": {"quant_method": ")" + std::string(method) + R"("})"),
                {"'quantization_config' is given", method, "convert the checkpoint to float32, float16 or bfloat16"});
   check_says(named(R"("quantization_config": {"bits": 4})"), {"no quant_method"});

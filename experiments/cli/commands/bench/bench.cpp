@@ -12,16 +12,18 @@
 #include "experiments/util/table.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/io/file_bytes.h"
 #include "framework/measurement/bench_drafter.h"
 #include "framework/measurement/bench_model.h"
 #include "framework/measurement/bench_verify.h"
+#include "framework/tokenizers/tokenizer.h"
 
 namespace foretell::cli::commands::bench {
 namespace {
 
 struct BenchOptions {
   std::string model, rows = "1,2,4,8,16,32,64", device = "cpu";
-  std::optional<std::string> dtype;
+  std::optional<std::string> dtype, text;
   int context = 128, repeats = 11, batch = 1;
   study::ThreadOptions threads;
   bool json = false;
@@ -37,8 +39,9 @@ std::vector<std::string> notes_of(const runner::MachineWatch& watch) {
 nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
   auto rows = nlohmann::ordered_json::array();
   for (const measurement::BenchModelRow& row : report.rows)
-    rows.push_back({{"rows", row.rows}, {"median_ms", row.median_ms}, {"gbs", row.gbs}});
+    rows.push_back({{"rows", row.rows}, {"median_ms", row.median_ms}, {"p90_ms", row.p90_ms}, {"gbs", row.gbs}});
   nlohmann::ordered_json json{{"read_bandwidth_gbs", report.read_bandwidth_gbs},
+                              {"read_bytes", report.read_bytes},
                               {"rows", rows},
                               {"weight_bytes", report.weight_bytes},
                               {"dtype", report.dtype},
@@ -46,8 +49,14 @@ nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
                               {"threads", report.threads},
                               {"batch", report.batch},
                               {"notes", report.notes}};
+  const auto number = [](const std::optional<double>& value) {
+    return value ? nlohmann::ordered_json(*value) : nullptr;
+  };
   if (const auto& error = report.rounding)
     json["rounding"] = {{"rows", error->rows},
+                        {"random_text", error->random_text},
+                        {"perplexity", number(error->perplexity)},
+                        {"exact_perplexity", number(error->exact_perplexity)},
                         {"mean", error->mean},
                         {"largest", error->largest},
                         {"spread", error->spread},
@@ -56,21 +65,26 @@ nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
 }
 
 void print_report(const measurement::BenchModelReport& report) {
-  util::Table table({"rows", "ms (median)", "GB/s", "cost over 1 row", "of read bandwidth"});
+  util::Table table({"rows", "ms (median)", "p90", "GB/s", "cost over 1 row", "of attainable"});
   for (const measurement::BenchModelRow& row : report.rows)
-    table.add({std::to_string(row.rows), fmt::format("{:.2f}", row.median_ms), fmt::format("{:.1f}", row.gbs),
-               fmt::format("{:.2f}x", row.median_ms / report.rows.front().median_ms),
+    table.add({std::to_string(row.rows), fmt::format("{:.2f}", row.median_ms), fmt::format("{:.2f}", row.p90_ms),
+               fmt::format("{:.1f}", row.gbs), fmt::format("{:.2f}x", row.median_ms / report.rows.front().median_ms),
                fmt::format("{:.0f}%", 100 * row.gbs / report.read_bandwidth_gbs)});
   util::print_out(table.to_string());
-  util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, {}, read bandwidth {:.1f} GB/s\n",
+  util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, {}, {:.1f} GB/s attainable over {:.1f} MB\n",
                               report.dtype, report.weight_bytes / 1e6, report.matrix_path,
-                              counted(report.threads, "thread"), report.read_bandwidth_gbs));
-  if (const auto& error = report.rounding)
+                              counted(report.threads, "thread"), report.read_bandwidth_gbs, report.read_bytes / 1e6));
+  if (const auto& error = report.rounding) {
     util::print_out(
-        fmt::format("logits of 8-bit weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; "
-                    "the same first token in "
-                    "{:.0f}% of {} of random text\n",
-                    error->mean, error->largest, error->spread, 100 * error->same_top, counted(error->rows, "row")));
+        fmt::format("logits of {} weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; "
+                    "the same first token in {:.0f}% of {} of {}\n",
+                    report.dtype, error->mean, error->largest, error->spread, 100 * error->same_top,
+                    counted(error->rows, "row"), error->random_text ? "random text" : "the text"));
+    if (error->perplexity)
+      util::print_out(fmt::format("perplexity {:.3f}, {:.3f} with the checkpoint's weights ({:+.2f}%)\n",
+                                  *error->perplexity, *error->exact_perplexity,
+                                  100 * (*error->perplexity / *error->exact_perplexity - 1)));
+  }
   for (const std::string& note : report.notes) util::print_out(note + "\n");
 }
 
@@ -80,6 +94,8 @@ void bench(const BenchOptions& options) {
   bench_options.context = options.context;
   bench_options.repeats = options.repeats;
   bench_options.batch = options.batch;
+  if (options.text)
+    bench_options.text = tokenizers::load_tokenizer(options.model)->encode(io::read_file_bytes(*options.text));
   options.threads.apply();
   const runner::MachineWatch watch(at::get_num_threads());
   measurement::BenchModelReport report =
@@ -152,8 +168,8 @@ void add_bench_verify(util::Command parent) {
              {.type = "N", .show_default = true, .min = 0});
   verify.add("--repeats", options->bench.repeats, "of the forward and of each verifier",
              {.type = "N", .show_default = true, .min = 1});
-  verify.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says",
-             {.type = "T"});
+  verify.add("--dtype", options->dtype,
+             "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says", {.type = "T"});
   verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(verify);
   verify.add_flag("--json", options->json, "as JSON");
@@ -253,8 +269,10 @@ void add_bench_command(util::Command app) {
   model.add("--batch", options->batch, "sequences, each with so many rows and its own context",
             {.type = "N", .show_default = true, .min = 1});
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
-  model.add("--dtype", options->dtype, "f32, bf16, f64 or int8 (weights); without it what the checkpoint says",
+  model.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says",
             {.type = "T"});
+  model.add("--text", options->text, "a text on which int8 and int4 weights are compared with the checkpoint's",
+            {.type = "FILE"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(model);
   model.add_flag("--json", options->json, "as JSON");
