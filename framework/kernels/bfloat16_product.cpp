@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "framework/core/error.h"
-#include "framework/kernels/vector_product.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FORETELL_BFLOAT16
@@ -27,7 +29,7 @@ using at::BFloat16;
 
 constexpr int kMostPairRows = 6;  // of a block: with four panels 24 sums stay in registers
 constexpr std::int64_t kPiecePairs =
-    64;  // that a group is cut into where blocks take turns: 16 KiB, in L1 with the next ones
+    64;  // that a group is cut into where blocks take turns: 16 KiB, in L1 beside the next
 constexpr std::int64_t kPairChunkRows = 512;    // whose sums with a group stay in L2
 constexpr std::int64_t kSerialPairs = 1 << 16;  // of x, below which a second thread is not worth its start
 
@@ -82,10 +84,21 @@ struct Int8Line {
 // Bytes of a panel that are on their way where one block goes over it.
 constexpr std::int64_t kPairBytesAhead = 2048;
 
-// sums[p][r] += panel p . row r, for so many lines of a group's panels. Sums: [panels][R][16].
-template <class Line, int R, bool kAlone>
+struct alignas(64) WidePairs {
+  std::uint32_t pairs[kPanel];
+};
+
+enum class Turn {
+  Alone,  // the only block, over whole panels
+  First,  // over a piece; keeps the pairs that it makes of int8 lines for the others
+  Later,
+};
+
+// sums[p][r] += panel p . row r, for so many lines of a group's panels. Sums: [panels][R][16]. Kept: [panels][a piece's
+// pairs].
+template <class Line, int R, Turn kTurn>
 FORETELL_PAIR_CODE void multiply_pair_block(const std::byte* panels, std::int64_t stride, const std::uint32_t* x,
-                                            std::int64_t lines, TurnAhead ahead, float* sums) {
+                                            std::int64_t lines, TurnAhead ahead, WidePairs* kept, float* sums) {
   __m512 total[kGroup][R];
 #pragma GCC unroll 4
   for (int p = 0; p < kGroup; ++p) {
@@ -95,7 +108,7 @@ FORETELL_PAIR_CODE void multiply_pair_block(const std::byte* panels, std::int64_
   const std::int64_t turn = (kGroup - 1) * stride;  // from where these panels end to where the next begin
   int until = ahead.every;
   for (std::int64_t line = 0; line < lines; ++line, panels += kLine, x += Line::kSteps * R) {
-    if constexpr (kAlone) {
+    if constexpr (kTurn == Turn::Alone) {
       const std::int64_t fetched = kPairBytesAhead + (line + kPairBytesAhead / kLine < lines ? 0 : turn);
 #pragma GCC unroll 4
       for (int p = 0; p < kGroup; ++p) __builtin_prefetch(panels + p * stride + fetched);
@@ -107,7 +120,13 @@ FORETELL_PAIR_CODE void multiply_pair_block(const std::byte* panels, std::int64_
     }
     __m512bh weights[kGroup][Line::kSteps];
 #pragma GCC unroll 4
-    for (int p = 0; p < kGroup; ++p) Line::load(panels + p * stride, weights[p]);
+    for (int p = 0; p < kGroup; ++p) {
+      Line::load(panels + p * stride, weights[p]);
+      if constexpr (kTurn == Turn::First) {
+        for (int s = 0; s < Line::kSteps; ++s)
+          _mm512_store_si512(kept[p * kPiecePairs + line * Line::kSteps + s].pairs, (__m512i)weights[p][s]);
+      }
+    }
 #pragma GCC unroll 2
     for (int s = 0; s < Line::kSteps; ++s) {
 #pragma GCC unroll 6
@@ -125,26 +144,16 @@ FORETELL_PAIR_CODE void multiply_pair_block(const std::byte* panels, std::int64_
   }
 }
 
-using BlockCode = void (*)(const std::byte*, std::int64_t, const std::uint32_t*, std::int64_t, TurnAhead, float*);
+using BlockCode = void (*)(const std::byte*, std::int64_t, const std::uint32_t*, std::int64_t, TurnAhead, WidePairs*,
+                           float*);
 
-template <class Line, bool kAlone, int... kRows>
+template <class Line, Turn kTurn, int... kRows>
 constexpr auto block_codes(std::integer_sequence<int, kRows...>) {
-  return std::array<BlockCode, sizeof...(kRows)>{multiply_pair_block<Line, kRows + 1, kAlone>...};
+  return std::array<BlockCode, sizeof...(kRows)>{multiply_pair_block<Line, kRows + 1, kTurn>...};
 }
-template <class Line, bool kAlone>
-constexpr auto kBlockCodes = block_codes<Line, kAlone>(std::make_integer_sequence<int, kMostPairRows>());
-
-struct alignas(64) WidePairs {
-  std::uint32_t pairs[kPanel];
-};
-
-FORETELL_PAIR_CODE void widen_pairs(const std::byte* panel, std::int64_t lines, WidePairs* to) {
-  for (std::int64_t line = 0; line < lines; ++line, panel += kLine, to += Int8Line::kSteps) {
-    __m512bh pairs[Int8Line::kSteps];
-    Int8Line::load(panel, pairs);
-    for (int s = 0; s < Int8Line::kSteps; ++s) _mm512_store_si512(to[s].pairs, (__m512i)pairs[s]);
-  }
-}
+// For each number of rows.
+template <class Line, Turn kTurn>
+constexpr auto kBlockCodes = block_codes<Line, kTurn>(std::make_integer_sequence<int, kMostPairRows>());
 
 // Rows of x in blocks of nearly equal size: a single row that is left over would cost as much as many.
 class PairRows {
@@ -186,30 +195,32 @@ class PairRows {
 // All blocks over a group, from piece to piece of it. Sums: for each block [panels][rows][16], one after the other.
 void multiply_pairs_in_turns(const Product& product, std::int64_t group, std::span<const PairBlock> blocks,
                              float* sums) {
-  static thread_local std::vector<WidePairs> wide;
+  static thread_local std::vector<WidePairs> kept;
   const bool is_int8 = product.type == PanelType::Int8;
   const std::int64_t steps = is_int8 ? Int8Line::kSteps : 1, stride = product.stride(), lines = stride / kLine,
-                     piece = kPiecePairs / steps;
+                     piece = kPiecePairs / steps, share = piece / static_cast<std::int64_t>(blocks.size());
   const std::byte* const panels = product.group(group);
-  if (is_int8) wide.resize(kGroup * kPiecePairs);
+  kept.resize(kGroup * kPiecePairs);
   for (std::int64_t begin = 0; begin < lines; begin += piece) {
     const std::int64_t count = std::min(piece, lines - begin);
-    const std::byte* at = panels + begin * kLine;
+    const std::byte* const at = panels + begin * kLine;
     // The next piece, or the next group's first.
-    const std::byte* const next = begin + piece < lines ? at + piece * kLine : panels + kGroup * stride;
-    std::int64_t at_stride = stride;
-    if (is_int8) {
-      for (int p = 0; p < kGroup; ++p) widen_pairs(at + p * stride, count, wide.data() + p * kPiecePairs);
-      at = reinterpret_cast<const std::byte*>(wide.data());
-      at_stride = kPiecePairs * kLine;
-    }
-    const std::int64_t share = piece / static_cast<std::int64_t>(blocks.size());
-    TurnAhead ahead{next, stride, static_cast<int>(blocks.size()) * static_cast<int>(steps)};
+    const std::byte* next = begin + piece < lines ? at + piece * kLine : panels + kGroup * stride;
     float* to = sums;
     for (const PairBlock& block : blocks) {
-      kBlockCodes<PairLine, false>[static_cast<std::size_t>(block.rows - 1)](
-          at, at_stride, block.x + begin * steps * block.rows, count * steps, ahead, to);
-      ahead.next += share * kLine;
+      const auto code = static_cast<std::size_t>(block.rows - 1);
+      const std::uint32_t* const x = block.x + begin * steps * block.rows;
+      const int turns = static_cast<int>(blocks.size());
+      if (!is_int8) {
+        kBlockCodes<PairLine, Turn::Later>[code](at, stride, x, count, {next, stride, turns}, nullptr, to);
+      } else if (&block == blocks.data()) {
+        kBlockCodes<Int8Line, Turn::First>[code](at, stride, x, count, {next, stride, turns}, kept.data(), to);
+      } else {
+        kBlockCodes<PairLine, Turn::Later>[code](reinterpret_cast<const std::byte*>(kept.data()), kPiecePairs * kLine,
+                                                 x, count * steps, {next, stride, turns * Int8Line::kSteps}, nullptr,
+                                                 to);
+      }
+      next += share * kLine;
       to += kGroup * block.rows * kPanel;
     }
   }
@@ -220,9 +231,9 @@ void multiply_pair_group(const Product& product, std::int64_t group, std::span<c
   if (blocks.size() > 1) {
     multiply_pairs_in_turns(product, group, blocks, sums);
   } else {
-    const auto& code = is_int8 ? kBlockCodes<Int8Line, true> : kBlockCodes<PairLine, true>;
+    const auto& code = is_int8 ? kBlockCodes<Int8Line, Turn::Alone> : kBlockCodes<PairLine, Turn::Alone>;
     code[static_cast<std::size_t>(blocks[0].rows - 1)](product.group(group), product.stride(), blocks[0].x,
-                                                       product.stride() / kLine, {}, sums);
+                                                       product.stride() / kLine, {}, nullptr, sums);
   }
   if (!is_int8) return;
 #pragma omp simd

@@ -36,7 +36,8 @@ struct StoredRows {
   at::Tensor keys;    // [kv_heads, capacity, head_dim]
   at::Tensor values;  // [kv_heads, capacity, value_dim]
   std::span<const int> cache_rows = {};
-  at::Tensor key_scales = {}, value_scales = {};  // float32 [kv_heads, capacity]: the caches are int8 (attention_panels.h)
+  at::Tensor key_scales = {},
+             value_scales = {};  // float32 [kv_heads, capacity]: the caches are int8 (attention_panels.h)
 
   int cache_row(int row) const { return cache_rows.empty() ? start + row : cache_rows[static_cast<std::size_t>(row)]; }
 };

@@ -1,13 +1,10 @@
 // A matrix laid out for products with few rows on the CPU: y = x W^T + b.
 //
-// Contract: W is stored in panels of 16 outputs, which are read once from memory, each in order, for up to twelve rows
-// of x; more rows pass over a panel while the cache holds it. Products are formed in float32, each output of each row
-// as one sum over the inputs in their order: the result depends neither on the rows beside it nor on the number of
-// threads. It is rounded once. Weights are float32, bfloat16, or int8 with one scale an output (symmetric, the largest
-// weight of an output is 127); x and y are float32 or bfloat16. Where the processor has matrix tiles, more than five
-// bfloat16 rows go through them (tile_product.h), over bfloat16 or int8 weights: still independent of the threads and
-// of what the rows beside are, but the sums of up to five rows, of rows that go 33 to 64 at a time and of all others
-// differ in their order, so in their last bits.
+// Contract: each output of each row is one sum over the inputs in float32, rounded once, in an order that the path
+// decides (matrix_path.h) and nothing else: to the bit, a row's result does not depend on how many rows there are, on
+// what they are or on the number of threads. Weights are float32, bfloat16, or int8 with one scale an output (symmetric,
+// the largest weight of an output is 127); x and y are float32 or bfloat16. Few rows read the weights from memory once;
+// more pass over a piece of them while a cache holds it.
 //
 // Why panels: with an output in each lane, a number of x is used for 16 products when it is read once, and there are no
 // sums over lanes. Measured with LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions;

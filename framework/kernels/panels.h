@@ -14,7 +14,6 @@ namespace foretell::kernels {
 
 enum class PanelType { Float32, BFloat16, Int8 };
 
-constexpr int kGroup = 4;                      // panels whose products are finished together
 constexpr std::int64_t kLine = 64;             // bytes of a step of a panel, whatever the type
 constexpr std::int64_t kSerialWork = 1 << 17;  // multiplications below which a second thread is not worth its start
 

@@ -4,7 +4,6 @@
 
 #include "framework/core/cpu_clones.h"
 #include "framework/kernels/activation_math.h"
-#include "framework/kernels/panels.h"
 
 namespace foretell::kernels {
 namespace {

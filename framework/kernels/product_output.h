@@ -13,6 +13,7 @@
 namespace foretell::kernels {
 
 constexpr int kPanel = kLanes;  // outputs
+constexpr int kGroup = 4;       // panels whose products are finished together
 
 struct Output {
   enum class Kind { Store, Add, Gate } kind = Kind::Store;

@@ -198,7 +198,11 @@ TEST_CASE("what experts make of a row is the same with any others, by which they
     return result;
   };
   const auto expert = [&] { return Expert{matrix(2 * 40, 48, true), matrix(48, 40, false)}; };
-  ExpertWeights weights{.gate = at::randn({4, 48}).to(at::kBFloat16), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
+  ExpertWeights weights{.gate = at::randn({4, 48}).to(at::kBFloat16),
+                        .selection_bias = {},
+                        .experts = {},
+                        .shared = {},
+                        .shared_gate = {}};
   for (int i = 0; i < 4; ++i) weights.experts.push_back(expert());
   weights.shared = expert();
   weights.shared_gate = at::randn({1, 48}).to(at::kBFloat16);
