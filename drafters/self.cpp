@@ -3,15 +3,17 @@
 // `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, not
 // searched for). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight (MagicDec, Chen et
 // al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `int8`: its weights rounded to 8
-// bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too). Whatever the
-// rules are, drafts are verified by the target: the output keeps its distribution.
+// bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too). `exit`: rows
+// of the draft leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710, with fixed_layer). Whatever the rules
+// are, drafts are verified by the target: the output keeps its distribution.
 //
 // Costs, in plain steps of the target. int8: half of the weights are read, so a draft step costs a little more than a
 // half; with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for n/2 steps and one
 // scoring. attention: with W bytes of weights, B sequences and n and s rows of k bytes that full and sparse attention
 // see, (W + B s k) / (W + B n k), which pays where the cache is a large part of what a forward reads: long texts, many
-// sequences. layers: about the share of the bytes that is left. The rules save reads, not memory. There is no second
-// checkpoint; int8 holds a second copy of the matrices.
+// sequences. layers: about the share of the bytes that is left. exit:
+// likewise, and on the target's cache scoring goes on where rows left, so that drafting costs its heads alone. The
+// rules save reads, not memory. There is no second checkpoint; int8 holds a second copy of the matrices.
 //
 // Deviation from MagicDec: it drafts on a small cache of a fixed size; here the rows that are seen are gathered out of
 // the large one in every layer and step.
@@ -28,12 +30,12 @@ class SelfModelDrafter final : public bases::SelfDrafter {
       : bases::SelfDrafter(options, context, "self") {}
 };
 
-FORETELL_REGISTER(Drafter, SelfModelDrafter, "self",
-                  {.summary = "the target drafts for itself: fewer layers or experts, part of the cache, int8 weights",
-                   .paper = {"Zhang et al.", 2023, "2309.08168"},
-                   .also_known_as = {"Draft & Verify", "self-speculative decoding"},
-                   .taxonomy = {
-                       .focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
+FORETELL_REGISTER(
+    Drafter, SelfModelDrafter, "self",
+    {.summary = "the target drafts for itself: fewer layers or experts, early exit, part of the cache, int8 weights",
+     .paper = {"Zhang et al.", 2023, "2309.08168"},
+     .also_known_as = {"Draft & Verify", "self-speculative decoding"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
 
 // `self` with `int8: true`.
 struct QuantisedSelfOptions {

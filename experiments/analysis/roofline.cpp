@@ -197,9 +197,9 @@ nlohmann::ordered_json to_json(const Roofline& roofline) {
 
 std::string to_text(const Roofline& roofline, const Hardware& hardware, const RooflineOptions& options) {
   const Precision& bits = options.precision;
-  std::string text =
-      fmt::format("{}: {}B/s{}\nweights of {} bits, activations of {}, KV cache of {}\n", hardware.name,
-                  short_number(hardware.bandwidth), peaks_text(hardware), bits.weights, bits.activations, bits.cache);
+  std::string text = fmt::format("{}: {}B/s{}\nweights of {}, activations of {}, KV cache of {}\n", hardware.name,
+                                 short_number(hardware.bandwidth), peaks_text(hardware), counted(bits.weights, "bit"),
+                                 bits.activations, bits.cache);
   const std::string sequences = counted(options.batch, "sequence");
   const int rows = static_cast<int>(ForwardShape{
       .rows = static_cast<double>(options.rows),

@@ -50,8 +50,7 @@ Vocabulary set_up_distribution_replay(const study::Cell& cell, const std::filesy
   DistributionReplayDescription options;
   Parameters::read(target, "target 'replay' of distributions", options, {"type"});
   const Location& where = recorded_probs(target)->where();
-  if (target.find("laws"))
-    util::print_error(fmt::format("note: {}: 'laws' is now called 'probs'\n", where.to_string()));
+  if (target.find("laws")) util::print_note(fmt::format("{}: 'laws' is now called 'probs'", where.to_string()));
   setup.distributions =
       std::make_shared<workload::DistributionReplay>(util::resolve_path(options.distributions, where, folder), where);
   const results::DistributionHeader& header = setup.distributions->header();
@@ -70,11 +69,14 @@ Vocabulary set_up_replay(const study::Cell& cell, const std::filesystem::path& f
   const ConfigValue& target = cell.model.target;
   if (recorded_probs(target)) return set_up_distribution_replay(cell, folder, pool, setup);
   ReplayDescription options;
-  Parameters::read(target, "target 'replay'", options, {"type"});
-  setup.tokenizer = pool.tokenizer(util::resolve_path(options.tokenizer, target.find("tokenizer")->where(), folder));
-  if (!setup.tokenizer) fail_at(target.find("tokenizer")->where(), "{}: holds no tokenizer", options.tokenizer);
-  setup.recording =
-      workload::Recording::load(util::resolve_path(options.answers, target.find("answers")->where(), folder));
+  Parameters::read(target, "target 'replay'", options, {"type", "probs"});  // probs: had it been there
+
+  const Location &tokenizer_at = target.find("tokenizer")->where(), &answers_at = target.find("answers")->where();
+  setup.tokenizer = placed_at(
+      tokenizer_at, [&] { return pool.tokenizer(util::resolve_path(options.tokenizer, tokenizer_at, folder)); });
+  if (!setup.tokenizer) fail_at(tokenizer_at, "{}: holds no tokenizer", options.tokenizer);
+  setup.recording = placed_at(
+      answers_at, [&] { return workload::Recording::load(util::resolve_path(options.answers, answers_at, folder)); });
   const int vocab = options.vocab.value_or(setup.tokenizer->vocab_size());
   if (vocab < setup.tokenizer->vocab_size())
     fail_at(target.find("vocab")->where(), "vocab: {} is smaller than the tokenizer's {}", vocab,
@@ -249,7 +251,10 @@ CellSetup set_up_cell(const study::Cell& cell, const std::filesystem::path& stud
                       const SetupOptions& options) {
   const util::InputFiles inputs;
   CellSetup setup;
-  const auto place = [&](std::string_view path) { return cell.document.place_of(path); };
+  const auto place = [&](std::string_view path) {
+    const ConfigValue* value = cell.document.find_path(path);
+    return value ? value->blamed() : cell.document.place_of(path);
+  };
   if (cell.run.threads)
     check_threads(*cell.run.threads, cell.run.oversubscribe, place("run.threads"),
                   "`oversubscribe: true` beside it, or --oversubscribe,");

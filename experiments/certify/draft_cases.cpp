@@ -99,6 +99,15 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
          .drafter = "{type: self, layers: {skip: [3]}}",
          .tree = "{type: widths, widths: [2, 2, 1, 1, 1, 1]}",
          .deep_tree = "{type: static, paths: [[0], [1], [0, 0], [1, 0], [0, 0, 0], [0, 0, 0, 0]]}",
+         .many_branches = true},
+        // Thresholds at which some rows of a random transformer leave early and some do not: a row that goes deeper
+        // than the one that it follows cannot be taken on by scoring.
+        {.name = "self: early exit",
+         .drafter = "{type: self, num_speculative_tokens: 6, exit: {type: margin, threshold: 0.02}}"},
+        {.name = "self: a tree with early exit",
+         .drafter = "{type: self, exit: {type: margin, threshold: 0.02}, kv: hole, heads: random}",
+         .tree = "{type: widths, widths: [2, 2, 1, 1, 1, 1]}",
+         .deep_tree = "{type: static, paths: [[0], [1], [0, 0], [1, 0], [0, 0, 0], [0, 0, 0, 0]]}",
          .many_branches = true}}},
       {"sparse_cache",
        {{.name = "sparse_cache: streaming",

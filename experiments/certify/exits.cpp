@@ -8,8 +8,6 @@
 #include "experiments/certify/random_model.h"
 #include "experiments/certify/ruled_decoding.h"
 #include "framework/api/build_context.h"
-#include "framework/core/plugin_call.h"
-#include "framework/core/registry_names.h"
 
 namespace foretell::certify {
 namespace {
@@ -54,20 +52,6 @@ Complaint exit_complaint(const std::shared_ptr<const model::LanguageModel>& mode
   return std::nullopt;
 }
 
-void rule(ExitPolicyRow& row, const Complaint& complaint) {
-  if (complaint) {
-    row.verdict = row.says_independent ? Ruling::Failed : Ruling::Lossy;
-    row.reason = row.says_independent ? "it says that rows leave independently, but " + *complaint : *complaint;
-    return;
-  }
-  row.verdict = row.says_independent ? Ruling::Lossless : Ruling::NotExercised;
-  if (!row.says_independent) row.reason = "it says that rows depend on one another, and that did not show";
-  const std::string missing = row.left == 0 ? "no row left early" : row.exercise.missing(true);
-  if (!row.says_independent || missing.empty()) return;
-  row.verdict = Ruling::NotExercised;
-  row.reason = missing + " in the runs";
-}
-
 // Thresholds for a random model, which is sure of nothing.
 const std::map<std::string, std::string>& exit_forms() {
   static const std::map<std::string, std::string> all = {
@@ -84,37 +68,17 @@ const std::map<std::string, std::string>& exit_forms() {
 
 ExitPolicyRow certify_exit(const std::string& name,
                            const std::function<std::shared_ptr<ExitPolicy>(const BuildContext&)>& make) {
-  ExitPolicyRow row{.exit = name};
-  try {
+  return tested<ExitPolicyRow>(name, [&](ExitPolicyRow& row) {
     const auto model = random_model(std::string(kConfig), 17);
     const std::shared_ptr<ExitPolicy> policy = make({.vocab = kRuledVocab, .target = model});
     row.says_independent = policy->row_independent();
-    rule(row, exit_complaint(model, policy, row));
-  } catch (const PluginError& error) {
-    row.verdict = Ruling::Failed;
-    row.reason = error.what();
-  }
-  return row;
+    const Complaint complaint = exit_complaint(model, policy, row);
+    judge(row, complaint, row.left == 0 ? "no row left early" : row.exercise.missing(true));
+  });
 }
 
 std::vector<ExitPolicyRow> certify_exits(const std::string& exit) {
-  const auto& registry = Registry<ExitPolicy>::instance();
-  ConfigValue description = parse_yaml(exit, "--exit");
-  description.forget_lines();
-  const auto one = [&](const std::string& name, const ConfigValue& described) {
-    return certify_exit(name, [&](const BuildContext& context) { return registry.make(described, context); });
-  };
-  if (!description.is_scalar()) {
-    registry.find(description);
-    return {one(registry.type_of(description), description)};
-  }
-  std::vector<ExitPolicyRow> all;
-  for (const std::string& name : names_of<ExitPolicy>(exit)) {
-    const auto made = exit_forms().find(name);
-    all.push_back(
-        one(name, made == exit_forms().end() ? ConfigValue::scalar(name) : parse_yaml(made->second, "certify")));
-  }
-  return all;
+  return certify_rules<ExitPolicy>(exit, "--exit", exit_forms(), certify_exit);
 }
 
 }  // namespace foretell::certify

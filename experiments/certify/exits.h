@@ -10,18 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "experiments/certify/certificate.h"
+#include "experiments/certify/rule_rows.h"
 #include "framework/api/exit_policy.h"
 
 namespace foretell::certify {
 
-struct ExitPolicyRow {
-  std::string exit = {};
-  bool says_independent = false;
-  Ruling verdict = Ruling::NotApplicable;
-  std::string reason = {};   // of every verdict but lossless
+struct ExitPolicyRow : RuleRow {
   long asked = 0, left = 0;  // rows at a layer, and those of them that left there
-  Exercise exercise = {};    // of the runs
 };
 
 // A name, "all", or a description ("{type: margin, threshold: 0.1}"). Built-in ones that are named are given thresholds

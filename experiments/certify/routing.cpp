@@ -9,8 +9,6 @@
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
-#include "framework/core/plugin_call.h"
-#include "framework/core/registry_names.h"
 #include "framework/core/text.h"
 #include "framework/model/experts.h"
 
@@ -116,26 +114,11 @@ Complaint routing_complaint(const Router& router, const RouterContext& context, 
   return std::nullopt;
 }
 
-void rule(RouterRow& row, const Complaint& complaint) {
-  if (complaint) {
-    row.verdict = row.says_independent ? Ruling::Failed : Ruling::Lossy;
-    row.reason = row.says_independent ? "it says that rows are routed independently, but " + *complaint : *complaint;
-    return;
-  }
-  row.verdict = row.says_independent ? Ruling::Lossless : Ruling::NotExercised;
-  if (!row.says_independent) row.reason = "it says that rows depend on one another, and that did not show";
-  if (const std::string missing = row.exercise.missing(true); row.says_independent && !missing.empty()) {
-    row.verdict = Ruling::NotExercised;
-    row.reason = missing + " in the runs";
-  }
-}
-
 }  // namespace
 
 RouterRow certify_router(const std::string& name,
                          const std::function<std::shared_ptr<const Router>(const BuildContext&)>& make) {
-  RouterRow row{.router = name};
-  try {
+  return tested<RouterRow>(name, [&](RouterRow& row) {
     for (const std::string_view config : kConfigs) {
       const auto model = random_model(std::string(config), 17);
       const std::shared_ptr<const Router> router = make({.vocab = kVocab, .target = model});
@@ -147,30 +130,13 @@ RouterRow certify_router(const std::string& name,
       }
       Complaint complaint = routing_complaint(*router, {1, experts, {}}, row);
       if (!complaint) complaint = ruled_decoding_complaint(model, {.router = router}, row.exercise);
-      rule(row, complaint);
-      return row;
+      return judge(row, complaint, row.exercise.missing(true));
     }
-  } catch (const PluginError& error) {
-    row.verdict = Ruling::Failed;
-    row.reason = error.what();
-  }
-  return row;
+  });
 }
 
 std::vector<RouterRow> certify_routers(const std::string& router) {
-  const auto& registry = Registry<Router>::instance();
-  ConfigValue description = parse_yaml(router, "--router");
-  description.forget_lines();
-  const auto one = [&](const std::string& name, const ConfigValue& described) {
-    return certify_router(name, [&](const BuildContext& context) { return registry.make(described, context); });
-  };
-  if (!description.is_scalar()) {
-    registry.find(description);
-    return {one(registry.type_of(description), description)};
-  }
-  std::vector<RouterRow> all;
-  for (const std::string& name : names_of<Router>(router)) all.push_back(one(name, ConfigValue::scalar(name)));
-  return all;
+  return certify_rules<Router>(router, "--router", {}, certify_router);
 }
 
 }  // namespace foretell::certify

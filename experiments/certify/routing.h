@@ -11,18 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "experiments/certify/certificate.h"
+#include "experiments/certify/rule_rows.h"
 #include "framework/api/router.h"
 
 namespace foretell::certify {
 
-struct RouterRow {
-  std::string router = {};
-  bool says_independent = false;
-  Ruling verdict = Ruling::NotApplicable;
-  std::string reason = {};  // of every verdict but lossless
-  int rows = 0;             // that were routed alone and with others
-  Exercise exercise = {};   // of the runs
+struct RouterRow : RuleRow {
+  int rows = 0;  // that were routed alone and with others
 };
 
 // A name, "all", or a description ("{type: top_k, k: 1}"). An Error for a name that nobody registered.

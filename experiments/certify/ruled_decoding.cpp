@@ -28,7 +28,7 @@ std::vector<Request> requests() {
 std::vector<Tokens> decoded(const std::shared_ptr<const model::LanguageModel>& model,
                             const decoding::ForwardRules& rules, const std::string& drafter, int batch,
                             Exercise& exercise) {
-  BuildContext context{.vocab = kRuledVocab, .target = model};
+  BuildContext context{.vocab = kRuledVocab, .target = model, .target_rules = &rules};
   const MemberWatch watch;
   const auto target = decoding::make_model_target(model, {.rules = rules});
   const auto parse = [](const std::string& text) { return parse_yaml(text, "certify"); };

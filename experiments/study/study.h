@@ -14,17 +14,17 @@
 //   workload: {type: spec_bench, file: question.jsonl, limit: 40}
 //   run:      {seed: 1, repeats: 5, warmup: 1, threads: 2, batch_size: 1, interleave: true}
 //   include:  base.yaml                       # optional: a study that this one changes (experiments/study/include.h)
-//   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that the models' overlap
-//   predicts plugins:  [libmine.so]                    # optional: strategies out of shared libraries baseline:
-//   {pipeline.drafter: {type: none}}    # the default; `none` for no baseline sweep:
-//   {pipeline.drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}   # or zip, lists, ...:
-//   experiments/study/sweep.h
+//   overlap:  {file: corpus.txt}              # optional: measured acceptance beside the one that overlap predicts
+//   plugins:  [libmine.so]                    # optional: strategies out of shared libraries
+//   baseline: {pipeline.drafter: {type: none}}    # the default; `none` for no baseline
+//   sweep:    {drafter.num_speculative_tokens: [1, 2, 4], sampling.temperature: [0.0, 1.0]}
+//                                             # or zip, lists, ...: experiments/study/sweep.h
 //
 // Instead of a mapping, `model`, `pipeline`, `sampling`, `workload` and `run` may name a YAML file that holds it. A
 // path is looked for in the current folder first, then beside the study; "${NAME}" in it is the environment variable
 // NAME. In dotted paths target, drafter, verifier, policy and tree stand for pipeline.drafter and so on. An override
 // wins over the sweep; a swept path that is overridden is no longer swept. Overrides may name swept paths too: `--set
-// 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or sweep.zip. and so on in front.
+// 'sweep.drafter.num_speculative_tokens=[1, 3]'`, or with sweep.zip. and so on in front.
 #pragma once
 
 #include <filesystem>

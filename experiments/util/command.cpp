@@ -23,6 +23,9 @@ struct Bare<std::optional<T>> {
   using Type = T;
 };
 
+// "from 1 to 64"
+std::string range_of(const OptionStyle& style) { return fmt::format("from {} to {}", *style.min, *style.max); }
+
 // Decimal and in range. The library's own conversion wraps what is negative, stops at the largest, and takes 010 for
 // eight.
 template <class Number>
@@ -31,7 +34,13 @@ Number number_in(const std::string& name, const std::string& text, const OptionS
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool is_number = end == text.data() + text.size() && !text.empty();
   using Limits = std::numeric_limits<Number>;
-  if constexpr (std::is_floating_point_v<Number>) {
+  if (style.min && style.max) {
+    const bool fits = static_cast<double>(value) >= *style.min && static_cast<double>(value) <= *style.max;
+    if (!is_number || code != std::errc{} || !fits)  // a NaN does not fit
+      throw CLI::ValidationError(
+          name, fmt::format("expected {} {}, found '{}'", std::is_floating_point_v<Number> ? "a number" : "an integer",
+                            range_of(style), excerpt(text)));
+  } else if constexpr (std::is_floating_point_v<Number>) {
     if (!is_number || code != std::errc{} || !std::isfinite(value))
       throw CLI::ValidationError(name, fmt::format("'{}' is no finite number", excerpt(text)));
   } else {
@@ -75,7 +84,8 @@ void declare_number(CLI::App& app, const std::string& name, T& field, const std:
     field = number_in<typename Bare<T>::Type>(name, texts.back(), style);
     return true;
   };
-  CLI::Option* option = styled(app.add_option(name, read, doc), style);
+  const std::string described = style.min && style.max ? fmt::format("{}; {}", doc, range_of(style)) : doc;
+  CLI::Option* option = styled(app.add_option(name, read, described), style);
   if constexpr (std::is_arithmetic_v<T>)
     if (style.show_default) option->default_str(fmt::format("{}", field));
 }

@@ -23,7 +23,7 @@ struct OptionStyle {
   std::string type = {};  // what stands for the value in --help: "FILE", "N"
   bool required = false;
   bool show_default = false;
-  std::optional<double> min = {};  // inclusive
+  std::optional<double> min = {}, max = {};  // inclusive; --help names both where both are given
   std::vector<std::string> choices = {};
   bool many = false;  // a list takes all values that follow, not one for each time the option is given
 };

@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
@@ -73,6 +75,11 @@ void flush_out() {
 }
 
 void print_error(std::string_view text) { print_error_styled(printable_lines(text)); }
+
+void print_note(const std::string& text) {
+  static std::set<std::string> told;
+  if (told.insert(text).second) print_error("note: " + text + "\n");
+}
 
 void print_error_styled(std::string_view sequence) {
   std::fflush(stdout);  // so that both streams keep their order on a terminal

@@ -25,6 +25,8 @@ void print_styled(std::string_view text);
 void flush_out();
 
 void print_error(std::string_view text);
+// "note: ..." on a line of its own, on standard error; the same words once in a process.
+void print_note(const std::string& text);
 // Text with colours, or movements of the cursor; escaped already.
 void print_error_styled(std::string_view sequence);
 // A line that replaces the one that was written last, on a terminal; elsewhere a line. `open`: it will be replaced in

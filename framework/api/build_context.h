@@ -17,6 +17,10 @@ namespace foretell::cost {
 class RowCosts;
 }  // namespace foretell::cost
 
+namespace foretell::decoding {
+struct ForwardRules;
+}  // namespace foretell::decoding
+
 namespace foretell::model {
 class LanguageModel;
 }  // namespace foretell::model
@@ -40,6 +44,7 @@ struct BuildContext {
   int vocab = 0;                                                ///< the target's
   int batch_size = 1;                                           ///< sequences at once
   std::shared_ptr<const model::LanguageModel> target = {};      ///< none if the target is no model
+  const decoding::ForwardRules* target_rules = nullptr;         ///< of scoring; null: the checkpoint's
   std::shared_ptr<const tokenizers::Tokenizer> tokenizer = {};  ///< the target's, if it has one
   std::optional<std::string> draft_model = {};                  ///< the study's model.draft
   /// Loads a model, or hands out the one that was loaded from the same place before.

@@ -5,10 +5,10 @@
 /// (wants()). It is asked at these layers alone, about all rows of the batch at once that have come so
 /// far, and what it does not look at is not computed: logits cost the model's head over the whole vocabulary, for every
 /// row at every layer that is asked. A row that leaves is answered by the head at that layer. The same object serves
-/// every forward pass of a target, one after the other, and all sequences of its batches; what it remembers of a row it
-/// keeps by ExitRow::row within a forward pass, and by ExitRow::request beyond. Whether a row leaves depends on nothing
-/// but that row and what was observed before, unless row_independent() says otherwise: then the same text comes out
-/// alone and in any batch.
+/// every forward pass of a target or drafter, one after the other, and all sequences of its batches; what it remembers
+/// of a row it keeps by ExitRow::row within a forward pass, and by ExitRow::request beyond. Rows that are not answered,
+/// as those of a prompt, never leave. Whether a row leaves depends on nothing but that row and what was observed
+/// before, unless row_independent() says otherwise: then the same text comes out alone and in any batch.
 ///
 /// Includes no LibTorch.
 #pragma once
@@ -38,7 +38,7 @@ struct ExitRow {
 struct ExitWants {
   bool logits = false;             ///< of the head at that layer, over the vocabulary
   bool states = false;             ///< hidden states, un-normed, and those at the layer asked before
-  std::vector<Token> tokens = {};  ///< if there are any: logits of these alone
+  std::vector<Token> tokens = {};  ///< if there are any: logits of these alone, and only they are computed
 };
 
 /// One layer at which a policy is asked.
@@ -60,9 +60,11 @@ struct ExitProbe {
 
 /// How a row left, in hindsight.
 struct ExitRecord {
-  ExitRow row;                 ///< as it was asked about
-  int layer;                   ///< how many layers it had behind it
-  std::optional<bool> agreed;  ///< whether all layers would have chosen the same token, where that is known
+  ExitRow row;  ///< as it was asked about
+  int layer;    ///< how many layers it had behind it
+  /// Of a row that a draft was made from: whether verification took a token that was drafted behind it. None where it
+  /// is not known yet, and where nothing was drafted.
+  std::optional<bool> agreed;
 };
 
 /// What stands in the KV cache for the layers that a row did not go through.
@@ -83,7 +85,8 @@ class ExitPolicy : public Strategy {
   virtual ExitWants wants() const = 0;
   /// Sets leaves[i] for each of probe.rows that leaves; all are 0 before.
   virtual void decide(const ExitProbe& probe, std::span<char> leaves) = 0;
-  /// How rows of earlier forward passes left.
+  /// How the rows of a forward pass left, when it has ended; and once more, with `agreed`, those that a draft was made
+  /// from, when it was judged.
   virtual void observe(std::span<const ExitRecord>) {}
   /// Whether a row's exit depends on that row alone. A policy that looks at its neighbours (the least confident of the
   /// batch) says no, and its answers depend on the batch.

@@ -1,5 +1,6 @@
 #include "framework/core/config_value.h"
 
+#include <fmt/ranges.h>
 #include <utf8proc.h>
 #include <yaml-cpp/yaml.h>
 
@@ -85,6 +86,15 @@ void emit(YAML::Emitter& out, const ConfigValue& value) {
   }
 }
 
+// What the command line has put into a value, each place once.
+void add_overrides(const ConfigValue& value, std::vector<std::string>& out) {
+  const std::string& place = value.where().file;
+  if (place.starts_with("--") && std::find(out.begin(), out.end(), place) == out.end()) out.push_back(place);
+  if (place.starts_with("--")) return;
+  for (const ConfigValue& item : value.items()) add_overrides(item, out);
+  for (const ConfigValue::Entry& entry : value.entries()) add_overrides(entry.value, out);
+}
+
 std::pair<std::string_view, std::string_view> split_path(std::string_view path) {
   const std::size_t dot = path.find('.');
   if (dot == std::string_view::npos) return {path, {}};
@@ -156,6 +166,14 @@ const Location& ConfigValue::place_of(std::string_view path) const {
   const ConfigValue* value = step_into(*this, head);
   if (!value || value->where().file.empty()) return where_;
   return rest.empty() ? value->where() : value->place_of(rest);
+}
+
+Location ConfigValue::blamed() const {
+  std::vector<std::string> overrides;
+  add_overrides(*this, overrides);
+  if (overrides.empty() || where_.file.starts_with("--")) return where_;
+  const std::string inside = where_.file.empty() ? "" : fmt::format(" (in {})", where_.to_string());
+  return {fmt::format("{}{}", fmt::join(overrides, ", "), inside), {}};
 }
 
 void ConfigValue::set(std::string_view key, ConfigValue value) {

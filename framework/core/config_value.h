@@ -43,6 +43,10 @@ class ConfigValue {
   /// Where the value was written.
   const Location& where() const { return where_; }
 
+  /// Where a mistake is that the value as a whole makes: where it was written, and beside it what the command line has
+  /// put into it ("--set a.b (in study.yaml:3)"), if anything.
+  Location blamed() const;
+
   /// The text of a scalar.
   const std::string& text() const { return text_; }
   /// Whether it was written in quotes: "1" is a string even where 1 would be a number.

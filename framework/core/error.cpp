@@ -35,6 +35,11 @@ ContractError::ContractError(std::string rule, const char* file, int line)
 
 void contract_broken(std::string rule, const char* file, int line) { throw ContractError(std::move(rule), file, line); }
 
+std::string with_article(std::string_view noun) {
+  const bool vowel = !noun.empty() && std::string_view("aeiouAEIOU").find(noun.front()) != std::string_view::npos;
+  return fmt::format("{} {}", vowel ? "an" : "a", noun);
+}
+
 std::optional<std::string> nearest_name(std::string_view name, std::span<const std::string> known) {
   std::optional<std::string> best;
   int best_distance = 0;

@@ -109,6 +109,9 @@ std::string unknown_name_message(std::string_view kind, std::string_view name, s
 std::string unknown_name_message(std::string_view kind, std::string_view name, std::span<const std::string> known,
                                  const std::optional<std::string>& meant);
 
+/// "a drafter", "an exit policy".
+std::string with_article(std::string_view noun);
+
 }  // namespace foretell
 
 /// FORETELL_CHECK(a == b, "a {} b {}", a, b): costs one branch; stays in release builds.

@@ -109,10 +109,7 @@ Parameters::Parameters(const ConfigValue* values, std::string owner) : values_(v
   if (values_ && !values_->is_null() && !values_->is_map()) expected(*values_, owner_, "a mapping");
 }
 
-const Location& Parameters::where() const {
-  static const Location nowhere{"defaults", {}};
-  return values_ ? values_->where() : nowhere;
-}
+Location Parameters::where() const { return values_ ? values_->blamed() : Location{"defaults", {}}; }
 
 void Parameters::finish() const {
   for (const auto& entry : values_->entries())

@@ -86,7 +86,7 @@ class Parameters {
   void add(std::string_view name, ConfigValue& field, std::string_view doc, const Limits& limits = {});
 
   /// What was read; for messages about combinations of parameters.
-  const Location& where() const;
+  Location where() const;
 
  private:
   Parameters(const ConfigValue* values, std::string owner);

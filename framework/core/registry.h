@@ -197,7 +197,7 @@ class Registry {
 
   /// Builds what `{type: name, key: value, ...}` describes.
   std::unique_ptr<Interface> make(const ConfigValue& description, const BuildContext& context) const {
-    return placed_at(description.where(), [&] {
+    return placed_at(description.blamed(), [&] {
       const Entry& entry = find(description);
       std::unique_ptr<Interface> made = entry.make(description, context);
       const PluginStrategy who{kind(), type_of(description), entry.plugin};
@@ -216,7 +216,7 @@ class Registry {
   std::string type_of(const ConfigValue& description) const {
     if (description.is_scalar()) return description.text();
     const ConfigValue* type = description.find("type");
-    if (!type) fail_at(description.where(), "a {} needs the key 'type'", kind());
+    if (!type) fail_at(description.where(), "{} needs the key 'type'", with_article(kind()));
     return read_text(*type, "type");
   }
 

@@ -1,6 +1,7 @@
 // Small helpers for text.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,7 @@ inline std::string_view trimmed(std::string_view text) {
 }
 
 // "1 thread", "2 threads": every message that counts. `many` where it is not `one` with an s.
-template <class Count>
+template <std::integral Count>
 std::string counted(Count count, std::string_view one, std::string_view many = {}) {
   std::string out = std::to_string(count);
   out += ' ';

@@ -1,9 +1,14 @@
 #include "framework/decoding/forward_rules.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
 #include "framework/api/build_context.h"
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/model/experts.h"
+#include "framework/model/heads/exit_heads.h"
 
 namespace foretell::decoding {
 namespace {
@@ -62,41 +67,59 @@ std::shared_ptr<const AttentionPolicy> read_attention(const ConfigValue& descrip
   return policy;
 }
 
-// What a target's rules have besides RuleOptions.
-struct TargetRuleOptions {
-  RuleOptions rules;
-  ConfigValue exit;
-  std::optional<std::string> kv;
-  std::optional<int> max_pending;
-  void declare(Parameters& p) {
-    rules.declare(p);
-    p.add("exit", exit, "where rows leave before the last layer, as {type: margin, threshold: 0.9}; ~: nowhere");
-    p.add("kv", kv, "what layers above a row's exit see of it; none: propagate",
-          {.choices = {"propagate", "copy", "recompute", "hole"}});
-    p.add("max_pending", max_pending, "under kv: recompute, tokens whose keys and values may wait; none: 32",
-          {.min = 0, .max = 1 << 20});
-  }
-};
-
 KvRule kv_rule(const std::string& name) {
   if (name == "copy") return KvRule::Copy;
   if (name == "recompute") return KvRule::Recompute;
   return name == "hole" ? KvRule::Hole : KvRule::Propagate;
 }
 
-ExitSettings read_exits(const TargetRuleOptions& options, const std::string& owner, const BuildContext& context) {
-  if (options.exit.is_null() && (options.kv || options.max_pending))
-    fail_at(options.rules.where, "{}: {} says nothing where no row leaves: expected exit beside it", owner,
-            options.kv ? "kv" : "max_pending");
-  if (options.exit.is_null()) return {};
-  if (!context.target) fail_at(options.exit.where(), "{}: rules need a model as target, not a recorded answer", owner);
-  ExitSettings exits{Registry<ExitPolicy>::instance().make(options.exit, context),
-                     {},
-                     kv_rule(options.kv.value_or("propagate")),
-                     options.max_pending.value_or(ExitSettings().max_pending)};
-  exits.policy->layers(context.target->config().num_layers);  // an Error for a layer that there is not
+// By `own`, `random` or a path. An Error if there is none behind a layer that rows may leave at.
+std::shared_ptr<const model::ExitHeads> read_heads(const RuleOptions& options, const std::string& owner,
+                                                   const std::vector<int>& asked, const BuildContext& context) {
+  using model::heads::TrainedExitHeads;
+  const std::string& heads = options.heads.value_or("own");
+  if (heads == "own") return nullptr;
+  if (heads == "random") return TrainedExitHeads::random(0, context.target);
+  return placed_at(options.where, [&] {
+    // Asked for by its own name, the file is one of those that a run's manifest holds.
+    const std::string file = context.file(TrainedExitHeads::file_of(context.file(heads)).string());
+    std::shared_ptr<const TrainedExitHeads> read = TrainedExitHeads::load(file, context.target);
+    const std::vector<int> there = read->layers();
+    for (const int layer : asked)
+      if (!std::ranges::binary_search(there, layer))
+        fail(
+            "{}: {} has no head behind layer {}, where rows may leave; it has them behind {}: expected 'layers' among "
+            "these",
+            owner, file, layer, fmt::join(there, ", "));
+    return read;
+  });
+}
+
+ExitSettings read_exits(const RuleOptions& options, const std::string& owner, const BuildContext& context) {
+  if (options.exit.is_null()) {
+    if (options.kv || options.heads || options.max_pending)
+      fail_at(options.where, "{}: {} says nothing where no row leaves: expected exit beside it", owner,
+              options.kv      ? "kv"
+              : options.heads ? "heads"
+                              : "max_pending");
+    return {};
+  }
+  Registry<ExitPolicy>::instance().find(options.exit);  // before what the model lacks: the name may be misspelt
+  if (!context.target->parts())
+    fail_at(options.exit.where(), "{}: exit: this target has no layers with a head behind them: expected a transformer",
+            owner);
+  ExitSettings exits{.policy = Registry<ExitPolicy>::instance().make(options.exit, context),
+                     .kv = kv_rule(options.kv.value_or("propagate"))};
+  if (options.max_pending) exits.max_pending = *options.max_pending;
+  // An Error for a layer that there is not.
+  const std::vector<int> asked = exits.policy->layers(context.target->config().num_layers);
+  for (const Token token : exits.policy->wants().tokens)
+    if (token >= context.vocab)
+      fail_at(options.exit.where(), "{}: {} looks at token {}, the vocabulary has {}", owner, exits.policy->label(),
+              token, context.vocab);
+  exits.heads = read_heads(options, owner, asked, context);
   const bool waits = exits.kv == KvRule::Recompute || exits.kv == KvRule::Hole;
-  if (waits && !options.rules.attention.is_null())
+  if (waits && !options.attention.is_null())
     fail_at(options.exit.where(), "{}: kv: {} does not go with an attention policy: expected propagate or copy", owner,
             *options.kv);
   return exits;
@@ -109,14 +132,25 @@ void RuleOptions::declare(Parameters& p) {
   p.add("attention", attention, "which rows of the cache are seen, as {type: streaming, window: 256}; ~: all");
   p.add("layers", layers, "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}; ~: none");
   p.add("int8", int8, "int8 weights");
+  p.add("exit", exit, "where rows leave before the last layer, as {type: margin, threshold: 0.9}; ~: nowhere");
+  p.add("heads", heads,
+        "what answers rows that leave: own (the model's head behind its final norm), a folder or safetensors file of "
+        "trained heads, or random, for tests; none: own");
+  p.add("kv", kv, "what layers above a row's exit see of it; none: propagate",
+        {.choices = {"propagate", "copy", "recompute", "hole"}});
+  p.add("max_pending", max_pending, "under kv: recompute, tokens whose keys and values may wait; none: 32",
+        {.min = 0, .max = 1 << 20});
   where = p.where();
 }
 
 ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context) {
-  const bool any = !options.router.is_null() || !options.attention.is_null() || !options.layers.is_null();
-  if (!any && !options.int8) return {};
-  if (!context.target) fail_at(options.where, "{}: rules need a model as target, not a recorded answer", owner);
+  const bool any =
+      !options.router.is_null() || !options.attention.is_null() || !options.layers.is_null() || !options.exit.is_null();
+  if ((any || options.int8) && !context.target)
+    fail_at(options.where, "{}: rules need a model as target, not a recorded answer", owner);
   ForwardRules rules;
+  rules.exits = read_exits(options, owner, context);
+  if (!any && !options.int8) return rules;
   rules.router = read_router(options.router, owner, context);
   rules.attention = read_attention(options.attention, owner, context);
   rules.layers = read_layers(options.layers, owner, context.target->config().num_layers);
@@ -127,11 +161,9 @@ ForwardRules make_rules(const RuleOptions& options, const std::string& owner, co
 }
 
 ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context) {
-  TargetRuleOptions options;
+  RuleOptions options;
   Parameters::read(rules, owner, options);
-  ForwardRules all = make_rules(options.rules, owner, context);
-  all.exits = read_exits(options, owner, context);
-  return all;
+  return make_rules(options, owner, context);
 }
 
 void ForwardRules::apply(model::ForwardOptions& options) const {

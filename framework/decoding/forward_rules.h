@@ -5,10 +5,14 @@
 //   attention: {type: streaming, window: 256}              # which rows of the cache are seen
 //   layers:    {skip_attention: [3, 5], skip_mlp: [4]}     # sublayers that are left out
 //   int8:      true                                        # int8 weights
-//   exit:      {type: margin, threshold: 0.9}              # of the target: where rows leave, with kv, max_pending
+//   exit:      {type: margin, threshold: 0.9}              # where rows leave before the last layer
+//   heads:     folder                                      # what answers them; without it the model's own head
+//   kv:        propagate                                   # what stands in the cache above a row that left
+//   max_pending: 32                                        # under kv: recompute
 //
 // Contract: constant and shared. What is null or false is the checkpoint's. read_rules() finds what the model lacks: a
-// router for a dense model, a layer that there is not; each is an Error at its place in the YAML.
+// router for a dense model, a layer that there is not, an exit without a head; each is an Error at its place in the
+// YAML.
 #pragma once
 
 #include <memory>
@@ -51,7 +55,8 @@ struct ForwardRules {
   bool row_independent() const {
     return !attention && (!router || router->row_independent()) && (!exits.policy || exits.policy->row_independent());
   }
-  // Of the forward's options what the rules say: router and layers.
+  // Of the forward's options what the rules say: router and layers. Exits are the caller's, who knows which rows may
+  // leave.
   void apply(model::ForwardOptions& options) const;
   // What is run: the model, or its form with int8 weights.
   const model::LanguageModel& model_of(const model::LanguageModel& own) const { return int8 ? *int8 : own; }
@@ -61,6 +66,9 @@ struct ForwardRules {
 struct RuleOptions {
   ConfigValue router = {}, attention = {}, layers = {};
   bool int8 = false;
+  ConfigValue exit = {};
+  std::optional<std::string> heads = {}, kv = {};
+  std::optional<int> max_pending = {};
   Location where = {};
   void declare(Parameters& p);
 };
@@ -68,7 +76,7 @@ struct RuleOptions {
 // `owner` names who has them in messages ("drafter 'self'"). An Error where the target is a recorded answer and there
 // is a rule.
 ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context);
-// Of a mapping with these keys and those of early exit (exit, kv, max_pending) alone: the rules of a target.
+// Of a mapping with these keys alone: the rules of a target.
 ForwardRules read_rules(const ConfigValue& rules, const std::string& owner, const BuildContext& context);
 
 }  // namespace foretell::decoding

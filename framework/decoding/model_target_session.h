@@ -38,6 +38,7 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   model::ForwardItem provisional(std::span<const DraftNode> nodes) override;
   void ask(model::ForwardOptions& options) const override;
   void take(const model::ForwardResult& result, int first_row) override;
+  void drop_provisional() override;  // out of the cache, too
   model::KvCache& lend() override;
 
   const HiddenStateRequest& required_hidden_states() const { return wants_; }
@@ -62,7 +63,6 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   void pay();  // computes what is owed
   bool can_resume(const EarlyRow& row) const;
   void forget_provisional();  // they have become committed rows, or none
-  void drop_provisional();    // out of the cache too
   void take_back();           // the cache, without what was appended while it was lent
   void keep_named(const DraftTree& draft);
 

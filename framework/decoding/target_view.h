@@ -33,6 +33,8 @@ class TargetView {
   virtual void ask(model::ForwardOptions& options) const = 0;
   // The result of that forward, by the target's own model, where `first_row` is the item's first row in it.
   virtual void take(const model::ForwardResult& result, int first_row) = 0;
+  // Drops this round's provisional rows: the next one is the anchor again.
+  virtual void drop_provisional() = 0;
   // The committed tokens but the anchor, with room for the round's rows behind them. Until the next call of this
   // sequence's target.
   virtual model::KvCache& lend() = 0;

@@ -15,7 +15,8 @@ void check_kind(const ModelConfig& config, const std::string& name) {
   if (config.moe.experts > 0) reason = "it is a mixture of experts";
   if (!config.full_layers.empty()) reason = "only some of its layers have a sliding window";
   if (reason != nullptr)
-    fail("{}: a {} model cannot be inflated: {}; known: llama, mistral, qwen2", name, config.family, reason);
+    fail("{}: {} model cannot be inflated: {}; known: llama, mistral, qwen2", name, with_article(config.family),
+         reason);
 }
 
 void check_sizes(const ModelConfig& small, const ModelConfig& shape, const std::string& name, const std::string& like) {

@@ -6,7 +6,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
@@ -102,6 +104,22 @@ PackedMatrix::PackedMatrix(const at::Tensor& weight, Type type, bool gated)
       }
     }
   });
+}
+
+PackedMatrix PackedMatrix::panels(const std::vector<std::int64_t>& chosen) const {
+  FORETELL_CHECK(!gated_, "the panels of a gated matrix hold pairs; {} were asked for", chosen.size());
+  static_assert(kPanelOutputs == kPanel);
+  std::vector<std::int64_t> groups = chosen;  // kernels look at whole groups
+  while (groups.size() % kGroup != 0) groups.push_back(groups.back());
+  const at::Tensor index = at::tensor(groups, at::kLong);
+  PackedMatrix some = *this;
+  some.storage_ = storage_.view({-1, panel_bytes(type_, inputs_)}).index_select(0, index).view({-1});
+  some.outputs_ = static_cast<std::int64_t>(chosen.size()) * kPanel;
+  if (scales_.numel() == 0) return some;
+  const std::int64_t whole = storage_.numel() / panel_bytes(type_, inputs_) * kPanel;
+  const at::Tensor padded = at::cat({scales_, at::ones({whole - outputs_}, scales_.options())});
+  some.scales_ = padded.view({-1, kPanel}).index_select(0, index).view({-1});
+  return some;
 }
 
 // A product with the unit matrix is exact: each sum has one term.

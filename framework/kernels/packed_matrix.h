@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
 
 #include "framework/core/activation.h"
 #include "framework/kernels/panels.h"
@@ -35,6 +36,11 @@ class PackedMatrix {
   std::int64_t outputs() const { return outputs_; }
   std::size_t bytes() const { return storage_.defined() ? storage_.nbytes() + scales_.nbytes() : 0; }
   Type type() const { return type_; }
+
+  // The matrix of whole panels alone, in this order: of panel i the outputs 16 i to 16 i + 15, of which the last may
+  // have rows that are not there. Not of a gated matrix.
+  static constexpr std::int64_t kPanelOutputs = 16;
+  PackedMatrix panels(const std::vector<std::int64_t>& chosen) const;
 
   // The weights as they are multiplied with, float32 [out, in].
   at::Tensor dequantize() const;

@@ -81,12 +81,14 @@ std::vector<int> RowExits::stored(int layer) const {
 
 bool RowExits::asked_at(int level) const { return std::ranges::binary_search(asked_, level); }
 
-// Rows that are at work behind `level` layers and not answered yet.
+// Rows that are at work behind `level` layers, to be answered and not answered yet.
 std::vector<int> RowExits::candidates(int level) const {
   std::vector<int> out;
   for (std::size_t i = 0; i < batch_.size(); ++i) {
     const ItemPlan& item = plan_.items[i];
-    for (int row = item.offset + batch_[i].exit.owed; row < item.offset + item.rows; ++row) {
+    if (batch_[i].logits == LogitRows::None) continue;
+    const int first = batch_[i].logits == LogitRows::Last ? item.rows - 1 : batch_[i].exit.owed;
+    for (int row = item.offset + first; row < item.offset + item.rows; ++row) {
       const auto at = static_cast<std::size_t>(row);
       if (enters_[at] < level && stops_[at] > level && left_[at] > level) out.push_back(row);
     }
@@ -137,15 +139,15 @@ void RowExits::decide(int level, const at::Tensor& x, const ModelParts& parts) {
   const auto head = [&](const at::Tensor& states) {
     return rules_->heads ? rules_->heads->at(level).logits(states) : parts.head().logits(parts.final_norm(states));
   };
-  const bool looks = wants.logits || !wants.tokens.empty();
-  at::Tensor states, logits, seen;
+  const bool few = !wants.tokens.empty(), looks = wants.logits || few;
+  at::Tensor states, logits, seen;  // logits: over the vocabulary
   if (looks || wants.states || rules_->heads) states = x.index_select(0, index_of(rows, x.device()));
   if (looks) {
-    logits = head(states);
     for (const int row : rows) ++probes_[static_cast<std::size_t>(row)];
-    seen = on_host(wants.tokens.empty()
-                       ? logits
-                       : logits.index_select(1, index_of({wants.tokens.begin(), wants.tokens.end()}, x.device())));
+    if (!few) logits = head(states);
+    seen = on_host(!few            ? logits
+                   : rules_->heads ? rules_->heads->at(level).logits_of(states, wants.tokens)
+                                   : parts.head().logits_of(parts.final_norm(states), wants.tokens));
   }
   const std::vector<char> leaves = ask(level, rows, wants.states ? on_host(states) : at::Tensor(), seen);
   std::vector<int> going, places;
@@ -155,10 +157,11 @@ void RowExits::decide(int level, const at::Tensor& x, const ModelParts& parts) {
     places.push_back(static_cast<int>(i));
   }
   if (going.empty()) return;
-  if (!looks && rules_->heads) logits = head(states.index_select(0, index_of(places, x.device())));
+  const bool all_known = logits.defined();
+  if (!all_known && rules_->heads) logits = head(states.index_select(0, index_of(places, x.device())));
   for (std::size_t i = 0; i < going.size() && logits.defined(); ++i)
     logits_[static_cast<std::size_t>(going[i])] =
-        logits[static_cast<std::int64_t>(looks ? places[i] : static_cast<int>(i))];
+        logits[static_cast<std::int64_t>(all_known ? places[i] : static_cast<int>(i))];
   if (rules_->kv == KvRule::Recompute) {
     const at::Tensor index = index_of(going, x.device());
     answered_.push_back({index, x.index_select(0, index)});

@@ -75,7 +75,8 @@ class ExitHeads {
   virtual const OutputHead& at(int layer) const = 0;
 };
 
-// Under which rules rows may leave before the last layer.
+// Under which rules rows may leave before the last layer. Rows whose logits nobody asks for (LogitRows) are not asked
+// about: a prompt's rows go through all layers.
 struct ExitRules {
   ExitPolicy* policy = nullptr;      // that is asked; never null where there are rules
   const ExitHeads* heads = nullptr;  // null: the model's own head behind its final norm

@@ -1,7 +1,9 @@
 #include "framework/model/linear.h"
 
 #include <ATen/ops/linear.h>
+#include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "framework/core/error.h"
@@ -86,6 +88,26 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   if (!output_scales_.defined()) return multiplied(x);
   const kernels::QuantisedRows rows = kernels::quantise_rows(x, type_);
   return kernels::rescale(multiplied(rows.values), rows.scales, output_scales_, x.scalar_type());
+}
+
+at::Tensor Linear::forward_some(const at::Tensor& x, std::span<const std::int64_t> outputs) const {
+  constexpr std::int64_t kPanel = kernels::PackedMatrix::kPanelOutputs;
+  const at::Tensor index = at::tensor(std::vector<std::int64_t>(outputs.begin(), outputs.end()), at::kLong);
+  if (!output_scales_.defined() && weight_.defined()) {
+    const at::Tensor rows = index.to(weight_.device());
+    const auto bias = bias_.defined() ? std::optional(bias_.index_select(0, rows)) : std::nullopt;
+    return at::linear(x, weight_.index_select(0, rows), bias).to(at::kFloat);
+  }
+  if (output_scales_.defined() || !packed_.defined()) return forward_wide(x).index_select(1, index);
+  std::vector<std::int64_t> panels, places;
+  for (const std::int64_t output : outputs) {
+    const auto found = std::find(panels.begin(), panels.end(), output / kPanel);
+    places.push_back((found - panels.begin()) * kPanel + output % kPanel);
+    if (found == panels.end()) panels.push_back(output / kPanel);
+  }
+  const at::Tensor some = packed_.panels(panels).matmul_float(x.contiguous(), {});
+  const at::Tensor chosen = some.index_select(1, at::tensor(places, at::kLong));
+  return wide_bias_.defined() ? chosen.add(wide_bias_.index_select(0, index)) : chosen;
 }
 
 at::Tensor Linear::forward_wide(const at::Tensor& x) const {

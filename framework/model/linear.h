@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "framework/formats/model_config.h"
 #include "framework/kernels/int4_matrix.h"
@@ -41,8 +42,11 @@ class Linear {
   // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
   Linear int8_copy(bool gated) const;
 
-  at::Tensor forward(const at::Tensor& x) const;                // x [rows, in] -> [rows, out]
-  at::Tensor forward_wide(const at::Tensor& x) const;           // the same in float32, not rounded before where packed
+  at::Tensor forward(const at::Tensor& x) const;       // x [rows, in] -> [rows, out]
+  at::Tensor forward_wide(const at::Tensor& x) const;  // the same in float32, not rounded before where packed
+  // The same for some outputs alone, float32 [rows, outputs.size()]: reads little more than these where the matrix is
+  // packed or plain.
+  at::Tensor forward_some(const at::Tensor& x, std::span<const std::int64_t> outputs) const;
   void add_to(const at::Tensor& y, const at::Tensor& x) const;  // y [rows, out] += the same, in place
   // activation(gate) * other (Shazeer 2020, arXiv 2002.05202), the gate being the first half of the outputs. -> [rows,
   // out / 2]

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "framework/core/types.h"
 #include "framework/model/linear.h"
@@ -21,6 +22,8 @@ class OutputHead {
  public:
   virtual ~OutputHead() = default;
   virtual at::Tensor logits(const at::Tensor& state) const = 0;  // [rows, hidden] -> float32 [rows, vocab()]
+  // Of some tokens alone: float32 [rows, tokens.size()].
+  virtual at::Tensor logits_of(const at::Tensor& state, TokenSpan tokens) const = 0;
   virtual int vocab() const = 0;
   virtual std::size_t bytes() const = 0;  // that one product reads
 };
@@ -35,6 +38,11 @@ class LinearHead final : public OutputHead {
     const c10::InferenceMode inference;
     const at::Tensor all = matrix_.forward_wide(state);
     return matrix_.outputs() == vocab_ ? all : all.narrow(1, 0, vocab_).contiguous();
+  }
+  at::Tensor logits_of(const at::Tensor& state, TokenSpan tokens) const override {
+    const c10::InferenceMode inference;
+    const std::vector<std::int64_t> outputs(tokens.begin(), tokens.end());
+    return matrix_.forward_some(state, outputs);
   }
   int vocab() const override { return vocab_; }
   std::size_t bytes() const override { return matrix_.bytes(); }

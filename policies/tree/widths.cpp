@@ -1,5 +1,6 @@
 // A regular tree: every node of a depth gets the same number of children.
 #include <algorithm>
+#include <cstdint>
 
 #include "framework/api/policy.h"
 #include "framework/core/text.h"
@@ -12,10 +13,14 @@ struct WidthsOptions {
   void declare(Parameters& p) {
     p.add("widths", widths, "children of each node, by depth: [4, 2] has 4 + 8 nodes", {.min = 1, .max = 1024});
     if (widths.empty()) throw Error(p.where(), "widths: expected at least one entry");
-    double nodes = 0, level = 1;
-    for (const int width : widths) nodes += level *= width;
-    if (nodes > 4096)
-      throw Error(p.where(), fmt::format("widths: the tree has {}, at most 4096 are allowed", counted(nodes, "node")));
+    std::int64_t nodes = 0, level = 1, depth = 0;
+    for (const int width : widths) {
+      nodes += level *= width;
+      ++depth;
+      if (nodes > 4096)
+        throw Error(p.where(), fmt::format("widths: the tree has {} at depth {} already, at most 4096 are allowed",
+                                           counted(nodes, "node"), depth));
+    }
   }
 };
 

@@ -49,10 +49,38 @@ def mistakes():
         return (*GPT3[:at + 1], value, *GPT3[at + 2:])
 
     for option in ("--parameters", "--tokens", "--devices", "--peak", "--efficiency"):
-        refused(f"training with {option} 0", [f"{option}: 0, expected more than 0"], "training", *gpt3_with(option, 0))
-    refused("an efficiency above 1", ["--efficiency: 2"], "training", *gpt3_with("--efficiency", 2))
+        for value in ("0", "1e300", "-1", "nan", "inf", "x"):
+            refused(f"training with {option} {value}", [f"{option}: expected a number from ", f"found '{value}'"], "training", *gpt3_with(option, value))
+    refused("an efficiency above 1", ["--efficiency: expected a number from 1e-06 to 1, found '2'"], "training", *gpt3_with("--efficiency", 2))
+    for option, value in (("--watts", "1e300"), ("--pue", "1e300"), ("--intensity", "1e300"), ("--batch", "2000000000"), ("--prompt", "2000000000")):
+        refused(f"{option} {value}", [f"{option}: expected a", "from", f"found '{value}'"], *model, f"{option}={value}")
+    for option, value in (("--batch", 1 << 20), ("--prompt", 1 << 24)):
+        out = run_ok("efficiency", *model, option, value)
+        check("inf" not in out and "nan" not in out, f"{option} {value}: numbers all the same")
+    check("inf" not in run_ok("efficiency", "training", *gpt3_with("--parameters", 1e15)), "the largest model")
+    refused("a PUE of training below 1", ["--pue: expected a number from 1 to 100"], "training", *gpt3_with("--pue", 0.5))
 
 
-for test in (known_models, training, mistakes):
+def devices():
+    """A device's file without what the model's numbers need: one line with its place."""
+    with temporary_folder() as folder:
+        path = os.path.join(folder, "device.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("name: plain\nsource: a test\nbandwidth: 1e11\npeak: {fp32: 1e12}\n")
+        for command in (("efficiency", "model"), ("roofline",), ("predict", "--acceptance", "0.8")):
+            done = run(*command, "--model", MODELS[0], "--hardware", path)
+            check(done.returncode == 2 and done.stderr == f"foretell: {path}:4: plain has no peak for products of 16 bits; it has fp32: expected fp16 or bf16\n",
+                  f"{command[0]}: a device without a peak of 16 bits: {done.stderr.strip()[:200]}")
+        done = run("roofline", "--model", MODELS[0], "--hardware", path, "--w-bits", 32, "--a-bits", 32, "--rules", "llm-viewer", "--flash")
+        check(done.returncode == 2 and f"{path}:1: plain has no onchip_buffer" in done.stderr, f"a buffer that fused attention needs: {done.stderr.strip()[:200]}")
+        for missing, words in (("name: plain\n", "name"), ("bandwidth: 1e11\n", "bandwidth"), ("peak: {fp32: 1e12}\n", "peak")):
+            text = "name: plain\nsource: a test\nbandwidth: 1e11\npeak: {fp32: 1e12}\n".replace(missing, "")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = run("efficiency", "model", "--model", MODELS[0], "--hardware", path)
+            check(done.returncode == 2 and f"{path}:1: " in done.stderr and f"needs the key '{words}'" in done.stderr, f"a device without {words}: {done.stderr.strip()[:160]}")
+
+
+for test in (known_models, training, mistakes, devices):
     case(test)
 finish()

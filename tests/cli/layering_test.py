@@ -38,7 +38,7 @@ ROOMS = {
     "framework/datasets": ("framework/core", "framework/io", "framework/unicode", "framework/tokenizers"),
     "framework/model": ("framework/core", "framework/io", "framework/kernels", "framework/formats", "framework/api"),
     "framework/model/heads": ("framework/core", "framework/formats", "framework/model"),
-    "framework/decoding": ("framework/core", "framework/sampling", "framework/api", "framework/model"),
+    "framework/decoding": ("framework/core", "framework/sampling", "framework/api", "framework/model", "framework/model/heads"),
     "framework/replay": ("framework/core", "framework/sampling", "framework/api"),
     "framework/decoding/bases": ("framework/core", "framework/api", "framework/cost", "framework/model", "framework/model/heads",
                                  "framework/decoding"),

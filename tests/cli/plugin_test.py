@@ -102,10 +102,11 @@ def main(folder):
 
     def new_checks_names():
         refused("new: no kind", ["drafer", "drafter"], "new", "drafer", "mine")
-        for name in ("9lives", "my-drafter", "a b", "../up", "", "all"):
+        for name in ("9lives", "my-drafter", "a b", "../up", "", "all", "null", "True", "none", "class", "co_await", "Namespace", "std", "a__b", "a_"):
             refused(f"new: the name {name!r}", ["cannot name a strategy"], "new", "drafter", name, "--dir", os.path.join(folder, "never"))
         refused("new: a name that is taken", ["drafter 'prompt_lookup'", "drafters/prompt_lookup.cpp:"], "new", "drafter", "prompt_lookup")
         refused("new: an attention policy that is taken", ["'streaming'", "policies/attention/streaming.cpp:"], "new", "attention", "streaming")
+        refused("new: an exit policy that is taken", ["'margin'", "policies/exit/margin.cpp:"], "new", "exit", "margin")
         refused("new: a folder that is not empty", ["is not empty"], "new", "drafter", "mine", "--dir", project)
         refused("new: a file in the way", ["is no folder"], "new", "drafter", "mine", "--dir", os.path.join(folder, "tiny.json"))
         check(not os.path.exists(os.path.join(folder, "never")), "new: a refused name leaves nothing behind")

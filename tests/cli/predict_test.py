@@ -55,14 +55,22 @@ def mistakes(folder):
     refused("an exit behind the last layer", ["--exit-layer: 17", "16 layers"], *rate, "--exit-layer", "17")
     refused("no draft model", ["gone"], *rate, "--draft-model", os.path.join(folder, "gone"))
     refused("more tokens than heads", ["--draft-tokens", "2 Medusa heads"], *rate, "--medusa-heads", "2", "--draft-tokens", "3")
-    refused("a tree beyond the heads", ["2 tokens", "1 Medusa heads"], *rate, "--medusa-heads", "1", "--tree", "1,2,2")
+    refused("a tree beyond the heads", ["2 tokens", "at most 1 Medusa head"], *rate, "--medusa-heads", "1", "--tree", "1,2,2")
     refused("a tree without a root", ["--tree"], *rate, "--tree", "2,2")
     refused("a tree of a root", ["--tree"], *rate, "--tree", "1")
     for option in ("--batch", "--draft-tokens"):
         for value in ("0", "-1", "x", "", "99999999999"):
             refused(f"{option} {value}", [option], *rate, f"{option}={value}")
     refused("a draft without end", ["--draft-tokens"], *rate, "--draft-tokens", "2000000000")
+        for value in ("1,,2", ",1", "1,", "1, ,2"):
+            refused(f"{option} {value}", [option, "an empty entry"], *rate, f"{option}={value}")
+        refused(f"{option} beyond its range", [option, "expected integers from 1 to"], *rate, option, "2000000000")
+    for option, value in (("--tree", "1,,2"), ("--acceptance", "0.8,,0.7"), ("--acceptance", "0.8,")):
+        refused(f"{option} {value}", [option, "an empty entry"], *rate, f"{option}={value}")
+    for option, value in (("--seq", "2000000000"), ("--other-us", "1e300"), ("--exit-layer", "2000000000"), ("--medusa-heads", "2000000000")):
+        refused(f"{option} {value}", [f"{option}: expected a", "from"], *rate, option, value)
     refused("bits", ["5 bits"], *rate, "--w-bits", "5")
+    refused("one bit", ["a KV cache of 1 bit;"], *rate, "--kv-bits", "1")
 
 
 with tempfile.TemporaryDirectory() as temporary:

@@ -128,6 +128,18 @@ def mistakes(folder, out, distributions):
     with open(os.path.join(folder, "cut.bin"), "wb") as file:
         file.write(b"forelaws\x01\x00\x00\x00")
     refused(study("cut", target=replayed(os.path.join(folder, "cut.bin"))), out, "cut.bin: ends within the header", "a file that was cut short")
+    # The path is the command line's, so is the mistake.
+    for value, message in (("cut.bin", "cut.bin: ends within the header"), ("gone.bin", "gone.bin")):
+        refused(study("set"), out, f"foretell: --set model.target.probs: ", f"--set model.target.probs={value}", "--set",
+                f"model.target.probs={os.path.join(folder, value)}")
+        refused(study("set"), out, message, f"--set model.target.probs={value}, in words", "--set", f"model.target.probs={os.path.join(folder, value)}")
+    answers = study("answers", target="{type: replay, answers: %s, tokenizer: %s}" % (os.path.join(folder, "cut.bin"), os.path.join(TARGET, "tokenizer.json")))
+    broken = os.path.join(folder, "broken.jsonl")
+    with open(broken, "w") as file:
+        file.write("")
+    refused(answers, out, "foretell: --set model.target.answers: ", "answers of the command line", "--set", f"model.target.answers={broken}")
+    refused(answers, out, "foretell: --set model.target.tokenizer: ", "a tokenizer of the command line", "--set", f"model.target.tokenizer={folder}/gone")
+    refused(answers, out, "known: type, probs, answers, tokenizer, ", "a key that there is not", "--set", "model.target.prob=x")
     tokenizer = os.path.join(folder, "tokenizer.json")
     with open(tokenizer, "w") as file:
         file.write("{}")

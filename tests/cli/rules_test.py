@@ -94,7 +94,50 @@ def main(folder):
             drafted = run_json(*ids, "--set", f"target={rules}", "--drafter", "prompt_lookup")["token_ids"]
             check(plain != ruled == drafted, f"generate under {rules}: lossless towards the rules")
 
-    for test in (mistakes, checked, default_baseline, runs, generates):
+    def set_by_the_command_line():
+        """What --set has put into a mapping is named, beside the mapping's place."""
+        for override, words in (("target.router.k=9", f"--set target.router.k (in {study}:4): pipeline.target: router 'top_k' does not fit"),
+                                ("target.router.kk=1", "--set target.router.kk: unknown key"),
+                                ("target.layers={skip: [1, 2, 3, 0]}", "--set target.layers: pipeline.target: layers: none would be left"),
+                                ("drafter={type: self, exit: {type: fixed_layer, layer: 9}}", "--set drafter: layer 9"),
+                                ("tree={type: widths, widths: [90, 90]}", "--set tree: widths: the tree has 8190 nodes at depth 2 already"),
+                                ("model.target.config=gone.json", f"--set model.target.config (in {study}:2): ")):
+            done = run("check", study, "--set", "sweep=~", "--set", override, *(("--set", "drafter={type: self, int8: true}") if "tree" in override else ()))
+            lines = done.stderr.strip().split("\n")
+            check(done.returncode == 2 and len(lines) == 1 and words in lines[0], f"--set {override}: {done.stderr.strip()[:240]}")
+
+    def drafts_on_a_cache_with_holes():
+        """An attention policy cannot choose among rows that kv: hole hides: a second cache, or one line with its place."""
+        path = os.path.join(folder, "holes.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write((STUDY % {"config": os.path.join(CONFIGS, "tiny-llama.json")}).split("sweep:")[0]
+                       .replace("router: {type: top_k, k: 1}", "exit: {type: max_probability, threshold: 0.0001}, kv: hole")
+                       .replace("{type: prompt_lookup}", "{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 2}}"))
+        for drafter in ("sparse_cache", "self"):
+            done = run("check", path, "--set", f"drafter.type={drafter}", "--set", "drafter.cache=target")
+            check(done.returncode == 2 and f"(in {path}:5): {drafter}: an attention policy chooses among all positions" in done.stderr and
+                  "expected cache: own" in done.stderr, f"{drafter}: cache: target is refused: {done.stderr.strip()[:240]}")
+            cell = run_json("run", path, "--set", f"drafter.type={drafter}", "--set", "model.dtype=f32", "--set", "baseline={pipeline.drafter: none}", "--out",
+                            os.path.join(folder, drafter), "--json")["cells"][0]
+            check(cell["tasks"]["overall"]["same_as_baseline"] == 1.0, f"{drafter}: cache: auto takes its own, and loses nothing")
+
+    def notes():
+        dense = os.path.join(CONFIGS, "tiny-llama.json")
+        for where, rules in (("target", "target={exit: {type: fixed_layer, layer: 1}, max_pending: 3}"),
+                             ("drafter", "drafter={type: self, exit: {type: fixed_layer, layer: 1}, max_pending: 3}")):
+            done = run("check", study, "--set", "sweep=~", "--set", f"model.target.config={dense}", "--set", "target={}", "--set", rules)
+            check(done.returncode == 0 and done.stderr.count("max_pending says nothing without kv: recompute") == 1, f"{where}: a note, once: {done.stderr[:200]}")
+        done = run("check", study, "--set", "sweep=~", "--set", f"model.target.config={dense}", "--set",
+                   "target={exit: {type: fixed_layer, layer: 1}, kv: recompute, max_pending: 3}")
+        check(done.returncode == 0 and "note" not in done.stderr, "max_pending with kv: recompute")
+        done = run("check", study, "--set", "sweep=~", "--set", f"model.target.config={dense}", "--set", "target={exit: {threshold: 1}}")
+        check(done.returncode == 2 and "an exit policy needs the key 'type'" in done.stderr, "the article before a kind")
+
+    def refused_by_certify():
+        done = run("certify", "--router", "{type: top_k, k: 999}")
+        check(done.returncode == 2 and done.stdout == "" and "top_k: refused: k: 999 of " in done.stderr, f"certify a router that fits nowhere: {done.stderr[:160]}")
+
+    for test in (mistakes, checked, default_baseline, runs, generates, set_by_the_command_line, drafts_on_a_cache_with_holes, notes, refused_by_certify):
         case(test)
 
 

@@ -12,7 +12,7 @@ TEST_CASE("every exit policy is lossless towards a target under it", "[conforman
   const std::vector<ExitPolicyRow> rows = certify_exits("all");
   CHECK(rows.size() == Registry<ExitPolicy>::instance().entries().size());
   for (const ExitPolicyRow& row : rows) {
-    INFO(row.exit << ": " << row.reason << ", " << row.left << " of " << row.asked << " left");
+    INFO(row.name << ": " << row.reason << ", " << row.left << " of " << row.asked << " left");
     CHECK(row.verdict == Ruling::Lossless);
   }
 }

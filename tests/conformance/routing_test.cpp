@@ -14,7 +14,7 @@ TEST_CASE("every router is certified, or says that its rows depend on one anothe
   const std::vector<RouterRow> rows = certify_routers("all");
   CHECK(rows.size() == Registry<Router>::instance().entries().size());
   for (const RouterRow& row : rows) {
-    INFO(row.router << ": " << row.reason);
+    INFO(row.name << ": " << row.reason);
     CHECK(row.verdict == (row.says_independent ? Ruling::Lossless : Ruling::Lossy));
   }
   CHECK(certify_routers("{type: top_k, k: 1}").front().verdict == Ruling::Lossless);

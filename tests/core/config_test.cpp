@@ -88,6 +88,20 @@ TEST_CASE("overrides reach nested values and say where they came from") {
   CHECK(doc.to_flow().find('\n') == std::string::npos);
 }
 
+TEST_CASE("a mistake of a whole value names what the command line has put into it") {
+  ConfigValue doc = parse_yaml("a:\n  b: {c: 1, d: [2]}\n  e: 3\n", "study.yaml");
+  CHECK(doc.find_path("a.b")->blamed().to_string() == "study.yaml:2");
+  apply_override(doc, "a.b.c=4");
+  CHECK(doc.find_path("a.b")->blamed().to_string() == "--set a.b.c (in study.yaml:2)");
+  CHECK(doc.find_path("a.b")->blamed().is_exact());
+  CHECK(doc.find_path("a.b.c")->blamed().to_string() == "--set a.b.c");
+  CHECK(doc.find_path("a.e")->blamed().to_string() == "study.yaml:3");
+  apply_override(doc, "a.b.d.0=5");
+  CHECK(doc.find_path("a.b")->blamed().to_string() == "--set a.b.c, --set a.b.d.0 (in study.yaml:2)");
+  apply_override(doc, "a.b={x: {y: 1}}");
+  CHECK(doc.find_path("a.b")->blamed().to_string() == "--set a.b");
+}
+
 TEST_CASE("a path goes into lists by the number of an item") {
   ConfigValue doc = parse_yaml("a:\n  - {b: 1}\n  - {b: 2, c: [x, y]}\n", "s.yaml");
   CHECK(doc.find_path("a.1.b")->text() == "2");

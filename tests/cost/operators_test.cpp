@@ -497,7 +497,8 @@ TEST_CASE("a device's file says what it has, and where it is wrong") {
   CHECK(machine.peak_of(16) == 3e11);
   CHECK(machine.bandwidth_over(1e6) == 9e10);
   CHECK(machine.bandwidth_over(1e6 + 1) == 2e10);
-  CHECK_THROWS_WITH(machine.peak_of(32), "m has no peak for products of 32 bits; it has bf16");
+  CHECK_THROWS_WITH(machine.peak_of(32),
+                    "device.yaml:4: m has no peak for products of 32 bits; it has bf16: expected fp32");
   CHECK_THROWS_WITH(read(head + "bandwith: 2e10\npeak: {bf16: 3e11}\n"),
                     Catch::Contains("device.yaml:3: ") && Catch::Contains("did you mean 'bandwidth'"));
   CHECK_THROWS_WITH(read(head + "bandwidth: 20\npeak: {bf16: 3e11}\n"), Catch::Contains("device.yaml:3: "));

@@ -88,7 +88,7 @@ TEST_CASE("Medusa's heads are one pass, a drafting layer is one for each depth")
       speculation_costs(target, kDevice, {.kind = DraftSource::Kind::Medusa, .heads = 4}, chain(3));
   CHECK(medusa.draft == Approx(3 * (d * d + d * v) * 2 / 1e12).epsilon(0.01));
   CHECK_THROWS_WITH(speculation_costs(target, kDevice, {.kind = DraftSource::Kind::Medusa, .heads = 2}, chain(3)),
-                    "a draft of 3 tokens: there are 2 Medusa heads");
+                    "a draft of 3 tokens: expected at most 2 Medusa heads");
   const SpeculationCosts layer = speculation_costs(target, kDevice, {.kind = DraftSource::Kind::Layer}, chain(3));
   const double numbers = 2 * d * d + 4 * d * d + 3 * d * (8 * 4096 / 3) + d * v;
   CHECK(layer.draft == Approx(3 * (numbers * 2 + 500 * 2 * d * 2) / 1e12).epsilon(0.01));

@@ -35,6 +35,15 @@ TEST_CASE("lists of numbers, and what is none") {
   CHECK(parse_positive_list("1,2,4", "--rows") == std::vector<int>{1, 2, 4});
   CHECK_THROWS_WITH(parse_positive_list("1,0", "--rows"), Catch::Contains("'0'"));
   CHECK_THROWS_WITH(parse_positive_list("", "--rows"), Catch::Contains("--rows"));
+  CHECK(parse_positive_list(" 1, 2 ,3 4\t", "--rows") == std::vector<int>{1, 2, 3, 4});
+  for (const char* text : {"1,,2", ",1", "1,", "1, ,2", ","})
+    CHECK_THROWS_WITH(parse_positive_list(text, "--rows"), Catch::Contains("--rows: an empty entry"));
+  CHECK_THROWS_WITH(parse_ids("1,,2", "--ids"), Catch::Contains("--ids: an empty entry"));
+  CHECK_THROWS_WITH(parse_tree("1,,2", "--tree"), Catch::Contains("--tree: an empty entry"));
+  CHECK_THROWS_WITH(parse_positive_list("1,9", "--rows", 8), Catch::Contains("from 1 to 8") && Catch::Contains("'9'"));
+  CHECK(parse_probabilities("0.5, 1", "--p") == std::vector<double>{0.5, 1});
+  for (const char* text : {"1.5", "nan", "0.5x", "", "0.5,,1"})
+    CHECK_THROWS_WITH(parse_probabilities(text, "--p"), Catch::Contains("--p"));
 }
 
 TEST_CASE("a count and its noun agree") {

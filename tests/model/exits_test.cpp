@@ -381,6 +381,9 @@ TEST_CASE("rows that leave by heads of their own are answered by these", "[exits
     at::Tensor logits(const at::Tensor& state) const override {
       return model.parts()->head().logits(model.parts()->final_norm(state)).mul(2);
     }
+    at::Tensor logits_of(const at::Tensor& state, TokenSpan tokens) const override {
+      return model.parts()->head().logits_of(model.parts()->final_norm(state), tokens).mul(2);
+    }
     int vocab() const override { return model.config().vocab_size; }
     std::size_t bytes() const override { return 0; }
     const LanguageModel& model;

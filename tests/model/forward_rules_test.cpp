@@ -45,7 +45,7 @@ std::vector<Request> requests() {
 
 std::vector<Tokens> decoded(const std::shared_ptr<const LanguageModel>& model, const ForwardRules& rules,
                             const std::string& drafter, int batch) {
-  const BuildContext context{.vocab = 97, .target = model};
+  const BuildContext context{.vocab = 97, .target = model, .target_rules = &rules};
   const auto target = make_model_target(model, {.prefill_chunk = 4, .rules = rules});
   const auto drafts = Registry<Drafter>::instance().make(parse_yaml(drafter, "drafter"), context);
   const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);

@@ -22,6 +22,7 @@ class Mutant:
 CHAIN = "verifiers: every lossless verifier keeps the target's distribution on a chain of 5, by enumeration"
 TREES = "verifiers: every lossless verifier keeps the target's distribution on trees, by enumeration"
 
+SELF_EXITS = "model: drafts of the target whose rows leave early lose nothing, wherever their rows go"
 EXITS = "model: every rule for skipped layers is what a reference computes, and rows are what they are alone"
 
 FEATURES = "drafters: what the head drafts is a full recomputation from the committed text, in chains, trees and batches"
@@ -312,6 +313,9 @@ MODEL = (
            "if («leaves[i] == 0») continue;", "std::ranges::count(leaves, 0) > 0", (EXITS,)),
     Mutant("owed_lost", "framework/decoding/model_target_session.cpp", "what rows are owed is forgotten when a draft is judged",
            "Owed all = «std::move(scored_)»;", "Owed()", (EXITS,)),
+    Mutant("draft_stale_rows", "framework/decoding/model_target_session.cpp",
+           "a draft row is taken on though it saw upper rows that an early exit left stale",
+           "return row.state >= 0 && «row.left <= early_[static_cast<std::size_t>(row.node.parent)].left»;", "row.left > 0", (SELF_EXITS,)),
     Mutant("owed_positions", "framework/decoding/model_target_session.cpp", "rows that resume stand at one position",
            "row_parents_.push_back(«std::max(row - 1, 0)»);", "0", (EXITS,)),
     Mutant("norm_eps", "framework/model/norm.cpp", "the norm's epsilon is left out", "rms_norm(x, gain, «eps»)", "0.0",

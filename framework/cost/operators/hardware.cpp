@@ -4,6 +4,7 @@
 #include <system_error>
 
 #include "framework/core/parameters.h"
+#include "framework/core/text.h"
 
 namespace foretell::cost::operators {
 namespace {
@@ -74,6 +75,13 @@ std::vector<std::string> formats_of(const Peaks& peaks) {
   return names;
 }
 
+// What products of so many bits are computed with.
+const char* formats_for(int bits) {
+  if (bits <= 4) return "int4 or int8";
+  if (bits <= 8) return "int8";
+  return bits <= 16 ? "fp16 or bf16" : "fp32";
+}
+
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -105,8 +113,15 @@ double Hardware::peak_of(int bits) const {
     found = peak.fp16 ? peak.fp16 : peak.bf16;
   else
     found = peak.fp32;
-  if (!found) fail("{} has no peak for products of {} bits; it has {}", name, bits, joined(formats_of(peak)));
+  if (!found)
+    fail_at(peak_where, "{} has no peak for products of {}; it has {}: expected {}", name, counted(bits, "bit"),
+            joined(formats_of(peak)), formats_for(bits));
   return *found;
+}
+
+double Hardware::needed_onchip_buffer(std::string_view what) const {
+  if (!onchip_buffer) fail_at(where, "{} has no onchip_buffer, which {} is computed from", name, what);
+  return *onchip_buffer;
 }
 
 Hardware parse_hardware(const ConfigValue& document) {
@@ -116,6 +131,8 @@ Hardware parse_hardware(const ConfigValue& document) {
   PeakOptions peak;
   Parameters::read(options.peak, "peak", peak);
   options.hardware.peak = peak.peaks;
+  options.hardware.where = document.where();
+  options.hardware.peak_where = options.peak.where();
   if (formats_of(peak.peaks).empty())
     fail_at(options.peak.where(), "peak: no number format; allowed: fp32, fp16, bf16, int8, int4");
   read_working_sets(options.working_sets, options.hardware);

@@ -42,12 +42,15 @@ struct Hardware {
   std::optional<double> onchip_buffer = {}, memory = {}, watts = {};
   std::vector<WorkingSet> working_sets = {};
   double launch = 0;
+  Location where = {}, peak_where = {};  // of the file and its peaks; a device that was measured has none
 
   // Of a pass over so many bytes that come round again and again: that of the smallest level that holds them.
   double bandwidth_over(double bytes) const;
   // Of products whose numbers have at most so many bits: 32, 16, 8 or 4. 16 bits are fp16 or bf16, and 4 bits are
   // computed as 8 where there is nothing narrower.
   double peak_of(int bits) const;
+  // An Error at its place in the file where it does not say.
+  double needed_onchip_buffer(std::string_view what) const;
 };
 
 Hardware parse_hardware(const ConfigValue& document);

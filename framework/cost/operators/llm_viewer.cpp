@@ -148,8 +148,8 @@ class Viewer {
 
   // Keys that are read for one of the heads that read them, all blocks of queries together.
   double keys_of_blocks() const {
-    FORETELL_CHECK(hardware_.onchip_buffer, "{}", hardware_.name);
-    const double block = std::min(std::ceil(*hardware_.onchip_buffer / (cache_ * head_size_)), head_size_);
+    const double buffer = hardware_.needed_onchip_buffer("fused attention");
+    const double block = std::min(std::ceil(buffer / (cache_ * head_size_)), head_size_);
     const double group = on_.fused_cache_ignores_groups ? 1 : heads_ / kv_heads_;
     const double length = std::max(1.0, std::floor(block / group));
     const double blocks = std::ceil(queries_ / length);
@@ -161,8 +161,6 @@ class Viewer {
   }
 
   void fused_attention() {
-    if (!hardware_.onchip_buffer)
-      fail("{} has no onchip_buffer, which fused attention is computed from", hardware_.name);
     const double readers = on_.fused_cache_ignores_groups ? heads_ : kv_heads_;
     OperatorWork work = base("fused_attention");
     work.operations = 2 * scores() + softmax();

@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "framework/core/error.h"
+#include "framework/core/text.h"
 
 namespace foretell::cost::operators {
 namespace {
 
 void check_bits(const char* what, int bits) {
-  if (bits != 32 && bits != 16 && bits != 8 && bits != 4) fail("{} of {} bits; known: 32, 16, 8, 4", what, bits);
+  if (bits != 32 && bits != 16 && bits != 8 && bits != 4)
+    fail("{} of {}; known: 32, 16, 8, 4", what, counted(bits, "bit"));
 }
 
 void add(const OperatorWork& work, OperatorWork& total) {

@@ -90,7 +90,7 @@ void check_case(const DraftSource& source, const SpeculationCase& of) {
   FORETELL_CHECK(of.levels.size() >= 2 && of.levels.front() == 1, "{} levels", of.levels.size());
   const int depth = static_cast<int>(of.levels.size()) - 1;
   if (source.kind == DraftSource::Kind::Medusa && depth > source.heads)
-    fail("a draft of {} tokens: there are {} Medusa heads", depth, source.heads);
+    fail("a draft of {}: expected at most {}", counted(depth, "token"), counted(source.heads, "Medusa head"));
 }
 
 }  // namespace

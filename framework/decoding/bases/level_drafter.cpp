@@ -114,7 +114,11 @@ std::vector<DraftTree> LevelDrafter::draft(std::span<const DraftContext> batch) 
   }
   std::vector<DraftTree> drafts;
   drafts.reserve(all.size());
-  for (Growth& growth : all) drafts.push_back(select(std::move(growth)));
+  for (Growth& growth : all) {
+    const SlotId slot = growth.context.slot;
+    drafts.push_back(select(std::move(growth)));
+    source_->drafted(slot, drafts.back());
+  }
   return drafts;
 }
 

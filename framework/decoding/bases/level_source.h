@@ -47,6 +47,8 @@ class LevelSource {
   // `most_nodes`: that a draft has before it is cut to its budget.
   virtual void begin(SlotId slot, const PromptView& prompt, int most_nodes) = 0;
   virtual void observe_prompt(SlotId, const PromptChunk&) {}
+  // What came of the levels that were asked for, in the target's tokens.
+  virtual void drafted(SlotId, const DraftTree&) {}
   virtual void observe(std::span<const RoundView>) {}
   virtual void end(SlotId slot) = 0;
   virtual LevelRows level(std::span<const LevelRequest> batch, int depth) = 0;

@@ -13,6 +13,7 @@ void ModelSession::borrow(model::KvCache& cache, TokenSpan prefix) {
   cache.truncate(held);
   FORETELL_CHECK(cache.length() == held, "the cache that is lent holds {} rows of {}", cache.length(), held);
   cache_ = &cache;
+  owed_ = {};
   if (attention_.policy) attention_.policy->keep(held, {});
   tokens_.assign(prefix.begin(), prefix.end() - 1);
   drafted_.clear();
@@ -22,8 +23,18 @@ model::ItemAttention ModelSession::attention(std::size_t first) const {
   return {attention_.policy.get(), own_ && first < static_cast<std::size_t>(attention_.prompt)};
 }
 
+void ModelSession::drop_owed() {
+  if (owed() == 0) return;
+  const std::size_t kept = tokens_.size() + drafted_.size() - owed_.tokens.size();
+  cache_->truncate(static_cast<int>(kept));
+  drafted_.resize(kept < tokens_.size() ? 0 : kept - tokens_.size());
+  tokens_.resize(std::min(kept, tokens_.size()));
+  owed_ = {};
+}
+
 int ModelSession::align(TokenSpan prefix) {
   FORETELL_CHECK(!prefix.empty(), "a prefix of {} tokens", prefix.size());
+  drop_owed();
   const std::size_t most = prefix.size() - 1;
   std::size_t common = 0;
   while (common < std::min(most, tokens_.size()) && tokens_[common] == prefix[common]) ++common;
@@ -60,7 +71,31 @@ model::ForwardItem ModelSession::extend(TokenSpan tokens, model::LogitRows logit
   return {TokenSpan(pending_), model::ChainShape{}, cache_, logits, seen};
 }
 
+void ModelSession::take(const model::ForwardResult& result, int first_row, int rows) {
+  const auto begin = result.reached.begin() + first_row, end = begin + rows;
+  owed_ = {};
+  if (std::all_of(begin, end, [this](int layers) { return layers == model_.config().num_layers; })) return;
+  owed_ = {pending_, {begin, end}, result.last_state.narrow(0, first_row, rows)};
+}
+
+// What is owed is computed in the forward of the next row, as far as that goes.
+model::ForwardItem ModelSession::grow_behind_owed(std::span<const DraftNode> nodes) {
+  const NodeId last = static_cast<NodeId>(drafted_.size());
+  FORETELL_CHECK(nodes.size() == 1 && nodes[0].parent == last, "{} nodes behind rows that are owed", nodes.size());
+  drafted_.push_back(nodes[0]);
+  pending_ = owed_.tokens;
+  pending_.push_back(nodes[0].token);
+  enters_ = owed_.reached;
+  enters_.push_back(0);
+  model::ForwardItem item{owed_.state, model::ChainShape{}, cache_, model::LogitRows::All};
+  item.enters = enters_;
+  item.tokens = pending_;
+  item.exit.owed = owed();
+  return item;
+}
+
 model::ForwardItem ModelSession::grow(std::span<const DraftNode> nodes) {
+  if (owed() > 0) return grow_behind_owed(nodes);
   const auto held = static_cast<int>(drafted_.size()) + 1;
   pending_.clear();
   for (const DraftNode& node : nodes) {

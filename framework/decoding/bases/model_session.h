@@ -44,6 +44,12 @@ class ModelSession {
   // is row i.
   model::ForwardItem grow(std::span<const DraftNode> nodes);
 
+  // The result of such a forward where rows may stop early (KvRule::Recompute): `first_row` is its first row there, of
+  // `rows`, and last_state was asked for. Rows that are owed the layers above come first in the next grow(), whose
+  // nodes follow one another as a chain; align() drops them.
+  void take(const model::ForwardResult& result, int first_row, int rows);
+  int owed() const { return static_cast<int>(owed_.tokens.size()); }
+
   // extend() and grow() in one: rows for `tokens` (at least one), then for nodes of a tree that starts behind the last
   // of them.
   model::ForwardItem extend_and_grow(TokenSpan tokens, std::span<const DraftNode> nodes);
@@ -53,6 +59,8 @@ class ModelSession {
 
  private:
   model::ItemAttention attention(std::size_t first) const;  // of rows that begin at this row
+  void drop_owed();
+  model::ForwardItem grow_behind_owed(std::span<const DraftNode> nodes);
 
   const model::LanguageModel& model_;
   std::unique_ptr<model::KvCache> own_;
@@ -62,6 +70,14 @@ class ModelSession {
   std::vector<DraftNode> drafted_;  // the rows behind them; parent 0 is the last committed row
   Tokens pending_;
   std::vector<NodeId> parents_;
+  // The last rows, which stopped behind so many layers with these states.
+  struct Owed {
+    Tokens tokens;
+    std::vector<int> reached;
+    at::Tensor state;
+  };
+  Owed owed_;
+  std::vector<int> enters_;
 };
 
 }  // namespace foretell::bases

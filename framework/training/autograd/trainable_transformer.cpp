@@ -38,7 +38,8 @@ void check_trainable(const formats::ModelConfig& config) {
   if (config.moe.experts > 0) reason = "a mixture of experts";
   if (config.latent) reason = "latent attention";
   if (reason != nullptr)
-    fail("a {} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", config.family, reason);
+    fail("{} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", with_article(config.family),
+         reason);
 }
 
 at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {

@@ -4,6 +4,7 @@
 
 #include "experiments/analysis/roofline.h"
 #include "experiments/cli/commands/estimate/commands.h"
+#include "experiments/cli/commands/estimate/ranges.h"
 #include "experiments/util/console.h"
 #include "experiments/util/table.h"
 #include "framework/core/error.h"
@@ -14,8 +15,6 @@ namespace foretell::cli::commands::estimate {
 namespace {
 
 using cost::operators::Efficiency;
-
-constexpr int kMostAnswer = 1 << 20;
 
 struct EfficiencyCommand {
   std::vector<std::string> models;
@@ -78,9 +77,6 @@ void print_efficiency(const EfficiencyCommand& command, const std::vector<Effici
 }
 
 void show_efficiency(EfficiencyCommand& command) {
-  if (command.of.output > kMostAnswer)
-    fail("--output: {} tokens, at most {} are added up", command.of.output, kMostAnswer);
-  if (command.of.pue < 1) fail("--pue: {}, a data centre takes at least what its devices take", command.of.pue);
   const auto hardware = cost::operators::load_hardware(command.hardware, command.devices);
   if (command.of.kg_per_kwh && !command.of.watts && !hardware.watts)
     fail("--intensity: emissions need a power; {} has none, and --watts is not given", hardware.name);
@@ -100,24 +96,22 @@ struct TrainingCommand {
   bool json = false;
 };
 
+// With so many decimals where that is a number that people read, else with three digits.
+std::string amount(double value, int decimals) {
+  const bool readable = value == 0 || (value >= 1 && value < 1e9);
+  return readable ? fmt::format("{:.{}f}", value, decimals) : fmt::format("{:.3g}", value);
+}
+
 void show_training(const TrainingCommand& command) {
   const cost::TrainingRun& run = command.run;
-  if (run.efficiency > 1) fail("--efficiency: {}, a share of the peak is at most 1", run.efficiency);
-  if (run.pue < 1) fail("--pue: {}, a data centre takes at least what its devices take", run.pue);
-  for (const auto& [name, value] : {std::pair("--parameters", run.parameters),
-                                    {"--tokens", run.tokens},
-                                    {"--devices", run.devices},
-                                    {"--peak", run.peak_flops},
-                                    {"--efficiency", run.efficiency}})
-    if (value <= 0) fail("{}: {}, expected more than 0", name, value);
   const cost::Footprint footprint = cost::training_footprint(run);
   if (command.json)
     return util::print_json(
         nlohmann::ordered_json{
             {"days", footprint.days}, {"megawatt_hours", footprint.megawatt_hours}, {"tonnes_co2", footprint.tonnes}},
         2);
-  util::print_out(fmt::format("{:.1f} days, {:.0f} MWh, {:.0f} t of CO2 equivalents\n", footprint.days,
-                              footprint.megawatt_hours, footprint.tonnes));
+  util::print_out(fmt::format("{} days, {} MWh, {} t of CO2 equivalents\n", amount(footprint.days, 1),
+                              amount(footprint.megawatt_hours, 0), amount(footprint.tonnes, 0)));
 }
 
 void add_efficiency_training(util::Command parent) {
@@ -125,17 +119,18 @@ void add_efficiency_training(util::Command parent) {
   cost::TrainingRun& run = options->run;
   util::Command training = parent.add_command("training", "days, energy and emissions of a training run (LLMCarbon)");
   training.add("--parameters", run.parameters, "of a mixture of experts the active ones",
-               {.type = "N", .required = true, .min = 0});
-  training.add("--tokens", run.tokens, "that are read", {.type = "N", .required = true, .min = 0});
-  training.add("--devices", run.devices, "that compute", {.type = "N", .required = true, .min = 0});
-  training.add("--peak", run.peak_flops, "of one, operations per second", {.type = "R", .required = true, .min = 0});
+               {.type = "N", .required = true, .min = 1, .max = 1e15});
+  training.add("--tokens", run.tokens, "that are read", {.type = "N", .required = true, .min = 1, .max = 1e16});
+  training.add("--devices", run.devices, "that compute", {.type = "N", .required = true, .min = 1, .max = 1e8});
+  training.add("--peak", run.peak_flops, "of one, operations per second",
+               {.type = "R", .required = true, .min = 1e6, .max = 1e18});
   training.add("--efficiency", run.efficiency, "share of the peak that is reached",
-               {.type = "X", .required = true, .min = 0});
-  training.add("--watts", run.watts, "of one device", {.type = "W", .required = true, .min = 0});
+               {.type = "X", .required = true, .min = 1e-6, .max = 1});
+  training.add("--watts", run.watts, "of one device", {.type = "W", .required = true, .min = 0, .max = 1e6});
   training.add("--pue", run.pue, "what the data centre takes, over what its devices take",
-               {.type = "X", .show_default = true});
+               {.type = "X", .show_default = true, .min = 1, .max = 100});
   training.add("--intensity", run.kg_per_kwh, "of the grid, in kg of CO2 equivalents a kWh",
-               {.type = "X", .required = true, .min = 0});
+               {.type = "X", .required = true, .min = 0, .max = 100});
   training.add_flag("--json", options->json, "as JSON");
   training.run([options] { show_training(*options); });
 }
@@ -154,19 +149,23 @@ void add_efficiency_command(util::Command app) {
   model.add("--hardware", options->hardware, "one of configs/hardware, or a YAML file",
             {.type = "NAME", .required = true});
   model.add("--devices", options->devices, "the folder of devices", {.type = "DIR", .show_default = true});
-  model.add("--batch", options->batch, "sequences", {.type = "N", .show_default = true, .min = 1});
-  model.add("--prompt", of.prompt, "tokens of each prompt", {.type = "N", .show_default = true, .min = 1});
-  model.add("--output", of.output, "tokens of each answer", {.type = "N", .show_default = true, .min = 1});
+  model.add("--batch", options->batch, "sequences",
+            {.type = "N", .show_default = true, .min = 1, .max = kMostSequences});
+  model.add("--prompt", of.prompt, "tokens of each prompt",
+            {.type = "N", .show_default = true, .min = 1, .max = kMostTokens});
+  model.add("--output", of.output, "tokens of each answer",
+            {.type = "N", .show_default = true, .min = 1, .max = kMostAnswer});
   model.add("--w-bits", of.precision.weights, "of a weight: 32, 16, 8 or 4", {.type = "N", .show_default = true});
   model.add("--a-bits", of.precision.activations, "of an activation", {.type = "N", .show_default = true});
   model.add("--kv-bits", options->cache_bits, "of a number in the KV cache; without it those of an activation",
             {.type = "N"});
   model.add_flag("--flash", of.fused, "attention as one kernel that keeps scores on the chip");
   model.add("--watts", of.watts, "what the device draws under load, by your word; without it the device's file",
-            {.type = "W", .min = 0});
+            {.type = "W", .min = 0, .max = 1e6});
   model.add("--pue", of.pue, "what the data centre takes, over what its devices take",
-            {.type = "X", .show_default = true});
-  model.add("--intensity", of.kg_per_kwh, "of the grid, in kg of CO2 equivalents a kWh", {.type = "X", .min = 0});
+            {.type = "X", .show_default = true, .min = 1, .max = 100});
+  model.add("--intensity", of.kg_per_kwh, "of the grid, in kg of CO2 equivalents a kWh",
+            {.type = "X", .min = 0, .max = 100});
   model.add_flag("--json", options->json, "as JSON");
   model.run([options] { show_efficiency(*options); });
   add_efficiency_training(command);

@@ -1,8 +1,8 @@
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "experiments/analysis/roofline.h"
 #include "experiments/cli/commands/estimate/commands.h"
+#include "experiments/cli/commands/estimate/ranges.h"
 #include "experiments/util/console.h"
 #include "experiments/util/number_list.h"
 #include "experiments/util/table.h"
@@ -16,8 +16,6 @@ namespace {
 using cost::operators::DraftSource;
 using cost::operators::Expectation;
 using cost::operators::SpeculationCase;
-
-constexpr int kMostDraftTokens = 4096;
 
 struct PredictOptions {
   std::string model, hardware, devices = "configs/hardware", acceptance, batches = "1", lengths = "1,2,3,4,5,6,8,12,16";
@@ -34,22 +32,6 @@ struct PredictedRow {
   Expectation expected;
   std::string loss = {};
 };
-
-std::vector<double> probabilities(const std::string& text) {
-  std::vector<double> out;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    const std::string_view word = trimmed(std::string_view(text).substr(at, end - at));
-    double value = 0;
-    const auto [stop, code] = std::from_chars(word.data(), word.data() + word.size(), value);
-    if (code != std::errc{} || stop != word.data() + word.size() || !(value >= 0 && value <= 1))
-      fail("--acceptance: expected probabilities such as \"0.8\" or \"0.8,0.7,0.6\", found '{}'", word.substr(0, 40));
-    out.push_back(value);
-    at = end + 1;
-  }
-  if (out.empty()) fail("--acceptance: expected at least one probability");
-  return out;
-}
 
 DraftSource draft_source(const PredictOptions& options, const formats::ModelConfig& target) {
   if (options.draft_model.has_value() + options.exit_layer.has_value() + options.medusa_heads.has_value() +
@@ -83,8 +65,7 @@ std::vector<std::vector<double>> drafts_of(const PredictOptions& options) {
     drafts.emplace_back(tree.begin(), tree.end());
     return drafts;
   }
-  for (const int length : util::parse_positive_list(options.lengths, "--draft-tokens")) {
-    if (length > kMostDraftTokens) fail("--draft-tokens: {}, at most {}", length, kMostDraftTokens);
+  for (const int length : util::parse_positive_list(options.lengths, "--draft-tokens", kMostDraftTokens)) {
     if (options.medusa_heads && length > *options.medusa_heads) continue;
     drafts.emplace_back(static_cast<std::size_t>(length) + 1, 1.0);
   }
@@ -96,11 +77,11 @@ std::vector<PredictedRow> predicted_rows(PredictOptions& options) {
   const formats::ModelConfig target = analysis::load_described_model(options.model);
   const auto hardware = cost::operators::load_hardware(options.hardware, options.devices);
   const DraftSource source = draft_source(options, target);
-  const std::vector<double> acceptance = probabilities(options.acceptance);
+  const std::vector<double> acceptance = util::parse_probabilities(options.acceptance, "--acceptance");
   options.of.precision.cache = options.cache_bits.value_or(options.of.precision.activations);
   options.of.context = options.context;
   std::vector<PredictedRow> rows;
-  for (const int batch : util::parse_positive_list(options.batches, "--batch"))
+  for (const int batch : util::parse_positive_list(options.batches, "--batch", kMostSequences))
     for (const std::vector<double>& levels : drafts_of(options)) {
       options.of.batch = batch;
       options.of.levels = levels;
@@ -190,18 +171,19 @@ void add_predict_command(util::Command app) {
   command.add("--draft-model", options->draft_model, "a model drafts; without any of these a lookup, for nothing",
               {.type = "DIR"});
   command.add("--exit-layer", options->exit_layer, "the target's first layers draft, with its head",
-              {.type = "N", .min = 1});
-  command.add("--medusa-heads", options->medusa_heads, "so many Medusa heads draft", {.type = "N", .min = 1});
+              {.type = "N", .min = 1, .max = kMostLayers});
+  command.add("--medusa-heads", options->medusa_heads, "so many Medusa heads draft",
+              {.type = "N", .min = 1, .max = kMostDraftTokens});
   command.add_flag("--drafting-layer", options->drafting_layer,
                    "a layer such as the target's last one drafts (EAGLE, multi-token prediction)");
   command.add("--other-us", options->other_us, "microseconds of a step that are no forward pass, such as a lookup",
-              {.type = "T", .show_default = true, .min = 0});
+              {.type = "T", .show_default = true, .min = 0, .max = kMostMicroseconds});
   command.add("--draft-tokens", options->lengths, "lengths of a chain", {.type = "N,N,...", .show_default = true});
   command.add("--tree", options->tree, "instead, the nodes of a draft tree by depth, the first one 1",
               {.type = "N,N,..."});
   command.add("--batch", options->batches, "sequences", {.type = "N,N,...", .show_default = true});
   command.add("--seq", options->context, "tokens in the KV cache of each",
-              {.type = "N", .show_default = true, .min = 0});
+              {.type = "N", .show_default = true, .min = 0, .max = kMostTokens});
   command.add("--w-bits", options->of.precision.weights, "of a weight: 32, 16, 8 or 4",
               {.type = "N", .show_default = true});
   command.add("--a-bits", options->of.precision.activations, "of an activation", {.type = "N", .show_default = true});

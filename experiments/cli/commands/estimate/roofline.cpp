@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/commands/estimate/commands.h"
+#include "experiments/cli/commands/estimate/ranges.h"
 #include "experiments/util/console.h"
 #include "experiments/util/number_list.h"
 #include "framework/core/error.h"
@@ -86,25 +87,25 @@ void add_roofline_command(util::Command app) {
   command.add("--hardware", options->hardware, "one of configs/hardware, or a YAML file",
               {.type = "NAME", .required = true});
   command.add("--devices", options->devices, "the folder of devices", {.type = "DIR", .show_default = true});
-  command.add("--batch", of.batch, "sequences", {.type = "N", .show_default = true, .min = 1});
+  command.add("--batch", of.batch, "sequences", {.type = "N", .show_default = true, .min = 1, .max = kMostSequences});
   command.add("--seq", of.tokens, "tokens of each: of the prompt, and in the KV cache of a step",
-              {.type = "N", .show_default = true, .min = 1});
+              {.type = "N", .show_default = true, .min = 1, .max = kMostTokens});
   command.add("--w-bits", of.precision.weights, "of a weight: 32, 16, 8 or 4", {.type = "N", .show_default = true});
   command.add("--a-bits", of.precision.activations, "of an activation", {.type = "N", .show_default = true});
   command.add("--kv-bits", options->cache_bits, "of a number in the KV cache; without it those of an activation",
               {.type = "N"});
   command.add_flag("--flash", of.fused, "attention as one kernel that keeps scores on the chip (FlashAttention)");
   command.add("--rows", of.rows, "new tokens of each sequence in a step: 1 and the draft tokens",
-              {.type = "N", .show_default = true, .min = 1});
+              {.type = "N", .show_default = true, .min = 1, .max = kMostDraftTokens});
   command.add("--tree", options->tree, "instead of --rows, the nodes of a draft tree by depth, the first one 1",
               {.type = "N,N,..."});
   command.add("--exit-layer", of.exit_layer, "the first layers only, with the head behind them",
-              {.type = "N", .min = 1});
+              {.type = "N", .min = 1, .max = kMostLayers});
   command.add_flag("--expanded-cache", of.expanded_cache,
                    "latent attention caches keys and values of every head, as Foretell runs it");
   command.add("--prompt", of.prompt, "with --output: the time of a whole answer behind so many tokens",
-              {.type = "N", .min = 1});
-  command.add("--output", of.output, "tokens of the answer", {.type = "N", .min = 1});
+              {.type = "N", .min = 1, .max = kMostTokens});
+  command.add("--output", of.output, "tokens of the answer", {.type = "N", .min = 1, .max = kMostAnswer});
   command.add("--rules", options->rules, "foretell or llm-viewer",
               {.type = "RULES", .show_default = true, .choices = {"foretell", "llm-viewer"}});
   command.add("--without", options->without, "one of LLM-Viewer's rules below, or all of them", {.type = "NAME"});

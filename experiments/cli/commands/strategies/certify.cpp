@@ -230,7 +230,7 @@ std::set<std::string> certified_drafters(const std::vector<certify::CertificateR
 }
 
 nlohmann::ordered_json json_of(const certify::RouterRow& row) {
-  return {{"router", row.router},
+  return {{"router", row.name},
           {"row_independent", row.says_independent},
           {"verdict", to_string(row.verdict)},
           {"reason", row.reason.empty() ? nullptr : nlohmann::ordered_json(row.reason)},
@@ -242,10 +242,10 @@ void print_routers(const std::vector<certify::RouterRow>& rows) {
   util::Table table({"<router", "<says of its rows", "<verdict", "rows", "drafted", "accepted", "rejected"});
   std::string reasons;
   for (const certify::RouterRow& row : rows) {
-    table.add({row.router, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
+    table.add({row.name, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
                fmt::format("{}", row.rows), fmt::format("{}", row.exercise.drafted),
                fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
-    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.router, row.reason);
+    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.name, row.reason);
   }
   util::print_out(table.to_string());
   if (!reasons.empty()) util::print_out("\n" + reasons);
@@ -260,7 +260,7 @@ void print_routers(const std::vector<certify::RouterRow>& rows) {
 }
 
 nlohmann::ordered_json json_of(const certify::ExitPolicyRow& row) {
-  return {{"exit", row.exit},
+  return {{"exit", row.name},
           {"row_independent", row.says_independent},
           {"verdict", to_string(row.verdict)},
           {"reason", row.reason.empty() ? nullptr : nlohmann::ordered_json(row.reason)},
@@ -274,10 +274,10 @@ void print_exits(const std::vector<certify::ExitPolicyRow>& rows) {
       {"<exit policy", "<says of its rows", "<verdict", "asked", "left", "drafted", "accepted", "rejected"});
   std::string reasons;
   for (const certify::ExitPolicyRow& row : rows) {
-    table.add({row.exit, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
+    table.add({row.name, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
                fmt::format("{}", row.asked), fmt::format("{}", row.left), fmt::format("{}", row.exercise.drafted),
                fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
-    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.exit, row.reason);
+    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.name, row.reason);
   }
   util::print_out(table.to_string());
   if (!reasons.empty()) util::print_out("\n" + reasons);
@@ -293,10 +293,19 @@ void print_exits(const std::vector<certify::ExitPolicyRow>& rows) {
       "the checkpoint it is lossy. lossy: it says that rows depend on one another, and it shows\n");
 }
 
-// What is certified alone: routers and exit policies. `named`: what of a row, in messages.
+// What was asked for by name and cannot be tested at all is a mistake. `what`: of a row, in messages.
+template <class Row, class What>
+void check_applicable(const std::vector<Row>& rows, const What& what) {
+  const bool refused =
+      std::ranges::all_of(rows, [](const Row& row) { return row.verdict == certify::Ruling::NotApplicable; });
+  if (refused && !rows.empty()) fail("{}: refused: {}", printable(what(rows.front())), printable(rows.front().reason));
+}
+
+// What is certified alone: routers and exit policies. `asked`: as it was typed.
 template <class Row>
-void finish_alone(const CertifyOptions& options, const std::vector<Row>& rows, std::string Row::*named,
+void finish_alone(const CertifyOptions& options, const std::string& asked, const std::vector<Row>& rows,
                   void (*print)(const std::vector<Row>&)) {
+  if (asked != "all") check_applicable(rows, [](const Row& row) { return row.name; });
   auto json = nlohmann::ordered_json::array();
   for (const Row& row : rows) json.push_back(json_of(row));
   options.json ? util::print_json(json) : print(rows);
@@ -304,7 +313,7 @@ void finish_alone(const CertifyOptions& options, const std::vector<Row>& rows, s
   for (const Row& row : rows)
     if (row.verdict == certify::Ruling::Failed ||
         (row.verdict == certify::Ruling::NotExercised && row.says_independent))
-      failed += fmt::format("{} {}: {}\n", to_string(row.verdict), row.*named, row.reason);
+      failed += fmt::format("{} {}: {}\n", to_string(row.verdict), row.name, row.reason);
   if (failed.empty()) return;
   util::print_error(failed);
   throw util::NegativeResult();
@@ -318,14 +327,14 @@ void run_certify_exits(const CertifyOptions& options) {
   if (names_others(options) || options.router)
     fail("--exit: exit policies are certified alone, without --drafter, --verifier, --attention and --router");
   study::load_plugins(options.plugins);
-  finish_alone(options, certify::certify_exits(*options.exit), &certify::ExitPolicyRow::exit, print_exits);
+  finish_alone(options, *options.exit, certify::certify_exits(*options.exit), print_exits);
 }
 
 void run_certify_routers(const CertifyOptions& options) {
   if (names_others(options))
     fail("--router: routers are certified alone, without --drafter, --verifier and --attention");
   study::load_plugins(options.plugins);
-  finish_alone(options, certify::certify_routers(*options.router), &certify::RouterRow::router, print_routers);
+  finish_alone(options, *options.router, certify::certify_routers(*options.router), print_routers);
 }
 
 void run_certify(const CertifyOptions& options) {
@@ -344,6 +353,9 @@ void run_certify(const CertifyOptions& options) {
   const auto rows = certify::certify(settings);
   progress.advance(1);
   progress.finish_cell();
+  const bool by_name = settings.verifier != "all" || settings.drafter != "all" || settings.attention;
+  if (by_name)
+    check_applicable(rows, [](const certify::CertificateRow& row) { return row.verifier + " on " + row.draft; });
   auto json = nlohmann::ordered_json::array();
   for (const auto& row : rows)
     if (row.verdict != certify::Ruling::NotApplicable) json.push_back(json_of(row));
@@ -352,7 +364,6 @@ void run_certify(const CertifyOptions& options) {
     util::print_error(
         fmt::format("note: wrote {}: runs need not pass over this plug-in's distributions\n", printable(file)));
   std::string failed;
-  const bool by_name = settings.verifier != "all" || settings.drafter != "all" || settings.attention;
   for (const auto& row : rows)
     if (!certify::passes(row, by_name))
       failed += fmt::format("{} {} on {}: {}\n", to_string(row.verdict), row.verifier, row.draft, row.reason);

@@ -33,7 +33,7 @@ struct Listed {
   std::vector<ParameterDoc> parameters;
   std::string plugin = {};  // the file that it comes from; empty: built in
   // Of what can be a rule of the target: whether a row's logits are the same alone, in a batch and in a draft. As it is
-  // with its defaults; none where it cannot be built with them.
+  // with its defaults; none where it cannot be built.
   std::optional<bool> row_independent = {};
 };
 
@@ -62,6 +62,15 @@ void add_registered(const std::string& kind, std::vector<Listed>& out) {
     out.push_back({kind, name, entry.info, entry.parameters(), entry.plugin});
 }
 
+// The strategy with its defaults, and 1 where it has none.
+ConfigValue plainest(const Listed& listed) {
+  ConfigValue out = ConfigValue::map({});
+  out.set("type", ConfigValue::scalar(listed.name));
+  for (const ParameterDoc& parameter : listed.parameters)
+    if (parameter.default_value == "required") out.set(parameter.name, ConfigValue::scalar("1"));
+  return out;
+}
+
 // Of what can be a rule of the target and says itself whether rows are independent.
 template <class Interface>
 void add_rules(const std::string& kind, std::vector<Listed>& out) {
@@ -69,9 +78,8 @@ void add_rules(const std::string& kind, std::vector<Listed>& out) {
   add_registered<Interface>(kind, out);
   std::for_each(out.begin() + first, out.end(), [](Listed& listed) {
     try {
-      listed.row_independent =
-          Registry<Interface>::instance().make(ConfigValue::scalar(listed.name), {})->row_independent();
-    } catch (const Error&) {  // it has no defaults, or needs a model
+      listed.row_independent = Registry<Interface>::instance().make(plainest(listed), {})->row_independent();
+    } catch (const Error&) {  // 1 is no value of what it requires, or it needs a model
     }
   });
 }

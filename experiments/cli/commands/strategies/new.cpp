@@ -24,13 +24,46 @@ struct NewOptions {
   std::optional<std::string> folder;
 };
 
+bool is_one_of(std::string_view words, const std::string& name) {
+  return fmt::format(" {} ", words).find(fmt::format(" {} ", name)) != std::string::npos;
+}
+
+constexpr std::string_view kKeywords =
+    "alignas alignof and and_eq asm auto bitand bitor bool break case catch char char8_t char16_t char32_t class "
+    "co_await "
+    "co_return co_yield compl concept const const_cast consteval constexpr constinit continue decltype default delete "
+    "do "
+    "double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable "
+    "namespace "
+    "new noexcept not not_eq nullptr operator or or_eq private protected public register reinterpret_cast requires "
+    "return "
+    "short signed sizeof static static_assert static_cast struct switch template this thread_local throw true try "
+    "typedef "
+    "typeid typename union unsigned using virtual void volatile wchar_t while xor xor_eq";
+
+// What a name in lower case means to something that reads it; null if nothing.
+const char* reserved_for(const std::string& name) {
+  if (name == "all") return "commands take it for all of them";
+  if (is_one_of("null true false", name)) return "YAML reads it as a value that is no text";
+  if (is_one_of("none auto own random target", name)) return "studies take it for a choice of their own";
+  if (is_one_of(kKeywords, name)) return "it is a keyword of C++";
+  return is_one_of("foretell std", name) ? "it is a namespace" : nullptr;
+}
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
 void check_strategy_name(const std::string& name) {
   const auto letter = [](unsigned char c) { return std::isalpha(c) && c < 128; };
   const auto inner = [&](unsigned char c) { return letter(c) || (c >= '0' && c <= '9') || c == '_'; };
   if (name.empty() || name.size() > 64 || !letter(static_cast<unsigned char>(name.front())) ||
       !std::all_of(name.begin(), name.end(), inner))
     fail("'{}' cannot name a strategy: a letter, then letters, digits and '_', at most 64 in all", printable(name));
-  if (name == "all") fail("'all' cannot name a strategy: commands take it for all of them");
+  if (name.find("__") != std::string::npos || name.back() == '_')
+    fail("'{}' cannot name a strategy: two '_' side by side or one at the end", printable(name));
+  if (const char* const why = reserved_for(lower(name))) fail("'{}' cannot name a strategy: {}", printable(name), why);
 }
 
 // `kind`: what the command calls the interface.

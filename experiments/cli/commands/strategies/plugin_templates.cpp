@@ -466,8 +466,7 @@ std::string label_of(const std::string& kind) {
 }  // namespace
 
 std::string a_kind(const std::string& kind) {
-  if (kind == "attention" || kind == "exit") return fmt::format("an {} policy", kind);
-  return "a " + kind;
+  return with_article(kind == "attention" || kind == "exit" ? kind + " policy" : kind);
 }
 
 const std::vector<std::string>& plugin_kinds() {
