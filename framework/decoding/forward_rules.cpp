@@ -40,7 +40,7 @@ std::optional<model::LayerSet> read_layers(const ConfigValue& description, const
   leave_out("skip_attention", options.skip_attention, true, false);
   leave_out("skip_mlp", options.skip_mlp, false, true);
   if (set == model::LayerSet::all(num_layers)) return std::nullopt;
-  if (set.prefix_layers() == 0) fail_at(description.where(), "{}: layers: none would be left", owner);
+  if (set.prefix_layers() == 0) fail_at(description.blamed(), "{}: layers: none would be left", owner);
   return set;
 }
 
@@ -50,10 +50,10 @@ std::shared_ptr<const Router> read_router(const ConfigValue& description, const 
   Registry<Router>::instance().find(description);  // before what the model lacks: the name may be misspelt
   const formats::ModelConfig& config = context.target->config();
   if (config.moe.experts == 0)
-    fail_at(description.where(), "{}: router: this model has no experts; expected a mixture of experts", owner);
+    fail_at(description.blamed(), "{}: router: this model has no experts; expected a mixture of experts", owner);
   std::shared_ptr<const Router> router = Registry<Router>::instance().make(description, context);
   if (const auto why = router->unsupported_reason(model::expert_rule(config.moe)))
-    fail_at(description.where(), "{}: {} does not fit this model: {}", owner, router->label(), *why);
+    fail_at(description.blamed(), "{}: {} does not fit this model: {}", owner, router->label(), *why);
   return router;
 }
 
@@ -62,7 +62,7 @@ std::shared_ptr<const AttentionPolicy> read_attention(const ConfigValue& descrip
   if (description.is_null()) return nullptr;
   std::shared_ptr<const AttentionPolicy> policy = Registry<AttentionPolicy>::instance().make(description, context);
   if (const int window = context.target->config().sliding_window; window > 0)
-    fail_at(description.where(), "{}: the target sees a sliding window of {} already: expected a model without one",
+    fail_at(description.blamed(), "{}: the target sees a sliding window of {} already: expected a model without one",
             owner, counted(window, "token"));
   return policy;
 }
@@ -106,7 +106,7 @@ ExitSettings read_exits(const RuleOptions& options, const std::string& owner, co
   }
   Registry<ExitPolicy>::instance().find(options.exit);  // before what the model lacks: the name may be misspelt
   if (!context.target->parts())
-    fail_at(options.exit.where(), "{}: exit: this target has no layers with a head behind them: expected a transformer",
+    fail_at(options.exit.blamed(), "{}: exit: this target has no layers with a head behind them: expected a transformer",
             owner);
   ExitSettings exits{.policy = Registry<ExitPolicy>::instance().make(options.exit, context),
                      .kv = kv_rule(options.kv.value_or("propagate"))};
@@ -115,12 +115,12 @@ ExitSettings read_exits(const RuleOptions& options, const std::string& owner, co
   const std::vector<int> asked = exits.policy->layers(context.target->config().num_layers);
   for (const Token token : exits.policy->wants().tokens)
     if (token >= context.vocab)
-      fail_at(options.exit.where(), "{}: {} looks at token {}, the vocabulary has {}", owner, exits.policy->label(),
+      fail_at(options.exit.blamed(), "{}: {} looks at token {}, the vocabulary has {}", owner, exits.policy->label(),
               token, context.vocab);
   exits.heads = read_heads(options, owner, asked, context);
   const bool waits = exits.kv == KvRule::Recompute || exits.kv == KvRule::Hole;
   if (waits && !options.attention.is_null())
-    fail_at(options.exit.where(), "{}: kv: {} does not go with an attention policy: expected propagate or copy", owner,
+    fail_at(options.exit.blamed(), "{}: kv: {} does not go with an attention policy: expected propagate or copy", owner,
             *options.kv);
   return exits;
 }

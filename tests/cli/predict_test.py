@@ -62,6 +62,7 @@ def mistakes(folder):
         for value in ("0", "-1", "x", "", "99999999999"):
             refused(f"{option} {value}", [option], *rate, f"{option}={value}")
     refused("a draft without end", ["--draft-tokens"], *rate, "--draft-tokens", "2000000000")
+    for option in ("--batch", "--draft-tokens"):
         for value in ("1,,2", ",1", "1,", "1, ,2"):
             refused(f"{option} {value}", [option, "an empty entry"], *rate, f"{option}={value}")
         refused(f"{option} beyond its range", [option, "expected integers from 1 to"], *rate, option, "2000000000")

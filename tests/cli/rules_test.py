@@ -101,7 +101,7 @@ def main(folder):
                                 ("target.layers={skip: [1, 2, 3, 0]}", "--set target.layers: pipeline.target: layers: none would be left"),
                                 ("drafter={type: self, exit: {type: fixed_layer, layer: 9}}", "--set drafter: layer 9"),
                                 ("tree={type: widths, widths: [90, 90]}", "--set tree: widths: the tree has 8190 nodes at depth 2 already"),
-                                ("model.target.config=gone.json", f"--set model.target.config (in {study}:2): ")):
+                                ("model.target.config=gone.json", "--set model.target.config: gone.json")):
             done = run("check", study, "--set", "sweep=~", "--set", override, *(("--set", "drafter={type: self, int8: true}") if "tree" in override else ()))
             lines = done.stderr.strip().split("\n")
             check(done.returncode == 2 and len(lines) == 1 and words in lines[0], f"--set {override}: {done.stderr.strip()[:240]}")
