@@ -106,8 +106,8 @@ ExitSettings read_exits(const RuleOptions& options, const std::string& owner, co
   }
   Registry<ExitPolicy>::instance().find(options.exit);  // before what the model lacks: the name may be misspelt
   if (!context.target->parts())
-    fail_at(options.exit.blamed(), "{}: exit: this target has no layers with a head behind them: expected a transformer",
-            owner);
+    fail_at(options.exit.blamed(),
+            "{}: exit: this target has no layers with a head behind them: expected a transformer", owner);
   ExitSettings exits{.policy = Registry<ExitPolicy>::instance().make(options.exit, context),
                      .kv = kv_rule(options.kv.value_or("propagate"))};
   if (options.max_pending) exits.max_pending = *options.max_pending;

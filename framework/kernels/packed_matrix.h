@@ -2,9 +2,9 @@
 //
 // Contract: each output of each row is one sum over the inputs in float32, rounded once, in an order that the path
 // decides (matrix_path.h) and nothing else: to the bit, a row's result does not depend on how many rows there are, on
-// what they are or on the number of threads. Weights are float32, bfloat16, or int8 with one scale an output (symmetric,
-// the largest weight of an output is 127); x and y are float32 or bfloat16. Few rows read the weights from memory once;
-// more pass over a piece of them while a cache holds it.
+// what they are or on the number of threads. Weights are float32, bfloat16, or int8 with one scale an output
+// (symmetric, the largest weight of an output is 127); x and y are float32 or bfloat16. Few rows read the weights from
+// memory once; more pass over a piece of them while a cache holds it.
 //
 // Why panels: with an output in each lane, a number of x is used for 16 products when it is read once, and there are no
 // sums over lanes. Measured with LibTorch 2.11 on 2 cores with AVX-512 but no bfloat16 instructions;

@@ -103,7 +103,8 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
     return at::linear(rows, matrix.weight, matrix.bias);
   };
   const kernels::HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
-  TrainingAttention attention{layout, rotary_rows(batch.positions, frequencies_, magnitude_, device()), batch.groups, 1};
+  TrainingAttention attention{layout, rotary_rows(batch.positions, frequencies_, magnitude_, device()), batch.groups,
+                              1};
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
   SumAndNorm state{x, normed(x, layers_[0].attention_norm)};
