@@ -18,8 +18,10 @@
 #include "framework/core/version.h"
 #include "framework/cost/row_costs.h"
 #include "framework/io/content_hash.h"
+#include "framework/kernels/cached_attention.h"
 #include "framework/kernels/matrix_path.h"
 #include "framework/measurement/machine_state.h"
+#include "framework/model/transformer.h"
 
 namespace foretell::cell {
 namespace {
@@ -111,6 +113,17 @@ std::string now_utc() {
   return text;
 }
 
+// By which of its numeric paths the target attends. On the CPU none of them depends on what else is computed; a
+// library's operators may.
+nlohmann::ordered_json attention_of(const CellSetup& setup) {
+  const auto* model = dynamic_cast<const model::Transformer*>(setup.model.get());
+  if (!model) return nullptr;
+  const bool ours = model->device().is_cpu() && model->dtype() != at::kDouble;
+  return {{"path", ours ? kernels::name_of(kernels::attention_path(model->dtype())) : "LibTorch"},
+          {"kv_dtype", model->has_int8_cache() ? "int8" : c10::toString(model->dtype())},
+          {"independent_of_batch", ours}};
+}
+
 }  // namespace
 
 nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cell& cell, const CellSetup& setup) {
@@ -132,6 +145,7 @@ nlohmann::ordered_json make_manifest(const study::Study& study, const study::Cel
           {"threads", at::get_num_threads()},
           {"thread_waiting", waiting_policy()},
           {"matrix_path", kernels::matrix_path_name()},
+          {"attention", attention_of(setup)},
           {"device", setup.model ? setup.model->device().str() : "none: a recorded answer"},
           {"timed", setup.timed()},
           {"row_costs", setup.costs ? results::to_json(*setup.costs) : nullptr},

@@ -93,6 +93,8 @@ void read_manifest(const io::OrderedJsonView& manifest, ReportCell& cell) {
     add_fact("threads", analysis::formatted(threads, analysis::NumberFormat::Count), m);
   add_fact("threads wait", text_at(manifest, "/thread_waiting"), m);
   add_fact("matrix products of bf16", text_at(manifest, "/matrix_path"), m);
+  add_fact("attention by", text_at(manifest, "/attention/path"), m);
+  add_fact("KV cache in", text_at(manifest, "/attention/kv_dtype"), m);
   add_fact("device", text_at(manifest, "/device"), m);
   add_fact("Foretell", text_at(manifest, "/foretell/version"), m);
   add_fact("revision", text_at(manifest, "/foretell/revision"), m);

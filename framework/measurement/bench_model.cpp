@@ -149,12 +149,14 @@ RoundingError rounding_error(const model::LanguageModel& exact, const model::Lan
   }
   const at::Tensor a = logits_of_text(exact, text), b = logits_of_text(rounded, text);
   const at::Tensor difference = a.sub(b).abs();
+  const at::Tensor log_a = a.to(at::kDouble).log_softmax(1), log_b = b.to(at::kDouble).log_softmax(1);
   RoundingError error{.rows = static_cast<int>(text.size()),
                       .random_text = given.empty(),
                       .mean = difference.mean().item<double>(),
                       .largest = difference.max().item<double>(),
                       .spread = a.std(1).mean().item<double>(),
-                      .same_top = a.argmax(1).eq(b.argmax(1)).to(at::kDouble).mean().item<double>()};
+                      .same_top = a.argmax(1).eq(b.argmax(1)).to(at::kDouble).mean().item<double>(),
+                      .kl = log_a.exp().mul(log_a.sub(log_b)).sum(1).mean().item<double>()};
   if (!given.empty() && text.size() > 1) {
     error.exact_perplexity = perplexity(a, text);
     error.perplexity = perplexity(b, text);
@@ -204,8 +206,9 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
     report.notes.push_back(
         fmt::format("the model's context is {}: beyond it times are those of a longer cache, and no text is meant",
                     counted(config.context, "token")));
-  std::shared_ptr<const model::LanguageModel> loaded =
-      model::load_model(folder, {.dtype = load.dtype, .device = load.device, .least_context = longest(options)});
+  std::shared_ptr<const model::LanguageModel> loaded = model::load_model(
+      folder,
+      {.dtype = load.dtype, .device = load.device, .int8_cache = load.int8_cache, .least_context = longest(options)});
   if (load.int8) {
     const auto rounded = loaded->quantised();
     if (!rounded) fail("bench model: int8 weights are computed on the CPU only");
@@ -219,6 +222,7 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
   }
   const auto* model = dynamic_cast<const model::Transformer*>(loaded.get());
   FORETELL_CHECK(model != nullptr, "{} is not a transformer", folder.string());
+  if (load.int8_cache) report.cache_rounding = rounding_error(*model->with_cache(false), *model, options.text);
   report.dtype = load.int8                       ? "int8"
                  : load.int4                     ? "int4"
                  : model->dtype() == at::kFloat  ? "f32"

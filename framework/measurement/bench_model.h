@@ -23,13 +23,15 @@ struct BenchModelOptions {
   int batch = 1;      // sequences, each with so many rows and a context of its own
 };
 
-// How far the logits of a model with int8 or int4 weights are from those of the model that it was made of.
+// How far the logits of a model with int8 or int4 weights, or with an int8 KV cache, are from those of the model that
+// it was made of.
 struct RoundingError {
   int rows = 0;  // compared
   bool random_text = true;
   double mean = 0, largest = 0, spread = 0;                      // of |difference|; the logits' own standard deviation
   double same_top = 0;                                           // share of rows with the same most likely token
   std::optional<double> perplexity = {}, exact_perplexity = {};  // of a text that was given
+  double kl = 0;  // of the rounded distribution from the other, mean over the rows, in nats
 };
 
 struct BenchModelRow {
@@ -46,6 +48,7 @@ struct BenchModelReport {
   std::string dtype;                      // "f32", "bf16", "int8" or "int4"
   std::string matrix_path;                // of products of bf16 rows (framework/kernels/matrix_path.h)
   std::optional<RoundingError> rounding;  // int8 and int4 only
+  std::optional<RoundingError> cache_rounding;  // int8 cache only
   int threads = 0;
   int batch = 1;
   std::vector<BenchModelRow> rows;

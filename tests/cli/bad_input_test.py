@@ -85,6 +85,8 @@ def command_line_table(model, folder):
     refused("drafter model without one", ["draft"], *generate, "--ids", "1", "--drafter", "model")
     refused("an oracle that knows nothing", ["oracle"], *generate, "--ids", "1", "--drafter", "oracle")
     refused("unknown dtype", ["f8"], *generate, "--ids", "1", "--dtype", "f8")
+    refused("unknown KV cache dtype", ["KV cache dtype 'int4'", "int8"], *generate, "--ids", "1", "--kv-dtype", "int4")
+    refused("int8 KV cache of f64", ["kv_dtype int8", "f64"], *generate, "--ids", "1", "--dtype", "f64", "--kv-dtype", "int8")
     refused("unknown device", ["tpu"], *generate, "--ids", "1", "--device", "tpu")
     refused("unknown chat template", ["vicuna"], *generate, "--ids", "1", "--chat-template", "vicunia")
     refused("unknown option", ["--max-new-token", "--max-new-tokens"], *generate, "--ids", "1", "--max-new-token", "3")

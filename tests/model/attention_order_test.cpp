@@ -82,13 +82,13 @@ struct Threads {
 };
 
 // A text whose queries, keys and values are known: whatever order they are computed in, the cache is the same.
-struct Text {
+struct KnownText {
   HeadLayout layout;
   at::Tensor qkv;  // [rows, width]
   CachedRows cache;
   double scale = 0.3;
 
-  Text(const HeadLayout& heads, const Kind& kind, int rows) : layout(heads) {
+  KnownText(const HeadLayout& heads, const Kind& kind, int rows) : layout(heads) {
     at::manual_seed(5);
     qkv = at::randn({rows, layout.width()}).to(kind.type);
     const auto make = [&](std::int64_t width) {
@@ -127,7 +127,7 @@ struct Text {
   }
 };
 
-at::Tensor in_pieces(const Text& text, std::span<const int> sizes, int window = 0) {
+at::Tensor in_pieces(const KnownText& text, std::span<const int> sizes, int window = 0) {
   std::vector<at::Tensor> parts;
   int first = 0;
   for (const int size : sizes) {
@@ -138,7 +138,7 @@ at::Tensor in_pieces(const Text& text, std::span<const int> sizes, int window = 
 }
 
 // What the kernel is to compute, in float64.
-at::Tensor exact(const Text& text, int rows, int window) {
+at::Tensor exact(const KnownText& text, int rows, int window) {
   const auto plain = [](const at::Tensor& of, const at::Tensor& scales) {
     return scales.defined() ? of.to(at::kDouble) * scales.to(at::kDouble).unsqueeze(-1) : of.to(at::kDouble);
   };
@@ -165,7 +165,7 @@ TEST_CASE("attention does not depend on how a text is cut into forward passes, t
     if (!path.usable()) continue;
     const int length = path.emulated() ? 150 : 700;  // with segments to be joined, or pieces at least
     for (const HeadLayout& layout : {kGrouped, kOdd, kWide}) {
-      const Text text(layout, kind, length);
+      const KnownText text(layout, kind, length);
       for (const int window : {0, 90}) {
         INFO(kind.name << ", heads of " << layout.head_dim << ", window " << window);
         const int whole[] = {length};
@@ -191,7 +191,7 @@ TEST_CASE("sequences that are attended together are what they are alone") {
     const OnPath path(kind);
     if (!path.usable() || path.emulated()) continue;
     INFO(kind.name);
-    const Text text(kGrouped, kind, 700);
+    const KnownText text(kGrouped, kind, 700);
     std::vector<AttentionMask> seen;
     std::vector<at::Tensor> alone;
     for (const auto& [first, count] : {std::pair{0, 1}, {30, 70}, {699, 1}, {511, 2}, {100, 16}}) {
@@ -217,7 +217,7 @@ TEST_CASE("a node of a tree attends as its path would as a chain, to the bit") {
       for (const int window : {0, 5, 70}) {
         INFO(kind.name << ", on " << base << " positions, window " << window);
         const int size = path.emulated() ? 9 : 40;
-        const Text text(kGrouped, kind, base + size);
+        const KnownText text(kGrouped, kind, base + size);
         std::vector<int> parents(static_cast<std::size_t>(size), -1);
         for (int node = 1; node < size; ++node) parents[node] = static_cast<int>(random() % node);
         AttentionMask seen = text.chain(base, size, 0);
@@ -257,7 +257,7 @@ TEST_CASE("weights that are handed to a policy do not depend on the rows beside 
     const OnPath path(kind);
     if (!path.usable() || path.emulated()) continue;
     INFO(kind.name);
-    const Text text(kGrouped, kind, 200);
+    const KnownText text(kGrouped, kind, 200);
     const auto weights = [&](int first, int count) {
       return kernels::attention_weights(text.queries(first, count), text.cache, text.chain(first, count, 0),
                                         text.layout, text.scale);

@@ -23,7 +23,7 @@ namespace {
 
 struct BenchOptions {
   std::string model, rows = "1,2,4,8,16,32,64", device = "cpu";
-  std::optional<std::string> dtype, text;
+  std::optional<std::string> dtype, kv_dtype, text;
   int context = 128, repeats = 11, batch = 1;
   study::ThreadOptions threads;
   bool json = false;
@@ -34,6 +34,32 @@ std::vector<std::string> notes_of(const runner::MachineWatch& watch) {
   std::vector<std::string> notes = watch.notes_at_start();
   for (const std::string& note : watch.notes_at_end()) notes.push_back(note);
   return notes;
+}
+
+nlohmann::ordered_json to_json(const measurement::RoundingError& error) {
+  const auto number = [](const std::optional<double>& value) {
+    return value ? nlohmann::ordered_json(*value) : nullptr;
+  };
+  return {{"rows", error.rows},
+          {"random_text", error.random_text},
+          {"perplexity", number(error.perplexity)},
+          {"exact_perplexity", number(error.exact_perplexity)},
+          {"mean", error.mean},
+          {"largest", error.largest},
+          {"spread", error.spread},
+          {"same_top", error.same_top},
+          {"kl", error.kl}};
+}
+
+void print_rounding(const std::string& what, const measurement::RoundingError& error) {
+  util::print_out(
+      fmt::format("logits of {}: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; KL divergence "
+                  "{:.2g} nats; the same first token in {:.0f}% of {} of {}\n",
+                  what, error.mean, error.largest, error.spread, error.kl, 100 * error.same_top,
+                  counted(error.rows, "row"), error.random_text ? "random text" : "the text"));
+  if (error.perplexity)
+    util::print_out(fmt::format("perplexity {:.3f}, {:.3f} without ({:+.2f}%)\n", *error.perplexity,
+                                *error.exact_perplexity, 100 * (*error.perplexity / *error.exact_perplexity - 1)));
 }
 
 nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
@@ -49,18 +75,8 @@ nlohmann::ordered_json to_json(const measurement::BenchModelReport& report) {
                               {"threads", report.threads},
                               {"batch", report.batch},
                               {"notes", report.notes}};
-  const auto number = [](const std::optional<double>& value) {
-    return value ? nlohmann::ordered_json(*value) : nullptr;
-  };
-  if (const auto& error = report.rounding)
-    json["rounding"] = {{"rows", error->rows},
-                        {"random_text", error->random_text},
-                        {"perplexity", number(error->perplexity)},
-                        {"exact_perplexity", number(error->exact_perplexity)},
-                        {"mean", error->mean},
-                        {"largest", error->largest},
-                        {"spread", error->spread},
-                        {"same_top", error->same_top}};
+  if (report.rounding) json["rounding"] = to_json(*report.rounding);
+  if (report.cache_rounding) json["cache_rounding"] = to_json(*report.cache_rounding);
   return json;
 }
 
@@ -74,17 +90,8 @@ void print_report(const measurement::BenchModelReport& report) {
   util::print_out(fmt::format("\n{}, {:.1f} MB of weights a forward, {}, {}, {:.1f} GB/s attainable over {:.1f} MB\n",
                               report.dtype, report.weight_bytes / 1e6, report.matrix_path,
                               counted(report.threads, "thread"), report.read_bandwidth_gbs, report.read_bytes / 1e6));
-  if (const auto& error = report.rounding) {
-    util::print_out(
-        fmt::format("logits of {} weights: {:.3g} off in the mean, {:.3g} at most, where logits spread by {:.3g}; "
-                    "the same first token in {:.0f}% of {} of {}\n",
-                    report.dtype, error->mean, error->largest, error->spread, 100 * error->same_top,
-                    counted(error->rows, "row"), error->random_text ? "random text" : "the text"));
-    if (error->perplexity)
-      util::print_out(fmt::format("perplexity {:.3f}, {:.3f} with the checkpoint's weights ({:+.2f}%)\n",
-                                  *error->perplexity, *error->exact_perplexity,
-                                  100 * (*error->perplexity / *error->exact_perplexity - 1)));
-  }
+  if (report.rounding) print_rounding(report.dtype + " weights", *report.rounding);
+  if (report.cache_rounding) print_rounding("an int8 KV cache", *report.cache_rounding);
   for (const std::string& note : report.notes) util::print_out(note + "\n");
 }
 
@@ -98,8 +105,8 @@ void bench(const BenchOptions& options) {
     bench_options.text = tokenizers::load_tokenizer(options.model)->encode(io::read_file_bytes(*options.text));
   options.threads.apply();
   const runner::MachineWatch watch(at::get_num_threads());
-  measurement::BenchModelReport report =
-      measurement::bench_model(options.model, cell::load_options(options.dtype, options.device), bench_options);
+  measurement::BenchModelReport report = measurement::bench_model(
+      options.model, cell::load_options(options.dtype, options.device, options.kv_dtype), bench_options);
   for (const std::string& note : notes_of(watch)) report.notes.push_back(note);
   if (options.json)
     util::print_json(to_json(report), 2);
@@ -109,7 +116,7 @@ void bench(const BenchOptions& options) {
 
 struct VerifyOptions {
   std::string model, device = "cpu";
-  std::optional<std::string> dtype;
+  std::optional<std::string> dtype, kv_dtype;
   study::ThreadOptions threads;
   std::vector<std::string> plugins;
   measurement::BenchVerifyOptions bench;
@@ -147,7 +154,7 @@ void print_report(const measurement::BenchVerifyReport& report, int nodes) {
 void bench_verification(const VerifyOptions& options) {
   study::load_plugins(options.plugins);
   options.threads.apply();
-  const auto model = load_model(options.model, cell::load_options(options.dtype, options.device));
+  const auto model = load_model(options.model, cell::load_options(options.dtype, options.device, options.kv_dtype));
   const runner::MachineWatch watch(at::get_num_threads());
   const measurement::BenchVerifyReport report = measurement::bench_verify(*model, options.bench);
   if (options.json)
@@ -170,6 +177,7 @@ void add_bench_verify(util::Command parent) {
              {.type = "N", .show_default = true, .min = 1});
   verify.add("--dtype", options->dtype,
              "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says", {.type = "T"});
+  verify.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the model's) or int8", {.type = "T"});
   verify.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(verify);
   verify.add_flag("--json", options->json, "as JSON");

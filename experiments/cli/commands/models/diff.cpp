@@ -68,7 +68,8 @@ Run read_run(const std::filesystem::path& folder) {
 class Prompts {
  public:
   Prompts(const Run& run, cell::ModelPool& pool)
-      : run_(run), model_(pool.model(run.target, cell::load_options(run.model.dtype, run.model.device))) {
+      : run_(run),
+        model_(pool.model(run.target, cell::load_options(run.model.dtype, run.model.device, run.model.kv_dtype))) {
     precision_ = analysis::Precision::of(cell::number_type(run.model.dtype, model_->config()));
     tokenizer_ = pool.tokenizer(run.target);
     workload_ = workload::load_workload(run.workload, run.study_folder, model_->config().vocab_size);

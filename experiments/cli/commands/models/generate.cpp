@@ -27,7 +27,7 @@ namespace {
 
 struct GenerateOptions {
   std::string model;
-  std::optional<std::string> prompt, ids, draft_model, drafter, verifier, dtype;
+  std::optional<std::string> prompt, ids, draft_model, drafter, verifier, dtype, kv_dtype;
   std::optional<std::string> temperature, top_k, top_p, min_p;
   std::optional<std::string> chat_template;
   std::string device = "cpu";
@@ -79,7 +79,7 @@ class Generator {
   explicit Generator(const GenerateOptions& options) : options_(options), pool_("") {
     if (options.prompt.has_value() == options.ids.has_value()) fail("generate needs exactly one of --prompt and --ids");
     options.threads.apply();
-    model_ = pool_.model(options.model, cell::load_options(options.dtype, options.device));
+    model_ = pool_.model(options.model, cell::load_options(options.dtype, options.device, options.kv_dtype));
     tokenizer_ = pool_.tokenizer(options.model);
     cell::check_vocabulary(*model_, tokenizer_.get(), options.model);
     target_ = decoding::make_model_target(model_);
@@ -116,14 +116,14 @@ class Generator {
     context.tokenizer = tokenizer_;
     context.draft_model = options_.draft_model;
     context.load_model = [this](const std::string& path) {
-      return pool_.model(path, cell::load_options(options_.dtype, options_.device));
+      return pool_.model(path, cell::load_options(options_.dtype, options_.device, options_.kv_dtype));
     };
     context.find_file = [](const std::string& path) { return util::resolve_path(path, {}, {}).string(); };
     context.load_tokenizer = [this](const std::string& path) { return pool_.tokenizer(path); };
     context.shared_ids = [this](const std::string& path) { return pool_.shared_ids(tokenizer_.get(), path); };
     context.row_costs = [this] {
       return pool_.row_costs(options_.model, options_.draft_model.value_or(""),
-                             cell::load_options(options_.dtype, options_.device));
+                             cell::load_options(options_.dtype, options_.device, options_.kv_dtype));
     };
     pipeline_ = cell::build_ruled_pipeline(pipeline, context);
     speculates_ = !drafts_nothing(pipeline);
@@ -303,6 +303,7 @@ void add_generate_command(util::Command app) {
   add_pipeline_options(command, *options);
   command.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says",
               {.type = "T"});
+  command.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the model's) or int8", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);
   add_output_options(command, *options);

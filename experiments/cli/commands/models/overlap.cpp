@@ -18,7 +18,7 @@ constexpr std::array<int, 5> kDepths = {1, 2, 4, 8, 16};
 
 struct OverlapOptions {
   std::string model, draft_model, text, device = "cpu";
-  std::optional<std::string> dtype;
+  std::optional<std::string> dtype, kv_dtype;
   study::ThreadOptions threads;
   double temperature = 1.0;
   int windows = 12, window_tokens = 256;
@@ -60,7 +60,7 @@ void run_overlap(const OverlapOptions& options) {
   const auto tokenizer = pool.tokenizer(options.model);
   if (!tokenizer) fail("{}: has no tokenizer, which the text needs", options.model);
   const auto passages = analysis::cut_passages(options.text, *tokenizer, options.windows, options.window_tokens);
-  const model::ModelLoadOptions load = cell::load_options(options.dtype, options.device);
+  const model::ModelLoadOptions load = cell::load_options(options.dtype, options.device, options.kv_dtype);
   const auto target = pool.model(options.model, load),
              draft = pool.draft_model(*target, tokenizer.get(), options.draft_model, load);
   cell::check_vocabulary(*target, tokenizer.get(), options.model);
@@ -87,6 +87,7 @@ void add_overlap_command(util::Command app) {
               {.type = "T", .show_default = true, .min = 0});
   command.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoints say",
               {.type = "T"});
+  command.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the models') or int8", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);
   command.add_flag("--json", options->json, "as one JSON object");

@@ -14,7 +14,7 @@ constexpr int kChunk = 256;  // rows of one forward: bounds the memory of the lo
 
 struct ScoreOptions {
   std::string model, ids_file, out, device = "cpu";
-  std::optional<std::string> dtype;
+  std::optional<std::string> dtype, kv_dtype;
 };
 
 struct Batch {
@@ -84,7 +84,7 @@ std::string dtype_of(const ScoreOptions& options) {
 }
 
 void score(const ScoreOptions& options) {
-  const auto model = load_model(options.model, cell::load_options(dtype_of(options), options.device));
+  const auto model = load_model(options.model, cell::load_options(dtype_of(options), options.device, options.kv_dtype));
   const Batch batch = read_batch(options.ids_file, model->config());
   const formats::NewTensor logits{"logits",
                                   formats::StoredType::F32,
@@ -107,6 +107,7 @@ void add_score_command(util::Command app) {
   command.add("--dtype", options->dtype,
               "f32, bf16 or f64: what the model computes in; without it f32, or f64 where the checkpoint asks for it",
               {.type = "T"});
+  command.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the model's) or int8", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   command.run([options] { score(*options); });
 }
