@@ -221,6 +221,10 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
         report = run_json("bench", "model", "--model", target, "--rows", "1,4", "--context", 16, "--json")
         check(report["read_bandwidth_gbs"] > 0 and [row["rows"] for row in report["rows"]] == [1, 4], "bench model: rows")
         check(all(row["median_ms"] > 0 and row["gbs"] > 0 for row in report["rows"]), "bench model: medians")
+        check("cache_rounding" not in report, "bench model: no int8 cache was asked for")
+        report = run_json("bench", "model", "--model", target, "--rows", "1", "--context", 16, "--kv-dtype", "int8", "--json")
+        error = report["cache_rounding"]
+        check(0 < error["mean"] < error["largest"] < error["spread"] and 0 <= error["kl"] < 0.1, f"bench model: an int8 cache: {error}")
 
     def bench_of_verification():
         report = run_json("bench", "verify", "--model", target, "--nodes", 12, "--context", 8, "--repeats", 1, "--json")
