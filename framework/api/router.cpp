@@ -81,4 +81,24 @@ Routing route_by_rule(const RouterRows& rows, const RouterContext& context, cons
   return routing;
 }
 
+void route_allowed(const RouterRows& rows, int row, const RouterContext& context, ExpertRule rule,
+                   const std::vector<bool>& allowed, Routing& routing) {
+  std::vector<float> bias(context.selection_bias.begin(), context.selection_bias.end());
+  bias.resize(allowed.size());
+  for (std::size_t i = 0; i < allowed.size(); ++i)
+    if (!allowed[i]) bias[i] = static_cast<float>(kNever);
+  const auto most = static_cast<int>(std::count(allowed.begin(), allowed.end(), true));
+  const int missing = std::max(0, rule.experts_per_token - most);
+  rule.experts_per_token -= missing;
+  rule.groups = rule.groups_kept = 1;
+  route_row(gate_scores(rows.row(row, rule.experts), rule.score), bias, rule, routing);
+  routing.experts.insert(routing.experts.end(), static_cast<std::size_t>(missing), -1);
+  routing.weights.insert(routing.weights.end(), static_cast<std::size_t>(missing), 0.0f);
+}
+
+std::optional<std::string> too_many_experts(int k, int experts) {
+  if (k <= experts) return std::nullopt;
+  return fmt::format("k: {} of {} experts", k, experts);
+}
+
 }  // namespace foretell

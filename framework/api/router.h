@@ -97,6 +97,14 @@ std::vector<int> best_experts(std::span<const double> scores, int count);
 /// scores without it. With the checkpoint's own rule this is what the checkpoint does.
 Routing route_by_rule(const RouterRows& rows, const RouterContext& context, const ExpertRule& rule);
 
+/// Appends the experts of one row to `routing`: chosen as `rule` says among those that are allowed, by expert. Its
+/// groups are not asked. Entries for which none is allowed are -1.
+void route_allowed(const RouterRows& rows, int row, const RouterContext& context, ExpertRule rule,
+                   const std::vector<bool>& allowed, Routing& routing);
+
+/// Why rows cannot take `k` of so many experts, in the words of a router's key `k`; none if they can.
+std::optional<std::string> too_many_experts(int k, int experts);
+
 /// @cond
 template <>
 Registry<Router>& Registry<Router>::instance();

@@ -12,7 +12,6 @@
 #include "framework/api/router.h"
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
-#include "policies/routing/allowed_experts.h"
 
 namespace foretell::policies::routing {
 namespace {

@@ -9,7 +9,6 @@
 
 #include "framework/api/build_context.h"
 #include "framework/api/router.h"
-#include "policies/routing/allowed_experts.h"
 
 namespace foretell::policies::routing {
 namespace {
