@@ -29,7 +29,7 @@ struct ExitRow {
   std::uint64_t request;  ///< the id of the request that it belongs to
   int row;                ///< its number in the forward pass, the same at all layers
   int position;           ///< in the text, from 0
-  int generated;          ///< tokens that the request has been answered with
+  int generated;          ///< tokens of the answer up to the row, those drafted above it included
   int max_new_tokens;     ///< that it can be answered with
   bool drafted;           ///< a draft token; else the last committed one
 };

@@ -30,6 +30,13 @@ std::vector<int> asked_layers(const ExitRules& rules, LayerRange layers, int num
   return asked;
 }
 
+// How many tokens a node of a draft tree lies behind the last committed one.
+int depth_of(NodeId node, NodeId committed, std::span<const NodeId> parents) {
+  int depth = 0;
+  for (; node > committed; node = parents[static_cast<std::size_t>(node)]) ++depth;
+  return depth;
+}
+
 }  // namespace
 
 RowExits::RowExits(std::span<const ForwardItem> batch, const BatchPlan& plan, const ForwardOptions& options,
@@ -105,8 +112,9 @@ std::vector<char> RowExits::ask(int level, const std::vector<int>& rows, const a
     const auto* tree = std::get_if<TreeShape>(&batch_[i].shape);
     for (; next < rows.size() && rows[next] < item.offset + item.rows; ++next) {
       const int own = rows[next] - item.offset + (tree ? tree->cached_rows : 0);
-      about.push_back({exit.request, rows[next], plan_.positions[static_cast<std::size_t>(rows[next])], exit.generated,
-                       exit.max_new_tokens, tree != nullptr && own > exit.owed});
+      const int depth = tree ? depth_of(own, exit.owed, tree->parents) : own - exit.owed;
+      about.push_back({exit.request, rows[next], plan_.positions[static_cast<std::size_t>(rows[next])],
+                       exit.generated + depth, exit.max_new_tokens, tree != nullptr && own > exit.owed});
     }
   }
   at::Tensor previous;

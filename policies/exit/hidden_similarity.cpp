@@ -3,8 +3,6 @@
 //
 // Looks at the cosine of the states at this layer and at the one asked before, and needs no head. At the first layer
 // that is asked there is nothing to compare with and no row leaves. A threshold of 1 is never reached: the full model.
-#include <cmath>
-
 #include "framework/api/build_context.h"
 #include "framework/decoding/bases/confidence_exit.h"
 
@@ -21,16 +19,6 @@ struct HiddenSimilarityOptions {
   }
 };
 
-double cosine(std::span<const float> a, std::span<const float> b) {
-  double both = 0, first = 0, second = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    both += static_cast<double>(a[i]) * b[i];
-    first += static_cast<double>(a[i]) * a[i];
-    second += static_cast<double>(b[i]) * b[i];
-  }
-  return first > 0 && second > 0 ? both / std::sqrt(first * second) : 0.0;
-}
-
 class HiddenSimilarityExit final : public bases::RowExit {
  public:
   using Options = HiddenSimilarityOptions;
@@ -42,7 +30,7 @@ class HiddenSimilarityExit final : public bases::RowExit {
  private:
   bool row_leaves(const ExitProbe& probe, std::size_t index) override {
     return !probe.first && threshold_ < 1 &&
-           cosine(probe.of(probe.states, index), probe.of(probe.previous, index)) >= threshold_;
+           bases::cosine(probe.of(probe.states, index), probe.of(probe.previous, index)) >= threshold_;
   }
 
   double threshold_;

@@ -39,7 +39,7 @@ class PatienceExit final : public bases::RowExit {
     const Token top = bases::logit_statistics(probe.of(probe.logits, index)).top;
     const auto [at, is_new] = rows_.try_emplace(probe.rows[index].row, Seen{top, 0});
     if (!is_new) at->second = {top, at->second.top == top ? at->second.agreements + 1 : 0};
-    return options_.patience > 0 && at->second.agreements == options_.patience;
+    return options_.patience > 0 && at->second.agreements >= options_.patience;
   }
 
   Options options_;

@@ -126,8 +126,121 @@ TEST_CASE("exit policies are asked at the layers that they name", "[exit]") {
   for (const auto& [name, entry] : Registry<ExitPolicy>::instance().entries()) {
     INFO(name);
     CHECK(!entry.info.summary.empty());
-    CHECK(exit_policy(name == "fixed_layer" ? "{type: fixed_layer, layer: 1}" : name)->row_independent());
+    CHECK(exit_policy(name == "fixed_layer" ? "{type: fixed_layer, layer: 1}" : name)->row_independent() ==
+          (name != "synchronised"));
   }
+}
+
+// One row at one layer that asks for logits, `generated` tokens into an answer of at most 100.
+bool leaves_at(ExitPolicy& policy, int layer, const std::vector<float>& logits, int generated = 0, bool first = true) {
+  const ExitRow row{7, 0, 20 + generated, generated, 100, false};
+  std::vector<char> leaves{0};
+  policy.decide({layer, first, {&row, 1}, logits, {}, {}}, leaves);
+  return leaves[0] != 0;
+}
+
+TEST_CASE("calm's threshold falls along the answer as another program computes it", "[exit]") {
+  const char* data = std::getenv("FORETELL_DATA");
+  if (data == nullptr) {
+    std::cout << "SKIPPED threshold of calm: FORETELL_DATA is not set\n";
+    return;
+  }
+  std::ifstream in(std::string(data) + "/golden/router_exit_golden.json");
+  for (const auto& golden : nlohmann::json::parse(in)["calm_threshold"]) {
+    REQUIRE(golden["N"].get<int>() == 100);
+    for (const std::string decay : {"paper", "code"}) {
+      const auto policy = exit_policy(fmt::format("{{type: calm, threshold: {}, temperature: {}, decay: {}}}",
+                                                  golden["lam"].get<double>(), golden["tau"].get<double>(), decay));
+      const double threshold = golden[decay];
+      const auto row = [](double p) { return std::vector<float>{static_cast<float>(std::log(p / (1 - p))), 0}; };
+      CHECK(leaves_at(*policy, 1, row(threshold + 1e-5), golden["t"]));
+      CHECK(!leaves_at(*policy, 1, row(threshold - 1e-5), golden["t"]));
+    }
+  }
+}
+
+TEST_CASE("calm compares what it is told to, and without temperature always the same", "[exit]") {
+  const std::vector<float> logits{2, 1};  // probabilities 0.731 and 0.269
+  CHECK(leaves_at(*exit_policy("{type: calm, threshold: 0.7, temperature: 0}"), 1, logits, 90));
+  CHECK(!leaves_at(*exit_policy("{type: calm, threshold: 0.7, temperature: 0, confidence: softmax_diff}"), 1, logits));
+  CHECK(leaves_at(*exit_policy("{type: calm, threshold: 0.4, confidence: softmax_diff}"), 1, logits, 99));
+  const auto state = exit_policy("{type: calm, threshold: 0.9, temperature: 0, confidence: state, decay: code}");
+  CHECK(state->wants().states);
+  CHECK(ask_exits(*state, 1, {{1, 0}}, true) == ExitLeaves{0});
+  CHECK(ask_exits(*state, 2, {{2, 0.5F}, {1, 1}}, false, {}, {{1, 0}, {1, 0}}) == ExitLeaves{1, 0});
+}
+
+TEST_CASE("lite's threshold falls in equal steps over the layers that are asked", "[exit]") {
+  const auto policy = exit_policy("{type: lite, first: 0.9, last: 0.6, layers: [2, 4, 6]}");
+  REQUIRE(policy->layers(8) == std::vector<int>{2, 4, 6});
+  const auto row = [](double p) { return std::vector<float>{static_cast<float>(std::log(p / (1 - p))), 0}; };
+  for (const auto& [layer, threshold] : {std::pair{2, 0.9}, {4, 0.75}, {6, 0.6}}) {
+    CHECK(leaves_at(*policy, layer, row(threshold + 1e-5)));
+    CHECK(!leaves_at(*policy, layer, row(threshold - 1e-5)));
+  }
+  const auto never = exit_policy("{type: lite, first: 1, last: 1}");
+  CHECK(never->layers(4).size() == 3);
+  CHECK(!leaves_at(*never, 3, {1e30F, 0}));
+}
+
+TEST_CASE("skipdecode never goes deeper than before", "[exit]") {
+  const auto policy = exit_policy("{type: skipdecode, from: 8, to: 4}");
+  REQUIRE(policy->layers(8) == std::vector<int>{4, 5, 6, 7});
+  const auto depth = [&](int generated) {
+    for (const int layer : policy->layers(8))
+      if (leaves_at(*policy, layer, {}, generated)) return layer;
+    return 8;
+  };
+  CHECK(depth(0) == 8);
+  CHECK(depth(50) == 6);
+  CHECK(depth(100) == 4);
+  CHECK(depth(1000) == 4);
+  for (int generated = 1; generated <= 100; ++generated) CHECK(depth(generated) <= depth(generated - 1));
+  CHECK_THROWS_WITH(exit_policy("{type: skipdecode, from: 9}")->layers(8), Contains("exit.yaml:1") && Contains("9"));
+  CHECK_THROWS_WITH(exit_policy("{type: skipdecode, from: 3, to: 4}")->layers(8), Contains("exit.yaml:1"));
+}
+
+TEST_CASE("all_of and any_of ask their members as each would be asked alone", "[exit]") {
+  const std::string members =
+      "policies: [{type: max_probability, threshold: 0.6, layers: [1, 3]}, {type: patience, patience: 1}]";
+  const auto all = exit_policy("{type: all_of, " + members + "}"), any = exit_policy("{type: any_of, " + members + "}");
+  for (ExitPolicy* policy : {all.get(), any.get()}) {
+    CHECK(policy->layers(5) == std::vector<int>{1, 2, 3, 4});
+    CHECK((policy->wants().logits && !policy->wants().states && policy->row_independent()));
+  }
+  const std::vector<float> sure{2, 0}, unsure{0.1F, 0};
+  CHECK(ask_exits(*all, 1, {sure, unsure}, true) == ExitLeaves{0, 0});
+  CHECK(ask_exits(*any, 1, {sure, unsure}, true) == ExitLeaves{1, 0});
+  CHECK(ask_exits(*all, 2, {sure, unsure}, false) == ExitLeaves{0, 0});
+  CHECK(ask_exits(*any, 2, {unsure}, false, {1}) == ExitLeaves{1});
+  CHECK(ask_exits(*all, 3, {sure, unsure}, false) == ExitLeaves{1, 0});
+  CHECK(!exit_policy("{type: any_of, policies: [{type: synchronised}, {type: margin}]}")->row_independent());
+  CHECK_THROWS_WITH(exit_policy("{type: all_of, policies: []}"),
+                    Contains("exit.yaml:1") && Contains("list of exit policies"));
+  CHECK_THROWS_WITH(exit_policy("{type: any_of, policies: [{type: marginn}]}"), Contains("marginn"));
+}
+
+TEST_CASE("a member sees the states of the layer that it was asked at before, not those of another member's",
+          "[exit]") {
+  const auto policy = exit_policy(
+      "{type: any_of, policies: [{type: hidden_similarity, threshold: 0.9, layers: [1, 3]}, {type: fixed_layer, layer: "
+      "2}]}");
+  REQUIRE(policy->layers(4) == std::vector<int>{1, 2, 3});
+  // Layer 2 turns the state; at layer 3 it is as at layer 1 again.
+  CHECK(ask_exits(*policy, 1, {{1, 0}}, true) == ExitLeaves{0});
+  std::vector<char> leaves = ask_exits(*policy, 2, {{0, 1}}, false, {}, {{1, 0}});
+  CHECK(leaves == ExitLeaves{1});  // of the fixed layer
+  CHECK(ask_exits(*policy, 3, {{1, 0.1F}}, false, {}, {{0, 1}}) == ExitLeaves{1});
+}
+
+TEST_CASE("rows under synchronised leave together, once each of them was ready", "[exit]") {
+  const auto policy = exit_policy("{type: synchronised, policy: {type: max_probability, threshold: 0.8}}");
+  CHECK(!policy->row_independent());
+  const std::vector<float> sure{3, 0}, unsure{0, 0};
+  CHECK(ask_exits(*policy, 1, {sure, unsure}, true) == ExitLeaves{0, 0});
+  CHECK(ask_exits(*policy, 2, {unsure, unsure}, false) == ExitLeaves{0, 0});
+  CHECK(ask_exits(*policy, 3, {unsure, sure}, false) == ExitLeaves{1, 1});
+  CHECK(ask_exits(*policy, 1, {unsure, sure}, true) == ExitLeaves{0, 0});
 }
 
 }  // namespace

@@ -44,4 +44,14 @@ LogitStatistics logit_statistics(std::span<const float> logits) {
   return {1.0 / sum, second / sum, std::log(sum) - mean / sum, static_cast<Token>(peak.index)};
 }
 
+double cosine(std::span<const float> a, std::span<const float> b) {
+  double both = 0, first = 0, second = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    both += static_cast<double>(a[i]) * b[i];
+    first += static_cast<double>(a[i]) * a[i];
+    second += static_cast<double>(b[i]) * b[i];
+  }
+  return first > 0 && second > 0 ? both / std::sqrt(first * second) : 0.0;
+}
+
 }  // namespace foretell::bases

@@ -27,6 +27,9 @@ struct LogitStatistics {
 };
 LogitStatistics logit_statistics(std::span<const float> logits);
 
+// Of two vectors of one size; 0 if either has no length.
+double cosine(std::span<const float> a, std::span<const float> b);
+
 // A row leaves if `leaves` says so of what it looks at.
 class RowExit : public ExitPolicy {
  public:

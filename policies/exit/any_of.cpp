@@ -1,0 +1,35 @@
+// Several exit policies at once: a row leaves where one of several policies lets it.
+//
+// Each member is asked at its own layers and sees what it would see alone. Costs what the most demanding member costs.
+#include "framework/decoding/bases/combined_exit.h"
+
+namespace foretell::policies::exit {
+namespace {
+
+struct AnyOfOptions {
+  ConfigValue policies = parse_yaml("[{type: margin}, {type: patience}]", "default");
+  void declare(Parameters& p) {
+    p.add("policies", policies, "a list of exit policies: [{type: margin, threshold: 0.8}, {type: patience}]");
+  }
+};
+
+class AnyOfExit final : public ExitPolicy {
+ public:
+  using Options = AnyOfOptions;
+  AnyOfExit(const Options& options, const BuildContext& context)
+      : members_(options.policies, context, bases::CombinedExit::Leave::IfAny) {}
+
+  std::vector<int> layers(int num_layers) const override { return members_.layers(num_layers); }
+  ExitWants wants() const override { return members_.wants(); }
+  void decide(const ExitProbe& probe, std::span<char> leaves) override { members_.decide(probe, leaves); }
+  void observe(std::span<const ExitRecord> records) override { members_.observe(records); }
+  bool row_independent() const override { return members_.row_independent(); }
+
+ private:
+  bases::CombinedExit members_;
+};
+
+FORETELL_REGISTER(ExitPolicy, AnyOfExit, "any_of", {.summary = "a row leaves where one of several policies lets it"});
+
+}  // namespace
+}  // namespace foretell::policies::exit
