@@ -2,7 +2,7 @@
 //
 // Each member is asked at its own layers and sees what it would see alone; at a layer that one of them does not name no
 // row leaves. Costs what the most demanding member costs.
-#include "framework/decoding/bases/combined_exit.h"
+#include "framework/exits/combined_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
@@ -18,7 +18,7 @@ class AllOfExit final : public ExitPolicy {
  public:
   using Options = AllOfOptions;
   AllOfExit(const Options& options, const BuildContext& context)
-      : members_(options.policies, context, bases::CombinedExit::Leave::IfAll) {}
+      : members_(options.policies, context, exits::CombinedExit::Leave::IfAll) {}
 
   std::vector<int> layers(int num_layers) const override { return members_.layers(num_layers); }
   ExitWants wants() const override { return members_.wants(); }
@@ -27,7 +27,7 @@ class AllOfExit final : public ExitPolicy {
   bool row_independent() const override { return members_.row_independent(); }
 
  private:
-  bases::CombinedExit members_;
+  exits::CombinedExit members_;
 };
 
 FORETELL_REGISTER(ExitPolicy, AllOfExit, "all_of",

@@ -1,7 +1,7 @@
 // Several exit policies at once: a row leaves where one of several policies lets it.
 //
 // Each member is asked at its own layers and sees what it would see alone. Costs what the most demanding member costs.
-#include "framework/decoding/bases/combined_exit.h"
+#include "framework/exits/combined_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
@@ -17,7 +17,7 @@ class AnyOfExit final : public ExitPolicy {
  public:
   using Options = AnyOfOptions;
   AnyOfExit(const Options& options, const BuildContext& context)
-      : members_(options.policies, context, bases::CombinedExit::Leave::IfAny) {}
+      : members_(options.policies, context, exits::CombinedExit::Leave::IfAny) {}
 
   std::vector<int> layers(int num_layers) const override { return members_.layers(num_layers); }
   ExitWants wants() const override { return members_.wants(); }
@@ -26,7 +26,7 @@ class AnyOfExit final : public ExitPolicy {
   bool row_independent() const override { return members_.row_independent(); }
 
  private:
-  bases::CombinedExit members_;
+  exits::CombinedExit members_;
 };
 
 FORETELL_REGISTER(ExitPolicy, AnyOfExit, "any_of", {.summary = "a row leaves where one of several policies lets it"});

@@ -11,7 +11,7 @@
 #include <cmath>
 
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
@@ -19,7 +19,7 @@ namespace {
 struct CalmOptions {
   double threshold = 0.9, temperature = 4;
   std::string confidence = "softmax_max", decay = "paper";
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("threshold", threshold, "lambda, the confidence that a row needs before it falls", {.min = 0, .max = 1});
     p.add("temperature", temperature, "tau, how fast it falls; 0: not at all",
@@ -30,11 +30,11 @@ struct CalmOptions {
   }
 };
 
-class CalmExit final : public bases::RowExit {
+class CalmExit final : public exits::RowExit {
  public:
   using Options = CalmOptions;
   CalmExit(const Options& options, const BuildContext&)
-      : bases::RowExit(options.layers), options_(options), by_state_(options.confidence == "state") {}
+      : exits::RowExit(options.layers), options_(options), by_state_(options.confidence == "state") {}
 
   ExitWants wants() const override { return {.logits = !by_state_, .states = by_state_}; }
 
@@ -45,8 +45,8 @@ class CalmExit final : public bases::RowExit {
 
   double confidence_of(const ExitProbe& probe, std::size_t index) const {
     if (by_state_)
-      return probe.first ? 0 : bases::cosine(probe.of(probe.states, index), probe.of(probe.previous, index));
-    const bases::LogitStatistics found = bases::logit_statistics(probe.of(probe.logits, index));
+      return probe.first ? 0 : exits::cosine(probe.of(probe.states, index), probe.of(probe.previous, index));
+    const exits::LogitStatistics found = exits::logit_statistics(probe.of(probe.logits, index));
     return options_.confidence == "softmax_max" ? found.first : found.first - found.second;
   }
 

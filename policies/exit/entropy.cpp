@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 struct EntropyOptions {
   double threshold = 0.5;
   bool normalised = false;
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("threshold", threshold, "entropy below which a row leaves; 0: never", {.min = 0, .max = 100});
     p.add("normalised", normalised, "divide the entropy by that of the uniform distribution; else it is in nats");
@@ -22,10 +22,10 @@ struct EntropyOptions {
   }
 };
 
-class EntropyExit final : public bases::RowExit {
+class EntropyExit final : public exits::RowExit {
  public:
   using Options = EntropyOptions;
-  EntropyExit(const Options& options, const BuildContext&) : bases::RowExit(options.layers), options_(options) {}
+  EntropyExit(const Options& options, const BuildContext&) : exits::RowExit(options.layers), options_(options) {}
 
   ExitWants wants() const override { return {.logits = true}; }
 
@@ -33,7 +33,7 @@ class EntropyExit final : public bases::RowExit {
   bool row_leaves(const ExitProbe& probe, std::size_t index) override {
     const std::span<const float> logits = probe.of(probe.logits, index);
     const double most = options_.normalised ? std::log(static_cast<double>(logits.size())) : 1.0;
-    return bases::logit_statistics(logits).entropy < options_.threshold * most;
+    return exits::logit_statistics(logits).entropy < options_.threshold * most;
   }
 
   Options options_;

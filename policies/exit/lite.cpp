@@ -7,14 +7,14 @@
 #include <algorithm>
 
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct LiteOptions {
   double first = 0.95, last = 0.5;
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("first", first, "probability of a row's token at the first layer that is asked; 1: never",
           {.min = 0, .max = 1});
@@ -23,12 +23,12 @@ struct LiteOptions {
   }
 };
 
-class LiteExit final : public bases::RowExit {
+class LiteExit final : public exits::RowExit {
  public:
   using Options = LiteOptions;
-  LiteExit(const Options& options, const BuildContext&) : bases::RowExit(options.layers), options_(options) {}
+  LiteExit(const Options& options, const BuildContext&) : exits::RowExit(options.layers), options_(options) {}
 
-  std::vector<int> layers(int num_layers) const override { return asked_ = bases::RowExit::layers(num_layers); }
+  std::vector<int> layers(int num_layers) const override { return asked_ = exits::RowExit::layers(num_layers); }
   ExitWants wants() const override { return {.logits = true}; }
 
  private:
@@ -37,7 +37,7 @@ class LiteExit final : public bases::RowExit {
     const auto step = std::lower_bound(asked_.begin(), asked_.end(), probe.layer) - asked_.begin();
     const double share = static_cast<double>(step) / steps;
     const double threshold = options_.first + (options_.last - options_.first) * share;
-    return threshold < 1 && bases::logit_statistics(probe.of(probe.logits, index)).first >= threshold;
+    return threshold < 1 && exits::logit_statistics(probe.of(probe.logits, index)).first >= threshold;
   }
 
   Options options_;

@@ -3,14 +3,14 @@
 //
 // Costs the head over the vocabulary at every layer that is asked. A threshold of 1 is never reached: the full model.
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct MarginOptions {
   double threshold = 0.9;
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("threshold", threshold, "difference of the two highest probabilities; 0: always, 1: never",
           {.min = 0, .max = 1});
@@ -18,17 +18,17 @@ struct MarginOptions {
   }
 };
 
-class MarginExit final : public bases::RowExit {
+class MarginExit final : public exits::RowExit {
  public:
   using Options = MarginOptions;
   MarginExit(const Options& options, const BuildContext&)
-      : bases::RowExit(options.layers), threshold_(options.threshold) {}
+      : exits::RowExit(options.layers), threshold_(options.threshold) {}
 
   ExitWants wants() const override { return {.logits = true}; }
 
  private:
   bool row_leaves(const ExitProbe& probe, std::size_t index) override {
-    const bases::LogitStatistics found = bases::logit_statistics(probe.of(probe.logits, index));
+    const exits::LogitStatistics found = exits::logit_statistics(probe.of(probe.logits, index));
     return threshold_ < 1 && found.first - found.second >= threshold_;
   }
 

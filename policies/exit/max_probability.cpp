@@ -4,31 +4,31 @@
 // Costs the head over the vocabulary at every layer that is asked. A threshold of 1 is never reached, as in EE-LLM: the
 // full model.
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct MaxProbabilityOptions {
   double threshold = 0.9;
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("threshold", threshold, "probability of the most probable token; 0: always, 1: never", {.min = 0, .max = 1});
     layers.declare(p);
   }
 };
 
-class MaxProbabilityExit final : public bases::RowExit {
+class MaxProbabilityExit final : public exits::RowExit {
  public:
   using Options = MaxProbabilityOptions;
   MaxProbabilityExit(const Options& options, const BuildContext&)
-      : bases::RowExit(options.layers), threshold_(options.threshold) {}
+      : exits::RowExit(options.layers), threshold_(options.threshold) {}
 
   ExitWants wants() const override { return {.logits = true}; }
 
  private:
   bool row_leaves(const ExitProbe& probe, std::size_t index) override {
-    return threshold_ < 1 && bases::logit_statistics(probe.of(probe.logits, index)).first >= threshold_;
+    return threshold_ < 1 && exits::logit_statistics(probe.of(probe.logits, index)).first >= threshold_;
   }
 
   double threshold_;

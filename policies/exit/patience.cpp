@@ -6,14 +6,14 @@
 #include <map>
 
 #include "framework/api/build_context.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct PatienceOptions {
   int patience = 2;
-  bases::ExitLayers layers;
+  exits::ExitLayers layers;
   void declare(Parameters& p) {
     p.add("patience", patience, "agreements one after the other that a row leaves after; 0: never",
           {.min = 0, .max = 4096});
@@ -21,10 +21,10 @@ struct PatienceOptions {
   }
 };
 
-class PatienceExit final : public bases::RowExit {
+class PatienceExit final : public exits::RowExit {
  public:
   using Options = PatienceOptions;
-  PatienceExit(const Options& options, const BuildContext&) : bases::RowExit(options.layers), options_(options) {}
+  PatienceExit(const Options& options, const BuildContext&) : exits::RowExit(options.layers), options_(options) {}
 
   ExitWants wants() const override { return {.logits = true}; }
 
@@ -36,7 +36,7 @@ class PatienceExit final : public bases::RowExit {
 
   bool row_leaves(const ExitProbe& probe, std::size_t index) override {
     if (probe.first && index == 0) rows_.clear();
-    const Token top = bases::logit_statistics(probe.of(probe.logits, index)).top;
+    const Token top = exits::logit_statistics(probe.of(probe.logits, index)).top;
     const auto [at, is_new] = rows_.try_emplace(probe.rows[index].row, Seen{top, 0});
     if (!is_new) at->second = {top, at->second.top == top ? at->second.agreements + 1 : 0};
     return options_.patience > 0 && at->second.agreements >= options_.patience;

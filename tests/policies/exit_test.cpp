@@ -8,7 +8,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/exit_policy.h"
 #include "framework/core/error.h"
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 #include "tests/support/catch.h"
 
 namespace foretell {
@@ -54,7 +54,7 @@ TEST_CASE("confidence statistics and thresholds agree with golden values", "[exi
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& expected = golden["confidence_of_rows_as_logits"][i];
     const double highest = expected["max_prob"], gap = expected["top2_gap"], entropy = expected["entropy_nats"];
-    const bases::LogitStatistics found = bases::logit_statistics(rows[i]);
+    const exits::LogitStatistics found = exits::logit_statistics(rows[i]);
     CHECK(std::abs(found.first - highest) < 1e-7);
     CHECK(std::abs(found.first - found.second - gap) < 1e-7);
     CHECK(std::abs(found.entropy - entropy) < 1e-7);
@@ -73,7 +73,7 @@ TEST_CASE("confidence statistics and thresholds agree with golden values", "[exi
 
 TEST_CASE("huge logits do not overflow, and thresholds at the end mean always and never", "[exit]") {
   const std::vector<float> sure{1e30F, 0, -1e30F};
-  CHECK(bases::logit_statistics(sure).entropy == 0);
+  CHECK(exits::logit_statistics(sure).entropy == 0);
   CHECK(ask_exits(*exit_policy("{type: max_probability, threshold: 1}"), 1, {sure}, true) == ExitLeaves{0});
   CHECK(ask_exits(*exit_policy("{type: max_probability, threshold: 0}"), 1, {{0, 0, 0}}, true) == ExitLeaves{1});
   CHECK(ask_exits(*exit_policy("{type: margin, threshold: 1}"), 1, {sure}, true) == ExitLeaves{0});

@@ -9,7 +9,7 @@
 #include "framework/api/exit_policy.h"
 #include "framework/core/parameters.h"
 
-namespace foretell::bases {
+namespace foretell::exits {
 
 // `layers: [4, 8]`: where a policy is asked.
 struct ExitLayers {
@@ -46,4 +46,4 @@ class RowExit : public ExitPolicy {
   ExitLayers layers_;
 };
 
-}  // namespace foretell::bases
+}  // namespace foretell::exits

@@ -1,4 +1,4 @@
-#include "framework/decoding/bases/confidence_exit.h"
+#include "framework/exits/confidence_exit.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 #include "framework/core/text.h"
 #include "framework/core/vocab_ops.h"
 
-namespace foretell::bases {
+namespace foretell::exits {
 
 void ExitLayers::declare(Parameters& p) {
   p.add("layers", layers, "after how many layers rows may leave, as [4, 8]; none: after any", {.min = 1, .max = 4096});
@@ -54,4 +54,4 @@ double cosine(std::span<const float> a, std::span<const float> b) {
   return first > 0 && second > 0 ? both / std::sqrt(first * second) : 0.0;
 }
 
-}  // namespace foretell::bases
+}  // namespace foretell::exits

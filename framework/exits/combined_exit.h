@@ -12,7 +12,7 @@
 #include "framework/api/build_context.h"
 #include "framework/api/exit_policy.h"
 
-namespace foretell::bases {
+namespace foretell::exits {
 
 class CombinedExit final : public ExitPolicy {
  public:
@@ -42,4 +42,4 @@ class CombinedExit final : public ExitPolicy {
   Leave leave_;
 };
 
-}  // namespace foretell::bases
+}  // namespace foretell::exits

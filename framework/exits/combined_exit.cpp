@@ -1,11 +1,11 @@
-#include "framework/decoding/bases/combined_exit.h"
+#include "framework/exits/combined_exit.h"
 
 #include <algorithm>
 #include <set>
 
 #include "framework/core/error.h"
 
-namespace foretell::bases {
+namespace foretell::exits {
 
 CombinedExit::CombinedExit(const ConfigValue& policies, const BuildContext& context, Leave leave) : leave_(leave) {
   if (!policies.is_list() || policies.items().empty())
@@ -92,4 +92,4 @@ bool CombinedExit::row_independent() const {
                      [](const Member& member) { return member.policy->row_independent(); });
 }
 
-}  // namespace foretell::bases
+}  // namespace foretell::exits
