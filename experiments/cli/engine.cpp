@@ -109,6 +109,7 @@ void add_commands(util::Command top) {
   commands::models::add_diff_command(top);
   commands::inspect::add_report_command(top);
   commands::inspect::add_compare_command(top);
+  commands::inspect::add_calibrate_command(top);
   commands::inspect::add_plot_command(top);
   commands::bench::add_bench_command(top);
   commands::estimate::add_roofline_command(top);

@@ -28,7 +28,8 @@ struct Known {
   std::string_view name;
   void (*add)(util::Command top);
 };
-constexpr Known kCommands[] = {{"compare", inspect::add_compare_command},
+constexpr Known kCommands[] = {{"calibrate", inspect::add_calibrate_command},
+                               {"compare", inspect::add_compare_command},
                                {"datastore", prepare::add_datastore_command},
                                {"efficiency", estimate::add_efficiency_command},
                                {"import", inspect::add_import_command},

@@ -7,6 +7,7 @@
 
 namespace foretell::cli::commands::inspect {
 
+void add_calibrate_command(util::Command app);
 void add_compare_command(util::Command app);
 void add_import_command(util::Command app);
 void add_merge_command(util::Command app);
