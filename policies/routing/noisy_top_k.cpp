@@ -38,7 +38,7 @@ class NoisyTopKRouter final : public Router {
                        .normalised = true};
     std::vector<float> noisy(rows.logits.begin(), rows.logits.end());
     for (int row = 0; row < rows.rows; ++row) {
-      const auto position = static_cast<std::uint64_t>(rows.positions[static_cast<std::size_t>(row)]);
+      const int position = rows.positions.empty() ? 0 : rows.positions[static_cast<std::size_t>(row)];
       const std::uint64_t key =
           mix64(mix64(static_cast<std::uint64_t>(options_.seed)) + mix64(static_cast<std::uint64_t>(context.layer))) ^
           position;

@@ -34,7 +34,7 @@ def main(folder):
             with open(os.path.join(results, cell["hash"], "generations.jsonl"), encoding="utf-8") as file:
                 rows = [json.loads(line) for line in file]
             layer = int(cell["settings"]["pipeline.target.exit.layer"])
-            answers[layer] = {row["conversation"]: row["token_ids"] for row in rows if row["pipeline"] == "method"}
+            answers[layer] = {row["conversation"]: row["tokens"] for row in rows if row["pipeline"] == "method"}
         return {layer: sum(answers[layer][prompt] != answers[7][prompt] for prompt in answers[7]) / 40 for layer in answers}
 
     def chooses():
@@ -61,8 +61,16 @@ def main(folder):
         with open(os.path.join(damaged, "study.json"), encoding="utf-8") as file:
             cell = json.load(file)["cells"][1]["hash"]
         os.remove(os.path.join(damaged, cell, "summary.json"))
+        renamed = os.path.join(folder, "renamed")
+        shutil.copytree(results, renamed)
+        index = os.path.join(renamed, "study.json")
+        with open(index, encoding="utf-8") as file:
+            study_json = json.load(file)
+        study_json["cells"][2]["settings"]["pipeline.target.exit.layer"] = "deep"
+        with open(index, "w", encoding="utf-8") as file:
+            json.dump(study_json, file)
         for arguments, words in (((os.path.join(folder, "none"),), ["none"]), ((results, "--over", "pipeline.tree"), ["no setting", "pipeline.tree"]),
-                                 ((results, "--over", "pipeline.target.exit.type"), ["fixed_layer", "expected a number"]),
+                                 ((renamed,), ["'deep'", "expected a number"]),
                                  ((results, "--risk", "0"), ["--risk", "between 0 and 1"]), ((results, "--loss", "bleu"), ["bleu", "rouge_l"]),
                                  ((results, "--loss", "wrong"), ["no right answer", "--loss"]), ((results, "--where", "x"), ["SETTING=VALUE"]),
                                  ((results, "--where", "pipeline.target.exit.layer=7"), ["differ in no setting"]),

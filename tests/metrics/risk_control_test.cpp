@@ -56,7 +56,7 @@ TEST_CASE("fewer prompts than the fewest prove nothing", "[risk]") {
 double broken_promises(bool binary, double error, int rounds, int& chosen_any) {
   constexpr int kSettings = 20, kPrompts = 120;
   constexpr double kRisk = 0.1;
-  Rng rng(binary ? 11 : 12);
+  PhiloxRng rng({.seed = binary ? 11u : 12u});
   int broken = 0;
   chosen_any = 0;
   for (int round = 0; round < rounds; ++round) {
