@@ -110,9 +110,11 @@ std::vector<char> RowExits::ask(int level, const std::vector<int>& rows, const a
     const ItemPlan& item = plan_.items[i];
     const ItemExit& exit = batch_[i].exit;
     const auto* tree = std::get_if<TreeShape>(&batch_[i].shape);
+    // Of text alone the last row is answered: the last committed token.
+    const int committed = !tree && batch_[i].logits == LogitRows::Last ? item.rows - 1 : exit.owed;
     for (; next < rows.size() && rows[next] < item.offset + item.rows; ++next) {
       const int own = rows[next] - item.offset + (tree ? tree->cached_rows : 0);
-      const int depth = tree ? depth_of(own, exit.owed, tree->parents) : own - exit.owed;
+      const int depth = tree ? depth_of(own, committed, tree->parents) : own - committed;
       about.push_back({exit.request, rows[next], plan_.positions[static_cast<std::size_t>(rows[next])],
                        exit.generated + depth, exit.max_new_tokens, tree != nullptr && own > exit.owed});
     }

@@ -138,7 +138,7 @@ void ModelSource::note_exits(const Rows& rows, const model::ForwardResult& resul
       const ExitRow row{owner.context->request.id,
                         i,
                         anchor + depths.at(own),
-                        static_cast<int>(owner.context->generated().size()),
+                        static_cast<int>(owner.context->generated().size()) + depths.at(own),
                         owner.context->request.max_new_tokens,
                         own > 0};
       sequence.left.push_back({row, result.left.at(static_cast<std::size_t>(i)), {}});
