@@ -330,7 +330,8 @@ TEST_CASE("a policy is asked where it says, of what it wants, about rows that ha
         CHECK(probe.first);
         leaves[1] = 1;
       }
-      for (const ExitRow& row : probe.rows) CHECK((row.request == 9 && row.generated == 4 && row.max_new_tokens == 30));
+      for (const ExitRow& row : probe.rows)
+        CHECK((row.request == 9 && row.generated == 4 + row.row && row.max_new_tokens == 30));
       drafted.clear();
       for (const ExitRow& row : probe.rows) drafted.push_back(row.drafted);
     }
