@@ -8,8 +8,8 @@
 #include "experiments/cell/cell_setup.h"
 #include "framework/cost/timing_contradiction.h"
 #include "framework/measurement/measured_costs.h"
-#include "framework/model/load_model.h"
 #include "framework/metrics/metrics.h"
+#include "framework/model/load_model.h"
 
 namespace foretell::analysis {
 namespace {

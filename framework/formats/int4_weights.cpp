@@ -110,6 +110,17 @@ std::optional<Int4Storage> parse_int4_storage(const io::JsonObject& config) {
   return storage;
 }
 
+nlohmann::ordered_json int4_storage_json(const Int4Storage& storage) {
+  const bool awq = storage.layout == Int4Storage::Layout::Awq;
+  nlohmann::ordered_json json{
+      {"quant_method", awq ? "awq" : "gptq"}, {"bits", 4}, {"group_size", storage.group.value_or(-1)}};
+  if (awq)
+    json["version"] = "gemm";
+  else
+    json["checkpoint_format"] = storage.layout == Int4Storage::Layout::GptqV2 ? "gptq_v2" : "gptq";
+  return json;
+}
+
 bool has_int4(const StoredTensors& tensors, const std::string& stem) { return tensors.contains(stem + ".qweight"); }
 
 StoredInt4 find_int4(const StoredTensors& tensors, const std::string& stem, std::int64_t outputs, std::int64_t inputs,

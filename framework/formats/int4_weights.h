@@ -29,6 +29,8 @@ struct Int4Storage {
 // From `quantization_config`; nothing if there is none, or one of another method; an Error for other forms of these
 // two.
 std::optional<Int4Storage> parse_int4_storage(const io::JsonObject& config);
+// The `quantization_config` that is read as this.
+nlohmann::ordered_json int4_storage_json(const Int4Storage& storage);
 
 struct Int4Tensors {
   int group = 0;

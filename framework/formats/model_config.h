@@ -153,6 +153,7 @@ void apply_generation_config(std::string_view json, const std::string& name, Mod
 
 // The config.json that parse_model_config() reads back as `config`, in Hugging Face's current spelling.
 std::string model_config_json(const ModelConfig& config);
+// As config.json of weights that are stored as they are: not with 4 bits.
 void write_model_config(const std::filesystem::path& folder, const ModelConfig& config);
 
 // The architectures that can be loaded: "llama", "qwen2", ...

@@ -114,12 +114,15 @@ std::string model_config_json(const ModelConfig& config) {
   json["eos_token_id"] = config.eos.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(config.eos);
   if (config.eos.size() == 1) json["eos_token_id"] = config.eos[0];
   if (config.dtype) json["dtype"] = *config.dtype;
+  if (config.int4) json["quantization_config"] = int4_storage_json(*config.int4);
   return json.dump(2) + "\n";
 }
 
 void write_model_config(const std::filesystem::path& folder, const ModelConfig& config) {
   io::make_folder(folder);
-  io::write_file(folder / "config.json", model_config_json(config));
+  ModelConfig plain = config;
+  plain.int4.reset();
+  io::write_file(folder / "config.json", model_config_json(plain));
 }
 
 }  // namespace foretell::formats

@@ -67,7 +67,7 @@ def mistakes(folder):
             refused(f"{option} {value}", [option, "an empty entry"], *rate, f"{option}={value}")
         refused(f"{option} beyond its range", [option, "expected integers from 1 to"], *rate, option, "2000000000")
     for option, value in (("--tree", "1,,2"), ("--acceptance", "0.8,,0.7"), ("--acceptance", "0.8,")):
-        refused(f"{option} {value}", [option, "an empty entry"], *rate, f"{option}={value}")
+        refused(f"{option} {value}", [option, "an empty entry"], *(() if option == "--acceptance" else rate), f"{option}={value}")
     for option, value in (("--seq", "2000000000"), ("--other-us", "1e300"), ("--exit-layer", "2000000000"), ("--medusa-heads", "2000000000")):
         refused(f"{option} {value}", [f"{option}: expected a", "from"], *rate, option, value)
     refused("bits", ["5 bits"], *rate, "--w-bits", "5")

@@ -130,7 +130,7 @@ def mistakes(folder, out, distributions):
     refused(study("cut", target=replayed(os.path.join(folder, "cut.bin"))), out, "cut.bin: ends within the header", "a file that was cut short")
     # The path is the command line's, so is the mistake.
     for value, message in (("cut.bin", "cut.bin: ends within the header"), ("gone.bin", "gone.bin")):
-        refused(study("set"), out, f"foretell: --set model.target.probs: ", f"--set model.target.probs={value}", "--set",
+        refused(study("set"), out, "foretell: --set model.target.probs", f"--set model.target.probs={value}", "--set",
                 f"model.target.probs={os.path.join(folder, value)}")
         refused(study("set"), out, message, f"--set model.target.probs={value}, in words", "--set", f"model.target.probs={os.path.join(folder, value)}")
     answers = study("answers", target="{type: replay, answers: %s, tokenizer: %s}" % (os.path.join(folder, "cut.bin"), os.path.join(TARGET, "tokenizer.json")))

@@ -125,7 +125,7 @@ TEST_CASE("what the head drafts is a full recomputation from the committed text,
     CHECK(in_chains.none > 3);
     CHECK(in_chains.some > 3);
     CHECK(in_chains.whole > 3);
-    CHECK(in_chains.empty >= 1);       // the prompt of one token has no pair yet
+    CHECK(in_chains.empty >= 1);      // the prompt of one token has no pair yet
     CHECK(in_chains.told_apart > 5);  // rows that a draft has left would be noticed
     const Compared in_trees = compare(tree, "{type: widths, widths: [3, 2, 1]}", batch);
     CHECK(in_trees.worst < 1e-4);

@@ -279,6 +279,7 @@ void add_bench_command(util::Command app) {
   model.add("--repeats", options->repeats, "of each row count", {.type = "N", .show_default = true, .min = 1});
   model.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says",
             {.type = "T"});
+  model.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the model's) or int8", {.type = "T"});
   model.add("--text", options->text, "a text on which int8 and int4 weights are compared with the checkpoint's",
             {.type = "FILE"});
   model.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});

@@ -301,8 +301,8 @@ void add_generate_command(util::Command app) {
   command.add("--stop", options->stop, "a text that ends the answer (repeatable)", {.type = "TEXT"});
   add_sampling_options(command, *options);
   add_pipeline_options(command, *options);
-  command.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says",
-              {.type = "T"});
+  command.add("--dtype", options->dtype,
+              "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoint says", {.type = "T"});
   command.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the model's) or int8", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);

@@ -85,8 +85,8 @@ void add_overlap_command(util::Command app) {
               {.type = "N", .show_default = true, .min = 2});
   command.add("--temperature", options->temperature, "of both models; 0 is greedy",
               {.type = "T", .show_default = true, .min = 0});
-  command.add("--dtype", options->dtype, "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoints say",
-              {.type = "T"});
+  command.add("--dtype", options->dtype,
+              "f32, bf16, f64, or int8 or int4 (weights); without it what the checkpoints say", {.type = "T"});
   command.add("--kv-dtype", options->kv_dtype, "of keys and values: auto (as the models') or int8", {.type = "T"});
   command.add("--device", options->device, "cpu, cuda or cuda:N", {.type = "D", .show_default = true});
   options->threads.declare(command);
