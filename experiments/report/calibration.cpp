@@ -119,6 +119,7 @@ std::vector<double> losses_of(const Answered& cell, const Answered& reference, A
     ++turns;
   }
   std::vector<double> out;
+  out.reserve(sums.size());
   for (const auto& [conversation, sum] : sums) out.push_back(sum.first / sum.second);
   return out;
 }

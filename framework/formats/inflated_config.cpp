@@ -53,8 +53,9 @@ HeadPlaces place_heads(const ModelConfig& small, const ModelConfig& large, const
          counted(group, "query head"), name);
   }
   HeadPlaces places{{}, std::vector<std::optional<int>>(static_cast<std::size_t>(large.num_kv_heads))};
+  std::size_t place = 0;
   for (int key = 0; key < small.num_kv_heads; ++key) {
-    for (int copy = 0; copy < copies; ++copy) places.key_source[static_cast<std::size_t>(key * copies + copy)] = key;
+    for (int copy = 0; copy < copies; ++copy) places.key_source[place++] = key;
     for (int query = 0; query < group; ++query) places.query.push_back(key * copies * room + query);
   }
   return places;

@@ -41,10 +41,10 @@ class NoisyTopKRouter final : public Router {
       const int position = rows.positions.empty() ? 0 : rows.positions[static_cast<std::size_t>(row)];
       const std::uint64_t key =
           mix64(mix64(static_cast<std::uint64_t>(options_.seed)) + mix64(static_cast<std::uint64_t>(context.layer))) ^
-          position;
-      for (int i = 0; i < experts; ++i)
-        noisy[static_cast<std::size_t>(row * experts + i)] +=
-            static_cast<float>(options_.noise) * normal_at(mix64(key), static_cast<std::uint64_t>(i));
+          static_cast<std::uint64_t>(position);
+      const auto own = static_cast<std::size_t>(row) * static_cast<std::size_t>(experts);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(experts); ++i)
+        noisy[own + i] += static_cast<float>(options_.noise) * normal_at(mix64(key), i);
     }
     // A softmax over the chosen ones is the softmax over all, divided by their sum.
     return route_by_rule({.rows = rows.rows, .logits = noisy}, {context.layer, rule, {}}, rule);

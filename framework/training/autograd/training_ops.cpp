@@ -186,7 +186,7 @@ at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool inter
   const at::Tensor b = interleaved ? turned.slice(2, 1, 2 * pairs, 2) : turned.narrow(2, pairs, pairs);
   const at::Tensor first = (a * rotary.cosines - b * rotary.sines).to(heads.scalar_type());
   const at::Tensor second = (b * rotary.cosines + a * rotary.sines).to(heads.scalar_type());
-  const at::Tensor pair = interleaved ? at::stack({first, second}, 3).flatten(2) : at::cat({first, second}, 2);
+  at::Tensor pair = interleaved ? at::stack({first, second}, 3).flatten(2) : at::cat({first, second}, 2);
   if (2 * pairs == heads.size(2)) return pair;
   return at::cat({pair, heads.narrow(2, 2 * pairs, heads.size(2) - 2 * pairs)}, 2);
 }
@@ -275,6 +275,7 @@ at::Tensor attend_unrolled_training(const std::vector<UnrolledStep>& steps, cons
     };
     const auto all = [&](const std::vector<at::Tensor>& of) {
       std::vector<at::Tensor> out;
+      out.reserve(of.size());
       for (const at::Tensor& step : of) out.push_back(rows(step));
       const at::Tensor joined = at::cat(out, 2);
       return copies == 1 ? joined : joined.repeat_interleave(copies, 1);
