@@ -211,7 +211,7 @@ struct VectorPieces {
   using Input = typename A::Input;
   using Word = typename A::Word;
   static constexpr bool kPairs = sizeof(Input) < sizeof(Word);
-  static constexpr int kInputs = sizeof(Word) / sizeof(Input);  // of a word
+  static constexpr int kInputs = kPairs ? 2 : 1;  // of a word
 
   AttentionRoom& room;
   std::int64_t wide, value_wide;  // of keys and values, filled up with zeros
@@ -697,9 +697,7 @@ QueryTile tile_of(const AttentionJob& job, int head, int first) {
   const AttentionMask& seen = *job.seen;
   QueryTile tile{&job, head, first, std::min(kTileQueries, job.count() - first), seen.first, seen.end};
   if (!seen.lowest.empty()) {
-    const auto rows = std::span(seen.lowest)
-                          .subspan(static_cast<std::size_t>(tile.first_row()),
-                                   static_cast<std::size_t>(tile.last_row() - tile.first_row() + 1));
+    const std::span<const int> rows(seen.lowest.begin() + tile.first_row(), seen.lowest.begin() + tile.last_row() + 1);
     tile.begin = std::max(seen.first, *std::ranges::min_element(rows));
   }
   if (job.is_tree()) tile.begin = std::min(tile.begin, job.tail());
