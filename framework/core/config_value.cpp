@@ -20,6 +20,23 @@ constexpr int kMaxDepth = 64;
 constexpr std::size_t kMaxNodes = 1'000'000;
 constexpr std::size_t kMaxBytes = 64u << 20;
 
+// The text of a scalar as UTF-8. The library reads the escapes "\N" and "\_" as the single bytes 0x85 and 0xa0; the
+// document is UTF-8, so a byte that is none comes from them.
+std::string utf8_of(const std::string& scalar) {
+  std::string out;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(scalar.data());
+  const auto size = static_cast<std::ptrdiff_t>(scalar.size());
+  for (std::ptrdiff_t at = 0; at < size;) {
+    std::int32_t code = 0;
+    const auto length = utf8proc_iterate(bytes + at, size - at, &code);
+    if (length <= 0) out += '\xc2';  // U+0085 is c2 85, U+00A0 is c2 a0
+    const auto taken = std::max<std::ptrdiff_t>(length, 1);
+    out.append(scalar, static_cast<std::size_t>(at), static_cast<std::size_t>(taken));
+    at += taken;
+  }
+  return out;
+}
+
 class Converter {
  public:
   explicit Converter(std::string name) : name_(std::move(name)) {}
@@ -29,7 +46,7 @@ class Converter {
     if (depth > kMaxDepth) fail_at(where, "nested deeper than {} levels", kMaxDepth);
     if (++nodes_ > kMaxNodes) fail_at(where, "more than {} values (aliases expanded)", kMaxNodes);
     switch (node.Type()) {
-      case YAML::NodeType::Scalar: return ConfigValue::scalar(node.Scalar(), where, node.Tag() == "!");
+      case YAML::NodeType::Scalar: return ConfigValue::scalar(utf8_of(node.Scalar()), where, node.Tag() == "!");
       case YAML::NodeType::Sequence: {
         std::vector<ConfigValue> items;
         for (const auto& item : node) items.push_back(convert(item, depth + 1));
@@ -51,7 +68,7 @@ class Converter {
     for (const auto& pair : node) {
       const Location where = locate(pair.first);
       if (!pair.first.IsScalar()) fail_at(where, "a key must be a plain word");
-      const std::string& key = pair.first.Scalar();
+      const std::string key = utf8_of(pair.first.Scalar());
       for (const auto& earlier : out)
         if (earlier.key == key) fail_at(where, "key '{}' was given before, at {}", key, earlier.where.to_string());
       out.push_back({key, convert(pair.second, depth + 1), where});

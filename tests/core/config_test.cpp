@@ -126,6 +126,14 @@ TEST_CASE("flow text of long values stays on one line and parses back") {
   CHECK(same_value(parse_yaml(doc.to_flow(), "y"), doc));
 }
 
+TEST_CASE("escapes of YAML are read as UTF-8 and written back as they were") {
+  const ConfigValue value = parse_yaml(R"({"\_k": "a\N\_\x85\u00a0\L\e\0b"})", "s.yaml");
+  REQUIRE(value.find("\xc2\xa0k") != nullptr);
+  CHECK(value.find("\xc2\xa0k")->text() == std::string("a\xc2\x85\xc2\xa0\xc2\x85\xc2\xa0\xe2\x80\xa8\x1b\0b", 16));
+  CHECK(same_value(parse_yaml(value.to_flow(), "written"), value));
+  CHECK(same_value(parse_yaml(value.to_yaml(), "written"), value));
+}
+
 TEST_CASE("hostile YAML is an error") {
   CHECK_THROWS_WITH(parse_yaml("a: 1\na: 2", "f"), Contains("given before"));
   CHECK_THROWS_WITH(parse_yaml("a: [1", "f"), Contains("f:") && Contains("not valid YAML"));
