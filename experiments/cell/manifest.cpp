@@ -18,7 +18,7 @@
 #include "framework/core/version.h"
 #include "framework/cost/row_costs.h"
 #include "framework/io/content_hash.h"
-#include "framework/kernels/cached_attention.h"
+#include "framework/kernels/attention/attention_path.h"
 #include "framework/kernels/matrix_path.h"
 #include "framework/measurement/machine_state.h"
 #include "framework/model/transformer.h"
@@ -119,7 +119,7 @@ nlohmann::ordered_json attention_of(const CellSetup& setup) {
   const auto* model = dynamic_cast<const model::Transformer*>(setup.model.get());
   if (!model) return nullptr;
   const bool ours = model->device().is_cpu() && model->dtype() != at::kDouble;
-  return {{"path", ours ? kernels::name_of(kernels::attention_path(model->dtype())) : "LibTorch"},
+  return {{"path", ours ? kernels::attention::name_of(kernels::attention::attention_path(model->dtype())) : "LibTorch"},
           {"kv_dtype", model->has_int8_cache() ? "int8" : c10::toString(model->dtype())},
           {"independent_of_batch", ours}};
 }

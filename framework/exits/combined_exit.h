@@ -14,7 +14,7 @@
 
 namespace foretell::exits {
 
-class CombinedExit final : public ExitPolicy {
+class CombinedExit : public ExitPolicy {
  public:
   enum class Leave { IfAll, IfAny };
 

@@ -18,7 +18,7 @@
 #include "framework/core/cpu_clones.h"
 #include "framework/core/error.h"
 #include "framework/kernels/activation_math.h"
-#include "framework/kernels/attention_panels.h"
+#include "framework/kernels/int8_rows.h"
 #include "framework/kernels/lanes.h"
 
 namespace foretell::kernels {

@@ -11,7 +11,7 @@
 #include <numeric>
 
 #include "framework/core/error.h"
-#include "framework/kernels/cached_attention.h"
+#include "framework/kernels/attention/cached_attention.h"
 
 namespace foretell::model {
 namespace {
@@ -28,7 +28,7 @@ struct Attended {
 };
 
 // All that the mask may show: in a windowed layer from the window's first row on.
-Attended attended(const kernels::CachedRows& cache, const kernels::AttentionMask& seen) {
+Attended attended(const kernels::attention::CachedRows& cache, const kernels::attention::AttentionMask& seen) {
   const bool causal = seen.is_causal() && seen.rows > 1;
   const std::int64_t length = seen.end - seen.first;
   return {cache.keys.narrow(1, seen.first, length), cache.values.narrow(1, seen.first, length),
@@ -66,25 +66,28 @@ struct Looking {
 // What waits for one call of the kernel.
 class Waiting {
  public:
-  void add(const Looking& rows, kernels::CachedRows cache, kernels::AttentionMask seen) {
+  void add(const Looking& rows, kernels::attention::CachedRows cache, kernels::attention::AttentionMask seen) {
     add(rows, std::move(cache), &masks_.emplace_back(std::move(seen)));
   }
   // The mask lives as long as the plan.
-  void add(const Looking& rows, kernels::CachedRows cache, const kernels::AttentionMask* seen) {
+  void add(const Looking& rows, kernels::attention::CachedRows cache, const kernels::attention::AttentionMask* seen) {
     items_.push_back({rows.queries, std::move(cache), seen, rows.out});
   }
-  void attend(const kernels::HeadLayout& layout, double scale) const { kernels::attend_rows(items_, layout, scale); }
+  void attend(const kernels::HeadLayout& layout, double scale) const {
+    kernels::attention::attend_rows(items_, layout, scale);
+  }
 
  private:
-  std::vector<kernels::AttendingRows> items_;
-  std::deque<kernels::AttentionMask> masks_;
+  std::vector<kernels::attention::AttendingRows> items_;
+  std::deque<kernels::attention::AttentionMask> masks_;
 };
 
 void attend_to_all(const Looking& rows, const kernels::HeadLayout& layout, int layer, double scale, Waiting& waiting) {
-  const kernels::AttentionMask& seen = seen_in_layer(rows.item, layout);
+  const kernels::attention::AttentionMask& seen = seen_in_layer(rows.item, layout);
   const std::vector<int>& hidden = rows.item.cache->hidden(layer);
-  if (!kernels::has_cached_attention(rows.queries)) {
-    const kernels::AttentionMask some = hidden.empty() ? kernels::AttentionMask() : seen.without(hidden);
+  if (!kernels::attention::has_cached_attention(rows.queries)) {
+    const kernels::attention::AttentionMask some =
+        hidden.empty() ? kernels::attention::AttentionMask() : seen.without(hidden);
     rows.out.copy_(
         attend_to(rows.queries, attended(rows.item.cache->rows(layer), hidden.empty() ? seen : some), layout, scale));
   } else if (hidden.empty()) {
@@ -122,8 +125,8 @@ Columns columns_of(KvSelection chosen, const ItemPlan& item, int kv_heads) {
 }
 
 // Those rows of the cache by themselves, [kv_heads, columns, ...].
-kernels::CachedRows gather(const Columns& columns, const ItemPlan& item, int layer) {
-  const kernels::CachedRows cache = item.cache->rows(layer);
+kernels::attention::CachedRows gather(const Columns& columns, const ItemPlan& item, int layer) {
+  const kernels::attention::CachedRows cache = item.cache->rows(layer);
   const std::int64_t heads = cache.keys.size(0), capacity = cache.keys.size(1);
   const auto width = static_cast<std::int64_t>(columns.rows.size()) / (columns.per_head ? heads : 1);
   at::Tensor index = at::empty({heads * width}, at::kLong);
@@ -136,7 +139,7 @@ kernels::CachedRows gather(const Columns& columns, const ItemPlan& item, int lay
   const auto rows_of = [&](const at::Tensor& all) {
     return all.flatten(0, 1).index_select(0, index).unflatten(0, {heads, width});
   };
-  kernels::CachedRows out{rows_of(cache.keys), rows_of(cache.values)};
+  kernels::attention::CachedRows out{rows_of(cache.keys), rows_of(cache.values)};
   if (cache.key_scales.defined()) {
     out.key_scales = rows_of(cache.key_scales);
     out.value_scales = rows_of(cache.value_scales);
@@ -145,8 +148,8 @@ kernels::CachedRows gather(const Columns& columns, const ItemPlan& item, int lay
 }
 
 // The item's mask over those columns: below the item's own rows it hides nothing, wherever the columns come from.
-kernels::AttentionMask mask_over(const Columns& columns, const ItemPlan& item) {
-  kernels::AttentionMask seen = item.seen;
+kernels::attention::AttentionMask mask_over(const Columns& columns, const ItemPlan& item) {
+  kernels::attention::AttentionMask seen = item.seen;
   seen.base = columns.count;
   seen.end = columns.count + item.seen.end - item.below;
   return seen;
@@ -201,14 +204,16 @@ at::Tensor attend_watched(const at::Tensor& queries, const Attended& seen, const
 }
 
 // The weights of rows that the kernel attends.
-void watch_rows(const at::Tensor& queries, const kernels::CachedRows& cache, const kernels::AttentionMask& seen,
-                const kernels::HeadLayout& layout, double scale, const Watch& watch) {
+void watch_rows(const at::Tensor& queries, const kernels::attention::CachedRows& cache,
+                const kernels::attention::AttentionMask& seen, const kernels::HeadLayout& layout, double scale,
+                const Watch& watch) {
   for (std::int64_t first = 0; first < queries.size(0); first += kWatchedQueries) {
     const std::int64_t count = std::min(kWatchedQueries, queries.size(0) - first);
     std::vector<int> rows(static_cast<std::size_t>(count));
     std::iota(rows.begin(), rows.end(), static_cast<int>(first));
     watch(first, count,
-          kernels::attention_weights(queries.narrow(0, first, count), cache, seen.select(rows), layout, scale));
+          kernels::attention::attention_weights(queries.narrow(0, first, count), cache, seen.select(rows), layout,
+                                                scale));
   }
 }
 
@@ -232,9 +237,9 @@ void attend_by_policy(const Looking& rows, const kernels::HeadLayout& layout, in
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
   const bool everything = columns.count == item.below;
   if (everything && !policy.wants_weights()) return attend_to_all(rows, layout, layer, scale, waiting);
-  const kernels::CachedRows cache = everything ? item.cache->rows(layer) : gather(columns, item, layer);
-  const kernels::AttentionMask seen = everything ? seen_in_layer(item, layout) : mask_over(columns, item);
-  if (kernels::has_cached_attention(rows.queries)) {
+  const kernels::attention::CachedRows cache = everything ? item.cache->rows(layer) : gather(columns, item, layer);
+  const kernels::attention::AttentionMask seen = everything ? seen_in_layer(item, layout) : mask_over(columns, item);
+  if (kernels::attention::has_cached_attention(rows.queries)) {
     if (policy.wants_weights())
       watch_rows(rows.queries, cache, seen, layout, scale, tell(item, layout, layer, columns));
     return waiting.add(rows, cache, seen);

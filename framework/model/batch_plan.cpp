@@ -104,8 +104,9 @@ PlannedRows plan_rows(const Shape& shape, const ItemPlan& plan) {
   return plan_chain(plan);
 }
 
-kernels::AttentionMask seen_rows(const PlannedRows& rows, const ItemPlan& plan, const at::TensorOptions& options) {
-  kernels::AttentionMask seen;
+kernels::attention::AttentionMask seen_rows(const PlannedRows& rows, const ItemPlan& plan,
+                                            const at::TensorOptions& options) {
+  kernels::attention::AttentionMask seen;
   seen.rows = plan.rows;
   seen.end = plan.start + plan.rows;
   seen.base = seen.end - static_cast<int>(rows.positions.size());
@@ -116,12 +117,13 @@ kernels::AttentionMask seen_rows(const PlannedRows& rows, const ItemPlan& plan, 
 }
 
 // Cache rows below the item's own hold committed text, whose positions are their indices.
-std::optional<kernels::AttentionMask> seen_in_window(const PlannedRows& rows, const kernels::AttentionMask& unlimited,
-                                                     int window) {
+std::optional<kernels::attention::AttentionMask> seen_in_window(const PlannedRows& rows,
+                                                                const kernels::attention::AttentionMask& unlimited,
+                                                                int window) {
   const std::span<const int> own(rows.positions);
   const std::span<const int> asked = own.subspan(static_cast<std::size_t>(rows.first_row));
   if (asked.empty() || std::ranges::max(asked) < window) return std::nullopt;
-  kernels::AttentionMask seen = unlimited;
+  kernels::attention::AttentionMask seen = unlimited;
   seen.first = std::clamp(std::ranges::min(asked) - window + 1, 0, seen.base);
   if (unlimited.all && seen.first == asked[0] - window + 1) return seen;
   seen.all = false;

@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "framework/kernels/attention_mask.h"
+#include "framework/kernels/attention/attention_mask.h"
 #include "framework/kernels/head_layout.h"
 #include "framework/model/language_model.h"
 #include "framework/model/rope.h"
@@ -27,8 +27,8 @@ struct ItemPlan {
   int resumed = 0;  // of its rows the first ones that the cache holds already: they enter above the first layer
   std::vector<int> cache_rows = {};  // by row, where they are not start, start + 1, ...
   TransformerCache* cache = nullptr;
-  kernels::AttentionMask seen = {};
-  std::optional<kernels::AttentionMask> windowed = {};  // in windowed layers, if that is less
+  kernels::attention::AttentionMask seen = {};
+  std::optional<kernels::attention::AttentionMask> windowed = {};  // in windowed layers, if that is less
   ItemAttention attention = {};
   int below =
       0;  // cache rows that an attention policy may choose from: all but the item's own and the cached ones of its tree
@@ -57,7 +57,7 @@ struct BatchPlan {
 };
 
 // What the item's rows see in a layer of this layout.
-inline const kernels::AttentionMask& seen_in_layer(const ItemPlan& item, const kernels::HeadLayout& layout) {
+inline const kernels::attention::AttentionMask& seen_in_layer(const ItemPlan& item, const kernels::HeadLayout& layout) {
   return layout.windowed && item.windowed ? *item.windowed : item.seen;
 }
 

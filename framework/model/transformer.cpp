@@ -150,7 +150,8 @@ void Transformer::count_work(LayerRows& rows, int layer, const std::vector<int>&
   const BatchPlan& plan = rows.plan();
   const std::vector<int> numbers = exits.working(layer);
   for (const ItemPlan& item : plan.items) {
-    const kernels::AttentionMask& seen = item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
+    const kernels::attention::AttentionMask& seen =
+        item.windowed && config_.is_windowed(layer) ? *item.windowed : item.seen;
     for (int row = 0; row < item.rows; ++row) {
       const auto at = static_cast<std::size_t>(item.offset) + static_cast<std::size_t>(row);
       RowWork& work = result.work[static_cast<std::size_t>(numbers[at])];

@@ -104,7 +104,7 @@ std::size_t TransformerCache::bytes() const {
   return bytes;
 }
 
-kernels::CachedRows TransformerCache::rows(int layer) const {
+kernels::attention::CachedRows TransformerCache::rows(int layer) const {
   if (!key_scales_.defined()) return {keys(layer), values(layer)};
   return {keys(layer), values(layer), key_scales_.select(0, layer), value_scales_.select(0, layer)};
 }

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "framework/kernels/cached_attention.h"
+#include "framework/kernels/attention/cached_attention.h"
 #include "framework/model/kv_cache.h"
 
 namespace foretell::model {
@@ -36,7 +36,7 @@ class TransformerCache final : public KvCache {
   // [kv_heads, capacity, head_dim], values [kv_heads, capacity, value_dim]
   const at::Tensor& keys(int layer) const { return layer_keys_[layer]; }
   const at::Tensor& values(int layer) const { return layer_values_[layer]; }
-  kernels::CachedRows rows(int layer) const;
+  kernels::attention::CachedRows rows(int layer) const;
   // Rows of the layer below the range get the same keys and values in all layers of it.
   void copy_up(LayerRange layers, const at::Tensor& rows);
   void grow(LayerRange layers, int rows);

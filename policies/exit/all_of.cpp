@@ -14,20 +14,11 @@ struct AllOfOptions {
   }
 };
 
-class AllOfExit final : public ExitPolicy {
+class AllOfExit final : public exits::CombinedExit {
  public:
   using Options = AllOfOptions;
   AllOfExit(const Options& options, const BuildContext& context)
-      : members_(options.policies, context, exits::CombinedExit::Leave::IfAll) {}
-
-  std::vector<int> layers(int num_layers) const override { return members_.layers(num_layers); }
-  ExitWants wants() const override { return members_.wants(); }
-  void decide(const ExitProbe& probe, std::span<char> leaves) override { members_.decide(probe, leaves); }
-  void observe(std::span<const ExitRecord> records) override { members_.observe(records); }
-  bool row_independent() const override { return members_.row_independent(); }
-
- private:
-  exits::CombinedExit members_;
+      : CombinedExit(options.policies, context, Leave::IfAll) {}
 };
 
 FORETELL_REGISTER(ExitPolicy, AllOfExit, "all_of",

@@ -13,20 +13,11 @@ struct AnyOfOptions {
   }
 };
 
-class AnyOfExit final : public ExitPolicy {
+class AnyOfExit final : public exits::CombinedExit {
  public:
   using Options = AnyOfOptions;
   AnyOfExit(const Options& options, const BuildContext& context)
-      : members_(options.policies, context, exits::CombinedExit::Leave::IfAny) {}
-
-  std::vector<int> layers(int num_layers) const override { return members_.layers(num_layers); }
-  ExitWants wants() const override { return members_.wants(); }
-  void decide(const ExitProbe& probe, std::span<char> leaves) override { members_.decide(probe, leaves); }
-  void observe(std::span<const ExitRecord> records) override { members_.observe(records); }
-  bool row_independent() const override { return members_.row_independent(); }
-
- private:
-  exits::CombinedExit members_;
+      : CombinedExit(options.policies, context, Leave::IfAny) {}
 };
 
 FORETELL_REGISTER(ExitPolicy, AnyOfExit, "any_of", {.summary = "a row leaves where one of several policies lets it"});

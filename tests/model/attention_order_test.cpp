@@ -17,7 +17,8 @@
 #include <random>
 #include <vector>
 
-#include "framework/kernels/cached_attention.h"
+#include "framework/kernels/attention/attention_path.h"
+#include "framework/kernels/attention/cached_attention.h"
 #include "framework/kernels/tile_product.h"
 #include "tests/support/catch.h"
 #include "tests/support/tile_emulator.h"
@@ -25,11 +26,11 @@
 namespace foretell {
 namespace {
 
-using kernels::AttendingRows;
-using kernels::AttentionMask;
-using kernels::AttentionPath;
-using kernels::CachedRows;
 using kernels::HeadLayout;
+using kernels::attention::AttendingRows;
+using kernels::attention::AttentionMask;
+using kernels::attention::AttentionPath;
+using kernels::attention::CachedRows;
 
 struct Kind {
   const char* name;
@@ -51,16 +52,17 @@ class OnPath {
  public:
   explicit OnPath(const Kind& kind) {
     if (!kind.path) return;
-    const bool had = (kernels::assume_tiles(false), kernels::attention_path(at::kBFloat16) == AttentionPath::Bf16);
+    const bool had =
+        (kernels::assume_tiles(false), kernels::attention::attention_path(at::kBFloat16) == AttentionPath::Bf16);
     usable_ = *kind.path == AttentionPath::Tiles ? TileEmulator::possible() : *kind.path == AttentionPath::Fma || had;
     if (!usable_) return;
-    kernels::assume_bf16_vectors(*kind.path == AttentionPath::Bf16);
+    kernels::attention::assume_bf16_vectors(*kind.path == AttentionPath::Bf16);
     if (*kind.path != AttentionPath::Tiles) return;
     emulator_.emplace();
     kernels::assume_tiles(true);
   }
   ~OnPath() {
-    kernels::assume_bf16_vectors(std::nullopt);
+    kernels::attention::assume_bf16_vectors(std::nullopt);
     kernels::assume_tiles(std::nullopt);
   }
   OnPath(const OnPath&) = delete;
@@ -107,7 +109,7 @@ struct KnownText {
   at::Tensor attend(const at::Tensor& rows, const CachedRows& over, const AttentionMask& seen) const {
     at::Tensor out = at::empty({rows.size(0), std::int64_t{layout.heads} * layout.value_dim()}, rows.options());
     const AttendingRows item{rows, over, &seen, out};
-    kernels::attend_rows({&item, 1}, layout, scale);
+    kernels::attention::attend_rows({&item, 1}, layout, scale);
     return out;
   }
   // Rows [first, first + count) as one chain, seeing `window` positions or all.
@@ -202,7 +204,7 @@ TEST_CASE("sequences that are attended together are what they are alone") {
     for (const AttentionMask& mask : seen)
       together.push_back(
           {text.queries(mask.base, mask.rows), text.cache, &mask, at::empty_like(alone[together.size()])});
-    kernels::attend_rows(together, text.layout, text.scale);
+    kernels::attention::attend_rows(together, text.layout, text.scale);
     for (std::size_t i = 0; i < alone.size(); ++i) CHECK(at::equal(together[i].out, alone[i]));
   }
 }
@@ -259,8 +261,8 @@ TEST_CASE("weights that are handed to a policy do not depend on the rows beside 
     INFO(kind.name);
     const KnownText text(kGrouped, kind, 200);
     const auto weights = [&](int first, int count) {
-      return kernels::attention_weights(text.queries(first, count), text.cache, text.chain(first, count, 0),
-                                        text.layout, text.scale);
+      return kernels::attention::attention_weights(text.queries(first, count), text.cache, text.chain(first, count, 0),
+                                                   text.layout, text.scale);
     };
     const at::Tensor all = weights(0, 200);
     CHECK((all.sum(2) - 3).abs().max().item<float>() < 1e-4F);

@@ -304,7 +304,7 @@ MODEL = (
            "asked[row] - window", ("model: every family and shape agrees with the reference",)),
     Mutant("cache_keep", "framework/model/transformer_cache.cpp", "kept rows are taken from where they go to", "moved.push_back(«base + rows[i]»);", "base + i",
            ("model: a tree scores every path as if it stood alone, and keeping a path goes on from it",)),
-    Mutant("grouped_heads", "framework/kernels/cached_attention.cpp", "query heads are grouped by the wrong stride",
+    Mutant("grouped_heads", "framework/kernels/attention/attention_code.cpp", "query heads are grouped by the wrong stride",
            "row + «(tile.head * job.group + query % job.group)» * job.dim", "(query % job.group * job.kv_heads + tile.head)",
            ("model: every family and shape agrees with the reference",)),
     Mutant("exit_stale_rows", "framework/model/exits.cpp", "layers above a row that left do not store its keys and values",

@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -238,19 +239,33 @@ nlohmann::ordered_json json_of(const certify::RouterRow& row) {
           {"exercised", json_of(row.exercise)}};
 }
 
-void print_routers(const std::vector<certify::RouterRow>& rows) {
-  util::Table table({"<router", "<says of its rows", "<verdict", "rows", "drafted", "accepted", "rejected"});
+// What is certified alone, a row each: who it is and how much it was asked, then what routers and exit policies share.
+// `cells`: of a row, as many as `counted` has after its name; `legend`: what they and the verdicts mean.
+template <class Row, class Cells>
+void print_alone(const std::string& kind, std::vector<std::string> counted, const std::vector<Row>& rows, Cells&& cells,
+                 const std::string& legend) {
+  std::vector<std::string> head = {"<" + kind, "<says of its rows", "<verdict"};
+  head.insert(head.end(), counted.begin(), counted.end());
+  head.insert(head.end(), {"drafted", "accepted", "rejected"});
+  util::Table table(head);
   std::string reasons;
-  for (const certify::RouterRow& row : rows) {
-    table.add({row.name, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
-               fmt::format("{}", row.rows), fmt::format("{}", row.exercise.drafted),
-               fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
+  for (const Row& row : rows) {
+    std::vector<std::string> line = {row.name, row.says_independent ? "independent" : "dependent",
+                                     to_string(row.verdict)};
+    for (const auto count : cells(row)) line.push_back(fmt::format("{}", count));
+    for (const auto count : {row.exercise.drafted, row.exercise.accepted, row.exercise.rejected})
+      line.push_back(fmt::format("{}", count));
+    table.add(line);
     if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.name, row.reason);
   }
   util::print_out(table.to_string());
   if (!reasons.empty()) util::print_out("\n" + reasons);
-  util::print_out(
-      "\n"
+  util::print_out("\n" + legend);
+}
+
+void print_routers(const std::vector<certify::RouterRow>& rows) {
+  print_alone(
+      "router", {"rows"}, rows, [](const certify::RouterRow& row) { return std::array{row.rows}; },
       "rows: routed alone, with their sequence, and in a batch of three sequences with drafts\n"
       "drafted, accepted, rejected: when a random mixture of experts decoded under the router\n"
       "lossless: nothing depended on what a row was routed with, so a lossless verifier keeps the distribution of the "
@@ -270,26 +285,16 @@ nlohmann::ordered_json json_of(const certify::ExitPolicyRow& row) {
 }
 
 void print_exits(const std::vector<certify::ExitPolicyRow>& rows) {
-  util::Table table(
-      {"<exit policy", "<says of its rows", "<verdict", "asked", "left", "drafted", "accepted", "rejected"});
-  std::string reasons;
-  for (const certify::ExitPolicyRow& row : rows) {
-    table.add({row.name, row.says_independent ? "independent" : "dependent", to_string(row.verdict),
-               fmt::format("{}", row.asked), fmt::format("{}", row.left), fmt::format("{}", row.exercise.drafted),
-               fmt::format("{}", row.exercise.accepted), fmt::format("{}", row.exercise.rejected)});
-    if (!row.reason.empty()) reasons += fmt::format("  {}: {}\n", row.name, row.reason);
-  }
-  util::print_out(table.to_string());
-  if (!reasons.empty()) util::print_out("\n" + reasons);
-  util::print_out(
-      "\n"
+  print_alone(
+      "exit policy", {"asked", "left"}, rows,
+      [](const certify::ExitPolicyRow& row) {
+        return std::array{row.asked, row.left};
+      },
       "asked: rows at a layer; left: those that left there, when a random transformer decoded alone, in a batch and "
-      "with "
-      "drafts\n"
+      "with drafts\n"
       "under the policy and each rule for skipped layers (propagate, copy, recompute, hole)\n"
       "lossless: it always said the same tokens, so a lossless verifier keeps the distribution of the target under "
-      "this "
-      "policy; towards\n"
+      "this policy; towards\n"
       "the checkpoint it is lossy. lossy: it says that rows depend on one another, and it shows\n");
 }
 

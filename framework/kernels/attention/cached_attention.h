@@ -15,27 +15,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
 #include <span>
-#include <string_view>
 
-#include "framework/kernels/attention_mask.h"
+#include "framework/kernels/attention/attention_mask.h"
 #include "framework/kernels/head_layout.h"
 
-namespace foretell::kernels {
-
-// What multiplies: float32 always Fma; bfloat16 what the processor has.
-enum class AttentionPath {
-  Fma,    // float32 multiplications of widened numbers
-  Bf16,   // avx512_bf16: products of pairs
-  Tiles,  // amx_bf16 (tile_product.h)
-};
-
-AttentionPath attention_path(at::ScalarType type);
-std::string_view name_of(AttentionPath path);
-// Whether bfloat16 vectors are used from now on, without an argument the processor's own answer again: for tests. Only
-// where the processor has them.
-void assume_bf16_vectors(std::optional<bool> present);
+namespace foretell::kernels::attention {
 
 // One layer of a cache. With scales, keys and values are int8, each row of a head times its scale.
 struct CachedRows {
@@ -63,4 +48,4 @@ void attend_rows(std::span<const AttendingRows> items, const HeadLayout& layout,
 at::Tensor attention_weights(const at::Tensor& queries, const CachedRows& cache, const AttentionMask& seen,
                              const HeadLayout& layout, double scale);
 
-}  // namespace foretell::kernels
+}  // namespace foretell::kernels::attention

@@ -1,11 +1,11 @@
-#include "framework/kernels/attention_mask.h"
+#include "framework/kernels/attention/attention_mask.h"
 
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
 
-namespace foretell::kernels {
+namespace foretell::kernels::attention {
 
 int AttentionMask::count(int row) const {
   if (all) return end - first;
@@ -65,4 +65,4 @@ const at::Tensor& AttentionMask::mask() const {
   return mask_ = mask.to(options);
 }
 
-}  // namespace foretell::kernels
+}  // namespace foretell::kernels::attention

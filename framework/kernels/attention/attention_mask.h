@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-namespace foretell::kernels {
+namespace foretell::kernels::attention {
 
 // Which cache rows the rows of an item see, without a matrix over the whole cache: row r sees those from lowest_of(r)
 // to `base`, and of the item's own, which are [base, end), those that are marked. In a chain a window may begin among
@@ -50,4 +50,4 @@ class AttentionMask {
   mutable at::Tensor mask_;
 };
 
-}  // namespace foretell::kernels
+}  // namespace foretell::kernels::attention

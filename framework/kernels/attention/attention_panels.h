@@ -15,7 +15,7 @@
 #include "framework/kernels/lanes.h"
 #include "framework/kernels/tile_product.h"
 
-namespace foretell::kernels {
+namespace foretell::kernels::attention {
 
 constexpr int kAttendedPiece = 64;  // rows of the cache: four panels of keys, two steps of values
 
@@ -61,10 +61,4 @@ void lay_out_values(const PieceRows& values, std::int64_t wide, std::uint32_t* t
 // Rows as wide as whole lanes, `wide` apart: where they lie, if that is how they lie.
 const float* value_rows(const PieceRows& values, std::int64_t wide, LineBuffer& room);
 
-// A row as int8 times a scale, which is returned: its largest magnitude / 127. Each element is rounded to the nearest
-// (ties to even), so that it is off by at most half a scale. A row that is not finite becomes one whose scale is not:
-// whoever reads it gets NaN.
-float round_to_int8(const float* row, std::int64_t width, std::int8_t* to);
-float round_to_int8(const at::BFloat16* row, std::int64_t width, std::int8_t* to);
-
-}  // namespace foretell::kernels
+}  // namespace foretell::kernels::attention
