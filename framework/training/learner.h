@@ -22,6 +22,7 @@
 
 namespace foretell::training {
 
+class SampleSource;
 struct TrainSettings;
 
 // The frozen target of a learner that has one, and its own answers as data.
@@ -51,6 +52,9 @@ class Learner : public Strategy, public autograd::Trainable {
   // Whether what it learns is a model, from the section `model` of the training file; else the target has all of that.
   virtual bool trains_model() const = 0;
   virtual void set_up(const LearnerInputs& inputs) = 0;
+  // The training data, once before the first step (`fresh`) and once before each run that goes on: for what follows
+  // from it. Weights may be set where it is fresh, their shapes are known before.
+  virtual void see(const SampleSource&, bool /*fresh*/) {}
 
   // Of the target, by row of a batch.
   virtual HiddenStateRequest required_hidden_states() const { return {}; }

@@ -62,9 +62,11 @@ TrainingRun::TrainingRun(TrainSettings settings, std::filesystem::path out, bool
     };
   }
   load_data();
-  trainer_ = std::make_unique<Trainer>(learner_, settings_, device_, prepare_);
+  make_trainer();
   resume(restart);
 }
+
+void TrainingRun::make_trainer() { trainer_ = std::make_unique<Trainer>(learner_, settings_, device_, prepare_); }
 
 void TrainingRun::check_sections() const {
   const TrainModelSettings& model = settings_.model;
@@ -160,6 +162,9 @@ void TrainingRun::resume(bool restart) {
 
 bool TrainingRun::run(const TrainHooks& hooks) {
   if (!has_data(hooks)) return false;
+  const bool fresh = trainer_->steps_done() == 0;
+  learner_->see(*source_, fresh);
+  if (fresh) make_trainer();  // whose averages start as the weights do
   window_tokens_ = trainer_->data().tokens;
   watch_.lap_ns();
   while (trainer_->steps_done() < settings_.run.steps && !hooks.stop()) after_step(trainer_->step(*source_), hooks);

@@ -54,6 +54,7 @@ class TrainingRun {
   void load_data();
   ConversationWriter writer() const;
   bool has_data(const TrainHooks& hooks);
+  void make_trainer();
   void resume(bool restart);
   void after_step(const StepReport& report, const TrainHooks& hooks);
   void evaluate(CurvePoint& point, const TrainHooks& hooks);

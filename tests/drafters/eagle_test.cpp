@@ -21,7 +21,6 @@ namespace foretell::testing {
 namespace {
 
 using namespace certify;
-using model::heads::EagleTensor;
 
 constexpr int kWidth = 32;
 constexpr double kTemperature = 2.5;  // so flat that an untrained head is accepted often

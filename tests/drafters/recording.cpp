@@ -34,11 +34,17 @@ certify::Setup recorded(certify::Setup setup, std::vector<Drafted>& out) {
   return setup;
 }
 
-at::Tensor states_of(const LanguageModel& model, TokenSpan text) {
+model::HiddenStates hidden_of(const LanguageModel& model, TokenSpan text, const HiddenStateRequest& request) {
   const auto cache = model.make_cache(static_cast<int>(text.size()));
   ForwardOptions options;
-  options.return_final_state = true;
-  return model.forward({text, ChainShape{}, cache.get(), LogitRows::None}, options).final_state;
+  options.aux_states = request.aux_states;
+  options.return_final_state = request.final_state;
+  ForwardResult result = model.forward({text, ChainShape{}, cache.get(), LogitRows::None}, options);
+  return {std::move(result.aux_states), std::move(result.final_state)};
+}
+
+at::Tensor states_of(const LanguageModel& model, TokenSpan text) {
+  return hidden_of(model, text, {.final_state = true}).final_state;
 }
 
 }  // namespace foretell::testing

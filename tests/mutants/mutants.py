@@ -25,6 +25,7 @@ TREES = "verifiers: every lossless verifier keeps the target's distribution on t
 SELF_EXITS = "model: drafts of the target whose rows leave early lose nothing, wherever their rows go"
 EXITS = "model: every rule for skipped layers is what a reference computes, and rows are what they are alone"
 
+HEADS = "drafters: what a learned head drafts is a full recomputation from the committed text, in chains, trees and batches"
 FEATURES = "drafters: what the head drafts is a full recomputation from the committed text, in chains, trees and batches"
 
 VERIFIERS = (
@@ -144,9 +145,17 @@ DRAFTERS = (
            "heads_.logits(«depth - 1», at::stack(states))", "0 * depth",
            ("drafters: what each head says follows from the committed text, whatever was drafted, accepted and batched before",)),
     Mutant("feature_rows_kept", "framework/decoding/heads/feature_source.cpp", "what a draft has computed from its own states stays in the cache",
-           "sequence.cache->truncate(sequence.committed);", "", (FEATURES,)),
+           "sequence.cache->truncate(sequence.committed);", "", (FEATURES, HEADS)),
     Mutant("feature_of_parent", "framework/decoding/heads/feature_source.cpp", "every drafted node goes on from the last committed state",
-           "sequence.features[static_cast<std::size_t>(«sequence.row_of(drafted.parent)»)]", "kAnchor", (FEATURES,)),
+           "sequence.features[static_cast<std::size_t>(«sequence.row_of(drafted.parent)»)]", "kAnchor", (FEATURES, HEADS)),
+    Mutant("feature_conditioned", "framework/decoding/heads/feature_source.cpp", "committed rows go into a draft without what the head makes of them",
+           "depth == 1 ? «head_->condition(states)» : states", "states", (HEADS,)),
+    Mutant("path_of_parent", "framework/decoding/heads/path_source.cpp", "every drafted node goes on from the anchor",
+           "sequence.paths.at(«request.tree.node(node).parent»)", "kAnchor", (HEADS,)),
+    Mutant("path_state", "framework/decoding/heads/path_source.cpp", "a draft goes on from the first of the states that came in",
+           "sequence.state = «states[-1].clone()»;", "states[0].clone()", (HEADS,)),
+    Mutant("draft_vocabulary", "framework/formats/heads/draft_vocabulary.cpp", "offsets of a reduced vocabulary are not added",
+           "static_cast<Token>(«draft + offset»)", "draft", ("drafters: heads in the published layouts compute the paper's formula, whatever norms they ask for",)),
 )
 
 LOOP = (

@@ -15,6 +15,7 @@ namespace foretell::decoding {}
 namespace foretell::decoding::heads {}
 namespace foretell::drafters {}
 namespace foretell::formats {}
+namespace foretell::formats::heads {}
 namespace foretell::io {}
 namespace foretell::kernels {}
 namespace foretell::kernels::training {}
@@ -53,6 +54,7 @@ using namespace ::foretell::datasets;
 using namespace ::foretell::decoding;
 using namespace ::foretell::drafters;
 using namespace ::foretell::formats;
+using namespace ::foretell::formats::heads;
 using namespace ::foretell::io;
 using namespace ::foretell::kernels;
 using namespace ::foretell::kernels::training;

@@ -13,7 +13,9 @@
 #include <c10/core/InferenceMode.h>
 
 #include "framework/api/build_context.h"
+#include "framework/model/heads/eagle3_head.h"
 #include "framework/model/heads/eagle_head.h"
+#include "framework/model/heads/hydra_heads.h"
 #include "framework/training/checkpoint.h"
 #include "framework/training/evaluation.h"
 #include "framework/training/frozen_target.h"
@@ -66,6 +68,7 @@ std::unique_ptr<Learned> learn(const std::string& section, TrainSettings setting
   out->prepare = [frozen = FrozenTarget(target, out->learner->required_hidden_states())](TrainBatch& batch) {
     frozen.read(batch);
   };
+  out->learner->see(kCounting, true);
   out->trainer = std::make_unique<Trainer>(out->learner, out->settings, at::kCPU, out->prepare);
   for (int i = 0; i < steps; ++i) out->trainer->step(kCounting);
   return out;
@@ -266,6 +269,110 @@ TEST_CASE("hass: steps go on from the head's own states as a draft does, and the
   later->prepare(rows);
   CHECK(later->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
   check_acceptance(*later, 4, 1.1, 5);
+}
+
+TEST_CASE("eagle3: the first step is the divergence of what the drafter says, steps go on as a draft does") {
+  const auto learned = learn("{type: eagle3, target: t, steps: 3, decay: 0.5}", head_settings(60), 3);
+  check_gradients(*learn("{type: eagle3, target: t, steps: 2}", head_settings(60), 1), 0.03);
+  const testing::TemporaryFolder folder;
+  learned->learner->save(folder.path());
+  const Eagle3Head head = Eagle3Head::load(folder.path(), counting_target());
+  const Tokens text = testing::counted_tokens(9, 61, 4);
+  TrainBatch batch = make_batch({testing::sample_of(text)}, at::kCPU);
+  learned->prepare(batch);
+  const TrainLoss loss = learned->learner->loss(batch);
+  const at::Tensor states = head.states_of(batch.target);
+  double total = 0;
+  for (int steps = 1; steps <= 3; ++steps) {
+    double expected = 0;
+    for (std::int64_t t = 0; t + steps < states.size(0); ++t) {
+      const c10::InferenceMode inference;
+      at::Tensor features = head.condition(states.narrow(0, 0, t + 1));
+      for (int step = 0; step < steps; ++step) {
+        const auto cache = head.make_cache(static_cast<int>(features.size(0)));
+        const TokenSpan behind = TokenSpan(text).subspan(1, static_cast<std::size_t>(features.size(0)));
+        const ForwardItem item{head.fuse(behind, features), ChainShape{}, cache.get(), LogitRows::None};
+        features = at::cat({features, head.forward(std::span(&item, 1))[-1].unsqueeze(0)});
+      }
+      const at::Tensor log_q = at::log_softmax(head.logits(features[-1].unsqueeze(0))[0], -1);
+      const at::Tensor truth = batch.target.final_state[t + steps].unsqueeze(0);
+      const at::Tensor log_p = at::log_softmax(counting_target()->parts()->head().logits(truth)[0], -1);
+      expected += (log_p.exp() * (log_p - log_q)).sum().item<double>() / batch.normaliser;
+    }
+    INFO("step " << steps);
+    CHECK(loss.terms.at(static_cast<std::size_t>(steps)).value.item<double>() == Approx(expected).epsilon(1e-3));
+    total += std::pow(0.5, steps - 1) * expected;
+  }
+  CHECK(loss.total.item<double>() == Approx(total).epsilon(1e-3));
+}
+
+TEST_CASE(
+    "eagle3: the loss falls, and drafts are accepted as the text says, with all tokens and with the frequent ones") {
+  for (const int vocab : {0, 40}) {
+    INFO(vocab);
+    const std::string section = fmt::format("{{type: eagle3, target: t, steps: 2, draft_vocab_size: {}}}", vocab);
+    const auto fresh = learn(section, head_settings(60), 0), learned = learn(section, head_settings(60), 40);
+    TrainBatch rows = make_batch({kCounting.sample(100), kCounting.sample(101)}, at::kCPU);
+    learned->prepare(rows);
+    CHECK(learned->learner->heldout_loss(rows) < 0.6 * fresh->learner->heldout_loss(rows));
+    check_acceptance(*learned, 4, 1.1, 5);
+  }
+  CHECK_THROWS_WITH(learn("{type: eagle3, target: t, draft_vocab_size: 62}", head_settings(1), 0),
+                    Catch::Contains("draft_vocab_size is 62, the target's vocabulary 61"));
+  CHECK_THROWS_WITH(learn("{type: eagle3, target: t, states: [1, 9]}", head_settings(1), 0),
+                    Catch::Contains("states: 9 is none of a target of 2 layers"));
+}
+
+TEST_CASE(
+    "hydra, mlp_speculator and redrafter: the derivative, the loss, and drafts that are accepted as the text says") {
+  for (const char* section :
+       {"{type: hydra, target: t, num_heads: 3, num_layers: 2}", "{type: hydra, target: t, num_heads: 2, prefix: true}",
+        "{type: mlp_speculator, target: t, n_predict: 3}",
+        "{type: mlp_speculator, target: t, n_predict: 3, inner_dim: 24, tie_weights: true, scale_input: false, kl: 1}",
+        "{type: redrafter, target: t, steps: 3}", "{type: redrafter, target: t, steps: 2, rnn: false}"}) {
+    INFO(section);
+    const auto fresh = learn(section, head_settings(60), 1), learned = learn(section, head_settings(60), 30);
+    check_gradients(*fresh, 0.03);
+    TrainBatch rows = make_batch({kCounting.sample(100), kCounting.sample(101)}, at::kCPU);
+    learned->prepare(rows);
+    CHECK(learned->learner->heldout_loss(rows) < 0.7 * fresh->learner->heldout_loss(rows));
+    check_acceptance(*learned, 3, 1.1, 4.01);  // all of them, where counting is learned
+  }
+}
+
+TEST_CASE("hydra: the loss is the divergence of what the heads that were saved say") {
+  for (const char* prefix : {"false", "true"}) {
+    const auto learned =
+        learn(fmt::format("{{type: hydra, target: t, num_heads: 2, prefix: {}}}", prefix), head_settings(60), 3);
+    const testing::TemporaryFolder folder;
+    learned->learner->save(folder.path());
+    const HydraHeads heads = HydraHeads::load(folder.path(), counting_target());
+    const Tokens text = testing::counted_tokens(9, 61, 4);
+    TrainBatch batch = make_batch({testing::sample_of(text)}, at::kCPU);
+    learned->prepare(batch);
+    const TrainLoss loss = learned->learner->loss(batch);
+    const c10::InferenceMode inference;
+    at::Tensor states = batch.target.final_state;
+    if (heads.prefix() != nullptr) {
+      const auto cache = heads.prefix()->make_cache(static_cast<int>(states.size(0)));
+      const ForwardItem item{states, ChainShape{}, cache.get(), LogitRows::None};
+      ForwardOptions options;
+      options.return_final_state = true;
+      states = heads.prefix()->forward(std::span(&item, 1), options).final_state;
+    }
+    for (int head = 0; head < 2; ++head) {
+      double expected = 0;
+      for (std::int64_t t = 0; t + head + 1 < states.size(0); ++t) {
+        PathStep step{heads.start(states[t].unsqueeze(0)), {}};
+        for (int i = 0; i <= head; ++i) step = heads.step(i, step.path, TokenSpan(text).subspan(t + 1 + i, 1));
+        const at::Tensor log_q = at::log_softmax(step.logits[0], -1);
+        const at::Tensor truth = batch.target.final_state[t + head + 1].unsqueeze(0);
+        const at::Tensor log_p = at::log_softmax(counting_target()->parts()->head().logits(truth)[0], -1);
+        expected += (log_p.exp() * (log_p - log_q)).sum().item<double>() / batch.normaliser;
+      }
+      CHECK(loss.terms.at(static_cast<std::size_t>(head) + 1).value.item<double>() == Approx(expected).epsilon(1e-3));
+    }
+  }
 }
 
 TEST_CASE("the derivative of an unrolled attention is that of what it computes") {

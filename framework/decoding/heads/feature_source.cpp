@@ -10,6 +10,7 @@
 
 #include "framework/api/policy.h"
 #include "framework/core/error.h"
+#include "framework/decoding/heads/committed_states.h"
 #include "framework/model/hidden.h"
 
 namespace foretell::decoding::heads {
@@ -26,27 +27,24 @@ NodeId FeatureSource::Sequence::row_of(NodeId node) const {
 
 void FeatureSource::begin(SlotId slot, const PromptView& prompt, int most_nodes) {
   const auto reach = static_cast<std::int64_t>(prompt.tokens.size()) + prompt.request.max_new_tokens;
-  const int capacity = static_cast<int>(std::min<std::int64_t>(reach, head_.context())) + most_nodes + 1;
+  const int capacity = static_cast<int>(std::min<std::int64_t>(reach, head_->context())) + most_nodes + 1;
   sequences_.erase(slot);
-  sequences_.emplace(slot, Sequence{head_.make_cache(capacity), most_nodes});
+  sequences_.emplace(slot, Sequence{head_->make_cache(capacity), most_nodes});
 }
 
 // States are copied: they are rows of what the whole batch has computed, which would live as long as one of them.
 void FeatureSource::observe_prompt(SlotId slot, const PromptChunk& chunk) {
   FORETELL_CHECK(chunk.hidden, "a chunk of {} tokens without the states that were asked for", chunk.tokens.size());
-  if (!chunk.tokens.empty()) sequences_.at(slot).pending.push_back(chunk.hidden->final_state.clone());
+  if (!chunk.tokens.empty()) sequences_.at(slot).pending.push_back(head_->states_of(*chunk.hidden).clone());
 }
 
-// The rows that the round has committed: the anchor's, and those of the accepted nodes but for the last token emitted,
-// which is the next anchor.
 void FeatureSource::observe(std::span<const RoundView> rounds) {
   for (const RoundView& round : rounds) {
     const model::HiddenStates* hidden = round.scores.hidden();
     FORETELL_CHECK(hidden, "scores of {} nodes without the states that were asked for", round.draft.size());
-    if (round.emitted == 0) continue;
-    std::vector<std::int64_t> nodes{kAnchor};
-    for (int i = 0; i + 1 < round.emitted; ++i) nodes.push_back(round.verdict.accepted[static_cast<std::size_t>(i)]);
-    const at::Tensor& states = hidden->final_state;
+    const std::vector<std::int64_t> nodes = committed_nodes(round);
+    if (nodes.empty()) continue;
+    const at::Tensor states = head_->states_of(*hidden);
     sequences_.at(round.slot).pending.push_back(states.index_select(0, at::tensor(nodes).to(states.device())));
   }
 }
@@ -76,7 +74,7 @@ bases::LevelRows FeatureSource::level(std::span<const bases::LevelRequest> batch
   }
   if (static_cast<int>(rows.with_logits.size()) < rows.size())
     features = features.index_select(0, at::tensor(rows.with_logits, at::kLong).to(features.device()));
-  out.logits = HostLogits(head_.logits(features));
+  out.logits = HostLogits(head_->logits(features));
   if (batch.front().context.policy.wants_hidden_states()) out.states = features.to(at::kCPU, at::kFloat).contiguous();
   return out;
 }
@@ -89,7 +87,7 @@ bool FeatureSource::start(Sequence& sequence, const DraftContext& context, Rows&
   sequence.cache->truncate(sequence.committed);
   const TokenSpan committed = context.committed;
   const auto pairs = static_cast<int>(committed.size()) - 1;
-  if (pairs == 0 || pairs > head_.context() || pairs + sequence.most_nodes > sequence.cache->capacity()) return false;
+  if (pairs == 0 || pairs > head_->context() || pairs + sequence.most_nodes > sequence.cache->capacity()) return false;
   prefill(sequence, committed);
   const at::Tensor states = sequence.pending.size() == 1 ? sequence.pending.front() : at::cat(sequence.pending);
   const int first = sequence.committed, count = static_cast<int>(states.size(0));
@@ -114,9 +112,10 @@ void FeatureSource::prefill(Sequence& sequence, TokenSpan committed) const {
   while (all.size(0) > kPrefillChunk) {
     const TokenSpan tokens =
         committed.subspan(static_cast<std::size_t>(sequence.committed) + 1, static_cast<std::size_t>(kPrefillChunk));
-    const model::ForwardItem item{head_.fuse(tokens, all.narrow(0, 0, kPrefillChunk)), model::ChainShape{},
-                                  sequence.cache.get(), model::LogitRows::None};
-    head_.forward(std::span(&item, 1));
+    const at::Tensor features = head_->condition(all.narrow(0, 0, kPrefillChunk));
+    const model::ForwardItem item{head_->fuse(tokens, features), model::ChainShape{}, sequence.cache.get(),
+                                  model::LogitRows::None};
+    head_->forward(std::span(&item, 1));
     sequence.committed += static_cast<int>(kPrefillChunk);
     all = all.narrow(0, kPrefillChunk, all.size(0) - kPrefillChunk);
   }
@@ -125,7 +124,7 @@ void FeatureSource::prefill(Sequence& sequence, TokenSpan committed) const {
 
 // Rows for the frontier, each on its parent's feature. False where its position is beyond the head's context.
 bool FeatureSource::grow(Sequence& sequence, const bases::LevelRequest& request, int depth, Rows& rows) const {
-  if (sequence.features.empty() || sequence.committed + depth - 1 > head_.context()) return false;
+  if (sequence.features.empty() || sequence.committed + depth - 1 > head_->context()) return false;
   for (const NodeId node : request.frontier) {
     const DraftNode& drafted = request.tree.node(node);
     rows.tokens.push_back(drafted.token);
@@ -144,7 +143,8 @@ bool FeatureSource::grow(Sequence& sequence, const bases::LevelRequest& request,
 }
 
 at::Tensor FeatureSource::forward(const Rows& rows, int depth) const {
-  const at::Tensor fused = head_.fuse(rows.tokens, at::cat(rows.features));
+  const at::Tensor states = at::cat(rows.features);
+  const at::Tensor fused = head_->fuse(rows.tokens, depth == 1 ? head_->condition(states) : states);
   std::vector<model::ForwardItem> items;
   int row = 0;
   for (std::size_t i = 0; i < rows.of.size(); ++i) {
@@ -156,7 +156,7 @@ at::Tensor FeatureSource::forward(const Rows& rows, int depth) const {
     items.push_back(std::move(item));
     row += rows.counts[i];
   }
-  return head_.forward(items);
+  return head_->forward(items);
 }
 
 }  // namespace foretell::decoding::heads

@@ -16,28 +16,18 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "framework/model/language_model.h"
+#include "framework/model/heads/feature_head.h"
+#include "framework/model/heads/head_tensors.h"
 #include "framework/model/transformer.h"
 
 namespace foretell::model::heads {
 
-struct EagleTensor {
-  std::string name;
-  std::vector<std::int64_t> shape;
-  bool required = true;
-};
-
-class EagleHead {
+class EagleHead final : public FeatureHead {
  public:
-  using Tensors = std::map<std::string, at::Tensor>;
-
   // The folder's file that a study depends on: model.safetensors, or the folder where an index names the files. An
   // Error where there is nothing but a pickle.
   static std::filesystem::path file_of(const std::filesystem::path& folder);
@@ -45,21 +35,17 @@ class EagleHead {
   // Untrained, one layer.
   static EagleHead random(std::uint64_t seed, std::shared_ptr<const LanguageModel> target);
   // Of tensors under their published names; they are copied. `name` is what an Error calls them.
-  static EagleHead made_of(const formats::ModelConfig& config, const Tensors& tensors, const std::string& name,
+  static EagleHead made_of(const formats::ModelConfig& config, const HeadTensors& tensors, const std::string& name,
                            std::shared_ptr<const LanguageModel> target);
 
-  // The shape of a new head for a target: a Llama of one layer, as wide as the target and with its heads.
-  static formats::ModelConfig config_for(const formats::ModelConfig& target);
-  static std::vector<EagleTensor> tensors_of(const formats::ModelConfig& config);
+  static std::vector<HeadTensor> tensors_of(const formats::ModelConfig& config);
 
-  std::unique_ptr<KvCache> make_cache(int capacity) const { return layers_->make_cache(capacity); }
-  int context() const { return layers_->config().context; }
-  // [rows, hidden] to go into forward() as ForwardItem::input.
-  at::Tensor fuse(TokenSpan tokens, const at::Tensor& features) const;
-  // The predicted states of all rows, [rows, hidden].
-  at::Tensor forward(std::span<const ForwardItem> batch) const;
-  // float32 [rows, vocab of the target]
-  at::Tensor logits(const at::Tensor& features) const;
+  at::Tensor states_of(const HiddenStates& hidden) const override { return hidden.final_state; }
+  std::unique_ptr<KvCache> make_cache(int capacity) const override { return layers_->make_cache(capacity); }
+  int context() const override { return layers_->config().context; }
+  at::Tensor fuse(TokenSpan tokens, const at::Tensor& features) const override;
+  at::Tensor forward(std::span<const ForwardItem> batch) const override;
+  at::Tensor logits(const at::Tensor& features) const override;
 
  private:
   EagleHead() = default;

@@ -11,7 +11,7 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
-#include "framework/formats/safetensors.h"
+#include "framework/model/heads/head_tensors.h"
 #include "framework/model/stored_values.h"
 
 namespace foretell::model::heads {
@@ -20,21 +20,6 @@ namespace {
 constexpr const char* kHeadsFile = "medusa_lm_head.safetensors";
 constexpr std::string_view kPrefix = "medusa_head.";
 constexpr int kMostHeads = 64, kMostBlocks = 64;
-
-// The tensors of a file, and how messages call it.
-struct HeadFile {
-  std::optional<formats::SafetensorsFile> file = {};
-  std::optional<formats::Checkpoint> checkpoint = {};
-  std::string name = {};
-  const formats::StoredTensors& tensors() const { return file ? file->tensors() : checkpoint->tensors(); }
-};
-
-HeadFile open(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return {formats::SafetensorsFile::open(path), {}, path.string()};
-  auto checkpoint = formats::Checkpoint::open(path);
-  std::string name = checkpoint.name();
-  return {{}, std::move(checkpoint), std::move(name)};
-}
 
 // "3.0.linear.weight": the numbers in front, and what is behind them.
 struct Place {
@@ -86,13 +71,13 @@ class Reader {
         fail(
             "{}: '{}' is no tensor of a Medusa head: expected {{head}}.{{block}}.linear.weight, .linear.bias or "
             "{{head}}.{{blocks}}.weight, at most {} heads of {} blocks",
-            file_.name, printable(name), kMostHeads, kMostBlocks);
+            file_.name(), printable(name), kMostHeads, kMostBlocks);
       heads_ = std::max(heads_, place->head + 1);
       if (block) last_block = std::max(last_block, place->block);
       outputs += !block;
       ++found_;
     }
-    if (heads_ == 0) fail("{}: there is no tensor of a Medusa head, as '0.0.linear.weight'", file_.name);
+    if (heads_ == 0) fail("{}: there is no tensor of a Medusa head, as '0.0.linear.weight'", file_.name());
     blocks_ = last_block + 1;
     own_output_ = outputs > 0;
     const int expected = heads_ * (2 * blocks_ + (own_output_ ? 1 : 0));
@@ -102,7 +87,7 @@ class Reader {
       if (own_output_) require(head, blocks_, "weight");
     }
     if (found_ != expected)
-      fail("{}: {} where {} of {} have {}", file_.name, counted(found_, "tensor"), counted(heads_, "head"),
+      fail("{}: {} where {} of {} have {}", file_.name(), counted(found_, "tensor"), counted(heads_, "head"),
            counted(blocks_, "block"), expected);
   }
 
@@ -113,13 +98,13 @@ class Reader {
     const std::string wanted = name(head, block, part);
     const auto found = file_.tensors().find(wanted);
     if (found == file_.tensors().end())
-      fail("{}: tensor '{}' is missing: the file names {} of {}{}", file_.name, wanted, counted(heads_, "head"),
+      fail("{}: tensor '{}' is missing: the file names {} of {}{}", file_.name(), wanted, counted(heads_, "head"),
            counted(blocks_, "block"), own_output_ ? " with outputs of their own" : "");
     return found->second;
   }
   at::Tensor get(int head, int block, std::string_view part, std::vector<std::int64_t> shape) const {
     const formats::StoredTensor& stored = require(head, block, part);
-    const std::string named = fmt::format("{}: '{}'", file_.name, name(head, block, part));
+    const std::string named = fmt::format("{}: '{}'", file_.name(), name(head, block, part));
     if (stored.shape != shape)
       fail("{} is {}, the target needs {}", named, formats::to_string(stored.shape), formats::to_string(shape));
     return tensor_of(stored, named).to(options_);
@@ -138,30 +123,15 @@ class Reader {
   int heads_ = 0, blocks_ = 0, found_ = 0;
 };
 
-at::Tensor random_tensor(const std::vector<std::int64_t>& shape, float deviation, std::uint64_t key) {
-  at::Tensor out = at::empty(shape, at::kFloat);
-  float* values = out.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < out.numel(); ++i) values[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
-  return out;
-}
-
 }  // namespace
 
 std::filesystem::path MedusaHeads::file_of(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return path;
-  for (const char* name : {kHeadsFile, "model.safetensors"})
-    if (std::filesystem::exists(path / name)) return path / name;
-  if (const auto pickle = path / "medusa_lm_head.pt"; std::filesystem::exists(pickle))
-    fail(
-        "{} is a pickle, which is not read; convert it: python3 -c \"import torch, safetensors.torch as s; "
-        "s.save_file({{k: v.clone() for k, v in torch.load('medusa_lm_head.pt', map_location='cpu').items()}}, '{}')\"",
-        pickle.string(), kHeadsFile);
-  return path;
+  return head_file(path, {kHeadsFile, "model.safetensors"}, "medusa_lm_head.pt");
 }
 
 MedusaHeads MedusaHeads::load(const std::filesystem::path& path, std::shared_ptr<const LanguageModel> target) {
   const c10::InferenceMode inference;
-  const HeadFile file = open(file_of(path));
+  const HeadFile file = HeadFile::open(file_of(path));
   const Reader reader(file, *target);
   MedusaHeads out(std::move(target));
   for (int head = 0; head < reader.heads(); ++head) {

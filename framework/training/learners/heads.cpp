@@ -3,8 +3,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
+
+#include <cmath>
 
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
@@ -43,13 +46,28 @@ at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::i
   return out.requires_grad_();
 }
 
-void write_head(const std::filesystem::path& file, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                const std::string& save_dtype) {
+at::Tensor new_matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::int64_t seed,
+                      at::Device device) {
+  const double deviation = 1 / std::sqrt(3.0 * static_cast<double>(inputs));
+  return leaf({outputs, inputs}, deviation, seed, name).detach().to(device).requires_grad_();
+}
+
+at::Tensor new_gain(std::int64_t width, at::Device device) {
+  return at::ones({width}, at::TensorOptions().device(device)).requires_grad_();
+}
+
+std::vector<formats::NewTensor> head_file_tensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                                                  const std::string& save_dtype) {
   std::vector<formats::NewTensor> list;
   list.reserve(tensors.size());
   for (const auto& [name, value] : tensors)
     list.push_back(model::stored_as(name, value.detach(), save_dtype == "bf16" ? at::kBFloat16 : at::kFloat));
-  formats::write_safetensors(file, list);
+  return list;
+}
+
+void write_head(const std::filesystem::path& file, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                const std::string& save_dtype) {
+  formats::write_safetensors(file, head_file_tensors(tensors, save_dtype));
 }
 
 }  // namespace foretell::training::learners

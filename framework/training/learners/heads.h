@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "framework/formats/safetensors.h"
 #include "framework/training/learner.h"
 
 namespace foretell::training::learners {
@@ -19,7 +20,14 @@ at::Tensor embedded(const model::LanguageModel& target, const at::Tensor& ids);
 // A leaf to be learned, normal with this deviation; zeros for 0. A function of seed and name.
 at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::int64_t seed, const std::string& name);
 
+// Leaves of new layers: a matrix whose outputs have a third of the variance of its inputs, and gains of 1.
+at::Tensor new_matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::int64_t seed,
+                      at::Device device);
+at::Tensor new_gain(std::int64_t width, at::Device device);
+
 // float32 or bfloat16, as run.save_dtype says.
+std::vector<formats::NewTensor> head_file_tensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                                                  const std::string& save_dtype);
 void write_head(const std::filesystem::path& file, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
                 const std::string& save_dtype);
 
