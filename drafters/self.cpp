@@ -2,21 +2,24 @@
 //
 // `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, not
 // searched for). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight (MagicDec, Chen et
-// al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `int8`: its weights rounded to 8
-// bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too). `exit`: rows
-// of the draft leave early (LayerSkip, Elhoushi et al. 2024, arXiv 2404.16710, with fixed_layer). Whatever the rules
-// are, drafts are verified by the target: the output keeps its distribution.
+// al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `weights`: the target's rounded to
+// 8 bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too) or to 4
+// (QSpec, Zhao et al. 2024, arXiv 2410.11305). `exit`: rows of the draft leave early (LayerSkip, Elhoushi et al. 2024,
+// arXiv 2404.16710, with fixed_layer). Whatever the rules are, drafts are verified by the target: the output keeps its
+// distribution.
 //
-// Costs, in plain steps of the target. int8: half of the weights are read, so a draft step costs a little more than a
-// half; with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for n/2 steps and one
-// scoring. attention: with W bytes of weights, B sequences and n and s rows of k bytes that full and sparse attention
-// see, (W + B s k) / (W + B n k), which pays where the cache is a large part of what a forward reads: long texts, many
-// sequences. layers: about the share of the bytes that is left. exit:
-// likewise, and on the target's cache scoring goes on where rows left, so that drafting costs its heads alone. The
-// rules save reads, not memory. There is no second checkpoint; int8 holds a second copy of the matrices.
+// Costs, in plain steps of the target. weights: int8 reads half of what bf16 does, so a draft step costs a little more
+// than a half; with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for n/2 steps and
+// one scoring. attention: with W bytes of weights, B sequences and n and s rows of k bytes that full and sparse
+// attention see, (W + B s k) / (W + B n k), which pays where the cache is a large part of what a forward reads: long
+// texts, many sequences. layers: about the share of the bytes that is left. exit: likewise, and on the target's cache
+// scoring goes on where rows left, so that drafting costs its heads alone. The rules save reads, not memory. There is
+// no second checkpoint; rounded weights are a second copy of the matrices.
 //
 // Deviation from MagicDec: it drafts on a small cache of a fixed size; here the rows that are seen are gathered out of
-// the large one in every layer and step.
+// the large one in every layer and step. From QSpec: there drafts round activations to 4 bits and both read the same
+// 4-bit weights; here drafts read 4-bit weights that were rounded from those the target is scored with, whatever these
+// are, because on a CPU the bytes of the weights are the cost of a step.
 #include "framework/api/build_context.h"
 #include "framework/decoding/bases/self_drafter.h"
 
@@ -32,7 +35,7 @@ class SelfModelDrafter final : public bases::SelfDrafter {
 
 FORETELL_REGISTER(
     Drafter, SelfModelDrafter, "self",
-    {.summary = "the target drafts for itself: fewer layers or experts, early exit, part of the cache, int8 weights",
+    {.summary = "the target drafts for itself: fewer layers or experts, early exit, part of the cache, rounded weights",
      .paper = {"Zhang et al.", 2023, "2309.08168"},
      .also_known_as = {"Draft & Verify", "self-speculative decoding"},
      .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
@@ -61,6 +64,36 @@ FORETELL_REGISTER(
     {.summary = "the target drafts with its own weights rounded to 8 bits",
      .paper = {"Tiwari et al.", 2025, "2502.10424"},
      .also_known_as = {"QuantSpec"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+// `self` with `weights`, 4 bits where nothing is said.
+struct QspecOptions {
+  std::string weights = "int4";
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("weights", weights, "what the draft's weights are rounded to: int4[:GROUP], int4z[:GROUP] or int8");
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+class QspecDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = QspecOptions;
+  QspecDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.weights = options.weights, .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "qspec") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, QspecDrafter, "qspec",
+    {.summary = "the target drafts with its own weights rounded to 4 bits, on the cache it is scored with",
+     .paper = {"Zhao et al.", 2024, "2410.11305"},
+     .also_known_as = {"QSpec"},
      .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
      .preset_of = "self"});
 

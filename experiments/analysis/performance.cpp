@@ -105,6 +105,8 @@ Shapes shapes_of(const study::Cell& cell, const cell::CellSetup& setup) {
       shape.weight_bytes = 0.5 + (int4->zero_points ? 3.0 : 2.0) / int4->group;
       shape.head_bytes = 1;
     }
+    // With a scale for each row of a head.
+    if (cell.model.kv_dtype == "int8") shape.cache_bytes = 1 + 4.0 / shape.head_dim;
     return shape;
   };
   Shapes shapes{shape_of(setup.model->config())};

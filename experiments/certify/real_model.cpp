@@ -34,7 +34,9 @@ class RealModel final : public KnownModel {
     return model_->forward(batch, options);
   }
   at::Device device() const override { return model_->device(); }
-  std::shared_ptr<const model::LanguageModel> quantised() const override { return model_->quantised(); }
+  std::shared_ptr<const model::LanguageModel> quantised(const model::WeightRounding& to) const override {
+    return model_->quantised(to);
+  }
   const model::ModelParts* parts() const override { return model_->parts(); }
 
   std::vector<float> logits_after(TokenSpan text) const override;

@@ -140,7 +140,7 @@ ToyModel::ToyModel(const ToyOptions& options) : options_(options) {
   config_.context = options.context;
 }
 
-std::shared_ptr<const model::LanguageModel> ToyModel::quantised() const {
+std::shared_ptr<const model::LanguageModel> ToyModel::quantised(const model::WeightRounding&) const {
   ToyOptions options = options_;
   options.seed += 1;
   options.blend = 0.9;

@@ -34,7 +34,7 @@ class ToyModel : public KnownModel {
                                const model::ForwardOptions& options) const override;
   at::Device device() const override { return at::kCPU; }
   // Most of its logits are this model's.
-  std::shared_ptr<const model::LanguageModel> quantised() const override;
+  std::shared_ptr<const model::LanguageModel> quantised(const model::WeightRounding& to) const override;
 
   std::vector<float> logits_after(TokenSpan text) const override;  // straight from the definition
   std::shared_ptr<const model::LanguageModel> draft(bool other) const override;

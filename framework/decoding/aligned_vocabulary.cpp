@@ -26,8 +26,8 @@ class AlignedVocabulary final : public model::LanguageModel {
   const formats::ModelConfig& config() const override { return config_; }
   std::unique_ptr<model::KvCache> make_cache(int capacity) const override { return model_->make_cache(capacity); }
   at::Device device() const override { return model_->device(); }
-  std::shared_ptr<const model::LanguageModel> quantised() const override {
-    auto quantised = model_->quantised();
+  std::shared_ptr<const model::LanguageModel> quantised(const model::WeightRounding& to) const override {
+    auto quantised = model_->quantised(to);
     return quantised ? with_aligned_vocabulary(std::move(quantised), config_.vocab_size, shared_) : nullptr;
   }
 

@@ -6,9 +6,11 @@
 
 #include "framework/api/build_context.h"
 #include "framework/core/error.h"
+#include "framework/core/printable.h"
 #include "framework/core/text.h"
 #include "framework/model/experts.h"
 #include "framework/model/heads/exit_heads.h"
+#include "framework/model/load_model.h"
 
 namespace foretell::decoding {
 namespace {
@@ -125,13 +127,31 @@ ExitSettings read_exits(const RuleOptions& options, const std::string& owner, co
   return exits;
 }
 
+std::shared_ptr<const model::LanguageModel> read_rounded(const RuleOptions& options, const std::string& owner,
+                                                         const BuildContext& context) {
+  const std::string name = options.weights.value_or("int8");
+  if (options.int8 && name != "int8")
+    fail_at(options.where, "{}: int8: true and weights: {}: expected one of them", owner, printable(name));
+  return placed_at(options.where, [&] {
+    const model::WeightRounding to{.int4 = model::parse_int4(name)};
+    if (!to.int4 && name != "int8")
+      fail("{}: weights '{}' are not known: expected int8, int4[:GROUP] or int4z[:GROUP]", owner, printable(name));
+    auto rounded = context.target->quantised(to);
+    if (!rounded) fail("{}: this target has no form with {} weights: expected a model on the CPU", owner, name);
+    return rounded;
+  });
+}
+
 }  // namespace
 
 void RuleOptions::declare(Parameters& p) {
   p.add("router", router, "which experts a row goes through, as {type: top_k, k: 1}; ~: the checkpoint's rule");
   p.add("attention", attention, "which rows of the cache are seen, as {type: streaming, window: 256}; ~: all");
   p.add("layers", layers, "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}; ~: none");
-  p.add("int8", int8, "int8 weights");
+  p.add("weights", weights,
+        "what the matrices' weights are rounded to: int8, or 4 bits with a scale for each GROUP of inputs, as "
+        "int4[:GROUP], with zero points as int4z[:GROUP]; none: as they are");
+  p.add("int8", int8, "the same as weights: int8");
   p.add("exit", exit, "where rows leave before the last layer, as {type: margin, threshold: 0.9}; ~: nowhere");
   p.add("heads", heads,
         "what answers rows that leave: own (the model's head behind its final norm), a folder or safetensors file of "
@@ -144,19 +164,17 @@ void RuleOptions::declare(Parameters& p) {
 }
 
 ForwardRules make_rules(const RuleOptions& options, const std::string& owner, const BuildContext& context) {
-  const bool any =
-      !options.router.is_null() || !options.attention.is_null() || !options.layers.is_null() || !options.exit.is_null();
-  if ((any || options.int8) && !context.target)
-    fail_at(options.where, "{}: rules need a model as target, not a recorded answer", owner);
+  const bool rounds = options.int8 || options.weights;
+  const bool any = rounds || !options.router.is_null() || !options.attention.is_null() || !options.layers.is_null() ||
+                   !options.exit.is_null();
+  if (any && !context.target) fail_at(options.where, "{}: rules need a model as target, not a recorded answer", owner);
   ForwardRules rules;
   rules.exits = read_exits(options, owner, context);
-  if (!any && !options.int8) return rules;
+  if (!any) return rules;
   rules.router = read_router(options.router, owner, context);
   rules.attention = read_attention(options.attention, owner, context);
   rules.layers = read_layers(options.layers, owner, context.target->config().num_layers);
-  if (options.int8) rules.int8 = context.target->quantised();
-  if (options.int8 && !rules.int8)
-    fail_at(options.where, "{}: this target has no form with int8 weights: expected a model on the CPU", owner);
+  if (rounds) rules.rounded = read_rounded(options, owner, context);
   return rules;
 }
 

@@ -4,7 +4,8 @@
 //   router:    {type: top_k, k: 1}                         # of a mixture of experts
 //   attention: {type: streaming, window: 256}              # which rows of the cache are seen
 //   layers:    {skip_attention: [3, 5], skip_mlp: [4]}     # sublayers that are left out
-//   int8:      true                                        # int8 weights
+//   weights:   int8                                        # rounded: int8, int4[:GROUP], int4z[:GROUP]
+//   int8:      true                                        # the same as weights: int8
 //   exit:      {type: margin, threshold: 0.9}              # where rows leave before the last layer
 //   heads:     folder                                      # what answers them; without it the model's own head
 //   kv:        propagate                                   # what stands in the cache above a row that left
@@ -42,14 +43,13 @@ struct ExitSettings {
 
 struct ForwardRules {
   std::shared_ptr<const Router> router = {};
-  std::shared_ptr<const AttentionPolicy> attention = {};  // fresh() for each sequence
-  std::optional<model::LayerSet> layers = {};             // none: all
-  std::shared_ptr<const model::LanguageModel> int8 = {};  // the model with int8 weights; none: its own weights
-
+  std::shared_ptr<const AttentionPolicy> attention = {};     // fresh() for each sequence
+  std::optional<model::LayerSet> layers = {};                // none: all
+  std::shared_ptr<const model::LanguageModel> rounded = {};  // the model with rounded weights; none: its own weights
   ExitSettings exits = {};
 
   // Whether nothing is changed.
-  bool own() const { return !router && !attention && !layers && !int8 && !exits.policy; }
+  bool own() const { return !router && !attention && !layers && !rounded && !exits.policy; }
   // Whether a row's logits are the same alone, in a batch and in a draft. An attention policy chooses once a forward,
   // so that what a row sees depends on how many rows come with it.
   bool row_independent() const {
@@ -58,14 +58,15 @@ struct ForwardRules {
   // Of the forward's options what the rules say: router and layers. Exits are the caller's, who knows which rows may
   // leave.
   void apply(model::ForwardOptions& options) const;
-  // What is run: the model, or its form with int8 weights.
-  const model::LanguageModel& model_of(const model::LanguageModel& own) const { return int8 ? *int8 : own; }
+  // What is run: the model, or its form with rounded weights.
+  const model::LanguageModel& model_of(const model::LanguageModel& own) const { return rounded ? *rounded : own; }
 };
 
 // The keys above, for options structs that have them among others.
 struct RuleOptions {
   ConfigValue router = {}, attention = {}, layers = {};
   bool int8 = false;
+  std::optional<std::string> weights = {};
   ConfigValue exit = {};
   std::optional<std::string> heads = {}, kv = {};
   std::optional<int> max_pending = {};

@@ -210,7 +210,7 @@ BenchModelReport bench_model(const std::filesystem::path& folder, const model::M
       folder,
       {.dtype = load.dtype, .device = load.device, .int8_cache = load.int8_cache, .least_context = longest(options)});
   if (load.int8) {
-    const auto rounded = loaded->quantised();
+    const auto rounded = loaded->quantised({});
     if (!rounded) fail("bench model: int8 weights are computed on the CPU only");
     report.rounding = rounding_error(*loaded, *rounded, options.text);
     loaded = rounded;

@@ -78,16 +78,16 @@ void DecoderLayer::forward(at::Tensor& x, const BatchPlan& plan, int cache_layer
   parallel_ ? void(x.add_(beside)) : mlp(x, context);
 }
 
-DecoderLayer DecoderLayer::int8_copy() const {
+DecoderLayer DecoderLayer::rounded(const WeightRounding& to) const {
   DecoderLayer copy = *this;
   LayerWeights& w = copy.weights_;
-  for (Linear* matrix : {&w.qkv, &w.output, &w.down}) *matrix = matrix->int8_copy(false);
-  w.up = w.up.int8_copy(gated_);
+  for (Linear* matrix : {&w.qkv, &w.output, &w.down}) *matrix = matrix->rounded(to, false);
+  w.up = w.up.rounded(to, gated_);
   if (w.latent) {
     for (Linear* matrix : {&w.latent->query_down, &w.latent->query_up, &w.latent->kv_down, &w.latent->kv_up})
-      *matrix = matrix->int8_copy(false);
+      *matrix = matrix->rounded(to, false);
   }
-  if (w.experts) w.experts->round_to_int8();
+  if (w.experts) w.experts->round_weights(to);
   return copy;
 }
 

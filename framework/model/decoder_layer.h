@@ -47,7 +47,7 @@ class DecoderLayer {
   // Both, in the order of the config: one after the other, or side by side.
   void forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context = {}) const;
   // The matrices with int8 weights.
-  DecoderLayer int8_copy() const;
+  DecoderLayer rounded(const WeightRounding& to) const;
   bool has_experts() const { return weights_.experts.has_value(); }
 
   std::size_t bytes() const;  // that one row reads

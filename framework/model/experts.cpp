@@ -135,8 +135,8 @@ at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& contex
   return sum.to(x.scalar_type());
 }
 
-void ExpertBlock::round_to_int8() {
-  const auto round = [](Expert& expert) { expert = {expert.up.int8_copy(true), expert.down.int8_copy(false)}; };
+void ExpertBlock::round_weights(const WeightRounding& to) {
+  const auto round = [&](Expert& expert) { expert = {expert.up.rounded(to, true), expert.down.rounded(to, false)}; };
   for (Expert& expert : weights_.experts) round(expert);
   round(weights_.shared);
 }

@@ -53,8 +53,8 @@ class ExpertBlock {
   at::Tensor forward(const at::Tensor& x, const ExpertContext& context) const;  // [rows, hidden]
 
   std::size_t bytes_for_one_row() const;
-  // The experts' matrices with int8 weights; the gate keeps its own.
-  void round_to_int8();
+  // Those of the experts' matrices; the gate keeps its own.
+  void round_weights(const WeightRounding& to);
 
  private:
   std::vector<float> logits_of(const at::Tensor& x) const;

@@ -163,8 +163,9 @@ class LanguageModel {
   virtual std::unique_ptr<KvCache> make_cache(int capacity) const = 0;
   virtual ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const = 0;
   virtual at::Device device() const = 0;
-  // The same model with int8 weights, as a draft of itself; null where there is no such form.
-  virtual std::shared_ptr<const LanguageModel> quantised() const { return nullptr; }
+  // The same model with rounded weights in its matrices and its head in int8, as a draft of itself; everything else is
+  // shared. Null where there is no such form: off the CPU. An Error where a matrix cannot be rounded so.
+  virtual std::shared_ptr<const LanguageModel> quantised(const WeightRounding&) const { return nullptr; }
   // What heads borrow; null where there is no such thing (a toy, a draft model in another model's vocabulary).
   virtual const ModelParts* parts() const { return nullptr; }
 

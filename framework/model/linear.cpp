@@ -75,12 +75,12 @@ void Linear::pack(const PackOptions& options) {
   weight_ = at::Tensor();
 }
 
-Linear Linear::int8_copy(bool gated) const {
+Linear Linear::rounded(const WeightRounding& to, bool gated) const {
   if (output_scales_.defined() || inputs_ == 0) return *this;
   Linear copy(weight_.defined() ? weight_ : int4_.defined() ? int4_.dequantize() : packed_.dequantize(), bias_);
-  FORETELL_CHECK(copy.weight_.device().is_cpu(), "int8 weights on {}", copy.weight_.device().str());
+  FORETELL_CHECK(copy.weight_.device().is_cpu(), "rounded weights on {}", copy.weight_.device().str());
   copy.type_ = type_;
-  copy.pack({.gated = gated, .int8 = true});
+  copy.pack({.gated = gated, .int8 = !to.int4, .int4 = to.int4});
   return copy;
 }
 

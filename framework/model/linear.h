@@ -25,6 +25,11 @@ struct PackOptions {
   std::optional<kernels::Int4Format> int4 = {};
 };
 
+// To what weights of matrices are rounded.
+struct WeightRounding {
+  std::optional<kernels::Int4Format> int4 = {};  // none: int8
+};
+
 class Linear {
  public:
   Linear() = default;
@@ -39,8 +44,9 @@ class Linear {
   // Prepares for inference: on the CPU, outside of training; elsewhere nothing happens.
   void pack(const PackOptions& options = {});
   bool is_packed() const { return is_packed_; }
-  // The same with weights rounded to 8 bits, packed. On the CPU; a ternary matrix is 8 bits already.
-  Linear int8_copy(bool gated) const;
+  // The same with rounded weights, packed. On the CPU; a ternary matrix stays as it is. An Error where groups of 4-bit
+  // weights do not divide the inputs.
+  Linear rounded(const WeightRounding& to, bool gated) const;
 
   at::Tensor forward(const at::Tensor& x) const;       // x [rows, in] -> [rows, out]
   at::Tensor forward_wide(const at::Tensor& x) const;  // the same in float32, not rounded before where packed

@@ -46,7 +46,8 @@ class LinearHead final : public OutputHead {
   }
   int vocab() const override { return vocab_; }
   std::size_t bytes() const override { return matrix_.bytes(); }
-  LinearHead int8_copy() const { return {matrix_.int8_copy(false), vocab_}; }
+  // Rounded to 8 bits, whatever the layers are.
+  LinearHead rounded() const { return {matrix_.rounded({}, false), vocab_}; }
 
  private:
   Linear matrix_;

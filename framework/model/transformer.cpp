@@ -79,12 +79,12 @@ std::shared_ptr<const Transformer> Transformer::with_cache(bool int8) const {
   return copy;
 }
 
-std::shared_ptr<const Transformer> Transformer::int8_copy() const {
+std::shared_ptr<const LanguageModel> Transformer::quantised(const WeightRounding& to) const {
   const c10::InferenceMode inference;
-  if (!device().is_cpu()) fail("int8 weights are computed on the CPU, this model is on {}", device().str());
+  if (!device().is_cpu()) return nullptr;
   auto copy = std::make_shared<Transformer>(*this);
-  for (DecoderLayer& layer : copy->layers_) layer = layer.int8_copy();
-  copy->head_ = head_.int8_copy();
+  for (DecoderLayer& layer : copy->layers_) layer = layer.rounded(to);
+  copy->head_ = head_.rounded();
   return copy;
 }
 

@@ -34,16 +34,12 @@ class Transformer final : public LanguageModel, private ModelParts {
   std::unique_ptr<KvCache> make_cache(int capacity) const override;
   ForwardResult forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const override;
   at::Device device() const override { return options_.device(); }
-  std::shared_ptr<const LanguageModel> quantised() const override { return device().is_cpu() ? int8_copy() : nullptr; }
+  std::shared_ptr<const LanguageModel> quantised(const WeightRounding& to) const override;
   const ModelParts* parts() const override { return this; }
   using LanguageModel::forward;
 
   // A layer to be run alone, by whoever plans its rows (batch_plan.h) and has a cache for them.
   const DecoderLayer& layer(int index) const { return layers_.at(static_cast<std::size_t>(index)); }
-
-  // The same model with int8 weights in its matrices (packed_matrix.h); everything else is shared. An Error unless
-  // it is on the CPU.
-  std::shared_ptr<const Transformer> int8_copy() const;
 
   // The same model with int8 caches, or without; everything else is shared.
   std::shared_ptr<const Transformer> with_cache(bool int8) const;

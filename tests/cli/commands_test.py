@@ -155,6 +155,10 @@ sweep: {model.dtype: [f32, int8, bf16]}
         read = {name: json.load(open(os.path.join(cell["folder"], "summary.json")))["performance"]["bytes_per_token"] for name, cell in cells.items()}
         check(0.25 * read["f32"] < read["int8"] < 0.5 * read["f32"] and 0.45 * read["f32"] < read["bf16"] < 0.55 * read["f32"],
               f"int8: a byte a weight is read, the cache keeps the checkpoint's numbers: {read}")
+        settled = json.load(open(os.path.join(cells["f32"]["folder"], "summary.json")))["performance"]["memory"]["caches"]
+        small = run_json("run", study, "--set", "sweep=~", "--set", "model.kv_dtype=int8", "--out", os.path.join(folder, "int8_cache_results"), "--json")
+        caches = json.load(open(os.path.join(small["cells"][0]["folder"], "summary.json")))["performance"]["memory"]["caches"]
+        check(0.25 * settled < caches < 0.5 * settled, f"kv_dtype int8: a cache of a byte a number and its scales: {caches} of {settled} bytes")
         check(all(cell["tasks"]["overall"]["same_as_baseline"] == 1.0 for name, cell in cells.items() if name != "bf16"), "int8: drafting changes no token")
         judged = run("diff", cells["int8"]["folder"])
         check(judged.returncode == 0 and "0 differ and are not explained" in judged.stdout, "int8: diff loads the weights that the run had")

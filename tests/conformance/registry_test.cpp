@@ -74,6 +74,8 @@ constexpr Form kForms[] = {
      ""},
     {"{type: quantised_self, num_speculative_tokens: 6, cache: own}", ""},
     {"{type: quantised_self, draft_sample_method: top_k}", "{type: widths, widths: [3, 2, 1]}"},
+    {"{type: qspec, num_speculative_tokens: 4}", ""},
+    {"{type: qspec, weights: int8}", "{type: widths, widths: [3, 2, 1]}"},
     {"{type: cascade, drafter: {type: quantised_self, cache: own}}", ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 2}}", ""},
     {"{type: sparse_cache, attention: {type: streaming, sinks: 0, window: 3}, cache: own, num_speculative_tokens: 6}",

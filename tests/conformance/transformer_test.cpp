@@ -141,7 +141,7 @@ std::vector<ToyBlindFault> toy_blind_faults() {
   return {{"a drafter leaves its own rows of committed tokens in the target's cache",
            [=](std::shared_ptr<const KnownModel> target, bool) {
              Setup setup = chain(target);
-             const std::shared_ptr<const LanguageModel> rounded = target->parts() ? target->quantised() : target;
+             const std::shared_ptr<const LanguageModel> rounded = target->parts() ? target->quantised({}) : target;
              setup.drafter = [=] { return std::make_unique<LeavesItsRows>(rounded); };
              return setup;
            }},

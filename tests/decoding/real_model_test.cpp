@@ -164,6 +164,7 @@ TEST_CASE("presets of self draft what it drafts", "[real]") {
       {"{type: quantised_self}", "{type: self, int8: true}"},
       {"{type: quantised_self, cache: own, num_speculative_tokens: 6}",
        "{type: self, int8: true, cache: own, num_speculative_tokens: 6}"},
+      {"{type: qspec, weights: int4:8}", "{type: self, weights: int4:8}"},
       {"{type: sparse_cache, attention: {type: streaming, sinks: 1, window: 4}}",
        "{type: self, attention: {type: streaming, sinks: 1, window: 4}}"},
       {"{type: sparse_cache, attention: {type: h2o, heavy_hitters: 3, window: 3}}",

@@ -104,7 +104,7 @@ TEST_CASE("a speed-up is all tokens over all time, so long answers weigh more") 
                                                  record("short", "qa", PipelineVariant::Method, 0, 10, plain(10)),
                                                  record("long", "qa", PipelineVariant::Baseline, 0, 90, plain(90)),
                                                  record("long", "qa", PipelineVariant::Method, 0, 90, plain(90))};
-  const TaskSummary& qa = fold(records, {}).at("qa");
+  const TaskSummary qa = fold(records, {}).at("qa");
   CHECK(*qa.speedup == Approx(1.1));
   CHECK(*qa.decode_speedup == Approx(108.0 / 98));  // 1 ms each is prefill
   CHECK(*qa.speedup_estimate.value == Approx(1.1));

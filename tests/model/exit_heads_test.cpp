@@ -80,7 +80,7 @@ TEST_CASE("logits of few tokens are those of the whole head, however it is store
       const auto model = load_model(make_model(folder.path(), small_config(family), 72), {.dtype = type});
       for (const bool int8 : {false, true}) {
         if (int8 && type == at::kDouble) continue;
-        const auto target = int8 ? model->quantised() : model;
+        const auto target = int8 ? model->quantised({}) : model;
         const OutputHead& head = target->parts()->head();
         const at::Tensor state = at::randn({3, target->config().hidden_size}).to(type);
         const Tokens few{5, 88, 5, 80, 0};

@@ -7,6 +7,7 @@
 #include "framework/decoding/decoder.h"
 #include "framework/decoding/forward_rules.h"
 #include "framework/decoding/model_target.h"
+#include "framework/model/transformer.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -65,7 +66,7 @@ Tokens by_hand(const LanguageModel& model, const ForwardRules& rules, const Requ
                             ItemAttention{attention.get(), true}});
   ForwardOptions options;
   rules.apply(options);
-  const LanguageModel& scoring = rules.int8 ? *rules.int8 : model;
+  const LanguageModel& scoring = rules.rounded ? *rules.rounded : model;
   while (static_cast<int>(out.size()) < request.max_new_tokens) {
     const ForwardItem item{TokenSpan(text).last(1), ChainShape{}, cache.get(), LogitRows::All,
                            ItemAttention{attention.get(), false}};
@@ -82,6 +83,8 @@ TEST_CASE("a target under rules decodes what its rules say, drafted or not, alon
       {"{layers: {skip_attention: [1], skip_mlp: [2]}}", models.dense},
       {"{layers: {skip: [1]}}", models.sparse},
       {"{int8: true}", models.dense},
+      {"{weights: int4:8}", models.dense},
+      {"{weights: int4z:8}", models.sparse},
       {"{router: {type: top_k, k: 1}}", models.sparse},
       {"{router: {type: top_k, k: 3, renormalise: false}, layers: {skip_attention: [0]}}", models.sparse},
   };
@@ -94,7 +97,7 @@ TEST_CASE("a target under rules decodes what its rules say, drafted or not, alon
     for (const Request& request : requests()) want.push_back(by_hand(*model, under, request));
     CHECK(want != decoded(model, {}, "none", 1));
     for (const char* drafter : {"none", "prompt_lookup", "{type: token_recycling, top_k: 2}", "quantised_self",
-                                "{type: self, layers: {skip_mlp: [1]}}"})
+                                "{type: qspec, weights: int4:8}", "{type: self, layers: {skip_mlp: [1]}}"})
       for (const int batch : {1, 3}) {
         INFO(drafter << " " << batch);
         CHECK(decoded(model, under, drafter, batch) == want);
@@ -137,6 +140,29 @@ TEST_CASE("rules that change nothing are the checkpoint's") {
         decoded(models.sparse, {}, "none", 3));
 }
 
+TEST_CASE("an int8 cache goes with every rule: drafted or not, alone or in a batch") {
+  const Models models;
+  const auto model = dynamic_cast<const Transformer&>(*models.dense).with_cache(true);
+  for (const char* yaml :
+       {"{}", "{attention: {type: streaming, sinks: 1, window: 3}}", "{layers: {skip_attention: [1]}}",
+        "{weights: int4:8}", "{exit: {type: max_probability, threshold: 0.1}, kv: propagate}",
+        "{exit: {type: fixed_layer, layer: 2}, kv: copy}", "{exit: {type: margin, threshold: 0.01}, kv: recompute}",
+        "{exit: {type: margin, threshold: 0.01}, kv: hole}"}) {
+    INFO(yaml);
+    const ForwardRules under = rules(yaml, model);
+    const std::vector<Tokens> want = decoded(model, under, "none", 1);
+    CHECK(decoded(model, under, "none", 3) == want);
+    if (!under.row_independent()) continue;
+    for (const char* drafter : {"prompt_lookup", "{type: qspec, weights: int4:8}", "{type: self, exit: margin}",
+                                "{type: sparse_cache, attention: {type: streaming, window: 4}}",
+                                "{type: sparse_cache, attention: {type: h2o, heavy_hitters: 2, window: 2}}"})
+      for (const int batch : {1, 3}) {
+        INFO(drafter << " " << batch);
+        CHECK(decoded(model, under, drafter, batch) == want);
+      }
+  }
+}
+
 TEST_CASE("a rule that the model lacks is one line at its place") {
   const Models models;
   CHECK(mistake("router: top_k", models.dense) ==
@@ -154,6 +180,14 @@ TEST_CASE("a rule that the model lacks is one line at its place") {
   CHECK_THAT(mistake("fast", models.dense), Catch::Contains("study.yaml:1"));
   CHECK_THAT(mistake("int8: true", nullptr), Catch::Contains("a model as target, not a recorded answer"));
   CHECK(mistake("int8: false", nullptr).empty());
+  CHECK_THAT(mistake("weights: int4", nullptr), Catch::Contains("a model as target, not a recorded answer"));
+  CHECK_THAT(mistake("weights: int5", models.dense),
+             Catch::Contains("study.yaml:1") && Catch::Contains("'int5'") && Catch::Contains("int4[:GROUP]"));
+  CHECK_THAT(mistake("weights: int4:12", models.dense),
+             Catch::Contains("study.yaml:1") && Catch::Contains("a multiple of 8"));
+  CHECK_THAT(mistake("weights: int4:512", models.dense),
+             Catch::Contains("study.yaml:1") && Catch::Contains("groups of 512 do not divide"));
+  CHECK_THAT(mistake("int8: true\nweights: int4", models.dense), Catch::Contains("expected one of them"));
 }
 
 TEST_CASE("rules of early exit are read and checked") {

@@ -74,7 +74,7 @@ TEST_CASE("the form with 8-bit weights lends its own head, and the model keeps i
   std::mt19937 random(43);
   const testing::TemporaryFolder folder;
   const auto model = load_model(make_model(folder.path(), testing::llama_config(), 44));
-  const auto rounded = model->quantised();
+  const auto rounded = model->quantised({});
   const Tokens tokens = random_tokens(5, 97, random);
   CHECK(at::equal(by_parts(*rounded, tokens), testing::logits_of(*rounded, tokens)));
   CHECK(!at::equal(by_parts(*rounded, tokens), by_parts(*model, tokens)));

@@ -67,7 +67,9 @@ class CountingModel final : public LanguageModel {
     return result;
   }
   at::Device device() const override { return model_->device(); }
-  std::shared_ptr<const LanguageModel> quantised() const override { return model_->quantised(); }
+  std::shared_ptr<const LanguageModel> quantised(const WeightRounding& to) const override {
+    return model_->quantised(to);
+  }
   const ModelParts* parts() const override { return model_->parts(); }
   mutable long layer_rows = 0;
 

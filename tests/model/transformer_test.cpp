@@ -533,7 +533,7 @@ TEST_CASE("a copy with int8 weights is what loading as int8 gives, for every fam
     std::mt19937 random(3);
     const Tokens tokens = random_tokens(9, 61, random);
     const auto exact = load_model(path), loaded = load_model(path, {.dtype = {}, .int8 = true}),
-               copied = exact->quantised();
+               copied = exact->quantised({});
     const at::Tensor expected = logits_of(*exact, tokens), rounded = logits_of(*loaded, tokens);
     // Unpacking multiplies the rounding's scale out and divides by it again; a routing that ties within that may fall
     // otherwise.

@@ -146,7 +146,8 @@ TEST_CASE("calm's threshold falls along the answer as another program computes i
     return;
   }
   std::ifstream in(std::string(data) + "/golden/router_exit_golden.json");
-  for (const auto& golden : nlohmann::json::parse(in)["calm_threshold"]) {
+  const auto goldens = nlohmann::json::parse(in);
+  for (const auto& golden : goldens["calm_threshold"]) {
     REQUIRE(golden["N"].get<int>() == 100);
     for (const std::string decay : {"paper", "code"}) {
       const auto policy = exit_policy(fmt::format("{{type: calm, threshold: {}, temperature: {}, decay: {}}}",

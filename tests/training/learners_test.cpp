@@ -97,7 +97,7 @@ TEST_CASE("a frozen target of any family and dtype gives the states of each sequ
   }
   TrainBatch batch = some_batch({}), exact = some_batch({});
   const auto target = testing::small_model(testing::small_llama())->snapshot(at::kFloat);
-  FrozenTarget(target->quantised(), {.final_state = true}).read(batch);
+  FrozenTarget(target->quantised({}), {.final_state = true}).read(batch);
   FrozenTarget(target, {.final_state = true}).read(exact);
   CHECK(batch.target.final_state.dtype() == at::kFloat);
   const float apart = (batch.target.final_state - exact.target.final_state).abs().max().item<float>();

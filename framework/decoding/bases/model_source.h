@@ -27,7 +27,7 @@ class ModelSource final : public LevelSource {
 
   // The target under rules.
   ModelSource(const std::shared_ptr<const model::LanguageModel>& target, decoding::ForwardRules rules)
-      : model_(rules.int8 ? rules.int8 : target), rules_(std::move(rules)) {}
+      : model_(rules.rounded ? rules.rounded : target), rules_(std::move(rules)) {}
 
   const decoding::ForwardRules& rules() const { return rules_; }
   // Where the rows of a draft go. Lent: to the target's cache, for the draft alone. Provisional: to the target's cache,

@@ -60,7 +60,7 @@ SelfDrafter::SelfDrafter(const SelfDraftOptions& options, const BuildContext& co
   if (why && options.cache.choice == "target") fail_at(options.cache.where, "{}: {}: expected cache: own", name, *why);
   if (why || options.cache.choice == "own") return;
   // Rows that the target itself could have computed are taken on where they left.
-  const bool targets = !rules.router && !rules.attention && !rules.layers && !rules.int8;
+  const bool targets = !rules.router && !rules.attention && !rules.layers && !rules.rounded;
   own.draft_on(rules.exits.policy && targets && !waits ? ModelSource::DraftCache::Provisional
                                                        : ModelSource::DraftCache::Lent);
 }
