@@ -81,8 +81,11 @@ FORETELL_INLINE void multiply_few_panels(const std::byte* panels, std::int64_t s
         for (int pair = 0; pair < Panel::kPairs; ++pair) {
 #pragma GCC unroll 5
           for (int r = 0; r < R; ++r) {
-            even[p][r] += x[2 * pair * R + r] * weights[2 * pair];
-            odd[p][r] += x[(2 * pair + 1) * R + r] * weights[2 * pair + 1];
+            // Sums are read first, so that a product is fused with its addition where sanitizers look at every access,
+            // too: a denormal product would else be zero.
+            const Lanes evens = even[p][r], odds = odd[p][r];
+            even[p][r] = evens + x[2 * pair * R + r] * weights[2 * pair];
+            odd[p][r] = odds + x[(2 * pair + 1) * R + r] * weights[2 * pair + 1];
           }
         }
       }

@@ -129,7 +129,7 @@ TEST_CASE("flow text of long values stays on one line and parses back") {
 TEST_CASE("escapes of YAML are read as UTF-8 and written back as they were") {
   const ConfigValue value = parse_yaml(R"({"\_k": "a\N\_\x85\u00a0\L\e\0b"})", "s.yaml");
   REQUIRE(value.find("\xc2\xa0k") != nullptr);
-  CHECK(value.find("\xc2\xa0k")->text() == std::string("a\xc2\x85\xc2\xa0\xc2\x85\xc2\xa0\xe2\x80\xa8\x1b\0b", 16));
+  CHECK(value.find("\xc2\xa0k")->text() == std::string("a\xc2\x85\xc2\xa0\xc2\x85\xc2\xa0\xe2\x80\xa8\x1b\0b", 15));
   CHECK(same_value(parse_yaml(value.to_flow(), "written"), value));
   CHECK(same_value(parse_yaml(value.to_yaml(), "written"), value));
 }
