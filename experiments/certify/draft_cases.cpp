@@ -1,6 +1,7 @@
 #include "experiments/certify/draft_cases.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "framework/api/attention_policy.h"
@@ -116,6 +117,9 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
         {.name = "sparse_cache: h2o",
          .drafter =
              "{type: sparse_cache, num_speculative_tokens: 6, attention: {type: h2o, heavy_hitters: 1, window: 1}}"}}},
+      {"hydra",
+       {{.name = "hydra", .drafter = "{type: hydra, head: random}"},
+        {.name = "hydra++", .drafter = "{type: hydra, head: random, prefix: true}"}}},
       {"ngram_mod", {{.name = "ngram_mod", .drafter = "{type: ngram_mod, ngram_size: 2, log2_entries: 8}"}}},
       {"rest", {{.name = "rest", .drafter = "{type: rest, longest_match: 2, shortest_match: 1}"}}},
       // As many successors as there are tokens would be all of them, and no draft be rejected.
@@ -125,13 +129,18 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
   return all;
 }
 
+// Heads whose own tree has more outcomes than can be enumerated get a small one of its kind.
+constexpr std::array<std::string_view, 2> kOwnTrees = {"eagle2", "redrafter"};
+constexpr const char* kSmallTree = ", tree: {type: eagle2, top_k: 2, depth: 3, total_tokens: 6}";
+
 }  // namespace
 
 std::string default_form(const std::string& drafter) {
   const auto parameters = Registry<Drafter>::instance().entries().at(drafter).parameters();
   const bool trained =
       std::any_of(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "head"; });
-  return trained ? "{type: " + drafter + ", head: random}" : drafter;
+  const bool own_tree = std::ranges::find(kOwnTrees, drafter) != kOwnTrees.end();
+  return trained ? "{type: " + drafter + ", head: random" + (own_tree ? kSmallTree : "") + "}" : drafter;
 }
 
 std::vector<DraftCase> draft_cases(const std::string& drafter) {

@@ -1,5 +1,6 @@
 #include "framework/formats/inflate.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -12,29 +13,34 @@
 namespace foretell::formats {
 namespace {
 
-// By index in the large model: the index in the small one; none: zeros.
-using Sources = std::vector<std::optional<std::int64_t>>;
-
-Sources first_of(std::int64_t count, std::int64_t size) {
-  Sources sources(static_cast<std::size_t>(size));
+PaddedIndex first_of(std::int64_t count, std::int64_t size) {
+  PaddedIndex sources(static_cast<std::size_t>(size));
   for (std::int64_t i = 0; i < count; ++i) sources[static_cast<std::size_t>(i)] = i;
   return sources;
 }
 
 // Elements of heads, from what each head's place holds.
-Sources elements_of(const std::vector<std::optional<int>>& heads, int head_dim) {
-  Sources sources;
+PaddedIndex elements_of(const std::vector<std::optional<int>>& heads, int head_dim) {
+  PaddedIndex sources;
   for (const auto& head : heads)
     for (int i = 0; i < head_dim; ++i)
       sources.push_back(head ? std::optional(std::int64_t{*head} * head_dim + i) : std::nullopt);
   return sources;
 }
 
-struct Axes {
-  Sources width, feed_forward, vocab, query, key;
-};
+constexpr std::array<PartAxes, 9> kParts = {{{"embed_tokens.", &PaddedAxes::vocab, &PaddedAxes::width},
+                                             {"lm_head.", &PaddedAxes::vocab, &PaddedAxes::width},
+                                             {"q_proj.", &PaddedAxes::query, &PaddedAxes::width},
+                                             {"k_proj.", &PaddedAxes::key, &PaddedAxes::width},
+                                             {"v_proj.", &PaddedAxes::key, &PaddedAxes::width},
+                                             {"o_proj.", &PaddedAxes::width, &PaddedAxes::query},
+                                             {"gate_proj.", &PaddedAxes::feed_forward, &PaddedAxes::width},
+                                             {"up_proj.", &PaddedAxes::feed_forward, &PaddedAxes::width},
+                                             {"down_proj.", &PaddedAxes::width, &PaddedAxes::feed_forward}}};
 
-Axes axes_of(const ModelConfig& small, const ModelConfig& large, const HeadPlaces& places) {
+}  // namespace
+
+PaddedAxes padded_axes(const ModelConfig& small, const ModelConfig& large, const HeadPlaces& places) {
   std::vector<std::optional<int>> query(static_cast<std::size_t>(large.num_heads));
   for (int head = 0; head < small.num_heads; ++head)
     query[static_cast<std::size_t>(places.query[static_cast<std::size_t>(head)])] = head;
@@ -45,59 +51,43 @@ Axes axes_of(const ModelConfig& small, const ModelConfig& large, const HeadPlace
           .key = elements_of(places.key_source, small.head_dim)};
 }
 
-struct PartAxes {
-  std::string_view part;  // of a tensor's name
-  Sources Axes::*rows;
-  Sources Axes::*columns;
-};
-constexpr std::array<PartAxes, 9> kParts = {{{"embed_tokens.", &Axes::vocab, &Axes::width},
-                                             {"lm_head.", &Axes::vocab, &Axes::width},
-                                             {"q_proj.", &Axes::query, &Axes::width},
-                                             {"k_proj.", &Axes::key, &Axes::width},
-                                             {"v_proj.", &Axes::key, &Axes::width},
-                                             {"o_proj.", &Axes::width, &Axes::query},
-                                             {"gate_proj.", &Axes::feed_forward, &Axes::width},
-                                             {"up_proj.", &Axes::feed_forward, &Axes::width},
-                                             {"down_proj.", &Axes::width, &Axes::feed_forward}}};
+const PartAxes* axes_of_part(std::string_view tensor) {
+  const auto found = std::ranges::find_if(
+      kParts, [&](const PartAxes& axes) { return tensor.find(axes.part) != std::string_view::npos; });
+  return found == kParts.end() ? nullptr : &*found;
+}
 
-// Where one tensor of the large model comes from.
-struct TensorSource {
-  const StoredTensor* small = nullptr;  // null: zeros
-  const Sources* rows = nullptr;
-  const Sources* columns = nullptr;  // null: a vector
-  float factor = 1;
-};
-
-void fill(const TensorSource& source, StoredType type, std::span<std::byte> out) {
-  if (source.small == nullptr) return;  // the writer hands out zeros
-  const std::size_t in_size = bytes_of(source.small->type), out_size = bytes_of(type);
-  const std::int64_t in_columns = source.columns ? source.small->shape[1] : 1;
-  const std::size_t out_columns = source.columns ? source.columns->size() : 1;
+void fill_padded(const PaddedTensor& tensor, StoredType type, std::span<std::byte> out) {
+  if (tensor.small == nullptr) return;  // the writer hands out zeros
+  const std::size_t in_size = bytes_of(tensor.small->type), out_size = bytes_of(type);
+  const std::int64_t in_columns = tensor.columns ? tensor.small->shape[1] : 1;
+  const std::size_t out_columns = tensor.columns ? tensor.columns->size() : 1;
   const auto copy = [&](std::size_t to, std::int64_t from) {
     const float value =
-        read_stored(source.small->type, source.small->bytes.data() + static_cast<std::size_t>(from) * in_size);
-    write_stored(type, value * source.factor, out.data() + to * out_size);
+        read_stored(tensor.small->type, tensor.small->bytes.data() + static_cast<std::size_t>(from) * in_size);
+    write_stored(type, value * tensor.factor, out.data() + to * out_size);
   };
-  for (std::size_t row = 0; row < source.rows->size(); ++row) {
-    const auto from_row = (*source.rows)[row];
+  for (std::size_t row = 0; row < tensor.rows->size(); ++row) {
+    const auto from_row = (*tensor.rows)[row];
     if (!from_row) continue;
-    if (!source.columns) copy(row, *from_row);
-    for (std::size_t column = 0; source.columns && column < out_columns; ++column) {
-      const auto from = (*source.columns)[column];
+    if (!tensor.columns) copy(row, *from_row);
+    for (std::size_t column = 0; tensor.columns && column < out_columns; ++column) {
+      const auto from = (*tensor.columns)[column];
       if (from) copy(row * out_columns + column, *from_row * in_columns + *from);
     }
   }
 }
 
-// Where old layers go among the new ones.
 int place_of_layer(int layer, const ModelConfig& small, const ModelConfig& large) {
   return static_cast<int>(std::int64_t{layer} * large.num_layers / small.num_layers);
 }
 
+namespace {
+
 class Inflater {
  public:
   Inflater(const ModelConfig& small, const ModelConfig& large, const ModelWeights& weights, const HeadPlaces& places)
-      : small_(small), large_(large), weights_(weights), axes_(axes_of(small, large, places)) {
+      : small_(small), large_(large), weights_(weights), axes_(padded_axes(small, large, places)) {
     for (int layer = 0; layer < small.num_layers; ++layer)
       layer_at_[layer_weight_name(large.naming, place_of_layer(layer, small, large), "")] =
           layer_weight_name(small.naming, layer, "");
@@ -107,21 +97,21 @@ class Inflater {
     const StoredType type = stored_type(large_.dtype);
     std::vector<NewTensor> out;
     for (const WeightSpec& spec : weight_list(large_)) {
-      out.push_back({spec.name, type, spec.shape,
-                     [source = source_of(spec), type](std::span<std::byte> bytes) { fill(source, type, bytes); }});
+      out.push_back({spec.name, type, spec.shape, [source = source_of(spec), type](std::span<std::byte> bytes) {
+                       fill_padded(source, type, bytes);
+                     }});
     }
     return out;
   }
 
  private:
-  TensorSource source_of(const WeightSpec& spec) const {
-    TensorSource source;
+  PaddedTensor source_of(const WeightSpec& spec) const {
+    PaddedTensor source;
     source.small = weights_.find(small_name(spec.name));
     source.rows = &axes_.width;
-    for (const PartAxes& axes : kParts) {
-      if (spec.name.find(axes.part) == std::string::npos) continue;
-      source.rows = &(axes_.*axes.rows);
-      if (spec.shape.size() == 2) source.columns = &(axes_.*axes.columns);
+    if (const PartAxes* axes = axes_of_part(spec.name)) {
+      source.rows = &(axes_.*axes->rows);
+      if (spec.shape.size() == 2) source.columns = &(axes_.*axes->columns);
     }
     if (spec.kind == WeightKind::Gain) source.factor = static_cast<float>(std::sqrt(width_ratio()));
     return source;
@@ -141,7 +131,7 @@ class Inflater {
   const ModelConfig& small_;
   const ModelConfig& large_;
   const ModelWeights& weights_;
-  Axes axes_;
+  PaddedAxes axes_;
   std::map<std::string, std::string>
       layer_at_;  // "model.layers.14." of the large model -> "model.layers.2." of the small one
 };

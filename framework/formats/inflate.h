@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "framework/formats/model_config.h"
+#include "framework/formats/safetensors.h"
 
 namespace foretell::formats {
 
@@ -36,6 +37,33 @@ struct HeadPlaces {
 // two.
 HeadPlaces place_heads(const ModelConfig& small, const ModelConfig& large, const std::string& name,
                        const std::string& like);
+// Where an old layer stands among the new ones.
+int place_of_layer(int layer, const ModelConfig& small, const ModelConfig& large);
+
+// By index in the large model the index in the small one; none: zeros.
+using PaddedIndex = std::vector<std::optional<std::int64_t>>;
+struct PaddedAxes {
+  PaddedIndex width, feed_forward, vocab, query, key;
+};
+PaddedAxes padded_axes(const ModelConfig& small, const ModelConfig& large, const HeadPlaces& places);
+// By the name of an attention's or MLP's matrix the axes of its rows and columns; none for other names.
+struct PartAxes {
+  std::string_view part;  // of a tensor's name
+  PaddedIndex PaddedAxes::*rows;
+  PaddedIndex PaddedAxes::*columns;
+};
+const PartAxes* axes_of_part(std::string_view tensor);
+
+// Where one tensor of the large model comes from.
+struct PaddedTensor {
+  const StoredTensor* small = nullptr;  // null: zeros
+  const PaddedIndex* rows = nullptr;
+  const PaddedIndex* columns = nullptr;  // null: a vector
+  float factor = 1;
+};
+// Writes its values into zeros.
+void fill_padded(const PaddedTensor& tensor, StoredType type, std::span<std::byte> out);
+
 ModelConfig inflated_config(const ModelConfig& small, const ModelConfig& shape, const std::string& name,
                             const std::string& like);
 

@@ -16,8 +16,8 @@ namespace foretell::formats {
 namespace {
 
 constexpr const char* kHeadHelp =
-    "it reads what its target computes and is no model by itself, and learned heads cannot be loaded: a whole model is "
-    "expected";
+    "it reads what its target computes and is no model by itself: name it as `head` of its drafter; here a whole model "
+    "is expected";
 constexpr const char* kAdapterHelp =
     "merge it into its base model (PEFT: merge_and_unload(), save_pretrained()) and give the merged folder";
 constexpr const char* kQuantisedHelp =

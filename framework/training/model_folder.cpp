@@ -63,6 +63,28 @@ std::string results_table(const Curve& curve, int step) {
   return text;
 }
 
+// Acceptance by position of the draft, measured and with the answers given; nothing where none was measured.
+std::string acceptance_table(const Curve& curve, int step) {
+  const auto measured = newest(curve, step, "acceptance");
+  if (measured.empty()) return "";
+  std::string head = "\n| acceptance at position |", rule = "|---|";
+  for (std::size_t i = 0; i < measured.size(); ++i) {
+    head += fmt::format(" {} |", i + 1);
+    rule += "---|";
+  }
+  std::string text = head + "\n" + rule + "\n";
+  const auto add = [&](const char* title, const std::vector<std::pair<std::string, double>>& values) {
+    text += fmt::format("| {} |", title);
+    for (std::size_t i = 0; i < measured.size(); ++i)
+      text += i < values.size() ? fmt::format(" {:.1f}% |", 100 * values[i].second) : "  |";
+    text += "\n";
+  };
+  add("measured, if all before it were accepted", measured);
+  if (const auto forced = newest(curve, step, "teacher_forced_acceptance"); !forced.empty())
+    add("the same with the answers given", forced);
+  return text;
+}
+
 std::string model_card(const ModelFolder& content) {
   const TrainSettings& settings = content.settings;
   std::string text = fmt::format("# {}\n\n{}, trained by Foretell.\n\n", settings.name, content.learner.description());
@@ -82,6 +104,7 @@ std::string model_card(const ModelFolder& content) {
     text += fmt::format("The weights are those after step {}: their held-out acceptance was the best.\n\n",
                         content.kept_step);
   return text + results_table(content.state.curve, content.kept_step) +
+         acceptance_table(content.state.curve, content.kept_step) +
          "\n`curve.csv` and `curve.svg` have the whole curve.\n";
 }
 

@@ -165,12 +165,20 @@ run: {{steps: 24, threads: 1, checkpoint_every: 2, eval_every: 8, eval_prompts: 
         best = min(step for step, length in lengths.items() if length == max(lengths.values()))
         card = open(os.path.join(out, "README.md")).read()
         check((f"those after step {best}:" in card) == (best != 24), f"heads: the best of {lengths} are kept")
-        process = start(heads, "--out", killed)
-        wait_for(os.path.join(killed, "checkpoint", "state.safetensors"))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        done = run("train", heads, "--out", killed)
-        same = [open(os.path.join(f, "medusa_lm_head.safetensors"), "rb").read() for f in (out, killed)]
+        check("| acceptance at position | 1 | 2 |" in card and "answers given" in card, "heads: the model card has acceptance by position")
+        reduced = ("--set", f"learner={{type: eagle3, target: {straight}, answers: data, steps: 2, draft_vocab_size: 50, acceptance_depth: 2}}",
+                   "--set", "run.steps=6", "--set", "run.eval_every=3")
+        for more, file in ((reduced, "model.safetensors"), ((), "medusa_lm_head.safetensors")):
+            straight_out, stopped = (out + "3", killed + "3") if more else (out, killed)
+            if more:
+                run_ok("train", heads, "--out", straight_out, *more)
+            process = start(heads, "--out", stopped, *more)
+            wait_for(os.path.join(stopped, "checkpoint", "state.safetensors"))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            done = run("train", heads, "--out", stopped, *more)
+            same = [open(os.path.join(f, file), "rb").read() for f in (straight_out, stopped)]
+            check(done.returncode == 0 and same[0] == same[1], f"{file}: a killed run goes on, with the same reduced vocabulary: {done.stderr[-200:]}")
         check(done.returncode == 0 and curve(killed) == curve(out) and same[0] == same[1], f"heads: a killed run goes on: {done.stderr[-200:]}")
         refused("heads have no model of their own", ["--set model", "heads of its target"], heads, "--out", killed + "2", "--set", f"model.from={straight}")
         refused("an unknown learner", ["medussa", "did you mean 'medusa'"], heads, "--out", killed + "2", "--set", "learner.type=medussa")
@@ -178,7 +186,7 @@ run: {{steps: 24, threads: 1, checkpoint_every: 2, eval_every: 8, eval_prompts: 
         refused("a learner without its target", ["--set learner", "'target' is missing"], heads, "--out", killed + "2", "--set",
                 "learner={type: medusa}")
         names = {entry["name"] for entry in json.loads(run_ok("list", "learners", "--json"))}
-        check({"lm", "distill", "medusa"} <= names, f"list learners: {sorted(names)}")
+        check({"lm", "distill", "medusa", "eagle3", "hydra", "mlp_speculator", "redrafter"} <= names, f"list learners: {sorted(names)}")
 
     def a_full_disk_is_an_error_and_the_run_goes_on_later():
         def small_files():

@@ -71,22 +71,21 @@ TEST_CASE("what a learned head drafts is a full recomputation from the committed
   }
 }
 
-TEST_CASE("drafts of learned heads lose nothing: drawn, chosen, chains and trees", "[heads]") {
+TEST_CASE("drafts of learned heads lose nothing in trees, drawn and chosen", "[heads]") {
   for (const std::string head :
        {"{type: eagle2, head: random", "{type: eagle3, head: random", "{type: hydra, head: random, num_heads: 2",
         "{type: hydra, head: random, num_heads: 2, prefix: true", "{type: mlp_speculator, head: random, n_predict: 2",
         "{type: redrafter, head: random"}) {
     for (const auto& [drafter, tree] : std::vector<std::pair<std::string, const char*>>{
-             {head + ", draft_sample_method: sample, num_speculative_tokens: 2, tree: none}", ""},
              {head + ", draft_sample_method: sample}", "{type: widths, widths: [2, 1]}"},
              {head + ", draft_sample_method: top_k}", "{type: eagle2, top_k: 2, depth: 2, total_tokens: 4}"}}) {
       INFO(drafter << " " << tree);
       const Setup setup = toy_setup(drafter, "rejection", tree, real_target());
-      const ExactFindings found = enumerate(setup, {.prompt = {1, 2, 1, 0}, .tokens = 3, .top_k = 3});
+      const ExactFindings found = enumerate(setup, {.prompt = {1, 2, 1, 0}, .tokens = 3, .top_k = 2});
       CHECK(complaint_of(found).value_or("") == "");
       CHECK(found.exercise.accepted > 0);
       CHECK(found.exercise.rejected > 0);
-      CHECK(check_real(setup, {.horizon = 64}).value_or("") == "");
+      CHECK(check_real(setup, {.horizon = 24}).value_or("") == "");
     }
   }
 }

@@ -1,4 +1,4 @@
-// What the fuzzer of trained exit heads does with its bytes; the test that replays the seeds does the same.
+// What the fuzzers of heads' files do with their bytes; the tests that replay the seeds do the same.
 //
 // Contract: any bytes either read or throw Error. What was read fits the model that it was read for.
 #pragma once
@@ -8,6 +8,9 @@
 
 #include "framework/core/error.h"
 #include "framework/formats/exit_heads.h"
+#include "framework/formats/heads/draft_vocabulary.h"
+#include "framework/formats/heads/eagle3_config.h"
+#include "framework/formats/heads/mlp_speculator_config.h"
 #include "tests/support/rooms.h"
 
 namespace foretell::fuzz {
@@ -25,6 +28,32 @@ inline void read_exit_heads(std::span<const std::byte> bytes, const std::string&
       FORETELL_CHECK(head.bias->bytes.size() == static_cast<std::size_t>(outputs) * formats::bytes_of(head.bias->type),
                      "{} bytes of a bias", head.bias->bytes.size());
   }
+}
+
+// config.json of an EAGLE-3 head; what was read is read again from what is written of it.
+inline void read_eagle3_config(const std::string& text, const std::string& name) {
+  const formats::heads::Eagle3Config config = formats::heads::parse_eagle3_config(text, name);
+  FORETELL_CHECK(config.draft_vocab > 0 && config.target_hidden > 0, "{} of {}", config.draft_vocab,
+                 config.target_hidden);
+  const std::string written = formats::heads::eagle3_config_json(config);
+  const formats::heads::Eagle3Config again = formats::heads::parse_eagle3_config(written, name);
+  FORETELL_CHECK(again.states == config.states && again.draft_vocab == config.draft_vocab &&
+                     again.fc_norm == config.fc_norm && again.norm_output == config.norm_output,
+                 "another config: {}", written);
+}
+
+inline void read_mlp_speculator_config(const std::string& text, const std::string& name) {
+  const auto config = formats::heads::parse_mlp_speculator_config(text, name);
+  const auto again =
+      formats::heads::parse_mlp_speculator_config(formats::heads::mlp_speculator_config_json(config), name);
+  FORETELL_CHECK(config.predict > 0 && config.inner > 0 && again.inner == config.inner, "a width of {}", config.inner);
+}
+
+// d2t and t2d for 3 of 8 tokens.
+inline void read_draft_vocabulary(std::span<const std::byte> bytes, const std::string& name) {
+  const auto file = formats::SafetensorsFile::parse(bytes, name);
+  for (const Token id : formats::heads::draft_vocabulary(file.tensors(), 3, 8, name))
+    FORETELL_CHECK(id >= 0 && id < 8, "token {}", id);
 }
 
 }  // namespace foretell::fuzz

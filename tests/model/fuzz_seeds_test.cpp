@@ -6,6 +6,7 @@
 #include "framework/formats/llama2c.h"
 #include "framework/formats/model_config.h"
 #include "framework/formats/safetensors.h"
+#include "tests/fuzz/head_targets.h"
 #include "tests/support/catch.h"
 #include "tests/support/seeds.h"
 
@@ -47,6 +48,13 @@ TEST_CASE("the fuzzers' seeds are read or refused as they should be") {
   }
   CHECK(replay("model_config_fuzz", [](const std::string& bytes) { parse_model_config(bytes, "seed"); }) ==
         std::pair(14, 5));
+  CHECK(replay("eagle3_config_fuzz", [](const std::string& bytes) { fuzz::read_eagle3_config(bytes, "seed"); }) ==
+        std::pair(3, 3));
+  CHECK(replay("mlp_speculator_config_fuzz",
+               [](const std::string& bytes) { fuzz::read_mlp_speculator_config(bytes, "seed"); }) == std::pair(1, 2));
+  CHECK(replay("draft_vocabulary_fuzz", [](const std::string& bytes) {
+          fuzz::read_draft_vocabulary(as_bytes(bytes), "seed");
+        }) == std::pair(2, 4));
   CHECK(replay("llama2c_fuzz", [](const std::string& bytes) { parse_llama2c(as_bytes(bytes), "seed"); }) ==
         std::pair(4, 3));
   CHECK(replay("bitllama_fuzz", [](const std::string& bytes) { parse_bitllama(as_bytes(bytes), "seed"); }) ==

@@ -22,7 +22,7 @@ ModelConfig parse_layers(const nlohmann::json& object, const std::string& name) 
                           "speculators_model_type"})
     layers.erase(key);
   if (!layers.contains("model_type") || layers["model_type"].is_null()) layers["model_type"] = "llama";
-  return parse_model_config(layers.dump(), name);
+  return parse_model_config(layers.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), name);
 }
 
 std::vector<int> parse_states(const io::JsonObject& json, int more) {

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
@@ -56,9 +57,17 @@ RedrafterHead RedrafterHead::load(const std::filesystem::path& folder, std::shar
   return made_of(redrafter_shape(tensors, file.name()), tensors, file.name(), std::move(target));
 }
 
+// What reaches the output is near the newest token's embedding, and the output is the target's, so that a target with
+// random weights agrees with it now and then; all else is noise beside.
 RedrafterHead RedrafterHead::random(std::uint64_t seed, std::shared_ptr<const LanguageModel> target) {
-  const RedrafterShape shape{1, target->config().hidden_size, true};
-  const HeadTensors tensors = random_tensors(tensors_of(shape, target->config()), seed, 1.5F);
+  const c10::InferenceMode inference;
+  const std::int64_t hidden = target->config().hidden_size;
+  const RedrafterShape shape{1, hidden, true};
+  HeadTensors tensors = random_tensors(tensors_of(shape, target->config()), seed, 0.3F);
+  tensors["rnn_w.weight"].diagonal().add_(embedding_scale(*target));
+  tensors["input_proj.weight"].narrow(1, hidden, hidden).diagonal().add_(1);
+  const at::TensorOptions options = target->parts()->embed(Tokens{0}).options();
+  tensors[redrafter_output(shape)] = target->parts()->head().logits(at::eye(hidden, options)).t().contiguous();
   return made_of(shape, tensors, "a random head", std::move(target));
 }
 
