@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
@@ -69,6 +70,11 @@ HeadTensors random_tensors(const std::vector<HeadTensor>& known, std::uint64_t s
     out[tensor.name] = random_tensor(tensor.shape, deviation, mix64(seed ^ mix64(name_hash(tensor.name))));
   }
   return out;
+}
+
+at::Tensor output_matrix(const LanguageModel& target) {
+  const at::TensorOptions options = target.parts()->embed(Tokens{0}).options();
+  return target.parts()->head().logits(at::eye(target.config().hidden_size, options)).t().contiguous();
 }
 
 double embedding_scale(const LanguageModel& target) {

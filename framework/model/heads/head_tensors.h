@@ -58,6 +58,8 @@ at::Tensor random_tensor(const std::vector<std::int64_t>& shape, float deviation
 // Untrained: gains are 1, matrices are normal with deviation noise / sqrt(inputs), biases 0. What is not required is
 // left out.
 HeadTensors random_tensors(const std::vector<HeadTensor>& known, std::uint64_t seed, float noise);
+// The matrix of the target's own head, [vocab, hidden], as far as it has no bias.
+at::Tensor output_matrix(const LanguageModel& target);
 // What makes the rows of a target's embedding about 1 long in the root mean square.
 double embedding_scale(const LanguageModel& target);
 

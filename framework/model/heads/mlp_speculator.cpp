@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "framework/core/error.h"
 
@@ -63,7 +64,8 @@ std::filesystem::path MlpSpeculator::file_of(const std::filesystem::path& folder
   return head_file(folder, {"model.safetensors"}, "pytorch_model.bin");
 }
 
-MlpSpeculator MlpSpeculator::load(const std::filesystem::path& folder, std::shared_ptr<const LanguageModel> target) {
+MlpSpeculator MlpSpeculator::load(const std::filesystem::path& folder,
+                                  const std::shared_ptr<const LanguageModel>& target) {
   const HeadFile file = HeadFile::open(file_of(folder));
   const HeadTensors tensors = file.load(is_rotary_buffer);
   const bool prefixed =
@@ -72,10 +74,19 @@ MlpSpeculator MlpSpeculator::load(const std::filesystem::path& folder, std::shar
                  file.name(), *target);
 }
 
-MlpSpeculator MlpSpeculator::random(int steps, std::uint64_t seed, std::shared_ptr<const LanguageModel> target) {
+// Embeddings and outputs are the target's, so that a target with random weights agrees with it now and then.
+MlpSpeculator MlpSpeculator::random(int steps, std::uint64_t seed, const std::shared_ptr<const LanguageModel>& target) {
+  const c10::InferenceMode inference;
   const formats::ModelConfig& model = target->config();
   const MlpSpeculatorConfig config{steps, model.hidden_size, model.hidden_size, model.vocab_size, false, true};
   HeadTensors tensors = random_tensors(tensors_of(config, ""), seed, 1.0F);
+  Tokens all(static_cast<std::size_t>(model.vocab_size));
+  std::iota(all.begin(), all.end(), 0);
+  const at::Tensor embedding = target->parts()->embed(all) * embedding_scale(*target), output = output_matrix(*target);
+  for (int step = 0; step < steps; ++step) {
+    tensors[fmt::format("emb.{}.weight", step)] = embedding;
+    tensors[fmt::format("head.{}.weight", step)] = output;
+  }
   return made_of(config, tensors, "", "a random head", *target);
 }
 

@@ -26,8 +26,8 @@ namespace foretell::model::heads {
 class MlpSpeculator final : public PathHead {
  public:
   static std::filesystem::path file_of(const std::filesystem::path& folder);
-  static MlpSpeculator load(const std::filesystem::path& folder, std::shared_ptr<const LanguageModel> target);
-  static MlpSpeculator random(int steps, std::uint64_t seed, std::shared_ptr<const LanguageModel> target);
+  static MlpSpeculator load(const std::filesystem::path& folder, const std::shared_ptr<const LanguageModel>& target);
+  static MlpSpeculator random(int steps, std::uint64_t seed, const std::shared_ptr<const LanguageModel>& target);
   // Of tensors under their published names behind `prefix`; they are copied.
   static MlpSpeculator made_of(const formats::heads::MlpSpeculatorConfig& config, const HeadTensors& tensors,
                                const std::string& prefix, const std::string& name, const LanguageModel& target);

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/eye.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
@@ -66,8 +65,7 @@ RedrafterHead RedrafterHead::random(std::uint64_t seed, std::shared_ptr<const La
   HeadTensors tensors = random_tensors(tensors_of(shape, target->config()), seed, 0.3F);
   tensors["rnn_w.weight"].diagonal().add_(embedding_scale(*target));
   tensors["input_proj.weight"].narrow(1, hidden, hidden).diagonal().add_(1);
-  const at::TensorOptions options = target->parts()->embed(Tokens{0}).options();
-  tensors[redrafter_output(shape)] = target->parts()->head().logits(at::eye(hidden, options)).t().contiguous();
+  tensors[redrafter_output(shape)] = output_matrix(*target);
   return made_of(shape, tensors, "a random head", std::move(target));
 }
 
