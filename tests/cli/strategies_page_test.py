@@ -47,11 +47,15 @@ def facts_are_shown():
 
 def names_from_elsewhere():
     for name, kind, here in (("MagicDec", "drafter", "sparse_cache"), ("smartspec", "policy", "goodput"), ("SpecDec++", "policy", "specdecpp"),
-                             ("EAGLE-2", "tree", "eagle2"), ("StreamingLLM", "attention", "streaming"), ("K-SEQ", "verifier", "spectr")):
+                             ("StreamingLLM", "attention", "streaming"), ("K-SEQ", "verifier", "spectr")):
         found = json.loads(run_ok("list", name, "--json"))
         check([(entry["kind"], entry["name"]) for entry in found] == [(kind, here)], f"list {name} is {here}")
     both = json.loads(run_ok("list", "SpecInfer", "--json"))
     check({entry["name"] for entry in both} == {"merged", "multi_step"}, "list SpecInfer: a drafter and a verifier")
+    both = json.loads(run_ok("list", "EAGLE-2", "--json"))
+    check({(entry["kind"], entry["name"]) for entry in both} == {("drafter", "eagle2"), ("tree", "eagle2")}, "list EAGLE-2: a drafter and its tree")
+    both = json.loads(run_ok("list", "EAGLE-3", "--json"))
+    check({(entry["kind"], entry["name"]) for entry in both} == {("drafter", "eagle3"), ("learner", "eagle3")}, "list EAGLE-3: a drafter and a learner")
     for key, name, here in (("drafter", "MagicDec", "sparse_cache"), ("drafter", "PIA Lookahead", "ant_trie"), ("drafter", "TLI", "universal"),
                             ("verifier", "block verification", "block"), ("policy", "SmartSpec", "goodput"), ("policy", "SmartSpek", "goodput")):
         study = os.path.join(SOURCE, "configs/studies/zoo.yaml")
