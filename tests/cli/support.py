@@ -21,6 +21,13 @@ PATIENCE = float(os.environ.get("FORETELL_TEST_PATIENCE", "1"))
 failures = []
 
 
+def has_shadow_memory():
+    """Whether BIN is built with a sanitizer that reserves the address space: limits of memory say nothing of it then."""
+    with open(BIN, "rb") as file:
+        content = file.read()
+    return any(name in content for name in (b"libasan.so", b"libtsan.so", b"__asan_init"))
+
+
 def run(*arguments, env=None, timeout=300, preexec_fn=None):
     """Runs foretell; standard output and standard error as text."""
     return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=timeout * PATIENCE,

@@ -66,7 +66,7 @@ def main(folder):
         tau = found["lookup", "tau"]
         check(found["plain", "tau"]["verdict"] == "reproduced" and found["plain", "tau"]["measured"] == 1.0, "table: plain decoding has one token a round")
         check(tau["measured"] > 1 and found["lookup", "speed"]["measured"] > 0, "table: acceptance, and the mean of questions' speeds")
-        check(found["lookup", "speed"]["verdict"] == "not comparable" and "at least 8 prompts" in found["lookup", "speed"]["reason"],
+        check(found["lookup", "speed"]["verdict"] == "not comparable" and any(why in found["lookup", "speed"]["reason"] for why in ("at least 8 prompts", "unreliable timing")),
               "table: speeds over three prompts are not ordered")
         summaries = [json.load(open(path)) for path in glob.glob(os.path.join(results, "made", "*", "summary.json"))]
         values = [s["tasks"]["overall"]["mean_acceptance_length"] for s in summaries]
