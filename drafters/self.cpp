@@ -128,5 +128,43 @@ FORETELL_REGISTER(
      .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
      .preset_of = "self"});
 
+// `self` with a router of fewer experts.
+struct FewerExpertsOptions {
+  std::optional<int> k;
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("k", k, "experts that a row of the draft goes through; none: half of the target's, rounded up",
+          {.min = 1, .max = 1 << 16, .aliases = {"top_k", "num_experts_per_tok"}});
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+// A target without experts has no fewer: its draft is the target itself, which is lossless and gains nothing.
+ConfigValue fewer_experts(const FewerExpertsOptions& options, const BuildContext& context) {
+  const int own = bases::experts_per_token(context);
+  if (own == 0) return {};
+  return parse_yaml(fmt::format("{{type: top_k, k: {}}}", options.k.value_or((own + 1) / 2)), "fewer_experts");
+}
+
+class FewerExpertsDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = FewerExpertsOptions;
+  FewerExpertsDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.router = fewer_experts(options, context), .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "fewer_experts") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, FewerExpertsDrafter, "fewer_experts",
+    {.summary = "the target drafts with fewer experts a row than it is scored with",
+     .paper = {"Zhang et al.", 2023, "2309.08168"},
+     .also_known_as = {"reduced-expert self-drafting"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
 }  // namespace
 }  // namespace foretell::drafters

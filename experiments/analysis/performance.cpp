@@ -60,6 +60,15 @@ struct Work {
   }
 };
 
+// Distinct experts of a layer in a round's forward, with those of the sequences that shared it; none where the target
+// has none.
+std::optional<double> experts_together(const RoundRecord& round) {
+  if (!round.experts || round.experts->layers.empty()) return std::nullopt;
+  double sum = 0;
+  for (const LayerExperts& layer : round.experts->layers) sum += layer.together;
+  return sum / static_cast<double>(round.experts->layers.size());
+}
+
 struct Shapes {
   cost::ModelShape target;
   std::optional<cost::ModelShape> draft = {};
@@ -73,7 +82,8 @@ void fold_work(const study::Cell& cell, const Shapes& shapes, std::span<const re
     if (record.arm != results::PipelineVariant::Method || record.repeat != 0) continue;
     double context = record.prompt_tokens - 1;
     for (const RoundRecord& round : record.rounds) {
-      work.add(cost::forward_cost(shapes.target, round.scored, context), cell.run.batch_size);
+      work.add(cost::forward_cost(shapes.target, round.scored, context, {}, experts_together(round)),
+               round.experts ? round.experts->sequences : cell.run.batch_size);
       if (shapes.draft && round.depth > 0)
         work.add(cost::forward_cost(*shapes.draft, static_cast<double>(round.drafted) / round.depth, context),
                  cell.run.batch_size, round.depth);
@@ -178,7 +188,8 @@ class ScoreTimes {
       const RoundRecord& round = record.rounds[i];
       context += i > 0 ? record.rounds[i - 1].emitted : 0;
       if (i < kColdRounds) continue;
-      const double cost = costs_.target(round.scored), grown = growth(round.scored, context);
+      const double cost = costs_.target(round.scored, cost::touched_experts(round)),
+                   grown = growth(round.scored, context);
       sum.rows += round.scored;
       sum.score_ns += static_cast<double>(round.ns.score);
       sum.draft_ns += static_cast<double>(round.ns.draft);

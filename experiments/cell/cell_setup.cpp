@@ -297,7 +297,12 @@ std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool)
   std::vector<CheckedCell> checked;
   for (const study::Cell& cell : study.cells) {
     const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
-    checked.push_back({static_cast<int>(setup.workload.conversations.size()), setup.lossless(cell)});
+    CheckedCell& found = checked.emplace_back();
+    found.conversations = static_cast<int>(setup.workload.conversations.size());
+    found.lossless = setup.lossless(cell);
+    found.limits = setup.method.front().drafter->limits();
+    if (setup.model) found.target = setup.model->config();
+    if (!setup.drafting_folder.empty()) found.draft = formats::load_model_config(setup.drafting_folder);
     pool.forget_unused();
   }
   return checked;

@@ -76,6 +76,8 @@ bool takes_answer(const study::Cell& cell);
 struct CheckedCell {
   int conversations = 0;
   study::Losslessness lossless = {};
+  std::optional<formats::ModelConfig> target = {}, draft = {};  // of the models that score and that draft, if any
+  DraftBudget limits = {};                                      // of the drafter
 };
 std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool);
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kVocab = kRuledVocab, kSequences = kRuledSequences, kTexts = 24;
 
-// Two kinds of experts: a router may be made for one of them.
+// Kinds of experts: a router may be made for one of them.
 constexpr std::string_view kConfigs[] = {
     R"({"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_size": 32, "intermediate_size": 24,
         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 16,
@@ -29,7 +29,12 @@ constexpr std::string_view kConfigs[] = {
         "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 4, "topk_group": 2, "norm_topk_prob": true,
         "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "first_k_dense_replace": 1,
         "q_lora_rank": null, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8,
-        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "torch_dtype": "float32"})"};
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "torch_dtype": "float32"})",
+    R"({"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "hidden_size": 32, "intermediate_size": 24,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 16,
+        "max_position_embeddings": 256, "num_local_experts": 6, "num_experts_per_tok": 2, "foretell_zero_experts": 1,
+        "foretell_copy_experts": 1, "foretell_constant_experts": 2, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "torch_dtype": "float32"})"};
 
 // Rows as three sequences bring them: two drafts, a chain and a tree, and a part of a prompt.
 struct Rows {

@@ -114,6 +114,7 @@ void add_commands(util::Command top) {
   commands::bench::add_bench_command(top);
   commands::estimate::add_roofline_command(top);
   commands::estimate::add_predict_command(top);
+  commands::estimate::add_offload_command(top);
   commands::estimate::add_efficiency_command(top);
 }
 

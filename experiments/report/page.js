@@ -137,6 +137,33 @@
     }
   };
 
+  // ---- the heat maps of experts ----
+
+  const drawExperts = () => {
+    for (const cell of cells) {
+      const layers = cell.tasks.overall?.experts?.layers ?? [];
+      if (!layers.length) continue;
+      const section = byId("experts");
+      section.hidden = false;
+      element("h3", {parent: section, text: cell.name});
+      const table = element("table", {parent: element("div", {parent: section, className: "wide"}), className: "heat"});
+      const head = element("tr", {parent: element("thead", {parent: table})});
+      element("th", {parent: head, text: "layer"});
+      const most = Math.max(...layers.map((layer) => layer.load.length));
+      for (let expert = 0; expert < most; ++expert) element("th", {parent: head, text: String(expert)});
+      for (const layer of layers) {
+        const row = element("tr", {parent: table});
+        element("th", {parent: row, text: String(layer.layer)});
+        const sum = layer.load.reduce((a, b) => a + b, 0);
+        layer.load.forEach((rows, expert) => {
+          const ratio = sum > 0 ? rows * layer.load.length / sum : 0;
+          const td = element("td", {parent: row, text: ratio.toFixed(1), title: `layer ${layer.layer}, expert ${expert}: ${rows} rows`});
+          td.style.backgroundColor = `rgba(42, 111, 176, ${Math.min(1, ratio / 3).toFixed(3)})`;
+        });
+      }
+    }
+  };
+
   const drawFilters = () => {
     const form = byId("filters");
     form.onsubmit = (event) => event.preventDefault();
@@ -520,6 +547,7 @@
       element("li", {parent: byId("reasons").querySelector("ul"), text: `${cell.name}: ${cell.reason}`});
     }
   drawFilters();
+  drawExperts();
   colour(false);
   if (window.Chart) {
     const charts = byId("charts");

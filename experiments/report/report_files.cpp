@@ -83,6 +83,20 @@ ReportJson facts_json(const Facts& facts) {
   return out;
 }
 
+ReportJson experts_json(const TaskNumbers& task) {
+  if (task.experts.empty()) return nullptr;
+  auto layers = ReportJson::array(), by_rows = ReportJson::array();
+  for (const LayerNumbers& layer : task.experts) {
+    ReportJson entry{{"layer", layer.layer}};
+    for (const auto& [heading, value] : layer.values) entry[heading] = value ? ReportJson(*value) : ReportJson(nullptr);
+    entry["load"] = layer.load;
+    layers.push_back(std::move(entry));
+  }
+  for (const TouchedNumbers& of : task.touched)
+    by_rows.push_back({{"rows", of.rows}, {"rounds", of.rounds}, {"touched", of.touched}, {"uniform", of.uniform}});
+  return {{"layers", layers}, {"by_rows", by_rows}};
+}
+
 ReportJson task_json(const TaskNumbers& task) {
   ReportJson out = numbers_json(task.values, analysis::task_measures());
   out["verdict"] = text_or_null(task.verdict);
@@ -94,6 +108,7 @@ ReportJson task_json(const TaskNumbers& task) {
   auto depths = ReportJson::object();
   for (const DepthCounts& counts : task.by_depth) depths[std::to_string(counts.depth)] = counts.rounds;
   out["acceptance_histogram_by_depth"] = depths;
+  out["experts"] = experts_json(task);
   return out;
 }
 
@@ -196,6 +211,9 @@ std::string report_text(const StudyFolder& study) {
   if (const ReportTable predicted = predicted_rows(study); !predicted.empty())
     out += "\nMeasured decode speed-up beside what acceptance and the measured cost of rows predict:\n\n" +
            aligned(predicted);
+  if (const ReportTable experts = expert_rows(study); !experts.empty())
+    out += "\nExperts of each layer, by round and over the run:\n\n" + aligned(experts) +
+           "\nDistinct experts by the number of rows that were scored:\n\n" + aligned(touched_rows(study));
   out += "\n";
   for (const auto& [cell, reason] : reasons(study)) out += printable(cell) + ": " + printable(reason) + "\n";
   for (const std::string& note : notes(study)) out += printable(note) + "\n";
@@ -219,6 +237,13 @@ std::string report_markdown(const StudyFolder& study) {
   if (const ReportTable depths = depth_rows(study); !depths.empty())
     out += fmt::format("## Accepted, by depth of the draft\n\nShares of the rounds whose draft was so deep.\n\n{}\n",
                        markdown_table(depths));
+  if (const ReportTable experts = expert_rows(study); !experts.empty())
+    out += fmt::format(
+        "## Experts\n\nDistinct experts of a layer in a round beside what uniform routing of as many rows would touch; "
+        "the "
+        "load of the whole run.\n\n{}\nBy the number of rows that were scored, over all layers:\n\n{}\n"
+        "The load of each expert in units of its layer's mean:\n\n{}\n",
+        markdown_table(experts), markdown_table(touched_rows(study)), markdown_table(load_rows(study)));
   out += "## Machine\n\n";
   ReportTable machine{.headings = {"<what", "<value"}};
   for (const auto& [what, value] : machine_facts(study)) machine.rows.push_back({what, value});

@@ -17,13 +17,20 @@
 namespace foretell::report {
 namespace {
 
-constexpr int kShownDepth = 16;     // of drafts; deeper ones are in JSON
-constexpr std::size_t kNamed = 20;  // cells that a note names; the others are counted
+constexpr int kShownDepth = 16;            // of drafts; deeper ones are in JSON
+constexpr std::size_t kShownExperts = 64;  // of a layer; all are in JSON
+constexpr std::size_t kNamed = 20;         // cells that a note names; the others are counted
 
 template <class F>
 void for_each_task(const StudyFolder& study, const F& f) {
   for (const ReportCell& cell : study.cells)
     for (const TaskNumbers& task : cell.tasks) f(cell, task);
+}
+
+template <class F>
+void with_overall(const StudyFolder& study, const F& f) {
+  for (const ReportCell& cell : study.cells)
+    if (const TaskNumbers* overall = cell.overall()) f(cell, *overall);
 }
 
 // Whether tasks say more than "overall" alone.
@@ -165,6 +172,54 @@ ReportTable depth_rows(const StudyFolder& study) {
                         ? analysis::formatted(counts.rounds[accepted] / rounds, analysis::NumberFormat::Share)
                         : "-");
     table.rows.push_back(std::move(row));
+  });
+  return table;
+}
+
+ReportTable expert_rows(const StudyFolder& study) {
+  ReportTable table{.headings = {"<cell", "layer"}};
+  with_overall(study, [&](const ReportCell& cell, const TaskNumbers& task) {
+    for (const LayerNumbers& layer : task.experts) {
+      std::vector<std::string> row = {cell_title(cell), std::to_string(layer.layer)};
+      for (const auto& [heading, value] : layer.values) {
+        if (table.rows.empty()) table.headings.push_back(heading);
+        row.push_back(analysis::formatted(value, analysis::NumberFormat::ThreeDigits));
+      }
+      table.rows.push_back(std::move(row));
+    }
+  });
+  return table;
+}
+
+ReportTable touched_rows(const StudyFolder& study) {
+  ReportTable table{.headings = {"<cell", "rows", "rounds x layers", "experts", "if uniform", "ratio"}};
+  with_overall(study, [&](const ReportCell& cell, const TaskNumbers& task) {
+    for (const TouchedNumbers& of : task.touched)
+      table.rows.push_back({cell_title(cell), fmt::format("{:.0f}", of.rows), fmt::format("{:.0f}", of.rounds),
+                            fmt::format("{:.2f}", of.touched), fmt::format("{:.2f}", of.uniform),
+                            of.uniform > 0 ? fmt::format("{:.3f}", of.touched / of.uniform) : "-"});
+  });
+  return table;
+}
+
+ReportTable load_rows(const StudyFolder& study) {
+  ReportTable table{.headings = {"<cell", "layer"}};
+  std::size_t most = 0;
+  with_overall(study, [&](const ReportCell&, const TaskNumbers& task) {
+    for (const LayerNumbers& layer : task.experts) most = std::max(most, layer.load.size());
+  });
+  most = std::min(most, kShownExperts);
+  for (std::size_t expert = 0; expert < most; ++expert) table.headings.push_back(std::to_string(expert));
+  with_overall(study, [&](const ReportCell& cell, const TaskNumbers& task) {
+    for (const LayerNumbers& layer : task.experts) {
+      const double sum = std::accumulate(layer.load.begin(), layer.load.end(), 0.0);
+      std::vector<std::string> row = {cell_title(cell), std::to_string(layer.layer)};
+      for (std::size_t expert = 0; expert < most; ++expert)
+        row.push_back(expert < layer.load.size() && sum > 0
+                          ? fmt::format("{:.2f}", layer.load[expert] * static_cast<double>(layer.load.size()) / sum)
+                          : "-");
+      table.rows.push_back(std::move(row));
+    }
   });
   return table;
 }

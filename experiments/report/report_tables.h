@@ -24,6 +24,12 @@ ReportTable predicted_rows(const StudyFolder& study);
 // How many tokens of a draft were accepted, apart for each depth of the draft: a row for each cell and depth, in shares
 // of its rounds.
 ReportTable depth_rows(const StudyFolder& study);
+// What the experts of a mixture got: a row for each cell and layer.
+ReportTable expert_rows(const StudyFolder& study);
+// Distinct experts of a layer by how many rows were scored, beside uniform routing: a row for each cell and count.
+ReportTable touched_rows(const StudyFolder& study);
+// The heat map of loads: a row for each cell and layer, a column for each expert, in units of the layer's mean load.
+ReportTable load_rows(const StudyFolder& study);
 // What ran the cells. A fact that differs between cells has all its values, with how many cells have each.
 Facts machine_facts(const StudyFolder& study);
 // Why each cell won or lost, as the run has said it: cell -> reason.

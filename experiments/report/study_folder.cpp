@@ -126,6 +126,38 @@ void take_back_verdict(const io::OrderedJsonView& task, TaskNumbers& out) {
   out.verdict_words = "not judged: " + why;
 }
 
+constexpr std::size_t kMostRead = 4096;  // layers of a model, experts of a layer, counts of rows
+
+void read_experts(const io::OrderedJsonView& experts, TaskNumbers& out) {
+  constexpr std::pair<const char*, const char*> kColumns[] = {{"touched_per_round", "experts/round"},
+                                                              {"uniform_per_round", "if uniform"},
+                                                              {"locality", "touched/uniform"},
+                                                              {"neighbour_share", "shared with parent"},
+                                                              {"max_violation", "MaxVio"},
+                                                              {"round_max_violation", "MaxVio of a round"},
+                                                              {"variation", "CV"},
+                                                              {"entropy", "entropy"},
+                                                              {"dead", "dead"},
+                                                              {"dropped_share", "rows without an expert"}};
+  const io::OrderedJsonView layers = experts.at("layers");
+  if (layers.size() > kMostRead) layers.expected(fmt::format("at most {} layers", kMostRead));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const io::OrderedJsonView layer = layers.at(i);
+    LayerNumbers& of = out.experts.emplace_back();
+    of.layer = static_cast<int>(layer.at("layer").integer(0, 1 << 20));
+    for (const auto& [key, heading] : kColumns)
+      of.values.emplace_back(heading, number_at_pointer(layer, fmt::format("/{}", key)));
+    if (layer.at("load").size() > kMostRead) layer.at("load").expected(fmt::format("at most {} experts", kMostRead));
+    of.load = numbers_at(layer, "load");
+  }
+  const auto by_rows = experts.find("by_rows");
+  for (std::size_t i = 0; by_rows && i < by_rows->size(); ++i) {
+    const io::OrderedJsonView entry = by_rows->at(i);
+    out.touched.push_back({entry.at("rows").number(), entry.at("rounds").number(), entry.at("touched").number(),
+                           entry.at("uniform").number()});
+  }
+}
+
 TaskNumbers read_task(const std::string& name, const io::OrderedJsonView& task) {
   TaskNumbers out{.task = name};
   for (const analysis::Measure& measure : analysis::task_measures())
@@ -137,6 +169,7 @@ TaskNumbers read_task(const std::string& name, const io::OrderedJsonView& task) 
   out.no_interval = task.string_or("speedup_no_interval", "");
   out.acceptance_rate_per_position = numbers_at(task, "acceptance_rate_per_position");
   out.conditional_acceptance_per_position = numbers_at(task, "conditional_acceptance_per_position");
+  if (const auto experts = task.find("experts")) read_experts(*experts, out);
   if (const auto depths = task.find("acceptance_histogram_by_depth")) {
     for (const auto& [depth, counts] : depths->entries()) {
       int value = 0;

@@ -38,6 +38,16 @@ struct ReportDifference {
   bool tie = false;
 };
 
+// What the experts of one layer got, and the table of how many were touched by how many rows.
+struct LayerNumbers {
+  int layer = 0;
+  std::vector<std::pair<std::string, std::optional<double>>> values = {};  // by heading
+  std::vector<double> load = {};                                           // by expert, rows
+};
+struct TouchedNumbers {
+  double rows = 0, rounds = 0, touched = 0, uniform = 0;
+};
+
 struct TaskNumbers {
   std::string task = {};
   std::vector<std::optional<double>> values = {};  // one for each of task_measures()
@@ -46,6 +56,8 @@ struct TaskNumbers {
               no_interval = {};  // what the speed-up's interval is over, or why there is none; empty in older folders
   std::vector<double> acceptance_rate_per_position = {}, conditional_acceptance_per_position = {};
   std::vector<DepthCounts> by_depth = {};  // by depth
+  std::vector<LayerNumbers> experts = {};  // by layer; empty where the target has no experts
+  std::vector<TouchedNumbers> touched = {};
 
   const std::optional<double>& at(std::string_view measure) const;
   bool unreliable() const;  // the verdict: its times contradict one another

@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "experiments/results/expert_json.h"
 #include "framework/core/error.h"
 #include "framework/core/input_file.h"
 #include "framework/io/content_hash.h"
@@ -126,6 +127,7 @@ Json round_json(const GenerationRecord& record, int index) {
               {"commit_ns", round.ns.commit}});
   if (index < static_cast<int>(record.round_ends.size())) row["end_ns"] = record.round_ends[index];
   if (round.work) row["work"] = work_json(*round.work);
+  if (round.experts) row["experts"] = to_json(*round.experts);
   return row;
 }
 
@@ -168,6 +170,7 @@ void add_round(const io::OrderedJsonView& row, GenerationRecord& record) {
                            .ns = {known_time(row, "draft_ns"), known_time(row, "score_ns"),
                                   known_time(row, "verify_ns"), known_time(row, "commit_ns")}});
   if (const auto work = row.find("work")) record.rounds.back().work = work_from(*work);
+  if (const auto experts = row.find("experts")) record.rounds.back().experts = expert_use_from(*experts);
   if (const auto end = row.find("end_ns")) record.round_ends.push_back(end->integer(-kLongestTime, kLongestTime));
 }
 

@@ -132,6 +132,7 @@ void fold_acceptance(const Requests& requests, TaskSummary& out) {
   out.undrafted_round_share = metrics::undrafted_round_share(pooled);
   out.acceptance_per_trial = metrics::acceptance_per_trial(pooled);
   out.work = metrics::work_rates(pooled);
+  out.experts = {moe::layer_loads(pooled), moe::touched_by_rows(pooled)};
   out.acceptance_rate_per_position = metrics::acceptance_rate_per_position(pooled);
   out.conditional_acceptance_per_position = metrics::conditional_acceptance_per_position(pooled);
   out.acceptance_histogram = metrics::acceptance_histogram(pooled);
@@ -350,6 +351,7 @@ nlohmann::ordered_json to_json(const TaskSummary& s) {
         {"verify", ms(s.phases.verify)},
         {"commit", ms(s.phases.commit)}}}};
   if (s.work) out["work"] = to_json(*s.work);
+  if (!s.experts.layers.empty()) out["experts"] = to_json(s.experts);
   return out;
 }
 

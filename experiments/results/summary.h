@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/results/expert_json.h"
 #include "experiments/results/record.h"
 #include "framework/io/json_reader.h"
 #include "framework/metrics/latency.h"
@@ -30,6 +31,7 @@ struct TaskSummary {
   std::optional<double> accepted_per_round, drafted_per_round, scored_per_round, emitted_per_scored,
       undrafted_round_share, acceptance_per_trial;
   std::optional<metrics::WorkRates> work;  // of a target whose rows may leave early
+  ExpertSummary experts;                   // of a target with a mixture of experts; else empty
   std::vector<double> acceptance_rate_per_position, conditional_acceptance_per_position;
   std::vector<std::int64_t> acceptance_histogram;
   std::map<int, std::vector<std::int64_t>> acceptance_histogram_by_depth;

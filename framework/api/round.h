@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "framework/api/draft_tree.h"
 
@@ -37,16 +38,46 @@ struct StepWork {
   friend bool operator==(const StepWork&, const StepWork&) = default;
 };
 
+/// Rows that one expert of a layer was given.
+struct ExpertRows {
+  int expert = 0;  ///< of the layer
+  int rows = 0;    ///< at least 1
+  /// Whether both are equal.
+  friend bool operator==(const ExpertRows&, const ExpertRows&) = default;
+};
+
+/// What the experts of one layer got from one sequence in a round.
+struct LayerExperts {
+  int layer = 0;                      ///< of the model, from 0
+  std::vector<ExpertRows> load = {};  ///< of the experts that got any rows, by expert
+  int rows = 0;                       ///< that came to the layer
+  int dropped = 0;                    ///< of these, rows that no expert took
+  int pairs = 0, shared = 0;  ///< experts of rows whose parent is in the forward too, and how many the parent has
+  int together = 0;           ///< distinct experts of the whole forward, with the rows of all its sequences
+  /// Whether all are equal.
+  friend bool operator==(const LayerExperts&, const LayerExperts&) = default;
+};
+
+/// What the forward of a round asked of a mixture of experts.
+struct ExpertUse {
+  int experts = 0;                        ///< of a layer
+  int sequences = 1;                      ///< that shared the forward
+  std::vector<LayerExperts> layers = {};  ///< with experts, in order
+  /// Whether all are equal.
+  friend bool operator==(const ExpertUse&, const ExpertUse&) = default;
+};
+
 /// What a round did, in numbers.
 struct RoundRecord {
-  int drafted = 0;                    ///< proposed nodes
-  int scored = 0;                     ///< rows of the target's forward pass
-  int depth = 0;                      ///< of the draft
-  int accepted = 0;                   ///< proposed nodes that were emitted
-  int emitted = 0;                    ///< tokens
-  NextKind kind = NextKind::Bonus;    ///< of the target's own token
-  PhaseTimes ns = {};                 ///< wall clock
-  std::optional<StepWork> work = {};  ///< of a target whose rows may leave early
+  int drafted = 0;                        ///< proposed nodes
+  int scored = 0;                         ///< rows of the target's forward pass
+  int depth = 0;                          ///< of the draft
+  int accepted = 0;                       ///< proposed nodes that were emitted
+  int emitted = 0;                        ///< tokens
+  NextKind kind = NextKind::Bonus;        ///< of the target's own token
+  PhaseTimes ns = {};                     ///< wall clock
+  std::optional<StepWork> work = {};      ///< of a target whose rows may leave early
+  std::optional<ExpertUse> experts = {};  ///< of a target with a mixture of experts
 };
 
 /// What one round says of acceptance: this many tokens were accepted one after the other, and whether the next one was

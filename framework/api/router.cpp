@@ -55,6 +55,10 @@ std::vector<double> gate_scores(std::span<const float> logits, GateScore score) 
     for (double& value : scores) value = 1 / (1 + std::exp(-value));
     return scores;
   }
+  if (score == GateScore::SqrtSoftplus) {
+    for (double& z : scores) z = std::sqrt(std::max(z, 0.0) + std::log1p(std::exp(-std::abs(z))));
+    return scores;
+  }
   const double top = std::ranges::max(scores);
   double sum = 0;
   for (double& value : scores) sum += value = std::exp(value - top);

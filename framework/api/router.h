@@ -24,8 +24,9 @@ namespace foretell {
 
 /// How logits of the gate become scores of experts.
 enum class GateScore {
-  Softmax,  ///< over all experts
-  Sigmoid,  ///< of each expert
+  Softmax,       ///< over all experts
+  Sigmoid,       ///< of each expert
+  SqrtSoftplus,  ///< sqrt(log(1 + exp(logit))) of each expert: positive, without an upper bound
 };
 
 /// The checkpoint's experts and its own rule for them.
@@ -37,6 +38,11 @@ struct ExpertRule {
   double scale = 1;                      ///< what the weights are multiplied with afterwards
   int groups = 1;       ///< experts are chosen within the best groups, by the sum of a group's two best scores
   int groups_kept = 1;  ///< how many groups a row's experts may come from
+  /// @{
+  /// Experts without matrices (MoE++), the last ones of a layer in this order: such that give nothing, such that give
+  /// the row itself, and such that give a mix of the row and a learned vector.
+  int zero = 0, copy = 0, constant = 0;
+  /// @}
 };
 
 /// The rows of one sequence in a forward.

@@ -31,6 +31,8 @@ class Scores {
   virtual std::span<const float> logits(NodeId node) = 0;
   /// What the forward pass computed for this draft; none where that is the same for all rows.
   virtual std::optional<StepWork> work() const { return std::nullopt; }
+  /// Which experts the forward pass used for this draft; none where the target has none.
+  virtual std::optional<ExpertUse> experts() const { return std::nullopt; }
   /// Row i belongs to node i; what Drafter::required_hidden_states() asked for, null if that is nothing.
   virtual const model::HiddenStates* hidden() const { return nullptr; }
 };

@@ -47,17 +47,18 @@ double stored_cache_bytes(const ModelShape& shape, double tokens) {
   return 2.0 * shape.layers * shape.kv_heads * shape.head_dim * tokens * shape.cache_bytes;
 }
 
-double expected_experts(int experts, int active, double rows) {
+double expected_experts(int experts, double active, double rows) {
   FORETELL_CHECK(experts > 0 && active > 0 && active <= experts, "{} of {} experts", active, experts);
-  return experts * (1 - std::pow(1 - static_cast<double>(active) / experts, rows));
+  return experts * (1 - std::pow(1 - active / experts, rows));
 }
 
-ForwardCost forward_cost(const ModelShape& shape, double rows, double context, std::optional<double> head_rows) {
+ForwardCost forward_cost(const ModelShape& shape, double rows, double context, std::optional<double> head_rows,
+                         std::optional<double> experts_touched) {
   const double asked = head_rows.value_or(rows);
   const double pairs = rows * context + rows * (rows + 1) / 2;  // of a row and a token that it attends to
   const double per_row = layer_parameters(shape, shape.active_experts);
   const double attention = 4.0 * shape.heads * shape.head_dim * pairs;  // scores, and the sum over values
-  const double touched = expected_experts(shape.experts, shape.active_experts, rows);
+  const double touched = experts_touched.value_or(expected_experts(shape.experts, shape.active_experts, rows));
   const double table = table_parameters(shape) * shape.head_bytes;
   ForwardCost cost;
   cost.operations = shape.layers * (2 * per_row * rows + attention) + 2 * table_parameters(shape) * asked;

@@ -18,15 +18,15 @@ namespace foretell::cost {
 
 struct ModelShape {
   int vocab = 0, hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
-  int intermediate = 0;     // of the MLP, or of one expert
-  bool gated_mlp = true;    // three matrices in place of two
-  bool tied_head = false;   // the head is the embedding table
-  int experts = 1;          // of each layer; 1: a dense model
-  int active_experts = 1;   // that a token is sent to
-  int shared_experts = 0;   // that every token is sent to beside those
-  double weight_bytes = 4;  // of a number in the layers' matrices: 2 for bfloat16, 0.25 for packed ternary ones
-  double head_bytes = 4;    // of a number in the embedding table and the head
-  double cache_bytes = 4;   // of a number in the cache
+  int intermediate = 0;       // of the MLP, or of one expert
+  bool gated_mlp = true;      // three matrices in place of two
+  bool tied_head = false;     // the head is the embedding table
+  int experts = 1;            // of each layer; 1: a dense model
+  int active_experts = 1;     // that a token is sent to
+  double shared_experts = 0;  // that every token is sent to beside those: their width in units of an expert's
+  double weight_bytes = 4;    // of a number in the layers' matrices: 2 for bfloat16, 0.25 for packed ternary ones
+  double head_bytes = 4;      // of a number in the embedding table and the head
+  double cache_bytes = 4;     // of a number in the cache
 };
 
 // Numbers in all matrices, all experts and the embedding table included.
@@ -38,7 +38,7 @@ double stored_weight_bytes(const ModelShape& shape);
 // Bytes of the keys and values of so many tokens.
 double stored_cache_bytes(const ModelShape& shape, double tokens);
 // Experts of a layer that `rows` rows are expected to touch, the shared ones not counted.
-double expected_experts(int experts, int active, double rows);
+double expected_experts(int experts, double active, double rows);
 
 struct ForwardCost {
   double operations = 0;
@@ -52,8 +52,9 @@ struct ForwardCost {
 };
 
 // One forward of `rows` rows after `context` cached tokens; `head_rows` of them are asked for their logits (all, if
-// absent).
-ForwardCost forward_cost(const ModelShape& shape, double rows, double context, std::optional<double> head_rows = {});
+// absent). `touched`: the distinct experts that a layer was measured to use; what is expected, if absent.
+ForwardCost forward_cost(const ModelShape& shape, double rows, double context, std::optional<double> head_rows = {},
+                         std::optional<double> touched = {});
 
 // What a run held at its most.
 struct MemoryUse {

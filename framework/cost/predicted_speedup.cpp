@@ -85,6 +85,13 @@ std::string acceptance_words(const SpeedupPrediction& p) {
 
 }  // namespace
 
+double touched_experts(const RoundRecord& round) {
+  if (!round.experts || round.experts->layers.empty()) return 0;
+  double sum = 0;
+  for (const LayerExperts& layer : round.experts->layers) sum += static_cast<double>(layer.load.size());
+  return sum / static_cast<double>(round.experts->layers.size());
+}
+
 double RoundPlan::mean_rows() const {
   return mean_over(*this, [](const RoundShape& shape) { return shape.rows; });
 }
@@ -94,14 +101,24 @@ double RoundPlan::mean_depth() const {
 }
 
 RoundPlan plan_of(std::span<const RoundRecord> rounds, std::span<const RoundRecord> plain) {
-  std::map<std::pair<int, int>, int> counts;  // by rows and depth
-  for (const RoundRecord& round : rounds) ++counts[{round.scored, round.depth}];
+  struct Rounds {
+    int count = 0;
+    double experts = 0;
+  };
+  std::map<std::pair<int, int>, Rounds> shapes;  // by rows and depth
+  for (const RoundRecord& round : rounds) {
+    Rounds& of = shapes[{round.scored, round.depth}];
+    ++of.count;
+    of.experts += touched_experts(round);
+  }
   RoundPlan plan{.draft_ns = mean_of(rounds, [](const RoundRecord& r) { return r.ns.draft; }),
                  .other_ns = other_of(rounds),
                  .plain_other_ns = other_of(plain)};
-  for (const auto& [shape, count] : counts)
-    plan.shapes.push_back(
-        {.rows = shape.first, .depth = shape.second, .share = count / static_cast<double>(rounds.size())});
+  for (const auto& [shape, of] : shapes)
+    plan.shapes.push_back({.rows = shape.first,
+                           .depth = shape.second,
+                           .share = of.count / static_cast<double>(rounds.size()),
+                           .experts = of.experts / of.count});
   if (plan.shapes.empty()) plan.shapes.emplace_back();
   return plan;
 }
@@ -135,7 +152,8 @@ SpeedupPrediction predict_speedup(const RowCosts& costs, const RoundPlan& plan, 
   const double one = costs.target(1);
   FORETELL_CHECK(one > 0 && std::isfinite(one), "scoring one row takes {} ns", one);
   SpeedupPrediction out{.rows = plan.mean_rows(), .depth = plan.mean_depth(), .acceptance = acceptance.per_level};
-  out.score_cost = mean_over(plan, [&](const RoundShape& shape) { return costs.target(shape.rows); }) / one;
+  out.score_cost =
+      mean_over(plan, [&](const RoundShape& shape) { return costs.target(shape.rows, shape.experts); }) / one;
   out.draft_cost = plan.draft_ns / one;
   out.other_cost = plan.other_ns / one;
   out.plain_cost = 1 + plan.plain_other_ns / one;

@@ -28,9 +28,10 @@
 namespace foretell::cost {
 
 struct RoundShape {
-  int rows = 1;      // scored, the anchor included
-  int depth = 0;     // tokens on the longest path of the draft; 0: plain decoding
-  double share = 1;  // of all rounds
+  int rows = 1;        // scored, the anchor included
+  int depth = 0;       // tokens on the longest path of the draft; 0: plain decoding
+  double share = 1;    // of all rounds
+  double experts = 0;  // distinct ones of a layer that its forwards touched, on average; 0: not known, or none
 };
 
 // The rounds of a pipeline, and what they take on the average.
@@ -44,6 +45,9 @@ struct RoundPlan {
   double mean_rows() const;
   double mean_depth() const;
 };
+
+// Distinct experts of a layer that the round's own rows touched, on average; 0 where there are none.
+double touched_experts(const RoundRecord& round);
 
 // What was measured. `plain`: rounds of the baseline, if there are any; without them `other` is taken to cost a plain
 // round nothing. No round at all is a plan of plain decoding.

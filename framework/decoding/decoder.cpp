@@ -211,7 +211,10 @@ void Decoder::step() {
   const std::vector<Verdict> verdicts = verify(batch, drafts, scores);
   ns.verify = watch.lap_ns() / share;
   std::vector<RoundRecord> records = commit(batch, drafts, verdicts);
-  for (std::size_t i = 0; i < batch.size(); ++i) records[i].work = scores[i]->work();
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    records[i].work = scores[i]->work();
+    records[i].experts = scores[i]->experts();
+  }
 
   std::vector<RoundView> views;
   for (std::size_t i = 0; i < batch.size(); ++i)

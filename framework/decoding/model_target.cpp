@@ -6,6 +6,7 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
+#include "framework/decoding/expert_use.h"
 #include "framework/decoding/host_logits.h"
 #include "framework/decoding/model_scores.h"
 #include "framework/decoding/model_target_session.h"
@@ -17,11 +18,13 @@ namespace {
 class TargetScores final : public ModelScores {
  public:
   TargetScores(const ScoreRequest& request, std::shared_ptr<HostLogits> logits, std::vector<int> rows,
-               model::HiddenStates hidden, std::optional<StepWork> work)
+               model::HiddenStates hidden, std::optional<StepWork> work, std::optional<ExpertUse> experts)
       : ModelScores(request.draft, request.sampler, request.context, std::move(logits), std::move(rows)),
         hidden_(std::move(hidden)),
-        work_(work) {}
+        work_(work),
+        experts_(std::move(experts)) {}
   std::optional<StepWork> work() const override { return work_; }
+  std::optional<ExpertUse> experts() const override { return experts_; }
   const model::HiddenStates* hidden() const override {
     return hidden_.aux_states.empty() && !hidden_.final_state.defined() ? nullptr : &hidden_;
   }
@@ -29,6 +32,7 @@ class TargetScores final : public ModelScores {
  private:
   model::HiddenStates hidden_;
   std::optional<StepWork> work_;
+  std::optional<ExpertUse> experts_;
 };
 
 // Of `owed` and then `count` rows from `first` on.
@@ -89,6 +93,7 @@ class ModelTarget final : public Target {
     const model::ExitRules rules{exits.policy.get(), exits.heads.get(), exits.kv};
     if (rules.policy) options.exits = &rules;
     options.count_work = !options_.rules.own() && !options_.rules.attention;  // a policy's choice is not counted
+    options.trace_experts = true;
     options.return_last_state = rules.policy && rules.kv == KvRule::Recompute;
     const model::ForwardResult result = options_.rules.model_of(*model_).forward(items, options);
 
@@ -103,7 +108,9 @@ class ModelTarget final : public Target {
       const auto work = !result.work.empty()
                             ? std::optional(work_of(result, first, owed, count, model_->config().num_layers))
                             : std::nullopt;
-      out.push_back(std::make_unique<TargetScores>(batch[i], logits, std::move(rows), s.hidden(result, first), work));
+      out.push_back(std::make_unique<TargetScores>(
+          batch[i], logits, std::move(rows), s.hidden(result, first), work,
+          expert_use(result, model_->config().moe.routed(), static_cast<int>(batch.size()), first, s.row_parents())));
       if (options.return_last_state) s.take_scored(result, first);
       first += owed + count;
       first_logits += count;

@@ -287,9 +287,11 @@ ModelConfig parse_mixtral(const io::JsonObject& json) {
   ModelConfig config =
       parse_llama_like(json, {.eps = 1e-5, .context = 4096 * 32, .kv_heads = 8, .rope = {.theta = 1e6}});
   config.naming = WeightNaming::Mixtral;
-  config.moe =
-      parse_experts(json, config, {.count_key = "num_local_experts", .count = 8, .per_token = 2, .normalised = true});
+  config.moe = parse_experts(
+      json, config,
+      {.count_key = "num_local_experts", .count = 8, .per_token = 2, .normalised = true, .free_experts = true});
   config.moe.expert_size = config.intermediate_size;
+  config.moe.selection_bias = json.boolean("foretell_selection_bias").value_or(false);
   set_uniform_window(json, parse_window(json, 0), config);
   config.bos = 1;
   config.eos = {2};

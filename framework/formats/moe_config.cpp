@@ -18,13 +18,13 @@ int count_of(const io::JsonObject& json, const char* key, std::int64_t high, int
 }
 
 void check_experts(const io::JsonObject& json, const char* key, const ModelConfig& config, const MoeConfig& moe) {
-  if (std::int64_t{moe.experts} * config.num_layers > kMostInModel) {
+  if (std::int64_t{moe.routed()} * config.num_layers > kMostInModel) {
     json.refuse(key, "is {}: with {} there would be more than {} experts", moe.experts,
                 counted(config.num_layers, "layer"), kMostInModel);
   }
-  if (moe.experts_per_token > moe.experts) {
+  if (moe.experts_per_token > moe.routed()) {
     json.refuse("num_experts_per_tok", "is {}, more than the {}", moe.experts_per_token,
-                counted(moe.experts, "expert"));
+                counted(moe.routed(), "expert"));
   }
 }
 
@@ -33,8 +33,14 @@ void check_experts(const io::JsonObject& json, const char* key, const ModelConfi
 MoeConfig parse_experts(const io::JsonObject& json, const ModelConfig& config, const ExpertDefaults& defaults) {
   MoeConfig moe;
   moe.experts = count_of(json, defaults.count_key, kMostExperts, defaults.count);
+  if (defaults.free_experts) {
+    const auto free = [&](const char* key) { return static_cast<int>(json.integer(key, 0, kMostExperts).value_or(0)); };
+    moe.zero = free("foretell_zero_experts");
+    moe.copy = free("foretell_copy_experts");
+    moe.constant = free("foretell_constant_experts");
+  }
   moe.experts_per_token =
-      count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.experts));
+      count_of(json, "num_experts_per_tok", kMostExperts, std::min(defaults.per_token, moe.routed()));
   if (defaults.size > 0) moe.expert_size = count_of(json, "moe_intermediate_size", kLargestExpertSize, defaults.size);
   if (defaults.shared_size > 0) {
     moe.shared_size = count_of(json, "shared_expert_intermediate_size", kLargestExpertSize, defaults.shared_size);
@@ -123,6 +129,10 @@ void write_experts(const ModelConfig& config, nlohmann::ordered_json& json) {
   }
   if (config.naming == WeightNaming::Mixtral) {
     json["num_local_experts"] = moe.experts;
+    if (moe.selection_bias) json["foretell_selection_bias"] = true;
+    if (moe.zero > 0) json["foretell_zero_experts"] = moe.zero;
+    if (moe.copy > 0) json["foretell_copy_experts"] = moe.copy;
+    if (moe.constant > 0) json["foretell_constant_experts"] = moe.constant;
     return;
   }
   json["num_experts"] = moe.experts;

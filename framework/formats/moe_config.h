@@ -19,6 +19,7 @@ struct ExpertDefaults {
   int size = 0;                         // moe_intermediate_size; 0: the family has no such key
   int shared_size = 0;                  // shared_expert_intermediate_size, gated; 0: the family has none
   std::optional<bool> normalised = {};  // without it norm_topk_prob, false by default
+  bool free_experts = false;            // whether foretell_zero_experts and its like are read
 };
 
 // Chosen by a softmax over all (mixtral, qwen2_moe, qwen3_moe, olmoe).

@@ -94,13 +94,17 @@ void add_gated(const ModelConfig& c, const std::string& stem, std::int64_t width
 void add_experts(const ModelConfig& c, const std::string& stem, List& list) {
   const ExpertNames names = expert_names(c.naming);
   const std::string block = stem + names.block;
-  list.linear(block + "gate", c.moe.experts, c.hidden_size, false);
-  if (c.moe.selection_bias) list.bias(block + "gate.e_score_correction_bias", c.moe.experts);
+  list.linear(block + "gate", c.moe.routed(), c.hidden_size, false);
+  if (c.moe.selection_bias) list.bias(block + "gate.e_score_correction_bias", c.moe.routed());
   for (int expert = 0; expert < c.moe.experts; ++expert) {
     const std::string one = fmt::format("{}experts.{}.", block, expert);
     list.linear(one + names.gate, c.moe.expert_size, c.hidden_size, false);
     list.linear(one + names.up, c.moe.expert_size, c.hidden_size, false);
     list.linear(one + names.down, c.hidden_size, c.moe.expert_size, false);
+  }
+  for (int i = 0; i < c.moe.constant; ++i) {
+    list.linear(fmt::format("{}constant_experts.{}.mix", block, i), 2, c.hidden_size, false);
+    list.linear(fmt::format("{}constant_experts.{}.value", block, i), 1, c.hidden_size, false);
   }
   if (c.moe.shared_size == 0) return;
   add_gated(c, block + (c.moe.shared_gated ? "shared_expert." : "shared_experts."), c.moe.shared_size, list);

@@ -97,6 +97,21 @@ class Bench {
       forward(std::min(kPrefillChunk, context_ - caches_[0]->length()), model::LogitRows::None);
   }
 
+  // Distinct experts of a layer.
+  double touched(int rows) {
+    model::ForwardOptions options;
+    options.trace_experts = true;
+    const model::ForwardResult result = forward(rows, model::LogitRows::None, options);
+    for (const auto& cache : caches_) cache->truncate(context_);
+    const formats::MoeConfig& moe = model_.config().moe;
+    double sum = 0;
+    for (const model::RoutedLayer& layer : result.routed) {
+      const std::vector<int> load = layer.load(moe.routed());
+      sum += moe.experts - static_cast<double>(std::count(load.begin(), load.begin() + moe.experts, 0));
+    }
+    return sum / static_cast<double>(result.routed.size());
+  }
+
   double seconds(int rows) {
     const auto start = Clock::now();
     forward(rows, model::LogitRows::All);
@@ -106,15 +121,16 @@ class Bench {
   }
 
  private:
-  void forward(int rows, model::LogitRows logits) {
+  model::ForwardResult forward(int rows, model::LogitRows logits, const model::ForwardOptions& options = {}) {
     const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
     std::vector<model::ForwardItem> items;
     for (const auto& cache : caches_)
       items.push_back(
           {.input = TokenSpan(tokens), .shape = model::ChainShape{}, .cache = cache.get(), .logits = logits});
-    const model::ForwardResult result = model_.forward(items, model::ForwardOptions{});
+    model::ForwardResult result = model_.forward(items, options);
     // A CUDA device works on its own; asking for a value waits for it.
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
+    return result;
   }
 
   const model::LanguageModel& model_;
@@ -192,6 +208,19 @@ std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& mo
     }
   }
   return times;
+}
+
+std::vector<double> touched_experts(const model::LanguageModel& model, const std::vector<int>& rows, int context) {
+  constexpr int kTexts = 4;
+  if (model.config().moe.experts == 0) return {};
+  Bench bench(model, rows, context, 1);
+  std::vector<double> out;
+  for (const int count : rows) {
+    double sum = 0;
+    for (int text = 0; text < kTexts; ++text) sum += bench.touched(count);
+    out.push_back(sum / kTexts);
+  }
+  return out;
 }
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load,

@@ -71,6 +71,9 @@ struct ForwardTimesOptions {
 std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& model, const std::vector<int>& rows,
                                                   const ForwardTimesOptions& options);
 
+// By row count how many distinct experts of a layer such forwards touch, on average; empty for a dense model.
+std::vector<double> touched_experts(const model::LanguageModel& model, const std::vector<int>& rows, int context);
+
 BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load,
                              const BenchModelOptions& options);
 

@@ -32,10 +32,25 @@ std::vector<cost::RowCost> measure(const model::LanguageModel& model, const mode
     const auto again = forward_times_ms(model, rows, options);
     for (std::size_t i = 0; i < times.size(); ++i) times[i].insert(times[i].end(), again[i].begin(), again[i].end());
   }
+  const std::vector<double> experts = touched_experts(model, rows, context);
   std::vector<cost::RowCost> out;
   out.reserve(times.size());
-  for (std::size_t i = 0; i < times.size(); ++i) out.push_back({rows[i], *metrics::median(times[i]) * 1e6});
+  for (std::size_t i = 0; i < times.size(); ++i)
+    out.push_back({rows[i], *metrics::median(times[i]) * 1e6, experts.empty() ? 0 : experts[i]});
   return out;
+}
+
+// Weights of one expert in each layer with experts, by those that every forward reads.
+double expert_share(const formats::ModelConfig& config) {
+  const formats::MoeConfig& moe = config.moe;
+  if (moe.experts == 0) return 0;
+  const auto sparse = static_cast<double>(config.num_layers) - static_cast<double>(moe.dense_layers.size());
+  const double hidden = config.hidden_size, matrices = config.gated_mlp ? 3 : 2;
+  const double heads = static_cast<double>(config.head_dim) * (2.0 * config.num_heads + 2.0 * config.num_kv_heads);
+  const double fixed = hidden * (config.num_layers * heads + static_cast<double>(config.vocab_size) +
+                                 sparse * (moe.experts + matrices * moe.shared_size) +
+                                 (config.num_layers - sparse) * matrices * config.intermediate_size);
+  return sparse * matrices * hidden * moe.expert_size / fixed;
 }
 
 }  // namespace
@@ -45,7 +60,8 @@ int row_cost_context(const formats::ModelConfig& target) { return std::min(kCont
 std::shared_ptr<const cost::RowCosts> measure_row_costs(const model::LanguageModel& target,
                                                         const model::LanguageModel* draft) {
   return std::make_shared<cost::RowCosts>(measure(target, draft),
-                                          draft ? measure(*draft, nullptr) : std::vector<cost::RowCost>{});
+                                          draft ? measure(*draft, nullptr) : std::vector<cost::RowCost>{},
+                                          expert_share(target.config()));
 }
 
 }  // namespace foretell::measurement

@@ -53,13 +53,16 @@ std::vector<SentRows> sort_by_expert(const Routing& routing, std::int64_t rows, 
 }  // namespace
 
 ExpertRule expert_rule(const formats::MoeConfig& moe) {
-  return {.experts = moe.experts,
+  return {.experts = moe.routed(),
           .experts_per_token = moe.experts_per_token,
           .score = moe.score == formats::MoeConfig::Score::Softmax ? GateScore::Softmax : GateScore::Sigmoid,
           .normalised = moe.normalised,
           .scale = moe.scale,
           .groups = moe.groups,
-          .groups_kept = moe.groups_kept};
+          .groups_kept = moe.groups_kept,
+          .zero = moe.zero,
+          .copy = moe.copy,
+          .constant = moe.constant};
 }
 
 const Router& checkpoint_router() {
@@ -101,6 +104,17 @@ at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const
   return mlp_rows(x, expert.up, expert.down, activation_, true).to(sum_type(x));
 }
 
+at::Tensor ExpertBlock::free_rows(int expert, const at::Tensor& x) const {
+  const int number = expert - moe_.experts;
+  if (number < moe_.zero) return {};
+  const at::Tensor rows = x.to(sum_type(x));
+  if (number < moe_.zero + moe_.copy) return rows;
+  const ConstantExpert& constant = weights_.constants[static_cast<std::size_t>(number - moe_.zero - moe_.copy)];
+  // Row by row, whatever is beside it.
+  const at::Tensor shares = rows.unsqueeze(1).mul(constant.mix.to(rows.scalar_type())).sum(2).softmax(1);
+  return rows.mul(shares.narrow(1, 0, 1)).add(shares.narrow(1, 1, 1).mul(constant.value.to(rows.scalar_type())));
+}
+
 void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
   at::Tensor rows = rows_of(weights_.shared, x);
   if (shared_gate_.outputs() > 0) rows = rows.mul(kernels::sigmoid(shared_gate_.forward(x.to(sum_type(x)))));
@@ -108,29 +122,34 @@ void ExpertBlock::add_shared(const at::Tensor& x, at::Tensor& sum) const {
 }
 
 at::Tensor ExpertBlock::forward(const at::Tensor& x, const ExpertContext& context) const {
-  const std::vector<SentRows> sent = sort_by_expert(routing_of(x, context), x.size(0), moe_.experts);
+  Routing routing = routing_of(x, context);
+  const std::vector<SentRows> sent = sort_by_expert(routing, x.size(0), moe_.routed());
   if (context.by_row) {
     context.by_row->assign(static_cast<std::size_t>(x.size(0)), 0);
     for (const SentRows& one : sent)
       for (const std::int64_t row : one.rows) ++(*context.by_row)[static_cast<std::size_t>(row)];
   }
   at::Tensor sum = at::zeros(x.sizes(), x.options().dtype(sum_type(x)));
-  int touched = 0;
   for (std::size_t i = 0; i < sent.size(); ++i) {
     const SentRows& one = sent[i];
     if (one.rows.empty()) continue;
-    ++touched;
-    const Expert& expert = weights_.experts[i];
+    const auto number = static_cast<int>(i);
+    const auto of = [&](const at::Tensor& rows) {
+      return number < moe_.experts ? rows_of(weights_.experts[i], rows) : free_rows(number, rows);
+    };
+    if (number >= moe_.experts && number < moe_.experts + moe_.zero) continue;
     if (x.size(0) == 1) {
-      sum.add_(
-          rows_of(expert, x).mul_(one.weights[0]));  // rounded twice, as below: a row alone is what it is in a batch
+      sum.add_(of(x).mul(one.weights[0]));  // rounded twice, as below: a row alone is what it is in a batch
       continue;
     }
     const at::Tensor rows = at::tensor(one.rows, at::kLong).to(x.device());
     const at::Tensor weights = at::tensor(one.weights, at::kFloat).to(sum.options()).unsqueeze(1);
-    sum.index_add_(0, rows, rows_of(expert, x.index_select(0, rows)).mul(weights));
+    sum.index_add_(0, rows, of(x.index_select(0, rows)).mul(weights));
   }
-  if (context.touched != nullptr) *context.touched = touched;
+  if (context.routed != nullptr) {
+    context.routed->per_row = routing.per_row;
+    context.routed->experts = std::move(routing.experts);
+  }
   if (moe_.shared_size > 0) add_shared(x, sum);
   return sum.to(x.scalar_type());
 }

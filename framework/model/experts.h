@@ -12,6 +12,7 @@
 
 #include "framework/api/router.h"
 #include "framework/formats/model_config.h"
+#include "framework/model/layers.h"
 #include "framework/model/linear.h"
 
 namespace foretell::model {
@@ -27,10 +28,16 @@ struct Expert {
   std::size_t bytes() const { return up.bytes() + down.bytes(); }
 };
 
+// Gives a x + b value, (a, b) = softmax(mix x).
+struct ConstantExpert {
+  at::Tensor mix = {}, value = {};  // [2, hidden], [1, hidden]
+};
+
 struct ExpertWeights {
-  at::Tensor gate;            // [experts, hidden], in the model's type
+  at::Tensor gate;            // [experts, hidden], in the model's type; experts without matrices are the last ones
   at::Tensor selection_bias;  // [experts] or undefined
   std::vector<Expert> experts;
+  std::vector<ConstantExpert> constants = {};
   Expert shared = {};      // empty if there is none
   at::Tensor shared_gate;  // [1, hidden] or undefined
 };
@@ -42,7 +49,7 @@ struct ExpertContext {
   std::span<const Token> tokens = {};      // what RouterRows has, of routers that are not the checkpoint's
   std::span<const int> parents = {};       // likewise
   std::span<const RoutedItem> items = {};  // likewise
-  int* touched = nullptr;                  // receives how many distinct experts were used
+  RoutedLayer* routed = nullptr;           // receives which experts each row was sent to
   std::vector<int>* by_row = nullptr;      // receives how many experts each row was sent to
 };
 
@@ -60,6 +67,8 @@ class ExpertBlock {
   std::vector<float> logits_of(const at::Tensor& x) const;
   Routing routing_of(const at::Tensor& x, const ExpertContext& context) const;
   at::Tensor rows_of(const Expert& expert, const at::Tensor& x) const;
+  // Of an expert without matrices; undefined where it gives nothing.
+  at::Tensor free_rows(int expert, const at::Tensor& x) const;
   void add_shared(const at::Tensor& x, at::Tensor& sum) const;
 
   formats::MoeConfig moe_;

@@ -119,7 +119,7 @@ struct ForwardOptions {
   bool return_last_state = false;    // the un-normed state that a row stops with, to be finished later
   const ExitRules* exits = nullptr;  // null: rows leave where ForwardItem::leaves says, or nowhere
   const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
-  bool count_experts = false;        // whether experts_touched is filled
+  bool trace_experts = false;        // whether routed is filled
   bool count_work = false;           // whether work is filled
 };
 
@@ -152,8 +152,7 @@ struct ForwardResult {
   std::vector<at::Tensor> aux_states;  // one a requested layer, in the order of the request: [rows, hidden]
   at::Tensor final_state;              // [rows, hidden] if tap_final
   at::Tensor last_state;               // [rows, hidden] if tap_last
-  // If count_experts: for each layer of the range the distinct experts that its rows went through, 0 for a dense layer.
-  std::vector<int> experts_touched;
+  std::vector<RoutedLayer> routed;     // if trace_experts: the layers of the range that have experts
 };
 
 class LanguageModel {

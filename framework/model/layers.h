@@ -55,4 +55,20 @@ class LayerSet {
   std::vector<bool> mlp_;
 };
 
+// Where the rows of one layer were sent.
+struct RoutedLayer {
+  int layer = 0;
+  std::vector<int> rows = {};     // of the forward, that came to the layer; empty: all
+  int per_row = 0;                // entries of a row
+  std::vector<int> experts = {};  // [rows, per_row]; -1: none
+
+  // By expert how many rows it got.
+  std::vector<int> load(int num_experts) const {
+    std::vector<int> out(static_cast<std::size_t>(num_experts));
+    for (const int expert : experts)
+      if (expert >= 0) ++out.at(static_cast<std::size_t>(expert));
+    return out;
+  }
+};
+
 }  // namespace foretell::model

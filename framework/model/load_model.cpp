@@ -231,6 +231,9 @@ class Loader {
       weights.selection_bias = source_.layer_raw(layer, block + "gate.e_score_correction_bias");
     for (int i = 0; i < config_.moe.experts; ++i)
       weights.experts.push_back(expert(fmt::format("{}experts.{}.", block, i), names.gate, names.up, names.down));
+    for (int i = 0; i < config_.moe.constant; ++i)
+      weights.constants.push_back({get(fmt::format("constant_experts.{}.mix.weight", i)),
+                                   get(fmt::format("constant_experts.{}.value.weight", i))});
     if (config_.moe.shared_size == 0) return weights;
     const std::string shared = block + (config_.moe.shared_gated ? "shared_expert." : "shared_experts.");
     weights.shared = expert(shared, "gate_proj", "up_proj", "down_proj");

@@ -171,10 +171,13 @@ void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& op
   ExpertContext experts{options.router, plan.positions, plan.tokens, plan.parents, items};
   std::vector<int> sent;
   if (options.count_work) experts.by_row = &sent;
-  if (options.count_experts) experts.touched = &result.experts_touched.emplace_back(0);
   if (rows.empty() || plan.rows == 0) return;
   const bool attention = !options.computed || options.computed->attention(layer);
   const bool mlp = !options.computed || options.computed->mlp(layer);
+  if (options.trace_experts && mlp && config_.is_sparse(layer)) {
+    experts.routed = &result.routed.emplace_back(RoutedLayer{.layer = layer});
+    if (!exits.trivial()) experts.routed->rows = exits.working(layer);
+  }
   if (attention && mlp) {
     layers_[layer].forward(rows.state(), rows.plan(), layer, experts);
   } else if (attention) {

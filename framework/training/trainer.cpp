@@ -11,7 +11,7 @@
 
 namespace foretell::training {
 
-Trainer::Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device,
+Trainer::Trainer(std::shared_ptr<autograd::Trainable> trainable, const TrainSettings& settings, at::Device device,
                  std::function<void(autograd::TrainBatch&)> prepare)
     : trainable_(std::move(trainable)),
       settings_(settings),
@@ -88,6 +88,7 @@ StepReport Trainer::step(const SampleSource& source) {
   const double clip = settings_.optimizer.clip;
   optimizer_.step(report.learning_rate, clip > 0 && report.gradient_norm > clip ? report.gradient_norm / clip : 1.0);
   optimizer_.clear_gradients();
+  trainable_->after_step();
   add_to_averages();
   return report;
 }

@@ -27,7 +27,7 @@ struct StepReport {
 class Trainer {
  public:
   // `settings` must outlive the trainer. `prepare` completes each batch before its loss: with a target's states.
-  Trainer(std::shared_ptr<const autograd::Trainable> trainable, const TrainSettings& settings, at::Device device,
+  Trainer(std::shared_ptr<autograd::Trainable> trainable, const TrainSettings& settings, at::Device device,
           std::function<void(autograd::TrainBatch&)> prepare = {});
 
   StepReport step(const SampleSource& source);
@@ -56,7 +56,7 @@ class Trainer {
   void swap_averages();
   void add_to_averages();
 
-  std::shared_ptr<const autograd::Trainable> trainable_;
+  std::shared_ptr<autograd::Trainable> trainable_;
   const TrainSettings& settings_;
   at::Device device_;
   AdamW optimizer_;

@@ -7,6 +7,7 @@
 // and not that of the others. Prompts and rows of drafters keep the checkpoint's rule. A row depends on what was
 // drafted beside it: lossy for drafts. No state.
 #include <algorithm>
+#include <limits>
 
 #include "framework/api/build_context.h"
 #include "framework/api/router.h"
@@ -59,10 +60,9 @@ class BudgetedRouter final : public Router {
     }
     const auto entry = static_cast<std::size_t>(item.first) * static_cast<std::size_t>(routing.per_row);
     const auto per_row = static_cast<std::size_t>(routing.per_row);
-    // No score is above 1, so no sum is above the number of rows.
     if (options_.keep_anchor)
       for (std::size_t i = entry; i < entry + per_row; ++i)
-        sums[static_cast<std::size_t>(routing.experts[i])] += item.rows + 1;
+        sums[static_cast<std::size_t>(routing.experts[i])] = std::numeric_limits<double>::infinity();
     std::vector<bool> kept(sums.size());
     for (const int expert : best_experts(sums, budget_of(rule))) kept[static_cast<std::size_t>(expert)] = true;
     Routing chosen{.per_row = routing.per_row};

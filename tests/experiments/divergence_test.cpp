@@ -27,7 +27,7 @@ class Fixed final : public LanguageModel {
             .aux_states = {},
             .final_state = {},
             .last_state = {},
-            .experts_touched = {}};
+            .routed = {}};
   }
   using LanguageModel::forward;
 

@@ -14,6 +14,8 @@
 #include "framework/core/config_value.h"
 #include "framework/core/error.h"
 #include "framework/datasets/prompts.h"
+#include "framework/moe/expert_cache.h"
+#include "framework/moe/router_log.h"
 #include "framework/tokenizers/tokenizer_files.h"
 #include "framework/unicode/unicode.h"
 #include "tests/support/rooms.h"
@@ -45,6 +47,29 @@ template <class Parse>
 void read(std::string_view input, Parse&& parse) {
   try {
     use(parse(input, "input", SpecialTokenSettings{}), input);
+  } catch (const Error&) {
+  }
+}
+
+// What was read has to add up, however it is looked at.
+inline void router_log(std::string_view input) {
+  try {
+    const RouterLog log = parse_router_log(input, "input");
+    std::int64_t rows = 0;
+    for (const int layer : log.layers()) {
+      const LoggedLayer of = logged_layer(log, layer);
+      rows += of.rows;
+      FORETELL_CHECK(of.shared <= of.pairs && of.pairs <= of.entries, "{} of {} of {}", of.shared, of.pairs,
+                     of.entries);
+      const auto two = window_union(log, layer, 2);
+      FORETELL_CHECK(!two || two->touched <= log.experts, "{} experts", two->touched);
+    }
+    FORETELL_CHECK(rows == log.rows(), "{} of {} rows", rows, log.rows());
+    std::vector<CacheStep> steps;
+    for (const std::vector<int>& row : log.sequences.front().rows) steps.push_back({row, {}});
+    const int room = std::max(1, log.experts / 2);
+    const CacheCount lru = replay_cache(steps, log.experts, room, CacheRule::Lru);
+    FORETELL_CHECK(lru.hits <= replay_cache(steps, log.experts, room, CacheRule::Belady).hits, "{} hits", lru.hits);
   } catch (const Error&) {
   }
 }

@@ -115,7 +115,7 @@ class OneExpert final : public Router {
   int expert_;
 };
 
-TEST_CASE("a forward counts the experts that it touches and takes another router") {
+TEST_CASE("a forward tells where its rows were sent and takes another router") {
   std::mt19937 random(40);
   for (const char* family : {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v3"}) {
     INFO(family);
@@ -126,26 +126,35 @@ TEST_CASE("a forward counts the experts that it touches and takes another router
     const auto run = [&](TokenSpan part, const Router* router) {
       const auto cache = model->make_cache(16);
       ForwardOptions options;
-      options.count_experts = true;
+      options.trace_experts = true;
       options.router = router;
       return model->forward(ForwardItem{part, ChainShape{}, cache.get(), LogitRows::All}, options);
     };
     const ForwardResult one = run(TokenSpan(tokens).first(1), nullptr), all = run(tokens, nullptr);
-    REQUIRE(one.experts_touched.size() == 3);
-    for (int layer = 0; layer < 3; ++layer) {
-      const bool sparse = config.is_sparse(layer);
-      CHECK(one.experts_touched[layer] == (sparse ? config.moe.experts_per_token : 0));
-      CHECK(all.experts_touched[layer] >= one.experts_touched[layer]);
-      CHECK(all.experts_touched[layer] <= (sparse ? config.moe.experts : 0));
+    const auto touched = [&](const RoutedLayer& layer) {
+      const std::vector<int> load = layer.load(config.moe.experts);
+      return config.moe.experts - std::count(load.begin(), load.end(), 0);
+    };
+    std::vector<int> sparse;
+    for (int layer = 0; layer < 3; ++layer)
+      if (config.is_sparse(layer)) sparse.push_back(layer);
+    REQUIRE(one.routed.size() == sparse.size());
+    REQUIRE(all.routed.size() == sparse.size());
+    for (std::size_t i = 0; i < sparse.size(); ++i) {
+      CHECK(one.routed[i].layer == sparse[i]);
+      CHECK(one.routed[i].rows.empty());
+      CHECK(touched(one.routed[i]) == config.moe.experts_per_token);
+      CHECK(touched(all.routed[i]) >= config.moe.experts_per_token);
+      CHECK(all.routed[i].experts.size() == tokens.size() * static_cast<std::size_t>(all.routed[i].per_row));
+      CHECK(std::equal(one.routed[i].experts.begin(), one.routed[i].experts.end(), all.routed[i].experts.begin()));
     }
     CHECK(at::equal(run(tokens, &checkpoint_router()).logits, all.logits));
     const ForwardResult single = run(tokens, std::make_unique<OneExpert>(config.moe.experts - 1).get());
-    for (int layer = 0; layer < 3; ++layer) CHECK(single.experts_touched[layer] == (config.is_sparse(layer) ? 1 : 0));
+    for (const RoutedLayer& layer : single.routed) CHECK(touched(layer) == 1);
     CHECK(max_difference(single.logits, all.logits) > 1e-3f);
     CHECK_THROWS_AS(run(tokens, std::make_unique<OneExpert>(config.moe.experts).get()), InternalError);
     const auto cache = model->make_cache(16);
-    CHECK(model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::None})
-              .experts_touched.empty());
+    CHECK(model->forward(ForwardItem{TokenSpan(tokens), ChainShape{}, cache.get(), LogitRows::None}).routed.empty());
   }
 }
 

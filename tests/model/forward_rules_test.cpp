@@ -124,7 +124,8 @@ TEST_CASE("a mixture of experts drafts for itself with fewer experts") {
   const std::vector<Tokens> plain = decoded(models.sparse, {}, "none", 1);
   const ForwardRules ruled = rules("{router: {type: top_k, k: 1}}", models.sparse);
   for (const char* drafter : {"{type: self, router: {type: top_k, k: 1}}",
-                              "{type: self, router: {type: top_k, k: 1}, cache: own, layers: {skip: [1]}}"})
+                              "{type: self, router: {type: top_k, k: 1}, cache: own, layers: {skip: [1]}}",
+                              "fewer_experts", "{type: fewer_experts, k: 1, cache: own, num_speculative_tokens: 3}"})
     for (const int batch : {1, 3}) {
       INFO(drafter << " " << batch);
       CHECK(decoded(models.sparse, {}, drafter, batch) == plain);

@@ -262,6 +262,32 @@ TEST_CASE("sqrt_softplus weighs by its scores and chooses with the bias") {
   const std::vector<float> none(4, -60000);
   for (const float weight : router("sqrt_softplus")->route({.rows = 1, .logits = none}, {0, rule, {}}).weights)
     CHECK(weight == 0);
+  // Groups of two: the best single expert is in group 0, the best pair in group 1.
+  const ExpertRule grouped{.experts = 4, .experts_per_token = 2, .groups = 2, .groups_kept = 1};
+  const std::vector<float> pairs{3, -9, 2.5, 2.4f};
+  CHECK(router("sqrt_softplus")->route({.rows = 1, .logits = pairs}, {0, grouped, {}}).experts ==
+        std::vector<int>{2, 3});
+  CHECK(router("{type: sqrt_softplus, k: 3}")->unsupported_reason(grouped).value_or("fits") == "k: 3 of 2 experts");
+  // As a checkpoint's own rule, too.
+  ExpertRule own_rule = grouped;
+  own_rule.score = GateScore::SqrtSoftplus;
+  CHECK(router("{type: group_limited, groups: 2, groups_kept: 1}")
+            ->route({.rows = 1, .logits = pairs}, {0, own_rule, {}})
+            .experts == std::vector<int>{2, 3});
+}
+
+TEST_CASE("moe_plus_plus gives nothing to experts that give nothing, and the others share the row") {
+  // Five experts with matrices, then one zero, one copy and one constant.
+  const ExpertRule rule{.experts = 8, .experts_per_token = 2, .zero = 1, .copy = 1, .constant = 1};
+  const std::vector<float> logits{0, 1, 0, 0, 0, 3, 0, 0, /**/ 0, 1, 0, 0, 0, 0, 2, 0};
+  const Routing routing = router("moe_plus_plus")->route({.rows = 2, .logits = logits}, {0, rule, {}});
+  CHECK(routing.experts == std::vector<int>{5, 1, 6, 1});
+  CHECK(routing.weights[0] == 0);
+  CHECK(routing.weights[1] == Approx(1));
+  CHECK(routing.weights[2] == Approx(std::exp(2.0) / (std::exp(2.0) + std::exp(1.0))));
+  CHECK(routing.weights[2] + routing.weights[3] == Approx(1));
+  CHECK(router("moe_plus_plus")->unsupported_reason({.experts = 8, .experts_per_token = 2}).value_or("fits") ==
+        "the checkpoint has no experts without matrices (foretell_zero_experts and its like in its config)");
 }
 
 TEST_CASE("noisy_top_k has the same noise for a row alone and beside others, and other noise by seed and layer") {

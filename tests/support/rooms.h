@@ -23,6 +23,7 @@ namespace foretell::measurement {}
 namespace foretell::metrics {}
 namespace foretell::model {}
 namespace foretell::model::heads {}
+namespace foretell::moe {}
 namespace foretell::plugin {}
 namespace foretell::replay {}
 namespace foretell::report {}
@@ -62,6 +63,7 @@ using namespace ::foretell::measurement;
 using namespace ::foretell::metrics;
 using namespace ::foretell::model;
 using namespace ::foretell::model::heads;
+using namespace ::foretell::moe;
 using namespace ::foretell::plugin;
 using namespace ::foretell::replay;
 using namespace ::foretell::report;

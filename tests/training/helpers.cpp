@@ -40,6 +40,14 @@ std::string small_gpt2(const std::string& more) {
       more);
 }
 
+std::string small_mixtral(const std::string& more) {
+  return updated(
+      R"({"model_type": "mixtral", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2,
+      "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+      "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": null, "dtype": "float32"})",
+      more);
+}
+
 std::shared_ptr<TrainableTransformer> small_model(const std::string& config, std::uint64_t seed) {
   auto model = std::make_shared<TrainableTransformer>(parse_model_config(config, "config.json"), at::kCPU);
   model->initialise(seed);

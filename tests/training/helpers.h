@@ -18,6 +18,7 @@ namespace foretell::testing {
 std::string small_llama(const std::string& more = "");
 std::string small_qwen2(const std::string& more = "");
 std::string small_gpt2(const std::string& more = "");
+std::string small_mixtral(const std::string& more = "");  // two layers of four experts, two a row
 
 // Initialised, with gains and biases that are not at their first values, so that a test sees what they do.
 std::shared_ptr<TrainableTransformer> small_model(const std::string& config, std::uint64_t seed = 3);

@@ -33,7 +33,7 @@ class BeamTree : public TreePolicy {
   std::optional<int> beam() const final { return options_.top_k; }
   int grown_nodes() const final;
   std::vector<int> expand(const Frontier& frontier) final;
-  std::vector<NodeId> select(const DraftTree& draft, std::span<const double> path_probability, int nodes) final;
+  std::vector<NodeId> select(const DraftTree& draft, std::span<const double> path_probability, int nodes) override;
 
  protected:
   // Whether the next level is drafted at all.

@@ -65,4 +65,8 @@ SelfDrafter::SelfDrafter(const SelfDraftOptions& options, const BuildContext& co
                                                        : ModelSource::DraftCache::Lent);
 }
 
+int experts_per_token(const BuildContext& context) {
+  return context.target ? context.target->config().moe.experts_per_token : 0;
+}
+
 }  // namespace foretell::bases

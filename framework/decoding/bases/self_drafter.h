@@ -35,6 +35,9 @@ struct SelfDraftOptions {
   void declare(Parameters& p);
 };
 
+// Experts that a row of the target goes through; 0 where it has none or is no model.
+int experts_per_token(const BuildContext& context);
+
 class SelfDrafter : public LevelDrafter {
  public:
   // `name` in the registry, for messages.

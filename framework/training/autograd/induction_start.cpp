@@ -72,14 +72,32 @@ class Wiring {
     return weight(formats::layer_weight_name(config_.naming, layer, fmt::format("{}.weight", part)));
   }
 
+  // What the names of an MLP's matrices begin with; of each expert's.
+  std::vector<std::string> mlp_stems(int layer) const {
+    if (!config_.is_sparse(layer)) return {"mlp."};
+    std::vector<std::string> stems;
+    for (int expert = 0; expert < config_.moe.experts; ++expert)
+      stems.push_back(fmt::format("{}experts.{}.", formats::expert_names(config_.naming).block, expert));
+    return stems;
+  }
+
   // What is wired keeps these coordinates to itself at the start.
   void clear_slots() const {
     for (int layer = 0; layer < config_.num_layers; ++layer) {
       for (const char* part : {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})
         weight(layer, part).narrow(1, 0, slots_end()).zero_();
-      for (const char* part : {"mlp.gate_proj", "mlp.up_proj"}) weight(layer, part).narrow(1, 0, 1).zero_();
-      for (const char* part : {"self_attn.o_proj", "mlp.down_proj"})
-        weight(layer, part).narrow(0, 0, slots_end()).zero_();
+      weight(layer, "self_attn.o_proj").narrow(0, 0, slots_end()).zero_();
+      for (const std::string& stem : mlp_stems(layer)) {
+        const formats::ExpertNames names = formats::expert_names(config_.naming);
+        const bool expert = config_.is_sparse(layer);
+        for (const char* part : {expert ? names.gate : "gate_proj", expert ? names.up : "up_proj"})
+          weight(layer, (stem + part).c_str()).narrow(1, 0, 1).zero_();
+        weight(layer, (stem + (expert ? names.down : "down_proj")).c_str()).narrow(0, 0, slots_end()).zero_();
+      }
+      if (config_.is_sparse(layer))
+        weight(layer, fmt::format("{}gate", formats::expert_names(config_.naming).block).c_str())
+            .narrow(1, 0, 1)
+            .zero_();
     }
   }
 

@@ -62,6 +62,8 @@ class Trainable {
   virtual ~Trainable() = default;
   virtual std::vector<TrainParameter> parameters() const = 0;
   virtual TrainLoss loss(const TrainBatch& batch) const = 0;
+  // After the optimiser has changed the parameters: what is learned without a gradient.
+  virtual void after_step() {}
 };
 
 }  // namespace foretell::autograd

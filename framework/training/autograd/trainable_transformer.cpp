@@ -14,6 +14,7 @@
 #include "framework/core/counter_normal.h"
 #include "framework/core/error.h"
 #include "framework/formats/model_weights.h"
+#include "framework/model/experts.h"
 #include "framework/model/rope.h"
 #include "framework/model/stored_values.h"
 #include "framework/training/autograd/induction_start.h"
@@ -30,16 +31,17 @@ struct MatrixPart {
 // The graph has what llama, qwen2 and gpt2 are made of.
 void check_trainable(const formats::ModelConfig& config) {
   const char* reason = nullptr;
-  if (config.naming != formats::WeightNaming::Llama && config.naming != formats::WeightNaming::Gpt2)
+  const bool mixture = config.naming == formats::WeightNaming::Mixtral;
+  if (config.naming != formats::WeightNaming::Llama && config.naming != formats::WeightNaming::Gpt2 && !mixture)
     reason = "the layout of its weights";
   if (config.parallel_residual) reason = "attention beside its MLP";
   if (config.qk_norm != formats::QkNorm::None || config.qkv_limit) reason = "norms on queries and keys";
   if (config.sliding_window > 0 && config.sliding_window < config.context) reason = "a sliding window";
-  if (config.moe.experts > 0) reason = "a mixture of experts";
+  if (config.moe.experts > 0 && (!mixture || config.moe.shared_size > 0)) reason = "this kind of experts";
   if (config.latent) reason = "latent attention";
   if (reason != nullptr)
-    fail("{} model cannot be trained here: {} is not supported; llama, qwen2 and gpt2 are", with_article(config.family),
-         reason);
+    fail("{} model cannot be trained here: {} is not supported; llama, qwen2, gpt2 and mixtral are",
+         with_article(config.family), reason);
 }
 
 at::Tensor leaf(std::initializer_list<std::int64_t> shape, at::Device device) {
@@ -54,7 +56,7 @@ TrainableTransformer::TrainableTransformer(formats::ModelConfig config, at::Devi
   const std::int64_t hidden = config_.hidden_size;
   embedding_ = leaf({config_.vocab_size, hidden}, device);
   if (config_.position == formats::PositionKind::Learned) positions_ = leaf({config_.context, hidden}, device);
-  for (int layer = 0; layer < config_.num_layers; ++layer) layers_.push_back(make_layer(device));
+  for (int layer = 0; layer < config_.num_layers; ++layer) layers_.push_back(make_layer(layer, device));
   const bool biased = config_.norm == formats::NormKind::Layer;
   final_norm_ = {leaf({hidden}, device), biased ? leaf({hidden}, device) : at::Tensor()};
   if (!config_.tie_embeddings) head_ = leaf({config_.vocab_size, hidden}, device);
@@ -63,7 +65,7 @@ TrainableTransformer::TrainableTransformer(formats::ModelConfig config, at::Devi
   magnitude_ = model::rope_magnitude(config_.rope);
 }
 
-TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) const {
+TrainableTransformer::Layer TrainableTransformer::make_layer(int index, at::Device device) const {
   const formats::ModelConfig& c = config_;
   const auto matrix = [&](std::int64_t out, std::int64_t in, bool biased) {
     return Matrix{leaf({out, in}, device), biased ? leaf({out}, device) : at::Tensor()};
@@ -75,12 +77,30 @@ TrainableTransformer::Layer TrainableTransformer::make_layer(at::Device device) 
   const std::int64_t query = std::int64_t{c.num_heads} * c.head_dim;
   const std::int64_t key = std::int64_t{c.num_kv_heads} * c.head_dim;
   const std::int64_t up = c.gated_mlp ? 2 * std::int64_t{c.intermediate_size} : c.intermediate_size;
-  return {.attention_norm = norm(),
-          .qkv = matrix(query + 2 * key, c.hidden_size, c.qkv_bias),
-          .output = matrix(c.hidden_size, query, c.output_bias),
-          .mlp_norm = norm(),
-          .up = matrix(up, c.hidden_size, c.mlp_bias),
-          .down = matrix(c.hidden_size, c.intermediate_size, c.mlp_bias)};
+  Layer layer{.attention_norm = norm(),
+              .qkv = matrix(query + 2 * key, c.hidden_size, c.qkv_bias),
+              .output = matrix(c.hidden_size, query, c.output_bias),
+              .mlp_norm = norm(),
+              .up = {},
+              .down = {}};
+  if (c.is_sparse(index)) {
+    layer.experts = make_experts(device);
+    return layer;
+  }
+  layer.up = matrix(up, c.hidden_size, c.mlp_bias);
+  layer.down = matrix(c.hidden_size, c.intermediate_size, c.mlp_bias);
+  return layer;
+}
+
+TrainableExperts TrainableTransformer::make_experts(at::Device device) const {
+  const std::int64_t hidden = config_.hidden_size, size = config_.moe.expert_size;
+  TrainableExperts experts{.gate = leaf({config_.moe.routed(), hidden}, device), .selection_bias = {}, .experts = {}};
+  if (config_.moe.selection_bias) experts.selection_bias = leaf({config_.moe.routed()}, device);
+  for (int i = 0; i < config_.moe.experts; ++i)
+    experts.experts.push_back({leaf({2 * size, hidden}, device), leaf({hidden, size}, device)});
+  for (int i = 0; i < config_.moe.constant; ++i)
+    experts.constants.push_back({leaf({2, hidden}, device), leaf({1, hidden}, device)});
+  return experts;
 }
 
 // ---- The forward
@@ -98,13 +118,30 @@ SumAndNorm TrainableTransformer::sum_and_norm(const at::Tensor& x, const at::Ten
   return {sum, normed(sum, norm)};
 }
 
-at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
+at::Tensor TrainableTransformer::mlp_of(int index, const at::Tensor& normed, const RoutedBatch* routed,
+                                        ExpertRun& experts) const {
+  const Layer& layer = layers_[index];
+  if (layer.experts)
+    return experts_training(normed, *layer.experts, index, *routed, config_.activation, experts.layers.emplace_back());
+  const at::Tensor up = at::linear(normed, layer.up.weight, layer.up.bias);
+  const at::Tensor active =
+      config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation);
+  return at::linear(active, layer.down.weight, layer.down.bias);
+}
+
+at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* experts) const {
   const auto times = [](const at::Tensor& rows, const Matrix& matrix) {
     return at::linear(rows, matrix.weight, matrix.bias);
   };
   const kernels::HeadLayout layout{config_.num_heads, config_.num_kv_heads, config_.head_dim, config_.rope.interleaved};
   TrainingAttention attention{layout, rotary_rows(batch.positions, frequencies_, magnitude_, device()), batch.groups,
                               1};
+  ExpertRun own;
+  ExpertRun& run = experts ? *experts : own;
+  const ExpertRule rule = model::expert_rule(config_.moe);
+  std::optional<RoutedBatch> routed;
+  if (config_.moe.experts > 0)
+    routed.emplace(routed_batch(run.router ? *run.router : model::checkpoint_router(), rule, batch));
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
   SumAndNorm state{x, normed(x, layers_[0].attention_norm)};
@@ -114,13 +151,18 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch) const {
     if (config_.attention_scaled_by_layer) attention.scale /= index + 1;
     const at::Tensor attended = times(attend_training(times(state.normed, layer.qkv), attention), layer.output);
     state = sum_and_norm(state.sum, attended, layer.mlp_norm);
-    const at::Tensor up = times(state.normed, layer.up);
-    const at::Tensor active =
-        config_.gated_mlp ? gated_training(up, config_.activation) : activate_training(up, config_.activation);
     const bool last = index + 1 == config_.num_layers;
-    state = sum_and_norm(state.sum, times(active, layer.down), last ? final_norm_ : layers_[index + 1].attention_norm);
+    state = sum_and_norm(state.sum, mlp_of(index, state.normed, routed ? &*routed : nullptr, run),
+                         last ? final_norm_ : layers_[index + 1].attention_norm);
   }
   return state.normed;
+}
+
+std::vector<std::pair<int, at::Tensor>> TrainableTransformer::selection_biases() const {
+  std::vector<std::pair<int, at::Tensor>> out;
+  for (int index = 0; index < config_.num_layers; ++index)
+    if (layers_[index].experts) out.emplace_back(index, layers_[index].experts->selection_bias);
+  return out;
 }
 
 at::Tensor TrainableTransformer::logits(const at::Tensor& state) const { return at::linear(state, head()); }
@@ -145,8 +187,22 @@ void TrainableTransformer::each_tensor(const Visit& visit) const {
     matrix(stem + "qkv", layers_[i].qkv);
     matrix(stem + "output", layers_[i].output);
     norm(stem + "mlp_norm", layers_[i].mlp_norm);
-    matrix(stem + "up", layers_[i].up);
-    matrix(stem + "down", layers_[i].down);
+    if (!layers_[i].experts) {
+      matrix(stem + "up", layers_[i].up);
+      matrix(stem + "down", layers_[i].down);
+      continue;
+    }
+    const TrainableExperts& experts = *layers_[i].experts;
+    visit(stem + "gate.weight", experts.gate, true);
+    if (experts.selection_bias.defined()) visit(stem + "gate.selection_bias", experts.selection_bias, false);
+    for (std::size_t expert = 0; expert < experts.experts.size(); ++expert) {
+      visit(fmt::format("{}experts.{}.up", stem, expert), experts.experts[expert].up, true);
+      visit(fmt::format("{}experts.{}.down", stem, expert), experts.experts[expert].down, true);
+    }
+    for (std::size_t i = 0; i < experts.constants.size(); ++i) {
+      visit(fmt::format("{}constant_experts.{}.mix", stem, i), experts.constants[i].mix, true);
+      visit(fmt::format("{}constant_experts.{}.value", stem, i), experts.constants[i].value, false);
+    }
   }
   norm("final_norm", final_norm_);
   if (head_.defined()) visit("head", head_, false);
@@ -201,8 +257,27 @@ void TrainableTransformer::add_layer_weights(int index, Views& views) const {
   add_parts(layer.qkv, {{"self_attn.q_proj", query}, {"self_attn.k_proj", key}, {"self_attn.v_proj", key}});
   add_parts(layer.output, {{"self_attn.o_proj", config_.hidden_size}});
   add("post_attention_layernorm.weight", layer.mlp_norm.gain);
-  add_parts(layer.up, {{"mlp.gate_proj", config_.intermediate_size}, {"mlp.up_proj", config_.intermediate_size}});
-  add_parts(layer.down, {{"mlp.down_proj", config_.hidden_size}});
+  if (!layer.experts) {
+    add_parts(layer.up, {{"mlp.gate_proj", config_.intermediate_size}, {"mlp.up_proj", config_.intermediate_size}});
+    add_parts(layer.down, {{"mlp.down_proj", config_.hidden_size}});
+    return;
+  }
+  const formats::ExpertNames names = formats::expert_names(config_.naming);
+  const std::string block = names.block;
+  add(block + "gate.weight", layer.experts->gate);
+  add(block + "gate.e_score_correction_bias", layer.experts->selection_bias);
+  for (std::size_t i = 0; i < layer.experts->experts.size(); ++i) {
+    const TrainableExpert& expert = layer.experts->experts[i];
+    const std::string stem = fmt::format("{}experts.{}.", block, i);
+    const std::int64_t size = config_.moe.expert_size;
+    add(fmt::format("{}{}.weight", stem, names.gate), expert.up.detach().narrow(0, 0, size));
+    add(fmt::format("{}{}.weight", stem, names.up), expert.up.detach().narrow(0, size, size));
+    add(fmt::format("{}{}.weight", stem, names.down), expert.down);
+  }
+  for (std::size_t i = 0; i < layer.experts->constants.size(); ++i) {
+    add(fmt::format("{}constant_experts.{}.mix.weight", block, i), layer.experts->constants[i].mix);
+    add(fmt::format("{}constant_experts.{}.value.weight", block, i), layer.experts->constants[i].value);
+  }
 }
 
 std::vector<NamedWeight> TrainableTransformer::named_weights() const {
@@ -235,7 +310,7 @@ void TrainableTransformer::initialise(std::uint64_t seed, Start start) {
     }
     const bool writes_residual = name.find("o_proj") != std::string::npos ||
                                  name.find("down_proj") != std::string::npos ||
-                                 name.find("c_proj") != std::string::npos;
+                                 name.find("c_proj") != std::string::npos || name.find(".w2.") != std::string::npos;
     const float deviation = 0.02f * (writes_residual ? residual : 1.0f);
     const std::uint64_t key = mix64(seed ^ mix64(name_hash(name)));
     at::Tensor values = at::empty(weight.spec.shape);
@@ -271,6 +346,24 @@ void TrainableTransformer::load(const std::filesystem::path& folder) {
     weight.value.copy_(model::tensor_of(*stored.find(weight.spec.name), weight.spec.name));
 }
 
+model::ExpertBlock TrainableTransformer::snapshot_experts(
+    int index, const std::function<at::Tensor(const at::Tensor&)>& copy) const {
+  const TrainableExperts& experts = *layers_[index].experts;
+  model::ExpertWeights weights{
+      .gate = copy(experts.gate), .selection_bias = {}, .experts = {}, .shared = {}, .shared_gate = {}};
+  // As it is loaded: not rounded, or biases of experts that are used alike would fall together.
+  if (experts.selection_bias.defined()) weights.selection_bias = experts.selection_bias.detach().clone();
+  for (const TrainableExpert& expert : experts.experts) {
+    model::Expert made{model::Linear(copy(expert.up), {}), model::Linear(copy(expert.down), {})};
+    made.up.pack({.gated = true});
+    made.down.pack();
+    weights.experts.push_back(std::move(made));
+  }
+  for (const TrainableConstant& constant : experts.constants)
+    weights.constants.push_back({copy(constant.mix), copy(constant.value)});
+  return model::ExpertBlock(config_, index, std::move(weights));
+}
+
 std::shared_ptr<const model::LanguageModel> TrainableTransformer::snapshot(at::ScalarType stored) const {
   const auto copy = [&](const at::Tensor& t) {
     return t.defined() ? t.detach().to(stored, false, true).to(at::kFloat) : t;
@@ -286,7 +379,16 @@ std::shared_ptr<const model::LanguageModel> TrainableTransformer::snapshot(at::S
   model::TransformerWeights weights;
   weights.embedding = copy(embedding_);
   weights.positions = copy(positions_);
-  for (const Layer& layer : layers_) {
+  for (int index = 0; index < config_.num_layers; ++index) {
+    const Layer& layer = layers_[index];
+    if (layer.experts) {
+      weights.layers.push_back({.attention_norm = norm(layer.attention_norm),
+                                .qkv = matrix(layer.qkv.weight, layer.qkv.bias),
+                                .output = matrix(layer.output.weight, layer.output.bias),
+                                .mlp_norm = norm(layer.mlp_norm),
+                                .experts = snapshot_experts(index, copy)});
+      continue;
+    }
     weights.layers.push_back({.attention_norm = norm(layer.attention_norm),
                               .qkv = matrix(layer.qkv.weight, layer.qkv.bias),
                               .output = matrix(layer.output.weight, layer.output.bias),

@@ -15,6 +15,7 @@
 #include "framework/formats/safetensors.h"
 #include "framework/formats/weight_list.h"
 #include "framework/model/transformer.h"
+#include "framework/training/autograd/expert_ops.h"
 #include "framework/training/autograd/trainable.h"
 #include "framework/training/autograd/training_ops.h"
 
@@ -22,6 +23,12 @@ namespace foretell::autograd {
 
 struct NamedNorm {
   at::Tensor gain, bias;
+};
+
+// What a forward does in layers with experts, and what it saw there.
+struct ExpertRun {
+  const Router* router = nullptr;         // null: the checkpoint's own
+  std::vector<RoutedStates> layers = {};  // filled: one for each layer with experts, in order
 };
 
 class TrainableTransformer {
@@ -49,7 +56,10 @@ class TrainableTransformer {
   std::int64_t parameter_count() const;
 
   // The final normed state of every row: [rows, hidden].
-  at::Tensor forward(const TrainBatch& batch) const;
+  at::Tensor forward(const TrainBatch& batch, ExpertRun* experts = nullptr) const;
+  // The layers with experts, in order, with the biases that are added to scores for the choice alone: undefined where
+  // the model has none.
+  std::vector<std::pair<int, at::Tensor>> selection_biases() const;
   const at::Tensor& head() const { return config_.tie_embeddings ? embedding_ : head_; }  // [vocab, hidden]
   at::Tensor logits(const at::Tensor& state) const;  // [rows, hidden] -> [rows, vocab]
 
@@ -65,13 +75,18 @@ class TrainableTransformer {
     NamedNorm attention_norm;
     Matrix qkv, output;
     NamedNorm mlp_norm;
-    Matrix up, down;
+    Matrix up, down;  // not used where `experts` is there
+    std::optional<TrainableExperts> experts = {};
   };
 
   using Visit = std::function<void(const std::string& name, const at::Tensor& value, bool decays)>;
   using Views = std::map<std::string, at::Tensor>;
 
-  Layer make_layer(at::Device device) const;
+  Layer make_layer(int index, at::Device device) const;
+  TrainableExperts make_experts(at::Device device) const;
+  model::ExpertBlock snapshot_experts(int index, const std::function<at::Tensor(const at::Tensor&)>& copy) const;
+  // Of the normed states of a layer what its MLP or its experts add.
+  at::Tensor mlp_of(int index, const at::Tensor& normed, const RoutedBatch* routed, ExpertRun& experts) const;
   void mimic_attention(Layer& layer) const;
   at::Tensor normed(const at::Tensor& x, const NamedNorm& norm) const;
   SumAndNorm sum_and_norm(const at::Tensor& x, const at::Tensor& y, const NamedNorm& norm) const;

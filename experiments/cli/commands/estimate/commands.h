@@ -8,6 +8,9 @@
 namespace foretell::cli::commands::estimate {
 
 void add_efficiency_command(util::Command app);
+// `foretell offload`, and `foretell import router-log`, which shows the same of a log.
+void add_offload_command(util::Command app);
+void add_router_log_format(util::Command import);
 void add_predict_command(util::Command app);
 void add_roofline_command(util::Command app);
 

@@ -1,3 +1,4 @@
+#include "experiments/cli/commands/estimate/commands.h"
 #include "experiments/cli/commands/inspect/commands.h"
 #include "experiments/report/spec_bench_import.h"
 #include "experiments/util/console.h"
@@ -54,10 +55,12 @@ void add_spec_bench(util::Command command) {
 }  // namespace
 
 void add_import_command(util::Command app) {
-  util::Command command = app.add_command("import", "Turn another program's files into ours: checkpoints, answer rows");
+  util::Command command =
+      app.add_command("import", "Turn another program's files into ours: checkpoints, answer rows, routing logs");
   command.require_command();
   add_format(command, "llama2c", "a llama2.c checkpoint, version 0 or 1", formats::import_llama2c);
   add_spec_bench(command);
+  estimate::add_router_log_format(command);
   add_format(command, "bitllama", "a ternary checkpoint of bitllama2.c (BitNet b1.58)", formats::import_bitllama);
 }
 

@@ -1,0 +1,7 @@
+#include "tests/fuzz/text_targets.h"
+#include "tests/support/rooms.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, std::size_t size) {
+  foretell::fuzz::router_log({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
