@@ -87,4 +87,15 @@ Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
   return checkpoint;
 }
 
+Checkpoint Checkpoint::renamed(const std::map<std::string, std::string>& new_names) && {
+  Checkpoint out;
+  out.name_ = std::move(name_);
+  for (const auto& [name, renamed] : new_names) {
+    out.tensors_[renamed] = tensors_.find(name)->second;
+    out.file_of_[renamed] = file_of_.at(name);
+  }
+  out.files_ = std::move(files_);  // maps stay where they are
+  return out;
+}
+
 }  // namespace foretell::formats

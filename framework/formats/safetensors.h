@@ -53,6 +53,8 @@ class SafetensorsFile {
 class Checkpoint {
  public:
   static Checkpoint open(const std::filesystem::path& folder);
+  // Some of its tensors under other names.
+  Checkpoint renamed(const std::map<std::string, std::string>& new_names) &&;
 
   const StoredTensors& tensors() const { return tensors_; }
   const std::string& file_of(const std::string& tensor) const { return file_of_.at(tensor); }

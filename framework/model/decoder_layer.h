@@ -43,6 +43,10 @@ class DecoderLayer {
   // Keys and values alone: writes those of x to the items' caches and leaves x as it is. Lengths are the caller's
   // business, as in attention(). The queries are computed, too: they stand in one matrix with the keys.
   void store(const at::Tensor& x, const BatchPlan& plan, int cache_layer) const;
+  // The same of `normed`, what the projections read, as in attention().
+  void store_normed(const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
+    stored_qkv(normed, plan, cache_layer);
+  }
   void mlp(at::Tensor& x, const ExpertContext& context = {}) const;
   // Both, in the order of the config: one after the other, or side by side.
   void forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context = {}) const;

@@ -392,6 +392,14 @@ std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& fol
          options.device.str());
   if (config.int4) check_stored_int4(folder, dtype, options);
   if (options.int4) check_int4(folder, config, dtype, options);
+  ModelLoadOptions asked = options;
+  asked.dtype = dtype;
+  return load_model_of(checkpoint, config, asked);
+}
+
+std::shared_ptr<const Transformer> load_model_of(const std::shared_ptr<const formats::Checkpoint>& checkpoint,
+                                                 const formats::ModelConfig& config, const ModelLoadOptions& options) {
+  const at::ScalarType dtype = options.dtype.value_or(own_dtype(config, *checkpoint));
   const WeightSource source(checkpoint, config, dtype, options.device);
   return std::make_shared<Transformer>(config, Loader(source, config, dtype, options).load(), options.int8_cache);
 }

@@ -17,7 +17,13 @@
 #include "framework/kernels/int4_matrix.h"
 #include "framework/model/language_model.h"
 
+namespace foretell::formats {
+class Checkpoint;
+}
+
 namespace foretell::model {
+
+class Transformer;
 
 struct ModelLoadOptions {
   // float32, bfloat16 or float64. Default: what the checkpoint says (config.json, else its first tensor); float16 is
@@ -35,6 +41,10 @@ struct ModelLoadOptions {
 
 std::shared_ptr<const LanguageModel> load_model(const std::filesystem::path& folder,
                                                 const ModelLoadOptions& options = {});
+
+// Of a checkpoint and its config.
+std::shared_ptr<const Transformer> load_model_of(const std::shared_ptr<const formats::Checkpoint>& checkpoint,
+                                                 const formats::ModelConfig& config, const ModelLoadOptions& options);
 
 // "int4", "int4:64" (inputs of a group, 32 without it), "int4z", "int4z:64" (with zero points); nothing for another
 // dtype, an Error for another group.

@@ -20,7 +20,34 @@ at::ScalarType scalar_type(formats::StoredType type, const std::string& name) {
   }
 }
 
+template <class T>
+void copy_integers(std::span<const std::byte> bytes, at::Tensor& out) {
+  std::int64_t* values = out.mutable_data_ptr<std::int64_t>();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(out.numel()); ++i) {
+    T value;
+    std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
+    values[i] = static_cast<std::int64_t>(value);
+  }
+}
+
 }  // namespace
+
+bool holds_integers(const formats::StoredTensor& stored) {
+  using enum formats::StoredType;
+  return stored.type == I64 || stored.type == I32 || stored.type == Bool || stored.type == U8;
+}
+
+at::Tensor integers_of(const formats::StoredTensor& stored, const std::string& name) {
+  at::Tensor out = at::empty(stored.shape, at::kLong);
+  switch (stored.type) {
+    case formats::StoredType::I64: copy_integers<std::int64_t>(stored.bytes, out); break;
+    case formats::StoredType::I32: copy_integers<std::int32_t>(stored.bytes, out); break;
+    case formats::StoredType::Bool:
+    case formats::StoredType::U8: copy_integers<std::uint8_t>(stored.bytes, out); break;
+    default: fail("the tensor '{}' is stored as {}; integers were expected", name, name_of(stored.type));
+  }
+  return out;
+}
 
 at::Tensor tensor_of(const formats::StoredTensor& stored, const std::string& name) {
   at::Tensor raw = at::empty(stored.shape, at::TensorOptions().dtype(scalar_type(stored.type, name)));

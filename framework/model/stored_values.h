@@ -14,6 +14,10 @@ namespace foretell::model {
 
 at::Tensor tensor_of(const formats::StoredTensor& stored, const std::string& name);
 
+// Integers and truth values as int64: maps between vocabularies.
+at::Tensor integers_of(const formats::StoredTensor& stored, const std::string& name);
+bool holds_integers(const formats::StoredTensor& stored);
+
 // The tensor in float32 or bfloat16, written when the file is.
 formats::NewTensor stored_as(const std::string& name, const at::Tensor& value, at::ScalarType type);
 

@@ -3,6 +3,7 @@
 #include "framework/api/build_context.h"
 #include "framework/decoding/decoder.h"
 #include "framework/decoding/model_target.h"
+#include "framework/model/load_model.h"
 
 namespace foretell::training {
 namespace {
@@ -20,6 +21,8 @@ std::vector<Generation> generate_with(const std::shared_ptr<const model::Languag
   if (drafted_by.draft_model) {
     context.draft_model = "the model in training";
     context.load_model = [&](const std::string&) { return drafted_by.draft_model; };
+  } else {
+    context.load_model = [](const std::string& folder) { return model::load_model(folder, {.dtype = at::kFloat}); };
   }
   const auto drafter = Registry<Drafter>::instance().make(drafted_by.drafter, context);
   const auto verifier = Registry<Verifier>::instance().make(ConfigValue::scalar("rejection"), context);

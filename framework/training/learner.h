@@ -68,6 +68,8 @@ class Learner : public Strategy, public autograd::Trainable {
   // The learned model by itself, rounded as it is saved; null where it is none.
   virtual std::shared_ptr<const model::LanguageModel> snapshot() const { return nullptr; }
   virtual void save(const std::filesystem::path& folder) const = 0;
+  // Whether drafter() needs what save() wrote; else the snapshot is all.
+  virtual bool drafts_from_folder() const { return !trains_model(); }
   // With what save() wrote to `folder`. None: it does not draft.
   virtual std::optional<DraftedBy> drafter(const std::filesystem::path& folder, int depth) const = 0;
   // "A llama model (4 layers, ...)", for the model card.

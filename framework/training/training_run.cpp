@@ -222,7 +222,7 @@ void TrainingRun::evaluate(CurvePoint& point, const TrainHooks& hooks) {
 void TrainingRun::measure_acceptance(CurvePoint& point, std::string& text) {
   const int depth = learner_->target()->acceptance_depth;
   const std::filesystem::path folder = out_ / "checkpoint" / "evaluated";
-  if (!learner_->trains_model()) {
+  if (learner_->drafts_from_folder()) {
     io::make_folder(folder);
     learner_->save(folder);
   }

@@ -39,24 +39,8 @@ class OptTree final : public TreePolicy {
   int grown_nodes() const override { return options_.num_nodes * options_.max_depth; }
 
   std::vector<int> expand(const Frontier& frontier) override {
-    std::vector<int> widths(frontier.nodes.size(), 0);
-    if (frontier.depth > 1 && gain(frontier) <= options_.threshold) return widths;
-    struct Candidate {
-      double probability;
-      std::size_t place;
-    };
-    std::vector<Candidate> candidates;
-    for (std::size_t i = 0; i < frontier.nodes.size(); ++i) {
-      const FrontierNode& node = frontier.nodes[i];
-      if (!node.distribution) return std::vector<int>(frontier.nodes.size(), 1);
-      for (const Token token : node.distribution->top(options_.num_nodes))
-        candidates.push_back({node.path_probability * (*node.distribution)[token], i});
-    }
-    const auto count = std::min(candidates.size(), static_cast<std::size_t>(options_.num_nodes));
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.probability > b.probability; });
-    for (std::size_t i = 0; i < count; ++i) ++widths[candidates[i].place];
-    return widths;
+    if (frontier.depth > 1 && gain(frontier) <= options_.threshold) return std::vector<int>(frontier.nodes.size(), 0);
+    return bases::widths_of_best(frontier, options_.num_nodes, -1);
   }
 
   std::vector<NodeId> select(const DraftTree&, std::span<const double> path_probability, int nodes) override {

@@ -64,7 +64,8 @@ const std::vector<std::string>& tree_policies() {
       "{type: sequoia, acceptance_by_rank: [0.5, 0.3], num_nodes: 3, max_depth: 2}",
       "{type: eagle2, top_k: 2, depth: 2, total_tokens: 4}",
       "{type: ddd, top_k: 2, depth: 3, total_tokens: 4, check_depths: [2], threshold: -0.2}",
-      "{type: opt_tree, num_nodes: 3, max_depth: 2, threshold: 0.1}"};
+      "{type: opt_tree, num_nodes: 3, max_depth: 2, threshold: 0.1}",
+      "{type: ddtree, num_nodes: 3, max_depth: 2}"};
   return all;
 }
 
@@ -140,8 +141,8 @@ TEST_CASE("every attention policy is lossless, with less in sight than the toy l
 }
 
 TEST_CASE("tree policies as they come emit the greedy text", "[conformance][policies]") {
-  for (const char* tree :
-       {"sequoia", "eagle2", "ddd", "opt_tree", "{type: static, paths: [[0], [1], [2], [0, 0], [0, 1], [0, 0, 0]]}"}) {
+  for (const char* tree : {"sequoia", "eagle2", "ddd", "opt_tree", "ddtree",
+                           "{type: static, paths: [[0], [1], [2], [0, 0], [0, 1], [0, 0, 0]]}"}) {
     INFO(tree);
     const Setup setup = toy_setup("model", "rejection", tree, toy_target(11, 200));
     std::vector<Request> requests;

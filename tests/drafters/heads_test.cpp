@@ -9,6 +9,7 @@
 #include "framework/model/heads/eagle_head.h"
 #include "framework/model/heads/hydra_heads.h"
 #include "framework/model/heads/mlp_speculator.h"
+#include "framework/model/heads/prediction_head.h"
 #include "framework/model/heads/redrafter_head.h"
 #include "tests/drafters/head_recomputation.h"
 #include "tests/support/catch.h"
@@ -36,6 +37,8 @@ std::vector<HeadKind> head_kinds() {
        [=] { return source_on<decoding::heads::FeatureSource>(EagleHead::random(7, target())); }},
       {"{type: eagle3, head: random, seed: 7",
        [=] { return source_on<decoding::heads::FeatureSource>(Eagle3Head::random(7, target())); }},
+      {"{type: mtp, head: random, seed: 7",
+       [=] { return source_on<decoding::heads::FeatureSource>(PredictionHead::random(7, target())); }},
       {"{type: medusa, head: random, seed: 7, num_heads: 3, draft_sample_method: sample",
        [=] { return std::make_unique<HeadSource>(MedusaHeads::random(3, 1, 7, target())); }},
       {"{type: hydra, head: random, seed: 7, num_heads: 3, draft_sample_method: sample",

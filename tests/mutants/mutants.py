@@ -275,6 +275,8 @@ POLICIES = (
            ("policies: EAGLE-2's tree: K x K children a level, and the best of all nodes",)),
     Mutant("opt_tree_threshold", "policies/tree/opt_tree.cpp", "a level need not pay", "«gain(frontier) <= options_.threshold»", "false",
            ("policies: OPT-Tree drafts the best N nodes, and levels while they pay",)),
+    Mutant("ddtree_least", "policies/tree/ddtree.cpp", "a level may add only what beats the best node", "least = std::«min»(least, path", "max",
+           ("policies: DDTree scores the most probable prefixes of a parallel draft, and drafts few others",)),
     Mutant("ddd_sum", "policies/tree/ddd.cpp", "the beam's probability is not asked", "return «std::log(sum) >= options_.threshold»;", "true",
            ("policies: dynamic depth ends the tree where the beam has become improbable",)),
 )

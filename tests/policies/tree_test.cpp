@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <queue>
 #include <random>
 #include <set>
 
@@ -142,7 +143,9 @@ TEST_CASE("static trees from files, and the mistakes in them", "[policies]") {
 // A draft model that knows a distribution for every path; drafts as drafters do. All paths of tokens 0 .. vocab - 1.
 class GrownDraft {
  public:
-  GrownDraft(TreePolicy& policy, int vocab, unsigned seed) : policy_(policy), vocab_(vocab), seed_(seed) {}
+  // `parallel`: one distribution for all paths of a depth.
+  GrownDraft(TreePolicy& policy, int vocab, unsigned seed, bool parallel = false)
+      : policy_(policy), vocab_(vocab), seed_(seed), parallel_(parallel) {}
 
   Distribution distribution(NodeId node) const {
     std::seed_seq path{seed_, static_cast<unsigned>(hash(node))};
@@ -186,6 +189,7 @@ class GrownDraft {
 
  private:
   std::uint32_t hash(NodeId node) const {
+    if (parallel_) return static_cast<std::uint32_t>(tree.depth(node));
     std::uint32_t h = 17;
     for (const Token token : tree.path(node)) h = h * 31 + static_cast<std::uint32_t>(token) + 1;
     return h;
@@ -193,6 +197,7 @@ class GrownDraft {
   TreePolicy& policy_;
   int vocab_;
   unsigned seed_;
+  bool parallel_;
 };
 
 void check_closed(const DraftTree& tree, const std::vector<NodeId>& kept) {
@@ -291,6 +296,77 @@ TEST_CASE("OPT-Tree drafts the best N nodes, and levels while they pay", "[polic
     CHECK(chosen == Approx(best).epsilon(1e-12));
     CHECK(*std::max_element(draft.levels.begin(), draft.levels.end()) <= kNodes);
   }
+}
+
+// The paper's rule: a heap of prefixes by probability, each of which offers its next sibling and its first child.
+std::set<Tokens> most_probable_prefixes(const std::vector<Distribution>& marginals, int count) {
+  struct Prefix {
+    double probability;
+    std::vector<int> ranks;
+    bool operator<(const Prefix& other) const { return probability < other.probability; }
+  };
+  const auto prefix = [&](std::vector<int> ranks) {
+    double probability = 1;
+    for (std::size_t i = 0; i < ranks.size(); ++i) probability *= marginals[i][marginals[i].top(ranks[i] + 1).back()];
+    return Prefix{probability, std::move(ranks)};
+  };
+  std::priority_queue<Prefix> heap;
+  heap.push(prefix({0}));
+  std::set<Tokens> out;
+  while (static_cast<int>(out.size()) < count) {
+    const std::vector<int> ranks = heap.top().ranks;
+    heap.pop();
+    Tokens tokens;
+    for (std::size_t i = 0; i < ranks.size(); ++i) tokens.push_back(marginals[i].top(ranks[i] + 1).back());
+    out.insert(tokens);
+    std::vector<int> sibling = ranks, child = ranks;
+    if (++sibling.back() < marginals[0].vocab()) heap.push(prefix(sibling));
+    child.push_back(0);
+    if (child.size() <= marginals.size()) heap.push(prefix(child));
+  }
+  return out;
+}
+
+TEST_CASE("DDTree scores the most probable prefixes of a parallel draft, and drafts few others", "[policies]") {
+  constexpr int kVocab = 5, kDepth = 5;
+  for (unsigned seed = 0; seed < 10; ++seed)
+    for (const int count : {1, 7, 30}) {
+      const auto policy = make_tree(fmt::format("{{type: ddtree, num_nodes: {}, max_depth: {}}}", count, kDepth));
+      GrownDraft draft(*policy, kVocab, seed, true);
+      draft.grow();
+      const std::vector<NodeId> kept = policy->select(draft.tree, draft.path, count);
+      check_closed(draft.tree, kept);
+      std::set<Tokens> chosen;
+      for (const NodeId node : kept) chosen.insert(draft.tree.path(node));
+
+      // Every prefix there is, and what the paper's heap pops.
+      std::vector<Distribution> marginals;
+      std::vector<std::pair<double, Tokens>> all;
+      std::vector<std::pair<double, Tokens>> level{{1.0, {}}};
+      GrownDraft marginal(*policy, kVocab, seed, true);
+      NodeId at = kAnchor;
+      for (int depth = 1; depth <= kDepth; ++depth) {
+        marginals.push_back(marginal.distribution(at));
+        at = marginal.tree.choose(at, 0, kVocab);
+        std::vector<std::pair<double, Tokens>> next;
+        for (const auto& [probability, tokens] : level)
+          for (Token t = 0; t < kVocab; ++t) {
+            next.emplace_back(probability * marginals.back()[t], tokens);
+            next.back().second.push_back(t);
+          }
+        all.insert(all.end(), next.begin(), next.end());
+        level = std::move(next);
+      }
+      std::sort(all.rbegin(), all.rend());
+      double best = 0, sum = 0;
+      for (int i = 0; i < count; ++i) best += all[static_cast<std::size_t>(i)].first;
+      for (const NodeId node : kept) sum += draft.path[static_cast<std::size_t>(node)];
+      CHECK(static_cast<int>(kept.size()) == count);
+      CHECK(sum == Approx(best).epsilon(1e-12));
+      CHECK(draft.tree.size() - 1 <= count * kDepth);
+      if (all[static_cast<std::size_t>(count) - 1].first > all[static_cast<std::size_t>(count)].first)
+        CHECK(chosen == most_probable_prefixes(marginals, count));
+    }
 }
 
 }  // namespace

@@ -22,66 +22,13 @@
 #include "framework/training/language_loss.h"
 #include "framework/training/trainer.h"
 #include "tests/support/catch.h"
-#include "tests/training/helpers.h"
+#include "tests/training/learning.h"
 
 namespace foretell {
 namespace {
 
-const testing::CountingSource kCounting(61, 20);
-
-TrainSettings head_settings(int steps) {
-  TrainSettings settings;
-  settings.name = "small";
-  settings.optimizer.learning_rate = 1e-2;
-  settings.optimizer.warmup_steps = 2;
-  settings.batch = {.rows = 4, .length = 24, .accumulate = 1};
-  settings.run.steps = steps;
-  settings.run.save_dtype = "f32";
-  return settings;
-}
-
-// A target that counts most of the time.
-std::shared_ptr<const LanguageModel> counting_target() {
-  static const std::shared_ptr<const LanguageModel> target = [] {
-    const TrainSettings settings = head_settings(40);
-    const auto model = testing::small_model(testing::small_llama());
-    Trainer trainer(std::make_shared<LanguageLoss>(model), settings, at::kCPU);
-    for (int i = 0; i < settings.run.steps; ++i) trainer.step(kCounting);
-    return model->snapshot(at::kFloat);
-  }();
-  return target;
-}
-
-struct Learned {
-  TrainSettings settings;
-  std::shared_ptr<Learner> learner;
-  Prepare prepare;
-  std::unique_ptr<Trainer> trainer;
-};
-
-std::unique_ptr<Learned> learn(const std::string& section, TrainSettings settings, int steps,
-                               const std::shared_ptr<const LanguageModel>& target = counting_target()) {
-  auto out = std::make_unique<Learned>();
-  out->settings = std::move(settings);
-  out->learner = Registry<Learner>::instance().make(parse_yaml(section, "learner.yaml"), {});
-  out->learner->set_up({out->settings, at::kCPU, nullptr, target});
-  out->prepare = [frozen = FrozenTarget(target, out->learner->required_hidden_states())](TrainBatch& batch) {
-    frozen.read(batch);
-  };
-  out->learner->see(kCounting, true);
-  out->trainer = std::make_unique<Trainer>(out->learner, out->settings, at::kCPU, out->prepare);
-  for (int i = 0; i < steps; ++i) out->trainer->step(kCounting);
-  return out;
-}
-
-TrainBatch some_batch(const Prepare& prepare) {
-  TrainBatch batch = make_batch({testing::sample_of(testing::counted_tokens(9, 61, 1)),
-                                 testing::sample_of(testing::counted_tokens(12, 61, 2), 0.5f),
-                                 testing::sample_of(testing::counted_tokens(9, 61, 3))},
-                                at::kCPU);
-  if (prepare) prepare(batch);
-  return batch;
-}
+using testing::check_acceptance, testing::check_gradients, testing::counting_target, testing::head_settings,
+    testing::kCounting, testing::learn, testing::Learned, testing::some_batch;
 
 TEST_CASE("a frozen target of any family and dtype gives the states of each sequence by itself") {
   for (const std::string& config : {testing::small_llama(), testing::small_qwen2(), testing::small_gpt2()}) {
@@ -103,85 +50,6 @@ TEST_CASE("a frozen target of any family and dtype gives the states of each sequ
   const float apart = (batch.target.final_state - exact.target.final_state).abs().max().item<float>();
   CHECK(apart > 0);
   CHECK(apart < 0.5f);
-}
-
-// The derivative of the loss by some elements of each parameter, against differences.
-void check_gradients(Learned& learned, double tolerance) {
-  const TrainBatch batch = some_batch(learned.prepare);
-  learned.trainer->optimizer().clear_gradients();
-  learned.learner->loss(batch).total.backward();
-  const auto value = [&] {
-    const c10::NoGradGuard no_grad;
-    return learned.learner->loss(batch).total.item<double>();
-  };
-  for (const TrainParameter& parameter : learned.learner->parameters()) {
-    INFO(parameter.name);
-    REQUIRE(parameter.value.grad().defined());
-    // Along the gradient itself, so that rounding is small beside the difference.
-    const at::Tensor gradient = parameter.value.grad().clone();
-    const double norm = gradient.norm().item<double>();
-    if (norm == 0) continue;
-    const double step = 2e-3;
-    const c10::NoGradGuard no_grad;
-    const at::Tensor along = gradient * (step / norm), at = parameter.value.detach();
-    at.add_(along);
-    const double above = value();
-    at.sub_(along * 2);
-    const double below = value();
-    at.add_(along);
-    CHECK((above - below) / (2 * step) == Approx(norm).epsilon(tolerance).margin(1e-4));
-  }
-  learned.trainer->optimizer().clear_gradients();
-}
-
-// Rounds of a greedy draft, if what draft_hits() says of the target's own text holds: [tokens / round].
-double walked_length(const Learned& learned, const std::vector<Sample>& answered, int depth) {
-  double tokens = 0, rounds = 0;
-  for (const Sample& sample : answered) {
-    TrainBatch batch = make_batch({sample}, at::kCPU);
-    learned.prepare(batch);
-    const at::Tensor hits = learned.learner->draft_hits(batch, depth).to(at::kLong);
-    const auto last = static_cast<std::int64_t>(sample.tokens.size()) - 1;
-    std::int64_t anchor = 0;
-    while (sample.weights[static_cast<std::size_t>(anchor) + 1] == 0) ++anchor;
-    while (anchor < last) {
-      std::int64_t accepted = 0;
-      while (accepted < hits.size(0) && hits[accepted][anchor - 1].item<std::int64_t>() == 1) ++accepted;
-      const std::int64_t emitted = std::min(accepted + 1, last - anchor);
-      anchor += emitted;
-      tokens += static_cast<double>(emitted);
-      ++rounds;
-    }
-  }
-  return tokens / rounds;
-}
-
-HeldoutSet counting_prompts() {
-  HeldoutSet heldout;
-  for (int i = 0; i < 12; ++i)
-    heldout.answers.push_back(
-        {"count",
-         i % 2 == 0 ? kCounting.sample(static_cast<std::uint64_t>(i)).tokens : testing::counted_tokens(5 + i, 61, i),
-         "", 20});
-  return heldout;
-}
-
-// In the ordinary loop the drafts of what was saved are accepted exactly as the hits with the text given say.
-void check_acceptance(const Learned& learned, int depth, double above, double below) {
-  const testing::TemporaryFolder folder;
-  learned.learner->save(folder.path());
-  const HeldoutSet heldout = counting_prompts();
-  const auto answered = answered_samples(counting_target(), heldout, 64);
-  REQUIRE(answered.size() == heldout.answers.size());
-  const HeldoutAcceptance measured =
-      heldout_acceptance(counting_target(), *learned.learner->drafter(folder.path(), depth), heldout);
-  CHECK(measured.length.at("") == Approx(walked_length(learned, answered, depth)));
-  CHECK(measured.length.at("") > above);
-  CHECK(measured.length.at("") < below);
-  const std::vector<double> forced =
-      teacher_forced_acceptance(*learned.learner, answered, depth, learned.settings.batch, at::kCPU, learned.prepare);
-  REQUIRE(!forced.empty());
-  CHECK(length_of(forced) > 1);
 }
 
 TEST_CASE("medusa: the loss is the formula, its derivative too") {

@@ -22,6 +22,32 @@ std::vector<NodeId> most_probable_nodes(std::span<const double> path_probability
   return nodes;
 }
 
+std::vector<int> widths_of_best(const Frontier& frontier, int count, double least) {
+  struct Candidate {
+    double probability;
+    std::size_t place;
+  };
+  std::vector<Candidate> candidates;
+  std::vector<Token> top;
+  for (std::size_t i = 0; i < frontier.nodes.size(); ++i) {
+    const FrontierNode& node = frontier.nodes[i];
+    if (!node.distribution) return std::vector<int>(frontier.nodes.size(), 1);
+    // Nodes of a parallel draft share their level's distribution.
+    if (i == 0 || node.distribution != frontier.nodes[i - 1].distribution) top = node.distribution->top(count);
+    for (const Token token : top) {
+      const double probability = node.path_probability * (*node.distribution)[token];
+      if (probability <= least) break;  // they are sorted
+      candidates.push_back({probability, i});
+    }
+  }
+  const auto drafted = std::min(candidates.size(), static_cast<std::size_t>(count));
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.probability > b.probability; });
+  std::vector<int> widths(frontier.nodes.size(), 0);
+  for (std::size_t i = 0; i < drafted; ++i) ++widths[candidates[i].place];
+  return widths;
+}
+
 void BeamTreeOptions::declare(Parameters& p) {
   p.add("top_k", top_k, "nodes of a level that are looked at further, and children of each",
         {.min = 1, .max = 64, .aliases = {"eagle_topk"}});

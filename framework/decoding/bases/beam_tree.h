@@ -15,6 +15,10 @@ namespace foretell::bases {
 // The `count` nodes with the most probable paths, the anchor left out, in the order of their ids.
 std::vector<NodeId> most_probable_nodes(std::span<const double> path_probability, int count);
 
+// How many children each node of a frontier gets, so that the `count` most probable children of all are drafted, those
+// alone whose path is more probable than `least`. One child each where the draft has no distributions.
+std::vector<int> widths_of_best(const Frontier& frontier, int count, double least);
+
 struct BeamTreeOptions {
   int top_k = 10;
   int depth = 8;

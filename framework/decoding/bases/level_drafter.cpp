@@ -166,7 +166,7 @@ std::size_t LevelDrafter::add_level(Growth& growth, int depth, Level& level, std
   if (growth.done) return next;
 
   const int limit = node_limit(growth);
-  const std::vector<std::optional<Distribution>> distributions = ranking_distributions(growth, level, rows);
+  const std::vector<Ranking> distributions = ranking_distributions(growth, level, rows);
   const std::vector<int> widths = plan_level(growth, depth, distributions, level, rows);
   std::vector<NodeId> children;
   for (std::size_t i = 0; i < widths.size(); ++i) {
@@ -180,15 +180,16 @@ std::size_t LevelDrafter::add_level(Growth& growth, int depth, Level& level, std
   return next;
 }
 
-// By frontier node; empty where nobody ranks.
-std::vector<std::optional<Distribution>> LevelDrafter::ranking_distributions(const Growth& growth, Level& level,
-                                                                             std::span<const int> rows) const {
-  std::vector<std::optional<Distribution>> distributions(rows.size());
+// By frontier node; null where nobody ranks. Nodes that share a row share its distribution.
+std::vector<LevelDrafter::Ranking> LevelDrafter::ranking_distributions(const Growth& growth, Level& level,
+                                                                       std::span<const int> rows) const {
+  std::vector<Ranking> distributions(rows.size());
   if (!wants_probs(growth)) return distributions;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const bool same = i > 0 && rows[i] == rows[i - 1] && !growth.sampler.adjusts();
-    distributions[i] =
-        same ? *distributions[i - 1] : growth.ranking_distribution(growth.frontier[i], row(level, rows[i]));
+    distributions[i] = same ? distributions[i - 1]
+                            : std::make_shared<const Distribution>(
+                                  growth.ranking_distribution(growth.frontier[i], row(level, rows[i])));
   }
   return distributions;
 }
@@ -205,15 +206,14 @@ bool LevelDrafter::wants_probs(const Growth& growth) const {
   return growth.context.policy.wants_probs() || (shape_ && shape_->wants_probs());
 }
 
-std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth,
-                                          const std::vector<std::optional<Distribution>>& distributions, Level& level,
-                                          std::span<const int> rows) {
+std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth, const std::vector<Ranking>& distributions,
+                                          Level& level, std::span<const int> rows) {
   std::vector<FrontierNode> nodes;
   std::size_t best = 0;
   for (std::size_t i = 0; i < growth.frontier.size(); ++i) {
     const NodeId node = growth.frontier[i];
     const double path = distributions[i] ? growth.path_probability[static_cast<std::size_t>(node)] : 1.0;
-    nodes.push_back({node, path, distributions[i] ? &*distributions[i] : nullptr});
+    nodes.push_back({node, path, distributions[i].get()});
     if (path > nodes[best].path_probability) best = i;
   }
   const NodeId at = nodes[best].node;
@@ -232,7 +232,7 @@ std::vector<int> LevelDrafter::plan_level(Growth& growth, int depth,
 }
 
 void LevelDrafter::add_children(Growth& growth, NodeId parent, Level& level, int index, int width,
-                                const std::optional<Distribution>& ranking, std::vector<NodeId>& children) {
+                                const Ranking& ranking, std::vector<NodeId>& children) {
   const auto note = [&](NodeId node, double probability) {
     if (std::find(children.begin(), children.end(), node) == children.end()) children.push_back(node);
     growth.path_probability.resize(static_cast<std::size_t>(growth.tree.size()), 1.0);

@@ -62,12 +62,12 @@ class LevelDrafter : public Drafter {
 
   Level ask(std::span<Growth* const> active, int depth);
   std::size_t add_level(Growth& growth, int depth, Level& level, std::size_t first);
-  std::vector<std::optional<Distribution>> ranking_distributions(const Growth& growth, Level& level,
-                                                                 std::span<const int> rows) const;
-  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<std::optional<Distribution>>& distributions,
-                              Level& level, std::span<const int> rows);
-  void add_children(Growth& growth, NodeId parent, Level& level, int index, int width,
-                    const std::optional<Distribution>& ranking, std::vector<NodeId>& children);
+  using Ranking = std::shared_ptr<const Distribution>;
+  std::vector<Ranking> ranking_distributions(const Growth& growth, Level& level, std::span<const int> rows) const;
+  std::vector<int> plan_level(Growth& growth, int depth, const std::vector<Ranking>& distributions, Level& level,
+                              std::span<const int> rows);
+  void add_children(Growth& growth, NodeId parent, Level& level, int index, int width, const Ranking& ranking,
+                    std::vector<NodeId>& children);
   std::vector<Token> top_tokens(const Growth& growth, NodeId node, Level& level, int index, int width) const;
   DraftTree select(Growth growth);
 

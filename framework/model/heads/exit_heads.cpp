@@ -9,14 +9,13 @@
 #include "framework/core/error.h"
 #include "framework/core/mix.h"
 #include "framework/formats/exit_heads.h"
+#include "framework/model/heads/state_places.h"
 #include "framework/model/stored_values.h"
 
 namespace foretell::model::heads {
 namespace {
 
 constexpr const char* kFile = "exit_heads.safetensors";
-
-at::TensorOptions options_of(const LanguageModel& target) { return target.parts()->embed(Tokens{0}).options(); }
 
 Linear packed(const at::Tensor& weight, const at::Tensor& bias) {
   Linear out(weight, bias);
@@ -62,7 +61,7 @@ std::shared_ptr<const TrainedExitHeads> TrainedExitHeads::load(const std::filesy
   const formats::ModelConfig& config = target->config();
   const auto found = formats::exit_head_tensors(
       stored.tensors(), {config.num_layers, config.hidden_size, config.vocab_size}, file.string());
-  const at::TensorOptions options = options_of(*target);
+  const at::TensorOptions options = target_options(*target);
   auto out = std::make_shared<TrainedExitHeads>();
   for (const auto& [layer, tensors] : found) {
     const std::string name = fmt::format("{}: 'layers.{}", file.string(), layer);
@@ -85,7 +84,7 @@ std::shared_ptr<const TrainedExitHeads> TrainedExitHeads::random(std::uint64_t s
     const std::uint64_t key = mix64(seed ^ mix64(static_cast<std::uint64_t>(layer)));
     for (std::int64_t i = 0; i < weight.numel(); ++i)
       values[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
-    out->heads_.emplace(layer, Head(target, packed(weight.to(options_of(*target)), {}), true));
+    out->heads_.emplace(layer, Head(target, packed(weight.to(target_options(*target)), {}), true));
   }
   return out;
 }

@@ -33,6 +33,9 @@ struct RowGroup {
   std::int64_t first_row = 0;
   std::int64_t sequences = 0;
   std::int64_t length = 0;
+  // float32 [length, length], added to a row's scores: 0 where it sees the other, -infinity where not. Undefined: a row
+  // sees those up to itself.
+  at::Tensor bias = {};
 };
 
 struct TrainBatch {

@@ -129,7 +129,7 @@ at::Tensor TrainableTransformer::mlp_of(int index, const at::Tensor& normed, con
   return at::linear(active, layer.down.weight, layer.down.bias);
 }
 
-at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* experts) const {
+at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* experts, const at::Tensor& added) const {
   const auto times = [](const at::Tensor& rows, const Matrix& matrix) {
     return at::linear(rows, matrix.weight, matrix.bias);
   };
@@ -144,6 +144,7 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* exp
     routed.emplace(routed_batch(run.router ? *run.router : model::checkpoint_router(), rule, batch));
   at::Tensor x = at::embedding(embedding_, batch.tokens);
   if (positions_.defined()) x = x + at::embedding(positions_, batch.positions);
+  if (added.defined()) x = x + added;
   SumAndNorm state{x, normed(x, layers_[0].attention_norm)};
   for (int index = 0; index < config_.num_layers; ++index) {
     const Layer& layer = layers_[index];

@@ -55,8 +55,9 @@ class TrainableTransformer {
   std::vector<NamedWeight> named_weights() const;
   std::int64_t parameter_count() const;
 
-  // The final normed state of every row: [rows, hidden].
-  at::Tensor forward(const TrainBatch& batch, ExpertRun* experts = nullptr) const;
+  // The final normed state of every row: [rows, hidden]. `added` [rows, hidden], where it is defined, is added to the
+  // embeddings.
+  at::Tensor forward(const TrainBatch& batch, ExpertRun* experts = nullptr, const at::Tensor& added = {}) const;
   // The layers with experts, in order, with the biases that are added to scores for the choice alone: undefined where
   // the model has none.
   std::vector<std::pair<int, at::Tensor>> selection_biases() const;

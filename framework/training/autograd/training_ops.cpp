@@ -122,6 +122,10 @@ void put_group(at::Tensor& rows, const at::Tensor& heads, const RowGroup& group,
   group_heads(rows, group, layout).copy_(heads);
 }
 
+std::optional<at::Tensor> mask_of(const RowGroup& group) {
+  return group.bias.defined() ? std::optional(group.bias) : std::nullopt;
+}
+
 class AttentionFunction : public Function<AttentionFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
@@ -137,8 +141,8 @@ class AttentionFunction : public Function<AttentionFunction> {
     variable_list saved = {q, k, v, out};
     for (const RowGroup& group : attention->groups) {
       const auto [heads, log_sums] = at::_scaled_dot_product_flash_attention_for_cpu(
-          group_heads(q, group, layout), group_heads(k, group, layout), group_heads(v, group, layout), 0.0, true, {},
-          attention->scale);
+          group_heads(q, group, layout), group_heads(k, group, layout), group_heads(v, group, layout), 0.0,
+          !group.bias.defined(), mask_of(group), attention->scale);
       put_group(out, heads, group, layout);
       saved.push_back(log_sums);
     }
@@ -158,8 +162,8 @@ class AttentionFunction : public Function<AttentionFunction> {
       const RowGroup& group = attention.groups[i];
       const auto heads = [&](const at::Tensor& t) { return group_heads(t, group, layout); };
       const auto [q, k, v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          heads(d_out), heads(saved[0]), heads(saved[1]), heads(saved[2]), heads(saved[3]), saved[4 + i], 0.0, true, {},
-          attention.scale);
+          heads(d_out), heads(saved[0]), heads(saved[1]), heads(saved[2]), heads(saved[3]), saved[4 + i], 0.0,
+          !group.bias.defined(), mask_of(group), attention.scale);
       put_group(d_q, q, group, layout);
       put_group(d_k, k, group, layout);
       put_group(d_v, v, group, layout);
@@ -178,8 +182,9 @@ class AttentionFunction : public Function<AttentionFunction> {
   };
 };
 
-// heads [rows, n, head_dim]; the pairs of kernels.h's rotate_head().
-at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool interleaved) {
+}  // namespace
+
+at::Tensor rotated_training(const at::Tensor& heads, const RotaryRows& rotary, bool interleaved) {
   const std::int64_t pairs = rotary.cosines.size(2);
   const at::Tensor turned = heads.narrow(2, 0, 2 * pairs);
   const at::Tensor a = interleaved ? turned.slice(2, 0, 2 * pairs, 2) : turned.narrow(2, 0, pairs);
@@ -190,8 +195,6 @@ at::Tensor rotated(const at::Tensor& heads, const RotaryRows& rotary, bool inter
   if (2 * pairs == heads.size(2)) return pair;
   return at::cat({pair, heads.narrow(2, 2 * pairs, heads.size(2) - 2 * pairs)}, 2);
 }
-
-}  // namespace
 
 RotaryRows rotary_rows(const at::Tensor& positions, const std::vector<double>& frequencies, double magnitude,
                        at::Device device) {
@@ -230,7 +233,7 @@ at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& 
   const at::Tensor heads = qkv.view({qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim});
   const auto turned = [&](std::int64_t first, std::int64_t count) {
     const at::Tensor part = heads.narrow(1, first, count);
-    return attention.rotary.cosines.defined() ? rotated(part, attention.rotary, layout.interleaved) : part;
+    return attention.rotary.cosines.defined() ? rotated_training(part, attention.rotary, layout.interleaved) : part;
   };
   const at::Tensor queries = turned(0, layout.heads);
   const at::Tensor keys = turned(layout.heads, layout.kv_heads);
@@ -243,8 +246,10 @@ at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& 
                                  .transpose(1, 2);
       return copies == 1 ? own : own.repeat_interleave(copies, 1);
     };
-    const at::Tensor out = at::scaled_dot_product_attention(rows(queries, 1), rows(keys, group_size),
-                                                            rows(values, group_size), {}, 0.0, true, attention.scale);
+    const bool causal = !group.bias.defined();
+    const at::Tensor out = at::scaled_dot_product_attention(
+        rows(queries, 1), rows(keys, group_size), rows(values, group_size),
+        causal ? std::optional<at::Tensor>() : group.bias.to(queries.scalar_type()), 0.0, causal, attention.scale);
     parts.push_back(out.transpose(1, 2).reshape({group.sequences * group.length, layout.heads * layout.head_dim}));
   }
   return parts.size() == 1 ? parts[0] : at::cat(parts);
@@ -258,7 +263,7 @@ at::Tensor attend_unrolled_training(const std::vector<UnrolledStep>& steps, cons
   const auto part = [&](const UnrolledStep& step, std::int64_t first, std::int64_t count, bool turned) {
     const at::Tensor heads =
         step.qkv.view({step.qkv.size(0), layout.heads + 2 * layout.kv_heads, layout.head_dim}).narrow(1, first, count);
-    return turned && step.rotary.cosines.defined() ? rotated(heads, step.rotary, layout.interleaved) : heads;
+    return turned && step.rotary.cosines.defined() ? rotated_training(heads, step.rotary, layout.interleaved) : heads;
   };
   const at::Tensor queries = part(steps.back(), 0, layout.heads, true);
   std::vector<at::Tensor> keys, values;

@@ -27,6 +27,9 @@ struct RotaryRows {
 RotaryRows rotary_rows(const at::Tensor& positions, const std::vector<double>& frequencies, double magnitude,
                        at::Device device);
 
+// heads [rows, n, head_dim], their pairs turned by the rows' angles (kernels.h's rotate_head()).
+at::Tensor rotated_training(const at::Tensor& heads, const RotaryRows& rotary, bool interleaved);
+
 at::Tensor rms_norm_training(const at::Tensor& x, const at::Tensor& gain, double eps);  // x [rows, width]
 
 struct SumAndNorm {
@@ -43,8 +46,8 @@ struct TrainingAttention {
   double scale = 1;
 };
 
-// Rotates queries and keys and attends within each sequence, causally. qkv [rows, (heads + 2 kv_heads) * head_dim] ->
-// [rows, heads * head_dim].
+// Rotates queries and keys and attends within each sequence, causally or as its group's bias says. qkv [rows, (heads +
+// 2 kv_heads) * head_dim] -> [rows, heads * head_dim].
 at::Tensor attend_training(const at::Tensor& qkv, const TrainingAttention& attention);
 at::Tensor attend_training_aten(const at::Tensor& qkv, const TrainingAttention& attention);
 

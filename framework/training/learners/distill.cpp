@@ -42,10 +42,7 @@ class DistillLearner final : public ModelLearner {
     ModelLearner::set_up(inputs);
     const std::string& folder = *options_.target.folder;
     const formats::ModelConfig& config = inputs.target->config();
-    if (config.vocab_size != model_->config().vocab_size) {
-      fail_at(options_.where, "{}: the target has a vocabulary of {}, the draft of {}", folder, config.vocab_size,
-              model_->config().vocab_size);
-    }
+    check_vocabulary(*inputs.target, options_.target);
     const auto teacher = std::make_shared<autograd::TrainableTransformer>(config, inputs.device);
     teacher->load(folder);
     teacher->freeze();

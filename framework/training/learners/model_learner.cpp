@@ -58,6 +58,12 @@ void ModelLearner::set_up(const LearnerInputs& inputs) {
   }
 }
 
+void ModelLearner::check_vocabulary(const model::LanguageModel& target, const TargetSettings& settings) const {
+  if (target.config().vocab_size != model_->config().vocab_size)
+    fail_at(settings.where, "{}: the target has a vocabulary of {}, the draft of {}",
+            settings.folder.value_or("the target"), target.config().vocab_size, model_->config().vocab_size);
+}
+
 double ModelLearner::heldout_loss(const autograd::TrainBatch& batch) const {
   const c10::NoGradGuard no_grad;
   const at::Tensor state = loss_states(model_->forward(batch), batch);

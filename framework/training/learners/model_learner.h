@@ -22,6 +22,9 @@ class ModelLearner : public Learner {
   std::string description() const override;
 
  protected:
+  // An Error where the target's vocabulary is another one.
+  void check_vocabulary(const model::LanguageModel& target, const TargetSettings& settings) const;
+
   std::shared_ptr<autograd::TrainableTransformer> model_;
 
  private:
