@@ -100,6 +100,7 @@ void add_commands(util::Command top) {
   commands::prepare::add_inflate_command(top);
   commands::strategies::add_new_command(top);
   commands::models::add_overlap_command(top);
+  commands::models::add_parity_command(top);
   commands::prepare::add_tasks_command(top);
   commands::prepare::add_datastore_command(top);
   commands::models::add_train_command(top);

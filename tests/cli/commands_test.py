@@ -355,7 +355,7 @@ sweep: {sampling.temperature: [0.0, 1.0], pipeline.verifier: [{type: rejection},
 
     def help_and_version():
         check(run_ok("--version").startswith("foretell "), "--version")
-        for verb in ("generate", "score", "tokenize", "run", "check", "list", "new", "make-random", "bench", "import", "inflate", "overlap"):
+        for verb in ("generate", "score", "tokenize", "run", "check", "list", "new", "make-random", "bench", "import", "inflate", "overlap", "parity"):
             check("--help" in run_ok(verb, "--help"), f"{verb} --help")
 
     def without_the_engine():

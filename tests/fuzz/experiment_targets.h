@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "experiments/analysis/draft_dump.h"
 #include "experiments/report/spec_bench_import.h"
 #include "experiments/results/distribution_record.h"
 #include "experiments/results/summary.h"
@@ -35,6 +36,17 @@ void reads_or_fails(const Body& body) {
     const std::string_view said = error.what();
     FORETELL_CHECK(!said.empty() && said.find('\n') == std::string_view::npos, "'{}'", said);
   }
+}
+
+inline void draft_dump(std::string_view input) {
+  reads_or_fails([&] {
+    const auto dump = analysis::parse_draft_dump(std::as_bytes(std::span(input)), "fuzz");
+    FORETELL_CHECK(dump.text.size() >= 2, "{} tokens", dump.text.size());
+    for (const auto* numbers : {&dump.taps, &dump.mask, &dump.logits})
+      if (*numbers)
+        FORETELL_CHECK(static_cast<std::int64_t>((*numbers)->values.size()) == (*numbers)->rows * (*numbers)->columns,
+                       "{} numbers", (*numbers)->values.size());
+  });
 }
 
 inline void distribution_record(std::string_view input) {

@@ -11,6 +11,7 @@ void add_diff_command(util::Command app);
 void add_generate_command(util::Command app);
 void add_make_random_command(util::Command app);
 void add_overlap_command(util::Command app);
+void add_parity_command(util::Command app);
 void add_score_command(util::Command app);
 void add_train_command(util::Command app);
 
