@@ -32,7 +32,9 @@ int outputs_of(const BlockConfig& config) {
   return config.draft_vocab > 0 ? config.draft_vocab : config.layers.vocab_rows();
 }
 
-bool is_read_apart(std::string_view name) { return is_rotary_buffer(name) || formats::heads::is_vocabulary_tensor(name); }
+bool is_read_apart(std::string_view name) {
+  return is_rotary_buffer(name) || formats::heads::is_vocabulary_tensor(name);
+}
 
 // out_t = sum over o of kernels_t[o] * in_{t - o}, nothing before the first slot of a block. rows [slots, hidden],
 // kernels [slots, kernel, hidden].
