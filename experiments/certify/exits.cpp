@@ -60,7 +60,10 @@ const std::map<std::string, std::string>& exit_forms() {
       {"margin", "{type: margin, threshold: 0.01}"},
       {"entropy", "{type: entropy, threshold: 2.7}"},
       {"hidden_similarity", "{type: hidden_similarity, threshold: 0.5}"},
-      {"patience", "{type: patience, patience: 1}"}};
+      {"patience", "{type: patience, patience: 1}"},
+      {"classifier", "{type: classifier, probe: random}"},
+      {"free", "{type: free, layer: 2, threshold: 0.01}"},
+      {"specee", "{type: specee, predictor: random}"}};
   return all;
 }
 

@@ -8,6 +8,8 @@
 #include "framework/core/error.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
+#include "framework/exits/layer_sets.h"
+#include "framework/exits/probe_file.h"
 #include "framework/model/experts.h"
 #include "framework/model/heads/exit_heads.h"
 #include "framework/model/load_model.h"
@@ -17,17 +19,44 @@ namespace {
 
 struct LayerOptions {
   std::vector<int> skip, skip_attention, skip_mlp;
+  std::optional<std::string> file, set;
+  std::optional<double> speedup;
   void declare(Parameters& p) {
+    p.add("speedup", speedup, "evenly spread layers are left out: of L layers floor(L / speedup) stay",
+          {.min = 1.0, .max = 1e3});
+    p.add("file", file, "sets by name, as {NAME: {attention: [..], mlp: [..]}}, what SWIFT publishes");
+    p.add("set", set, "of the file");
     p.add("skip", skip, "layers that are left out, counted from 0");
     p.add("skip_attention", skip_attention, "layers whose attention is left out");
     p.add("skip_mlp", skip_mlp, "layers whose MLP or experts are left out");
   }
 };
 
-std::optional<model::LayerSet> read_layers(const ConfigValue& description, const std::string& owner, int num_layers) {
+// What a file or a rule names joins what is written.
+void add_named_sets(const ConfigValue& description, const std::string& owner, const BuildContext& context,
+                    LayerOptions& options) {
+  if (options.file.has_value() != options.set.has_value())
+    fail_at(description.blamed(), "{}: layers: 'file' and 'set' go together", owner);
+  const auto join = [](std::vector<int>& all, const std::vector<int>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  const int num_layers = context.target->config().num_layers;
+  if (options.speedup) join(options.skip, foretell::exits::spread_layers(num_layers, *options.speedup));
+  if (!options.file) return;
+  const foretell::exits::SkippedSublayers named = placed_at(description.find("file")->where(), [&] {
+    return foretell::exits::load_layer_set(context.file(*options.file), *options.set, num_layers);
+  });
+  join(options.skip_attention, named.attention);
+  join(options.skip_mlp, named.mlp);
+}
+
+std::optional<model::LayerSet> read_layers(const ConfigValue& description, const std::string& owner,
+                                           const BuildContext& context) {
   if (description.is_null()) return std::nullopt;
   LayerOptions options;
   Parameters::read(description, owner + ", 'layers'", options);
+  const int num_layers = context.target->config().num_layers;
+  add_named_sets(description, owner, context, options);
   model::LayerSet set = model::LayerSet::all(num_layers);
   const auto leave_out = [&](const char* key, const std::vector<int>& layers, bool attention, bool mlp) {
     for (const int layer : layers) {
@@ -119,6 +148,11 @@ ExitSettings read_exits(const RuleOptions& options, const std::string& owner, co
     if (token >= context.vocab)
       fail_at(options.exit.blamed(), "{}: {} looks at token {}, the vocabulary has {}", owner, exits.policy->label(),
               token, context.vocab);
+  const int width = context.target->config().hidden_size;
+  if (const auto* reads = dynamic_cast<const foretell::exits::ReadsStates*>(exits.policy.get());
+      reads != nullptr && reads->state_width() > 0 && reads->state_width() != width)
+    fail_at(options.exit.blamed(), "{}: {} was trained on states of {}, this model's have {}", owner,
+            exits.policy->label(), reads->state_width(), width);
   exits.heads = read_heads(options, owner, asked, context);
   const bool waits = exits.kv == KvRule::Recompute || exits.kv == KvRule::Hole;
   if (waits && !options.attention.is_null())
@@ -147,7 +181,9 @@ std::shared_ptr<const model::LanguageModel> read_rounded(const RuleOptions& opti
 void RuleOptions::declare(Parameters& p) {
   p.add("router", router, "which experts a row goes through, as {type: top_k, k: 1}; ~: the checkpoint's rule");
   p.add("attention", attention, "which rows of the cache are seen, as {type: streaming, window: 256}; ~: all");
-  p.add("layers", layers, "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}; ~: none");
+  p.add("layers", layers,
+        "sublayers that are left out: {skip: [..], skip_attention: [..], skip_mlp: [..]}, {speedup: 2}, {file: "
+        "sets.json, set: NAME}; ~: none");
   p.add("weights", weights,
         "what the matrices' weights are rounded to: int8, or 4 bits with a scale for each GROUP of inputs, as "
         "int4[:GROUP], with zero points as int4z[:GROUP]; none: as they are");
@@ -173,7 +209,7 @@ ForwardRules make_rules(const RuleOptions& options, const std::string& owner, co
   if (!any) return rules;
   rules.router = read_router(options.router, owner, context);
   rules.attention = read_attention(options.attention, owner, context);
-  rules.layers = read_layers(options.layers, owner, context.target->config().num_layers);
+  rules.layers = read_layers(options.layers, owner, context);
   if (rounds) rules.rounded = read_rounded(options, owner, context);
   return rules;
 }

@@ -7,6 +7,9 @@
 //   is
 //                                       added to the state, then come the model's final norm and its own head
 //   layers.4.bias    [vocab] or [hidden], as the weight; optional
+//   layers.4.up.weight [inner, hidden], layers.4.down.weight [hidden, inner]: an MLP (EE-Tuning, Pan et al. 2024, arXiv
+//                    2402.00518): down silu(up norm(state)) is added to the state, with the model's final norm; then
+//                    come that norm and a head of its own, or without layers.4.weight the model's
 //
 // The number counts the layers that a row has behind it, from 1 on, as exit policies do.
 //
@@ -22,8 +25,9 @@
 namespace foretell::formats {
 
 struct ExitHeadTensors {
-  const StoredTensor* weight = nullptr;
-  const StoredTensor* bias = nullptr;  // null: none
+  const StoredTensor* weight = nullptr;               // null: an MLP before the model's head
+  const StoredTensor* bias = nullptr;                 // null: none
+  const StoredTensor *up = nullptr, *down = nullptr;  // both or neither
   bool translator = false;
 };
 

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "framework/core/error.h"
+#include "framework/exits/layer_sets.h"
+#include "framework/exits/probe_file.h"
 #include "framework/formats/exit_heads.h"
 #include "framework/formats/heads/draft_vocabulary.h"
 #include "framework/formats/heads/eagle3_config.h"
@@ -19,7 +21,11 @@ inline void read_exit_heads(std::span<const std::byte> bytes, const std::string&
   const auto file = formats::SafetensorsFile::parse(bytes, name);
   const formats::ExitHeadShape shape{.num_layers = 4, .hidden = 2, .vocab = 3};
   for (const auto& [layer, head] : formats::exit_head_tensors(file.tensors(), shape, name)) {
-    FORETELL_CHECK(layer >= 1 && layer < shape.num_layers && head.weight, "layer {}", layer);
+    FORETELL_CHECK(layer >= 1 && layer < shape.num_layers && (head.weight || head.up), "layer {}", layer);
+    if (head.up)
+      FORETELL_CHECK(head.down && head.up->shape.at(1) == shape.hidden && head.down->shape.at(0) == shape.hidden,
+                     "an MLP behind layer {}", layer);
+    if (!head.weight) continue;
     const std::int64_t outputs = head.translator ? shape.hidden : shape.vocab;
     const std::size_t numbers = static_cast<std::size_t>(outputs * shape.hidden);
     FORETELL_CHECK(head.weight->bytes.size() == numbers * formats::bytes_of(head.weight->type), "{} bytes",
@@ -54,6 +60,29 @@ inline void read_draft_vocabulary(std::span<const std::byte> bytes, const std::s
   const auto file = formats::SafetensorsFile::parse(bytes, name);
   for (const Token id : formats::heads::draft_vocabulary(file.tensors(), 3, 8, name))
     FORETELL_CHECK(id >= 0 && id < 8, "token {}", id);
+}
+
+// The same bytes as probes, as predictors and, as text, as sets of sublayers.
+inline void read_exit_files(std::span<const std::byte> bytes, const std::string& name) {
+  const auto tried = [](const auto& read) {
+    try {
+      read();
+    } catch (const Error&) {
+    }
+  };
+  tried([&] {
+    const exits::ProbeFile probes = exits::parse_probes(formats::SafetensorsFile::parse(bytes, name).tensors(), name);
+    FORETELL_CHECK(probes.width() > 0, "a probe of {}", probes.width());
+  });
+  tried([&] {
+    for (const auto& [layer, made] :
+         exits::parse_predictors(formats::SafetensorsFile::parse(bytes, name).tensors(), name))
+      FORETELL_CHECK(layer > 0 && made.up.size() == static_cast<std::size_t>(made.inner) * made.features, "layer {}",
+                     layer);
+  });
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const exits::SkippedSublayers set = exits::layer_set(parse_yaml(text, name), "a", 8, name);
+  for (const int layer : set.attention) FORETELL_CHECK(layer >= 0 && layer < 8, "layer {}", layer);
 }
 
 }  // namespace foretell::fuzz

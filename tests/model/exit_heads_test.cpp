@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/silu.h>
 
 #include <filesystem>
 #include <map>
@@ -64,6 +65,20 @@ TEST_CASE("a head of its own and a translator answer as their formulas say", "[e
   CHECK(max_difference(heads->at(1).logits(state), own) < 1e-4F);
   const at::Tensor moved = state + at::matmul(state, tensors.at("layers.2.weight").t()) + tensors.at("layers.2.bias");
   CHECK(max_difference(heads->at(2).logits(state), parts.head().logits(parts.final_norm(moved))) < 1e-4F);
+  // An MLP before the target's head, and before one of its own.
+  const at::Tensor up = at::randn({9, world.hidden}) / 4, down = at::randn({world.hidden, 9});
+  const TemporaryFolder other;
+  const auto mlps = TrainedExitHeads::load(
+      write_heads(other.path() / "mlp.safetensors", {{"layers.1.up.weight", up},
+                                                     {"layers.1.down.weight", down},
+                                                     {"layers.2.up.weight", up},
+                                                     {"layers.2.down.weight", down},
+                                                     {"layers.2.weight", tensors.at("layers.1.weight")}}),
+      world.model);
+  const at::Tensor inner = at::silu(at::matmul(parts.final_norm(state), up.t()));
+  const at::Tensor behind = parts.final_norm(state + at::matmul(inner, down.t()));
+  CHECK(max_difference(mlps->at(1).logits(state), parts.head().logits(behind)) < 1e-4F);
+  CHECK(max_difference(mlps->at(2).logits(state), at::matmul(behind, tensors.at("layers.1.weight").t())) < 1e-4F);
   const Tokens few{96, 0, 17, 16, 0};
   for (const int layer : {1, 2}) {
     const at::Tensor all = heads->at(layer).logits(state), some = heads->at(layer).logits_of(state, few);
@@ -140,7 +155,7 @@ TEST_CASE("the fuzzer's seeds of exit heads are read or refused as they should b
       ++refused;
     }
   });
-  CHECK((read == 2 && refused == 11));
+  CHECK((read == 3 && refused == 11));
 }
 
 }  // namespace

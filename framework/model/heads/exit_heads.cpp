@@ -1,6 +1,7 @@
 #include "framework/model/heads/exit_heads.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/silu.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -25,19 +26,29 @@ Linear packed(const at::Tensor& weight, const at::Tensor& bias) {
 
 }  // namespace
 
-TrainedExitHeads::Head::Head(std::shared_ptr<const LanguageModel> target, Linear matrix, bool translator)
-    : target_(std::move(target)) {
-  if (translator)
-    translator_ = std::move(matrix);
-  else
-    own_ = LinearHead(std::move(matrix), target_->config().vocab_size);
+TrainedExitHeads::Head TrainedExitHeads::Head::translating(std::shared_ptr<const LanguageModel> target, Linear matrix) {
+  Head head(std::move(target));
+  head.translator_ = std::move(matrix);
+  return head;
 }
 
-const OutputHead& TrainedExitHeads::Head::output() const { return translator_ ? target_->parts()->head() : own_; }
+TrainedExitHeads::Head TrainedExitHeads::Head::answering(std::shared_ptr<const LanguageModel> target,
+                                                         std::optional<Linear> own, std::optional<Mlp> mlp) {
+  Head head(std::move(target));
+  if (own) head.own_ = LinearHead(std::move(*own), head.target_->config().vocab_size);
+  head.mlp_ = std::move(mlp);
+  return head;
+}
+
+const OutputHead& TrainedExitHeads::Head::output() const { return own_ ? *own_ : target_->parts()->head(); }
 
 at::Tensor TrainedExitHeads::Head::normed(const at::Tensor& state) const {
   const c10::InferenceMode inference;
-  return target_->parts()->final_norm(translator_ ? state.add(translator_->forward(state)) : state);
+  const ModelParts& parts = *target_->parts();
+  if (translator_) return parts.final_norm(state.add(translator_->forward(state)));
+  if (!mlp_) return parts.final_norm(state);
+  const at::Tensor inner = at::silu(mlp_->up.forward(parts.final_norm(state)));
+  return parts.final_norm(state.add(mlp_->down.forward(inner)));
 }
 
 at::Tensor TrainedExitHeads::Head::logits(const at::Tensor& state) const { return output().logits(normed(state)); }
@@ -47,7 +58,8 @@ at::Tensor TrainedExitHeads::Head::logits_of(const at::Tensor& state, TokenSpan 
 }
 
 std::size_t TrainedExitHeads::Head::bytes() const {
-  return output().bytes() + (translator_ ? translator_->bytes() : 0);
+  return output().bytes() + (translator_ ? translator_->bytes() : 0) +
+         (mlp_ ? mlp_->up.bytes() + mlp_->down.bytes() : 0);
 }
 
 std::filesystem::path TrainedExitHeads::file_of(const std::filesystem::path& path) {
@@ -64,10 +76,16 @@ std::shared_ptr<const TrainedExitHeads> TrainedExitHeads::load(const std::filesy
   const at::TensorOptions options = target_options(*target);
   auto out = std::make_shared<TrainedExitHeads>();
   for (const auto& [layer, tensors] : found) {
-    const std::string name = fmt::format("{}: 'layers.{}", file.string(), layer);
-    const at::Tensor bias = tensors.bias ? tensor_of(*tensors.bias, name + ".bias'").to(options) : at::Tensor();
-    const at::Tensor weight = tensor_of(*tensors.weight, name + ".weight'").to(options);
-    out->heads_.emplace(layer, Head(target, packed(weight, bias), tensors.translator));
+    const auto read = [&, &at = layer](const formats::StoredTensor* tensor, const char* part) {
+      return tensor ? tensor_of(*tensor, fmt::format("{}: 'layers.{}.{}'", file.string(), at, part)).to(options)
+                    : at::Tensor();
+    };
+    std::optional<Linear> matrix;
+    if (tensors.weight) matrix = packed(read(tensors.weight, "weight"), read(tensors.bias, "bias"));
+    std::optional<Mlp> mlp;
+    if (tensors.up) mlp = Mlp{packed(read(tensors.up, "up.weight"), {}), packed(read(tensors.down, "down.weight"), {})};
+    out->heads_.emplace(layer, tensors.translator ? Head::translating(target, std::move(*matrix))
+                                                  : Head::answering(target, std::move(matrix), std::move(mlp)));
   }
   return out;
 }
@@ -84,7 +102,7 @@ std::shared_ptr<const TrainedExitHeads> TrainedExitHeads::random(std::uint64_t s
     const std::uint64_t key = mix64(seed ^ mix64(static_cast<std::uint64_t>(layer)));
     for (std::int64_t i = 0; i < weight.numel(); ++i)
       values[i] = deviation * normal_at(key, static_cast<std::uint64_t>(i));
-    out->heads_.emplace(layer, Head(target, packed(weight.to(target_options(*target)), {}), true));
+    out->heads_.emplace(layer, Head::translating(target, packed(weight.to(target_options(*target)), {})));
   }
   return out;
 }

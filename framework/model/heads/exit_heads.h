@@ -30,21 +30,29 @@ class TrainedExitHeads final : public ExitHeads {
   std::vector<int> layers() const;  // increasing
 
  private:
+  struct Mlp {
+    Linear up, down;
+  };
   class Head final : public OutputHead {
    public:
-    Head(std::shared_ptr<const LanguageModel> target, Linear matrix, bool translator);
+    // A translator, a head of its own, or behind an MLP one of the two ends: its own head or the target's.
+    static Head translating(std::shared_ptr<const LanguageModel> target, Linear matrix);
+    static Head answering(std::shared_ptr<const LanguageModel> target, std::optional<Linear> own,
+                          std::optional<Mlp> mlp);
     at::Tensor logits(const at::Tensor& state) const override;
     at::Tensor logits_of(const at::Tensor& state, TokenSpan tokens) const override;
     int vocab() const override { return target_->config().vocab_size; }
     std::size_t bytes() const override;
 
    private:
+    explicit Head(std::shared_ptr<const LanguageModel> target) : target_(std::move(target)) {}
     at::Tensor normed(const at::Tensor& state) const;
     const OutputHead& output() const;
 
     std::shared_ptr<const LanguageModel> target_;
     std::optional<Linear> translator_;
-    LinearHead own_;  // unless it is a translator: that has the target's head behind it
+    std::optional<Mlp> mlp_;
+    std::optional<LinearHead> own_;  // none: the target's head
   };
 
   std::map<int, Head> heads_;
