@@ -26,6 +26,10 @@ Measure measure_of(const std::string& name) {
   if (name.starts_with("exact_match") || name.starts_with("acceptance.") ||
       name.starts_with("teacher_forced_acceptance"))
     return Measure::Share;
+  if (name.starts_with("exit."))
+    return name.ends_with(".heldout_loss")             ? Measure::Loss
+           : name.ends_with(".mean_acceptance_length") ? Measure::Length
+                                                       : Measure::None;
   if (name.starts_with("mean_acceptance_length") || name.starts_with("teacher_forced_length")) return Measure::Length;
   return name.starts_with("loss") || name.starts_with("heldout_loss") ? Measure::Loss : Measure::None;
 }

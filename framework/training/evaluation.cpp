@@ -102,6 +102,20 @@ ByFamily heldout_loss(const Learner& learner, std::span<const Sample> samples, c
   return shares.means();
 }
 
+std::vector<double> heldout_exit_losses(const Learner& learner, std::span<const Sample> samples,
+                                        const TrainBatchSettings& batch, at::Device device, const Prepare& prepare) {
+  std::vector<double> sums(learner.exits().size(), 0);
+  double weight = 0;
+  each_part(samples, batch, [&](const std::vector<Sample>& part) {
+    const autograd::TrainBatch rows = prepared(part, device, prepare);
+    const std::vector<double> losses = learner.exit_losses(rows);
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += losses[i];
+    weight += rows.normaliser;
+  });
+  for (double& sum : sums) sum = weight > 0 ? sum / weight : 0;
+  return sums;
+}
+
 std::vector<Request> heldout_requests(const HeldoutSet& heldout) {
   std::vector<Request> requests;
   for (const HeldoutAnswer& answer : heldout.answers) {

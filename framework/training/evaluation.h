@@ -43,6 +43,11 @@ using Prepare = std::function<void(autograd::TrainBatch&)>;
 ByFamily heldout_loss(const Learner& learner, std::span<const Sample> samples, const TrainBatchSettings& batch,
                       at::Device device, const Prepare& prepare = {});
 
+// By exit of a learner that has some (Learner::exits), over all samples.
+std::vector<double> heldout_exit_losses(const Learner& learner, std::span<const Sample> samples,
+                                        const TrainBatchSettings& batch, at::Device device,
+                                        const Prepare& prepare = {});
+
 // The answers' requests, greedy.
 std::vector<Request> heldout_requests(const HeldoutSet& heldout);
 

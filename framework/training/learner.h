@@ -65,6 +65,13 @@ class Learner : public Strategy, public autograd::Trainable {
   // the token that follows row t's. Undefined where the learner has no draft.
   virtual at::Tensor draft_hits(const autograd::TrainBatch& batch, int depth) const;
 
+  // Behind which layers rows of what is learned may leave, where an evaluation looks; none: they do not.
+  virtual std::vector<int> exits() const { return {}; }
+  // By exit what heldout_loss() is for the last layer.
+  virtual std::vector<double> exit_losses(const autograd::TrainBatch&) const { return {}; }
+  // The target (or the learned model) drafting for itself with that exit, as of what save() wrote to `folder`.
+  virtual std::optional<DraftedBy> exit_drafter(const std::filesystem::path&, int) const { return std::nullopt; }
+
   // The learned model by itself, rounded as it is saved; null where it is none.
   virtual std::shared_ptr<const model::LanguageModel> snapshot() const { return nullptr; }
   virtual void save(const std::filesystem::path& folder) const = 0;

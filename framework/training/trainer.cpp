@@ -57,6 +57,8 @@ void Trainer::forward_backward(const std::vector<std::vector<Sample>>& parts, St
     autograd::TrainBatch batch = make_batch(part, device_);
     if (batch.loss_rows.size(0) == 0) continue;
     batch.normaliser = weight;
+    batch.step = optimizer_.steps_done();
+    batch.steps = settings_.run.steps;
     if (prepare_) prepare_(batch);
     autograd::TrainLoss loss;
     {

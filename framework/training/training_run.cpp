@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "framework/api/build_context.h"
 #include "framework/core/error.h"
@@ -215,18 +216,44 @@ void TrainingRun::evaluate(CurvePoint& point, const TrainHooks& hooks) {
     }
     if (target_) measure_acceptance(point, text);
   }
+  if (!learner_->exits().empty()) measure_exits(point, text);
   hooks.note(text);
+}
+
+// Where heads as they are now lie for a drafter to load; a model is drafted with as it is.
+std::filesystem::path TrainingRun::saved_for_evaluation() const {
+  std::filesystem::path folder = out_ / "checkpoint" / "evaluated";
+  if (!learner_->drafts_from_folder()) return folder;
+  io::make_folder(folder);
+  learner_->save(folder);
+  return folder;
+}
+
+// By exit: loss, perplexity, and the mean acceptance length of drafts that leave there.
+void TrainingRun::measure_exits(CurvePoint& point, std::string& text) {
+  const std::vector<int> exits = learner_->exits();
+  const std::vector<double> losses =
+      heldout_exit_losses(*learner_, heldout_.samples, settings_.batch, device_, prepare_);
+  const auto target = target_ || heldout_.answers.empty() ? target_ : learner_->snapshot();
+  const std::filesystem::path folder = saved_for_evaluation();
+  for (std::size_t i = 0; i < exits.size(); ++i) {
+    const std::string stem = fmt::format("exit.{}.", exits[i]);
+    point.values.push_back({stem + "heldout_loss", losses[i]});
+    point.values.push_back({stem + "perplexity", std::exp(losses[i])});
+    text += fmt::format("; behind layer {}: loss {:.4f}", exits[i], losses[i]);
+    if (heldout_.answers.empty()) continue;
+    const auto drafted_by = learner_->exit_drafter(folder, exits[i]);
+    if (!drafted_by) continue;
+    const double length = heldout_acceptance(target, *drafted_by, heldout_).length.at("");
+    point.values.push_back({stem + kLength, length});
+    text += fmt::format(", mean acceptance length {:.2f}", length);
+  }
 }
 
 // Of what would be saved now, through the ordinary decoding loop; beside it what teacher-forced acceptance predicts.
 void TrainingRun::measure_acceptance(CurvePoint& point, std::string& text) {
   const int depth = learner_->target()->acceptance_depth;
-  const std::filesystem::path folder = out_ / "checkpoint" / "evaluated";
-  if (learner_->drafts_from_folder()) {
-    io::make_folder(folder);
-    learner_->save(folder);
-  }
-  const auto drafted_by = learner_->drafter(folder, depth);
+  const auto drafted_by = learner_->drafter(saved_for_evaluation(), depth);
   if (!drafted_by) return;
   const HeldoutAcceptance measured = heldout_acceptance(target_, *drafted_by, heldout_);
   add_by_family(point, kLength, measured.length);

@@ -59,6 +59,8 @@ class TrainingRun {
   void after_step(const StepReport& report, const TrainHooks& hooks);
   void evaluate(CurvePoint& point, const TrainHooks& hooks);
   void measure_acceptance(CurvePoint& point, std::string& text);
+  std::filesystem::path saved_for_evaluation() const;
+  void measure_exits(CurvePoint& point, std::string& text);
   bool keeps_best() const;
   int best_step() const;
   void save();

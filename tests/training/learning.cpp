@@ -40,15 +40,6 @@ double walked_length(const Learned& learned, const std::vector<Sample>& answered
   return tokens / rounds;
 }
 
-HeldoutSet counting_prompts() {
-  HeldoutSet heldout;
-  for (int i = 0; i < 12; ++i)
-    heldout.answers.push_back(
-        {"count", i % 2 == 0 ? kCounting.sample(static_cast<std::uint64_t>(i)).tokens : counted_tokens(5 + i, 61, i),
-         "", 20});
-  return heldout;
-}
-
 }  // namespace
 
 std::shared_ptr<const Tokenizer> few_tokens() {
@@ -76,15 +67,42 @@ TrainSettings head_settings(int steps) {
   return settings;
 }
 
+std::shared_ptr<const LanguageModel> trained_to_count(const std::string& config) {
+  const TrainSettings settings = head_settings(40);
+  const auto model = small_model(config);
+  Trainer trainer(std::make_shared<LanguageLoss>(model), settings, at::kCPU);
+  for (int i = 0; i < settings.run.steps; ++i) trainer.step(kCounting);
+  return model->snapshot(at::kFloat);
+}
+
 std::shared_ptr<const LanguageModel> counting_target() {
-  static const std::shared_ptr<const LanguageModel> target = [] {
-    const TrainSettings settings = head_settings(40);
-    const auto model = small_model(small_llama());
-    Trainer trainer(std::make_shared<LanguageLoss>(model), settings, at::kCPU);
-    for (int i = 0; i < settings.run.steps; ++i) trainer.step(kCounting);
-    return model->snapshot(at::kFloat);
-  }();
+  static const std::shared_ptr<const LanguageModel> target = trained_to_count(small_llama());
   return target;
+}
+
+std::unique_ptr<Learned> learn_model(const std::string& section, TrainSettings settings, int steps,
+                                     const std::string& config) {
+  const TemporaryFolder folder;
+  nlohmann::json words = nlohmann::json::parse(config);
+  words["vocab_size"] = 300;  // as many as the tokenizer has, and more
+  folder.write("config.json", words.dump());
+  auto out = std::make_unique<Learned>();
+  out->settings = std::move(settings);
+  out->settings.model.config = (folder.path() / "config.json").string();
+  out->learner = Registry<Learner>::instance().make(parse_yaml(section, "learner.yaml"), {});
+  out->learner->set_up({out->settings, at::kCPU, byte_tokenizer(), nullptr});
+  out->trainer = std::make_unique<Trainer>(out->learner, out->settings, at::kCPU);
+  for (int i = 0; i < steps; ++i) out->trainer->step(kCounting);
+  return out;
+}
+
+HeldoutSet counting_prompts() {
+  HeldoutSet heldout;
+  for (int i = 0; i < 12; ++i)
+    heldout.answers.push_back(
+        {"count", i % 2 == 0 ? kCounting.sample(static_cast<std::uint64_t>(i)).tokens : counted_tokens(5 + i, 61, i),
+         "", 20});
+  return heldout;
 }
 
 std::unique_ptr<Learned> learn(const std::string& section, TrainSettings settings, int steps,

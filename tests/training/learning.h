@@ -17,7 +17,8 @@ extern const CountingSource kCounting;
 
 TrainSettings head_settings(int steps);
 
-// A target that counts most of the time.
+// A model of this config that counts most of the time, and one of two layers.
+std::shared_ptr<const LanguageModel> trained_to_count(const std::string& config);
 std::shared_ptr<const LanguageModel> counting_target();
 // Ids 0 to 25, for learners of models, which ask for one.
 std::shared_ptr<const Tokenizer> few_tokens();
@@ -31,6 +32,11 @@ struct Learned {
 std::unique_ptr<Learned> learn(const std::string& section, TrainSettings settings, int steps,
                                const std::shared_ptr<const LanguageModel>& target = counting_target());
 
+// A model of this config, from new weights.
+std::unique_ptr<Learned> learn_model(const std::string& section, TrainSettings settings, int steps,
+                                     const std::string& config);
+
+HeldoutSet counting_prompts();
 TrainBatch some_batch(const Prepare& prepare);
 
 // The derivative of the loss by some elements of each parameter, against differences.

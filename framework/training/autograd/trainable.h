@@ -48,6 +48,7 @@ struct TrainBatch {
   model::HiddenStates target;  // of a frozen target, by row, without a graph: what the learner asked for
   double normaliser =
       1;  // what the weighted sum of losses is divided by: the sum of weights over all batches of one optimiser step
+  int step = 0, steps = 0;  // of the optimiser: those done before, and all; for losses that change along a run
 };
 
 struct LossTerm {

@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "framework/core/counter_normal.h"
@@ -129,7 +130,9 @@ at::Tensor TrainableTransformer::mlp_of(int index, const at::Tensor& normed, con
   return at::linear(active, layer.down.weight, layer.down.bias);
 }
 
-at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* experts, const at::Tensor& added) const {
+LayerStates TrainableTransformer::forward(const TrainBatch& batch, const LayerPlan& plan, ExpertRun* experts,
+                                          const at::Tensor& added) const {
+  LayerStates out;
   const auto times = [](const at::Tensor& rows, const Matrix& matrix) {
     return at::linear(rows, matrix.weight, matrix.bias);
   };
@@ -148,15 +151,21 @@ at::Tensor TrainableTransformer::forward(const TrainBatch& batch, ExpertRun* exp
   SumAndNorm state{x, normed(x, layers_[0].attention_norm)};
   for (int index = 0; index < config_.num_layers; ++index) {
     const Layer& layer = layers_[index];
+    const bool scaled = !plan.factors.empty() && plan.factors[static_cast<std::size_t>(index)].defined();
+    const auto kept = [&](const at::Tensor& rows) {
+      return scaled ? rows * plan.factors[static_cast<std::size_t>(index)] : rows;
+    };
     attention.scale = config_.attention_scaled ? 1.0 / std::sqrt(config_.head_dim) : 1.0;
     if (config_.attention_scaled_by_layer) attention.scale /= index + 1;
     const at::Tensor attended = times(attend_training(times(state.normed, layer.qkv), attention), layer.output);
-    state = sum_and_norm(state.sum, attended, layer.mlp_norm);
+    state = sum_and_norm(state.sum, kept(attended), layer.mlp_norm);
     const bool last = index + 1 == config_.num_layers;
-    state = sum_and_norm(state.sum, mlp_of(index, state.normed, routed ? &*routed : nullptr, run),
+    state = sum_and_norm(state.sum, kept(mlp_of(index, state.normed, routed ? &*routed : nullptr, run)),
                          last ? final_norm_ : layers_[index + 1].attention_norm);
+    if (std::binary_search(plan.states.begin(), plan.states.end(), index + 1)) out.states.push_back(state.sum);
   }
-  return state.normed;
+  out.normed = state.normed;
+  return out;
 }
 
 std::vector<std::pair<int, at::Tensor>> TrainableTransformer::selection_biases() const {

@@ -31,6 +31,16 @@ struct ExpertRun {
   std::vector<RoutedStates> layers = {};  // filled: one for each layer with experts, in order
 };
 
+// What a forward pass hands out besides its last state, and which rows skip a layer.
+struct LayerPlan {
+  std::vector<int> states = {};          // behind so many layers, increasing, below the model's number
+  std::vector<at::Tensor> factors = {};  // by layer float32 [rows, 1], times what it adds; undefined or none: 1
+};
+struct LayerStates {
+  at::Tensor normed;               // behind the last layer
+  std::vector<at::Tensor> states;  // un-normed, of LayerPlan::states
+};
+
 class TrainableTransformer {
  public:
   // All weights zero. An Error for a config that cannot be trained.
@@ -57,7 +67,13 @@ class TrainableTransformer {
 
   // The final normed state of every row: [rows, hidden]. `added` [rows, hidden], where it is defined, is added to the
   // embeddings.
-  at::Tensor forward(const TrainBatch& batch, ExpertRun* experts = nullptr, const at::Tensor& added = {}) const;
+  at::Tensor forward(const TrainBatch& batch, ExpertRun* experts = nullptr, const at::Tensor& added = {}) const {
+    return forward(batch, LayerPlan{}, experts, added).normed;
+  }
+  LayerStates forward(const TrainBatch& batch, const LayerPlan& plan, ExpertRun* experts = nullptr,
+                      const at::Tensor& added = {}) const;
+  // What the head reads of an un-normed state.
+  at::Tensor final_norm(const at::Tensor& state) const { return normed(state, final_norm_); }
   // The layers with experts, in order, with the biases that are added to scores for the choice alone: undefined where
   // the model has none.
   std::vector<std::pair<int, at::Tensor>> selection_biases() const;

@@ -24,11 +24,7 @@ using model::heads::EagleHead;
 
 // Between -1/2 and 1/2: a function of the batch, so that a run that goes on has the same.
 at::Tensor noise(const autograd::TrainBatch& batch) {
-  const at::Tensor ids = batch.tokens.to(at::kCPU).contiguous();
-  std::uint64_t seed = 0;
-  for (const std::int64_t id : std::span(ids.const_data_ptr<std::int64_t>(), static_cast<std::size_t>(ids.numel())))
-    seed = mix64(seed ^ static_cast<std::uint64_t>(id));
-  const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  const at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(batch_hash(batch));
   return at::rand(batch.target.final_state.sizes(), generator).to(batch.target.final_state.device()) - 0.5;
 }
 

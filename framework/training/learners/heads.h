@@ -17,6 +17,18 @@ at::Tensor head_matrix(const model::LanguageModel& target, const Location& where
 // Its embeddings of these ids, float32 [rows, hidden] without a graph and without learned positions.
 at::Tensor embedded(const model::LanguageModel& target, const at::Tensor& ids);
 
+// Its final norm, with a graph through the state and none to gain and bias.
+class FrozenNorm {
+ public:
+  FrozenNorm(const model::LanguageModel& target, at::Device device);
+  at::Tensor operator()(const at::Tensor& state) const;
+
+ private:
+  bool centred_ = false;  // LayerNorm
+  double eps_ = 0;
+  at::Tensor gain_, bias_;  // the bias of LayerNorm alone
+};
+
 // A leaf to be learned, normal with this deviation; zeros for 0. A function of seed and name.
 at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::int64_t seed, const std::string& name);
 
@@ -24,6 +36,9 @@ at::Tensor leaf(const std::vector<std::int64_t>& shape, double deviation, std::i
 at::Tensor new_matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::int64_t seed,
                       at::Device device);
 at::Tensor new_gain(std::int64_t width, at::Device device);
+
+// Of a batch's tokens: what is drawn from it is drawn again by a run that goes on.
+std::uint64_t batch_hash(const autograd::TrainBatch& batch);
 
 // float32 or bfloat16, as run.save_dtype says.
 std::vector<formats::NewTensor> head_file_tensors(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
