@@ -1,12 +1,12 @@
 // The target drafts for itself under other rules than it is scored under (framework/decoding/forward_rules.h).
 //
-// `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, not
-// searched for). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight (MagicDec, Chen et
-// al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `weights`: the target's rounded to
-// 8 bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the cache, too) or to 4
-// (QSpec, Zhao et al. 2024, arXiv 2410.11305). `exit`: rows of the draft leave early (LayerSkip, Elhoushi et al. 2024,
-// arXiv 2404.16710, with fixed_layer). Whatever the rules are, drafts are verified by the target: the output keeps its
-// distribution.
+// `layers`: sublayers are left out (Draft & Verify, Zhang et al. 2023, arXiv 2309.08168; which ones is given here, and
+// searched for in swift.cpp). `router`: fewer experts of a mixture. `attention`: a part of the cache is in sight
+// (MagicDec, Chen et al. 2024, arXiv 2408.11049, with StreamingLLM; TriForce's retrieval is not here). `weights`: the
+// target's rounded to 8 bits (QuantSpec, Tiwari et al. 2025, arXiv 2502.10424, which takes 4 bits and quantises the
+// cache, too) or to 4 (QSpec, Zhao et al. 2024, arXiv 2410.11305). `exit`: rows of the draft leave early (LayerSkip,
+// Elhoushi et al. 2024, arXiv 2404.16710, with fixed_layer). Whatever the rules are, drafts are verified by the target:
+// the output keeps its distribution.
 //
 // Costs, in plain steps of the target. weights: int8 reads half of what bf16 does, so a draft step costs a little more
 // than a half; with acceptance a and n drafted tokens a round emits (1 - a^(n+1)) / (1 - a) tokens for n/2 steps and
@@ -20,6 +20,8 @@
 // the large one in every layer and step. From QSpec: there drafts round activations to 4 bits and both read the same
 // 4-bit weights; here drafts read 4-bit weights that were rounded from those the target is scored with, whatever these
 // are, because on a CPU the bytes of the weights are the cost of a step.
+#include <algorithm>
+
 #include "framework/api/build_context.h"
 #include "framework/decoding/bases/self_drafter.h"
 
@@ -163,6 +165,130 @@ FORETELL_REGISTER(
     {.summary = "the target drafts with fewer experts a row than it is scored with",
      .paper = {"Zhang et al.", 2023, "2309.08168"},
      .also_known_as = {"reduced-expert self-drafting"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+// `self` with one exit for all rows, at a depth that a LayerSkip model is trained for.
+struct LayerSkipDraftOptions {
+  std::optional<int> exit_layer;
+  std::optional<std::string> heads;
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("exit_layer", exit_layer, "layers that a draft goes through; none: a quarter of them",
+          {.min = 1, .max = 4096, .aliases = {"early_exit"}});
+    p.add("heads", heads, "what answers there: own, or a folder of trained heads; none: own");
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+// {type: `policy`, layer: `layer`}
+ConfigValue exit_at(const char* policy, std::optional<int> layer) {
+  ConfigValue exit = ConfigValue::map({{"type", ConfigValue::scalar(policy), {}}});
+  if (layer) exit.set("layer", ConfigValue::scalar(fmt::format("{}", *layer)));
+  return exit;
+}
+
+// The layer that is named, else this share of the target's.
+int layer_or_share(std::optional<int> layer, const BuildContext& context, int of) {
+  return layer.value_or(context.target ? std::max(context.target->config().num_layers / of, 1) : 1);
+}
+
+class LayerSkipDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = LayerSkipDraftOptions;
+  LayerSkipDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.exit = exit_at("fixed_layer", layer_or_share(options.exit_layer, context, 4)),
+                                      .heads = options.heads,
+                                      .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "layerskip") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, LayerSkipDrafter, "layerskip",
+    {.summary = "the target drafts with its first layers, and scoring goes on where they ended",
+     .paper = {"Elhoushi et al.", 2024, "2404.16710"},
+     .also_known_as = {"LayerSkip"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+// `self` without some sublayers.
+struct DraftVerifyOptions {
+  ConfigValue layers = parse_yaml("{speedup: 2}", "default");
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("layers", layers,
+          "sublayers that are left out: {skip_attention: [..], skip_mlp: [..]}, {file: sets.json, set: NAME}, or "
+          "{speedup: 2}, evenly spread layers");
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+class DraftVerifyDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = DraftVerifyOptions;
+  DraftVerifyDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.layers = options.layers, .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "draft_verify") {}
+};
+
+FORETELL_REGISTER(
+    Drafter, DraftVerifyDrafter, "draft_verify",
+    {.summary = "the target drafts for itself without some of its sublayers",
+     .paper = {"Zhang et al.", 2023, "2309.08168"},
+     .also_known_as = {"Self-SD"},
+     .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
+     .preset_of = "self"});
+
+// `self` with the exit policy `free`, rows that left waiting for the next one that goes deeper.
+struct FreeDraftOptions {
+  std::optional<int> layer;
+  double threshold = 0.9;
+  int max_pending = 32;
+  bases::DraftCacheOption cache;
+  bases::ModelDraftOptions draft;
+  void declare(Parameters& p) {
+    p.add("layer", layer, "the shallow exit; none: behind a third of the layers", {.min = 1, .max = 4096});
+    p.add("threshold", threshold, "the confidence that a row leaves at, at first", {.min = 0, .max = 1});
+    p.add("max_pending", max_pending, "rows that may wait", {.min = 0, .max = 1 << 20});
+    cache.declare(p);
+    draft.declare(p);
+  }
+};
+
+class FreeDrafter final : public bases::SelfDrafter {
+ public:
+  using Options = FreeDraftOptions;
+  FreeDrafter(const Options& options, const BuildContext& context)
+      : bases::SelfDrafter({.rules = {.exit = exit_of(options),
+                                      .kv = "recompute",
+                                      .max_pending = options.max_pending,
+                                      .where = options.cache.where},
+                            .cache = options.cache,
+                            .draft = options.draft},
+                           context, "free") {}
+
+ private:
+  static ConfigValue exit_of(const Options& options) {
+    ConfigValue exit = exit_at("free", options.layer);
+    exit.set("threshold", ConfigValue::scalar(fmt::format("{}", options.threshold)));
+    return exit;
+  }
+};
+
+FORETELL_REGISTER(
+    Drafter, FreeDrafter, "free",
+    {.summary = "the target drafts with a shallow exit where it is sure, and with all layers where it is not",
+     .stateful = true,
+     .paper = {"Bae et al.", 2023, "2310.05424"},
+     .also_known_as = {"FREE"},
      .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"},
      .preset_of = "self"});
 

@@ -110,6 +110,18 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
          .tree = "{type: widths, widths: [2, 2, 1, 1, 1, 1]}",
          .deep_tree = "{type: static, paths: [[0], [1], [0, 0], [1, 0], [0, 0, 0], [0, 0, 0, 0]]}",
          .many_branches = true}}},
+      {"layerskip",
+       {{.name = "layerskip: after two layers",
+         .drafter = "{type: layerskip, num_speculative_tokens: 6, exit_layer: 2}"}}},
+      {"draft_verify",
+       {{.name = "draft_verify: half of the layers", .drafter = "{type: draft_verify, num_speculative_tokens: 6}"}}},
+      // A window as short as that, so that sets are tried within the first answer.
+      {"swift",
+       {{.name = "swift: sets are searched for",
+         .drafter =
+             "{type: swift, num_speculative_tokens: 6, skip_ratio: 0.5, context_window: 1, bayes_interval: 3}"}}},
+      {"free", {{.name = "free", .drafter = "{type: free, num_speculative_tokens: 6, layer: 2, threshold: 0.02}"}}},
+      {"del", {{.name = "del", .drafter = "{type: del, gamma_max: 6}"}}},
       {"sparse_cache",
        {{.name = "sparse_cache: streaming",
          .drafter =

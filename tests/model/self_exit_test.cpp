@@ -11,6 +11,7 @@
 #include "framework/decoding/decoder.h"
 #include "framework/decoding/forward_rules.h"
 #include "framework/decoding/model_target.h"
+#include "framework/formats/safetensors.h"
 #include "tests/model/helpers.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -157,6 +158,60 @@ TEST_CASE("they lose nothing beside other drafters, under other rules and above 
         CHECK(texts_of(world.decoded(drafter, batch, rules)) == plain);
       }
   }
+}
+
+TEST_CASE("presets of self lose nothing, at batch 1 and 3, also behind rules of the target", "[exits][self]") {
+  const SelfExitWorld world;
+  const TemporaryFolder folder;
+  const std::string sets = folder.write("sets.json", R"({"a": {"attention": [1, 3], "mlp": [2]}})").string();
+  for (const char* rules : {"{}", "{exit: {type: fixed_layer, layer: 4}, kv: hole}"}) {
+    const std::vector<Tokens> plain = texts_of(world.decoded("none", 1, rules));
+    long accepted = 0;
+    for (const std::string& drafter :
+         {std::string("{type: layerskip, exit_layer: 2}"),
+          std::string("{type: layerskip, heads: random, exit_layer: 3}"), std::string("draft_verify"),
+          "{type: draft_verify, layers: {file: " + sets + ", set: a}}",
+          std::string("{type: swift, skip_ratio: 0.4, context_window: 3, bayes_interval: 2}"),
+          std::string("{type: swift, skip_ratio: 0.4, context_window: 4, search: evolution, cache: own}"),
+          std::string("{type: free, layer: 2, threshold: 0.01, max_pending: 3}"),
+          std::string("{type: del, gamma_max: 3}"),
+          std::string("{type: del, layers: [2, 4], num_speculative_tokens: 2}"),
+          std::string("{type: self, exit: {type: classifier, probe: random}}"),
+          std::string("{type: self, exit: {type: specee, predictor: random}, kv: hole}")})
+      for (const int batch : {1, 3}) {
+        INFO(drafter << ' ' << rules << ' ' << batch);
+        const std::vector<Generation> all = world.decoded(drafter, batch, rules);
+        CHECK(texts_of(all) == plain);
+        accepted += accepted_in(all);
+      }
+    CHECK(accepted > 0);
+  }
+}
+
+TEST_CASE("presets of self and sets of sublayers say what they cannot do", "[exits][self]") {
+  const SelfExitWorld world;
+  const auto mistake = [&](const std::string& drafter) {
+    try {
+      world.decoded(drafter, 1);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  CHECK_THAT(mistake("{type: layerskip, exit_layer: 5}"), Catch::Contains("layer 5") && Catch::Contains("5 layers"));
+  CHECK_THAT(mistake("{type: del, layers: [5]}"), Catch::Contains("drafter:1: del: layers: expected increasing"));
+  CHECK_THAT(mistake("{type: del, tree: {type: widths, widths: [2]}}"), Catch::Contains("expected a chain"));
+  CHECK_THAT(mistake("{type: draft_verify, layers: {file: none.json}}"), Catch::Contains("'file' and 'set'"));
+  CHECK_THAT(mistake("{type: draft_verify, layers: {file: none.json, set: a}}"), Catch::Contains("none.json"));
+  CHECK_THAT(mistake("{type: swift, skip_ratio: 2}"), Catch::Contains("drafter:1") && Catch::Contains("skip_ratio"));
+  const TemporaryFolder folder;
+  NewTensor weight{
+      "shared.weight", StoredType::F32, {3}, [](std::span<std::byte> out) { std::ranges::fill(out, std::byte{0}); }};
+  NewTensor bias{"shared.bias", StoredType::F32, {1}, weight.fill};
+  write_safetensors(folder.path() / "probe.safetensors", std::vector{weight, bias});
+  CHECK_THAT(
+      mistake("{type: self, exit: {type: classifier, probe: " + (folder.path() / "probe.safetensors").string() + "}}"),
+      Catch::Contains("trained on states of 3"));
 }
 
 TEST_CASE("on the target's cache no layer of a row is computed twice", "[exits][self]") {

@@ -30,6 +30,8 @@ class ModelSource final : public LevelSource {
       : model_(rules.rounded ? rules.rounded : target), rules_(std::move(rules)) {}
 
   const decoding::ForwardRules& rules() const { return rules_; }
+  // Between drafts: which sublayers the next ones compute. Rows on a cache of its own stay as they are.
+  void use_layers(const model::LayerSet& layers) { rules_.layers = layers; }
   // Where the rows of a draft go. Lent: to the target's cache, for the draft alone. Provisional: to the target's cache,
   // from where scoring takes them on (TargetView::provisional).
   enum class DraftCache { Own, Lent, Provisional };

@@ -12,12 +12,17 @@
 // target.
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "framework/core/parameters.h"
 #include "framework/decoding/bases/level_drafter.h"
 #include "framework/decoding/forward_rules.h"
+#include "framework/exits/layer_sets.h"
 
 namespace foretell::bases {
 
@@ -43,8 +48,25 @@ class SelfDrafter : public LevelDrafter {
   // `name` in the registry, for messages.
   SelfDrafter(const SelfDraftOptions& options, const BuildContext& context, const std::string& name);
 
+ protected:
+  // Under rules that are made already.
+  SelfDrafter(decoding::ForwardRules rules, const DraftCacheOption& cache, const ModelDraftOptions& draft,
+              const BuildContext& context, const std::string& name);
+
+  // Between drafts, where no row leaves early: which sublayers the next ones compute.
+  void use_without(const exits::SkippedSublayers& skipped);
+  // Those of the whole model without some.
+  model::LayerSet without(const exits::SkippedSublayers& skipped) const;
+
+  // By auxiliary state in how many of some rows the target's head makes of it the token that it makes of the final one.
+  std::vector<int> agreements(const model::HiddenStates& hidden, std::span<const NodeId> rows) const;
+  // Of the newest rows, so many at most; the second value says of how many.
+  std::pair<std::vector<int>, int> newest_agreements(const model::HiddenStates& hidden, int most) const;
+
  private:
   std::optional<std::string> why_not_on_target(const BuildContext& context);
+
+  std::shared_ptr<const model::LanguageModel> target_;
 };
 
 }  // namespace foretell::bases
