@@ -45,7 +45,9 @@ ExpertBalance::ExpertBalance(const BalanceOptions& options, const autograd::Trai
     fail_at(options.where,
             "bias_update: the model has no biases of experts: expected foretell_selection_bias: true in its config");
   if (options.router.is_null()) return;
-  router_ = Registry<Router>::instance().make(options.router, {});
+  BuildContext context;
+  context.vocab = model.config().vocab_size;
+  router_ = Registry<Router>::instance().make(options.router, context);
   if (const auto why = router_->unsupported_reason(model::expert_rule(moe)))
     fail_at(options.router.blamed(), "{} does not fit this model: {}", router_->label(), *why);
 }
