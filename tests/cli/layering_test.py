@@ -54,6 +54,7 @@ ROOMS = {
                                     "framework/formats", "framework/model"),
     "framework/training": ALL,
     "framework/training/learners": ALL,
+    "framework/training/learners/exits": ALL,
     "framework/plugin": ("framework/core", "framework/api"),
     "drafters": ("framework/core", "framework/io", "framework/sampling", "framework/api", "framework/exits", "framework/tokenizers", "framework/datasets", "framework/model/heads",
                  "framework/decoding", "framework/decoding/bases", "framework/decoding/heads"),

@@ -21,8 +21,8 @@
 #include "framework/training/checkpoint.h"
 #include "framework/training/evaluation.h"
 #include "framework/training/frozen_target.h"
-#include "framework/training/learners/exit_model_learner.h"
-#include "framework/training/learners/layerskip_schedule.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
+#include "framework/training/learners/exits/layerskip_schedule.h"
 #include "framework/training/trainer.h"
 #include "tests/support/catch.h"
 #include "tests/support/data.h"
@@ -31,7 +31,7 @@
 namespace foretell {
 namespace {
 
-using namespace foretell::training::learners;
+using namespace foretell::training::learners::exits;
 using testing::kCounting;
 
 std::unique_ptr<testing::Learned> learn_model(const std::string& section, int steps, const std::string& config) {

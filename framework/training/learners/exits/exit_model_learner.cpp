@@ -1,4 +1,4 @@
-#include "framework/training/learners/exit_model_learner.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,7 @@
 #include "framework/training/language_loss.h"
 #include "framework/training/learners/heads.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 double uniform(std::uint64_t key) { return static_cast<double>(mix64(key) >> 11) * 0x1p-53; }
@@ -109,4 +109,4 @@ std::optional<DraftedBy> ExitModelLearner::exit_drafter(const std::filesystem::p
   return DraftedBy{self_section(layer, evaluation_.depth), {}};
 }
 
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

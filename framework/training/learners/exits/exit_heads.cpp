@@ -17,11 +17,11 @@
 #include "framework/core/text.h"
 #include "framework/training/autograd/training_ops.h"
 #include "framework/training/language_loss.h"
-#include "framework/training/learners/exit_model_learner.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
 #include "framework/training/learners/heads.h"
 #include "framework/training/settings.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 struct ExitHeadsOptions {
@@ -192,4 +192,4 @@ FORETELL_REGISTER(Learner, ExitHeadsLearner, "exit_heads",
                    .also_known_as = {"EE-Tuning"}});
 
 }  // namespace
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

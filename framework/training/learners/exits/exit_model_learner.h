@@ -10,7 +10,7 @@
 
 #include "framework/training/learners/model_learner.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 
 // Where a learner's exits are looked at in an evaluation.
 struct ExitEvaluation {
@@ -51,4 +51,4 @@ class ExitModelLearner : public ModelLearner {
   std::vector<int> evaluated_;
 };
 
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

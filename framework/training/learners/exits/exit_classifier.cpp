@@ -26,11 +26,11 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/training/language_loss.h"
-#include "framework/training/learners/exit_model_learner.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
 #include "framework/training/learners/heads.h"
 #include "framework/training/settings.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 struct ExitClassifierOptions {
@@ -166,4 +166,4 @@ FORETELL_REGISTER(Learner, ExitClassifierLearner, "exit_classifier",
                    .also_known_as = {"CALM's classifier"}});
 
 }  // namespace
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

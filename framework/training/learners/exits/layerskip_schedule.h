@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 
 // By layer, of a model of `layers`: p_max * D(l) * S(t), with D growing exponentially from 0 at the first layer to 1 at
 // the last one; S is 1, or with `warming` grows likewise along the run (training from scratch).
@@ -28,4 +28,4 @@ std::vector<bool> enabled_exits(Curriculum curriculum, int rotation, int layers,
 // e(l) of the enabled ones, divided by their sum; 0 for the others.
 std::vector<double> exit_shares(const std::vector<double>& scales, const std::vector<bool>& enabled);
 
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

@@ -4,10 +4,10 @@
 //
 // Settings of the paper: continued training of Llama 2 7B with dropout 0.1, early_exit_scale 0.2, rotation 8; from
 // scratch with `warming: true` (24 layers: 0.1, 0.2, rotation 23); finetuning with early_exit_scale 1, gradual.
-#include "framework/training/learners/exit_model_learner.h"
-#include "framework/training/learners/layerskip_schedule.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
+#include "framework/training/learners/exits/layerskip_schedule.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 struct LayerSkipOptions {
@@ -55,4 +55,4 @@ FORETELL_REGISTER(Learner, LayerSkipLearner, "layerskip",
                    .also_known_as = {"LayerSkip"}});
 
 }  // namespace
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

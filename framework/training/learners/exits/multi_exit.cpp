@@ -6,9 +6,9 @@
 
 #include "framework/core/error.h"
 #include "framework/core/text.h"
-#include "framework/training/learners/exit_model_learner.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 struct MultiExitOptions {
@@ -84,4 +84,4 @@ FORETELL_REGISTER(Learner, MultiExitLearner, "multi_exit",
                    .also_known_as = {"EE-LLM"}});
 
 }  // namespace
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

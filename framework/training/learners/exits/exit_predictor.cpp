@@ -17,11 +17,11 @@
 #include "framework/core/error.h"
 #include "framework/core/text.h"
 #include "framework/training/language_loss.h"
-#include "framework/training/learners/exit_model_learner.h"
+#include "framework/training/learners/exits/exit_model_learner.h"
 #include "framework/training/learners/heads.h"
 #include "framework/training/settings.h"
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 struct ExitPredictorOptions {
@@ -143,4 +143,4 @@ FORETELL_REGISTER(Learner, ExitPredictorLearner, "exit_predictor",
                    .also_known_as = {"SpecEE"}});
 
 }  // namespace
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits

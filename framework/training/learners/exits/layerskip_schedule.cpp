@@ -1,10 +1,10 @@
-#include "framework/training/learners/layerskip_schedule.h"
+#include "framework/training/learners/exits/layerskip_schedule.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
-namespace foretell::training::learners {
+namespace foretell::training::learners::exits {
 namespace {
 
 // 0 at 0 and 1 at `last`; 1 where there is no way between.
@@ -51,4 +51,4 @@ std::vector<double> exit_shares(const std::vector<double>& scales, const std::ve
   return out;
 }
 
-}  // namespace foretell::training::learners
+}  // namespace foretell::training::learners::exits
