@@ -45,7 +45,8 @@ class ModelTargetSession final : public TargetSession, public TargetView {
   void begin_scoring(const DraftTree& draft);  // lays out the rows of this draft
   model::ForwardItem item() const;
   const std::vector<int>& row_of_node() const { return row_of_node_; }  // rows of item(): owed ones come first
-  const std::vector<NodeId>& row_parents() const { return row_parents_; }  // by row of item(); the first row's is itself
+  // By row of item(); the first row's is itself.
+  const std::vector<NodeId>& row_parents() const { return row_parents_; }
   // The scoring forward, whose last_state was asked for: rows that stopped on their way are owed the rest.
   void take_scored(const model::ForwardResult& result, int first);
   // The hidden states that were wanted, by node. `finished` is the scoring forward, `first` this sequence's first row

@@ -55,8 +55,8 @@ struct RopeConfig {
 struct MoeConfig {
   enum class Score { Softmax, Sigmoid };
   int experts = 0;
-  // Experts without matrices behind those (MoE++, Jin et al. 2024, arXiv 2410.07348): they give nothing, the row itself,
-  // or a mix of the row and a learned vector.
+  // Experts without matrices behind those (MoE++, Jin et al. 2024, arXiv 2410.07348): they give nothing, the row
+  // itself, or a mix of the row and a learned vector.
   int zero = 0, copy = 0, constant = 0;
   int routed() const { return experts + zero + copy + constant; }  // that a row may be sent to
   int experts_per_token = 0;

@@ -1,4 +1,5 @@
-// libFuzzer target: a dump of another engine's draft out of any bytes. Refusals are Errors; everything else is a finding.
+// libFuzzer target: a dump of another engine's draft out of any bytes. Refusals are Errors; everything else is a
+// finding.
 #include <cstddef>
 #include <cstdint>
 

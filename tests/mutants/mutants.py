@@ -244,7 +244,7 @@ MEASURES = (
     Mutant("predicted_acceptance", "framework/cost/predicted_speedup.cpp", "acceptance at a depth is taken for unconditional",
            "«reached * conditional[i - 1]»", "shape.share * conditional[i - 1]", ("cost: emitted tokens by depth",)),
     Mutant("row_costs", "framework/cost/row_costs.cpp", "costs between measured rows are those of the fewer rows",
-           "return «a.ns + (b.ns - a.ns) * (rows - a.rows) / (b.rows - a.rows)»;", "a.ns",
+           "return «a.*value + (b.*value - a.*value) * (rows - a.rows) / (b.rows - a.rows)»;", "a.*value",
            ("cost: costs between measured row counts are linear, above the last they go on, and they never fall",)),
 )
 

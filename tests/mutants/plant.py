@@ -120,7 +120,8 @@ def problems(mutants: list[Mutant], root: pathlib.Path = ROOT) -> list[str]:
             except Misplaced as why:
                 found.append(str(why))
         try:
-            with_faults(text, placed)
+            if placed:
+                with_faults(text, placed)
         except Misplaced as why:
             found.append(str(why))
     return found

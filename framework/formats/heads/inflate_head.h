@@ -16,10 +16,10 @@
 namespace foretell::formats::heads {
 
 struct InflateHeadOptions {
-  std::filesystem::path head;     // its folder
-  std::filesystem::path model;    // the folder of the small model that it belongs to
-  std::filesystem::path like;     // a config.json of the shape
-  std::filesystem::path out_dir;  // receives config.json and the tensors
+  std::filesystem::path head;             // its folder
+  std::filesystem::path model;            // the folder of the small model that it belongs to
+  std::filesystem::path like;             // a config.json of the shape
+  std::filesystem::path out_dir;          // receives config.json and the tensors
   std::optional<std::string> dtype = {};  // "float32" or "bfloat16"; without it the shape's, else the tensor's own
 };
 void inflate_head(const InflateHeadOptions& options);
