@@ -58,6 +58,8 @@ ROOMS = {
     "framework/plugin": ("framework/core", "framework/api"),
     "drafters": ("framework/core", "framework/io", "framework/sampling", "framework/api", "framework/exits", "framework/tokenizers", "framework/datasets", "framework/model/heads",
                  "framework/decoding", "framework/decoding/bases", "framework/decoding/heads"),
+    "drafters/heads": ("framework/core", "framework/io", "framework/api", "framework/model", "framework/model/heads", "framework/decoding", "framework/decoding/bases",
+                       "framework/decoding/heads"),
     "verifiers": ("framework/core", "framework/sampling", "framework/api", "framework/decoding/bases"),
     "policies/length": ("framework/core", "framework/formats", "framework/api", "framework/decoding/bases"),
     "policies/tree": ("framework/core", "framework/api", "framework/decoding/bases"),

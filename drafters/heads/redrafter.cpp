@@ -11,7 +11,7 @@
 #include "framework/decoding/heads/path_source.h"
 #include "framework/model/heads/redrafter_head.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct RedrafterOptions : decoding::heads::HeadOptions {
@@ -40,4 +40,4 @@ FORETELL_REGISTER(Drafter, RedrafterDrafter, "redrafter",
                                 .xia2024 = "self-drafting: auto-regression head"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -13,7 +13,7 @@
 #include "framework/decoding/bases/head_source.h"
 #include "framework/decoding/bases/level_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct MedusaOptions {
@@ -65,4 +65,4 @@ FORETELL_REGISTER(Drafter, MedusaDrafter, "medusa",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -6,7 +6,7 @@
 // pard_warp_model.safetensors).
 #include "framework/decoding/heads/mask_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 class Pard2Drafter final : public decoding::heads::MaskDrafter {
@@ -24,4 +24,4 @@ FORETELL_REGISTER(Drafter, Pard2Drafter, "pard2",
                                 .xia2024 = "self-drafting: auto-regression head"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

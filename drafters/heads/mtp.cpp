@@ -7,7 +7,7 @@
 #include "framework/decoding/heads/head_options.h"
 #include "framework/model/heads/prediction_head.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct MtpOptions : decoding::heads::HeadOptions {
@@ -33,4 +33,4 @@ FORETELL_REGISTER(Drafter, MtpDrafter, "mtp",
                                 .xia2024 = "self-drafting: auto-regression head"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -9,7 +9,7 @@
 #include "framework/decoding/heads/head_options.h"
 #include "framework/model/heads/eagle3_head.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct Eagle3Options : decoding::heads::HeadOptions {
@@ -35,4 +35,4 @@ FORETELL_REGISTER(Drafter, Eagle3Drafter, "eagle3",
                                 .xia2024 = "self-drafting: auto-regression head"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

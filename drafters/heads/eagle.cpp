@@ -9,7 +9,7 @@
 #include "framework/decoding/heads/head_options.h"
 #include "framework/model/heads/eagle_head.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct EagleOptions : decoding::heads::HeadOptions {
@@ -62,4 +62,4 @@ FORETELL_REGISTER(Drafter, Eagle2Drafter, "eagle2",
                    .preset_of = "eagle"});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -5,7 +5,7 @@
 // from, and 0 elsewhere, which any lossless verifier takes as it is.
 #include "framework/decoding/heads/block_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 class DFlash2Drafter final : public decoding::heads::BlockDrafter {
@@ -22,4 +22,4 @@ FORETELL_REGISTER(Drafter, DFlash2Drafter, "dflash2",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -4,7 +4,7 @@
 // accepted: with `min_confidence` a draft ends where the product of a path is below it.
 #include "framework/decoding/heads/block_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 struct DSparkOptions {
@@ -39,4 +39,4 @@ FORETELL_REGISTER(Drafter, DSparkDrafter, "dspark",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -10,7 +10,7 @@
 #include "framework/decoding/heads/head_options.h"
 #include "framework/decoding/heads/path_source.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 using model::heads::MlpSpeculator;
@@ -47,4 +47,4 @@ FORETELL_REGISTER(Drafter, MlpSpeculatorDrafter, "mlp_speculator",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

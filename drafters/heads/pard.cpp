@@ -6,7 +6,7 @@
 // ordinary checkpoint whose config.json names its mask (`pard_token`); one serves all targets with its vocabulary.
 #include "framework/decoding/heads/mask_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 class PardDrafter final : public decoding::heads::MaskDrafter {
@@ -24,4 +24,4 @@ FORETELL_REGISTER(Drafter, PardDrafter, "pard",
                                 .xia2024 = "independent drafting: small LM"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

@@ -11,7 +11,7 @@
 #include "framework/decoding/heads/path_source.h"
 #include "framework/model/heads/hydra_heads.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 using model::heads::HydraHeads;
@@ -52,4 +52,4 @@ FORETELL_REGISTER(Drafter, HydraDrafter, "hydra",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads

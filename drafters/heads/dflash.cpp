@@ -6,7 +6,7 @@
 // most probable prefixes of a block.
 #include "framework/decoding/heads/block_drafter.h"
 
-namespace foretell::drafters {
+namespace foretell::drafters::heads {
 namespace {
 
 class DFlashDrafter final : public decoding::heads::BlockDrafter {
@@ -23,4 +23,4 @@ FORETELL_REGISTER(Drafter, DFlashDrafter, "dflash",
                                 .xia2024 = "self-drafting: FFN heads"}});
 
 }  // namespace
-}  // namespace foretell::drafters
+}  // namespace foretell::drafters::heads
