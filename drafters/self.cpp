@@ -147,11 +147,15 @@ struct FewerExpertsOptions {
   }
 };
 
-// A target without experts has no fewer: its draft is the target itself, which is lossless and gains nothing.
 ConfigValue fewer_experts(const FewerExpertsOptions& options, const BuildContext& context) {
+  const Location& where = options.cache.where;
   const int own = bases::experts_per_token(context);
-  if (own == 0) return {};
-  return parse_yaml(fmt::format("{{type: top_k, k: {}}}", options.k.value_or((own + 1) / 2)), "fewer_experts");
+  if (context.target && own == 0)
+    fail_at(where, "drafter 'fewer_experts': this model has no experts; expected a mixture of experts");
+  const int k = options.k.value_or((own + 1) / 2);
+  return ConfigValue::map({{"type", ConfigValue::scalar("top_k", where), where},
+                           {"k", ConfigValue::scalar(fmt::format("{}", k), where), where}},
+                          where);
 }
 
 class FewerExpertsDrafter final : public bases::SelfDrafter {

@@ -30,12 +30,12 @@ struct Trial {
 };
 
 // Of drafters that need a transformer: two or three tokens of its sixteen.
-std::vector<Trial> real_trials(bool full) {
+std::vector<Trial> real_trials(const std::shared_ptr<const KnownModel>& target, bool full) {
   const Tokens prompt = prompt_with_repeats(kRealVocab);
   std::vector<Trial> all;
-  all.push_back({.target = real_target(), .prompt = prompt, .top_k = 3});
-  all.push_back({.target = real_target(), .prompt = prompt, .tokens = kDeepTokens, .deep = true, .top_k = 2});
-  if (full) all.push_back({.target = real_target(), .prompt = {1, 2, 1}, .temperature = 0.6, .top_k = 3});
+  all.push_back({.target = target, .prompt = prompt, .top_k = 3});
+  all.push_back({.target = target, .prompt = prompt, .tokens = kDeepTokens, .deep = true, .top_k = 2});
+  if (full) all.push_back({.target = target, .prompt = {1, 2, 1}, .temperature = 0.6, .top_k = 3});
   return all;
 }
 
@@ -72,11 +72,12 @@ double variation(const ExactFindings& found) {
 // The checks of one pipeline, each when it is asked for.
 class Checks {
  public:
-  Checks(SetupOn on, const PipelineClaim& claim) : on_(std::move(on)), claim_(claim), on_toys_(builds_on_toys(on_)) {}
+  Checks(SetupOn on, const PipelineClaim& claim)
+      : on_(std::move(on)), claim_(claim), on_toys_(builds_on_toys(on_)), real_(real_target_for(on_)) {}
 
   bool on_toys() const { return on_toys_; }
   Complaint real(Exercise& exercise) const {
-    return check_real(on_(real_target(), false), {.lossless = claim_.lossless}, &exercise);
+    return check_real(on_(real_, false), {.lossless = claim_.lossless}, &exercise);
   }
 
   std::optional<std::string> incompatibility(double temperature) const {
@@ -92,7 +93,7 @@ class Checks {
   ChiSquare sampled() const {
     const int vocab = claim_.draft.vocab;
     if (!on_toys_)
-      return chi_square(on_(real_target(), false),
+      return chi_square(on_(real_, false),
                         {.trials = claim_.full ? 5000 : 1000, .prompt = prompt_with_repeats(kRealVocab), .top_k = 3});
     const bool one_level = vocab > 3;  // there six tokens are drafted from two or three in an answer of seven
     return chi_square(on_(toy_target(vocab, 4096, 13), one_level), {.trials = claim_.full ? 10000 : 3000,
@@ -103,14 +104,14 @@ class Checks {
   // One after the other; `take` says whether to go on.
   void exact(const std::function<bool(const ExactFindings&)>& take, std::vector<std::string>& not_walked) const {
     for (const Trial& trial :
-         on_toys_ ? trials(claim_.draft, claim_.full, claim_.lossless) : real_trials(claim_.full)) {
+         on_toys_ ? trials(claim_.draft, claim_.full, claim_.lossless) : real_trials(real_, claim_.full)) {
       const auto found = walk(trial, not_walked);
       if (found && !take(*found)) return;
     }
   }
 
  private:
-  Setup large() const { return on_(on_toys_ ? toy_target(11) : real_target(), false); }
+  Setup large() const { return on_(on_toys_ ? toy_target(11) : real_, false); }
 
   // All rounds where that can be, else the first one alone.
   std::optional<ExactFindings> walk(const Trial& trial, std::vector<std::string>& not_walked) const {
@@ -312,6 +313,17 @@ SetupOn registered(const DraftCase& draft, const std::string& verifier) {
   };
 }
 
+bool builds_on(const SetupOn& on, const std::shared_ptr<const KnownModel>& target) {
+  try {
+    on(target, false).drafter();
+    return true;
+  } catch (const PluginError&) {
+    throw;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 bool builds_on_toys(const SetupOn& on) {
@@ -321,13 +333,15 @@ bool builds_on_toys(const SetupOn& on) {
   } catch (const PluginError&) {
     throw;
   } catch (const Error&) {
-    try {
-      on(real_target(), false).drafter();
-      return false;
-    } catch (const Error&) {
-    }
+    for (const RealLayers layers : {RealLayers::Dense, RealLayers::Mixture})
+      if (builds_on(on, real_target(1024, layers))) return false;
     throw;
   }
+}
+
+std::shared_ptr<const KnownModel> real_target_for(const SetupOn& on, int context) {
+  const bool mixture = !builds_on(on, real_target()) && builds_on(on, real_target(1024, RealLayers::Mixture));
+  return real_target(context, mixture ? RealLayers::Mixture : RealLayers::Dense);
 }
 
 const char* to_string(Ruling ruling) {

@@ -81,6 +81,9 @@ using SetupOn = std::function<Setup(std::shared_ptr<const KnownModel> target, bo
 // Whether its drafter takes a toy as target. Some need what a table does not have: they are checked on a transformer
 // (real_model.h). What is wrong with a drafter that takes neither is said of the toy: an Error.
 bool builds_on_toys(const SetupOn& on);
+// The random model that a pipeline is built on where it is no toy: the dense one, or for what needs experts the
+// mixture.
+std::shared_ptr<const KnownModel> real_target_for(const SetupOn& on, int context = 1024);
 
 struct PipelineClaim {
   std::string verifier = {};

@@ -13,18 +13,22 @@ constexpr int kLayers = 4, kDraftLayers = 3, kOtherLayers = 2;
 constexpr std::size_t kMostTexts = 1 << 14;  // texts
 
 // Fewer layers are the first ones of more.
-std::shared_ptr<const model::LanguageModel> with_layers(int layers, int context) {
+std::shared_ptr<const model::LanguageModel> with_layers(int layers, int context, RealLayers kind) {
+  const char* const type = kind == RealLayers::Dense
+                               ? R"("model_type": "llama", "intermediate_size": 48)"
+                               : R"("model_type": "mixtral", "intermediate_size": 24, "num_local_experts": 4,
+                                    "num_experts_per_tok": 2)";
   const std::string config = fmt::format(
-      R"({{"model_type": "llama", "vocab_size": {}, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": {},
-           "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": {}, "rms_norm_eps": 1e-5,
-           "dtype": "float32"}})",
-      kRealVocab, layers, context);
+      R"({{{}, "vocab_size": {}, "hidden_size": 32, "num_hidden_layers": {}, "num_attention_heads": 4,
+           "num_key_value_heads": 2, "max_position_embeddings": {}, "rms_norm_eps": 1e-5, "dtype": "float32"}})",
+      type, kRealVocab, layers, context);
   return random_model(config, 5);
 }
 
 class RealModel final : public KnownModel {
  public:
-  explicit RealModel(int context) : model_(with_layers(kLayers, context)), cache_(model_->make_cache(context)) {}
+  RealModel(int context, RealLayers layers)
+      : layers_(layers), model_(with_layers(kLayers, context, layers)), cache_(model_->make_cache(context)) {}
 
   const formats::ModelConfig& config() const override { return model_->config(); }
   std::unique_ptr<model::KvCache> make_cache(int capacity) const override { return model_->make_cache(capacity); }
@@ -42,12 +46,13 @@ class RealModel final : public KnownModel {
   std::vector<float> logits_after(TokenSpan text) const override;
   std::shared_ptr<const model::LanguageModel> draft(bool other) const override {
     auto& made = other ? other_ : draft_;
-    if (!made) made = with_layers(other ? kOtherLayers : kDraftLayers, config().context);
+    if (!made) made = with_layers(other ? kOtherLayers : kDraftLayers, config().context, layers_);
     return made;
   }
   double rounding() const override { return 1e-5; }
 
  private:
+  RealLayers layers_;
   std::shared_ptr<const model::LanguageModel> model_;
   mutable std::shared_ptr<const model::LanguageModel> draft_, other_;
   // Of the text that was asked for last: enumeration and greedy texts go on from it.
@@ -72,11 +77,11 @@ std::vector<float> RealModel::logits_after(TokenSpan text) const {
 
 }  // namespace
 
-std::shared_ptr<const KnownModel> real_target(int context) {
-  static std::map<int, std::shared_ptr<const KnownModel>> made;
-  auto& target = made[context];
+std::shared_ptr<const KnownModel> real_target(int context, RealLayers layers) {
+  static std::map<std::pair<int, RealLayers>, std::shared_ptr<const KnownModel>> made;
+  auto& target = made[{context, layers}];
   if (target) return target;
-  target = std::make_shared<RealModel>(context);
+  target = std::make_shared<RealModel>(context, layers);
   kernels::use_threads(1);  // in a model of this size a second thread only waits, on a busy machine for long
   return target;
 }

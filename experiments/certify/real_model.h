@@ -14,7 +14,10 @@ namespace foretell::certify {
 
 constexpr int kRealVocab = 16;
 
+// Whether the layers have one MLP or a mixture of experts.
+enum class RealLayers { Dense, Mixture };
+
 // `context`: positions that the model has. Made once for each context.
-std::shared_ptr<const KnownModel> real_target(int context = 1024);
+std::shared_ptr<const KnownModel> real_target(int context = 1024, RealLayers layers = RealLayers::Dense);
 
 }  // namespace foretell::certify

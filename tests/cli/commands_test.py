@@ -150,8 +150,8 @@ workload: {type: random_ids, count: 2, length: 24, max_new_tokens: 20, ignore_eo
 sweep: {model.dtype: [f32, int8, bf16]}
 """ % target)
         results = os.path.join(folder, "int8_results")
-        study = run_json("run", study, "--out", results, "--json")
-        cells = {cell["settings"]["model.dtype"]: cell for cell in study["cells"]}
+        done = run_json("run", study, "--out", results, "--json")
+        cells = {cell["settings"]["model.dtype"]: cell for cell in done["cells"]}
         read = {name: json.load(open(os.path.join(cell["folder"], "summary.json")))["performance"]["bytes_per_token"] for name, cell in cells.items()}
         check(0.25 * read["f32"] < read["int8"] < 0.5 * read["f32"] and 0.45 * read["f32"] < read["bf16"] < 0.55 * read["f32"],
               f"int8: a byte a weight is read, the cache keeps the checkpoint's numbers: {read}")

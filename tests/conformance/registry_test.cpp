@@ -123,10 +123,11 @@ std::vector<std::string> lossless_verifiers() {
 std::vector<Setup> setups(const std::shared_ptr<const ToyModel>& target, std::vector<std::string>& names) {
   std::vector<Setup> out;
   for (const Variant& variant : variants()) {
-    const bool on_toys = builds_on_toys([&](std::shared_ptr<const KnownModel> on, bool) {
-      return toy_setup(variant.drafter, "rejection", variant.tree, std::move(on));
-    });
-    const auto world = on_toys ? std::static_pointer_cast<const KnownModel>(target) : real_target(48);
+    const auto on = [&](std::shared_ptr<const KnownModel> model, bool) {
+      return toy_setup(variant.drafter, "rejection", variant.tree, std::move(model));
+    };
+    const auto world =
+        builds_on_toys(on) ? std::static_pointer_cast<const KnownModel>(target) : real_target_for(on, 48);
     for (const std::string& verifier : lossless_verifiers()) {
       Setup setup = toy_setup(variant.drafter, verifier, variant.tree, world);
       if (incompatibility(setup, 0.0)) continue;

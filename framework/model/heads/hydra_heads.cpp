@@ -102,16 +102,19 @@ HydraHeads HydraHeads::load(const std::filesystem::path& path, std::shared_ptr<c
   return made_of(hydra_shape(tensors, file.name()), tensors, file.name(), std::move(target));
 }
 
-// The newest token's embedding goes through to the output as it is, as in a target's first layer; the rest is noise.
+// The newest token's embedding goes through to the target's own output, as in its first layer, so that a target with
+// random weights agrees with it now and then; the rest is noise.
 HydraHeads HydraHeads::random(const HydraShape& shape, std::uint64_t seed,
                               std::shared_ptr<const LanguageModel> target) {
   const std::int64_t hidden = target->config().hidden_size;
   HeadTensors tensors = random_tensors(tensors_of(shape, target->config()), seed, 0.5F);
-  for (int head = 0; head < shape.heads; ++head)
+  for (int head = 0; head < shape.heads; ++head) {
     tensors[block_stem(head, 0) + "res_connection.weight"]
         .narrow(1, (head + 1) * hidden, hidden)
         .diagonal()
         .add_(embedding_scale(*target));
+    tensors[output_stem(head) + ".weight"] = output_matrix(*target);
+  }
   return made_of(shape, tensors, "random heads", std::move(target));
 }
 
