@@ -133,6 +133,7 @@ class Checks {
   SetupOn on_;
   PipelineClaim claim_;
   bool on_toys_;
+  std::shared_ptr<const KnownModel> real_;  // where a toy will not do
 };
 
 // What the biased verifiers do on one draft. Kept for all rows of it: they differ in the verifier only.
