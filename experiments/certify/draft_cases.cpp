@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <span>
 
 #include "framework/api/attention_policy.h"
 #include "framework/api/drafter.h"
@@ -110,6 +111,7 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
          .tree = "{type: widths, widths: [2, 2, 1, 1, 1, 1]}",
          .deep_tree = "{type: static, paths: [[0], [1], [0, 0], [1, 0], [0, 0, 0], [0, 0, 0, 0]]}",
          .many_branches = true}}},
+      {"qspec", {{.name = "qspec", .drafter = "{type: qspec, num_speculative_tokens: 6, weights: int4:8}"}}},
       {"layerskip",
        {{.name = "layerskip: after two layers",
          .drafter = "{type: layerskip, num_speculative_tokens: 6, exit_layer: 2}"}}},
@@ -145,12 +147,23 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
 constexpr std::array<std::string_view, 2> kOwnTrees = {"eagle2", "redrafter"};
 constexpr const char* kSmallTree = ", tree: {type: eagle2, top_k: 2, depth: 3, total_tokens: 6}";
 
+bool is_trained(const Registry<Drafter>::Entry& entry) {
+  const auto parameters = entry.parameters();
+  return std::any_of(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "head"; });
+}
+
+// Of learned heads and presets those that stand for their kind.
+constexpr std::array<std::string_view, 4> kLeaders = {"eagle", "medusa", "quantised_self", "sparse_cache"};
+
+bool follows_another(const std::string& drafter) {
+  const auto& entry = Registry<Drafter>::instance().entries().at(drafter);
+  return (is_trained(entry) || !entry.info.preset_of.empty()) && std::ranges::find(kLeaders, drafter) == kLeaders.end();
+}
+
 }  // namespace
 
 std::string default_form(const std::string& drafter) {
-  const auto parameters = Registry<Drafter>::instance().entries().at(drafter).parameters();
-  const bool trained =
-      std::any_of(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "head"; });
+  const bool trained = is_trained(Registry<Drafter>::instance().entries().at(drafter));
   const bool own_tree = std::ranges::find(kOwnTrees, drafter) != kOwnTrees.end();
   return trained ? "{type: " + drafter + ", head: random" + (own_tree ? kSmallTree : "") + "}" : drafter;
 }
@@ -163,6 +176,9 @@ std::vector<DraftCase> draft_cases(const std::string& drafter) {
       all.push_back({.name = name, .drafter = default_form(name)});
     else  // what a model drafts is what the others are laid beside
       all.insert(name == "model" ? all.begin() : all.end(), made->second.begin(), made->second.end());
+    if (!follows_another(name)) continue;
+    const std::size_t forms = made == made_forms().end() ? 1 : made->second.size();
+    for (DraftCase& draft : std::span(all).last(forms)) draft.follows_another = true;
   }
   return all;
 }

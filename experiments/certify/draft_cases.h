@@ -17,7 +17,8 @@ struct DraftCase {
   std::string tree = {};
   std::string deep_tree = {};  // four tokens deep with few branches; empty: `tree`
   int vocab = 2;  // of the toys for deep drafts and for sampling: where two tokens are too few to reject one, more
-  bool many_branches = false;  // of a deep draft only the first round is walked; in the quick profile fewer toys
+  bool follows_another = false;  // a learned head or preset whose drafts reach a verifier as those of another one do
+  bool many_branches = false;    // of a deep draft only the first round is walked; in the quick profile fewer toys
 };
 
 // A registered drafter with its defaults. Trained parts, which a parameter `head` names, are random ones: every drafter
