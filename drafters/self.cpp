@@ -43,7 +43,7 @@ FORETELL_REGISTER(
     Drafter, SelfModelDrafter, "self",
     {.summary = "the target drafts for itself: fewer layers or experts, early exit, part of the cache, rounded weights",
      .paper = {"Zhang et al.", 2023, "2309.08168"},
-     .also_known_as = {"Draft & Verify", "self-speculative decoding"},
+     .also_known_as = {"self-speculative decoding"},
      .taxonomy = {.focus = "model-centric", .ryu2024 = "dependent draft model", .xia2024 = "self-drafting"}});
 
 // `self` with `int8: true`.

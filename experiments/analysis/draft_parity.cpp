@@ -233,6 +233,7 @@ DraftDump own_dump(TokenSpan text, const model::LanguageModel& target, const dec
   if (const std::vector<int> places = tracer.places(); !places.empty()) {
     const std::vector<at::Tensor> all = decoding::heads::all_states(target, text);
     std::vector<at::Tensor> parts;
+    parts.reserve(places.size());
     for (const int place : places)
       parts.push_back(place == kFinalState ? all.back() : all[static_cast<std::size_t>(place)]);
     states = at::cat(parts, 1);

@@ -54,11 +54,13 @@ std::vector<Expected> gaussian_process(const std::vector<std::vector<char>>& poi
       gram[i][j] = covariance(points[i], points[j]) + (i == j ? kNoise : 0);
   const Rows lower = cholesky(std::move(gram));
   std::vector<double> centred;
+  centred.reserve(scores.size());
   for (const double score : scores) centred.push_back(score - mean);
   const std::vector<double> weighted = solve_lower(lower, std::move(centred));
   std::vector<Expected> out;
   for (const std::vector<char>& point : asked) {
     std::vector<double> near;
+    near.reserve(points.size());
     for (const std::vector<char>& known : points) near.push_back(covariance(known, point));
     const std::vector<double> solved = solve_lower(lower, std::move(near));
     const double explained = std::inner_product(solved.begin(), solved.end(), solved.begin(), 0.0);

@@ -117,11 +117,11 @@ ProbeFile load_probes(const std::filesystem::path& path) {
 
 double Predictor::operator()(const std::vector<double>& input) const {
   double out = down_bias;
-  for (int i = 0; i < inner; ++i) {
-    double sum = up_bias[static_cast<std::size_t>(i)];
-    for (int j = 0; j < features; ++j)
-      sum += static_cast<double>(up[static_cast<std::size_t>(i * features + j)]) * input[static_cast<std::size_t>(j)];
-    out += std::max(sum, 0.0) * down[static_cast<std::size_t>(i)];
+  const auto width = static_cast<std::size_t>(features);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(inner); ++i) {
+    double sum = up_bias[i];
+    for (std::size_t j = 0; j < width; ++j) sum += static_cast<double>(up[i * width + j]) * input[j];
+    out += std::max(sum, 0.0) * down[i];
   }
   return out;
 }

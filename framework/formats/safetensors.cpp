@@ -49,6 +49,7 @@ StoredType parse_type(const std::string& text, const std::string& where) {
   const auto* row = std::find_if(kTypes.begin(), kTypes.end(), [&text](const TypeRow& r) { return r.name == text; });
   if (row != kTypes.end()) return row->type;
   std::vector<std::string_view> known;
+  known.reserve(kTypes.size());
   for (const TypeRow& r : kTypes) known.push_back(r.name);
   fail("{}: unknown dtype '{}'; known: {}", where, io::shown(text), fmt::join(known, ", "));
 }

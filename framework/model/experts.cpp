@@ -107,7 +107,7 @@ at::Tensor ExpertBlock::rows_of(const Expert& expert, const at::Tensor& x) const
 at::Tensor ExpertBlock::free_rows(int expert, const at::Tensor& x) const {
   const int number = expert - moe_.experts;
   if (number < moe_.zero) return {};
-  const at::Tensor rows = x.to(sum_type(x));
+  at::Tensor rows = x.to(sum_type(x));
   if (number < moe_.zero + moe_.copy) return rows;
   const ConstantExpert& constant = weights_.constants[static_cast<std::size_t>(number - moe_.zero - moe_.copy)];
   // Row by row, whatever is beside it.

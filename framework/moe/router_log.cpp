@@ -36,11 +36,12 @@ std::vector<int> ids_of(const io::JsonView& row) {
 
 // Best first, where the file says how much each counts.
 std::vector<int> experts_of(const io::JsonView& row) {
-  const std::vector<int> ids = ids_of(row);
+  std::vector<int> ids = ids_of(row);
   const auto weights = row.find("topk_weights");
   if (!weights) return ids;
   if (weights->size() != ids.size()) weights->expected(fmt::format("{} weights", ids.size()));
   std::vector<double> values;
+  values.reserve(ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) values.push_back(weights->at(i).number());
   std::vector<std::size_t> order(ids.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -40,7 +40,9 @@ void TargetSettings::declare(Parameters& p) {
   p.add("acceptance_depth", acceptance_depth, "drafted tokens when acceptance is measured", {.min = 1, .max = 64});
 }
 
-double Learner::heldout_loss(const autograd::TrainBatch& batch) const {
+double Learner::heldout_loss(const autograd::TrainBatch& batch) const { return training_loss(batch); }
+
+double Learner::training_loss(const autograd::TrainBatch& batch) const {
   const c10::NoGradGuard no_grad;
   return loss(batch).total.item<double>() * batch.normaliser;
 }

@@ -83,6 +83,10 @@ class Learner : public Strategy, public autograd::Trainable {
   virtual std::string description() const = 0;
 
   std::int64_t parameter_count() const;
+
+ protected:
+  // The weighted sum of what loss() says of a batch, without a graph.
+  double training_loss(const autograd::TrainBatch& batch) const;
 };
 
 // {type: name, num_speculative_tokens: depth}

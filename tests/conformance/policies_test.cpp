@@ -65,7 +65,8 @@ const std::vector<std::string>& tree_policies() {
       "{type: eagle2, top_k: 2, depth: 2, total_tokens: 4}",
       "{type: ddd, top_k: 2, depth: 3, total_tokens: 4, check_depths: [2], threshold: -0.2}",
       "{type: opt_tree, num_nodes: 3, max_depth: 2, threshold: 0.1}",
-      "{type: ddtree, num_nodes: 3, max_depth: 2}"};
+      "{type: ddtree, num_nodes: 3, max_depth: 2}",
+      "{type: evict, top_k: 2, depth: 2, total_tokens: 4}"};
   return all;
 }
 

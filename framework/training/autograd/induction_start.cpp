@@ -76,6 +76,7 @@ class Wiring {
   std::vector<std::string> mlp_stems(int layer) const {
     if (!config_.is_sparse(layer)) return {"mlp."};
     std::vector<std::string> stems;
+    stems.reserve(static_cast<std::size_t>(config_.moe.experts));
     for (int expert = 0; expert < config_.moe.experts; ++expert)
       stems.push_back(fmt::format("{}experts.{}.", formats::expert_names(config_.naming).block, expert));
     return stems;

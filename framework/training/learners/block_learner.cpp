@@ -244,9 +244,9 @@ at::Tensor BlockLearner::slot_states(const autograd::TrainBatch& batch, const Bl
 // rank]
 at::Tensor BlockLearner::markov_states(const at::Tensor& slots, const at::Tensor& previous) const {
   const std::int64_t rank = config_.markov_rank;
-  const at::Tensor token = weight("markov_head.markov_w1.weight")
-                               .index_select(0, previous.reshape({-1}))
-                               .view({previous.size(0), previous.size(1), rank});
+  at::Tensor token = weight("markov_head.markov_w1.weight")
+                         .index_select(0, previous.reshape({-1}))
+                         .view({previous.size(0), previous.size(1), rank});
   if (config_.markov == MarkovKind::Vanilla) return token;
   if (config_.markov == MarkovKind::Gated)
     return at::linear(at::cat({slots, token}, 2), weight("markov_head.gate_proj.weight")).sigmoid() * token;

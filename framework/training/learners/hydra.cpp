@@ -51,7 +51,7 @@ class HydraLearner final : public PathLearner {
   void set_up(const LearnerInputs& inputs) override {
     PathLearner::set_up(inputs);
     const std::int64_t seed = inputs.settings.model.init_seed;
-    const auto zeros = [&](std::vector<std::int64_t> shape) {
+    const auto zeros = [&](const std::vector<std::int64_t>& shape) {
       return at::zeros(shape, at::TensorOptions().device(inputs.device)).requires_grad_();
     };
     for (int head = 0; head < options_.shape.heads; ++head) {

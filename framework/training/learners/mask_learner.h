@@ -22,7 +22,7 @@ class MaskLearner : public ModelLearner {
  public:
   const TargetSettings* target() const override { return &options_.target; }
   void set_up(const LearnerInputs& inputs) override;
-  double heldout_loss(const autograd::TrainBatch& batch) const override { return Learner::heldout_loss(batch); }
+  double heldout_loss(const autograd::TrainBatch& batch) const override { return training_loss(batch); }
   at::Tensor draft_hits(const autograd::TrainBatch& batch, int depth) const override;
   bool drafts_from_folder() const override { return true; }
   void save(const std::filesystem::path& folder) const override;

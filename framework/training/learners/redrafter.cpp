@@ -48,7 +48,7 @@ class RedrafterLearner final : public PathLearner {
   void set_up(const LearnerInputs& inputs) override {
     PathLearner::set_up(inputs);
     const std::int64_t seed = inputs.settings.model.init_seed, width = hidden();
-    const auto zeros = [&](std::vector<std::int64_t> shape) {
+    const auto zeros = [&](const std::vector<std::int64_t>& shape) {
       return at::zeros(shape, at::TensorOptions().device(inputs.device)).requires_grad_();
     };
     input_ = {new_matrix("input_proj", width, 2 * width, seed, inputs.device), zeros({width})};

@@ -28,7 +28,7 @@ struct SequenceRows {
 
 // The id of the target's token that a head would draft behind each feature.
 at::Tensor best_tokens(const FeatureHead& head, const at::Tensor& features) {
-  const at::Tensor best = head.logits(features).argmax(-1).to(at::kCPU);
+  at::Tensor best = head.logits(features).argmax(-1).to(at::kCPU);
   const std::span<const Token> ids = head.target_ids();
   if (ids.empty()) return best;
   at::Tensor out = best.clone();

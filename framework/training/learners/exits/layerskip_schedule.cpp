@@ -15,6 +15,7 @@ double doubling(int at, int last) { return last > 0 ? std::exp(at * std::numbers
 std::vector<double> layer_dropout(double p_max, int layers, bool warming, int step, int steps) {
   const double now = warming ? doubling(std::min(step, steps - 1), steps - 1) : 1;
   std::vector<double> out;
+  out.reserve(static_cast<std::size_t>(layers));
   for (int layer = 0; layer < layers; ++layer) out.push_back(now * doubling(layer, layers - 1) * p_max);
   return out;
 }
