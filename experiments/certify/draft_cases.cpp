@@ -145,7 +145,7 @@ const std::map<std::string, std::vector<DraftCase>>& made_forms() {
 
 // Heads whose own tree has more outcomes than can be enumerated get a small one of its kind.
 constexpr std::array<std::string_view, 2> kOwnTrees = {"eagle2", "redrafter"};
-constexpr const char* kSmallTree = ", tree: {type: eagle2, top_k: 3, depth: 2, total_tokens: 6}";
+constexpr const char* kSmallTree = ", tree: {type: eagle2, top_k: 8, depth: 2, total_tokens: 12}";
 
 bool is_trained(const Registry<Drafter>::Entry& entry) {
   const auto parameters = entry.parameters();

@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "framework/api/build_context.h"
@@ -128,7 +131,7 @@ TrainBatch some_batch(const Prepare& prepare) {
   return batch;
 }
 
-void check_gradients(Learned& learned, double tolerance, double margin) {
+void check_gradients(Learned& learned, double tolerance, double least_margin) {
   const TrainBatch batch = some_batch(learned.prepare);
   learned.trainer->optimizer().clear_gradients();
   learned.learner->loss(batch).total.backward();
@@ -136,6 +139,10 @@ void check_gradients(Learned& learned, double tolerance, double margin) {
     const c10::NoGradGuard no_grad;
     return learned.learner->loss(batch).total.item<double>();
   };
+  const double step = 2e-3;
+  // Both losses are rounded to float32, and so is what they are summed from.
+  const double rounding = 2 * std::numeric_limits<float>::epsilon() * std::abs(value()) / step;
+  const double margin = std::max(least_margin, rounding);
   for (const TrainParameter& parameter : learned.learner->parameters()) {
     INFO(parameter.name);
     REQUIRE(parameter.value.grad().defined());
@@ -143,7 +150,6 @@ void check_gradients(Learned& learned, double tolerance, double margin) {
     const at::Tensor gradient = parameter.value.grad().clone();
     const double norm = gradient.norm().item<double>();
     if (norm == 0) continue;
-    const double step = 2e-3;
     const c10::NoGradGuard no_grad;
     const at::Tensor along = gradient * (step / norm), at = parameter.value.detach();
     at.add_(along);

@@ -40,7 +40,7 @@ HeldoutSet counting_prompts();
 TrainBatch some_batch(const Prepare& prepare);
 
 // The derivative of the loss by some elements of each parameter, against differences.
-void check_gradients(Learned& learned, double tolerance, double margin = 1e-4);
+void check_gradients(Learned& learned, double tolerance, double least_margin = 1e-4);
 
 // In the ordinary loop the drafts of what was saved are accepted exactly as the hits with the text given say.
 void check_acceptance(const Learned& learned, int depth, double above, double below);
