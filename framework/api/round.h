@@ -52,8 +52,9 @@ struct LayerExperts {
   std::vector<ExpertRows> load = {};  ///< of the experts that got any rows, by expert
   int rows = 0;                       ///< that came to the layer
   int dropped = 0;                    ///< of these, rows that no expert took
-  int pairs = 0, shared = 0;  ///< experts of rows whose parent is in the forward too, and how many the parent has
-  int together = 0;           ///< distinct experts of the whole forward, with the rows of all its sequences
+  int pairs = 0;                      ///< experts of rows whose parent is in the forward too
+  int shared = 0;                     ///< of these, that the parent has
+  int together = 0;                   ///< distinct experts of the whole forward, with the rows of all its sequences
   /// Whether all are equal.
   friend bool operator==(const LayerExperts&, const LayerExperts&) = default;
 };
