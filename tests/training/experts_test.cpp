@@ -22,6 +22,7 @@
 #include "framework/training/trainer.h"
 #include "tests/support/catch.h"
 #include "tests/training/helpers.h"
+#include "tests/training/learning.h"
 
 namespace foretell {
 namespace {
@@ -111,17 +112,6 @@ TEST_CASE("balance and z-loss are those of another program") {
         Approx(golden.at("stats_top2").at("z_loss").get<double>()).epsilon(1e-5));
 }
 
-TrainSettings moe_settings(int steps) {
-  TrainSettings settings;
-  settings.name = "small";
-  settings.optimizer.learning_rate = 1e-2;
-  settings.optimizer.warmup_steps = 2;
-  settings.batch = {.rows = 4, .length = 24, .accumulate = 1};
-  settings.run.steps = steps;
-  settings.run.save_dtype = "f32";
-  return settings;
-}
-
 // A learner on a config file, as `foretell train` sets it up.
 struct MoeRun {
   testing::TemporaryFolder folder;
@@ -130,7 +120,8 @@ struct MoeRun {
   std::unique_ptr<Trainer> trainer;
   std::vector<StepReport> reports;
 
-  MoeRun(const std::string& section, int steps, const std::string& more = "") : settings(moe_settings(steps)) {
+  MoeRun(const std::string& section, int steps, const std::string& more = "")
+      : settings(testing::head_settings(steps)) {
     const std::string file = (folder.path() / "config.json").string();
     std::ofstream(file) << testing::small_mixtral(R"("vocab_size": 259)" + (more.empty() ? more : ", " + more));
     settings.model.config = file;
