@@ -47,6 +47,7 @@ std::vector<int> experts_of(const io::JsonView& row) {
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] > values[b]; });
   std::vector<int> out;
+  out.reserve(order.size());
   for (const std::size_t place : order) out.push_back(ids[place]);
   return out;
 }
