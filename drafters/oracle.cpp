@@ -3,15 +3,12 @@
 // At depth i the true token is proposed with the rate of that depth, else another one; deeper nodes follow the answer
 // again, although nothing below a wrong token can be accepted. The answer is the request's reference: the same prompt's
 // baseline, or a recorded run. Only at temperature 0: a sampled answer is not known in advance.
-#include <fstream>
-#include <nlohmann/json.hpp>
-
 #include "framework/api/build_context.h"
 #include "framework/api/drafter.h"
 #include "framework/core/error.h"
-#include "framework/core/input_file.h"
 #include "framework/core/text.h"
 #include "framework/decoding/bases/acceptance_rates.h"
+#include "framework/io/file_bytes.h"
 #include "framework/io/json_reader.h"
 
 namespace foretell::drafters {
@@ -40,26 +37,21 @@ struct OracleOptions {
 // Of the rounds of a recorded run: how often a token at each depth was accepted, given that those before it were.
 // Rounds of one token accepted none.
 std::vector<double> recorded_rates(const std::string& path) {
-  std::ifstream in = open_input(path);
   std::vector<double> reached;  // [d]: rounds that accepted at least d tokens
-  int line = 0;
-  for (std::string text; std::getline(in, text);) {
-    const Location where{path, ++line};
-    if (text.empty()) continue;
-    const nlohmann::json row = io::parse_json(text, where);
-    const io::JsonView choices = io::JsonView(row, "", where).at("choices");
+  io::for_each_json_line(io::read_file_bytes(path), path, [&](const io::JsonView& row) {
+    const io::JsonView choices = row.at("choices");
     for (std::size_t c = 0; c < choices.size(); ++c) {
       const io::JsonView lengths = choices.at(c).at("accept_lengths");
       for (std::size_t i = 0; i < lengths.size(); ++i) {
         const std::int64_t emitted = lengths.at(i).integer();
         if (emitted < 0 || emitted > kMostAccepted)
-          fail_at(where, "accept_lengths: {} in a round, at most {}", counted(emitted, "token"), kMostAccepted);
+          fail_at(row.where(), "accept_lengths: {} in a round, at most {}", counted(emitted, "token"), kMostAccepted);
         if (emitted == 0) continue;  // a round that the end of the answer cut off
         if (reached.size() < static_cast<std::size_t>(emitted)) reached.resize(static_cast<std::size_t>(emitted), 0.0);
         for (std::int64_t d = 0; d < emitted; ++d) ++reached[static_cast<std::size_t>(d)];
       }
     }
-  }
+  });
   if (reached.size() < 2) fail("{}: no round of it accepted a token", path);
   std::vector<double> rates;
   for (std::size_t d = 1; d < reached.size(); ++d) rates.push_back(reached[d] / reached[d - 1]);

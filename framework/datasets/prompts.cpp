@@ -12,23 +12,6 @@
 namespace foretell::datasets {
 namespace {
 
-// Calls read(JsonView) for each line that is not blank.
-template <class F>
-void for_each_line(std::string_view bytes, const std::string& name, F&& read) {
-  if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
-  int line_number = 0;
-  while (!bytes.empty()) {
-    const std::size_t end = std::min(bytes.find('\n'), bytes.size());
-    const std::string_view line = bytes.substr(0, end);
-    bytes.remove_prefix(std::min(end + 1, bytes.size()));
-    const Location where{name, ++line_number};
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const nlohmann::json document = io::parse_json(line, where);
-    if (!document.is_object()) fail_at(where, "expected one JSON object on each line");
-    read(io::JsonView(document, "", where));
-  }
-}
-
 // An id may be a number or a text.
 std::string id_text(const io::JsonView& json) {
   return json.raw().is_string() ? json.string() : std::to_string(json.integer());
@@ -107,14 +90,14 @@ nlohmann::ordered_json id_value(const std::string& id) {
 
 std::vector<Prompt> parse_prompts(std::string_view bytes, const std::string& name) {
   std::vector<Prompt> prompts;
-  for_each_line(bytes, name, [&](const io::JsonView& json) { prompts.push_back(read_prompt(json)); });
+  io::for_each_json_line(bytes, name, [&](const io::JsonView& json) { prompts.push_back(read_prompt(json)); });
   if (prompts.empty()) fail("{}: holds no prompt", name);
   return prompts;
 }
 
 std::vector<AnswerRow> parse_answers(std::string_view bytes, const std::string& name) {
   std::vector<AnswerRow> rows;
-  for_each_line(bytes, name, [&](const io::JsonView& json) { rows.push_back(read_answer(json)); });
+  io::for_each_json_line(bytes, name, [&](const io::JsonView& json) { rows.push_back(read_answer(json)); });
   if (rows.empty()) fail("{}: holds no answer", name);
   return rows;
 }

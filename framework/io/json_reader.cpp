@@ -1,5 +1,6 @@
 #include "framework/io/json_reader.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace foretell::io {
@@ -181,5 +182,21 @@ void BasicJsonView<Json>::refuse(std::string_view message) const {
 
 template class BasicJsonView<nlohmann::json>;
 template class BasicJsonView<nlohmann::ordered_json>;
+
+void for_each_json_line(std::string_view bytes, const std::string& name,
+                        const std::function<void(const JsonView&)>& read) {
+  if (bytes.starts_with("\xEF\xBB\xBF")) bytes.remove_prefix(3);
+  int line_number = 0;
+  while (!bytes.empty()) {
+    const std::size_t end = std::min(bytes.find('\n'), bytes.size());
+    const std::string_view line = bytes.substr(0, end);
+    bytes.remove_prefix(std::min(end + 1, bytes.size()));
+    const Location where{name, ++line_number};
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const nlohmann::json document = parse_json(line, where);
+    if (!document.is_object()) fail_at(where, "expected one JSON object on each line");
+    read(JsonView(document, "", where));
+  }
+}
 
 }  // namespace foretell::io

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -67,5 +68,10 @@ using JsonView = BasicJsonView<nlohmann::json>;
 using OrderedJsonView = BasicJsonView<nlohmann::ordered_json>;
 extern template class BasicJsonView<nlohmann::json>;
 extern template class BasicJsonView<nlohmann::ordered_json>;
+
+/// Calls read with the object of each line of a JSON lines file; a byte order mark and blank lines are passed over.
+/// Error where a line holds anything but one object.
+void for_each_json_line(std::string_view bytes, const std::string& name,
+                        const std::function<void(const JsonView&)>& read);
 
 }  // namespace foretell::io

@@ -70,26 +70,18 @@ void read_route(const io::JsonView& row, Streams& streams) {
 
 Streams read_lines(std::string_view bytes, const std::string& name, RouterLog& log) {
   Streams streams;
-  int line_number = 0, rows = 0;
-  while (!bytes.empty()) {
-    const std::size_t end = std::min(bytes.find('\n'), bytes.size());
-    const std::string_view line = bytes.substr(0, end);
-    bytes.remove_prefix(std::min(end + 1, bytes.size()));
-    const Location where{name, ++line_number};
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const nlohmann::json document = io::parse_json(line, where);
-    if (!document.is_object()) fail_at(where, "expected one JSON object on each line");
-    const io::JsonView view(document, "", where);
-    const std::string type = view.string_or("type", "route");
+  int rows = 0;
+  io::for_each_json_line(bytes, name, [&](const io::JsonView& line) {
+    const std::string type = line.string_or("type", "route");
     if (type == "meta") {
-      read_meta(view, log);
+      read_meta(line, log);
     } else if (type == "route") {
-      if (++rows > kMostLogRows) fail_at(where, "more than {} rows", kMostLogRows);
-      read_route(view, streams);
+      if (++rows > kMostLogRows) fail_at(line.where(), "more than {} rows", kMostLogRows);
+      read_route(line, streams);
     } else {
-      view.at("type").expected("\"meta\" or \"route\"");
+      line.at("type").expected("\"meta\" or \"route\"");
     }
-  }
+  });
   if (rows == 0) fail("{}: no row says where a token was routed: expected lines with topk_ids", name);
   return streams;
 }

@@ -10,19 +10,17 @@
 #include "framework/core/error.h"
 #include "framework/exits/confidence_exit.h"
 #include "framework/exits/probe_file.h"
+#include "framework/exits/trained_part.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct ClassifierOptions {
-  std::optional<std::string> probe;
+  exits::TrainedPart probe{"classifier", "probe", "exit_probe.safetensors"};
   double threshold = 0.5;
   exits::ExitLayers layers;
-  Location where = {};
   void declare(Parameters& p) {
-    where = p.where();
-    p.add("probe", probe,
-          "a folder with exit_probe.safetensors, or such a file; random: untrained, for tests. Has no default");
+    probe.declare(p);
     p.add("threshold", threshold, "the probability of no change that a row leaves at; 1: never",
           {.min = 0, .max = 1, .aliases = {"lambda"}});
     layers.declare(p);
@@ -34,22 +32,14 @@ class ClassifierExit final : public exits::RowExit, public exits::ReadsStates {
   using Options = ClassifierOptions;
   ClassifierExit(const Options& options, const BuildContext& context)
       : exits::RowExit(options.layers), options_(options) {
-    if (!options.probe)
-      fail_at(options.where, "classifier: the key 'probe' is missing (a folder with exit_probe.safetensors)");
-    if (*options.probe == "random") return;
-    probes_ = placed_at(options.where, [&] { return exits::load_probes(context.file(*options.probe)); });
+    options.probe.require();
+    if (!options.probe.random()) probes_ = options.probe.load(context, exits::load_probes);
   }
 
   std::vector<int> layers(int num_layers) const override {
-    std::vector<int> asked = exits::RowExit::layers(num_layers);
-    if (!probes_ || probes_->shared) return asked;
-    if (options_.layers.layers.empty())  // those that the file is about
-      std::erase_if(asked, [&](int layer) { return !probes_->by_layer.contains(layer); });
-    for (const int layer : asked)
-      if (!probes_->by_layer.contains(layer))
-        fail_at(options_.where, "classifier: {} has no probe behind layer {}", *options_.probe, layer);
-    if (asked.empty()) fail_at(options_.where, "classifier: {} has no probe of a layer of this model", *options_.probe);
-    return asked;
+    return options_.probe.layers(options_.layers, num_layers, [&](int layer) {
+      return !probes_ || probes_->shared || probes_->by_layer.contains(layer);
+    });
   }
   ExitWants wants() const override { return {.states = true}; }
   int state_width() const override { return probes_ ? probes_->width() : 0; }

@@ -19,19 +19,17 @@
 #include "framework/core/error.h"
 #include "framework/exits/confidence_exit.h"
 #include "framework/exits/probe_file.h"
+#include "framework/exits/trained_part.h"
 
 namespace foretell::policies::exit {
 namespace {
 
 struct SpecEeOptions {
-  std::optional<std::string> predictor;
+  exits::TrainedPart predictor{"specee", "predictor", "exit_predictor.safetensors"};
   double threshold = 0.5;
   exits::ExitLayers layers;
-  Location where = {};
   void declare(Parameters& p) {
-    where = p.where();
-    p.add("predictor", predictor,
-          "a folder with exit_predictor.safetensors, or such a file; random: untrained, for tests. Has no default");
+    predictor.declare(p);
     p.add("threshold", threshold, "what the predictor has to say for a row to leave; 1: never", {.min = 0, .max = 1});
     layers.declare(p);
   }
@@ -41,26 +39,18 @@ class SpecEeExit final : public ExitPolicy {
  public:
   using Options = SpecEeOptions;
   SpecEeExit(const Options& options, const BuildContext& context) : options_(options) {
-    if (!options.predictor)
-      fail_at(options.where, "specee: the key 'predictor' is missing (a folder with exit_predictor.safetensors)");
-    random_ = *options.predictor == "random";
-    if (!random_)
-      predictors_ = placed_at(options.where, [&] { return exits::load_predictors(context.file(*options.predictor)); });
-    else
+    options.predictor.require();
+    random_ = options.predictor.random();
+    if (random_)
       predictors_.emplace(0, random_predictor());
+    else
+      predictors_ = options.predictor.load(context, exits::load_predictors);
     candidates_ = predictors_.begin()->second.features / 3;
   }
 
   std::vector<int> layers(int num_layers) const override {
-    std::vector<int> asked = options_.layers.of(num_layers);
-    if (random_) return asked;
-    if (options_.layers.layers.empty()) std::erase_if(asked, [&](int layer) { return !predictors_.contains(layer); });
-    for (const int layer : asked)
-      if (!predictors_.contains(layer))
-        fail_at(options_.where, "specee: {} has no predictor behind layer {}", *options_.predictor, layer);
-    if (asked.empty())
-      fail_at(options_.where, "specee: {} has no predictor of a layer of this model", *options_.predictor);
-    return asked;
+    return options_.predictor.layers(options_.layers, num_layers,
+                                     [&](int layer) { return random_ || predictors_.contains(layer); });
   }
 
   // The whole vocabulary until there are candidates: at the first layer of a forward pass.
