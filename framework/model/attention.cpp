@@ -69,6 +69,8 @@ class Waiting {
   void add(const Looking& rows, kernels::attention::CachedRows cache, kernels::attention::AttentionMask seen) {
     add(rows, std::move(cache), &masks_.emplace_back(std::move(seen)));
   }
+  // Lives as long as this.
+  const std::vector<int>& keep(std::vector<int> columns) { return columns_.emplace_back(std::move(columns)); }
   // The mask lives as long as the plan.
   void add(const Looking& rows, kernels::attention::CachedRows cache, const kernels::attention::AttentionMask* seen) {
     items_.push_back({rows.queries, std::move(cache), seen, rows.out});
@@ -80,6 +82,7 @@ class Waiting {
  private:
   std::vector<kernels::attention::AttendingRows> items_;
   std::deque<kernels::attention::AttentionMask> masks_;
+  std::deque<std::vector<int>> columns_;
 };
 
 void attend_to_all(const Looking& rows, const kernels::HeadLayout& layout, int layer, double scale, Waiting& waiting) {
@@ -124,7 +127,7 @@ Columns columns_of(KvSelection chosen, const ItemPlan& item, int kv_heads) {
   return out;
 }
 
-// Those rows of the cache by themselves, [kv_heads, columns, ...].
+// Those rows of the cache by themselves, [kv_heads, columns, ...], for a library's operators.
 kernels::attention::CachedRows gather(const Columns& columns, const ItemPlan& item, int layer) {
   const kernels::attention::CachedRows cache = item.cache->rows(layer);
   const std::int64_t heads = cache.keys.size(0), capacity = cache.keys.size(1);
@@ -237,14 +240,18 @@ void attend_by_policy(const Looking& rows, const kernels::HeadLayout& layout, in
   const Columns columns = columns_of(std::move(chosen), item, layout.kv_heads);
   const bool everything = columns.count == item.below;
   if (everything && !policy.wants_weights()) return attend_to_all(rows, layout, layer, scale, waiting);
-  const kernels::attention::CachedRows cache = everything ? item.cache->rows(layer) : gather(columns, item, layer);
   const kernels::attention::AttentionMask seen = everything ? seen_in_layer(item, layout) : mask_over(columns, item);
   if (kernels::attention::has_cached_attention(rows.queries)) {
+    kernels::attention::CachedRows cache = item.cache->rows(layer);
+    if (!everything) {
+      cache.columns = waiting.keep(columns.rows);
+      cache.columns_per_head = columns.per_head;
+    }
     if (policy.wants_weights())
       watch_rows(rows.queries, cache, seen, layout, scale, tell(item, layout, layer, columns));
     return waiting.add(rows, cache, seen);
   }
-  const Attended part = attended(cache, seen);
+  const Attended part = attended(everything ? item.cache->rows(layer) : gather(columns, item, layer), seen);
   rows.out.copy_(policy.wants_weights()
                      ? attend_watched(rows.queries, part, layout, scale, tell(item, layout, layer, columns))
                      : attend_to(rows.queries, part, layout, scale));

@@ -1,133 +1,22 @@
 // One order of sums: a row's attention is the same to the bit whatever is computed with it.
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/rand.h>
-#include <ATen/ops/randint.h>
-#include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <limits>
 #include <numeric>
-#include <optional>
 #include <random>
 #include <vector>
 
-#include "framework/kernels/attention/attention_path.h"
-#include "framework/kernels/attention/cached_attention.h"
-#include "framework/kernels/tile_product.h"
+#include "tests/model/attention_text.h"
 #include "tests/support/catch.h"
-#include "tests/support/tile_emulator.h"
 
-namespace foretell {
+namespace foretell::testing {
 namespace {
-
-using kernels::HeadLayout;
-using kernels::attention::AttendingRows;
-using kernels::attention::AttentionMask;
-using kernels::attention::AttentionPath;
-using kernels::attention::CachedRows;
-
-struct Kind {
-  const char* name;
-  at::ScalarType type;
-  std::optional<AttentionPath> path = {};  // of bfloat16
-  bool int8 = false;
-};
-
-constexpr Kind kKinds[] = {{"f32", at::kFloat},
-                           {"bf16, fma", at::kBFloat16, AttentionPath::Fma},
-                           {"bf16, vectors", at::kBFloat16, AttentionPath::Bf16},
-                           {"bf16, tiles", at::kBFloat16, AttentionPath::Tiles},
-                           {"f32 on int8", at::kFloat, {}, true},
-                           {"bf16 on int8", at::kBFloat16, AttentionPath::Fma, true},
-                           {"bf16 on int8, tiles", at::kBFloat16, AttentionPath::Tiles, true}};
-
-// Attention goes through one path while this lives; usable() is false where this processor cannot.
-class OnPath {
- public:
-  explicit OnPath(const Kind& kind) {
-    if (!kind.path) return;
-    const bool had =
-        (kernels::assume_tiles(false), kernels::attention::attention_path(at::kBFloat16) == AttentionPath::Bf16);
-    usable_ = *kind.path == AttentionPath::Tiles ? TileEmulator::possible() : *kind.path == AttentionPath::Fma || had;
-    if (!usable_) return;
-    kernels::attention::assume_bf16_vectors(*kind.path == AttentionPath::Bf16);
-    if (*kind.path != AttentionPath::Tiles) return;
-    emulator_.emplace();
-    kernels::assume_tiles(true);
-  }
-  ~OnPath() {
-    kernels::attention::assume_bf16_vectors(std::nullopt);
-    kernels::assume_tiles(std::nullopt);
-  }
-  OnPath(const OnPath&) = delete;
-  OnPath& operator=(const OnPath&) = delete;
-  bool usable() const { return usable_; }
-  bool emulated() const { return emulator_.has_value(); }
-
- private:
-  bool usable_ = true;
-  std::optional<TileEmulator> emulator_;
-};
-
-struct Threads {
-  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-  int before;
-};
-
-// A text whose queries, keys and values are known: whatever order they are computed in, the cache is the same.
-struct KnownText {
-  HeadLayout layout;
-  at::Tensor qkv;  // [rows, width]
-  CachedRows cache;
-  double scale = 0.3;
-
-  KnownText(const HeadLayout& heads, const Kind& kind, int rows) : layout(heads) {
-    at::manual_seed(5);
-    qkv = at::randn({rows, layout.width()}).to(kind.type);
-    const auto make = [&](std::int64_t width) {
-      return kind.int8 ? at::randint(-127, 128, {layout.kv_heads, rows + 9, width}, at::kInt).to(at::kChar)
-                       : at::randn({layout.kv_heads, rows + 9, width}).to(kind.type);
-    };
-    cache = {make(layout.head_dim), make(layout.value_dim())};
-    if (kind.int8) {
-      cache.key_scales = at::rand({layout.kv_heads, rows + 9}) * 0.02;
-      cache.value_scales = at::rand({layout.kv_heads, rows + 9}) * 0.02;
-    }
-  }
-  at::Tensor queries(std::int64_t first, std::int64_t count) const {
-    return qkv.narrow(0, first, count).narrow(1, 0, std::int64_t{layout.heads} * layout.head_dim);
-  }
-  at::Tensor attend(const at::Tensor& rows, const CachedRows& over, const AttentionMask& seen) const {
-    at::Tensor out = at::empty({rows.size(0), std::int64_t{layout.heads} * layout.value_dim()}, rows.options());
-    const AttendingRows item{rows, over, &seen, out};
-    kernels::attention::attend_rows({&item, 1}, layout, scale);
-    return out;
-  }
-  // Rows [first, first + count) as one chain, seeing `window` positions or all.
-  AttentionMask chain(int first, int count, int window) const {
-    AttentionMask seen;
-    seen.rows = count;
-    seen.base = first;
-    seen.end = first + count;
-    seen.all = count == 1 && window == 0;
-    if (window == 0) return seen;
-    seen.first = std::clamp(first - window + 1, 0, first);
-    for (int row = 0; row < count; ++row) seen.lowest.push_back(std::max(first + row - window + 1, seen.first));
-    return seen;
-  }
-  at::Tensor piece(int first, int count, int window = 0) const {
-    return attend(queries(first, count), cache, chain(first, count, window));
-  }
-};
 
 at::Tensor in_pieces(const KnownText& text, std::span<const int> sizes, int window = 0) {
   std::vector<at::Tensor> parts;
@@ -157,8 +46,6 @@ at::Tensor exact(const KnownText& text, int rows, int window) {
   scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
   return scores.softmax(-1).matmul(values).transpose(0, 1).reshape({rows, -1});
 }
-
-const HeadLayout kGrouped{6, 2, 32}, kOdd{3, 3, 10, false, 22}, kWide{2, 1, 48, false, 80};
 
 TEST_CASE("attention does not depend on how a text is cut into forward passes, to the bit") {
   std::mt19937 random(6);
@@ -272,4 +159,4 @@ TEST_CASE("weights that are handed to a policy do not depend on the rows beside 
 }
 
 }  // namespace
-}  // namespace foretell
+}  // namespace foretell::testing

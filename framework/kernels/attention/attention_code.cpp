@@ -31,19 +31,21 @@ FORETELL_INLINE void begin_part(float* part, int queries, std::int64_t value_wid
 template <class P>
 FORETELL_INLINE void run_piece(const QueryTile& tile, int piece, int end, float* part, P& pieces, AttentionRoom& room) {
   const AttentionJob& job = *tile.job;
-  const std::int64_t width = pieces.value_wide + kLanes, scales = tile.head * job.capacity + piece;
+  const std::int64_t width = pieces.value_wide + kLanes;
   const int count = std::min(kAttendedPiece, end - piece);
   float* const scores = room.scores.at_least<float>(std::int64_t{tile.queries} * kAttendedPiece);
-  pieces.score({job.head(job.keys, tile.head), piece, count}, tile.queries, scores, kAttendedPiece);
+  pieces.score(job.piece(job.keys, tile.head, piece, count), tile.queries, scores, kAttendedPiece);
+  const float* scales = job.scales(job.key_scales, tile.head, piece, count, room.scales);
+  for (int q = 0; q < tile.queries; ++q) scale_scores(scores + q * kAttendedPiece, count, job.scale, scales);
+  scales = job.scales(job.value_scales, tile.head, piece, count, room.scales);
   for (int q = 0; q < tile.queries; ++q) {
     float* const own = scores + q * kAttendedPiece;
-    scale_scores(own, count, job.scale, job.key_scales ? job.key_scales + scales : nullptr);
     hide(*job.seen, (tile.first_query + q) / job.group, piece, count, own);
     weigh_into(own, part + q * width, pieces.value_wide);
-    if (job.value_scales) scale_scores(own, count, 1.0f, job.value_scales + scales);
+    if (scales) scale_scores(own, count, 1.0f, scales);
   }
   pieces.take_weights(scores, tile.queries);
-  pieces.take_values({job.head(job.values, tile.head), piece, count});
+  pieces.take_values(job.piece(job.values, tile.head, piece, count));
   pieces.mix(tile.queries, part, width);
 }
 
@@ -55,23 +57,26 @@ FORETELL_INLINE const float* score_tail(const QueryTile& tile, P& pieces, Attent
   for (int piece = job.tail(); piece < job.seen->end; piece += kAttendedPiece) {
     const int count = std::min(kAttendedPiece, job.seen->end - piece);
     float* const own = scores + piece - job.tail();
-    pieces.score({job.head(job.keys, tile.head), piece, count}, tile.queries, own, columns);
-    const float* const scales = job.key_scales ? job.key_scales + tile.head * job.capacity + piece : nullptr;
+    pieces.score(job.piece(job.keys, tile.head, piece, count), tile.queries, own, columns);
+    const float* const scales = job.scales(job.key_scales, tile.head, piece, count, room.scales);
     for (int q = 0; q < tile.queries; ++q) scale_scores(own + q * columns, count, job.scale, scales);
   }
   return scores;
 }
 
-// Which row of the cache a row of a tree has at each place from the tail on, -1 where it sees none: its ancestors stand
-// behind one another.
+// Which column a row of a tree has at each place from the tail on, -1 where it sees none: its ancestors stand behind
+// one another.
 inline void find_places(const AttentionJob& job, int row, std::vector<int>& places) {
   const AttentionMask& seen = *job.seen;
   const int lowest = seen.lowest_of(row);
   places.clear();
   for (int column = job.tail(); column < std::max(seen.base, lowest); ++column)
-    places.push_back(column < seen.base && column >= std::max(lowest, seen.first) ? column : -1);
-  for (int column = seen.base; column < seen.end; ++column)
-    if (seen.sees(row, column)) places.push_back(column);
+    places.push_back(column < seen.base && column >= seen.first && seen.sees(row, column) ? column : -1);
+  for (int column = seen.base; column < seen.end; ++column) {
+    if (!seen.on_path(row, column)) continue;
+    const int position = job.tail() + static_cast<int>(places.size());
+    places.push_back(!seen.has_ranges() || seen.in_ranges(row, position) ? column : -1);
+  }
 }
 
 // The rest of a tree, each row with its ancestors where they would lie in a chain.
@@ -86,9 +91,12 @@ FORETELL_INLINE void run_tail(const QueryTile& tile, float* parts, int first_seg
     const int alike = std::min(tile.queries, (row + 1) * job.group - tile.first_query) - q;
     find_places(job, row, room.places);
     const int found = static_cast<int>(room.places.size());
+    room.rows = room.places;
+    if (const int* const columns = job.columns_of(tile.head))
+      for (int& place : room.rows) place = place < 0 ? -1 : columns[place];
     for (int first = 0; first < found; first += kAttendedPiece) {
       const int count = std::min(kAttendedPiece, found - first);
-      const int* const listed = room.places.data() + first;
+      const int *const listed = room.places.data() + first, *const rows = room.rows.data() + first;
       float* const part =
           parts + (((job.tail() + first) / kJoined - first_segment) * std::int64_t{tile.queries} + q) * width;
       float* const scores = room.scores.at_least<float>(std::int64_t{alike} * kAttendedPiece);
@@ -98,10 +106,10 @@ FORETELL_INLINE void run_tail(const QueryTile& tile, float* parts, int first_seg
           own[c] = c < count && listed[c] >= 0 ? all[(q + i) * columns + listed[c] - job.tail()] : kHidden;
         weigh_into(own, part + i * width, pieces.value_wide);
         for (int c = 0; job.value_scales && c < count; ++c)
-          own[c] *= listed[c] < 0 ? 0.0f : job.value_scales[tile.head * job.capacity + listed[c]];
+          own[c] *= rows[c] < 0 ? 0.0f : job.value_scales[tile.head * job.capacity + rows[c]];
       }
       pieces.take_weights(scores, alike);
-      pieces.take_values({job.head(job.values, tile.head), 0, count, listed});
+      pieces.take_values({job.head(job.values, tile.head), 0, count, rows});
       pieces.mix(alike, part, width);
     }
     q += alike;
@@ -158,7 +166,8 @@ FORETELL_INLINE void run_task(const AttentionTask& task, AttentionRoom& room) {
   for (int s = 0; s < task.last - task.first; ++s) {
     const int begin = std::max((first_segment + s) * kJoined, tile.begin / kAttendedPiece * kAttendedPiece);
     for (int piece = begin; piece < std::min((first_segment + s + 1) * kJoined, end); piece += kAttendedPiece)
-      run_piece(tile, piece, end, parts + s * size, pieces, room);
+      if (tile.sees(piece, std::min(piece + kAttendedPiece, end)))
+        run_piece(tile, piece, end, parts + s * size, pieces, room);
   }
   if (task.has_tail()) run_tail(tile, parts, first_segment, pieces, room);
   if (!task.parts) join_tile<typename P::Input>(tile, parts, pieces.value_wide, room);
@@ -175,14 +184,13 @@ FORETELL_INLINE void add_weights(const QueryTile& tile, float* out, AttentionRoo
   const std::int64_t columns = up_to_whole(seen.end - begin, kAttendedPiece);
   float* const scores = room.tail.at_least<float>(tile.queries * columns);
   for (int piece = begin; piece < seen.end; piece += kAttendedPiece)
-    pieces.score({job.head(job.keys, tile.head), piece, std::min(kAttendedPiece, seen.end - piece)}, tile.queries,
+    pieces.score(job.piece(job.keys, tile.head, piece, std::min(kAttendedPiece, seen.end - piece)), tile.queries,
                  scores + piece - begin, columns);
   for (int q = 0; q < tile.queries; ++q) {
     const int row = (tile.first_query + q) / job.group;
     float* const own = scores + q * columns + seen.first - begin;
     const int count = seen.end - seen.first;
-    scale_scores(own, count, job.scale,
-                 job.key_scales ? job.key_scales + tile.head * job.capacity + seen.first : nullptr);
+    scale_scores(own, count, job.scale, job.scales(job.key_scales, tile.head, seen.first, count, room.scales));
     float top = kHidden, sum = 0;
     for (int c = 0; c < count; ++c)
       if (seen.all || seen.sees(row, seen.first + c)) top = std::max(top, own[c]);

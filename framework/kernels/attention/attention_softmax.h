@@ -50,6 +50,15 @@ FORETELL_INLINE void hide(const AttentionMask& seen, int row, int begin, int cou
   const int last = std::clamp((is_chain ? seen.chain_end(row) : seen.end) - begin, 0, count);
   std::fill(scores, scores + first, kHidden);
   std::fill(scores + std::max(first, last), scores + kAttendedPiece, kHidden);
+  if (!seen.has_ranges()) return;
+  int next = begin;  // the first position that no range has been looked at for
+  for (const PositionRange& range : seen.ranges_of(row)) {
+    if (range.end <= next) continue;
+    if (range.begin >= begin + kAttendedPiece) break;
+    if (range.begin > next) std::fill(scores + next - begin, scores + range.begin - begin, kHidden);
+    next = range.end;
+  }
+  if (next < begin + kAttendedPiece) std::fill(scores + next - begin, scores + kAttendedPiece, kHidden);
 }
 
 FORETELL_INLINE void scale_scores(float* scores, int count, float scale, const float* scales) {

@@ -27,20 +27,23 @@ AttentionJob job_of(const at::Tensor& queries, const CachedRows& cache, const At
                     const HeadLayout& layout, double scale, void* out) {
   const auto element = static_cast<std::int64_t>(queries.element_size());
   const auto scales = [](const at::Tensor& of) { return of.defined() ? of.const_data_ptr<float>() : nullptr; };
-  return {.queries = static_cast<const std::byte*>(queries.const_data_ptr()),
-          .row_bytes = queries.stride(0) * element,
-          .keys = rows_of(cache.keys),
-          .values = rows_of(cache.values),
-          .key_scales = scales(cache.key_scales),
-          .value_scales = scales(cache.value_scales),
-          .capacity = cache.keys.size(1),
-          .dim = layout.head_dim,
-          .value_dim = layout.value_dim(),
-          .kv_heads = layout.kv_heads,
-          .group = layout.heads / layout.kv_heads,
-          .seen = &seen,
-          .scale = static_cast<float>(scale),
-          .out = static_cast<std::byte*>(out)};
+  return {
+      .queries = static_cast<const std::byte*>(queries.const_data_ptr()),
+      .row_bytes = queries.stride(0) * element,
+      .keys = rows_of(cache.keys),
+      .values = rows_of(cache.values),
+      .key_scales = scales(cache.key_scales),
+      .value_scales = scales(cache.value_scales),
+      .columns = cache.columns.empty() ? nullptr : cache.columns.data(),
+      .head_columns = cache.columns_per_head ? static_cast<std::int64_t>(cache.columns.size()) / layout.kv_heads : 0,
+      .capacity = cache.keys.size(1),
+      .dim = layout.head_dim,
+      .value_dim = layout.value_dim(),
+      .kv_heads = layout.kv_heads,
+      .group = layout.heads / layout.kv_heads,
+      .seen = &seen,
+      .scale = static_cast<float>(scale),
+      .out = static_cast<std::byte*>(out)};
 }
 
 // The queries from `first` on of one head.
@@ -107,8 +110,10 @@ std::vector<AttentionTask> tasks_of(std::span<const QueryTile> tiles, bool divid
 
 std::int64_t multiplications(std::span<const AttentionJob> jobs) {
   std::int64_t all = 0;
-  for (const AttentionJob& job : jobs)
-    all += std::int64_t{job.count()} * (job.seen->end - job.seen->first) * job.dim * job.kv_heads;
+  for (const AttentionJob& job : jobs) {
+    const int seen = job.seen->has_ranges() ? job.seen->count(job.seen->rows - 1) : job.seen->end - job.seen->first;
+    all += std::int64_t{job.count()} * seen * job.dim * job.kv_heads;
+  }
   return all;
 }
 

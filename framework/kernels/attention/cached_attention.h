@@ -27,6 +27,10 @@ struct CachedRows {
   at::Tensor keys;                                // [kv_heads, capacity, head_dim]
   at::Tensor values;                              // [kv_heads, capacity, value_dim]
   at::Tensor key_scales = {}, value_scales = {};  // float32 [kv_heads, capacity]
+  // Of these rows, those that are attended, increasing, as if nothing lay between them: a mask counts in them. One list
+  // for all key heads, or one for each behind the other. Empty: all. Read where they lie, not copied.
+  std::span<const int> columns = {};
+  bool columns_per_head = false;
 };
 
 // Rows of one sequence.
