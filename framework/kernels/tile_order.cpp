@@ -57,6 +57,16 @@ struct Int8PairPanel {
   }
 };
 
+// A denormal product that is not fused with its addition would be zero. Compilers fuse the two unless they look at every
+// access or do not optimise.
+FORETELL_INLINE void add_fused(float x, const Lanes& weights, Lanes& sum) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+  for (int i = 0; i < kLanes; ++i) sum[i] = __builtin_fmaf(x, weights[i], sum[i]);
+#else
+  sum += x * weights;
+#endif
+}
+
 // As many panels side by side as there are registers for.
 constexpr int few_panels_at_once(int rows) { return rows <= 3 ? 4 : 2; }
 // Bytes of a panel that are on their way: the farther, the more panels side by side.
@@ -81,11 +91,8 @@ FORETELL_INLINE void multiply_few_panels(const std::byte* panels, std::int64_t s
         for (int pair = 0; pair < Panel::kPairs; ++pair) {
 #pragma GCC unroll 5
           for (int r = 0; r < R; ++r) {
-            // Sums are read first, so that a product is fused with its addition where sanitizers look at every access,
-            // too: a denormal product would else be zero.
-            const Lanes evens = even[p][r], odds = odd[p][r];
-            even[p][r] = evens + x[2 * pair * R + r] * weights[2 * pair];
-            odd[p][r] = odds + x[(2 * pair + 1) * R + r] * weights[2 * pair + 1];
+            add_fused(x[2 * pair * R + r], weights[2 * pair], even[p][r]);
+            add_fused(x[(2 * pair + 1) * R + r], weights[2 * pair + 1], odd[p][r]);
           }
         }
       }
