@@ -293,18 +293,21 @@ bool CellSetup::like_baseline(const study::Cell& cell) const {
   return lossless(cell).towards_target && baseline_is && (!cell.baseline || same_rules(cell.pipeline, *cell.baseline));
 }
 
+CheckedCell check_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool) {
+  const CellSetup setup = set_up_cell(cell, study_folder, pool, {.costs = Costs::Assumed});
+  CheckedCell found;
+  found.conversations = static_cast<int>(setup.workload.conversations.size());
+  found.lossless = setup.lossless(cell);
+  found.limits = setup.method.front().drafter->limits();
+  if (setup.model) found.target = setup.model->config();
+  if (!setup.drafting_folder.empty()) found.draft = formats::load_model_config(setup.drafting_folder);
+  pool.forget_unused();
+  return found;
+}
+
 std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool) {
   std::vector<CheckedCell> checked;
-  for (const study::Cell& cell : study.cells) {
-    const CellSetup setup = set_up_cell(cell, study.file.parent_path(), pool, {.costs = Costs::Assumed});
-    CheckedCell& found = checked.emplace_back();
-    found.conversations = static_cast<int>(setup.workload.conversations.size());
-    found.lossless = setup.lossless(cell);
-    found.limits = setup.method.front().drafter->limits();
-    if (setup.model) found.target = setup.model->config();
-    if (!setup.drafting_folder.empty()) found.draft = formats::load_model_config(setup.drafting_folder);
-    pool.forget_unused();
-  }
+  for (const study::Cell& cell : study.cells) checked.push_back(check_cell(cell, study.file.parent_path(), pool));
   return checked;
 }
 

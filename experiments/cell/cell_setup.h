@@ -79,6 +79,7 @@ struct CheckedCell {
   std::optional<formats::ModelConfig> target = {}, draft = {};  // of the models that score and that draft, if any
   DraftBudget limits = {};                                      // of the drafter
 };
+CheckedCell check_cell(const study::Cell& cell, const std::filesystem::path& study_folder, ModelPool& pool);
 std::vector<CheckedCell> check_cells(const study::Study& study, ModelPool& pool);
 
 }  // namespace foretell::cell

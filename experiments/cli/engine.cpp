@@ -115,6 +115,8 @@ void add_commands(util::Command top) {
   commands::bench::add_bench_command(top);
   commands::estimate::add_roofline_command(top);
   commands::estimate::add_predict_command(top);
+  commands::estimate::add_simulate_command(top);
+  commands::studies::add_advise_command(top);
   commands::estimate::add_offload_command(top);
   commands::estimate::add_efficiency_command(top);
 }

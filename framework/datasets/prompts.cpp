@@ -12,11 +12,6 @@
 namespace foretell::datasets {
 namespace {
 
-// An id may be a number or a text.
-std::string id_text(const io::JsonView& json) {
-  return json.raw().is_string() ? json.string() : std::to_string(json.integer());
-}
-
 std::vector<std::string> read_texts(const io::JsonView& json) {
   std::vector<std::string> texts;
   for (std::size_t i = 0; i < json.size(); ++i) texts.push_back(json.at(i).string());
@@ -55,7 +50,7 @@ std::vector<std::string> read_turns(const io::JsonView& json) {
 Prompt read_prompt(const io::JsonView& json) {
   Prompt prompt{std::to_string(json.where().line.value_or(0)), json.string_or("category", ""), read_turns(json), {}};
   for (const char* key : {"task_id", "id", "question_id"})
-    if (const auto id = json.find(key)) prompt.id = id_text(*id);
+    if (const auto id = json.find(key)) prompt.id = id->id();
   // A list of answers, or anything else, is not the one right text.
   if (const auto answer = json.find("answer"); answer && answer->raw().is_string()) prompt.answer = answer->string();
   return prompt;
@@ -64,7 +59,7 @@ Prompt read_prompt(const io::JsonView& json) {
 AnswerRow read_answer(const io::JsonView& json) {
   const io::JsonView choice = json.at("choices").at(std::size_t{0});
   AnswerRow row;
-  row.question_id = id_text(json.at("question_id"));
+  row.question_id = json.at("question_id").id();
   row.category = json.string_or("category", "");
   row.answer_id = json.string_or("answer_id", "");
   row.model_id = json.string_or("model_id", "");

@@ -118,6 +118,11 @@ const std::string& BasicJsonView<Json>::string() const {
 }
 
 template <class Json>
+std::string BasicJsonView<Json>::id() const {
+  return value_->is_string() ? string() : std::to_string(integer());
+}
+
+template <class Json>
 bool BasicJsonView<Json>::boolean() const {
   if (!value_->is_boolean()) expected("true or false");
   return value_->template get<bool>();

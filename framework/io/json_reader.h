@@ -43,6 +43,7 @@ class BasicJsonView {
       const;  // of an object, in its order; Error where this is none
 
   const std::string& string() const;
+  std::string id() const;  // a text, or an integer's digits: ids of rows come as either
   bool boolean() const;
   std::int64_t integer() const;
   std::int64_t integer(std::int64_t low, std::int64_t high) const;  // Error outside of [low, high]

@@ -13,6 +13,7 @@
 #include "framework/chat/own_template.h"
 #include "framework/core/config_value.h"
 #include "framework/core/error.h"
+#include "framework/datasets/accept_runs.h"
 #include "framework/datasets/prompts.h"
 #include "framework/moe/expert_cache.h"
 #include "framework/moe/router_log.h"
@@ -117,6 +118,19 @@ inline void prompts(std::string_view input) {
       FORETELL_CHECK(to_json_line(parse_answers(line, "written").at(0)) == line, "a row changed: {}", line);
     }
   } catch (const Error&) {
+  }
+}
+
+inline void accept_runs(std::string_view input) {
+  try {
+    for (const AcceptRun& run : parse_accept_runs(input, "input")) {
+      FORETELL_CHECK(!run.prompt.empty(), "run {} has no prompt", run.id);
+      for (const auto& [arm, lengths] : run.arms)
+        for (const int length : lengths)
+          FORETELL_CHECK(length >= 1 && length <= kMostAcceptLength, "{} of {}", length, arm);
+    }
+  } catch (const Error& error) {
+    FORETELL_CHECK(std::string_view(error.what()).find('\n') == std::string_view::npos, "'{}'", error.what());
   }
 }
 

@@ -13,5 +13,6 @@ void add_offload_command(util::Command app);
 void add_router_log_format(util::Command import);
 void add_predict_command(util::Command app);
 void add_roofline_command(util::Command app);
+void add_simulate_command(util::Command app);
 
 }  // namespace foretell::cli::commands::estimate

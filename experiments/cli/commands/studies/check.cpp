@@ -1,77 +1,49 @@
-#include <unistd.h>
-
-#include <algorithm>
-#include <cstdlib>
-
-#include "experiments/analysis/model_shape.h"
+#include "experiments/analysis/advice.h"
 #include "experiments/cell/cell_setup.h"
 #include "experiments/cli/commands/studies/commands.h"
 #include "experiments/study/plugins.h"
 #include "experiments/study/thread_options.h"
 #include "experiments/util/console.h"
+#include "experiments/util/scratch_folder.h"
 #include "framework/core/printable.h"
 #include "framework/core/text.h"
-#include "framework/moe/feasibility.h"
 
 namespace foretell::cli::commands::studies {
 namespace {
 
-// Random models that a study asks for are made here and are gone when the check is over: checking leaves nothing
-// behind.
-class ScratchFolder {
- public:
-  ScratchFolder() : path_(std::filesystem::temp_directory_path() / fmt::format("foretell-check-{}", ::getpid())) {}
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
+struct CheckOptions {
+  std::string study, devices = "configs/hardware";
+  std::vector<std::string> overrides, plugins;
+  std::optional<std::string> hardware;
+  bool oversubscribe = false;
+  std::optional<double> ratio;
 };
 
-// One row of the target under the rules of a draft of its own, where these are fewer experts.
-std::optional<int> drafted_experts(const study::Cell& cell, const formats::MoeConfig& moe) {
-  const ConfigValue& drafter = cell.pipeline.drafter;
-  const ConfigValue* name = drafter.is_scalar() ? &drafter : drafter.find("type");
-  const std::string type = name && name->is_scalar() ? name->text() : "";
-  if (moe.experts == 0 || (type != "self" && type != "fewer_experts")) return std::nullopt;
-  const ConfigValue* k = drafter.is_scalar() ? nullptr : drafter.find_path(type == "self" ? "router.k" : "k");
-  if (k && k->is_scalar()) return std::clamp(std::atoi(k->text().c_str()), 1, moe.experts);
-  return type == "self" ? moe.experts_per_token : (moe.experts_per_token + 1) / 2;
-}
-
-// Why a draft can hardly pay; empty where it can, or where that is not known.
-std::string feasibility_of(const study::Cell& cell, const cell::CheckedCell& checked, std::optional<double> ratio) {
-  if (!checked.target || checked.limits.depth <= 0) return "";
-  const bool rounded = cell.model.dtype == "int8" || cell.model.dtype == "int4";
-  const bool half = cell.model.dtype ? *cell.model.dtype == "bf16" : checked.target->dtype == "bfloat16";
-  const double bytes = rounded ? 1 : half ? 2 : 4;
-  moe::DraftCase of{.target = analysis::model_shape(*checked.target, bytes),
-                    .depth = checked.limits.depth,
-                    .nodes = checked.limits.nodes,
-                    .batch = cell.run.batch_size,
-                    .operations_per_byte = ratio};
-  if (checked.draft)
-    of.step_bytes = cost::forward_cost(analysis::model_shape(*checked.draft, bytes), of.batch, 0).bytes();
-  if (const auto experts = drafted_experts(cell, checked.target->moe)) {
-    cost::ModelShape drafting = of.target;
-    drafting.active_experts = *experts;
-    of.step_bytes = cost::forward_cost(drafting, of.batch, 0).bytes();
+void print_advice(const study::Study& study, const std::vector<cell::CheckedCell>& checked,
+                  const cost::operators::Hardware& hardware) {
+  for (std::size_t i = 0; i < checked.size(); ++i) {
+    if (!checked[i].target || checked[i].limits.depth <= 0) continue;
+    const analysis::Advice advice =
+        analysis::advice_of(study.cells[i], checked[i], hardware, {.batches = {}, .lengths = {}});
+    util::print_out(printable(fmt::format("advice: cell '{}' {}", study.cells[i].name, analysis::verdict_of(advice))) +
+                    "\n");
   }
-  return moe::feasibility_note(of, moe::draft_feasibility(of));
 }
 
-void check_study(const std::string& file, const std::vector<std::string>& overrides, std::optional<double> ratio) {
-  const study::Study study = study::load_study(file, overrides);
-  const ScratchFolder scratch;
+void check_study(const CheckOptions& options) {
+  const study::Study study =
+      study::load_study(options.study, study::with_oversubscribe(options.overrides, options.oversubscribe));
+  std::optional<cost::operators::Hardware> hardware;
+  if (options.hardware) hardware = cost::operators::load_hardware(*options.hardware, options.devices);
+  // Random models that a study asks for are gone when the check is over: checking leaves nothing behind.
+  const util::ScratchFolder scratch("check");
   cell::ModelPool pool(scratch.path());
   const std::vector<cell::CheckedCell> checked = cell::check_cells(study, pool);
   util::print_out(fmt::format("ok: {}\n", counted(study.cells.size(), "cell")));
   for (std::size_t i = 0; i < checked.size(); ++i)
-    if (const std::string why = feasibility_of(study.cells[i], checked[i], ratio); !why.empty())
+    if (const std::string why = analysis::feasibility_of(study.cells[i], checked[i], options.ratio); !why.empty())
       util::print_out(printable(fmt::format("note: cell '{}': {}", study.cells[i].name, why)) + "\n");
+  if (hardware) print_advice(study, checked, *hardware);
   for (std::size_t i = 0; i < checked.size(); ++i) {
     if (checked[i].lossless.towards_checkpoint) continue;
     const study::Cell& cell = study.cells[i];
@@ -83,13 +55,7 @@ void check_study(const std::string& file, const std::vector<std::string>& overri
 }  // namespace
 
 void add_check_command(util::Command app) {
-  struct Options {
-    std::string study;
-    std::vector<std::string> overrides, plugins;
-    bool oversubscribe = false;
-    std::optional<double> ratio;
-  };
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CheckOptions>();
   util::Command command = app.add_command("check", "Find what is wrong with a study without running it");
   command.add("study", options->study, "the study's YAML file", {.type = "STUDY.yaml", .required = true});
   command.add("--set", options->overrides, "override a value, as in `run`", {.type = "PATH=VALUE"});
@@ -97,11 +63,14 @@ void add_check_command(util::Command app) {
               "operations that the machine does while it reads one byte: beyond them a batch is too large for drafts; "
               "none: memory alone counts",
               {.type = "R", .min = 0.1, .max = 1e6});
+  command.add("--hardware", options->hardware, "one of configs/hardware, or a YAML file: whether drafts can pay there",
+              {.type = "NAME"});
+  command.add("--devices", options->devices, "the folder of devices", {.type = "DIR", .show_default = true});
   study::add_oversubscribe_flag(command, options->oversubscribe);
   study::add_plugin_option(command, options->plugins);
   command.run([options] {
     study::load_plugins(options->plugins);
-    check_study(options->study, study::with_oversubscribe(options->overrides, options->oversubscribe), options->ratio);
+    check_study(*options);
   });
 }
 

@@ -9,6 +9,7 @@
 
 namespace foretell::cli::commands::studies {
 
+void add_advise_command(util::Command app);
 void add_check_command(util::Command app);
 void add_run_command(util::Command app);
 // run.h's run_study_file(), for `--run`; null in a program that runs no model.
