@@ -158,7 +158,9 @@ constexpr auto kBlockCodes = block_codes<Line, kTurn>(std::make_integer_sequence
 // Rows of x in blocks of nearly equal size: a single row that is left over would cost as much as many.
 class PairRows {
  public:
-  void lay_out(const BFloat16* x, std::int64_t rows, std::int64_t inputs, std::int64_t pairs) {
+  void lay_out(const Product& product, const BFloat16* x) {
+    const std::int64_t rows = product.rows, inputs = product.inputs,
+                       pairs = product.stride() / kLine * (product.type == PanelType::Int8 ? Int8Line::kSteps : 1);
     const std::int64_t count = (rows + kMostPairRows - 1) / kMostPairRows;
     if (pairs_.size() < static_cast<std::size_t>(rows * pairs)) pairs_.resize(static_cast<std::size_t>(rows * pairs));
     blocks_.clear();
@@ -240,23 +242,32 @@ void multiply_pair_group(const Product& product, std::int64_t group, std::span<c
   for (std::int64_t i = 0; i < kGroup * kPanel * product.rows; ++i) sums[i] *= Int8Line::kFactor;
 }
 
+PairRows& own_pair_rows() {
+  static thread_local PairRows rows;
+  return rows;
+}
+
+template <class Y>
+void multiply_pair_groups(const Product& product, std::span<const PairBlock> blocks, GroupRange groups, Y* y) {
+  static thread_local std::vector<float> sums;
+  for (std::int64_t group = groups.begin; group < groups.end; ++group) {
+    sums.assign(static_cast<std::size_t>(kGroup * kPanel * product.rows), 0.0f);
+    multiply_pair_group(product, group, blocks, sums.data());
+    float* from = sums.data();
+    for (const PairBlock& block : blocks) {
+      finish(product.output, group, block.rows, block.rows, from, y + block.first * product.output.width);
+      from += kGroup * block.rows * kPanel;
+    }
+  }
+}
+
 template <class Y>
 void multiply_pair_chunk(const Product& product, const BFloat16* x, Y* y) {
-  static thread_local PairRows laid_out;
-  const std::int64_t pairs = product.stride() / kLine * (product.type == PanelType::Int8 ? Int8Line::kSteps : 1);
-  laid_out.lay_out(x, product.rows, product.inputs, pairs);
+  PairRows& laid_out = own_pair_rows();
+  laid_out.lay_out(product, x);
   const std::span<const PairBlock> blocks = laid_out.blocks();
   at::parallel_for(0, product.groups, product.grain(), [&](std::int64_t begin, std::int64_t end) {
-    static thread_local std::vector<float> sums;
-    for (std::int64_t group = begin; group < end; ++group) {
-      sums.assign(static_cast<std::size_t>(kGroup * kPanel * product.rows), 0.0f);
-      multiply_pair_group(product, group, blocks, sums.data());
-      float* from = sums.data();
-      for (const PairBlock& block : blocks) {
-        finish(product.output, group, block.rows, block.rows, from, y + block.first * product.output.width);
-        from += kGroup * block.rows * kPanel;
-      }
-    }
+    multiply_pair_groups(product, blocks, {begin, end}, y);
   });
 }
 
@@ -277,11 +288,22 @@ bool has_bfloat16_instructions() {
 void multiply_by_pairs(const Product& product, const BFloat16* x, float* y) { multiply_pairs(product, x, y); }
 void multiply_by_pairs(const Product& product, const BFloat16* x, BFloat16* y) { multiply_pairs(product, x, y); }
 
+void lay_out_pairs(const Product& product, const BFloat16* x) { own_pair_rows().lay_out(product, x); }
+void multiply_laid_out_pairs(const Product& product, GroupRange groups, float* y) {
+  multiply_pair_groups(product, own_pair_rows().blocks(), groups, y);
+}
+void multiply_laid_out_pairs(const Product& product, GroupRange groups, BFloat16* y) {
+  multiply_pair_groups(product, own_pair_rows().blocks(), groups, y);
+}
+
 #else
 
 bool has_bfloat16_instructions() { return false; }
 void multiply_by_pairs(const Product&, const at::BFloat16*, float*) { fail("no bfloat16 instructions"); }
 void multiply_by_pairs(const Product&, const at::BFloat16*, at::BFloat16*) { fail("no bfloat16 instructions"); }
+void lay_out_pairs(const Product&, const at::BFloat16*) { fail("no bfloat16 instructions"); }
+void multiply_laid_out_pairs(const Product&, GroupRange, float*) { fail("no bfloat16 instructions"); }
+void multiply_laid_out_pairs(const Product&, GroupRange, at::BFloat16*) { fail("no bfloat16 instructions"); }
 
 #endif
 

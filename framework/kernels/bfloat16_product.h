@@ -19,4 +19,9 @@ bool has_bfloat16_instructions();
 void multiply_by_pairs(const Product& product, const at::BFloat16* x, float* y);
 void multiply_by_pairs(const Product& product, const at::BFloat16* x, at::BFloat16* y);
 
+// The same in the two steps of row_products.h.
+void lay_out_pairs(const Product& product, const at::BFloat16* x);
+void multiply_laid_out_pairs(const Product& product, GroupRange groups, float* y);
+void multiply_laid_out_pairs(const Product& product, GroupRange groups, at::BFloat16* y);
+
 }  // namespace foretell::kernels

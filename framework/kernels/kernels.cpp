@@ -99,13 +99,6 @@ void norm_parts(const at::Tensor& x, std::int64_t first, std::int64_t count, con
                    });
 }
 
-struct Angles {
-  const float* cosines;
-  const float* sines;
-  std::int64_t pairs;
-  bool interleaved;
-};
-
 // Turns one head in place: (a, b) -> (a cos - b sin, b cos + a sin) for each pair (Su et al. 2021, arXiv 2104.09864,
 // equation 34).
 template <int Step, class T>
@@ -120,7 +113,7 @@ FORETELL_INLINE void rotate_head(T* head, const Angles& angles, std::int64_t apa
 }
 
 template <class T>
-FORETELL_INLINE void rotate_heads(T* first, int count, std::int64_t dim, const Angles& angles) {
+FORETELL_INLINE void rotate_each(T* first, int count, std::int64_t dim, const Angles& angles) {
   for (int h = 0; h < count; ++h, first += dim) {
     if (angles.interleaved) {
       rotate_head<2>(first, angles, 1);
@@ -131,14 +124,10 @@ FORETELL_INLINE void rotate_heads(T* first, int count, std::int64_t dim, const A
 }
 
 FORETELL_CLONES void rotate_f32(float* first, int count, std::int64_t dim, const Angles& angles) {
-  rotate_heads(first, count, dim, angles);
+  rotate_each(first, count, dim, angles);
 }
 FORETELL_CLONES void rotate_bf16(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
-  rotate_heads(first, count, dim, angles);
-}
-void rotate(float* first, int count, std::int64_t dim, const Angles& angles) { rotate_f32(first, count, dim, angles); }
-void rotate(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
-  rotate_bf16(first, count, dim, angles);
+  rotate_each(first, count, dim, angles);
 }
 
 // Row `to` of each head of a cache from a row of the batch, [kv_heads, width].
@@ -174,8 +163,8 @@ void rotate_and_store_rows(const at::Tensor& qkv, const HeadLayout& layout, cons
                          T* row = rows + r * width;
                          const std::int64_t angle = (item.offset + r) * pairs;
                          if (pairs > 0) {
-                           rotate(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
-                                  {cosine + angle, sine + angle, pairs, layout.interleaved});
+                           rotate_heads(row + layout.rotary_first, layout.heads + layout.kv_heads, dim,
+                                        {cosine + angle, sine + angle, pairs, layout.interleaved});
                          }
                          const T* key = row + layout.heads * dim;
                          const T* value = key + layout.kv_heads * dim;
@@ -194,6 +183,19 @@ bool has_kernel(const at::Tensor& x) {
 bool is_wide(const at::Tensor& x) { return x.device().is_cpu() && x.is_contiguous() && x.scalar_type() == at::kDouble; }
 
 }  // namespace
+
+void rms_norm_row(const float* x, const float* gain, float* out, std::int64_t width, float eps) {
+  norm_row_f32(x, gain, out, width, eps);
+}
+void rms_norm_row(const BFloat16* x, const BFloat16* gain, BFloat16* out, std::int64_t width, float eps) {
+  norm_row_bf16(x, gain, out, width, eps);
+}
+void rotate_heads(float* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_f32(first, count, dim, angles);
+}
+void rotate_heads(BFloat16* first, int count, std::int64_t dim, const Angles& angles) {
+  rotate_bf16(first, count, dim, angles);
+}
 
 namespace {
 

@@ -49,6 +49,19 @@ void rotate_and_store(const at::Tensor& qkv, const HeadLayout& layout, const at:
 void rotate_and_store_aten(const at::Tensor& qkv, const HeadLayout& layout, const at::Tensor& cosines,
                            const at::Tensor& sines, std::span<const StoredRows> items);
 
+// The same on the CPU for a part of a row, for whoever has a parallel region of his own.
+void rms_norm_row(const float* x, const float* gain, float* out, std::int64_t width, float eps);
+void rms_norm_row(const at::BFloat16* x, const at::BFloat16* gain, at::BFloat16* out, std::int64_t width, float eps);
+struct Angles {
+  const float* cosines;
+  const float* sines;
+  std::int64_t pairs;
+  bool interleaved;
+};
+// Rotates `count` heads side by side, each `dim` wide, whose rotated parts begin at `first`.
+void rotate_heads(float* first, int count, std::int64_t dim, const Angles& angles);
+void rotate_heads(at::BFloat16* first, int count, std::int64_t dim, const Angles& angles);
+
 // In place; returns x [rows, width].
 at::Tensor activate(at::Tensor x, Activation activation);
 at::Tensor activate_aten(at::Tensor x, Activation activation);

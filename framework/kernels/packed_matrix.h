@@ -54,6 +54,10 @@ class PackedMatrix {
   // other product.
   at::Tensor matmul_glu(const at::Tensor& x, const at::Tensor& bias, Activation activation) const;
 
+  // One of these products with so many rows, for whoever computes it in a parallel region of his own
+  // (row_products.h); `kind` is the product's. Valid as long as the matrix and the bias.
+  Product product_of(std::int64_t rows, const Output& kind, const at::Tensor& bias) const;
+
  private:
   at::Tensor storage_;  // bytes
   at::Tensor scales_;   // [out] float32; int8 only, else empty
@@ -62,5 +66,8 @@ class PackedMatrix {
   std::int64_t inputs_ = 0;
   std::int64_t outputs_ = 0;
 };
+
+// float32 [rows, width], not set: where matmul_float writes.
+at::Tensor room_for_rows(std::int64_t rows, std::int64_t width);
 
 }  // namespace foretell::kernels

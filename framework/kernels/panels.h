@@ -23,6 +23,11 @@ constexpr std::int64_t steps_of(PanelType type, std::int64_t inputs) {
 }
 constexpr std::int64_t panel_bytes(PanelType type, std::int64_t inputs) { return steps_of(type, inputs) * kLine; }
 
+// Groups of panels of a matrix.
+struct GroupRange {
+  std::int64_t begin = 0, end = 0;
+};
+
 struct Product {
   PanelType type = PanelType::Float32;
   const std::byte* panels = nullptr;

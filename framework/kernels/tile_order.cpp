@@ -137,26 +137,41 @@ FORETELL_CLONES void few_int8(const std::byte* panels, std::int64_t stride, cons
   multiply_few_rows<Int8PairPanel>(panels, stride, x, rows, sums);
 }
 
-template <class Y>
-void multiply_few(const Product& product, const BFloat16* x, Y* y) {
+// The calling thread's rows, [inputs, rows].
+const float* turn_few(const Product& product, const BFloat16* x) {
   static thread_local std::vector<float> turned;
   const std::int64_t rows = product.rows;
-  turned.resize(static_cast<std::size_t>(rows * product.inputs));
+  const auto size = static_cast<std::size_t>(rows * product.inputs);
+  if (turned.size() < size) turned.resize(size);
   float* const to = turned.data();
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t i = 0; i < product.inputs; ++i) to[i * rows + r] = load_one(x + r * product.inputs + i);
-  at::parallel_for(0, product.groups, product.grain(), [&](std::int64_t begin, std::int64_t end) {
-    float sums[kGroup * kVectorRows * kPanel];
-    for (std::int64_t group = begin; group < end; ++group) {
-      {
-        const FlushedDenormals flushed;
-        (product.type == PanelType::Int8 ? few_int8 : few_bf16)(product.group(group), product.stride(), to,
-                                                                static_cast<int>(rows), sums);
-      }
-      finish(product.output, group, static_cast<int>(rows), static_cast<int>(rows), sums, y);
+  return to;
+}
+
+template <class Y>
+void multiply_turned_few(const Product& product, const float* turned, GroupRange groups, Y* y) {
+  const int rows = static_cast<int>(product.rows);
+  float sums[kGroup * kVectorRows * kPanel];
+  for (std::int64_t group = groups.begin; group < groups.end; ++group) {
+    {
+      const FlushedDenormals flushed;
+      (product.type == PanelType::Int8 ? few_int8 : few_bf16)(product.group(group), product.stride(), turned, rows,
+                                                              sums);
     }
+    finish(product.output, group, rows, rows, sums, y);
+  }
+}
+
+template <class Y>
+void multiply_few(const Product& product, const BFloat16* x, Y* y) {
+  const float* const turned = turn_few(product, x);
+  at::parallel_for(0, product.groups, product.grain(), [&](std::int64_t begin, std::int64_t end) {
+    multiply_turned_few(product, turned, {begin, end}, y);
   });
 }
+
+thread_local const float* few_laid_out = nullptr;
 
 // One group of panels of numbers of all sizes with `rows` rows of such numbers, by both.
 bool comes_out_alike() {
@@ -192,6 +207,14 @@ bool comes_out_alike() {
 
 void multiply_in_tile_order(const Product& product, const BFloat16* x, float* y) { multiply_few(product, x, y); }
 void multiply_in_tile_order(const Product& product, const BFloat16* x, BFloat16* y) { multiply_few(product, x, y); }
+
+void lay_out_few(const Product& product, const BFloat16* x) { few_laid_out = turn_few(product, x); }
+void multiply_few_groups(const Product& product, GroupRange groups, float* y) {
+  multiply_turned_few(product, few_laid_out, groups, y);
+}
+void multiply_few_groups(const Product& product, GroupRange groups, BFloat16* y) {
+  multiply_turned_few(product, few_laid_out, groups, y);
+}
 
 bool vectors_follow_tiles() {
   static const bool alike = comes_out_alike();

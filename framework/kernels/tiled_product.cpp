@@ -97,28 +97,58 @@ void multiply_tiled_groups(const TileJob& job, std::int64_t begin, std::int64_t 
   }
 }
 
+// All rows over some groups.
+template <class Y>
+void multiply_tiled_rows(const Product& product, const TileRows& rows, GroupRange groups, Y* y) {
+  const std::span<const TileBlock> blocks = rows.blocks();
+  const std::int64_t height = rows.height(), chunk_rows = std::min(kChunkBlocks * height, product.rows),
+                     piece = kChunkNumbers / chunk_rows / kPieceInputs * kPieceInputs;
+  for (std::size_t first = 0; first < blocks.size(); first += kChunkBlocks) {
+    const auto chunk = blocks.subspan(first, std::min<std::size_t>(kChunkBlocks, blocks.size() - first));
+    const std::int64_t row = static_cast<std::int64_t>(first) * height,
+                       padded = static_cast<std::int64_t>(chunk.size()) * height;
+    multiply_tiled_groups(TileJob{product, chunk, std::min(padded, product.rows - row), padded, piece}, groups.begin,
+                          groups.end, y + row * product.output.width);
+  }
+}
+
+TileRows& own_tile_rows() {
+  static thread_local TileRows rows;
+  return rows;
+}
+
+bool goes_by_vectors(const Product& product) { return product.rows <= kVectorRows && vectors_follow_tiles(); }
+
 template <class Y>
 void multiply_tiled(const Product& product, const BFloat16* x, Y* y) {
-  if (product.rows <= kVectorRows && vectors_follow_tiles()) return multiply_in_tile_order(product, x, y);
-  static thread_local TileRows laid_out;
-  laid_out.lay_out(x, product.rows, product.inputs);
-  const std::span<const TileBlock> blocks = laid_out.blocks();
-  const std::int64_t height = laid_out.height(), chunk_rows = std::min(kChunkBlocks * height, product.rows),
-                     piece = kChunkNumbers / chunk_rows / kPieceInputs * kPieceInputs;
+  if (goes_by_vectors(product)) return multiply_in_tile_order(product, x, y);
+  TileRows& rows = own_tile_rows();
+  rows.lay_out(x, product.rows, product.inputs);
   at::parallel_for(0, product.groups, product.grain(), [&](std::int64_t begin, std::int64_t end) {
-    for (std::size_t first = 0; first < blocks.size(); first += kChunkBlocks) {
-      const auto chunk = blocks.subspan(first, std::min<std::size_t>(kChunkBlocks, blocks.size() - first));
-      const std::int64_t row = static_cast<std::int64_t>(first) * height,
-                         padded = static_cast<std::int64_t>(chunk.size()) * height;
-      multiply_tiled_groups(TileJob{product, chunk, std::min(padded, product.rows - row), padded, piece}, begin, end,
-                            y + row * product.output.width);
-    }
+    multiply_tiled_rows(product, rows, {begin, end}, y);
   });
+}
+
+template <class Y>
+void multiply_laid_out(const Product& product, GroupRange groups, Y* y) {
+  if (goes_by_vectors(product)) return multiply_few_groups(product, groups, y);
+  multiply_tiled_rows(product, own_tile_rows(), groups, y);
 }
 
 }  // namespace
 
 void multiply_by_tiles(const Product& product, const BFloat16* x, float* y) { multiply_tiled(product, x, y); }
 void multiply_by_tiles(const Product& product, const BFloat16* x, BFloat16* y) { multiply_tiled(product, x, y); }
+
+void lay_out_tiles(const Product& product, const BFloat16* x) {
+  if (goes_by_vectors(product)) return lay_out_few(product, x);
+  own_tile_rows().lay_out(x, product.rows, product.inputs);
+}
+void multiply_laid_out_tiles(const Product& product, GroupRange groups, float* y) {
+  multiply_laid_out(product, groups, y);
+}
+void multiply_laid_out_tiles(const Product& product, GroupRange groups, BFloat16* y) {
+  multiply_laid_out(product, groups, y);
+}
 
 }  // namespace foretell::kernels

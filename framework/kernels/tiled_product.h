@@ -14,4 +14,9 @@ namespace foretell::kernels {
 void multiply_by_tiles(const Product& product, const at::BFloat16* x, float* y);
 void multiply_by_tiles(const Product& product, const at::BFloat16* x, at::BFloat16* y);
 
+// The same in the two steps of row_products.h.
+void lay_out_tiles(const Product& product, const at::BFloat16* x);
+void multiply_laid_out_tiles(const Product& product, GroupRange groups, float* y);
+void multiply_laid_out_tiles(const Product& product, GroupRange groups, at::BFloat16* y);
+
 }  // namespace foretell::kernels

@@ -163,16 +163,15 @@ void run(PanelType type, const Job& job, std::int64_t panel, float* sums) {
 int rows_with_code(int rows) { return *std::lower_bound(std::begin(kBlockRows), std::end(kBlockRows), rows); }
 
 // Blocks of nearly equal size: a single row that is left over would cost as much as many.
-std::vector<RowBlock> blocks_of(int rows) {
+void divide(int rows, std::vector<RowBlock>& blocks) {
   const int count = (rows + kMostRows - 1) / kMostRows;
-  std::vector<RowBlock> blocks;
+  blocks.clear();
   for (int first = 0; first < rows;) {
     const int left = count - static_cast<int>(blocks.size());
     const int used = (rows - first + left - 1) / left;
     blocks.push_back({nullptr, first, used, rows_with_code(used)});
     first += used;
   }
-  return blocks;
 }
 
 template <class T>
@@ -188,32 +187,55 @@ void turn(const T* x, std::int64_t inputs, std::int64_t padded, const RowBlock& 
   }
 }
 
+// A thread's rows.
+struct TurnedRows {
+  std::vector<float> numbers;
+  std::vector<RowBlock> blocks;
+  int all_rows = 0;  // with those that are not used
+
+  template <class T>
+  void lay_out(const Product& product, const T* x) {
+    const std::int64_t padded = steps_of(product.type, product.inputs) * step_of(product.type);
+    divide(static_cast<int>(product.rows), blocks);
+    all_rows = 0;
+    for (const RowBlock& block : blocks) all_rows += block.rows;
+    const auto size = static_cast<std::size_t>(all_rows * padded);
+    if (numbers.size() < size) numbers.resize(size);
+    float* to = numbers.data();
+    for (RowBlock& block : blocks) {
+      turn(x, product.inputs, padded, block, to);
+      block.x = to;
+      to += block.rows * padded;
+    }
+  }
+};
+
+TurnedRows& own_turned_rows() {
+  static thread_local TurnedRows rows;
+  return rows;
+}
+
+template <class Y>
+void multiply_groups(const Product& product, const TurnedRows& rows, GroupRange groups, Y* y) {
+  static thread_local std::vector<float> sums;
+  const Job job{product.panels, product.stride(), steps_of(product.type, product.inputs), rows.blocks};
+  for (std::int64_t group = groups.begin; group < groups.end; ++group) {
+    sums.assign(std::size_t{kGroup} * kPanel * static_cast<std::size_t>(rows.all_rows), 0.0f);
+    run(product.type, job, group * kGroup, sums.data());
+    float* from = sums.data();
+    for (const RowBlock& block : job.blocks) {
+      finish(product.output, group, block.used, block.rows, from, y + block.first * product.output.width);
+      from += kGroup * block.rows * kPanel;
+    }
+  }
+}
+
 template <class T, class Y>
 void multiply_vectors(const Product& product, const T* x, Y* y) {
-  static thread_local std::vector<float> turned;
-  std::vector<RowBlock> blocks = blocks_of(static_cast<int>(product.rows));
-  const std::int64_t steps = steps_of(product.type, product.inputs), padded = steps * step_of(product.type);
-  int all_rows = 0;
-  for (const RowBlock& block : blocks) all_rows += block.rows;
-  turned.resize(static_cast<std::size_t>(all_rows * padded));
-  float* to = turned.data();
-  for (RowBlock& block : blocks) {
-    turn(x, product.inputs, padded, block, to);
-    block.x = to;
-    to += block.rows * padded;
-  }
-  const Job job{product.panels, product.stride(), steps, blocks};
+  TurnedRows& rows = own_turned_rows();
+  rows.lay_out(product, x);
   at::parallel_for(0, product.groups, product.grain(), [&](std::int64_t begin, std::int64_t end) {
-    static thread_local std::vector<float> sums;
-    for (std::int64_t group = begin; group < end; ++group) {
-      sums.assign(std::size_t{kGroup} * kPanel * static_cast<std::size_t>(all_rows), 0.0f);
-      run(product.type, job, group * kGroup, sums.data());
-      float* from = sums.data();
-      for (const RowBlock& block : job.blocks) {
-        finish(product.output, group, block.used, block.rows, from, y + block.first * product.output.width);
-        from += kGroup * block.rows * kPanel;
-      }
-    }
+    multiply_groups(product, rows, {begin, end}, y);
   });
 }
 
@@ -222,5 +244,14 @@ void multiply_vectors(const Product& product, const T* x, Y* y) {
 void multiply_by_vectors(const Product& product, const float* x, float* y) { multiply_vectors(product, x, y); }
 void multiply_by_vectors(const Product& product, const BFloat16* x, float* y) { multiply_vectors(product, x, y); }
 void multiply_by_vectors(const Product& product, const BFloat16* x, BFloat16* y) { multiply_vectors(product, x, y); }
+
+void lay_out_turned(const Product& product, const float* x) { own_turned_rows().lay_out(product, x); }
+void lay_out_turned(const Product& product, const BFloat16* x) { own_turned_rows().lay_out(product, x); }
+void multiply_turned(const Product& product, GroupRange groups, float* y) {
+  multiply_groups(product, own_turned_rows(), groups, y);
+}
+void multiply_turned(const Product& product, GroupRange groups, BFloat16* y) {
+  multiply_groups(product, own_turned_rows(), groups, y);
+}
 
 }  // namespace foretell::kernels

@@ -14,6 +14,12 @@ void multiply_by_vectors(const Product& product, const float* x, float* y);
 void multiply_by_vectors(const Product& product, const at::BFloat16* x, float* y);
 void multiply_by_vectors(const Product& product, const at::BFloat16* x, at::BFloat16* y);
 
+// The same in the two steps of row_products.h.
+void lay_out_turned(const Product& product, const float* x);
+void lay_out_turned(const Product& product, const at::BFloat16* x);
+void multiply_turned(const Product& product, GroupRange groups, float* y);
+void multiply_turned(const Product& product, GroupRange groups, at::BFloat16* y);
+
 // Of one line of an int8 panel the weights of each of the four inputs.
 FORETELL_INLINE void widen_int8_line(const std::byte* at, Lanes (&weights)[4]) {
   // They lie in 32 bits: two shifts take one of them out with its sign.

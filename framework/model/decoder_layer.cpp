@@ -91,6 +91,13 @@ DecoderLayer DecoderLayer::rounded(const WeightRounding& to) const {
   return copy;
 }
 
+bool DecoderLayer::is_plain() const {
+  const LayerWeights& w = weights_;
+  const bool same_kind = gated_ && !parallel_ && !qkv_limit_ && !w.latent && !w.experts;
+  return same_kind && w.attention_norm.is_rms() && w.mlp_norm.is_rms() && !w.query_norm.gain.defined() &&
+         !w.key_norm.gain.defined() && w.qkv.packed() && w.output.packed() && w.up.packed() && w.down.packed();
+}
+
 std::size_t DecoderLayer::bytes() const {
   const LayerWeights& w = weights_;
   std::size_t bytes =

@@ -53,6 +53,13 @@ class DecoderLayer {
   // The matrices with int8 weights.
   DecoderLayer rounded(const WeightRounding& to) const;
   bool has_experts() const { return weights_.experts.has_value(); }
+  // What the layer is made of; is_plain(): an RMS norm, rotated attention, the same norm and a gated MLP, one after the
+  // other, nothing else (plain_forward.h).
+  const LayerWeights& weights() const { return weights_; }
+  const kernels::HeadLayout& layout() const { return layout_; }
+  double scale() const { return scale_; }
+  Activation activation() const { return activation_; }
+  bool is_plain() const;
 
   std::size_t bytes() const;  // that one row reads
 

@@ -44,6 +44,11 @@ class Linear {
   // Prepares for inference: on the CPU, outside of training; elsewhere nothing happens.
   void pack(const PackOptions& options = {});
   bool is_packed() const { return is_packed_; }
+  // The matrix where it is one of these and nothing is done to its rows; else null. Its bias in float32, if any.
+  const kernels::PackedMatrix* packed() const {
+    return packed_.defined() && !output_scales_.defined() ? &packed_ : nullptr;
+  }
+  const at::Tensor& wide_bias() const { return wide_bias_; }
   // The same with rounded weights, packed. On the CPU; a ternary matrix stays as it is. An Error where groups of 4-bit
   // weights do not divide the inputs.
   Linear rounded(const WeightRounding& to, bool gated) const;

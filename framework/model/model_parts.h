@@ -46,6 +46,7 @@ class LinearHead final : public OutputHead {
   }
   int vocab() const override { return vocab_; }
   std::size_t bytes() const override { return matrix_.bytes(); }
+  const Linear& matrix() const { return matrix_; }
   // Rounded to 8 bits, whatever the layers are.
   LinearHead rounded() const { return {matrix_.rounded({}, false), vocab_}; }
 

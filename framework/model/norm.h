@@ -15,6 +15,7 @@ struct Norm {
   at::Tensor bias;  // [width]; LayerNorm only (Ba et al. 2016, arXiv 1607.06450)
 
   at::Tensor forward(const at::Tensor& x) const;  // [rows, width]
+  bool is_rms() const { return gain.defined() && kind == formats::NormKind::Rms && gain.is_contiguous(); }
   std::size_t bytes() const { return (gain.defined() ? gain.nbytes() : 0) + (bias.defined() ? bias.nbytes() : 0); }
 };
 

@@ -62,6 +62,7 @@ Transformer::Transformer(formats::ModelConfig config, TransformerWeights weights
                  c10::toString(dtype()), device().str());
   for (int layer = 0; layer < config_.num_layers; ++layer)
     layers_.emplace_back(config_, layer, std::move(weights.layers[layer]));
+  if (!positions_.defined()) find_plain();
   if (config_.position != formats::PositionKind::Rope) return;
   frequencies_ = rope_frequencies(config_);
   magnitude_ = rope_magnitude(config_.rope);
@@ -85,6 +86,7 @@ std::shared_ptr<const LanguageModel> Transformer::quantised(const WeightRounding
   auto copy = std::make_shared<Transformer>(*this);
   for (DecoderLayer& layer : copy->layers_) layer = layer.rounded(to);
   copy->head_ = head_.rounded();
+  if (plain_) copy->find_plain();
   return copy;
 }
 
@@ -100,17 +102,19 @@ std::size_t Transformer::cache_bytes_per_row() const {
   return int8_cache_ ? heads * (widths + 2 * sizeof(float)) : heads * widths * options_.dtype().itemsize();
 }
 
+void Transformer::check_tokens(TokenSpan tokens) const {
+  for (const Token token : tokens)
+    if (token < 0 || token >= config_.vocab_size)
+      fail("token id {} is outside of the model's vocabulary of {} (ids 0 to {})", token, config_.vocab_size,
+           config_.vocab_size - 1);
+}
+
 at::Tensor Transformer::embed(TokenSpan tokens, std::span<const int> positions) const {
   const c10::InferenceMode inference;
   at::Tensor ids = at::empty({static_cast<std::int64_t>(tokens.size())}, at::kLong);
   std::int64_t* values = ids.mutable_data_ptr<std::int64_t>();
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= config_.vocab_size) {
-      fail("token id {} is outside of the model's vocabulary of {} (ids 0 to {})", tokens[i], config_.vocab_size,
-           config_.vocab_size - 1);
-    }
-    values[i] = tokens[i];
-  }
+  check_tokens(tokens);
+  std::ranges::copy(tokens, values);
   at::Tensor x = embedding_.index_select(0, ids.to(device()));
   if (!positions_.defined() || positions.empty()) return x;
   std::copy(positions.begin(), positions.end(), values);
@@ -259,6 +263,20 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
   result.logits = head_.logits(asked);
 }
 
+ForwardResult Transformer::forward_plain(std::span<const ForwardItem> batch, const BatchPlan& plan,
+                                         LayerRange layers) const {
+  for (const ForwardItem& item : batch) check_tokens(std::get<TokenSpan>(item.input));
+  ForwardResult result;
+  result.layers = layers;
+  result.logits = plain_->run(batch, plan, layers, logit_rows(batch, plan));
+  const auto rows = static_cast<std::size_t>(plan.rows);
+  result.left.assign(rows, layers.last);
+  result.reached = result.left;
+  result.probes.assign(rows, 0);
+  for (const ItemPlan& item : plan.items) item.cache->grow(layers, item.rows);
+  return result;
+}
+
 ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const ForwardOptions& options) const {
   const c10::InferenceMode inference;
   FORETELL_CHECK(!batch.empty(), "a forward of no item");
@@ -266,6 +284,7 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   check_options(options, layers, config_.num_layers);
   const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_,
                                             config_.sliding_window, options.router != nullptr});
+  if (plain_ && plain_->takes(batch, plan, options, layers)) return forward_plain(batch, plan, layers);
   at::Tensor x = enter(batch, plan, layers);
   ForwardResult result;
   result.layers = layers;

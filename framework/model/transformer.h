@@ -14,6 +14,7 @@
 #include "framework/model/decoder_layer.h"
 #include "framework/model/exits.h"
 #include "framework/model/language_model.h"
+#include "framework/model/plain_forward.h"
 
 namespace foretell::model {
 
@@ -51,6 +52,9 @@ class Transformer final : public LanguageModel, private ModelParts {
   std::size_t cache_bytes_per_row() const;
 
  private:
+  void check_tokens(TokenSpan tokens) const;
+  ForwardResult forward_plain(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const;
+  void find_plain() { plain_ = PlainForward::of(config_, embedding_, layers_, final_norm_, head_.matrix()); }
   at::Tensor enter(std::span<const ForwardItem> batch, const BatchPlan& plan, LayerRange layers) const;
   at::Tensor embed(TokenSpan tokens, std::span<const int> positions) const override;
   at::Tensor final_norm(const at::Tensor& state) const override;
@@ -76,6 +80,7 @@ class Transformer final : public LanguageModel, private ModelParts {
   std::vector<double> frequencies_;
   double magnitude_ = 1;
   bool int8_cache_ = false;
+  std::optional<PlainForward> plain_;
 };
 
 }  // namespace foretell::model

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "framework/kernels/attention/attention_code.h"
+#include "framework/kernels/attention/attention_tasks.h"
 
 namespace foretell::kernels::attention {
 namespace {
 
 constexpr std::int64_t kSerialAttention = 1
                                           << 17;  // multiplications below which a second thread is not worth its start
-constexpr int kTasksPerThread = 4;                // where there are fewer, a long cache is divided as well
 
 HeadRows rows_of(const at::Tensor& all) {
   const auto type = all.scalar_type() == at::kFloat      ? HeadRows::Type::Float32
@@ -46,28 +46,6 @@ AttentionJob job_of(const at::Tensor& queries, const CachedRows& cache, const At
       .out = static_cast<std::byte*>(out)};
 }
 
-// The queries from `first` on of one head.
-QueryTile tile_of(const AttentionJob& job, int head, int first) {
-  const AttentionMask& seen = *job.seen;
-  QueryTile tile{&job, head, first, std::min(kTileQueries, job.count() - first), seen.first, seen.end};
-  if (!seen.lowest.empty()) {
-    const std::span<const int> rows(seen.lowest.begin() + tile.first_row(), seen.lowest.begin() + tile.last_row() + 1);
-    tile.begin = std::max(seen.first, *std::ranges::min_element(rows));
-  }
-  if (job.is_tree()) tile.begin = std::min(tile.begin, job.tail());
-  if (!seen.all && !job.is_tree()) tile.end = seen.chain_end(tile.last_row());
-  return tile;
-}
-
-std::vector<QueryTile> tiles_of(std::span<const AttentionJob> jobs) {
-  std::vector<QueryTile> tiles;
-  // The last rows of a prompt see the most: first.
-  for (const AttentionJob& job : jobs)
-    for (int first = (job.count() - 1) / kTileQueries * kTileQueries; first >= 0; first -= kTileQueries)
-      for (int head = 0; head < job.kv_heads; ++head) tiles.push_back(tile_of(job, head, first));
-  return tiles;
-}
-
 // Calls each(i) for i in [0, count), on as many threads as are worth it, in about that order.
 template <class F>
 void on_threads(int count, bool serial, const F& each) {
@@ -77,35 +55,6 @@ void on_threads(int count, bool serial, const F& each) {
     static thread_local AttentionRoom room;
     for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) each(i, room);
   });
-}
-
-// A long cache's segments are shared out where there are not enough tiles for all threads. What a tree adds stays
-// together.
-std::vector<AttentionTask> tasks_of(std::span<const QueryTile> tiles, bool divided, const AttentionCode& path,
-                                    std::vector<float>& parts) {
-  std::vector<AttentionTask> tasks;
-  std::vector<std::int64_t> places;
-  std::int64_t size = 0;
-  for (const QueryTile& tile : tiles) {
-    const int segments = tile.segments();
-    if (!divided || segments == 1) {
-      tasks.push_back({tile, 0, segments, nullptr});
-      places.push_back(-1);
-      continue;
-    }
-    const int alone = tile.job->is_tree() ? tile.job->tail() / kJoined - tile.first_segment() : segments - 1;
-    const std::int64_t width = path.wide_values(tile.job->value_dim) + kLanes;
-    for (int s = 0; s <= std::max(alone, 0); ++s) {
-      const int last = s >= alone ? segments : s + 1;
-      tasks.push_back({tile, s, last, nullptr});
-      places.push_back(size);
-      size += (last - s) * tile.queries * width;
-    }
-  }
-  if (parts.size() < static_cast<std::size_t>(size)) parts.resize(static_cast<std::size_t>(size));
-  for (std::size_t i = 0; i < tasks.size(); ++i)
-    if (places[i] >= 0) tasks[i].parts = parts.data() + places[i];
-  return tasks;
 }
 
 std::int64_t multiplications(std::span<const AttentionJob> jobs) {
