@@ -11,9 +11,10 @@ foreach(room IN LISTS free_rooms)
 endforeach()
 # The readers of experiments: those of a study, of a results folder and of what is imported, and what they need. The registries are empty here, so
 # nothing is built of what a study names.
-set(fuzzed_readers analysis/divergence analysis/draft_dump analysis/measures report/report_files report/report_tables report/spec_bench_import report/study_folder
-  results/config_json results/distribution_record results/expert_json results/provenance results/record_json results/record_reader results/result_files util/result_names results/summary_check results/row_costs_json
-  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/load_study study/sweep util/command util/console util/paths util/shell_quote
+set(fuzzed_readers analysis/divergence analysis/draft_dump analysis/measures analysis/roofline report/report_files report/report_tables report/spec_bench_import report/study_folder
+  results/config_json results/distribution_record results/expert_json results/provenance results/record_json results/record_reader results/result_files results/store util/result_names results/summary_check results/row_costs_json
+  results/summary study/include study/pipeline study/plugin_certificate study/plugins study/load_study study/sweep tables/load_survey_table
+  tables/roofline_table tables/survey_table_measured tables/survey_table_verdict util/command util/console util/paths util/shell_quote
   util/table)
 list(TRANSFORM fuzzed_readers PREPEND "${PROJECT_SOURCE_DIR}/experiments/")
 list(TRANSFORM fuzzed_readers APPEND ".cpp")

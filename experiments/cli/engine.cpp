@@ -113,6 +113,7 @@ void add_commands(util::Command top) {
   commands::inspect::add_calibrate_command(top);
   commands::inspect::add_plot_command(top);
   commands::bench::add_bench_command(top);
+  commands::bench::add_profile_command(top);
   commands::estimate::add_roofline_command(top);
   commands::estimate::add_predict_command(top);
   commands::estimate::add_simulate_command(top);

@@ -233,18 +233,24 @@ PlotFiles plot_files(const StudyFolder& study, const std::string& kind, const st
   if (it == kKinds.end()) fail("{}", unknown_name_message("kind of plot", kind, plot_kinds()));
   const Chart chart = it->second(study);
   if (chart.data.empty()) fail("{}: no cell has the numbers that a plot of kind {} shows", study.folder.string(), kind);
-  const std::string head = fmt::format(
+  return {.script = plot_head(terminal, chart.height) + chart.script, .data = chart.data};
+}
+
+std::string plot_head(const std::string& terminal, int height) {
+  return fmt::format(
       "set terminal {} size 960,{} noenhanced font 'sans,11' background 'white'\nset output 'picture'\nset datafile "
       "separator \"\\t\"\n"
       "set datafile missing 'NaN'\nset datafile commentschars ''\nset encoding utf8\n",
-      terminal == "svg" ? "svg" : "pngcairo", std::min(chart.height, 20000));
-  return {.script = head + chart.script, .data = chart.data};
+      terminal == "svg" ? "svg" : "pngcairo", std::min(height, 20000));
 }
 
-void draw_plot(const StudyFolder& study, const std::string& kind, const std::filesystem::path& file) {
+std::string picture_terminal(const std::filesystem::path& file) {
   const std::string extension = file.extension().string();
   if (extension != ".svg" && extension != ".png") fail("{}: a plot is a .svg or a .png file", file.string());
-  const PlotFiles files = plot_files(study, kind, extension.substr(1));
+  return extension.substr(1);
+}
+
+void draw(const PlotFiles& files, const std::filesystem::path& file) {
   const util::ScratchFolder scratch("plot");
   io::write_file(scratch.path() / "plot.gp", files.script);
   io::write_file(scratch.path() / "data.tsv", files.data);
@@ -255,6 +261,10 @@ void draw_plot(const StudyFolder& study, const std::string& kind, const std::fil
   if (status != 0 || !std::filesystem::exists(picture) || std::filesystem::file_size(picture) == 0)
     fail("gnuplot has failed: {}", util::one_line(io::read_file_bytes(scratch.path() / "messages")));
   io::write_file(file, io::read_file_bytes(picture));
+}
+
+void draw_plot(const StudyFolder& study, const std::string& kind, const std::filesystem::path& file) {
+  draw(plot_files(study, kind, picture_terminal(file)), file);
 }
 
 }  // namespace foretell::report

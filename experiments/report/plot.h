@@ -22,7 +22,14 @@ struct PlotFiles {
 // What gnuplot is given. `terminal`: svg or png.
 PlotFiles plot_files(const StudyFolder& study, const std::string& kind, const std::string& terminal);
 
-// `file` ends in .svg or .png.
+// `file` ends in .svg or .png; `files` writes that to "picture".
+void draw(const PlotFiles& files, const std::filesystem::path& file);
+// "svg" or "png", by the name's end; an Error for any other.
+std::string picture_terminal(const std::filesystem::path& file);
+// What a script begins with.
+std::string plot_head(const std::string& terminal, int height);
+
+// As draw().
 void draw_plot(const StudyFolder& study, const std::string& kind, const std::filesystem::path& file);
 
 }  // namespace foretell::report

@@ -112,9 +112,11 @@ class Bench {
     return sum / static_cast<double>(result.routed.size());
   }
 
-  double seconds(int rows) {
+  double seconds(int rows, model::ForwardProbe* probe = nullptr) {
+    model::ForwardOptions options;
+    options.probe = probe;
     const auto start = Clock::now();
-    forward(rows, model::LogitRows::All);
+    forward(rows, model::LogitRows::All, options);
     const double seconds = seconds_since(start);
     for (const auto& cache : caches_) cache->truncate(context_);
     return seconds;
@@ -123,11 +125,13 @@ class Bench {
  private:
   model::ForwardResult forward(int rows, model::LogitRows logits, const model::ForwardOptions& options = {}) {
     const Tokens tokens = random_.tokens(rows, model_.config().vocab_size);
+    if (options.probe) options.probe->begin();
     std::vector<model::ForwardItem> items;
     for (const auto& cache : caches_)
       items.push_back(
           {.input = TokenSpan(tokens), .shape = model::ChainShape{}, .cache = cache.get(), .logits = logits});
     model::ForwardResult result = model_.forward(items, options);
+    if (options.probe) options.probe->mark(model::ForwardProbe::Part::Rest);
     // A CUDA device works on its own; asking for a value waits for it.
     if (!model_.device().is_cpu() && result.logits.defined()) result.logits.select(0, 0).select(0, 0).item<float>();
     return result;
@@ -220,6 +224,24 @@ std::vector<double> touched_experts(const model::LanguageModel& model, const std
     for (int text = 0; text < kTexts; ++text) sum += bench.touched(count);
     out.push_back(sum / kTexts);
   }
+  return out;
+}
+
+ForwardProfile profile_forward(const model::LanguageModel& model, int rows, int context, int repeats) {
+  if (!model.device().is_cpu()) fail("profile: operators are timed on the CPU only");
+  constexpr int kWarmUps = 3;
+  Bench bench(model, {rows}, context, 1);
+  for (int i = 0; i < kWarmUps; ++i) bench.seconds(rows);
+  std::array<std::vector<double>, model::ForwardProbe::kParts> parts;
+  std::vector<double> walls;
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    model::ForwardProbe probe;
+    walls.push_back(bench.seconds(rows, &probe));
+    for (std::size_t part = 0; part < parts.size(); ++part)
+      parts[part].push_back(static_cast<double>(probe.ns()[part]) * 1e-9);
+  }
+  ForwardProfile out{.wall = *metrics::median(std::move(walls))};
+  for (std::size_t part = 0; part < parts.size(); ++part) out.seconds[part] = *metrics::median(std::move(parts[part]));
   return out;
 }
 

@@ -6,11 +6,13 @@
 // are looked up, unless it is the head too) and the cache rows that are attended to.
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "framework/model/forward_probe.h"
 #include "framework/model/load_model.h"
 
 namespace foretell::measurement {
@@ -73,6 +75,14 @@ std::vector<std::vector<double>> forward_times_ms(const model::LanguageModel& mo
 
 // By row count how many distinct experts of a layer such forwards touch, on average; empty for a dense model.
 std::vector<double> touched_experts(const model::LanguageModel& model, const std::vector<int>& rows, int context);
+
+// One forward pass by kind of operator: medians over the repeats.
+struct ForwardProfile {
+  std::array<double, model::ForwardProbe::kParts> seconds = {};  // by ForwardProbe::Part
+  double wall = 0;                                               // of the whole, by a clock of its own
+};
+// Of `rows` tokens behind `context`, on the CPU.
+ForwardProfile profile_forward(const model::LanguageModel& model, int rows, int context, int repeats);
 
 BenchModelReport bench_model(const std::filesystem::path& folder, const model::ModelLoadOptions& load,
                              const BenchModelOptions& options);

@@ -274,6 +274,7 @@ void add_routed(const ForwardItem& item, const ItemPlan& rows, BatchPlan& plan) 
 BatchPlan BatchPlan::select(std::span<const int> chosen) const {
   BatchPlan out;
   out.rows = static_cast<int>(chosen.size());
+  out.probe = probe;
   out.positions.reserve(chosen.size());
   for (const int row : chosen) out.positions.push_back(positions[static_cast<std::size_t>(row)]);
   auto next = chosen.begin();

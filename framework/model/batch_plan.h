@@ -48,6 +48,7 @@ struct BatchPlan {
   // row that it follows, -1 where that is none of the forward's.
   std::vector<Token> tokens;
   std::vector<int> parents;
+  ForwardProbe* probe = nullptr;  // as ForwardOptions'
   at::Tensor
       cosines;  // float32, or float64 as the activations, [rows, rotary_dim / 2]; undefined without rotary embedding
   at::Tensor sines;

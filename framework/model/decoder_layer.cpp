@@ -1,10 +1,13 @@
 #include "framework/model/decoder_layer.h"
 
 #include "framework/model/attention.h"
+#include "framework/model/forward_probe.h"
 #include "framework/model/rope.h"
 
 namespace foretell::model {
 namespace {
+
+using Part = ForwardProbe::Part;
 
 kernels::HeadLayout layout_of(const formats::ModelConfig& config, int layer) {
   kernels::HeadLayout layout{config.num_heads, config.num_kv_heads, config.head_dim, config.rope.interleaved};
@@ -30,7 +33,9 @@ DecoderLayer::DecoderLayer(const formats::ModelConfig& config, int layer, LayerW
 at::Tensor DecoderLayer::stored_qkv(const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
   at::Tensor qkv = weights_.latent ? latent_qkv(normed, *weights_.latent, layout_) : weights_.qkv.forward(normed);
   norm_queries_and_keys(qkv);
+  mark(plan.probe, Part::Qkv);
   rotate_and_store(qkv, layout_, plan, cache_layer);
+  mark(plan.probe, Part::Rope);
   return qkv;
 }
 
@@ -40,11 +45,16 @@ void DecoderLayer::store(const at::Tensor& x, const BatchPlan& plan, int cache_l
 
 void DecoderLayer::attention(at::Tensor& x, const at::Tensor& normed, const BatchPlan& plan, int cache_layer) const {
   const at::Tensor qkv = stored_qkv(normed, plan, cache_layer);
-  weights_.output.add_to(x, attend(qkv, layout_, plan, cache_layer, scale_));
+  const at::Tensor attended = attend(qkv, layout_, plan, cache_layer, scale_);
+  mark(plan.probe, Part::Attention);
+  weights_.output.add_to(x, attended);
+  mark(plan.probe, Part::Output);
 }
 
 void DecoderLayer::attention(at::Tensor& x, const BatchPlan& plan, int cache_layer) const {
-  attention(x, weights_.attention_norm.forward(x), plan, cache_layer);
+  const at::Tensor normed = weights_.attention_norm.forward(x);
+  mark(plan.probe, Part::Norm);
+  attention(x, normed, plan, cache_layer);
 }
 
 void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
@@ -60,6 +70,7 @@ void DecoderLayer::norm_queries_and_keys(const at::Tensor& qkv) const {
 
 at::Tensor DecoderLayer::mlp_of(const at::Tensor& x, const ExpertContext& context) const {
   const at::Tensor normed = weights_.mlp_norm.forward(x);
+  mark(context.probe, Part::Norm);
   if (weights_.experts) return weights_.experts->forward(normed, context);
   return mlp_rows(normed, weights_.up, weights_.down, activation_, gated_);
 }
@@ -67,15 +78,21 @@ at::Tensor DecoderLayer::mlp_of(const at::Tensor& x, const ExpertContext& contex
 void DecoderLayer::mlp(at::Tensor& x, const ExpertContext& context) const {
   if (weights_.experts) {
     x.add_(mlp_of(x, context));
-    return;
+  } else {
+    const at::Tensor normed = weights_.mlp_norm.forward(x);
+    mark(context.probe, Part::Norm);
+    weights_.down.add_to(x, mlp_inside(normed, weights_.up, activation_, gated_));
   }
-  weights_.down.add_to(x, mlp_inside(weights_.mlp_norm.forward(x), weights_.up, activation_, gated_));
+  mark(context.probe, Part::Mlp);
 }
 
 void DecoderLayer::forward(at::Tensor& x, const BatchPlan& plan, int cache_layer, const ExpertContext& context) const {
   const at::Tensor beside = parallel_ ? mlp_of(x, context) : at::Tensor();
+  if (parallel_) mark(context.probe, Part::Mlp);
   attention(x, plan, cache_layer);
-  parallel_ ? void(x.add_(beside)) : mlp(x, context);
+  if (!parallel_) return mlp(x, context);
+  x.add_(beside);
+  mark(context.probe, Part::Mlp);
 }
 
 DecoderLayer DecoderLayer::rounded(const WeightRounding& to) const {

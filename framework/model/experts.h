@@ -43,6 +43,8 @@ struct ExpertWeights {
 };
 
 // What a forward tells its layers' experts.
+class ForwardProbe;
+
 struct ExpertContext {
   const Router* router = nullptr;  // null: the checkpoint's
   std::span<const int> positions = {};
@@ -51,6 +53,7 @@ struct ExpertContext {
   std::span<const RoutedItem> items = {};  // likewise
   RoutedLayer* routed = nullptr;           // receives which experts each row was sent to
   std::vector<int>* by_row = nullptr;      // receives how many experts each row was sent to
+  ForwardProbe* probe = nullptr;           // as ForwardOptions'
 };
 
 class ExpertBlock {

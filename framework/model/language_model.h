@@ -35,6 +35,8 @@
 
 namespace foretell::model {
 
+class ForwardProbe;
+
 // Tokens; or rows [rows, hidden] that enter layer ForwardOptions::layers.first: embeddings at layer 0, a stored state
 // above it.
 using Input = std::variant<TokenSpan, at::Tensor>;
@@ -121,6 +123,7 @@ struct ForwardOptions {
   const Router* router = nullptr;    // of mixtures of experts; null: the checkpoint's own
   bool trace_experts = false;        // whether routed is filled
   bool count_work = false;           // whether work is filled
+  ForwardProbe* probe = nullptr;     // where the time goes (forward_probe.h); null: nothing is timed
 };
 
 // What was computed for one row.

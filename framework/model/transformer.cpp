@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "framework/core/error.h"
+#include "framework/model/forward_probe.h"
 #include "framework/model/rope.h"
 #include "framework/model/transformer_cache.h"
 
@@ -173,6 +174,7 @@ void Transformer::run_layer(LayerRows& rows, int layer, const ForwardOptions& op
   const BatchPlan& plan = rows.plan();
   const std::vector<RoutedItem> items = options.router ? routed_items(plan) : std::vector<RoutedItem>{};
   ExpertContext experts{options.router, plan.positions, plan.tokens, plan.parents, items};
+  experts.probe = options.probe;
   std::vector<int> sent;
   if (options.count_work) experts.by_row = &sent;
   if (rows.empty() || plan.rows == 0) return;
@@ -259,8 +261,11 @@ void Transformer::leave(const at::Tensor& x, std::span<const ForwardItem> batch,
   }
   at::Tensor asked = options.return_final_state ? result.final_state : state;
   if (rows) asked = asked.index_select(0, at::tensor(*rows, at::kLong).to(device()));
+  mark(options.probe, ForwardProbe::Part::Rest);
   if (!options.return_final_state) asked = final_norm_.forward(asked);
+  mark(options.probe, ForwardProbe::Part::Norm);
   result.logits = head_.logits(asked);
+  mark(options.probe, ForwardProbe::Part::Head);
 }
 
 ForwardResult Transformer::forward_plain(std::span<const ForwardItem> batch, const BatchPlan& plan,
@@ -282,10 +287,15 @@ ForwardResult Transformer::forward(std::span<const ForwardItem> batch, const For
   FORETELL_CHECK(!batch.empty(), "a forward of no item");
   const LayerRange layers = options.layers.value_or(LayerRange{0, config_.num_layers});
   check_options(options, layers, config_.num_layers);
-  const BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_,
-                                            config_.sliding_window, options.router != nullptr});
-  if (plain_ && plain_->takes(batch, plan, options, layers)) return forward_plain(batch, plan, layers);
+  BatchPlan plan = plan_batch(batch, {layers, config_.context, frequencies_, magnitude_, options_,
+                                      config_.sliding_window, options.router != nullptr});
+  // Operators are timed one after the other, not in one parallel region.
+  if (!options.probe && plain_ && plain_->takes(batch, plan, options, layers))
+    return forward_plain(batch, plan, layers);
+  plan.probe = options.probe;
+  mark(options.probe, ForwardProbe::Part::Rest);
   at::Tensor x = enter(batch, plan, layers);
+  mark(options.probe, ForwardProbe::Part::Embedding);
   ForwardResult result;
   result.layers = layers;
   result.own_rules = own_rules(batch, options);

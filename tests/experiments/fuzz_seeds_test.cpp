@@ -12,9 +12,13 @@ namespace {
 
 TEST_CASE("The seeds of the fuzzers of a study's inputs read or fail with an Error") {
   const std::map<std::string, std::function<void(std::string_view)>> targets = {
-      {"draft_dump_fuzz", fuzz::draft_dump}, {"distribution_record_fuzz", fuzz::distribution_record},
-      {"study_fuzz", fuzz::study},           {"spec_bench_fuzz", fuzz::spec_bench},
-      {"records_fuzz", fuzz::records},       {"study_folder_fuzz", fuzz::study_folder}};
+      {"draft_dump_fuzz", fuzz::draft_dump},
+      {"distribution_record_fuzz", fuzz::distribution_record},
+      {"study_fuzz", fuzz::study},
+      {"spec_bench_fuzz", fuzz::spec_bench},
+      {"records_fuzz", fuzz::records},
+      {"study_folder_fuzz", fuzz::study_folder},
+      {"roofline_table_fuzz", fuzz::roofline_table}};
   for (const auto& [name, target] : targets)
     testing::for_each_seed(name, [&read = target](const std::string& bytes) { CHECK_NOTHROW(read(bytes)); });
 }

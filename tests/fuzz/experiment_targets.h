@@ -21,6 +21,7 @@
 #include "experiments/results/distribution_record.h"
 #include "experiments/results/summary.h"
 #include "experiments/study/study.h"
+#include "experiments/tables/roofline_table.h"
 #include "framework/core/error.h"
 #include "framework/datasets/prompts.h"
 #include "tests/support/rooms.h"
@@ -107,6 +108,18 @@ inline void study(std::string_view input) {
     const std::string_view said = error.what();
     const bool placed = error.has_exact_place() || said.starts_with("--set") || said.starts_with(file.string());
     FORETELL_CHECK(placed, "no place in '{}'", said);
+  }
+}
+
+// A published table of operators: every figure that was read is one that a number near it reproduces.
+inline void roofline_table(std::string_view input) {
+  try {
+    const RooflineTable table = parse_roofline_table(parse_yaml(std::string(input), "fuzz"), "fuzz");
+    FORETELL_CHECK(!table.rows.empty(), "{}", table.title);
+    for (const RooflineTableRow& row : table.rows)
+      for (const PrintedNumber& number : row.printed)
+        FORETELL_CHECK(number.unit > 0 && number.reproduced_by(number.value), "'{}'", number.text);
+  } catch (const Error&) {  // of a scalar over several lines it has them; the command line shows it as one
   }
 }
 

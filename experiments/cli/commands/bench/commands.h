@@ -1,4 +1,4 @@
-// The command `foretell bench`; what it has below it is declared in bench.h.
+// The commands `foretell bench` and `foretell profile`; what the former has below it is declared in bench.h.
 //
 // Contract: declares its options and says what to run when it has been chosen.
 #pragma once
@@ -8,5 +8,6 @@
 namespace foretell::cli::commands::bench {
 
 void add_bench_command(util::Command app);
+void add_profile_command(util::Command app);
 
 }  // namespace foretell::cli::commands::bench

@@ -4,6 +4,7 @@
 
 #include "experiments/cli/commands/estimate/commands.h"
 #include "experiments/cli/commands/estimate/ranges.h"
+#include "experiments/report/roofline_plot.h"
 #include "experiments/util/console.h"
 #include "experiments/util/number_list.h"
 #include "framework/core/error.h"
@@ -17,6 +18,7 @@ struct RooflineCommand {
   std::optional<int> cache_bits;
   std::optional<std::string> tree;
   std::vector<std::string> without;
+  std::optional<std::string> svg;
   bool json = false;
 };
 
@@ -61,6 +63,25 @@ nlohmann::ordered_json described_command(const RooflineCommand& options) {
   return json;
 }
 
+// Of a step.
+report::RooflineChart chart_of(const RooflineCommand& options, const cost::operators::Hardware& hardware,
+                               const cost::operators::ForwardOperators& step) {
+  const auto& precision = options.roofline.precision;
+  report::RooflineChart chart{
+      .hardware = hardware,
+      .bits = std::max(precision.weights, precision.activations),
+      .bandwidth = options.roofline.llm_viewer
+                       ? hardware.bandwidth
+                       : hardware.bandwidth_over(step.total.load_weight + step.total.load_kv_cache),
+      .title = fmt::format("{} on {}: a step behind {} tokens, batch {}",
+                           std::filesystem::path(options.model).stem().string(), hardware.name, options.roofline.tokens,
+                           options.roofline.batch),
+      .points = {}};
+  for (const cost::operators::OperatorCost& cost : step.operators)
+    chart.points.push_back({cost.work.name, cost.intensity, cost.performance});
+  return chart;
+}
+
 void show_roofline(RooflineCommand& options) {
   analysis::RooflineOptions& of = options.roofline;
   of.llm_viewer = options.rules == "llm-viewer";
@@ -70,6 +91,7 @@ void show_roofline(RooflineCommand& options) {
   for (const std::string& name : options.without) switch_off(name, of.quirks);
   const auto hardware = cost::operators::load_hardware(options.hardware, options.devices);
   const auto roofline = analysis::roofline_of(analysis::load_described_model(options.model), hardware, of);
+  if (options.svg) report::draw_roofline(chart_of(options, hardware, roofline.decode), *options.svg);
   if (!options.json) return util::print_out(analysis::to_text(roofline, hardware, of));
   nlohmann::ordered_json json = described_command(options);
   json.update(analysis::to_json(roofline));
@@ -109,6 +131,8 @@ void add_roofline_command(util::Command app) {
   command.add("--rules", options->rules, "foretell or llm-viewer",
               {.type = "RULES", .show_default = true, .choices = {"foretell", "llm-viewer"}});
   command.add("--without", options->without, "one of LLM-Viewer's rules below, or all of them", {.type = "NAME"});
+  command.add("--svg", options->svg, "a log-log chart of a step's operators, drawn by gnuplot: .svg or .png",
+              {.type = "FILE"});
   command.add_flag("--json", options->json, "as one JSON object with LLM-Viewer's field names");
   command.footer(quirks_text);
   command.run([options] { show_roofline(*options); });

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/cli/commands/studies/commands.h"
+#include "experiments/tables/roofline_table.h"
 #include "experiments/tables/survey_table.h"
 #include "experiments/tables/survey_table_measured.h"
 #include "experiments/tables/survey_table_report.h"
@@ -15,13 +16,18 @@ namespace {
 
 struct TableOptions {
   std::optional<std::string> name;
-  std::string tables = "configs/tables", results = "results", format = "text";
+  std::string tables = "configs/tables", results = "results", devices = "configs/hardware", format = "text";
   bool run = false, check = false, json = false;
 };
 
 void list_tables(const std::filesystem::path& folder) {
   util::Table table({"<name", "<table", "<published"});
   for (const auto& [name, file] : tables::survey_tables(folder)) {
+    if (const ConfigValue document = load_yaml(file); tables::is_roofline_table(document)) {
+      const tables::RooflineTable listed = tables::parse_roofline_table(document, file);
+      table.add({name, listed.title, listed.source.to_string()});
+      continue;
+    }
     const tables::SurveyTable listed = tables::load_survey_table(file);
     table.add({name, listed.title, listed.source.to_string()});
   }
@@ -46,9 +52,23 @@ void print_compared(const tables::ComparedTable& compared, const TableOptions& o
                                               : to_text(compared));
 }
 
+// Nothing is run for it.
+void show_roofline_table(const ConfigValue& document, const std::filesystem::path& file, const TableOptions& options) {
+  if (options.format == "csv") fail("--format csv: a table of operators is text, md or --json");
+  const auto compared = tables::compare_roofline(tables::parse_roofline_table(document, file), options.devices);
+  if (options.json)
+    util::print_json(tables::to_json(compared), 2);
+  else
+    util::print_exact(options.format == "md" ? tables::to_markdown(compared) : tables::to_text(compared));
+  if (options.check && compared.reproduced_cells() < compared.cells()) throw util::NegativeResult();
+}
+
 void show_table(const TableOptions& options, RunStudyFile run_study) {
   if (!options.name) return list_tables(options.tables);
-  const tables::SurveyTable table = tables::load_survey_table(file_of(*options.name, options.tables));
+  const std::filesystem::path file = file_of(*options.name, options.tables);
+  if (const ConfigValue document = load_yaml(file); tables::is_roofline_table(document))
+    return show_roofline_table(document, file, options);
+  const tables::SurveyTable table = tables::load_survey_table(file);
   FORETELL_CHECK(!options.run || run_study, "this program runs no study");
   if (options.run)
     for (const auto& study : tables::MeasuredStudies(table, options.results).to_run())
@@ -68,6 +88,8 @@ void add_table_command(util::Command app, RunStudyFile run_study) {
               {.type = "NAME"});
   command.add("--tables", options->tables, "the folder of the tables", {.type = "DIR", .show_default = true});
   command.add("--results", options->results, "the folder of all results, as `foretell run` left it",
+              {.type = "DIR", .show_default = true});
+  command.add("--devices", options->devices, "the folder of devices, for tables of operators",
               {.type = "DIR", .show_default = true});
   command.add_flag("--run", options->run, "run the studies that have not been run");
   command.add("--format", options->format, "text, md or csv",
