@@ -57,13 +57,13 @@ struct Int8PairPanel {
   }
 };
 
-// A denormal product that is not fused with its addition would be zero. Compilers fuse the two unless they look at
-// every access or do not optimise.
+// A denormal product that is not fused with its addition would be zero. Compilers fuse the two where the instruction
+// set has it and they optimise.
 FORETELL_INLINE void add_fused(float x, const Lanes& weights, Lanes& sum) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
-  for (int i = 0; i < kLanes; ++i) sum[i] = __builtin_fmaf(x, weights[i], sum[i]);
-#else
+#if defined(FORETELL_HAS_CLONES) && defined(__OPTIMIZE__)
   sum += x * weights;
+#else
+  for (int i = 0; i < kLanes; ++i) sum[i] = __builtin_fmaf(x, weights[i], sum[i]);
 #endif
 }
 
