@@ -387,8 +387,9 @@ std::vector<CertificateRow> certify(const CertificateOptions& options) {
   const bool by_name = options.verifier != "all" || options.drafter != "all" || options.attention;
   // A verifier is told a draft's shape and distributions, not where they come from: in a quick look at all of them,
   // drafts of one kind meet one verifier.
+  const auto meets_one = [&](const DraftCase& draft) { return draft.follows_another && !by_name && !options.full; };
   const auto is_left_out = [&](const std::string& verifier, const DraftCase& draft) {
-    return draft.follows_another && !by_name && !options.full && verifier != kOfAllDrafts;
+    return meets_one(draft) && verifier != kOfAllDrafts;
   };
   int count = 0;
   for (const std::string& name : names)
@@ -408,6 +409,7 @@ std::vector<CertificateRow> certify(const CertificateOptions& options) {
         const auto group = control_groups.try_emplace(draft.name, registered(draft, "rejection"), of_control).first;
         return certify_pair(registered(draft, name), claim, group->second);
       }));
+      rows.back().only_verifier = meets_one(draft);
     }
   }
   judge_chi_squares(rows);

@@ -45,6 +45,8 @@ struct CertificateRow {
   std::string verifier = {}, draft = {};
   Ruling verdict = Ruling::NotApplicable;
   std::string reason = {};  // of every verdict but lossless
+  bool only_verifier =
+      false;  // the draft met this verifier alone: its kind met the others (DraftCase::follows_another)
   bool registered_lossless = false;
   std::optional<ExactFindings> exact = {};   // the worst over all toys; expectations of the first
   std::vector<std::string> not_walked = {};  // exact checks that were given up or cut short, and why

@@ -152,7 +152,6 @@ bool is_trained(const Registry<Drafter>::Entry& entry) {
   return std::any_of(parameters.begin(), parameters.end(), [](const auto& p) { return p.name == "head"; });
 }
 
-// Of learned heads and presets those that stand for their kind.
 constexpr std::array<std::string_view, 4> kLeaders = {"eagle", "medusa", "quantised_self", "sparse_cache"};
 
 bool follows_another(const std::string& drafter) {
@@ -161,6 +160,8 @@ bool follows_another(const std::string& drafter) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> leading_drafters() { return kLeaders; }
 
 std::string default_form(const std::string& drafter) {
   const bool trained = is_trained(Registry<Drafter>::instance().entries().at(drafter));

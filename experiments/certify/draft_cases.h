@@ -2,7 +2,9 @@
 // rejected.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "framework/core/types.h"
@@ -20,6 +22,9 @@ struct DraftCase {
   bool follows_another = false;  // a learned head or preset whose drafts reach a verifier as those of another one do
   bool many_branches = false;    // of a deep draft only the first round is walked; in the quick profile fewer toys
 };
+
+// Of learned heads and presets those that stand for their kind: the others follow them.
+std::span<const std::string_view> leading_drafters();
 
 // A registered drafter with its defaults. Trained parts, which a parameter `head` names, are random ones: every drafter
 // that has them accepts `head: random`.

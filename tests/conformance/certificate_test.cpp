@@ -1,5 +1,11 @@
 // The losslessness certificate over every registered verifier, and what theory says about their order.
 #include "experiments/certify/certificate.h"
+
+#include <map>
+#include <set>
+
+#include "framework/api/verifier.h"
+#include "framework/core/registry_names.h"
 #include "framework/sampling/optimal_transport.h"
 #include "tests/support/catch.h"
 
@@ -53,6 +59,23 @@ TEST_CASE("no row is called lossless unless tokens were drafted, accepted and re
     CHECK(!row.controls.empty());
     for (const ControlFinding& control : row.controls) CHECK(control.caught);
   }
+}
+
+TEST_CASE("a row says where its draft met one verifier alone, and those that stand for its kind met all", "[certify]") {
+  std::map<std::string, std::set<std::string>> verifiers_of;  // by draft
+  for (const CertificateRow& row : all_rows()) verifiers_of[row.draft].insert(row.verifier);
+  int alone = 0;
+  for (const CertificateRow& row : all_rows()) {
+    INFO(row.verifier << " on " << row.draft);
+    CHECK(row.only_verifier == (verifiers_of[row.draft].size() == 1));
+    alone += row.only_verifier;
+  }
+  CHECK(alone > 0);
+  for (const std::string_view leader : leading_drafters())
+    for (const DraftCase& draft : draft_cases(std::string(leader))) {
+      INFO(draft.name);
+      CHECK(verifiers_of[draft.name].size() == names_of<Verifier>("all").size());
+    }
 }
 
 TEST_CASE("every draft and every verifier goes to the transformer once, and those that claim to lose nothing pass",

@@ -59,6 +59,7 @@ nlohmann::ordered_json json_of(const certify::CertificateRow& row) {
       {"verifier", row.verifier}, {"drafter", row.draft}, {"verdict", to_string(row.verdict)}};
   out["reason"] = row.reason.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(row.reason);
   const certify::Exercise all = row.exercise();
+  out["only_verifier"] = row.only_verifier;
   out["drafted"] = all.drafted;
   out["accepted"] = all.accepted;
   out["rejected"] = all.rejected;
@@ -176,6 +177,21 @@ void print_not_walked(const std::vector<certify::CertificateRow>& rows) {
     util::print_out(fmt::format("  {} ({})\n", what, fmt::join(verifiers, ", ")));
 }
 
+// What the table does not say of drafts that were not asked for by name.
+void print_one_verifier(const std::vector<certify::CertificateRow>& rows) {
+  std::set<std::string> verifiers, drafts;
+  for (const auto& row : rows) {
+    if (!row.only_verifier) continue;
+    verifiers.insert(row.verifier);
+    drafts.insert(row.draft);
+  }
+  if (drafts.empty()) return;
+  util::print_out(
+      fmt::format("\nlearned heads and presets that met {} alone; {} stand for them\n"
+                  "with the other verifiers (all pairs: --full, or --drafter NAME):\n  {}\n",
+                  fmt::join(verifiers, ", "), fmt::join(certify::leading_drafters(), ", "), fmt::join(drafts, ", ")));
+}
+
 void print_counts(const std::vector<certify::CertificateRow>& rows) {
   std::map<certify::Ruling, int> counts;
   for (const auto& row : rows) ++counts[row.verdict];
@@ -213,6 +229,7 @@ void print_table(const std::vector<certify::CertificateRow>& rows) {
   util::print_out(table.to_string());
   print_legend();
   print_not_walked(rows);
+  print_one_verifier(rows);
   print_reasons(rows, "refused", {certify::Ruling::NotApplicable});
   print_reasons(rows, "not exercised", {certify::Ruling::NotExercised});
   print_reasons(rows, "without power", {certify::Ruling::WithoutPower});
