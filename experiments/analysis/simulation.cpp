@@ -300,6 +300,7 @@ int longest_draft(const std::vector<AcceptRun>& runs, const std::string& arm) {
 
 std::vector<PolicyChoice> all_length_policies(const std::vector<int>& fixed) {
   std::vector<PolicyChoice> all;
+  all.reserve(fixed.size() + Registry<DraftPolicy>::instance().entries().size());
   for (const int length : fixed)
     all.push_back({.description = parse_yaml(fmt::format("{{type: fixed, num_speculative_tokens: {}}}", length), "")});
   for (const auto& [name, entry] : Registry<DraftPolicy>::instance().entries())
