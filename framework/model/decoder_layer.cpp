@@ -1,6 +1,5 @@
 #include "framework/model/decoder_layer.h"
 
-#include "framework/model/attention.h"
 #include "framework/model/forward_probe.h"
 #include "framework/model/rope.h"
 

@@ -11,9 +11,9 @@
 
 #include "framework/formats/model_config.h"
 #include "framework/kernels/kernels.h"
+#include "framework/model/attention.h"
 #include "framework/model/batch_plan.h"
 #include "framework/model/experts.h"
-#include "framework/model/latent_attention.h"
 #include "framework/model/linear.h"
 #include "framework/model/norm.h"
 

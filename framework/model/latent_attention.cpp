@@ -1,4 +1,4 @@
-#include "framework/model/latent_attention.h"
+#include "framework/model/attention.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
