@@ -19,7 +19,7 @@ CHARTS = "window.Chart = class Chart { constructor(canvas, config) { JSON.string
 
 def task(speedup):
     return {"requests": 4, "tokens": 100, "mean_acceptance_length": 2.5, "tokens_per_second": 10 * speedup,
-            "baseline_tokens_per_second": 10.0, "speedup": speedup, "speedup_interval": [speedup - 0.2, speedup + 0.2],
+            "baseline_tokens_per_second": 10.0, "speedup": speedup, "decode_speedup": speedup, "speedup_interval": [speedup - 0.2, speedup + 0.2],
             "speedup_confidence": 0.95, "verdict": "faster",
             "verdict_words": "the interval is above 1", "draft_acceptance_rate": 0.5, "same_as_baseline": 1.0, "greedy_rouge_l": 0.9,
             "acceptance_rate_per_position": [0.75, 0.5], "conditional_acceptance_per_position": [0.75, 0.66],
