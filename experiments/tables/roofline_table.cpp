@@ -35,7 +35,7 @@ struct RooflineDocument {
 };
 
 std::string one_of(const ConfigValue& value, const char* what, std::initializer_list<const char*> known) {
-  const std::string text = read_text(value, what);
+  std::string text = read_text(value, what);
   if (std::find(known.begin(), known.end(), text) != known.end()) return text;
   fail_at(value.where(), "{}: found '{}', expected {}", what, text, fmt::join(known, " or "));
 }

@@ -76,7 +76,7 @@ std::vector<analysis::PolicyChoice> policies_of(const SimulateOptions& options, 
 }
 
 std::vector<std::string> chosen_arms(const SimulateOptions& options, const std::vector<datasets::AcceptRun>& runs) {
-  const std::vector<std::string> arms = analysis::arms_of(runs);
+  std::vector<std::string> arms = analysis::arms_of(runs);
   if (arms.empty()) fail("{}: no position of any arm was recorded", options.runs);
   if (!options.arm) return arms;
   if (std::find(arms.begin(), arms.end(), *options.arm) == arms.end())
