@@ -7,7 +7,6 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -28,25 +27,6 @@ at::Tensor in_pieces(const KnownText& text, std::span<const int> sizes, int wind
   return at::cat(parts);
 }
 
-// What the kernel is to compute, in float64.
-at::Tensor exact(const KnownText& text, int rows, int window) {
-  const auto plain = [](const at::Tensor& of, const at::Tensor& scales) {
-    return scales.defined() ? of.to(at::kDouble) * scales.to(at::kDouble).unsqueeze(-1) : of.to(at::kDouble);
-  };
-  const std::int64_t group = text.layout.heads / text.layout.kv_heads;
-  const at::Tensor keys = plain(text.cache.keys, text.cache.key_scales).narrow(1, 0, rows).repeat_interleave(group, 0),
-                   values =
-                       plain(text.cache.values, text.cache.value_scales).narrow(1, 0, rows).repeat_interleave(group, 0);
-  const at::Tensor queries = text.queries(0, rows).to(at::kDouble).view({rows, text.layout.heads, -1}).transpose(0, 1);
-  at::Tensor scores = queries.matmul(keys.transpose(1, 2)) * text.scale;
-  at::Tensor hidden = at::empty({rows, rows}, at::kBool);
-  for (int row = 0; row < rows; ++row)
-    for (int column = 0; column < rows; ++column)
-      hidden.mutable_data_ptr<bool>()[row * rows + column] = column > row || (window > 0 && column <= row - window);
-  scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
-  return scores.softmax(-1).matmul(values).transpose(0, 1).reshape({rows, -1});
-}
-
 TEST_CASE("attention does not depend on how a text is cut into forward passes, to the bit") {
   std::mt19937 random(6);
   for (const Kind& kind : kKinds) {
@@ -57,9 +37,15 @@ TEST_CASE("attention does not depend on how a text is cut into forward passes, t
       const KnownText text(layout, kind, length);
       for (const int window : {0, 90}) {
         INFO(kind.name << ", heads of " << layout.head_dim << ", window " << window);
+        const AttentionMask seen = text.chain(0, length, window);
+        int wrong = 0;
+        for (int row = 0; row < length; ++row)
+          for (int column = 0; column < length; ++column)
+            wrong += seen.sees(row, column) != (column <= row && (window == 0 || column > row - window)) ? 1 : 0;
+        CHECK(wrong == 0);
         const int whole[] = {length};
         const at::Tensor all = in_pieces(text, whole, window);
-        CHECK((all.to(at::kDouble) - exact(text, length, window)).abs().max().item<double>() <
+        CHECK((all.to(at::kDouble) - by_mask(text, 0, length, seen)).abs().max().item<double>() <
               (kind.type == at::kFloat ? 1e-4 : 0.03));
         std::vector<int> sizes;
         for (int left = length; left > 0; left -= sizes.back())

@@ -2,12 +2,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
-#include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -32,24 +30,6 @@ std::vector<PositionRange> random_ranges(std::mt19937& random, int own) {
   }
   out.push_back({own - static_cast<int>(own > 0 && (out.empty() || out.back().end < own) ? random() % 2 : 0), own + 1});
   return out;
-}
-
-// Softmax over what the mask shows, in float64.
-at::Tensor by_mask(const KnownText& text, int first, int count, const AttentionMask& seen) {
-  const auto plain = [](const at::Tensor& of, const at::Tensor& scales) {
-    return scales.defined() ? of.to(at::kDouble) * scales.to(at::kDouble).unsqueeze(-1) : of.to(at::kDouble);
-  };
-  const std::int64_t group = text.layout.heads / text.layout.kv_heads;
-  const at::Tensor keys = plain(text.cache.keys, text.cache.key_scales).narrow(1, 0, seen.end),
-                   values = plain(text.cache.values, text.cache.value_scales).narrow(1, 0, seen.end);
-  const at::Tensor queries = text.queries(first, count).to(at::kDouble).view({count, text.layout.heads, -1});
-  at::Tensor scores = queries.transpose(0, 1).matmul(keys.repeat_interleave(group, 0).transpose(1, 2)) * text.scale;
-  at::Tensor hidden = at::empty({count, seen.end}, at::kBool);
-  for (int row = 0; row < count; ++row)
-    for (int column = 0; column < seen.end; ++column)
-      hidden.mutable_data_ptr<bool>()[row * seen.end + column] = !seen.sees(row, column);
-  scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
-  return scores.softmax(-1).matmul(values.repeat_interleave(group, 0)).transpose(0, 1).reshape({count, -1});
 }
 
 double tolerance(const Kind& kind) { return kind.type == at::kFloat ? 1e-5 : 0.03; }

@@ -10,6 +10,7 @@
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -124,5 +125,23 @@ struct KnownText {
 };
 
 inline const HeadLayout kGrouped{6, 2, 32}, kOdd{3, 3, 10, false, 22}, kWide{2, 1, 48, false, 80};
+
+// Softmax over what the mask shows, in float64.
+inline at::Tensor by_mask(const KnownText& text, int first, int count, const AttentionMask& seen) {
+  const auto plain = [](const at::Tensor& of, const at::Tensor& scales) {
+    return scales.defined() ? of.to(at::kDouble) * scales.to(at::kDouble).unsqueeze(-1) : of.to(at::kDouble);
+  };
+  const std::int64_t group = text.layout.heads / text.layout.kv_heads;
+  const at::Tensor keys = plain(text.cache.keys, text.cache.key_scales).narrow(1, 0, seen.end),
+                   values = plain(text.cache.values, text.cache.value_scales).narrow(1, 0, seen.end);
+  const at::Tensor queries = text.queries(first, count).to(at::kDouble).view({count, text.layout.heads, -1});
+  at::Tensor scores = queries.transpose(0, 1).matmul(keys.repeat_interleave(group, 0).transpose(1, 2)) * text.scale;
+  at::Tensor hidden = at::empty({count, seen.end}, at::kBool);
+  for (int row = 0; row < count; ++row)
+    for (int column = 0; column < seen.end; ++column)
+      hidden.mutable_data_ptr<bool>()[row * seen.end + column] = !seen.sees(row, column);
+  scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+  return scores.softmax(-1).matmul(values.repeat_interleave(group, 0)).transpose(0, 1).reshape({count, -1});
+}
 
 }  // namespace foretell::testing

@@ -186,11 +186,12 @@ FORETELL_INLINE void add_weights(const QueryTile& tile, float* out, AttentionRoo
   for (int piece = begin; piece < seen.end; piece += kAttendedPiece)
     pieces.score(job.piece(job.keys, tile.head, piece, std::min(kAttendedPiece, seen.end - piece)), tile.queries,
                  scores + piece - begin, columns);
+  const int count = seen.end - seen.first;
+  const float* const scales = job.scales(job.key_scales, tile.head, seen.first, count, room.scales);
   for (int q = 0; q < tile.queries; ++q) {
     const int row = (tile.first_query + q) / job.group;
     float* const own = scores + q * columns + seen.first - begin;
-    const int count = seen.end - seen.first;
-    scale_scores(own, count, job.scale, job.scales(job.key_scales, tile.head, seen.first, count, room.scales));
+    scale_scores(own, count, job.scale, scales);
     float top = kHidden, sum = 0;
     for (int c = 0; c < count; ++c)
       if (seen.all || seen.sees(row, seen.first + c)) top = std::max(top, own[c]);
